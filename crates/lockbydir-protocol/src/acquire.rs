@@ -1,0 +1,398 @@
+//! Acquiring: install, take, or take over. One start of the machine is one try; between tries it
+//! remembers what it watched.
+
+use core::time::Duration;
+
+use crate::entry::{Entry, MAX_TOKEN, Nonce, Owner, State, whole_millis};
+use crate::operation::{
+    Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, TORN_LOOKS,
+};
+use crate::text::{Host, Label};
+use crate::verdict::{Evidence, Facts, Here, Life, Question, Verdict, Watch, is_older, judge};
+
+/// What is to be acquired, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Fresh random bits.
+    pub nonce: Nonce,
+    /// How long the lock shall last.
+    pub timeout: Duration,
+    /// Keep the directory for ever?
+    pub fenced: bool,
+    /// Who must live for the lock to live.
+    pub owner: Owner,
+    /// For people.
+    pub host: Host,
+    /// For people.
+    pub label: Label,
+}
+
+/// How a lock was got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// There was none.
+    Free,
+    /// From an open lock, left by this entry.
+    HandedOver(Entry),
+    /// Taken over from this entry, whose timeout had passed.
+    AfterLapse(Entry, Evidence),
+    /// Taken over from this entry, whose holder was dead.
+    AfterDeath(Entry, Evidence),
+}
+
+/// What is in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocker {
+    /// A living holder; on our boot clock it may lapse at `until`.
+    Held {
+        /// Its entry.
+        entry: Entry,
+        /// Boot clock.
+        until: Duration,
+    },
+    /// A bare directory, and what litters it.
+    Bare(Option<alloc::string::String>),
+    /// Others were faster, or a call failed in a way that may pass.
+    Busy(Fault),
+}
+
+/// How a try ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acquisition {
+    /// Ours, under this entry.
+    Got(Entry, Came),
+    /// Not now.
+    Blocked(Blocker),
+    /// It belongs to another user.
+    Stranger(u32),
+    /// Not ours to touch.
+    Foreign(Foreign),
+    /// It cannot be done.
+    Failed(Fault),
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquire {
+    wish: Wish,
+    here: Here,
+    shortcut: Option<Entry>,
+    watch: Option<Watch>,
+    bare: Option<(Stamp, Duration)>,
+    names: u32,
+    rounds: u8,
+    torn: u8,
+    doing: Doing,
+    mine: Option<(Entry, Came)>,
+    fault: Option<Fault>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Doing {
+    Looking,
+    Staging,
+    Installing,
+    Unstaging,
+    Renaming,
+    Judging { entry: Entry, modified: Stamp, life: Option<Life> },
+    AgeingBare { modified: Stamp, litter: Option<alloc::string::String> },
+    RemovingBare { litter: Option<alloc::string::String> },
+}
+
+type Next = Step<Acquisition>;
+
+/// Lost races within one try before it is left to the next.
+const ROUNDS: u8 = 4;
+
+impl Acquire {
+    /// A machine for one acquisition. `shortcut` is an open entry that this handle left behind
+    /// and that may be taken without a look.
+    #[must_use]
+    pub fn new(wish: Wish, here: Here, shortcut: Option<Entry>) -> Acquire {
+        Acquire {
+            wish,
+            here,
+            shortcut,
+            watch: None,
+            bare: None,
+            names: 0,
+            rounds: 0,
+            torn: 0,
+            doing: Doing::Looking,
+            mine: None,
+            fault: None,
+        }
+    }
+
+    fn look(&mut self) -> Next {
+        self.doing = Doing::Looking;
+        Step::Perform(Operation::Look)
+    }
+
+    fn blocked(blocker: Blocker) -> Next {
+        Step::Finished(Acquisition::Blocked(blocker))
+    }
+
+    /// A name of this acquisition that was never used before.
+    fn name(&mut self, now: Now, previous: Option<&Entry>) -> Option<Entry> {
+        let micros = u64::try_from(now.wall.as_micros()).unwrap_or(0).min(MAX_TOKEN / 2);
+        let token = previous.map_or(micros, |entry| micros.max(entry.token + 1));
+        let entry = Entry {
+            state: State::Held,
+            fenced: self.wish.fenced || previous.is_some_and(|entry| entry.fenced),
+            token,
+            nonce: self.wish.nonce,
+            renewals: self.names,
+            timeout: whole_millis(self.wish.timeout),
+            stamp: whole_millis(now.boot),
+            origin: self.here.origin,
+            owner: self.wish.owner,
+            host: self.wish.host.clone(),
+            label: self.wish.label.clone(),
+        };
+        self.names += 1;
+        (token <= MAX_TOKEN).then_some(entry)
+    }
+
+    fn take(&mut self, now: Now, from: Entry, came: Came) -> Next {
+        let Some(to) = self.name(now, Some(&from)) else {
+            return Step::Finished(Acquisition::Foreign(Foreign::Exhausted));
+        };
+        self.mine = Some((to.clone(), came));
+        self.doing = Doing::Renaming;
+        Step::Perform(Operation::Rename(from, to))
+    }
+
+    /// The call that makes the lock ours has answered "done".
+    fn published(&mut self, now: Now) -> Next {
+        if !self.here.one_kernel {
+            // Some servers say so of a thing not done: believe the directory, not the answer.
+            return self.look();
+        }
+        match self.mine.clone() {
+            Some((entry, came)) => self.settle(now, entry, came),
+            None => self.look(),
+        }
+    }
+
+    /// The directory holds our entry. Hand it out, unless the call took so long that little of
+    /// the timeout is left: then renew first, which proves that nobody held in between.
+    fn settle(&mut self, now: Now, entry: Entry, came: Came) -> Next {
+        if now.boot < entry.stamp + entry.timeout / 2 {
+            return Step::Finished(Acquisition::Got(entry, came));
+        }
+        self.rounds += 1;
+        if self.rounds > ROUNDS {
+            return Self::blocked(Blocker::Busy(Fault::Taken));
+        }
+        let fresh = Entry { renewals: self.names, ..entry.next(State::Held, now.boot) };
+        self.names += 1;
+        self.mine = Some((fresh.clone(), came));
+        self.doing = Doing::Renaming;
+        Step::Perform(Operation::Rename(entry, fresh))
+    }
+
+    fn seen(&mut self, now: Now, sight: Sight) -> Next {
+        let listing = match sight {
+            Sight::Absent => return self.absent(now),
+            Sight::Foreign(why) => return Step::Finished(Acquisition::Foreign(why)),
+            Sight::Directory(listing) => listing,
+        };
+        if let Some(uid) = listing.stranger {
+            return Step::Finished(Acquisition::Stranger(uid));
+        }
+        let ours = |entry: &&Entry| entry.nonce == self.wish.nonce && entry.state == State::Held;
+        if let (Some(entry), Some((_, came))) = (listing.entries.iter().find(ours), &self.mine) {
+            let (entry, came) = (entry.clone(), came.clone());
+            if listing.entries.len() == 1 {
+                return self.settle(now, entry, came);
+            }
+        }
+        if listing.entries.len() > 1 {
+            self.torn += 1;
+            return if self.torn > TORN_LOOKS {
+                Step::Finished(Acquisition::Foreign(Foreign::TwoEntries))
+            } else {
+                self.look()
+            };
+        }
+        self.torn = 0;
+        if let Some((entry, Came::Free)) = &self.mine {
+            // The install lost; clear our stage away before anything else.
+            let entry = entry.clone();
+            self.mine = None;
+            self.doing = Doing::Unstaging;
+            return Step::Perform(Operation::Unstage(entry));
+        }
+        self.mine = None;
+        if let Some(fault) = self.give_way() {
+            return Self::blocked(Blocker::Busy(fault));
+        }
+        match listing.entries.first().cloned() {
+            None => self.bare(now, listing),
+            Some(entry) if entry.state == State::Open => {
+                self.take(now, entry.clone(), Came::HandedOver(entry))
+            }
+            Some(entry) => {
+                let modified = listing.modified;
+                self.doing = Doing::Judging { entry, modified, life: None };
+                self.judged(now, None)
+            }
+        }
+    }
+
+    /// After a lost race: is it time to leave this to the next try?
+    fn give_way(&mut self) -> Option<Fault> {
+        let fault = self.fault.take()?;
+        self.rounds += 1;
+        (self.rounds > ROUNDS || !matches!(fault, Fault::Missing | Fault::Taken)).then_some(fault)
+    }
+
+    fn absent(&mut self, now: Now) -> Next {
+        if let Some((entry, Came::Free)) = &self.mine {
+            // Not installed, and nothing in the way: the stage must go before a new try.
+            let entry = entry.clone();
+            self.mine = None;
+            self.doing = Doing::Unstaging;
+            return Step::Perform(Operation::Unstage(entry));
+        }
+        self.mine = None;
+        match self.fault.take() {
+            // A true refusal shows when nothing is in the way.
+            Some(fault @ (Fault::Denied { .. } | Fault::Broken { .. })) => {
+                return Step::Finished(Acquisition::Failed(fault));
+            }
+            Some(fault) => {
+                self.rounds += 1;
+                if self.rounds > ROUNDS {
+                    return Self::blocked(Blocker::Busy(fault));
+                }
+            }
+            None => {}
+        }
+        let Some(entry) = self.name(now, None) else {
+            return Step::Finished(Acquisition::Foreign(Foreign::Exhausted));
+        };
+        self.mine = Some((entry.clone(), Came::Free));
+        self.doing = Doing::Staging;
+        Step::Perform(Operation::Stage(entry))
+    }
+
+    fn bare(&mut self, now: Now, listing: Listing) -> Next {
+        let since = match self.bare {
+            Some((stamp, since)) if stamp == listing.modified => since,
+            _ => now.boot,
+        };
+        self.bare = Some((listing.modified, since));
+        if now.boot.saturating_sub(since) >= self.wish.timeout {
+            self.doing = Doing::RemovingBare { litter: listing.litter };
+            return Step::Perform(Operation::RemoveDir(listing.modified));
+        }
+        self.doing = Doing::AgeingBare { modified: listing.modified, litter: listing.litter };
+        Step::Perform(Operation::ReadFileClock)
+    }
+
+    fn judged(&mut self, now: Now, file_clock: Option<Stamp>) -> Next {
+        let Doing::Judging { entry, modified, life } = self.doing.clone() else {
+            return self.look();
+        };
+        let watched = Watch::on(&mut self.watch, &entry, now);
+        let facts = Facts { now, watched, modified, life, file_clock };
+        match judge(&entry, &self.here, &facts) {
+            Verdict::Ask(Question::Life(owner)) => Step::Perform(Operation::AskLife(owner)),
+            Verdict::Ask(Question::FileClock) => Step::Perform(Operation::ReadFileClock),
+            Verdict::Live { until } => Self::blocked(Blocker::Held { entry, until }),
+            Verdict::Lapsed(evidence) => {
+                self.take(now, entry.clone(), Came::AfterLapse(entry, evidence))
+            }
+            Verdict::Dead(evidence) => {
+                self.take(now, entry.clone(), Came::AfterDeath(entry, evidence))
+            }
+        }
+    }
+}
+
+impl Machine for Acquire {
+    type Outcome = Acquisition;
+
+    fn start(&mut self, now: Now) -> Next {
+        self.rounds = 0;
+        self.torn = 0;
+        self.fault = None;
+        match self.shortcut.take() {
+            Some(entry) => self.take(now, entry.clone(), Came::HandedOver(entry)),
+            None => self.look(),
+        }
+    }
+
+    fn resume(&mut self, now: Now, answer: Answer) -> Next {
+        match (self.doing.clone(), answer) {
+            (_, Answer::Seen(sight)) => self.seen(now, sight),
+            (Doing::Looking, Answer::Failed(fault)) => match &self.mine {
+                Some((entry, Came::Free)) => {
+                    // Whether the install was done cannot be seen: unstaging takes back only
+                    // what is still staged.
+                    let entry = entry.clone();
+                    self.fault = Some(fault);
+                    self.doing = Doing::Unstaging;
+                    Step::Perform(Operation::Unstage(entry))
+                }
+                _ => failed(fault),
+            },
+            (Doing::Staging, Answer::Done(_)) => match &self.mine {
+                Some((entry, _)) => {
+                    self.doing = Doing::Installing;
+                    Step::Perform(Operation::Install(entry.clone()))
+                }
+                None => self.look(),
+            },
+            (Doing::Staging, Answer::Failed(fault)) => {
+                self.mine = None;
+                failed(fault)
+            }
+            (Doing::Installing | Doing::Renaming, Answer::Done(_)) => self.published(now),
+            (Doing::Installing | Doing::Renaming, Answer::Failed(fault)) => {
+                self.fault = Some(fault);
+                self.look()
+            }
+            (Doing::Unstaging, _) => match (self.mine.take(), self.fault) {
+                (Some(_), Some(fault)) => failed(fault),
+                _ => self.look(),
+            },
+            (Doing::Judging { entry, modified, .. }, Answer::Life(life)) => {
+                self.doing = Doing::Judging { entry, modified, life: Some(life) };
+                self.judged(now, None)
+            }
+            (Doing::Judging { .. }, Answer::FileClock(clock)) => self.judged(now, Some(clock)),
+            // No file clock to be had: then only watching can tell.
+            (Doing::Judging { modified, .. }, Answer::Failed(_)) => {
+                self.judged(now, Some(modified))
+            }
+            (Doing::AgeingBare { modified, litter }, Answer::FileClock(clock)) => {
+                if is_older(modified, clock, self.wish.timeout) {
+                    self.doing = Doing::RemovingBare { litter };
+                    Step::Perform(Operation::RemoveDir(modified))
+                } else {
+                    Self::blocked(Blocker::Bare(litter))
+                }
+            }
+            (Doing::AgeingBare { litter, .. }, _) => Self::blocked(Blocker::Bare(litter)),
+            (Doing::RemovingBare { .. }, Answer::Done(_)) => {
+                self.bare = None;
+                self.look()
+            }
+            (Doing::RemovingBare { litter }, _) => Self::blocked(Blocker::Bare(litter)),
+            _ => self.look(),
+        }
+    }
+}
+
+/// Some faults may pass while patience lasts; the others end the wait.
+fn failed(fault: Fault) -> Next {
+    Step::Finished(match fault {
+        Fault::Missing | Fault::Taken | Fault::Full { .. } => {
+            Acquisition::Blocked(Blocker::Busy(fault))
+        }
+        fault => Acquisition::Failed(fault),
+    })
+}

@@ -1,0 +1,144 @@
+//! Breaking: ending a hold from outside, by judgement or by force.
+
+use core::time::Duration;
+
+use crate::entry::{Entry, State};
+use crate::inspect::{Inspect, View};
+use crate::operation::{Answer, Fault, Foreign, Machine, Now, Operation, Sight, Step};
+use crate::verdict::{Here, Verdict, is_older};
+
+/// How breaking ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// There was nothing to break.
+    WasFree,
+    /// This hold was ended by us; a bare one has no entry.
+    Removed(Option<Entry>),
+    /// This hold was ended by us, but the empty directory could not be removed.
+    Remains(Option<Entry>, Fault),
+    /// Its holder lives (a bare one has no entry).
+    StillHeld(Option<Entry>),
+    /// It belongs to another user.
+    Stranger(u32),
+    /// Not ours to touch.
+    Foreign(Foreign),
+    /// It failed.
+    Failed(Fault),
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evict {
+    here: Here,
+    force: bool,
+    bare_timeout: Duration,
+    look: Option<Inspect>,
+    victim: Option<Entry>,
+    removing: bool,
+    rounds: u8,
+}
+
+/// How often the holder may change under our hands before we leave it in peace.
+const ROUNDS: u8 = 8;
+
+impl Evict {
+    /// Breaks a lapsed or dead holder's lock; with `force` anybody's. A bare directory counts as
+    /// lapsed when it is older than `bare_timeout`.
+    #[must_use]
+    pub fn new(here: Here, force: bool, bare_timeout: Duration) -> Evict {
+        Evict { here, force, bare_timeout, look: None, victim: None, removing: false, rounds: 0 }
+    }
+
+    fn judged(&mut self, now: Now, view: View) -> Step<Eviction> {
+        let listing = match view.sight {
+            Sight::Absent => return Step::Finished(Eviction::WasFree),
+            Sight::Foreign(why) => return Step::Finished(Eviction::Foreign(why)),
+            Sight::Directory(listing) => listing,
+        };
+        if let Some(uid) = listing.stranger {
+            return Step::Finished(Eviction::Stranger(uid));
+        }
+        let Some(entry) = listing.entries.first().cloned() else {
+            let old = view
+                .file_clock
+                .is_some_and(|clock| is_older(listing.modified, clock, self.bare_timeout));
+            if !(self.force || old) {
+                return Step::Finished(Eviction::StillHeld(None));
+            }
+            self.removing = true;
+            return Step::Perform(Operation::RemoveDir(listing.modified));
+        };
+        if entry.state == State::Open {
+            return Step::Finished(Eviction::WasFree);
+        }
+        let gone = matches!(view.verdict, Some(Verdict::Lapsed(_) | Verdict::Dead(_)));
+        if !(self.force || gone) {
+            return Step::Finished(Eviction::StillHeld(Some(entry)));
+        }
+        self.victim = Some(entry.clone());
+        Step::Perform(if entry.fenced {
+            // Its number must not be lost.
+            let open = entry.next(State::Open, now.boot);
+            Operation::Rename(entry, open)
+        } else {
+            Operation::Unlink(entry)
+        })
+    }
+}
+
+impl Machine for Evict {
+    type Outcome = Eviction;
+
+    fn start(&mut self, now: Now) -> Step<Eviction> {
+        let mut look = Inspect::new(self.here);
+        let first = look.start(now);
+        self.look = Some(look);
+        self.victim = None;
+        self.removing = false;
+        match first {
+            Step::Perform(operation) => Step::Perform(operation),
+            Step::Finished(view) => self.judged(now, view),
+        }
+    }
+
+    fn resume(&mut self, now: Now, answer: Answer) -> Step<Eviction> {
+        if self.removing {
+            return Step::Finished(match answer {
+                Answer::Failed(fault) if fault != Fault::Missing => {
+                    Eviction::Remains(self.victim.take(), fault)
+                }
+                _ => Eviction::Removed(self.victim.take()),
+            });
+        }
+        if let Some(victim) = &self.victim {
+            return match answer {
+                Answer::Done(Some(stamp)) if !victim.fenced => {
+                    self.removing = true;
+                    Step::Perform(Operation::RemoveDir(stamp))
+                }
+                Answer::Done(_) => Step::Finished(Eviction::Removed(self.victim.take())),
+                Answer::Failed(Fault::Missing | Fault::Taken) if self.rounds < ROUNDS => {
+                    self.rounds += 1;
+                    self.start(now)
+                }
+                Answer::Failed(fault) => Step::Finished(Eviction::Failed(fault)),
+                _ => self.start(now),
+            };
+        }
+        let Some(mut look) = self.look.take() else {
+            return self.start(now);
+        };
+        if let Answer::Failed(fault) = answer
+            && !look.is_asking()
+        {
+            return Step::Finished(Eviction::Failed(fault));
+        }
+        match look.resume(now, answer) {
+            Step::Perform(operation) => {
+                self.look = Some(look);
+                Step::Perform(operation)
+            }
+            Step::Finished(view) => self.judged(now, view),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Looking at a lock without changing it.
+
+use crate::entry::State;
+use crate::operation::{
+    Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, TORN_LOOKS,
+};
+use crate::verdict::{Facts, Here, Life, Question, Verdict, judge};
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// At D's path.
+    pub sight: Sight,
+    /// On the holder, where there is one.
+    pub verdict: Option<Verdict>,
+    /// The file system's clock, where it was needed.
+    pub file_clock: Option<Stamp>,
+    /// Why nothing could be seen.
+    pub fault: Option<Fault>,
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspect {
+    here: Here,
+    seen: Option<Listing>,
+    life: Option<Life>,
+    torn: u8,
+}
+
+impl Inspect {
+    /// Looks once.
+    #[must_use]
+    pub fn new(here: Here) -> Inspect {
+        Inspect { here, seen: None, life: None, torn: 0 }
+    }
+
+    /// Has it seen the directory, and asks further questions only?
+    pub(crate) fn is_asking(&self) -> bool {
+        self.seen.is_some()
+    }
+
+    fn judged(&mut self, now: Now, file_clock: Option<Stamp>) -> Step<View> {
+        let Some(listing) = &self.seen else {
+            return Step::Perform(Operation::Look);
+        };
+        let mut verdict = None;
+        match listing.entries.first() {
+            None if file_clock.is_none() => return Step::Perform(Operation::ReadFileClock),
+            Some(entry) if entry.state == State::Held => {
+                let watched = core::time::Duration::ZERO;
+                let (modified, life) = (listing.modified, self.life);
+                let facts = Facts { now, watched, modified, life, file_clock };
+                match judge(entry, &self.here, &facts) {
+                    Verdict::Ask(Question::Life(owner)) => {
+                        return Step::Perform(Operation::AskLife(owner));
+                    }
+                    Verdict::Ask(Question::FileClock) => {
+                        return Step::Perform(Operation::ReadFileClock);
+                    }
+                    known => verdict = Some(known),
+                }
+            }
+            _ => {}
+        }
+        let sight = Sight::Directory(listing.clone());
+        Step::Finished(View { sight, verdict, file_clock, fault: None })
+    }
+}
+
+impl Machine for Inspect {
+    type Outcome = View;
+
+    fn start(&mut self, _now: Now) -> Step<View> {
+        *self = Inspect::new(self.here);
+        Step::Perform(Operation::Look)
+    }
+
+    fn resume(&mut self, now: Now, answer: Answer) -> Step<View> {
+        let plain = |sight, fault| View { sight, verdict: None, file_clock: None, fault };
+        match answer {
+            Answer::Seen(Sight::Directory(listing)) if listing.entries.len() > 1 => {
+                self.torn += 1;
+                if self.torn > TORN_LOOKS {
+                    return Step::Finished(plain(Sight::Foreign(Foreign::TwoEntries), None));
+                }
+                Step::Perform(Operation::Look)
+            }
+            Answer::Seen(Sight::Directory(listing)) => {
+                self.seen = Some(listing);
+                self.judged(now, None)
+            }
+            Answer::Seen(sight) => Step::Finished(plain(sight, None)),
+            Answer::Life(life) => {
+                self.life = Some(life);
+                self.judged(now, None)
+            }
+            Answer::FileClock(clock) => self.judged(now, Some(clock)),
+            Answer::Failed(fault) => match &self.seen {
+                // No file clock to be had: what is there counts as fresh.
+                Some(listing) => {
+                    let modified = listing.modified;
+                    self.judged(now, Some(modified))
+                }
+                None => Step::Finished(plain(Sight::Absent, Some(fault))),
+            },
+            Answer::Done(_) => Step::Perform(Operation::Look),
+        }
+    }
+}

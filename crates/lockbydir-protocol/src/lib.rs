@@ -1,0 +1,58 @@
+//! The protocol of lockbydir, as data: entry names, verdicts, and one state machine per verb.
+//!
+//! A machine asks for one [`Operation`] at a time and is told its [`Answer`] and the time. It
+//! touches no file, no clock and no thread; they do not exist here. So one method performs
+//! operations in the real world, another injects faults, and a model checker runs these very
+//! machines.
+//!
+//! ```
+//! use lockbydir_protocol::{Entry, Label};
+//!
+//! let name = "v1.held.p.1763925000123456.00000000000000000000000007.0.10000.512345.\
+//!             963d455590f24dec.effffffa.effffffc.811-12345.web1.backup.sh";
+//! let entry = Entry::parse(name).expect("an entry of ours");
+//! assert_eq!(entry.label.as_str(), "backup.sh");
+//! assert_eq!(entry.to_string(), name);
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod acquire;
+mod entry;
+mod evict;
+mod inspect;
+mod operation;
+mod release;
+mod renew;
+mod text;
+mod verdict;
+
+pub use acquire::{Acquire, Acquisition, Blocker, Came, Wish};
+pub use entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Origin, Owner, Process, State};
+pub use evict::{Evict, Eviction};
+pub use inspect::{Inspect, View};
+pub use operation::{Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step};
+pub use release::{Release, Released};
+pub use renew::{Renew, Renewal, Terms};
+pub use text::{Host, Label, LabelError};
+pub use verdict::{CLOCK_SLACK, Evidence, Facts, Here, Life, Question, Verdict, Watch, judge};
+
+use core::time::Duration;
+
+/// The shortest timeout a lock may have.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+/// The longest timeout a lock may have: ten years.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+/// What a holder takes off its own deadline: a twentieth of the timeout, between 1 ms and 1 s.
+///
+/// The holder's deadline counts from *before* the call that published its stamp, and ends this
+/// much earlier than the moment from which others may judge the lock lapsed.
+#[must_use]
+pub fn margin(timeout: Duration) -> Duration {
+    (timeout / 20).clamp(Duration::from_millis(1), Duration::from_secs(1))
+}

@@ -1,0 +1,159 @@
+//! What machines ask of the world, and what it answers: the one seam between the protocol and
+//! file systems, fault injectors and model checkers.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::entry::{Entry, Owner};
+use crate::verdict::Life;
+
+/// The time, read just before a machine is asked for its next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// A clock that runs while the machine is suspended, and is never set.
+    pub boot: Duration,
+    /// The wall clock, since 1970. Never decides who lives; numbers start from it.
+    pub wall: Duration,
+}
+
+/// A directory's change time in nanoseconds since 1970: tells whether it changed in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(pub i128);
+
+/// One thing to do to the lock directory D. Each takes effect at one system call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Open D anew and list it.
+    Look,
+    /// Make a directory beside D, named by the entry's nonce, with the entry inside.
+    Stage(Entry),
+    /// Rename that directory to D, without replacing anything.
+    Install(Entry),
+    /// Remove that directory, wherever the attempt left it.
+    Unstage(Entry),
+    /// Rename one entry of D to another.
+    Rename(Entry, Entry),
+    /// Unlink one entry of D.
+    Unlink(Entry),
+    /// Remove D if it is still empty and was not changed since this stamp.
+    RemoveDir(Stamp),
+    /// Are the owner's processes alive?
+    AskLife(Owner),
+    /// What does the file system's own clock say?
+    ReadFileClock,
+}
+
+/// What came of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To `Look`.
+    Seen(Sight),
+    /// Done; after `Unlink`, D's change time where it could be read.
+    Done(Option<Stamp>),
+    /// Not done, as far as the answer tells.
+    Failed(Fault),
+    /// To `AskLife`.
+    Life(Life),
+    /// To `ReadFileClock`.
+    FileClock(Stamp),
+}
+
+/// Why an operation failed, as far as the protocol cares; `code` is the system's own number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The thing to change is not there (any more).
+    Missing,
+    /// Something is already there, or not empty, or being deleted: look again.
+    Taken,
+    /// The parent folder is missing or no directory, or the name is too long for it.
+    NoPlace {
+        /// The system's error number.
+        code: i32,
+    },
+    /// Permission denied.
+    Denied {
+        /// The system's error number.
+        code: i32,
+    },
+    /// No space, or over quota: may pass.
+    Full {
+        /// The system's error number.
+        code: i32,
+    },
+    /// The file system is read-only.
+    ReadOnly {
+        /// The system's error number.
+        code: i32,
+    },
+    /// Anything else.
+    Broken {
+        /// The system's error number.
+        code: i32,
+    },
+}
+
+/// What a look found at D's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Nothing there.
+    Absent,
+    /// Something that is not ours to touch.
+    Foreign(Foreign),
+    /// A directory.
+    Directory(Listing),
+}
+
+/// Why a thing at D's path is foreign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// A symbolic link.
+    Symlink,
+    /// A file, or anything else that is no directory.
+    NotADirectory,
+    /// A directory that holds a thing of this name (escaped for terminals).
+    Holds(String),
+    /// More than one entry of ours, look after look.
+    TwoEntries,
+    /// More things than a lock directory ever has.
+    TooMany,
+    /// The token has reached its largest value.
+    Exhausted,
+}
+
+/// A lock directory's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Entries of our grammar.
+    pub entries: Vec<Entry>,
+    /// The name of a leftover that systems strew about (`.nfs*`, `.DS_Store`): tolerated, never
+    /// deleted, but it keeps D from vanishing.
+    pub litter: Option<String>,
+    /// When D was last changed, by the file system's clock.
+    pub modified: Stamp,
+    /// The user D belongs to, where that is neither this one nor shared on purpose.
+    pub stranger: Option<u32>,
+}
+
+/// What a machine wants next.
+#[expect(clippy::large_enum_variant, reason = "one exists at a time, on the stack")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<T> {
+    /// Perform this and tell the answer to [`Machine::resume`].
+    Perform(Operation),
+    /// The verb is over.
+    Finished(T),
+}
+
+/// A verb, step by step.
+pub trait Machine {
+    /// How the verb can end.
+    type Outcome;
+    /// The first step.
+    fn start(&mut self, now: Now) -> Step<Self::Outcome>;
+    /// The next step, told what came of the last.
+    fn resume(&mut self, now: Now, answer: Answer) -> Step<Self::Outcome>;
+}
+
+/// How often a listing that shows two entries, or none that should be there, is read again.
+pub(crate) const TORN_LOOKS: u8 = 8;

@@ -1,0 +1,193 @@
+//! Releasing: leave (unlink the entry, remove the directory), or open it in place.
+
+use crate::entry::{Entry, Nonce, State};
+use crate::operation::{Answer, Fault, Machine, Now, Operation, Sight, Step, TORN_LOOKS};
+use crate::verdict::Here;
+
+/// How a release ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// Free, and nothing is left.
+    Left,
+    /// Free, and the directory stays with this open entry.
+    Opened(Entry),
+    /// Free of us, but the empty directory could not be removed: it blocks others until it is
+    /// old.
+    Remains(Fault),
+    /// It was ours no more; who holds it now, where somebody does.
+    Lost(Option<Entry>),
+    /// It failed; the lock may still be ours.
+    Failed(Fault),
+}
+
+/// The machine. It may be started again after a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    nonce: Nonce,
+    state: State,
+    known: Option<Entry>,
+    stay: bool,
+    here: Here,
+    tried: Option<Entry>,
+    sent: Option<Entry>,
+    fault: Option<Fault>,
+    torn: u8,
+    removing: bool,
+    checking: bool,
+}
+
+impl Release {
+    /// Releases the holding of this entry (or removes this open one). `stay` opens it in place;
+    /// a fenced lock always stays.
+    #[must_use]
+    pub fn new(mine: Entry, stay: bool, here: Here) -> Release {
+        Release {
+            state: mine.state,
+            known: Some(mine.clone()),
+            ..Self::by_nonce(mine.nonce, stay, here)
+        }
+    }
+
+    /// Releases whatever holding has this nonce.
+    #[must_use]
+    pub fn by_nonce(nonce: Nonce, stay: bool, here: Here) -> Release {
+        Release {
+            nonce,
+            state: State::Held,
+            known: None,
+            stay,
+            here,
+            tried: None,
+            sent: None,
+            fault: None,
+            torn: 0,
+            removing: false,
+            checking: false,
+        }
+    }
+
+    fn let_go(&mut self, now: Now, mine: Entry) -> Step<Released> {
+        self.tried = Some(mine.clone());
+        self.known = None;
+        if mine.state == State::Held && (self.stay || mine.fenced) {
+            let open = mine.next(State::Open, now.boot);
+            self.sent = Some(open.clone());
+            Step::Perform(Operation::Rename(mine, open))
+        } else {
+            self.sent = None;
+            Step::Perform(Operation::Unlink(mine))
+        }
+    }
+
+    fn seen(&mut self, now: Now, sight: Sight) -> Step<Released> {
+        let (entries, modified) = match (sight, self.fault) {
+            (Sight::Directory(listing), _) => (listing.entries, Some(listing.modified)),
+            (Sight::Foreign(_), Some(fault)) if fault != Fault::Missing => {
+                return Step::Finished(Released::Failed(fault));
+            }
+            _ => (alloc::vec::Vec::new(), None),
+        };
+        // A break may have opened it under the very name we meant to give it.
+        let exact = self.here.one_kernel && self.fault == Some(Fault::Missing);
+        if let Some(open) = self.sent.as_ref().filter(|open| !exact && entries.contains(open)) {
+            return Step::Finished(Released::Opened(open.clone()));
+        }
+        let mine = |entry: &&Entry| entry.nonce == self.nonce && entry.state == self.state;
+        let found = entries.iter().filter(mine).max_by_key(|entry| entry.renewals).cloned();
+        match (found, self.fault) {
+            (Some(entry), Some(fault)) if self.tried.as_ref() == Some(&entry) => {
+                self.known = Some(entry);
+                self.fault = None;
+                Step::Finished(Released::Failed(fault))
+            }
+            (Some(entry), _) => self.let_go(now, entry),
+            (None, _) if entries.len() > 1 && self.torn < TORN_LOOKS => {
+                self.torn += 1;
+                Step::Perform(Operation::Look)
+            }
+            (None, fault) => self.gone(now, &entries, modified, fault),
+        }
+    }
+
+    /// Our entry is not there. Were it we who removed it, and the reply was lost?
+    fn gone(
+        &mut self,
+        now: Now,
+        entries: &[Entry],
+        modified: Option<crate::operation::Stamp>,
+        fault: Option<Fault>,
+    ) -> Step<Released> {
+        let doubtful = match fault {
+            None => false,
+            Some(Fault::Missing) => !self.here.one_kernel,
+            Some(_) => true,
+        };
+        let in_time = self.tried.as_ref().is_some_and(|mine| now.boot < mine.deadline());
+        if !(doubtful && in_time) {
+            let holder = entries.iter().find(|entry| entry.state == State::Held).cloned();
+            return Step::Finished(Released::Lost(holder));
+        }
+        match modified {
+            Some(stamp) if entries.is_empty() && self.sent.is_none() => {
+                self.removing = true;
+                Step::Perform(Operation::RemoveDir(stamp))
+            }
+            _ => Step::Finished(Released::Left),
+        }
+    }
+}
+
+impl Machine for Release {
+    type Outcome = Released;
+
+    fn start(&mut self, now: Now) -> Step<Released> {
+        self.torn = 0;
+        self.fault = None;
+        self.removing = false;
+        self.checking = false;
+        match self.known.take() {
+            Some(mine) => self.let_go(now, mine),
+            None => Step::Perform(Operation::Look),
+        }
+    }
+
+    fn resume(&mut self, now: Now, answer: Answer) -> Step<Released> {
+        match answer {
+            Answer::Seen(Sight::Directory(listing))
+                if self.checking && listing.entries.is_empty() =>
+            {
+                Step::Finished(Released::Remains(Fault::Taken))
+            }
+            Answer::Seen(_) if self.checking => Step::Finished(Released::Left),
+            Answer::Seen(sight) => self.seen(now, sight),
+            // Somebody else removed it, or made something of it: it is theirs now.
+            Answer::Done(_) | Answer::Failed(Fault::Missing) if self.removing => {
+                Step::Finished(Released::Left)
+            }
+            // Changed since: somebody's lock, or litter that keeps it from vanishing.
+            Answer::Failed(Fault::Taken) if self.removing => {
+                self.checking = true;
+                Step::Perform(Operation::Look)
+            }
+            Answer::Failed(fault) if self.removing => Step::Finished(Released::Remains(fault)),
+            Answer::Done(stamp) => match (self.sent.take(), stamp) {
+                (Some(open), _) if self.here.one_kernel => Step::Finished(Released::Opened(open)),
+                (Some(open), _) => {
+                    self.sent = Some(open);
+                    Step::Perform(Operation::Look)
+                }
+                (None, Some(stamp)) => {
+                    self.removing = true;
+                    Step::Perform(Operation::RemoveDir(stamp))
+                }
+                (None, None) => Step::Finished(Released::Remains(Fault::Taken)),
+            },
+            Answer::Failed(fault) if self.fault.is_none() => {
+                self.fault = Some(fault);
+                Step::Perform(Operation::Look)
+            }
+            Answer::Failed(fault) => Step::Finished(Released::Failed(self.fault.unwrap_or(fault))),
+            _ => Step::Perform(Operation::Look),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Renewing: the same holding under a new name with a new stamp. A renewal that succeeds late
+//! proves that nobody held in between, for a taker would have renamed the entry.
+
+use core::time::Duration;
+
+use crate::entry::{Entry, Nonce, Owner, State, whole_millis};
+use crate::operation::{Answer, Fault, Machine, Now, Operation, Sight, Step, TORN_LOOKS};
+use crate::verdict::Here;
+
+/// What a renewal changes beside the stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// A new timeout.
+    pub timeout: Option<Duration>,
+    /// A new owner.
+    pub owner: Option<Owner>,
+}
+
+/// How a renewal ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Ours, under this entry.
+    Renewed(Entry),
+    /// Ours no more; who holds it now, where somebody does.
+    Lost(Option<Entry>),
+    /// It failed, or nobody can tell whether it was done; the lock may still be ours.
+    Failed(Fault),
+}
+
+/// The machine. It may be started again after a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renew {
+    nonce: Nonce,
+    known: Option<Entry>,
+    sent: Option<Entry>,
+    terms: Terms,
+    here: Here,
+    names: u32,
+    torn: u8,
+    fault: Option<Fault>,
+}
+
+impl Renew {
+    /// Renews the holding of this entry.
+    #[must_use]
+    pub fn new(mine: Entry, terms: Terms, here: Here) -> Renew {
+        let names = mine.renewals;
+        Renew { known: Some(mine.clone()), names, ..Renew::by_nonce(mine.nonce, terms, here) }
+    }
+
+    /// Renews whatever holding has this nonce.
+    #[must_use]
+    pub fn by_nonce(nonce: Nonce, terms: Terms, here: Here) -> Renew {
+        Renew { nonce, known: None, sent: None, terms, here, names: 0, torn: 0, fault: None }
+    }
+
+    fn rename(&mut self, now: Now, from: Entry) -> Step<Renewal> {
+        self.names = self.names.max(from.renewals).wrapping_add(1);
+        let mut to = Entry { renewals: self.names, ..from.next(State::Held, now.boot) };
+        // Whoever renews stamps by its own clock, so it must say whose clock that is.
+        to.origin.boot = self.here.origin.boot;
+        to.origin.time = self.here.origin.time;
+        to.timeout = self.terms.timeout.map_or(to.timeout, whole_millis);
+        to.owner = self.terms.owner.unwrap_or(to.owner);
+        if self.terms.owner.is_some() {
+            to.origin.pids = self.here.origin.pids;
+        }
+        self.known = None;
+        self.sent = Some(to.clone());
+        Step::Perform(Operation::Rename(from, to))
+    }
+
+    fn seen(&mut self, now: Now, sight: Sight) -> Step<Renewal> {
+        let Sight::Directory(listing) = sight else {
+            return Step::Finished(Renewal::Lost(None));
+        };
+        if listing.stranger.is_some() {
+            return Step::Finished(Renewal::Lost(None));
+        }
+        let mine = |entry: &&Entry| entry.nonce == self.nonce && entry.state == State::Held;
+        // A torn listing may show a renamed entry under both names; the later one is true.
+        let found = listing.entries.iter().filter(mine).max_by_key(|entry| entry.renewals);
+        match (found.cloned(), &self.sent, self.fault.take()) {
+            (Some(entry), Some(sent), _) if entry == *sent => {
+                self.known = Some(entry.clone());
+                self.sent = None;
+                Step::Finished(Renewal::Renewed(entry))
+            }
+            (Some(entry), Some(_), Some(fault)) => {
+                self.known = Some(entry);
+                self.sent = None;
+                Step::Finished(Renewal::Failed(fault))
+            }
+            (Some(entry), ..) => self.rename(now, entry),
+            (None, _, fault) if listing.entries.len() != 1 && self.torn < TORN_LOOKS => {
+                self.torn += 1;
+                self.fault = fault;
+                Step::Perform(Operation::Look)
+            }
+            (None, ..) => Step::Finished(Renewal::Lost(
+                listing.entries.into_iter().find(|entry| entry.state == State::Held),
+            )),
+        }
+    }
+}
+
+impl Machine for Renew {
+    type Outcome = Renewal;
+
+    fn start(&mut self, now: Now) -> Step<Renewal> {
+        self.torn = 0;
+        self.fault = None;
+        match self.known.take() {
+            Some(mine) => self.rename(now, mine),
+            None => Step::Perform(Operation::Look),
+        }
+    }
+
+    fn resume(&mut self, now: Now, answer: Answer) -> Step<Renewal> {
+        match (answer, &self.sent) {
+            (Answer::Seen(sight), _) => self.seen(now, sight),
+            (Answer::Done(_), Some(sent)) if self.here.one_kernel => {
+                let sent = sent.clone();
+                self.sent = None;
+                self.known = Some(sent.clone());
+                Step::Finished(Renewal::Renewed(sent))
+            }
+            (Answer::Failed(fault), Some(_)) if self.fault.is_none() => {
+                self.fault = Some(fault);
+                Step::Perform(Operation::Look)
+            }
+            (Answer::Failed(fault), _) => {
+                Step::Finished(Renewal::Failed(self.fault.take().unwrap_or(fault)))
+            }
+            _ => Step::Perform(Operation::Look),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The two short texts in an entry's name: host and label. Holds their escaping and limits;
+//! nothing else may spell them.
+
+use alloc::string::String;
+use core::fmt;
+
+/// Longest host name kept, in bytes.
+const MAX_HOST: usize = 20;
+/// Longest label accepted, in bytes before escaping.
+const MAX_LABEL: usize = 40;
+
+/// The holder's host: the first part of its name, lower case, at most 20 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host(String);
+
+impl Host {
+    /// Takes what is portable of a host name; what is left empty becomes `unknown`.
+    #[must_use]
+    pub fn new(name: &str) -> Host {
+        let first = name.split('.').next().unwrap_or("");
+        let kept: String = first
+            .chars()
+            .map(|c| c.to_ascii_lowercase())
+            .map(|c| if is_host_char(c) { c } else { '-' })
+            .take(MAX_HOST)
+            .collect();
+        Host(if kept.is_empty() { "unknown".into() } else { kept })
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Host> {
+        let fits = !text.is_empty() && text.len() <= MAX_HOST;
+        (fits && text.chars().all(is_host_char)).then(|| Host(text.into()))
+    }
+
+    /// The name as kept.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_host_char(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+}
+
+/// A short text that tells people what a lock is held for; may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Label(String);
+
+/// Why a label was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelError {
+    /// Longer than 40 bytes.
+    TooLong,
+    /// Something other than printable ASCII.
+    NotPrintable,
+}
+
+impl fmt::Display for LabelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LabelError::TooLong => "a label has at most 40 characters",
+            LabelError::NotPrintable => "a label is made of printable ASCII characters",
+        })
+    }
+}
+
+impl core::error::Error for LabelError {}
+
+impl Label {
+    /// A label of at most 40 printable ASCII characters. When a name has no room for all of it,
+    /// its end is cut off.
+    pub fn new(text: &str) -> Result<Label, LabelError> {
+        if !text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+            Err(LabelError::NotPrintable)
+        } else if text.len() > MAX_LABEL {
+            Err(LabelError::TooLong)
+        } else {
+            Ok(Label(text.into()))
+        }
+    }
+
+    /// The text as a person wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Is there no label?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The portable spelling, in at most `room` bytes: `-` for none, `=41` for a byte that is
+    /// not portable, and never a dot at the end.
+    pub(crate) fn spell(&self, room: usize) -> String {
+        let mut out = String::new();
+        for byte in self.0.bytes() {
+            let plain = is_label_byte(byte);
+            if out.len() + if plain { 1 } else { 3 } > room {
+                break;
+            }
+            if plain {
+                out.push(byte as char);
+            } else {
+                push_escaped(&mut out, byte);
+            }
+        }
+        if out.ends_with('.') {
+            out.pop();
+            if out.len() + 3 <= room {
+                push_escaped(&mut out, b'.');
+            }
+        }
+        match out.as_str() {
+            "" => "-".into(),
+            "-" => "=2d".into(),
+            _ => out,
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Label> {
+        if text == "-" {
+            return Some(Label::default());
+        }
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(first) = rest.bytes().next() {
+            if first == b'=' {
+                let hex = rest.get(1..3)?;
+                out.push(u8::from_str_radix(hex, 16).ok()? as char);
+                rest = &rest[3..];
+            } else if is_label_byte(first) {
+                out.push(first as char);
+                rest = &rest[1..];
+            } else {
+                return None;
+            }
+        }
+        Label::new(&out).ok().filter(|label| !label.is_empty())
+    }
+}
+
+fn is_label_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+fn push_escaped(out: &mut String, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push('=');
+    out.push(HEX[usize::from(byte >> 4)] as char);
+    out.push(HEX[usize::from(byte & 15)] as char);
+}

@@ -1,0 +1,154 @@
+//! The verdict on a holder: does it live, has its lock lapsed, is it dead? Every verdict names
+//! its evidence. In doubt, the holder lives.
+
+use core::time::Duration;
+
+use crate::entry::{Entry, Origin, Owner};
+use crate::operation::{Now, Stamp};
+
+/// How much older than its timeout a lock must be by the file system's clock alone.
+pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
+
+/// Where the judge stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Here {
+    /// The judge's own boot and namespaces.
+    pub origin: Origin,
+    /// Is the file system one that a single kernel owns alone? Then whoever wrote under another
+    /// boot died with its kernel, and an error says truly that a thing was not done.
+    pub one_kernel: bool,
+}
+
+/// Is a process there?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// At least one of the owner's processes lives, or nobody can tell.
+    Alive,
+    /// All of the owner's processes are gone for certain.
+    Gone,
+}
+
+/// Since when one name was seen unchanged, on the watcher's own boot clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The name.
+    pub entry: Entry,
+    /// Since when.
+    pub since: Duration,
+}
+
+impl Watch {
+    /// Goes on watching the same name, or begins anew with another.
+    pub fn on(watch: &mut Option<Watch>, entry: &Entry, now: Now) -> Duration {
+        match watch {
+            Some(known) if known.entry == *entry => now.boot.saturating_sub(known.since),
+            _ => {
+                *watch = Some(Watch { entry: entry.clone(), since: now.boot });
+                Duration::ZERO
+            }
+        }
+    }
+}
+
+/// What is known so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The time.
+    pub now: Now,
+    /// How long this very name was watched.
+    pub watched: Duration,
+    /// D's change time.
+    pub modified: Stamp,
+    /// The answer to [`Question::Life`], once asked.
+    pub life: Option<Life>,
+    /// The answer to [`Question::FileClock`], once asked.
+    pub file_clock: Option<Stamp>,
+}
+
+/// What must be known before a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Do the owner's processes live?
+    Life(Owner),
+    /// What does the file system's clock say?
+    FileClock,
+}
+
+/// Why a holder was judged gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Its processes are gone.
+    ProcessGone,
+    /// It was written under an earlier boot, on a file system that one kernel owns.
+    EarlierBoot,
+    /// Its timeout has passed on the boot clock we share.
+    BootClock,
+    /// It was watched unchanged for its whole timeout.
+    Watched,
+    /// It is older than its timeout and a minute by the file system's own clock.
+    FileClock,
+}
+
+/// The verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// First answer this.
+    Ask(Question),
+    /// It lives; on our boot clock it may be judged lapsed from this moment on.
+    Live {
+        /// Boot clock.
+        until: Duration,
+    },
+    /// Its timeout has passed.
+    Lapsed(Evidence),
+    /// Its holder is provably gone.
+    Dead(Evidence),
+}
+
+/// Judges a held entry.
+#[must_use]
+pub fn judge(entry: &Entry, here: &Here, facts: &Facts) -> Verdict {
+    let origin = &entry.origin;
+    if origin.is_same_pids(&here.origin) && entry.owner != Owner::Nobody {
+        match facts.life {
+            None => {
+                // Start times are counted from the boot of a time namespace.
+                let comparable = origin.is_same_clock(&here.origin);
+                let owner = if comparable { entry.owner } else { entry.owner.any_start() };
+                return Verdict::Ask(Question::Life(owner));
+            }
+            Some(Life::Gone) => return Verdict::Dead(Evidence::ProcessGone),
+            Some(Life::Alive) => {}
+        }
+    }
+    let both_known = origin.boot != 0 && here.origin.boot != 0;
+    if both_known && !origin.is_same_boot(&here.origin) && here.one_kernel {
+        return Verdict::Dead(Evidence::EarlierBoot);
+    }
+    // A stamp from the future of our own clock is a lie: it is watched like a stranger's.
+    if origin.is_same_clock(&here.origin) && entry.stamp <= facts.now.boot {
+        return if facts.now.boot >= entry.lapses_at() {
+            Verdict::Lapsed(Evidence::BootClock)
+        } else {
+            Verdict::Live { until: entry.lapses_at() }
+        };
+    }
+    if facts.watched >= entry.timeout {
+        return Verdict::Lapsed(Evidence::Watched);
+    }
+    match facts.file_clock {
+        None => Verdict::Ask(Question::FileClock),
+        Some(clock) if is_older(facts.modified, clock, entry.timeout + CLOCK_SLACK) => {
+            Verdict::Lapsed(Evidence::FileClock)
+        }
+        Some(_) => {
+            Verdict::Live { until: facts.now.boot + entry.timeout.saturating_sub(facts.watched) }
+        }
+    }
+}
+
+/// Is `stamp` more than `age` before `clock`?
+pub(crate) fn is_older(stamp: Stamp, clock: Stamp, age: Duration) -> bool {
+    let age = i128::try_from(age.as_nanos()).unwrap_or(i128::MAX);
+    clock.0.saturating_sub(stamp.0) > age
+}

@@ -1,0 +1,389 @@
+//! Performs the protocol's operations on a real directory; decides nothing. Every look opens the
+//! directory anew, no symbolic link is followed, and nothing is removed except by the exact name
+//! that an operation carries.
+
+use std::ffi::{CStr, OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use lockbydir_protocol::{
+    Answer, Entry, Fault, Foreign, Here, Listing, Machine, Nonce, Operation, Sight, Stamp, Step,
+};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chmodat, chownat, fstat,
+    mkdir, open, openat, rename, renameat, renameat_with, rmdir, statat, statfs, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::{clock, process, testing};
+
+/// What a lock directory's name ends in.
+pub(crate) const EXTENSION: &str = ".lockdir";
+/// More names than this in a lock directory make it foreign.
+const MOST_NAMES: usize = 64;
+const LOOK: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A lock directory's place, and how it is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// Permissions of what we make.
+    mode: u32,
+    /// Group of what we make.
+    group: Option<u32>,
+}
+
+impl Directory {
+    pub(crate) fn new(path: PathBuf, mode: u32, group: Option<u32>) -> Directory {
+        Directory { path, mode, group }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where we stand as a judge of this directory.
+    pub(crate) fn here(&self) -> Here {
+        let parent = self.path.parent().unwrap_or(Path::new("/"));
+        let one_kernel = statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64));
+        Here { origin: process::here().0, one_kernel }
+    }
+
+    /// Runs a machine to its end.
+    pub(crate) fn run<M: Machine>(&self, machine: &mut M) -> M::Outcome {
+        let mut step = machine.start(clock::now());
+        loop {
+            match step {
+                Step::Finished(outcome) => return outcome,
+                Step::Perform(operation) => {
+                    let answer = self.perform(&operation);
+                    step = machine.resume(clock::now(), answer);
+                }
+            }
+        }
+    }
+
+    fn perform(&self, operation: &Operation) -> Answer {
+        let done = match operation {
+            Operation::Look => return self.look(),
+            Operation::AskLife(owner) => return Answer::Life(process::life(*owner)),
+            Operation::ReadFileClock => {
+                return match self.file_clock() {
+                    Ok(stamp) => Answer::FileClock(stamp),
+                    Err(errno) => Answer::Failed(fault(errno)),
+                };
+            }
+            // A folder that is not there is no race lost.
+            Operation::Stage(entry) => match self.stage(entry) {
+                Err(Errno::NOENT) => return no_place(Errno::NOENT),
+                done => done,
+            },
+            Operation::Install(entry) => self.install(&self.stage_path(entry.nonce)),
+            Operation::Unstage(entry) => self.unstage(entry),
+            Operation::Rename(from, to) => self.rename(from, to),
+            Operation::Unlink(entry) => return self.unlink(entry),
+            Operation::RemoveDir(stamp) => return self.remove(*stamp),
+        };
+        match done {
+            Ok(()) => Answer::Done(None),
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    fn look(&self) -> Answer {
+        let fd = match open(&self.path, LOOK, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Answer::Seen(Sight::Absent),
+            Err(errno) => return self.look_from_outside(errno),
+        };
+        match self.listing(fd) {
+            Ok(sight) => Answer::Seen(sight),
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    /// It could not be opened as a directory of ours: what is it?
+    fn look_from_outside(&self, errno: Errno) -> Answer {
+        let stat = match statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Answer::Seen(Sight::Absent),
+            Err(errno) => return Answer::Failed(fault(errno)),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => Answer::Seen(Sight::Foreign(Foreign::Symlink)),
+            FileType::Directory => match self.stranger(&stat) {
+                Some(uid) if errno == Errno::ACCESS => Answer::Seen(Sight::Directory(Listing {
+                    entries: Vec::new(),
+                    litter: None,
+                    modified: changed(&stat),
+                    stranger: Some(uid),
+                })),
+                _ => Answer::Failed(fault(errno)),
+            },
+            _ => Answer::Seen(Sight::Foreign(Foreign::NotADirectory)),
+        }
+    }
+
+    fn listing(&self, fd: OwnedFd) -> Result<Sight, Errno> {
+        let stat = fstat(&fd)?;
+        let mut listing = Listing {
+            entries: Vec::new(),
+            litter: None,
+            modified: changed(&stat),
+            stranger: self.stranger(&stat),
+        };
+        if listing.stranger.is_some() {
+            return Ok(Sight::Directory(listing));
+        }
+        let mut seen = 0;
+        for found in Dir::new(fd)? {
+            let found = match found {
+                Ok(found) => found,
+                // Removed while we read it.
+                Err(Errno::NOENT) => break,
+                Err(errno) => return Err(errno),
+            };
+            let name = found.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            seen += 1;
+            if seen > MOST_NAMES {
+                return Ok(Sight::Foreign(Foreign::TooMany));
+            }
+            let is_file = matches!(found.file_type(), FileType::RegularFile | FileType::Unknown);
+            match name.to_str().ok().and_then(Entry::parse) {
+                Some(entry) if is_file => listing.entries.push(entry),
+                _ if is_litter(name) => {
+                    listing.litter = Some(crate::status::printable(name.to_bytes()))
+                }
+                _ => {
+                    let name = crate::status::printable(name.to_bytes());
+                    return Ok(Sight::Foreign(Foreign::Holds(name)));
+                }
+            }
+        }
+        Ok(Sight::Directory(listing))
+    }
+
+    /// The owner, where it is somebody who could give the lock to two: neither we nor root, and
+    /// we were not told to share.
+    fn stranger(&self, stat: &Stat) -> Option<u32> {
+        let shared = self.mode & 0o022 != 0;
+        let own = rustix::process::geteuid().as_raw();
+        (stat.st_uid != own && stat.st_uid != 0 && !shared).then_some(stat.st_uid)
+    }
+
+    fn stage_path(&self, nonce: Nonce) -> PathBuf {
+        let mut path = OsString::from(&self.path);
+        path.push(format!(".{nonce}"));
+        PathBuf::from(path)
+    }
+
+    fn stage(&self, entry: &Entry) -> Result<(), Errno> {
+        let stage = self.stage_path(entry.nonce);
+        testing::point();
+        mkdir(&stage, Mode::from_raw_mode(self.mode))?;
+        self.fill(&stage, entry).inspect_err(|_| {
+            let _ = rustix::fs::unlink(stage.join(entry.to_string()));
+            let _ = rmdir(&stage);
+        })
+    }
+
+    fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
+        if self.mode != 0o700 {
+            // The umask does not narrow what was widened on purpose.
+            chmodat(CWD, stage, Mode::from_raw_mode(self.mode), AtFlags::empty())?;
+        }
+        if let Some(group) = self.group {
+            chownat(CWD, stage, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        testing::point();
+        let create =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        open(stage.join(entry.to_string()), create, Mode::from_raw_mode(self.mode & 0o666))?;
+        Ok(())
+    }
+
+    fn install(&self, stage: &Path) -> Result<(), Errno> {
+        testing::point();
+        let whole = if testing::is_no_replace_missing() {
+            Err(Errno::INVAL)
+        } else {
+            renameat_with(CWD, stage, CWD, &self.path, RenameFlags::NOREPLACE)
+        };
+        match whole {
+            // No such call here. A plain rename refuses a directory that is not empty, so it
+            // can only replace an empty one: look for that just before.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                match statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(Errno::NOENT) => rename(stage, &self.path),
+                    Ok(_) => Err(Errno::EXIST),
+                    Err(errno) => Err(errno),
+                }
+            }
+            done => done,
+        }
+    }
+
+    fn unstage(&self, entry: &Entry) -> Result<(), Errno> {
+        let stage = self.stage_path(entry.nonce);
+        let name = entry.to_string();
+        testing::point();
+        match rustix::fs::unlink(stage.join(&name)) {
+            Ok(()) => {
+                testing::point();
+                rmdir(&stage)
+            }
+            Err(Errno::NOENT) => {
+                // Some servers answer a refused rename by moving it inside.
+                let inside = self.path.join(stage.file_name().unwrap_or_default());
+                rustix::fs::unlink(inside.join(&name))?;
+                rmdir(&inside)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn rename(&self, from: &Entry, to: &Entry) -> Result<(), Errno> {
+        let fd = open(&self.path, LOOK, Mode::empty())?;
+        testing::point();
+        renameat(&fd, from.to_string(), &fd, to.to_string())
+    }
+
+    fn unlink(&self, entry: &Entry) -> Answer {
+        let unlink = || {
+            let fd = open(&self.path, LOOK, Mode::empty())?;
+            testing::point();
+            unlinkat(&fd, entry.to_string(), AtFlags::empty())?;
+            Ok(fstat(&fd).ok().map(|stat| changed(&stat)))
+        };
+        match unlink() {
+            Ok(stamp) => Answer::Done(stamp),
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    /// One last look through a handle, then `rmdir`, which the kernel refuses unless it is empty.
+    fn remove(&self, stamp: Stamp) -> Answer {
+        let remove = || {
+            let fd = open(&self.path, LOOK, Mode::empty())?;
+            let stat = fstat(&fd)?;
+            if stat.st_nlink == 0 {
+                return Err(Errno::NOENT);
+            }
+            if changed(&stat) != stamp {
+                return Err(Errno::NOTEMPTY);
+            }
+            testing::point();
+            rmdir(&self.path)
+        };
+        match remove() {
+            Ok(()) => Answer::Done(None),
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    /// The file system's own clock: the stamp of something just made beside the lock.
+    fn file_clock(&self) -> Result<Stamp, Errno> {
+        if self.here().one_kernel {
+            let wall = clock::now().wall.as_nanos();
+            return Ok(Stamp(i128::try_from(wall).unwrap_or(i128::MAX)));
+        }
+        let probe = self.stage_path(crate::lock::nonce());
+        mkdir(&probe, Mode::RWXU)?;
+        let stat = statat(CWD, &probe, AtFlags::SYMLINK_NOFOLLOW);
+        rmdir(&probe)?;
+        Ok(changed(&stat?))
+    }
+}
+
+/// A directory that a crashed attempt may have left beside its lock, judged like its lock would
+/// be and removed when its maker is gone.
+pub(crate) fn remove_stage(
+    parent: &OwnedFd,
+    name: &CStr,
+    gone: impl Fn(Option<&Entry>, Stamp) -> bool,
+) -> bool {
+    let removed = || {
+        let fd = openat(parent, name, LOOK, Mode::empty())?;
+        let stat = fstat(&fd)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(Errno::PERM);
+        }
+        let mut inside = None;
+        for found in Dir::read_from(&fd)? {
+            let found = found?;
+            if matches!(found.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let entry = found.file_name().to_str().ok().and_then(Entry::parse);
+            match entry {
+                Some(entry) if inside.is_none() => inside = Some(entry),
+                _ => return Err(Errno::NOTEMPTY),
+            }
+        }
+        if !gone(inside.as_ref(), changed(&stat)) {
+            return Err(Errno::BUSY);
+        }
+        if let Some(entry) = &inside {
+            unlinkat(&fd, entry.to_string(), AtFlags::empty())?;
+        }
+        unlinkat(parent, name, AtFlags::REMOVEDIR)
+    };
+    removed().is_ok()
+}
+
+/// Is this what an attempt's own directory is called: a lock directory's name and a nonce?
+pub(crate) fn is_stage_name(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    bytes.iter().rposition(|&byte| byte == b'.').is_some_and(|dot| {
+        bytes[..dot].ends_with(EXTENSION.as_bytes())
+            && std::str::from_utf8(&bytes[dot + 1..]).ok().and_then(Nonce::parse).is_some()
+    })
+}
+
+fn is_litter(name: &CStr) -> bool {
+    let name = name.to_bytes();
+    name.starts_with(b".nfs")
+        || name.starts_with(b".fuse_hidden")
+        || matches!(name, b".DS_Store" | b"Thumbs.db")
+}
+
+fn changed(stat: &Stat) -> Stamp {
+    Stamp(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec))
+}
+
+/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
+fn is_of_one_kernel(kind: u64) -> bool {
+    const EXT: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683E;
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58F6;
+    const OVERLAY: u64 = 0x794C_7630;
+    const F2FS: u64 = 0xF2F5_2010;
+    const ZFS: u64 = 0x2FC1_2FC1;
+    matches!(kind, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
+}
+
+fn no_place(errno: Errno) -> Answer {
+    Answer::Failed(Fault::NoPlace { code: errno.raw_os_error() })
+}
+
+fn fault(errno: Errno) -> Fault {
+    let code = errno.raw_os_error();
+    match errno {
+        Errno::NOENT => Fault::Missing,
+        Errno::EXIST | Errno::NOTEMPTY | Errno::BUSY | Errno::XDEV | Errno::STALE | Errno::INTR => {
+            Fault::Taken
+        }
+        Errno::ACCESS | Errno::PERM => Fault::Denied { code },
+        Errno::NOSPC | Errno::DQUOT => Fault::Full { code },
+        Errno::ROFS => Fault::ReadOnly { code },
+        Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP => Fault::NoPlace { code },
+        _ => Fault::Broken { code },
+    }
+}

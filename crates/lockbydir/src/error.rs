@@ -1,0 +1,221 @@
+//! Errors: each one sentence for people, with a kind for programs.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lockbydir_protocol::{Fault, Foreign};
+
+use crate::status::{Holder, people_duration, printable_path};
+
+/// What went wrong with a lock. [`Display`](fmt::Display) is a whole sentence: the verb, the
+/// path, the cause, and what to do.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    path: Option<PathBuf>,
+    holder: Option<Holder>,
+    source: Option<io::Error>,
+}
+
+/// What kind of error it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A name, duration, label or key that cannot be.
+    Usage,
+    /// The lock stayed taken while patience lasted.
+    PatienceOver,
+    /// The lock is ours no more.
+    Lost,
+    /// What is at the lock's path is not ours to touch.
+    Foreign,
+    /// The lock belongs to another user.
+    OtherUser,
+    /// The system denied permission.
+    PermissionDenied,
+    /// The lock directory cannot be made there.
+    CannotMake,
+    /// Any other input or output error.
+    Io,
+    /// The wait was interrupted by the program itself.
+    Interrupted,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            path: None,
+            holder: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Usage, message)
+    }
+
+    pub(crate) fn at(mut self, path: &Path) -> Error {
+        self.0.path = Some(path.to_owned());
+        self
+    }
+
+    pub(crate) fn held_by(mut self, holder: Option<Holder>) -> Error {
+        self.0.holder = holder;
+        self
+    }
+
+    pub(crate) fn patience_over(
+        path: &Path,
+        blocked: &str,
+        holder: Option<Holder>,
+        waited: Duration,
+    ) -> Error {
+        let message = format!(
+            "cannot acquire {}: {blocked}; waited {}",
+            printable_path(path),
+            people_duration(waited),
+        );
+        Error::new(ErrorKind::PatienceOver, message).at(path).held_by(holder)
+    }
+
+    pub(crate) fn lost(path: &Path, holder: Option<Holder>) -> Error {
+        let now = match &holder {
+            Some(holder) => format!("it is now held by {holder}"),
+            None => "its entry is gone".into(),
+        };
+        let message = format!("lost the lock {}: {now}", printable_path(path));
+        Error::new(ErrorKind::Lost, message).at(path).held_by(holder)
+    }
+
+    pub(crate) fn stranger(path: &Path, uid: u32) -> Error {
+        let message = format!(
+            "will not use {}: it belongs to user {uid}, who could give the lock to two; share it on purpose with a group- or world-writable mode",
+            printable_path(path),
+        );
+        Error::new(ErrorKind::OtherUser, message).at(path)
+    }
+
+    pub(crate) fn foreign(path: &Path, why: &Foreign) -> Error {
+        let message = format!(
+            "will not touch {}: {}; move it away, or use another name",
+            printable_path(path),
+            foreign_reason(why),
+        );
+        Error::new(ErrorKind::Foreign, message).at(path)
+    }
+
+    pub(crate) fn fault(verb: &str, path: &Path, fault: Fault) -> Error {
+        let (kind, code, advice) = match fault {
+            Fault::Missing => (ErrorKind::Io, 2, ""),
+            Fault::Taken => (ErrorKind::Io, 39, ""),
+            Fault::NoPlace { code } => {
+                (ErrorKind::CannotMake, code, "; the folder it shall be in must exist")
+            }
+            Fault::Denied { code } => {
+                (ErrorKind::PermissionDenied, code, "; one must be able to write to its folder")
+            }
+            Fault::Full { code } => (ErrorKind::Io, code, "; make room"),
+            Fault::ReadOnly { code } => {
+                (ErrorKind::CannotMake, code, "; choose a folder that can be written")
+            }
+            Fault::Broken { code } => (ErrorKind::Io, code, ""),
+        };
+        let source = io::Error::from_raw_os_error(code);
+        let message = format!("cannot {verb} {}: {source}{advice}", printable_path(path));
+        let mut error = Error::new(kind, message).at(path);
+        error.0.source = Some(source);
+        error
+    }
+
+    pub(crate) fn io(verb: &str, path: &Path, source: io::Error) -> Error {
+        let kind = match source.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Io,
+        };
+        let message = format!("cannot {verb} {}: {source}", printable_path(path));
+        let mut error = Error::new(kind, message).at(path);
+        error.0.source = Some(source);
+        error
+    }
+
+    /// The kind of error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The lock directory it is about.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// Who holds the lock, where that is known.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Holder> {
+        self.0.holder.as_ref()
+    }
+
+    /// The system's error number, where there was one.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.0.source.as_ref().and_then(io::Error::raw_os_error)
+    }
+
+    /// Did the lock stay taken while patience lasted?
+    #[must_use]
+    pub fn is_patience_over(&self) -> bool {
+        self.kind() == ErrorKind::PatienceOver
+    }
+
+    /// Is the lock ours no more?
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.kind() == ErrorKind::Lost
+    }
+
+    /// Is the thing at the lock's path not ours to touch?
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.kind() == ErrorKind::Foreign
+    }
+}
+
+/// Why a thing is foreign, for people.
+pub(crate) fn foreign_reason(why: &Foreign) -> String {
+    match why {
+        Foreign::Symlink => "it is a symbolic link, which is never followed".into(),
+        Foreign::NotADirectory => "it is not a directory".into(),
+        Foreign::Holds(name) => format!("it holds `{name}`, which is not ours"),
+        Foreign::TwoEntries => "it holds two entries at once".into(),
+        Foreign::TooMany => "it holds more than a lock directory ever does".into(),
+        Foreign::Exhausted => "its token has reached the largest value".into(),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}

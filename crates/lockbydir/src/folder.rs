@@ -1,0 +1,146 @@
+//! Whole folders of locks: listing them, and clearing away what crashes left behind.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lockbydir_protocol::{Entry, Facts, Release, Released, Sight, Stamp, State, Verdict, judge};
+use lockbydir_protocol::{Here, Question};
+use rustix::fs::{Mode, OFlags, open};
+
+use crate::dir::{EXTENSION, is_stage_name, remove_stage};
+use crate::error::Error;
+use crate::lock::Lock;
+use crate::status::Status;
+use crate::{clock, process};
+
+/// An empty stage that is older than this was left by a crash.
+const STALE_STAGE: Duration = Duration::from_secs(60);
+
+/// Every lock below a folder, sorted by path; symbolic links are not followed.
+///
+/// # Errors
+/// When the folder itself cannot be read; what cannot be read below it is left out.
+pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
+    let mut found = Vec::new();
+    walk(dir.as_ref(), &mut |path| {
+        if let Some(lock) = lock_at(path) {
+            found.push(lock.status());
+        }
+    })?;
+    let mut found: Vec<Status> = found.into_iter().flatten().collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Removes what crashes left behind below a folder, if it is ours by name and by owner and its
+/// maker is gone: directories that were never installed, open locks that nobody removed. Returns
+/// what was removed.
+///
+/// # Errors
+/// When the folder itself cannot be read.
+pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
+    let mut removed = Vec::new();
+    walk(dir.as_ref(), &mut |path| {
+        let is_gone = if path.file_name().is_some_and(is_stage_name) {
+            clean_stage(path)
+        } else {
+            clean_open(path)
+        };
+        if is_gone {
+            removed.push(path.to_owned());
+        }
+    })?;
+    removed.sort();
+    Ok(removed)
+}
+
+/// Calls `found` for everything that is called like ours below a folder, and goes into all other
+/// directories.
+fn walk(dir: &Path, found: &mut dyn FnMut(&Path)) -> Result<(), Error> {
+    let entries = fs::read_dir(dir).map_err(|source| Error::io("read", dir, source))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.as_os_str().as_bytes().ends_with(EXTENSION.as_bytes())
+            || is_stage_name(&entry.file_name())
+        {
+            found(&path);
+        } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = walk(&path, found);
+        }
+    }
+    Ok(())
+}
+
+/// The lock whose directory this path is.
+fn lock_at(path: &Path) -> Option<Lock> {
+    let name = path.as_os_str().as_bytes().strip_suffix(EXTENSION.as_bytes())?;
+    Some(Lock::new(std::ffi::OsStr::from_bytes(name)))
+}
+
+fn clean_stage(path: &Path) -> bool {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return false;
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let (Ok(parent), Ok(name)) =
+        (open(parent, flags, Mode::empty()), CString::new(name.as_bytes()))
+    else {
+        return false;
+    };
+    let Some(here) = here(path) else {
+        return false;
+    };
+    remove_stage(&parent, &name, |entry, modified| match entry {
+        Some(entry) => is_gone(entry, modified, &here),
+        None => {
+            let age = clock::now().wall.as_nanos().saturating_sub(modified.0.unsigned_abs());
+            age > STALE_STAGE.as_nanos()
+        }
+    })
+}
+
+/// An open lock that is kept for nobody: its handle died before it could remove it.
+fn clean_open(path: &Path) -> bool {
+    let Some(directory) = lock_at(path).and_then(|lock| lock.settings.directory().ok()) else {
+        return false;
+    };
+    let here = directory.here();
+    let view = directory.run(&mut lockbydir_protocol::Inspect::new(here));
+    let Sight::Directory(listing) = view.sight else {
+        return false;
+    };
+    match listing.entries.first() {
+        Some(entry)
+            if entry.state == State::Open
+                && !entry.fenced
+                && listing.stranger.is_none()
+                && is_gone(entry, listing.modified, &here) =>
+        {
+            let mut machine = Release::new(entry.clone(), false, here);
+            matches!(directory.run(&mut machine), Released::Left)
+        }
+        _ => false,
+    }
+}
+
+fn here(path: &Path) -> Option<Here> {
+    let beside = Lock::new(path.with_extension("")).settings.directory().ok()?;
+    Some(beside.here())
+}
+
+/// Is the maker of this entry gone, by one look and the wall clock?
+fn is_gone(entry: &Entry, modified: Stamp, here: &Here) -> bool {
+    let now = clock::now();
+    let wall = i128::try_from(now.wall.as_nanos()).unwrap_or(0);
+    let mut facts =
+        Facts { now, watched: Duration::ZERO, modified, life: None, file_clock: Some(Stamp(wall)) };
+    let mut verdict = judge(entry, here, &facts);
+    if let Verdict::Ask(Question::Life(owner)) = verdict {
+        facts.life = Some(process::life(owner));
+        verdict = judge(entry, here, &facts);
+    }
+    matches!(verdict, Verdict::Lapsed(_) | Verdict::Dead(_))
+}

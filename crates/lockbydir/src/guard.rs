@@ -1,0 +1,364 @@
+//! A guard: the proof of holding, and its three ends. Drop tries, `release` reports, `keep`
+//! hands over.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lockbydir_protocol::{Came, Entry, Owner, Release, Released, Renew, Renewal, Terms};
+
+use crate::dir::Directory;
+use crate::error::Error;
+use crate::linger::Parking;
+use crate::lock::{Key, OnLost, Settings, check_timeout, living};
+use crate::status::{Holder, How};
+use crate::{clock, keeper};
+
+/// Proof that the lock is held, until its deadline. Dropping it releases the lock; a forked
+/// child's copy does nothing.
+#[must_use = "the lock is released when its guard is dropped"]
+pub struct Guard {
+    hold: Arc<Hold>,
+    settings: Settings,
+    parking: Arc<Parking>,
+    how: How,
+    key: Key,
+}
+
+/// What the guard and its keeper share.
+pub(crate) struct Hold {
+    directory: Directory,
+    pid: u32,
+    /// Boot clock, milliseconds: from then on it counts as over.
+    deadline: AtomicU64,
+    lost: AtomicBool,
+    state: Mutex<Held>,
+    changed: Condvar,
+    on_lost: Option<OnLost>,
+}
+
+pub(crate) struct Held {
+    entry: Entry,
+    /// A renewal whose outcome is not known.
+    unsure: Option<Renew>,
+    why_lost: Option<Why>,
+    pub(crate) is_over: bool,
+}
+
+/// Why a lock was lost.
+#[derive(Clone)]
+enum Why {
+    Taken(Option<Holder>),
+    TooLate,
+}
+
+pub(crate) fn hold(
+    settings: &Settings,
+    directory: Directory,
+    entry: Entry,
+    came: &Came,
+    parking: Arc<Parking>,
+) -> Guard {
+    let key = Key::new(entry.token, entry.nonce);
+    let hold = Arc::new(Hold {
+        directory,
+        pid: std::process::id(),
+        deadline: AtomicU64::new(millis(entry.deadline())),
+        lost: AtomicBool::new(false),
+        state: Mutex::new(Held { entry, unsure: None, why_lost: None, is_over: false }),
+        changed: Condvar::new(),
+        on_lost: settings.on_lost.clone(),
+    });
+    if settings.renews {
+        keeper::start(hold.clone());
+    }
+    Guard { hold, settings: settings.clone(), parking, how: How::of(came), key }
+}
+
+impl Guard {
+    /// The fencing token: larger than that of every holding before.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.key.token()
+    }
+
+    /// How the lock was got, and from whom.
+    #[must_use]
+    pub fn how(&self) -> &How {
+        &self.how
+    }
+
+    /// What renews and releases this holding from anywhere.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The lock directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.hold.directory.path()
+    }
+
+    /// How long the lock is still held for certain, on a clock that runs in suspend. A little
+    /// shorter than until others may take it. Zero when it is over or lost.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.hold.remaining()
+    }
+
+    /// Is the lock still held, as far as its deadline and its keeper tell? Reads a clock only.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.remaining().is_zero()
+    }
+
+    /// Renews the lock: its timeout counts anew. Succeeds even late, if nobody took the lock.
+    ///
+    /// # Errors
+    /// [`Error::is_lost`] when the lock is somebody else's or gone; any other kind when the
+    /// renewal failed and may be tried again.
+    pub fn renew(&self) -> Result<(), Error> {
+        self.hold.renew(Terms::default())
+    }
+
+    /// Gives the lock a new timeout, counted from now.
+    ///
+    /// # Errors
+    /// As for [`renew`](Guard::renew); [`ErrorKind::Usage`](crate::ErrorKind::Usage) for a
+    /// timeout out of range.
+    pub fn set_timeout(&self, timeout: Duration) -> Result<(), Error> {
+        let timeout = Some(check_timeout(timeout)?);
+        self.hold.renew(Terms { timeout, owner: None })
+    }
+
+    /// Names a second process: the lock counts as dead only when this one is gone too.
+    ///
+    /// # Errors
+    /// As for [`renew`](Guard::renew); [`ErrorKind::Usage`](crate::ErrorKind::Usage) if there is
+    /// no such process.
+    pub fn name_child(&self, pid: u32) -> Result<(), Error> {
+        let child = living(pid)?;
+        let first = self.hold.state().entry.owner.processes().next();
+        let owner = first.map_or(Owner::One(child), |first| Owner::Two(first, child));
+        self.hold.renew(Terms { timeout: None, owner: Some(owner) })
+    }
+
+    /// Why the lock is lost, if it is known to be.
+    #[must_use]
+    pub fn lost(&self) -> Option<Error> {
+        let state = self.hold.state();
+        state.why_lost.as_ref().map(|why| self.hold.lost_error(why))
+    }
+
+    /// Waits until the lock is known to be lost, or about to be over; false when neither
+    /// happened within `up_to`.
+    #[must_use]
+    pub fn wait_lost(&self, up_to: Duration) -> bool {
+        let until = clock::boot().saturating_add(up_to);
+        let mut state = self.hold.state();
+        loop {
+            let now = clock::boot();
+            let warning = self.hold.remaining().saturating_sub(notice(state.entry.timeout));
+            if self.hold.lost.load(Ordering::Relaxed) || warning.is_zero() {
+                return true;
+            }
+            if now >= until {
+                return false;
+            }
+            let pause = warning.min(until - now).min(Duration::from_millis(200));
+            state = self.hold.wait(state, pause);
+        }
+    }
+
+    /// Releases the lock.
+    ///
+    /// # Errors
+    /// [`Error::is_lost`] when it was ours no more; other kinds when it could not be released,
+    /// or its emptied directory could not be removed.
+    pub fn release(self) -> Result<(), Error> {
+        self.finish()
+    }
+
+    /// Hands the holding over: it is neither released nor renewed any more, and its key tells
+    /// which one it is.
+    #[must_use = "only the key can release the lock"]
+    pub fn keep(self) -> Key {
+        self.hold.end();
+        self.key
+    }
+
+    fn finish(&self) -> Result<(), Error> {
+        let Some(mut state) = self.hold.end() else {
+            return Ok(());
+        };
+        let directory = &self.hold.directory;
+        let linger = self.settings.linger;
+        let mut machine = Release::new(state.entry.clone(), !linger.is_zero(), directory.here());
+        let mut outcome = directory.run(&mut machine);
+        if matches!(outcome, Released::Failed(_)) {
+            outcome = directory.run(&mut machine);
+        }
+        state.unsure = None;
+        drop(state);
+        if let Some(open) = released(directory.path(), outcome)?
+            && !linger.is_zero()
+            && !open.fenced
+        {
+            self.parking.park(directory.clone(), open, linger);
+        }
+        Ok(())
+    }
+}
+
+/// What a release came to; the open entry that stays, if one does.
+pub(crate) fn released(path: &Path, outcome: Released) -> Result<Option<Entry>, Error> {
+    match outcome {
+        Released::Left => Ok(None),
+        Released::Opened(open) => Ok(Some(open)),
+        Released::Lost(by) => Err(Error::lost(path, by.as_ref().map(Holder::of))),
+        Released::Remains(fault) => Err(Error::fault("remove the released", path, fault)),
+        Released::Failed(fault) => Err(Error::fault("release", path, fault)),
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Nobody is there to be told; what is left behind lapses.
+        let _ = self.finish();
+    }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path: PathBuf = self.path().to_owned();
+        f.debug_struct("Guard")
+            .field("path", &path)
+            .field("token", &self.token())
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long before its deadline a holder is told that the lock cannot be kept.
+pub(crate) fn notice(timeout: Duration) -> Duration {
+    timeout / 4
+}
+
+impl Hold {
+    pub(crate) fn state(&self) -> MutexGuard<'_, Held> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, Held>,
+        up_to: Duration,
+    ) -> MutexGuard<'a, Held> {
+        self.changed.wait_timeout(state, up_to).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.state().entry.timeout
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        if self.lost.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        Duration::from_millis(self.deadline.load(Ordering::Relaxed)).saturating_sub(clock::boot())
+    }
+
+    /// Ends the guard's part once; none if it has ended, or this is a forked child.
+    fn end(&self) -> Option<MutexGuard<'_, Held>> {
+        if self.pid != std::process::id() {
+            return None;
+        }
+        let mut state = self.state();
+        if state.is_over {
+            return None;
+        }
+        state.is_over = true;
+        self.changed.notify_all();
+        Some(state)
+    }
+
+    pub(crate) fn renew(&self, terms: Terms) -> Result<(), Error> {
+        let path = self.directory.path();
+        if self.pid != std::process::id() {
+            return Err(Error::usage(format!(
+                "a forked child does not hold its parent's lock {}",
+                path.display()
+            )));
+        }
+        let mut state = self.state();
+        if let Some(why) = &state.why_lost
+            && matches!(why, Why::Taken(_))
+        {
+            return Err(self.lost_error(why));
+        }
+        let here = self.directory.here();
+        let plain = terms == Terms::default();
+        let mut machine = match state.unsure.take() {
+            Some(machine) if plain => machine,
+            Some(_) => Renew::by_nonce(state.entry.nonce, terms, here),
+            None => Renew::new(state.entry.clone(), terms, here),
+        };
+        match self.directory.run(&mut machine) {
+            Renewal::Renewed(entry) => {
+                self.deadline.store(millis(entry.deadline()), Ordering::Relaxed);
+                self.lost.store(false, Ordering::Relaxed);
+                state.why_lost = None;
+                state.entry = entry;
+                Ok(())
+            }
+            Renewal::Lost(by) => {
+                let why = Why::Taken(by.as_ref().map(Holder::of));
+                let error = self.lost_error(&why);
+                state.why_lost = Some(why);
+                self.lost.store(true, Ordering::Relaxed);
+                self.changed.notify_all();
+                Err(error)
+            }
+            Renewal::Failed(fault) => {
+                state.unsure = Some(machine);
+                Err(Error::fault("renew", path, fault))
+            }
+        }
+    }
+
+    /// Counts the lock as lost, since it could not be renewed in time, and tells so.
+    pub(crate) fn give_up(&self) {
+        let mut state = self.state();
+        if state.is_over {
+            return;
+        }
+        let why = state.why_lost.get_or_insert(Why::TooLate).clone();
+        self.lost.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+        drop(state);
+        if let Some(told) = &self.on_lost {
+            told(&self.lost_error(&why));
+        }
+    }
+
+    fn lost_error(&self, why: &Why) -> Error {
+        let path = self.directory.path();
+        match why {
+            Why::Taken(holder) => Error::lost(path, holder.clone()),
+            Why::TooLate => Error::new(
+                crate::ErrorKind::Lost,
+                format!(
+                    "lost the lock {}: it could not be renewed in time",
+                    crate::status::printable_path(path)
+                ),
+            )
+            .at(path),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,61 @@
+//! Locking across processes by the existence and age of a directory.
+//!
+//! `NAME.lockdir` exists and is recent = locked. The holder's **timeout** lives in the lock and
+//! all obey it; the waiter has **patience**; a lapsed or dead holder is replaced atomically; each
+//! holding has a growing number, its **token**.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let name = folder.path().join("jobs");
+//! use std::time::Duration;
+//! use lockbydir::{How, Lock};
+//!
+//! let lock = Lock::new(&name).timeout(Duration::from_secs(10)).label("nightly");
+//! let guard = lock.acquire()?; // waits 30 s at most, unless told otherwise
+//! match guard.how() {
+//!     How::AfterLapse(before) | How::AfterDeath(before) => {
+//!         println!("repair what {} left half done", before.holder);
+//!     }
+//!     _ => {}
+//! }
+//! println!("fenced by {}", guard.token());
+//! guard.release()?; // or drop it, or keep it
+//! # Ok::<(), lockbydir::Error>(())
+//! ```
+//!
+//! # Promises
+//! - Never two valid holders: a guard counts its deadline from before the call that published
+//!   it, on a clock that runs in suspend, less a margin; others take a lock over only after it.
+//! - Every change of a lock is one rename or unlink of a name that never returns.
+//! - A holder that dies frees its lock at once to those who can see its process, and to all
+//!   others after its timeout.
+//!
+//! # Pitfalls
+//! - A timeout shorter than the work: renew (see [`Lock::renew_automatically`]) and check
+//!   [`Guard::is_held`] before what must not happen twice, or give [`Guard::token`] to the store.
+//! - Breaking by force makes two holders if the old one goes on.
+//! - NFS exported `async` undoes acknowledged renames in a power cut; no protocol helps.
+//! - A forked child does not hold its parent's lock; its copy of the guard does nothing.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod dir;
+mod error;
+mod folder;
+mod guard;
+mod keeper;
+mod linger;
+mod lock;
+mod process;
+mod status;
+#[doc(hidden)]
+pub mod testing;
+mod waiter;
+
+pub use error::{Error, ErrorKind};
+pub use folder::{clean, list};
+pub use guard::Guard;
+pub use lock::{Key, Lock, Owner};
+pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket};
+pub use waiter::{Patience, Waiting};

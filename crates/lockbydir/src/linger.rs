@@ -1,0 +1,93 @@
+//! Lingering: a released directory stays open for a while, so that the next acquisition is one
+//! rename. The parked entry is removed when its time is over or the handle goes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lockbydir_protocol::{Entry, Release};
+
+use crate::dir::Directory;
+
+/// Where a handle remembers the open entry that it left behind.
+#[derive(Default)]
+pub(crate) struct Parking(Mutex<Parked>);
+
+#[derive(Default)]
+struct Parked {
+    car: Option<Car>,
+    attended: bool,
+}
+
+struct Car {
+    directory: Directory,
+    entry: Entry,
+    until: Instant,
+    pid: u32,
+}
+
+impl Car {
+    /// Removes the open entry and its directory, unless somebody has taken it.
+    fn tow(self) {
+        if self.pid == std::process::id() {
+            let here = self.directory.here();
+            self.directory.run(&mut Release::new(self.entry, false, here));
+        }
+    }
+}
+
+impl Parking {
+    fn parked(&self) -> MutexGuard<'_, Parked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entry that may be taken without a look.
+    pub(crate) fn take(&self, directory: &Directory) -> Option<Entry> {
+        let mut parked = self.parked();
+        let car = parked.car.take_if(|car| car.directory.path() == directory.path())?;
+        Some(car.entry)
+    }
+
+    /// Remembers an open entry for a while.
+    pub(crate) fn park(self: &Arc<Self>, directory: Directory, entry: Entry, linger: Duration) {
+        let mut parked = self.parked();
+        let until = Instant::now() + linger.min(Duration::from_secs(365 * 24 * 3600));
+        parked.car = Some(Car { directory, entry, until, pid: std::process::id() });
+        if !parked.attended {
+            let weak = Arc::downgrade(self);
+            parked.attended = thread::Builder::new()
+                .name("lockbydir-linger".into())
+                .spawn(|| attend(weak))
+                .is_ok();
+        }
+    }
+}
+
+/// Waits until nothing was parked for its whole time, then removes it.
+fn attend(parking: Weak<Parking>) {
+    while let Some(strong) = parking.upgrade() {
+        let mut parked = strong.parked();
+        let now = Instant::now();
+        let rest = match &parked.car {
+            Some(car) if car.until > now => car.until - now,
+            _ => {
+                if let Some(car) = parked.car.take() {
+                    car.tow();
+                }
+                parked.attended = false;
+                return;
+            }
+        };
+        drop(parked);
+        drop(strong);
+        thread::sleep(rest);
+    }
+}
+
+impl Drop for Parking {
+    fn drop(&mut self) {
+        if let Some(car) = self.parked().car.take() {
+            car.tow();
+        }
+    }
+}

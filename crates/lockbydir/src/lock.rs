@@ -1,0 +1,467 @@
+//! A lock as one names it: its options and its verbs.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use lockbydir_protocol::{
+    Evict, Eviction, Inspect, Label, MAX_TIMEOUT, MIN_TIMEOUT, Nonce, Release, Renew, Renewal,
+    Terms, Wish,
+};
+
+use crate::dir::{Directory, EXTENSION};
+use crate::error::{Error, ErrorKind};
+use crate::guard::{self, Guard};
+use crate::linger::Parking;
+use crate::status::{Broken, Holder, Predecessor, Status};
+use crate::waiter::{self, Patience, Waiting};
+use crate::{clock, process};
+
+/// A lock: a name, and how one wants to hold and to wait. Making one touches nothing.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let name = folder.path().join("jobs");
+/// use std::time::Duration;
+/// use lockbydir::Lock;
+///
+/// let lock = Lock::new(&name).timeout(Duration::from_secs(10)).patience(Duration::from_secs(30));
+/// let guard = lock.acquire()?;
+/// assert!(guard.is_held());
+/// guard.release()?;
+/// # Ok::<(), lockbydir::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Lock {
+    pub(crate) settings: Settings,
+    parking: Arc<Parking>,
+}
+
+/// Whom to tell of a loss.
+pub(crate) type OnLost = Arc<dyn Fn(&Error) + Send + Sync>;
+/// Whom to tell of a wait.
+pub(crate) type OnWait = Arc<dyn Fn(&Waiting<'_>) + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) name: PathBuf,
+    pub(crate) timeout: Duration,
+    pub(crate) has_timeout: bool,
+    pub(crate) patience: Patience,
+    label: String,
+    fenced: bool,
+    pub(crate) linger: Duration,
+    mode: u32,
+    group: Option<u32>,
+    owner: Owner,
+    pub(crate) renews: bool,
+    pub(crate) on_lost: Option<OnLost>,
+    pub(crate) on_wait: Option<OnWait>,
+    pub(crate) interrupt: Option<Arc<AtomicBool>>,
+}
+
+/// Whose life a lock depends on, beside its timeout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Owner {
+    /// This process: when it dies, the next one takes the lock at once.
+    #[default]
+    ThisProcess,
+    /// Nobody's: the lock lasts until it is released or lapses.
+    Nobody,
+    /// The process with this PID.
+    Process(u32),
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock")
+            .field("name", &self.settings.name)
+            .field("timeout", &self.settings.timeout)
+            .field("patience", &self.settings.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lock {
+    /// The lock of this name: the directory `NAME.lockdir`. The name is a path, relative to the
+    /// current directory at each use; it is checked when a verb needs it.
+    #[must_use]
+    pub fn new(name: impl AsRef<Path>) -> Lock {
+        Lock {
+            settings: Settings {
+                name: name.as_ref().to_owned(),
+                timeout: Duration::from_secs(10),
+                has_timeout: false,
+                patience: Patience::from(Duration::from_secs(30)),
+                label: String::new(),
+                fenced: false,
+                linger: Duration::ZERO,
+                mode: 0o700,
+                group: None,
+                owner: Owner::ThisProcess,
+                renews: false,
+                on_lost: None,
+                on_wait: None,
+                interrupt: None,
+            },
+            parking: Arc::default(),
+        }
+    }
+
+    /// How long the lock lasts unless renewed: 10 ms to ten years; 10 s if not set. It is the
+    /// holder's, lives in the lock, and all obey it.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Lock {
+        self.settings.timeout = timeout;
+        self.settings.has_timeout = true;
+        self
+    }
+
+    /// How long to wait for the lock; 30 s if not set.
+    #[must_use]
+    pub fn patience(mut self, patience: impl Into<Patience>) -> Lock {
+        self.settings.patience = patience.into();
+        self
+    }
+
+    /// What the lock is held for, told to those who wait: at most 40 printable ASCII characters.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Lock {
+        self.settings.label = label.into();
+        self
+    }
+
+    /// Keeps the lock directory for ever, so that tokens only grow whatever clocks do.
+    #[must_use]
+    pub fn fenced(mut self, fenced: bool) -> Lock {
+        self.settings.fenced = fenced;
+        self
+    }
+
+    /// Keeps the released directory in place for this long, so that this handle and its clones
+    /// (and others) acquire it anew by one rename.
+    #[must_use]
+    pub fn linger(mut self, linger: Duration) -> Lock {
+        self.settings.linger = linger;
+        self
+    }
+
+    /// Permissions of the lock directory; `0o700` if not set. Write permission for group or
+    /// others says that the lock is shared with other users on purpose.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Lock {
+        self.settings.mode = mode & 0o777;
+        self
+    }
+
+    /// The group that the lock directory is given to.
+    #[must_use]
+    pub fn group(mut self, gid: u32) -> Lock {
+        self.settings.group = Some(gid);
+        self
+    }
+
+    /// Lets a thread of the guard's own renew the lock, every third of its timeout.
+    #[must_use]
+    pub fn renew_automatically(mut self, renews: bool) -> Lock {
+        self.settings.renews = renews;
+        self
+    }
+
+    /// Called from the renewing thread when the lock is lost, before others may hold it.
+    #[must_use]
+    pub fn on_lost(mut self, told: impl Fn(&Error) + Send + Sync + 'static) -> Lock {
+        self.settings.on_lost = Some(Arc::new(told));
+        self
+    }
+
+    /// Called while waiting, after half a second and then about ten times a second.
+    #[must_use]
+    pub fn on_wait(mut self, told: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Lock {
+        self.settings.on_wait = Some(Arc::new(told));
+        self
+    }
+
+    /// Ends a wait soon (within 50 ms) after this becomes true, with [`ErrorKind::Interrupted`].
+    #[must_use]
+    pub fn interrupt(mut self, flag: Arc<AtomicBool>) -> Lock {
+        self.settings.interrupt = Some(flag);
+        self
+    }
+
+    /// Whose life the lock depends on; this process if not set.
+    #[must_use]
+    pub fn owner(mut self, owner: Owner) -> Lock {
+        self.settings.owner = owner;
+        self
+    }
+
+    /// The name as given.
+    #[must_use]
+    pub fn name(&self) -> &Path {
+        &self.settings.name
+    }
+
+    /// The lock directory, as an absolute path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if no lock can have this name.
+    pub fn path(&self) -> Result<PathBuf, Error> {
+        self.settings.path()
+    }
+
+    /// Waits while patience lasts, then holds the lock.
+    ///
+    /// # Errors
+    /// [`Error::is_patience_over`] when the lock stayed taken; [`Error::is_foreign`] when what is
+    /// at its path is not ours; [`ErrorKind::OtherUser`], [`ErrorKind::PermissionDenied`],
+    /// [`ErrorKind::CannotMake`], [`ErrorKind::Io`] when it cannot be made; [`ErrorKind::Usage`]
+    /// for a name, timeout or label that cannot be.
+    pub fn acquire(&self) -> Result<Guard, Error> {
+        self.acquire_within(self.settings.patience)
+    }
+
+    /// One try, without waiting; `None` when the lock is taken.
+    ///
+    /// # Errors
+    /// As for [`acquire`](Lock::acquire), except that a taken lock is no error.
+    pub fn try_acquire(&self) -> Result<Option<Guard>, Error> {
+        match self.acquire_within(Patience::NONE) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(error) if error.is_patience_over() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn acquire_within(&self, patience: Patience) -> Result<Guard, Error> {
+        let settings = &self.settings;
+        let directory = settings.directory()?;
+        let wish = settings.wish()?;
+        let shortcut = self.parking.take(&directory);
+        let (entry, came) = waiter::acquire(settings, &directory, wish, shortcut, patience)?;
+        Ok(guard::hold(settings, directory, entry, &came, self.parking.clone()))
+    }
+
+    /// What can be seen of the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`], [`ErrorKind::PermissionDenied`] or [`ErrorKind::Io`].
+    pub fn status(&self) -> Result<Status, Error> {
+        let directory = self.settings.directory()?;
+        waiter::status(&self.settings, &directory)
+    }
+
+    /// Must the next one wait?
+    ///
+    /// # Errors
+    /// As for [`status`](Lock::status).
+    pub fn is_locked(&self) -> Result<bool, Error> {
+        Ok(self.status()?.is_locked())
+    }
+
+    /// Removes a lapsed or dead holder's lock.
+    ///
+    /// # Errors
+    /// As for [`acquire`](Lock::acquire), except that a living holder is no error.
+    pub fn break_lapsed(&self) -> Result<Broken, Error> {
+        self.evict(false)
+    }
+
+    /// Removes the lock, whoever holds it. The holder learns of it only at its next renewal, so
+    /// until then two may believe that they hold it.
+    ///
+    /// # Errors
+    /// As for [`break_lapsed`](Lock::break_lapsed).
+    pub fn break_by_force(&self) -> Result<Broken, Error> {
+        self.evict(true)
+    }
+
+    fn evict(&self, force: bool) -> Result<Broken, Error> {
+        let directory = self.settings.directory()?;
+        let mut machine = Evict::new(directory.here(), force, self.settings.timeout);
+        let predecessor = |entry: &lockbydir_protocol::Entry| Predecessor {
+            holder: Holder::of(entry),
+            token: entry.token,
+        };
+        let path = directory.path();
+        match directory.run(&mut machine) {
+            Eviction::WasFree => Ok(Broken::WasFree),
+            Eviction::Removed(entry) => Ok(Broken::Removed(entry.as_ref().map(predecessor))),
+            Eviction::StillHeld(entry) => Ok(Broken::StillHeld(entry.as_ref().map(Holder::of))),
+            Eviction::Stranger(uid) => Err(Error::stranger(path, uid)),
+            Eviction::Foreign(why) => Err(Error::foreign(path, &why)),
+            Eviction::Remains(_, fault) => Err(Error::fault("remove the emptied", path, fault)),
+            Eviction::Failed(fault) => Err(Error::fault("break", path, fault)),
+        }
+    }
+
+    /// Renews the holding of this key, with this lock's timeout if it was set.
+    ///
+    /// # Errors
+    /// [`Error::is_lost`] if the key no longer holds the lock.
+    pub fn renew(&self, key: &Key) -> Result<(), Error> {
+        let directory = self.settings.directory()?;
+        let timeout =
+            if self.settings.has_timeout { Some(self.settings.checked_timeout()?) } else { None };
+        let terms = Terms { timeout, owner: None };
+        let mut machine = Renew::by_nonce(key.nonce, terms, directory.here());
+        match directory.run(&mut machine) {
+            Renewal::Renewed(_) => Ok(()),
+            Renewal::Lost(by) => Err(Error::lost(directory.path(), by.as_ref().map(Holder::of))),
+            Renewal::Failed(fault) => Err(Error::fault("renew", directory.path(), fault)),
+        }
+    }
+
+    /// Releases the holding of this key.
+    ///
+    /// # Errors
+    /// [`Error::is_lost`] if the key no longer holds the lock.
+    pub fn release(&self, key: &Key) -> Result<(), Error> {
+        let directory = self.settings.directory()?;
+        let mut machine = Release::by_nonce(key.nonce, false, directory.here());
+        guard::released(directory.path(), directory.run(&mut machine)).map(|_| ())
+    }
+}
+
+impl Settings {
+    fn path(&self) -> Result<PathBuf, Error> {
+        let name = self.name.as_os_str().as_bytes();
+        let shown = crate::status::printable_path(&self.name);
+        if name.is_empty() {
+            return Err(Error::usage("a lock's name is empty; give it one, like `jobs`"));
+        }
+        if name.contains(&0) {
+            return Err(Error::usage("a lock's name has a NUL byte in it; leave that out"));
+        }
+        if name.ends_with(b"/") {
+            return Err(Error::usage(format!(
+                "a lock's name ends in a slash: `{shown}`; name the lock after it"
+            )));
+        }
+        let last = self.name.file_name().filter(|_| !name.ends_with(b"/."));
+        let Some(last) = last else {
+            return Err(Error::usage(format!("`{shown}` is not a lock's name; it ends in dots")));
+        };
+        if last.len() > MAX_LOCK_NAME {
+            return Err(Error::usage(format!(
+                "a lock's name is too long: {} bytes, at most {MAX_LOCK_NAME}",
+                last.len()
+            )));
+        }
+        let mut path = std::path::absolute(&self.name)
+            .map_err(|source| Error::io("find", &self.name, source))?
+            .into_os_string();
+        path.push(OsString::from(EXTENSION));
+        Ok(PathBuf::from(path))
+    }
+
+    pub(crate) fn directory(&self) -> Result<Directory, Error> {
+        Ok(Directory::new(self.path()?, self.mode, self.group))
+    }
+
+    pub(crate) fn checked_timeout(&self) -> Result<Duration, Error> {
+        check_timeout(self.timeout)
+    }
+
+    fn wish(&self) -> Result<Wish, Error> {
+        let label = Label::new(&self.label)
+            .map_err(|why| Error::usage(format!("the label cannot be used: {why}")))?;
+        Ok(Wish {
+            nonce: nonce(),
+            timeout: self.checked_timeout()?,
+            fenced: self.fenced,
+            owner: match self.owner {
+                Owner::ThisProcess => lockbydir_protocol::Owner::One(process::here().1),
+                Owner::Nobody => lockbydir_protocol::Owner::Nobody,
+                Owner::Process(pid) => lockbydir_protocol::Owner::One(living(pid)?),
+            },
+            host: lockbydir_protocol::Host::new(&process::host()),
+            label,
+        })
+    }
+
+    pub(crate) fn look(&self, directory: &Directory) -> (lockbydir_protocol::View, Status) {
+        let here = directory.here();
+        let view = directory.run(&mut Inspect::new(here));
+        let status =
+            Status::of(&self.name, directory.path(), &view, clock::now(), &here, self.timeout);
+        (view, status)
+    }
+}
+
+/// Longest last part of a name: what is made beside it needs its room in 255 bytes.
+const MAX_LOCK_NAME: usize = 220;
+
+pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
+    if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
+        Ok(timeout)
+    } else {
+        Err(Error::usage(format!("a timeout is between 10 ms and ten years, not {timeout:?}")))
+    }
+}
+
+/// A process that lives now, to tie a lock to.
+pub(crate) fn living(pid: u32) -> Result<lockbydir_protocol::Process, Error> {
+    let found = process::process(pid);
+    match process::life(lockbydir_protocol::Owner::One(found)) {
+        lockbydir_protocol::Life::Alive if pid != 0 && i32::try_from(pid).is_ok() => Ok(found),
+        _ => Err(Error::usage(format!("there is no process {pid} to tie the lock to"))),
+    }
+}
+
+/// Fresh random bits from the kernel.
+pub(crate) fn nonce() -> Nonce {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    Nonce(u128::from_ne_bytes(bytes))
+}
+
+/// What identifies one holding: printed as `TOKEN-NONCE`, to renew and release it from anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    token: u64,
+    nonce: Nonce,
+}
+
+impl Key {
+    pub(crate) fn new(token: u64, nonce: Nonce) -> Key {
+        Key { token, nonce }
+    }
+
+    /// The holding's token.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.token, self.nonce)
+    }
+}
+
+impl FromStr for Key {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Key, Error> {
+        text.split_once('-')
+            .and_then(|(token, nonce)| {
+                Some(Key { token: token.parse().ok()?, nonce: Nonce::parse(nonce)? })
+            })
+            .filter(|key| key.to_string() == text)
+            .ok_or_else(|| {
+                let shown: String = text.chars().take(60).flat_map(char::escape_default).collect();
+                Error::new(
+                    ErrorKind::Usage,
+                    format!("`{shown}` is not a key; give the line that `acquire` printed"),
+                )
+            })
+    }
+}

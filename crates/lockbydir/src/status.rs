@@ -1,0 +1,326 @@
+//! What people are told of a lock: its state, its holder, how it was got. Facts only; the
+//! command line decides how they look.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use lockbydir_protocol::{
+    Came, Entry, Here, Listing, Now, Sight, State as EntryState, Verdict, View,
+};
+
+use crate::error::foreign_reason;
+use crate::process;
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its host.
+    pub host: String,
+    /// Its process, by the PID in its own namespace; none for a lock without a process.
+    pub pid: Option<u32>,
+    /// The child that it runs under the lock.
+    pub child: Option<u32>,
+    /// What its process runs, where we can see it.
+    pub command: Option<String>,
+    /// What it says it holds the lock for.
+    pub label: Option<String>,
+    /// Since when, by its own wall clock.
+    pub since: SystemTime,
+}
+
+impl Holder {
+    pub(crate) fn of(entry: &Entry) -> Holder {
+        let mut pids = entry.owner.processes().map(|process| process.pid);
+        let (pid, child) = (pids.next(), pids.next());
+        let visible = entry.origin.is_same_pids(&process::here().0);
+        Holder {
+            host: entry.host.as_str().into(),
+            pid,
+            child,
+            command: pid.filter(|_| visible).and_then(process::command),
+            label: (!entry.label.is_empty()).then(|| entry.label.as_str().into()),
+            since: SystemTime::UNIX_EPOCH + Duration::from_micros(entry.token),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "pid {pid} on {}", self.host)?,
+            None => write!(f, "a key given out on {}", self.host)?,
+        }
+        if let Ok(since) = self.since.elapsed() {
+            write!(f, " since {}", people_duration(since))?;
+        }
+        match self.label.as_ref().or(self.command.as_ref()) {
+            Some(what) => write!(f, " (`{what}`)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a lock was got. Exactly one successor is told of a predecessor that did not release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum How {
+    /// There was none.
+    Free,
+    /// From a predecessor that released it in place.
+    HandedOver(Predecessor),
+    /// The predecessor's timeout had passed: its work may be half done.
+    AfterLapse(Predecessor),
+    /// The predecessor had died: its work may be half done.
+    AfterDeath(Predecessor),
+}
+
+impl How {
+    pub(crate) fn of(came: &Came) -> How {
+        let predecessor =
+            |entry: &Entry| Predecessor { holder: Holder::of(entry), token: entry.token };
+        match came {
+            Came::Free => How::Free,
+            Came::HandedOver(entry) => How::HandedOver(predecessor(entry)),
+            Came::AfterLapse(entry, _) => How::AfterLapse(predecessor(entry)),
+            Came::AfterDeath(entry, _) => How::AfterDeath(predecessor(entry)),
+        }
+    }
+}
+
+/// Who held the lock before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Predecessor {
+    /// Who it was.
+    pub holder: Holder,
+    /// Its token.
+    pub token: u64,
+}
+
+/// How breaking a lock ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Broken {
+    /// A hold was ended; of a bare directory nobody is known.
+    Removed(Option<Predecessor>),
+    /// There was nothing to break.
+    WasFree,
+    /// Its holder lives, so nothing was done; of a bare directory nobody is known.
+    StillHeld(Option<Holder>),
+}
+
+/// The state of a lock; [`Display`](fmt::Display) is its one lower-case word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// No directory.
+    Free,
+    /// Free, the directory kept.
+    Open,
+    /// Held by a living holder.
+    Held,
+    /// Its holder's timeout has passed: the next one may take it.
+    Lapsed,
+    /// Its holder is dead: the next one may take it.
+    Dead,
+    /// A plain directory, as an `mkdir` lock makes it.
+    Bare,
+    /// Not ours to touch.
+    Foreign,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Free => "free",
+            State::Open => "open",
+            State::Held => "held",
+            State::Lapsed => "lapsed",
+            State::Dead => "dead",
+            State::Bare => "bare",
+            State::Foreign => "foreign",
+        })
+    }
+}
+
+/// One who waits in line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ticket {
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its host.
+    pub host: String,
+    /// What it waits for.
+    pub label: Option<String>,
+    /// How long already.
+    pub waiting: Duration,
+}
+
+/// All that can be seen of a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The name, as given.
+    pub name: PathBuf,
+    /// The lock directory.
+    pub path: PathBuf,
+    /// Its state.
+    pub state: State,
+    /// The number of the present or last holding, where it is known.
+    pub token: Option<u64>,
+    /// How long a renewal lasts.
+    pub timeout: Option<Duration>,
+    /// Since the last renewal.
+    pub age: Option<Duration>,
+    /// Until it may lapse; zero when it has.
+    pub remaining: Option<Duration>,
+    /// Who holds it, or held it when it lapsed or died.
+    pub holder: Option<Holder>,
+    /// Who waits.
+    pub line: Vec<Ticket>,
+    /// A word on what is odd about it.
+    pub note: Option<String>,
+}
+
+impl Status {
+    pub(crate) fn of(
+        name: &Path,
+        path: &Path,
+        view: &View,
+        now: Now,
+        here: &Here,
+        bare_timeout: Duration,
+    ) -> Status {
+        let mut status = Status {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            state: State::Free,
+            token: None,
+            timeout: None,
+            age: None,
+            remaining: None,
+            holder: None,
+            line: Vec::new(),
+            note: None,
+        };
+        match &view.sight {
+            Sight::Absent => {}
+            Sight::Foreign(why) => {
+                status.state = State::Foreign;
+                status.note = Some(foreign_reason(why));
+            }
+            Sight::Directory(listing) => {
+                status.fill(listing, view.verdict, now, here, bare_timeout)
+            }
+        }
+        status
+    }
+
+    fn fill(
+        &mut self,
+        listing: &Listing,
+        verdict: Option<Verdict>,
+        now: Now,
+        here: &Here,
+        bare_timeout: Duration,
+    ) {
+        let wall = i128::try_from(now.wall.as_nanos()).unwrap_or(i128::MAX);
+        let by_file = u64::try_from(wall - listing.modified.0).unwrap_or(0);
+        let by_file = Duration::from_nanos(by_file);
+        if let Some(litter) = &listing.litter {
+            self.note = Some(format!("`{litter}` in it keeps it from vanishing"));
+        }
+        if let Some(uid) = listing.stranger {
+            self.state = State::Foreign;
+            self.note = Some(format!("it belongs to user {uid}"));
+            return;
+        }
+        let Some(entry) = listing.entries.first() else {
+            self.state = State::Bare;
+            self.age = Some(by_file);
+            self.remaining = Some(bare_timeout.saturating_sub(by_file));
+            return;
+        };
+        self.token = Some(entry.token);
+        let same_clock = entry.origin.is_same_clock(&here.origin) && entry.stamp <= now.boot;
+        let age = if same_clock { now.boot.saturating_sub(entry.stamp) } else { by_file };
+        self.age = Some(age);
+        if entry.state == EntryState::Open {
+            self.state = State::Open;
+            return;
+        }
+        self.state = match verdict {
+            Some(Verdict::Lapsed(_)) => State::Lapsed,
+            Some(Verdict::Dead(_)) => State::Dead,
+            _ => State::Held,
+        };
+        self.timeout = Some(entry.timeout);
+        self.remaining = Some(match self.state {
+            State::Held => entry.timeout.saturating_sub(age),
+            _ => Duration::ZERO,
+        });
+        self.holder = Some(Holder::of(entry));
+    }
+
+    /// Is it locked: must the next one wait?
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        match self.state {
+            State::Held => true,
+            State::Bare => self.remaining != Some(Duration::ZERO),
+            _ => false,
+        }
+    }
+
+    /// What blocks the next one, for people.
+    pub(crate) fn blocked(&self) -> String {
+        match (&self.holder, self.state) {
+            (Some(holder), _) => {
+                let more = self.remaining.map(people_duration).unwrap_or_default();
+                format!("held by {holder}, lasts {more} more")
+            }
+            (None, State::Bare) => match &self.note {
+                Some(note) => format!("locked by a bare directory; {note}"),
+                None => {
+                    "locked by a bare directory, of which only the age tells when it is over".into()
+                }
+            },
+            _ => "others were faster".into(),
+        }
+    }
+}
+
+/// A duration as people say it: `0.5 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+pub(crate) fn people_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+/// Bytes as printable ASCII: whatever else is in a name never reaches a terminal.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .map(|&byte| match byte {
+            b'\\' => "\\\\".into(),
+            b' '..=b'~' => char::from(byte).to_string(),
+            _ => format!("\\x{byte:02x}"),
+        })
+        .collect()
+}
+
+/// A path for people; letters of other scripts stay, control characters do not.
+pub(crate) fn printable_path(path: &Path) -> String {
+    path.to_string_lossy()
+        .chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}

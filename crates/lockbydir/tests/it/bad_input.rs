@@ -1,0 +1,136 @@
+//! Input that cannot be: each has its kind, says what was wrong, and touches nothing.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use lockbydir::{ErrorKind, Key, Lock, State};
+
+use crate::{entry, impatient, ms};
+
+#[test]
+fn names_that_cannot_be_are_refused() {
+    let long = "x".repeat(221);
+    for (name, word) in [
+        ("", "empty"),
+        ("a\0b", "NUL"),
+        ("a/", "slash"),
+        ("/", "slash"),
+        ("a/..", "dots"),
+        ("a/.", "dots"),
+        (long.as_str(), "too long"),
+    ] {
+        let error = Lock::new(name).try_acquire().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{name:?}: {error}");
+        assert!(error.to_string().contains(word), "{name:?}: {error}");
+    }
+}
+
+#[test]
+fn the_longest_name_and_a_name_of_any_bytes_work() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [OsStr::new(&"x".repeat(220)), OsStr::from_bytes(b"caf\xe9 \x1b[31m")] {
+        let lock = Lock::new(folder.path().join(name)).patience(Duration::ZERO);
+        let guard = lock.acquire().unwrap();
+        let error = lock.acquire().unwrap_err().to_string();
+        assert!(!error.contains('\x1b'), "{error:?}");
+        guard.release().unwrap();
+    }
+}
+
+#[test]
+fn timeouts_and_labels_out_of_range_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = impatient(folder.path());
+    for timeout in [Duration::ZERO, ms(9), Duration::from_secs(4000 * 86400), Duration::MAX] {
+        let error = lock.clone().timeout(timeout).acquire().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    }
+    for label in ["\x1b[31m", "caf\u{e9}", &"x".repeat(41)] {
+        let error = lock.clone().label(label).acquire().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    }
+}
+
+#[test]
+fn a_missing_parent_and_a_parent_that_is_a_file_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    for parent in ["missing", "file"] {
+        let lock = Lock::new(folder.path().join(parent).join("jobs"));
+        let error = lock.acquire().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CannotMake, "{error}");
+        assert!(error.to_string().contains("folder"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("jobs.lockdir");
+    let victim = folder.path().join("victim");
+    fs::create_dir(&victim).unwrap();
+    let lock = impatient(folder.path());
+    let refuses = |what: &str| {
+        for error in
+            [lock.acquire().map(drop).unwrap_err(), lock.break_by_force().map(drop).unwrap_err()]
+        {
+            assert!(error.is_foreign(), "{what}: {error}");
+        }
+        assert_eq!(lock.status().unwrap().state, State::Foreign, "{what}");
+    };
+
+    fs::write(&at, "a file").unwrap();
+    refuses("a file");
+    assert_eq!(fs::read_to_string(&at).unwrap(), "a file");
+    fs::remove_file(&at).unwrap();
+
+    for target in ["victim", "dangling"] {
+        symlink(folder.path().join(target), &at).unwrap();
+        refuses(target);
+        fs::remove_file(&at).unwrap();
+    }
+
+    for name in [&b"notes.txt"[..], b"\xff\xfe", b"v1.held", b"\x1b[2J", &[b'v'; 255]] {
+        fs::create_dir(&at).unwrap();
+        fs::write(at.join(OsStr::from_bytes(name)), "theirs").unwrap();
+        refuses("foreign content");
+        let error = lock.acquire().unwrap_err().to_string();
+        assert!(error.chars().all(|c| !c.is_control()), "{error:?}");
+        fs::remove_dir_all(&at).unwrap();
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn two_entries_at_once_and_an_entry_that_is_no_file_are_foreign() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("jobs.lockdir");
+    let lock = impatient(folder.path());
+    let guard = lock.acquire().unwrap();
+    let first = entry(folder.path());
+    let second = first.replace(".10000.", ".20000.");
+
+    fs::write(at.join(&second), "").unwrap();
+    assert!(lock.acquire().unwrap_err().is_foreign());
+    fs::remove_file(at.join(&first)).unwrap();
+    fs::remove_file(at.join(&second)).unwrap();
+    fs::create_dir(at.join(&first)).unwrap();
+    assert!(lock.acquire().unwrap_err().is_foreign());
+
+    assert!(guard.release().is_err());
+    fs::remove_dir_all(&at).unwrap();
+}
+
+#[test]
+fn malformed_keys_are_refused() {
+    for text in
+        ["", "17", "17-", "-", "x-00000000000000000000000007", "17-0000000000000000000000000U"]
+    {
+        assert_eq!(text.parse::<Key>().unwrap_err().kind(), ErrorKind::Usage, "{text}");
+    }
+    let good = "17-00000000000000000000000007";
+    assert_eq!(good.parse::<Key>().unwrap().to_string(), good);
+}

@@ -1,0 +1,75 @@
+//! Living with locks of a plain `mkdir`, as shell scripts and the first version make them.
+
+use std::fs;
+use std::process::Command;
+
+use lockbydir::{Broken, How, State};
+
+use crate::{assert_empty, impatient, ms, secs};
+
+fn shell(command: &str, path: &std::path::Path) -> bool {
+    Command::new("sh")
+        .args(["-c", &format!("{command} \"$0\" 2>/dev/null")])
+        .arg(path.join("jobs.lockdir"))
+        .status()
+        .unwrap()
+        .success()
+}
+
+#[test]
+fn we_wait_for_a_bare_lock_until_it_is_old() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(shell("mkdir", folder.path()));
+    let lock = impatient(folder.path()).timeout(ms(300));
+
+    assert_eq!(lock.status().unwrap().state, State::Bare);
+    assert!(lock.is_locked().unwrap());
+    assert!(lock.try_acquire().unwrap().is_none());
+    assert_eq!(lock.break_lapsed().unwrap(), Broken::StillHeld(None));
+
+    let guard = lock.clone().patience(secs(10)).acquire().unwrap();
+    assert_eq!(*guard.how(), How::Free);
+    drop(guard);
+    assert_empty(folder.path());
+}
+
+#[test]
+fn a_bare_locker_can_neither_make_nor_remove_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = impatient(folder.path()).acquire().unwrap();
+
+    assert!(!shell("mkdir", folder.path()));
+    assert!(!shell("rmdir", folder.path()));
+
+    guard.release().unwrap();
+    assert!(shell("mkdir", folder.path()));
+    assert!(shell("rmdir", folder.path()));
+    assert_empty(folder.path());
+}
+
+#[test]
+fn litter_is_tolerated_never_deleted_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = impatient(folder.path()).timeout(ms(20));
+    let guard = lock.acquire().unwrap();
+    let litter = folder.path().join("jobs.lockdir/.nfs0001");
+    fs::write(&litter, "somebody's").unwrap();
+
+    assert_eq!(lock.status().unwrap().state, State::Held);
+    let error = guard.release().unwrap_err();
+
+    assert!(error.to_string().contains("released"), "{error}");
+    let error = lock.clone().patience(ms(200)).acquire().unwrap_err();
+    assert!(error.is_patience_over() && error.to_string().contains(".nfs0001"), "{error}");
+    assert_eq!(fs::read_to_string(litter).unwrap(), "somebody's");
+}
+
+#[test]
+fn a_bare_lock_is_broken_by_force() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(shell("mkdir", folder.path()));
+
+    assert_eq!(impatient(folder.path()).break_by_force().unwrap(), Broken::Removed(None));
+
+    assert_empty(folder.path());
+}

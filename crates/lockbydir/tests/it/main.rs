@@ -1,0 +1,43 @@
+//! The library on real directories.
+
+#![allow(missing_docs, reason = "test names are sentences")]
+
+mod bad_input;
+mod bare;
+mod holding;
+mod naming;
+
+use std::path::Path;
+use std::time::Duration;
+
+use lockbydir::Lock;
+
+pub(crate) fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A lock that gives up at once.
+pub(crate) fn impatient(folder: &Path) -> Lock {
+    Lock::new(folder.join("jobs")).patience(Duration::ZERO)
+}
+
+/// The only entry's name.
+pub(crate) fn entry(folder: &Path) -> String {
+    let names: Vec<_> = std::fs::read_dir(folder.join("jobs.lockdir"))
+        .expect("a lock directory")
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    names.into_iter().next().unwrap()
+}
+
+/// Nothing may be left behind.
+pub(crate) fn assert_empty(folder: &Path) {
+    let left: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}

@@ -1,0 +1,34 @@
+//! The shortest use of a lock: make it, wait for it, use the scarce resource, let go.
+//!
+//! Shows the four lines that every program needs. Run two of these at once with the same folder
+//! (`cargo run --example how_to_use -- /tmp`) and watch the second one wait for the first.
+//!
+//! After the example of the same name in Andreas Krueger's `lockbydir` (2015).
+
+use std::{error::Error, path::PathBuf, thread, time::Duration};
+
+use lockbydir::Lock;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // Without an argument the lock lives in a fresh folder of its own, gone at the end.
+    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+    let folder =
+        std::env::args_os().nth(1).map_or_else(|| fresh.path().to_path_buf(), PathBuf::from);
+
+    let lock = Lock::new(folder.join("kitchen"))
+        .timeout(Duration::from_secs(10))
+        .patience(Duration::from_secs(30));
+    println!("The lock is the directory {}", lock.path()?.display());
+
+    let guard = lock.acquire()?;
+    println!(
+        "Locked: the kitchen is mine for {:.1} s, my number is {}. Cooking ...",
+        guard.remaining().as_secs_f64(),
+        guard.token()
+    );
+    thread::sleep(Duration::from_secs(1));
+    guard.release()?;
+    println!("Unlocked: the next cook may come in.");
+
+    Ok(())
+}
