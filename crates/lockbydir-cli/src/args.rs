@@ -1,0 +1,244 @@
+//! The command line as clap sees it, and the settings made of it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueHint};
+use lockbydir::{Lock, Patience};
+
+use crate::duration::{parse, parse_patience, parse_timeout};
+use crate::exit::{Failure, UNAVAILABLE};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  CMD's own, or 128+signal   CMD ran
+   1  `is-locked`: free; `break`: a living holder was left in peace
+  64  wrong usage
+  69  engine out of reach
+  73  the lock directory can't be made (parent missing, read-only, something else in its place)
+  74  input/output error
+  75  patience is over (`run -E CODE` sets another)
+  76  lock lost: timed out or taken; a KEY that no longer holds
+  77  permission denied, or a lock of another user
+ 126  CMD can't be run
+ 127  CMD is not found";
+
+/// Lock across processes by the existence and age of a directory.
+///
+/// NAME.lockdir exists and is recent = locked. The holder's timeout lives in the lock and all
+/// obey it; a waiter has patience; a timed-out or dead holder is replaced atomically.
+#[derive(Parser)]
+#[command(name = "lockbydir", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Lock, run a command, unlock
+    ///
+    /// The lock is renewed while CMD runs. If it is lost, CMD and all it started is ended before
+    /// others may enter. CMD finds LOCKBYDIR_NAME and LOCKBYDIR_TOKEN in its environment.
+    #[command(after_help = "Example:\n  lockbydir run --patience 5m nightly -- ./backup.sh")]
+    Run(Run),
+    /// Lock without a process, for scripts; prints the KEY
+    #[command(
+        after_help = "Example:\n  key=$(lockbydir acquire -t 10m deploy) && ./deploy.sh; lockbydir release deploy \"$key\""
+    )]
+    Acquire(Acquire),
+    /// Renew the lock that a KEY holds
+    Renew(Renew),
+    /// Release the lock that a KEY holds
+    Release(Release),
+    /// Tell who holds a lock, how long still, who waits
+    Status(Status),
+    /// Exit 0 if locked, 1 if free; prints nothing
+    IsLocked(Named),
+    /// Show every lock below a folder
+    List(List),
+    /// Remove a lapsed or dead holder's lock
+    Break(Break),
+    /// Remove what crashes left behind below a folder
+    Clean(Clean),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Named {
+    /// The lock: a path without its `.lockdir`
+    #[arg(value_name = "NAME", value_hint = ValueHint::FilePath)]
+    name: PathBuf,
+    /// Where a relative NAME begins [default: the current directory]
+    #[arg(long, value_name = "DIR", env = "LOCKBYDIR_DIR", value_hint = ValueHint::DirPath)]
+    dir: Option<PathBuf>,
+}
+
+impl Named {
+    pub(crate) fn name(&self) -> &std::path::Path {
+        &self.name
+    }
+
+    pub(crate) fn lock(&self) -> Result<Lock, Failure> {
+        if let Some((scheme, _)) = self.name.to_str().and_then(|name| name.split_once("://")) {
+            let message = format!("this build has no engine for `{scheme}://` names; use a path");
+            return Err(Failure::new(UNAVAILABLE, message));
+        }
+        // An empty name stays empty, to be refused as such.
+        Ok(match &self.dir {
+            Some(dir) if !self.name.as_os_str().is_empty() => Lock::new(dir.join(&self.name)),
+            _ => Lock::new(&self.name),
+        })
+    }
+}
+
+/// How to hold and how to wait.
+#[derive(clap::Args)]
+pub(crate) struct Holding {
+    /// How long the lock lasts unless renewed
+    #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", default_value = "10s", value_parser = parse_timeout)]
+    timeout: Duration,
+    /// How long to wait: 0 = one try, or `forever`
+    #[arg(short = 'w', long, value_name = "DUR", env = "LOCKBYDIR_PATIENCE", default_value = "30s", value_parser = parse_patience)]
+    patience: Patience,
+    /// One try: the same as --patience 0
+    #[arg(short = 'n', conflicts_with = "patience")]
+    now: bool,
+    /// What the lock is held for, shown to those who wait
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// Keep the lock directory for ever, so that tokens only grow
+    #[arg(long)]
+    fenced: bool,
+    /// Permissions of the lock directory; group or world write = shared on purpose
+    #[arg(long, value_name = "OCTAL", default_value = "700", value_parser = octal)]
+    mode: u32,
+    /// Group (its number) that the lock directory is given to
+    #[arg(long, value_name = "GID")]
+    group: Option<u32>,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Say how the lock was got
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+impl Holding {
+    pub(crate) fn apply(&self, lock: Lock, label: &str) -> Lock {
+        let patience = if self.now { Patience::NONE } else { self.patience };
+        let lock = lock
+            .timeout(self.timeout)
+            .patience(patience)
+            .label(self.label.as_deref().unwrap_or(label))
+            .fenced(self.fenced)
+            .mode(self.mode);
+        match self.group {
+            Some(gid) => lock.group(gid),
+            None => lock,
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777 && mode & 0o700 == 0o700)
+        .ok_or_else(|| format!("`{text}` is no mode; write it like 700, 770 or 777"))
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) holding: Holding,
+    /// Exit code when patience is over
+    #[arg(short = 'E', value_name = "CODE", default_value_t = crate::exit::PATIENCE_OVER)]
+    pub(crate) conflict_code: u8,
+    /// Do not renew: CMD has until the timeout
+    #[arg(long)]
+    pub(crate) no_renew: bool,
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Acquire {
+    #[command(flatten)]
+    pub(crate) holding: Holding,
+    /// Tie the lock to this process: when it dies, the lock is free
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+    #[command(flatten)]
+    pub(crate) named: Named,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Renew {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// What `acquire` printed
+    pub(crate) key: String,
+    /// A new timeout [default: the old one]
+    #[arg(short, long, value_name = "DUR", value_parser = parse_timeout)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Release {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// What `acquire` printed
+    pub(crate) key: String,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct List {
+    /// The folder [default: the current directory]
+    #[arg(env = "LOCKBYDIR_DIR", default_value = ".", hide_default_value = true, hide_env = true)]
+    pub(crate) dir: PathBuf,
+    /// A JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Break {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// Whoever holds it, living or not
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Age from which a bare directory counts as lapsed
+    #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", default_value = "10s", value_parser = parse)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Clean {
+    /// The folder [default: the current directory]
+    #[arg(env = "LOCKBYDIR_DIR", default_value = ".", hide_default_value = true, hide_env = true)]
+    pub(crate) dir: PathBuf,
+}

@@ -1,0 +1,279 @@
+//! The command as a process: started so that it cannot outlive its lock, told the signals that
+//! we are told, ended with all that it started.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{
+    Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
+    set_parent_process_death_signal, setpgid,
+};
+use signal_hook::consts::signal::{
+    SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
+};
+use signal_hook::iterator::Signals as Received;
+
+use crate::exit::{CANNOT_RUN, Failure, SIGNAL};
+
+/// Passes on the signals that this process gets.
+pub(crate) struct Signals {
+    /// Set when a signal came before there was a command.
+    flag: Arc<AtomicBool>,
+    last: AtomicU8,
+    /// The command's process, or 0.
+    pid: AtomicI32,
+    has_terminal: bool,
+}
+
+impl Signals {
+    /// Begins to watch, from a thread of its own.
+    pub(crate) fn watch() -> Arc<Signals> {
+        let has_terminal = File::open("/dev/tty").is_ok();
+        let signals = Arc::new(Signals {
+            flag: Arc::default(),
+            last: AtomicU8::new(0),
+            pid: AtomicI32::new(0),
+            has_terminal,
+        });
+        // On a terminal the command is in our own group: the terminal stops and continues both.
+        let stops: &[i32] = if has_terminal { &[] } else { &[SIGTSTP, SIGCONT] };
+        let ignored = ignored();
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2]
+            .iter()
+            .chain(stops)
+            // What was ignored when we were started (nohup) stays so.
+            .filter(|signal| ignored >> (**signal - 1) & 1 == 0);
+        if let Ok(mut received) = Received::new(wanted) {
+            let passing = signals.clone();
+            thread::spawn(move || received.forever().for_each(|signal| passing.pass(signal)));
+        }
+        signals
+    }
+
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        self.flag.clone()
+    }
+
+    pub(crate) fn last(&self) -> u8 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    fn pass(&self, number: i32) {
+        let pid = Pid::from_raw(self.pid.load(Ordering::Acquire));
+        let signal = Signal::from_named_raw(number);
+        match (pid, signal) {
+            // The terminal has told the whole group already.
+            (Some(_), _) if self.has_terminal && matches!(number, SIGINT | SIGQUIT) => {}
+            (Some(pid), Some(signal)) => self.tell(pid, signal),
+            _ if matches!(number, SIGTSTP | SIGCONT) => {}
+            _ => {
+                self.last.store(u8::try_from(number).unwrap_or(0), Ordering::Release);
+                self.flag.store(true, Ordering::Release);
+            }
+        }
+        if number == SIGTSTP {
+            let _ = kill_process(getpid(), Signal::STOP);
+        }
+    }
+
+    fn tell(&self, pid: Pid, signal: Signal) {
+        let _ = if self.has_terminal {
+            kill_process(pid, signal)
+        } else {
+            kill_process_group(pid, signal)
+        };
+    }
+}
+
+/// The signals that this process ignores, as a bit mask.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+/// What became of the command.
+pub(crate) enum Event {
+    /// It ended: its exit code, or 128 and the signal's number.
+    Exited(u8),
+    /// It could not be started.
+    NotStarted(io::Error),
+}
+
+/// The command.
+pub(crate) struct Child {
+    signals: Arc<Signals>,
+    events: Receiver<Event>,
+}
+
+/// What the command's process is told once the lock names it.
+const GO: u8 = b'+';
+const STOP: u8 = b'-';
+
+impl Child {
+    /// Starts the command. Its process first waits until `named` has been told its PID, so that
+    /// the lock names it before it does anything.
+    pub(crate) fn spawn(
+        command: &[OsString],
+        variables: [(&'static str, OsString); 2],
+        signals: &Arc<Signals>,
+        named: impl FnOnce(u32) -> Result<(), Failure>,
+    ) -> Result<Child, Failure> {
+        let cannot = |error: rustix::io::Errno| {
+            Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"))
+        };
+        let flags = rustix::pipe::PipeFlags::CLOEXEC;
+        let (pid_out, pid_in) = rustix::pipe::pipe_with(flags).map_err(cannot)?;
+        let (go_out, go_in) = rustix::pipe::pipe_with(flags).map_err(cannot)?;
+        // What the command leaves behind becomes ours, so that it can be found and ended.
+        let _ = set_child_subreaper(Some(getpid()));
+
+        let mut prepared = Command::new(command.first().cloned().unwrap_or_default());
+        prepared.args(command.iter().skip(1)).envs(variables);
+        let gate = Gate { own_group: !signals.has_terminal, parent: getpid(), pid_in, go_out };
+        pass_gate(&mut prepared, gate);
+        let (tell, events) = channel();
+        let passing = signals.clone();
+        // This thread lives as long as the command: with it would go the command's life.
+        thread::spawn(move || live(prepared, &passing, &tell));
+
+        let mut pid = [0; 4];
+        if rustix::io::read(&pid_out, &mut pid) == Ok(4) {
+            let pid = u32::from_ne_bytes(pid);
+            let done = named(pid);
+            let word = if done.is_ok() { GO } else { STOP };
+            let _ = rustix::io::write(&go_in, &[word]);
+            if let Err(failure) = done {
+                let _ = events.recv();
+                return Err(failure);
+            }
+        }
+        Ok(Child { signals: signals.clone(), events })
+    }
+
+    /// What became of it, if anything within this time.
+    pub(crate) fn event(&self, up_to: Duration) -> Option<Event> {
+        self.events.recv_timeout(up_to).ok()
+    }
+
+    /// Ends it and all that it started: politely, or `hard`.
+    pub(crate) fn end(&self, hard: bool) {
+        let signal = if hard { Signal::KILL } else { Signal::TERM };
+        if let Some(pid) = Pid::from_raw(self.signals.pid.load(Ordering::Acquire)) {
+            self.signals.tell(pid, signal);
+            let _ = kill_process(pid, Signal::CONT);
+        }
+        // New ones may be started while we look; those that are told once stay told.
+        for _ in 0..if hard { 16 } else { 1 } {
+            let found = descendants(getpid());
+            if found.is_empty() {
+                break;
+            }
+            for pid in found {
+                let _ = kill_process(pid, signal);
+                let _ = kill_process(pid, Signal::CONT);
+            }
+        }
+    }
+}
+
+/// Runs the command to its end.
+fn live(mut prepared: Command, signals: &Signals, tell: &Sender<Event>) {
+    let event = match prepared.spawn() {
+        Err(error) => Event::NotStarted(error),
+        Ok(mut child) => {
+            signals.pid.store(i32::try_from(child.id()).unwrap_or(0), Ordering::Release);
+            if signals.flag.swap(false, Ordering::AcqRel) {
+                signals.pass(i32::from(signals.last()));
+            }
+            let ended = child.wait();
+            signals.pid.store(0, Ordering::Release);
+            match ended {
+                Ok(status) => {
+                    let signal = status.signal().map(|number| i32::from(SIGNAL) + number);
+                    let code = status.code().or(signal).unwrap_or(i32::from(CANNOT_RUN));
+                    Event::Exited(u8::try_from(code).unwrap_or(u8::MAX))
+                }
+                Err(error) => Event::NotStarted(error),
+            }
+        }
+    };
+    let _ = tell.send(event);
+}
+
+/// What a new process passes before it becomes the command.
+struct Gate {
+    own_group: bool,
+    parent: Pid,
+    pid_in: OwnedFd,
+    go_out: OwnedFd,
+}
+
+impl Gate {
+    fn pass(&self) -> io::Result<()> {
+        if self.own_group {
+            setpgid(None, None)?;
+        }
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(self.parent) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let pid = getpid().as_raw_nonzero().get().to_ne_bytes();
+        rustix::io::write(&self.pid_in, &pid)?;
+        let mut word = [0];
+        loop {
+            match rustix::io::read(&self.go_out, &mut word) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(1) if word[0] == GO => return Ok(()),
+                _ => return Err(io::ErrorKind::Interrupted.into()),
+            }
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the only way to do something in a process before it is a command")]
+fn pass_gate(prepared: &mut Command, gate: Gate) {
+    // SAFETY: between fork and exec only async-signal-safe calls are made: setpgid, prctl,
+    // getppid, getpid, read and write, on descriptors that stay open as long as the closure;
+    // nothing is allocated and no lock is taken.
+    unsafe { prepared.pre_exec(move || gate.pass()) };
+}
+
+/// All processes below this one, by their parents.
+fn descendants(root: Pid) -> Vec<Pid> {
+    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read(entry.path().join("stat")).ok()?;
+            let close = stat.iter().rposition(|&byte| byte == b')')?;
+            let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
+            let mut fields = rest.split_ascii_whitespace();
+            let state = fields.next()?;
+            let parent = fields.next()?.parse().ok()?;
+            (state != "Z").then_some((pid, parent))
+        })
+        .collect();
+    let mut found = vec![root.as_raw_nonzero().get()];
+    let mut at = 0;
+    while at < found.len() {
+        let parent = found[at];
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+}

@@ -1,0 +1,43 @@
+//! Exit codes: the numbers of `sysexits.h`, and which error has which.
+
+use lockbydir::{Error, ErrorKind};
+
+pub(crate) const NOT_DONE: u8 = 1;
+pub(crate) const USAGE: u8 = 64;
+pub(crate) const UNAVAILABLE: u8 = 69;
+pub(crate) const CANNOT_MAKE: u8 = 73;
+pub(crate) const IO: u8 = 74;
+pub(crate) const PATIENCE_OVER: u8 = 75;
+pub(crate) const LOST: u8 = 76;
+pub(crate) const DENIED: u8 = 77;
+pub(crate) const CANNOT_RUN: u8 = 126;
+pub(crate) const NOT_FOUND: u8 = 127;
+/// Ended by a signal: 128 and its number.
+pub(crate) const SIGNAL: u8 = 128;
+
+/// A message for people, and the exit code for scripts.
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let code = match error.kind() {
+            ErrorKind::Usage => USAGE,
+            ErrorKind::PatienceOver => PATIENCE_OVER,
+            ErrorKind::Lost => LOST,
+            ErrorKind::OtherUser | ErrorKind::PermissionDenied => DENIED,
+            // What is in its place cannot become a lock directory.
+            ErrorKind::CannotMake | ErrorKind::Foreign => CANNOT_MAKE,
+            _ => IO,
+        };
+        Failure::new(code, error.to_string())
+    }
+}

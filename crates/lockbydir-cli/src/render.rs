@@ -1,0 +1,243 @@
+//! How things look: status and list for people and for machines, and the live line of a waiter.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::time::{Duration, SystemTime};
+
+use lockbydir::{Holder, How, Predecessor, State, Status, Waiting};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(crate) struct StatusJson {
+    name: String,
+    path: String,
+    state: String,
+    token: Option<u64>,
+    timeout_s: Option<f64>,
+    age_s: Option<f64>,
+    remaining_s: Option<f64>,
+    holder: Option<HolderJson>,
+    line: Vec<TicketJson>,
+}
+
+#[derive(Serialize)]
+struct HolderJson {
+    host: String,
+    pid: Option<u32>,
+    command: Option<String>,
+    label: Option<String>,
+    since: String,
+}
+
+#[derive(Serialize)]
+struct TicketJson {
+    pid: Option<u32>,
+    host: String,
+    label: Option<String>,
+    waiting_s: f64,
+}
+
+impl StatusJson {
+    pub(crate) fn of(status: &Status) -> StatusJson {
+        let seconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;
+        StatusJson {
+            name: status.name.to_string_lossy().into_owned(),
+            path: status.path.to_string_lossy().into_owned(),
+            state: status.state.to_string(),
+            token: status.token,
+            timeout_s: status.timeout.map(seconds),
+            age_s: status.age.map(seconds),
+            remaining_s: status.remaining.map(seconds),
+            holder: status.holder.as_ref().map(|holder| HolderJson {
+                host: holder.host.clone(),
+                pid: holder.pid,
+                command: holder.command.clone(),
+                label: holder.label.clone(),
+                since: timestamp(holder.since),
+            }),
+            line: status
+                .line
+                .iter()
+                .map(|ticket| TicketJson {
+                    pid: ticket.pid,
+                    host: ticket.host.clone(),
+                    label: ticket.label.clone(),
+                    waiting_s: seconds(ticket.waiting),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// One pretty-printed JSON value and a newline.
+pub(crate) fn json(value: &impl Serialize) -> Result<String, crate::exit::Failure> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|error| crate::exit::Failure::new(crate::exit::IO, error.to_string()))
+}
+
+/// Writes to standard output; a reader that went away is no error.
+pub(crate) fn print(text: &str) -> Result<u8, crate::exit::Failure> {
+    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(crate::exit::Failure::new(crate::exit::IO, format!("cannot print: {error}")))
+        }
+        _ => Ok(0),
+    }
+}
+
+fn timestamp(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
+}
+
+/// A duration in a few characters: `0.5s`, `12s`, `3m20s`, `2h05m`, `4d03h`.
+pub(crate) fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1}s", duration.as_secs_f64()),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+/// Nothing of a name reaches a terminal as a control sequence.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+fn colour(state: State, text: &str) -> String {
+    let code = match state {
+        State::Free | State::Open => "32",
+        State::Held | State::Bare => "33",
+        _ => "31",
+    };
+    if stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+fn who(holder: &Holder) -> String {
+    match (holder.pid, &holder.command) {
+        (Some(pid), Some(command)) => format!("pid {pid} ({command}) on {}", holder.host),
+        (Some(pid), None) => format!("pid {pid} on {}", holder.host),
+        (None, _) => format!("a key, on {}", holder.host),
+    }
+}
+
+/// A block of aligned lines on one lock.
+pub(crate) fn status(status: &Status) -> String {
+    let mut rows = vec![
+        ("lock", printable(&status.name.to_string_lossy())),
+        ("state", colour(status.state, &status.state.to_string())),
+        ("path", printable(&status.path.to_string_lossy())),
+    ];
+    if let Some(holder) = &status.holder {
+        rows.push(("holder", who(holder)));
+        if let Some(label) = &holder.label {
+            rows.push(("label", label.clone()));
+        }
+        rows.push(("since", timestamp(holder.since)));
+    }
+    let times = [("timeout", status.timeout), ("age", status.age), ("remaining", status.remaining)];
+    rows.extend(times.iter().filter_map(|(name, time)| Some((*name, short((*time)?)))));
+    rows.extend(status.token.map(|token| ("token", token.to_string())));
+    rows.extend(status.note.as_ref().map(|note| ("note", note.clone())));
+    rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+}
+
+/// A table with a line for each lock.
+pub(crate) fn table(found: &[Status]) -> String {
+    let dash = || "-".to_owned();
+    let mut rows = vec![["NAME", "STATE", "HOLDER", "LABEL", "AGE", "REMAINING"].map(String::from)];
+    rows.extend(found.iter().map(|status| {
+        let holder = status.holder.as_ref();
+        [
+            printable(&status.name.to_string_lossy()),
+            status.state.to_string(),
+            holder.map_or_else(dash, who),
+            holder.and_then(|holder| holder.label.clone()).unwrap_or_else(dash),
+            status.age.map_or_else(dash, short),
+            status.remaining.map_or_else(dash, short),
+        ]
+    }));
+    let widths: Vec<usize> = (0..6)
+        .map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut out = String::new();
+    for (nth, row) in rows.iter().enumerate() {
+        let mut line = String::new();
+        for (at, cell) in row.iter().enumerate() {
+            let padding = " ".repeat(widths[at] - cell.chars().count() + 2);
+            let cell = match nth.checked_sub(1).map(|lock| found[lock].state) {
+                Some(state) if at == 1 => colour(state, cell),
+                _ => cell.clone(),
+            };
+            line += &(cell + &padding);
+        }
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// How the lock was got, for `-v` and for those who must repair something.
+pub(crate) fn how(how: &How) -> String {
+    let from = |before: &Predecessor| {
+        let label =
+            before.holder.label.as_ref().map(|label| format!(" `{label}`")).unwrap_or_default();
+        let since = timestamp(before.holder.since);
+        format!("{}{label} that held it since {since}, token {}", who(&before.holder), before.token)
+    };
+    match how {
+        How::Free => "got the lock: it was free".into(),
+        How::HandedOver(before) => format!("got the lock, handed over by {}", from(before)),
+        How::AfterLapse(before) => {
+            format!(
+                "took the lock over after its timeout from {}; its work may be half done",
+                from(before)
+            )
+        }
+        How::AfterDeath(before) => {
+            format!(
+                "took the lock over after the death of {}; its work may be half done",
+                from(before)
+            )
+        }
+        _ => "got the lock".into(),
+    }
+}
+
+/// Redraws the live line of a waiter.
+pub(crate) fn waiting(waiting: &Waiting<'_>) {
+    let status = waiting.status;
+    let what = match &status.holder {
+        Some(holder) => {
+            let held = status.age.map(short).unwrap_or_default();
+            let label =
+                holder.label.as_ref().map(|label| format!(" `{label}`")).unwrap_or_default();
+            let since = holder.since.elapsed().map(short).unwrap_or(held);
+            let rest = status.remaining.map(short).unwrap_or_default();
+            format!("held by {}{label} for {since}, lasts {rest} unless renewed", who(holder))
+        }
+        None => format!("{} lock directory", status.state),
+    };
+    let patience = match waiting.patience.duration() {
+        Some(all) => format!("{}/{}", short(waiting.waited), short(all)),
+        None => short(waiting.waited),
+    };
+    let name = printable(&status.name.to_string_lossy());
+    let width = rustix::termios::tcgetwinsize(stderr()).map_or(80, |size| usize::from(size.ws_col));
+    let line = format!("waiting {patience} for {name}: {what}");
+    let line: String = line.chars().take(width.max(20) - 1).collect();
+    let _ = write!(stderr(), "\r{line}\x1b[K");
+}
+
+/// Takes the live line away.
+pub(crate) fn waiting_over() {
+    let _ = write!(stderr(), "\r\x1b[K");
+}

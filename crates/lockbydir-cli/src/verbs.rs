@@ -1,0 +1,92 @@
+//! Every verb but `run`.
+
+use clap::CommandFactory;
+use lockbydir::{Broken, Key, Owner};
+
+use crate::args::{Acquire, Args, Break, Command};
+use crate::exit::{Failure, IO, NOT_DONE};
+use crate::{render, run};
+
+pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Run(run) => run::run(&run),
+        Command::Acquire(acquire) => self::acquire(&acquire),
+        Command::Renew(renew) => {
+            let lock = renew.named.lock()?;
+            let lock = match renew.timeout {
+                Some(timeout) => lock.timeout(timeout),
+                None => lock,
+            };
+            lock.renew(&renew.key.parse::<Key>()?)?;
+            Ok(0)
+        }
+        Command::Release(release) => {
+            release.named.lock()?.release(&release.key.parse::<Key>()?)?;
+            Ok(0)
+        }
+        Command::Status(status) => {
+            let found = status.named.lock()?.status()?;
+            render::print(&if status.json {
+                render::json(&render::StatusJson::of(&found))?
+            } else {
+                render::status(&found)
+            })
+        }
+        Command::IsLocked(named) => Ok(if named.lock()?.is_locked()? { 0 } else { NOT_DONE }),
+        Command::List(list) => {
+            let found = lockbydir::list(&list.dir)?;
+            if list.json {
+                let found: Vec<_> = found.iter().map(render::StatusJson::of).collect();
+                return render::print(&render::json(&found)?);
+            }
+            if found.is_empty() {
+                eprintln!("lockbydir: no locks below {}", list.dir.display());
+                return Ok(0);
+            }
+            render::print(&render::table(&found))
+        }
+        Command::Break(args) => break_lock(&args),
+        Command::Clean(clean) => {
+            let removed = lockbydir::clean(&clean.dir)?;
+            render::print(
+                &removed.iter().map(|path| format!("{}\n", path.display())).collect::<String>(),
+            )
+        }
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "lockbydir", &mut out);
+            render::print(&String::from_utf8_lossy(&out))
+        }
+        Command::Man => {
+            let mut out = Vec::new();
+            clap_mangen::Man::new(Args::command())
+                .render(&mut out)
+                .map_err(|error| Failure::new(IO, error.to_string()))?;
+            render::print(&String::from_utf8_lossy(&out))
+        }
+    }
+}
+
+fn acquire(args: &Acquire) -> Result<u8, Failure> {
+    let lock = args.holding.apply(args.named.lock()?, "");
+    let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
+    let guard = run::wait_for(lock, &args.holding)?;
+    render::print(&format!("{}\n", guard.keep()))
+}
+
+fn break_lock(args: &Break) -> Result<u8, Failure> {
+    let lock = args.named.lock()?.timeout(args.timeout.max(std::time::Duration::from_millis(10)));
+    let broken = if args.force { lock.break_by_force() } else { lock.break_lapsed() }?;
+    match broken {
+        Broken::StillHeld(holder) => {
+            let holder = holder
+                .map_or("a bare directory that is not old".into(), |holder| holder.to_string());
+            let name = args.named.name().display();
+            Err(Failure::new(
+                NOT_DONE,
+                format!("{name} is held by {holder}; --force breaks it all the same"),
+            ))
+        }
+        _ => Ok(0),
+    }
+}
