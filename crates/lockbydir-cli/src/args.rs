@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueHint};
 use lockbydir::{Lock, Patience};
 
@@ -68,13 +69,16 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page
-    Man,
+    Man {
+        /// The page of this command
+        command: Option<String>,
+    },
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Named {
     /// The lock: a path without its `.lockdir`
-    #[arg(value_name = "NAME", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::FilePath)]
     name: PathBuf,
     /// Where a relative NAME begins [default: the current directory]
     #[arg(long, value_name = "DIR", env = "LOCKBYDIR_DIR", value_hint = ValueHint::DirPath)]
@@ -106,10 +110,10 @@ pub(crate) struct Holding {
     #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", default_value = "10s", value_parser = parse_timeout)]
     timeout: Duration,
     /// How long to wait: 0 = one try, or `forever`
-    #[arg(short = 'w', long, value_name = "DUR", env = "LOCKBYDIR_PATIENCE", default_value = "30s", value_parser = parse_patience)]
+    #[arg(short = 'w', long, overrides_with = "now", value_name = "DUR", env = "LOCKBYDIR_PATIENCE", default_value = "30s", value_parser = parse_patience)]
     patience: Patience,
     /// One try: the same as --patience 0
-    #[arg(short = 'n', conflicts_with = "patience")]
+    #[arg(short = 'n', overrides_with = "patience")]
     now: bool,
     /// What the lock is held for, shown to those who wait
     #[arg(long, value_name = "TEXT")]

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::{Duration, SystemTime};
 
-use lockbydir::{Holder, How, Predecessor, State, Status, Waiting};
+use lockbydir::{Holder, How, Predecessor, State, Status, Waiting, printable};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -101,13 +101,6 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
-/// Nothing of a name reaches a terminal as a control sequence.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
-}
-
 fn colour(state: State, text: &str) -> String {
     let code = match state {
         State::Free | State::Open => "32",
@@ -132,9 +125,9 @@ fn who(holder: &Holder) -> String {
 /// A block of aligned lines on one lock.
 pub(crate) fn status(status: &Status) -> String {
     let mut rows = vec![
-        ("lock", printable(&status.name.to_string_lossy())),
+        ("lock", printable(&status.name)),
         ("state", colour(status.state, &status.state.to_string())),
-        ("path", printable(&status.path.to_string_lossy())),
+        ("path", printable(&status.path)),
     ];
     if let Some(holder) = &status.holder {
         rows.push(("holder", who(holder)));
@@ -157,7 +150,7 @@ pub(crate) fn table(found: &[Status]) -> String {
     rows.extend(found.iter().map(|status| {
         let holder = status.holder.as_ref();
         [
-            printable(&status.name.to_string_lossy()),
+            printable(&status.name),
             status.state.to_string(),
             holder.map_or_else(dash, who),
             holder.and_then(|holder| holder.label.clone()).unwrap_or_else(dash),
@@ -230,8 +223,11 @@ pub(crate) fn waiting(waiting: &Waiting<'_>) {
         Some(all) => format!("{}/{}", short(waiting.waited), short(all)),
         None => short(waiting.waited),
     };
-    let name = printable(&status.name.to_string_lossy());
-    let width = rustix::termios::tcgetwinsize(stderr()).map_or(80, |size| usize::from(size.ws_col));
+    let name = printable(&status.name);
+    let width = match rustix::termios::tcgetwinsize(stderr()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => 80,
+    };
     let line = format!("waiting {patience} for {name}: {what}");
     let line: String = line.chars().take(width.max(20) - 1).collect();
     let _ = write!(stderr(), "\r{line}\x1b[K");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lockbydir::{ErrorKind, Guard, How, Lock};
+use lockbydir::{ErrorKind, Guard, How, Lock, printable};
 
 use crate::args::{Holding, Run};
 use crate::child::{Child, Event, Signals};
@@ -78,7 +78,8 @@ pub(crate) fn run(args: &Run) -> Result<u8, Failure> {
 fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u8, Failure> {
     let timeout = args.holding.timeout();
     let grace = (timeout / 8).min(LONGEST_GRACE);
-    let notice = if args.no_renew { grace } else { timeout / 4 };
+    // The keeper gives up before this, and says why.
+    let notice = if args.no_renew { grace } else { timeout / 5 };
     loop {
         let rest = guard.remaining().saturating_sub(notice);
         if rest.is_zero() {
@@ -91,7 +92,7 @@ fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u8, Failure> {
     }
 
     let lost = guard.lost().map_or_else(
-        || format!("the lock {} has reached its timeout", guard.path().display()),
+        || format!("the lock {} has reached its timeout", printable(guard.path())),
         |error| error.to_string(),
     );
     eprintln!("lockbydir: {lost}; ending the command");

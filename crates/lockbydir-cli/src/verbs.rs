@@ -1,10 +1,10 @@
 //! Every verb but `run`.
 
 use clap::CommandFactory;
-use lockbydir::{Broken, Key, Owner};
+use lockbydir::{Broken, Key, Owner, printable};
 
 use crate::args::{Acquire, Args, Break, Command};
-use crate::exit::{Failure, IO, NOT_DONE};
+use crate::exit::{Failure, IO, NOT_DONE, USAGE};
 use crate::{render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
@@ -40,7 +40,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
                 return render::print(&render::json(&found)?);
             }
             if found.is_empty() {
-                eprintln!("lockbydir: no locks below {}", list.dir.display());
+                eprintln!("lockbydir: no locks below {}", printable(&list.dir));
                 return Ok(0);
             }
             render::print(&render::table(&found))
@@ -49,7 +49,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         Command::Clean(clean) => {
             let removed = lockbydir::clean(&clean.dir)?;
             render::print(
-                &removed.iter().map(|path| format!("{}\n", path.display())).collect::<String>(),
+                &removed.iter().map(|path| format!("{}\n", printable(path))).collect::<String>(),
             )
         }
         Command::Completions { shell } => {
@@ -57,14 +57,24 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
             clap_complete::generate(shell, &mut Args::command(), "lockbydir", &mut out);
             render::print(&String::from_utf8_lossy(&out))
         }
-        Command::Man => {
-            let mut out = Vec::new();
-            clap_mangen::Man::new(Args::command())
-                .render(&mut out)
-                .map_err(|error| Failure::new(IO, error.to_string()))?;
-            render::print(&String::from_utf8_lossy(&out))
-        }
+        Command::Man { command } => manual(command.as_deref()),
     }
+}
+
+fn manual(command: Option<&str>) -> Result<u8, Failure> {
+    let mut page = Args::command();
+    page.build();
+    if let Some(name) = command {
+        let Some(found) = page.find_subcommand(name).cloned() else {
+            return Err(Failure::new(USAGE, format!("there is no command `{name}`; see --help")));
+        };
+        page = found;
+    }
+    let mut out = Vec::new();
+    clap_mangen::Man::new(page)
+        .render(&mut out)
+        .map_err(|error| Failure::new(IO, error.to_string()))?;
+    render::print(&String::from_utf8_lossy(&out))
 }
 
 fn acquire(args: &Acquire) -> Result<u8, Failure> {
@@ -81,7 +91,7 @@ fn break_lock(args: &Break) -> Result<u8, Failure> {
         Broken::StillHeld(holder) => {
             let holder = holder
                 .map_or("a bare directory that is not old".into(), |holder| holder.to_string());
-            let name = args.named.name().display();
+            let name = printable(args.named.name());
             Err(Failure::new(
                 NOT_DONE,
                 format!("{name} is held by {holder}; --force breaks it all the same"),

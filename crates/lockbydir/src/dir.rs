@@ -157,10 +157,10 @@ impl Directory {
             match name.to_str().ok().and_then(Entry::parse) {
                 Some(entry) if is_file => listing.entries.push(entry),
                 _ if is_litter(name) => {
-                    listing.litter = Some(crate::status::printable(name.to_bytes()))
+                    listing.litter = Some(crate::status::printable_bytes(name.to_bytes()))
                 }
                 _ => {
-                    let name = crate::status::printable(name.to_bytes());
+                    let name = crate::status::printable_bytes(name.to_bytes());
                     return Ok(Sight::Foreign(Foreign::Holds(name)));
                 }
             }

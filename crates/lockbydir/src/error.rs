@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lockbydir_protocol::{Fault, Foreign};
 
-use crate::status::{Holder, people_duration, printable_path};
+use crate::status::{Holder, people_duration, printable};
 
 /// What went wrong with a lock. [`Display`](fmt::Display) is a whole sentence: the verb, the
 /// path, the cause, and what to do.
@@ -78,7 +78,7 @@ impl Error {
     ) -> Error {
         let message = format!(
             "cannot acquire {}: {blocked}; waited {}",
-            printable_path(path),
+            printable(path),
             people_duration(waited),
         );
         Error::new(ErrorKind::PatienceOver, message).at(path).held_by(holder)
@@ -89,14 +89,22 @@ impl Error {
             Some(holder) => format!("it is now held by {holder}"),
             None => "its entry is gone".into(),
         };
-        let message = format!("lost the lock {}: {now}", printable_path(path));
+        let message = format!("lost the lock {}: {now}", printable(path));
         Error::new(ErrorKind::Lost, message).at(path).held_by(holder)
+    }
+
+    /// It could not be renewed before its deadline.
+    pub(crate) fn too_late(path: &Path, fault: Option<Fault>) -> Error {
+        let why = fault.map(|fault| format!(" ({})", reason(fault).1)).unwrap_or_default();
+        let message =
+            format!("lost the lock {}: it could not be renewed in time{why}", printable(path));
+        Error::new(ErrorKind::Lost, message).at(path)
     }
 
     pub(crate) fn stranger(path: &Path, uid: u32) -> Error {
         let message = format!(
             "will not use {}: it belongs to user {uid}, who could give the lock to two; share it on purpose with a group- or world-writable mode",
-            printable_path(path),
+            printable(path),
         );
         Error::new(ErrorKind::OtherUser, message).at(path)
     }
@@ -104,30 +112,15 @@ impl Error {
     pub(crate) fn foreign(path: &Path, why: &Foreign) -> Error {
         let message = format!(
             "will not touch {}: {}; move it away, or use another name",
-            printable_path(path),
+            printable(path),
             foreign_reason(why),
         );
         Error::new(ErrorKind::Foreign, message).at(path)
     }
 
     pub(crate) fn fault(verb: &str, path: &Path, fault: Fault) -> Error {
-        let (kind, code, advice) = match fault {
-            Fault::Missing => (ErrorKind::Io, 2, ""),
-            Fault::Taken => (ErrorKind::Io, 39, ""),
-            Fault::NoPlace { code } => {
-                (ErrorKind::CannotMake, code, "; the folder it shall be in must exist")
-            }
-            Fault::Denied { code } => {
-                (ErrorKind::PermissionDenied, code, "; one must be able to write to its folder")
-            }
-            Fault::Full { code } => (ErrorKind::Io, code, "; make room"),
-            Fault::ReadOnly { code } => {
-                (ErrorKind::CannotMake, code, "; choose a folder that can be written")
-            }
-            Fault::Broken { code } => (ErrorKind::Io, code, ""),
-        };
-        let source = io::Error::from_raw_os_error(code);
-        let message = format!("cannot {verb} {}: {source}{advice}", printable_path(path));
+        let (kind, source, advice) = reason(fault);
+        let message = format!("cannot {verb} {}: {source}{advice}", printable(path));
         let mut error = Error::new(kind, message).at(path);
         error.0.source = Some(source);
         error
@@ -138,7 +131,7 @@ impl Error {
             io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
             _ => ErrorKind::Io,
         };
-        let message = format!("cannot {verb} {}: {source}", printable_path(path));
+        let message = format!("cannot {verb} {}: {source}", printable(path));
         let mut error = Error::new(kind, message).at(path);
         error.0.source = Some(source);
         error
@@ -185,6 +178,26 @@ impl Error {
     pub fn is_foreign(&self) -> bool {
         self.kind() == ErrorKind::Foreign
     }
+}
+
+/// What a fault is to the caller: its kind, the system's words, and what to do.
+fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
+    let (kind, code, advice) = match fault {
+        Fault::Missing => (ErrorKind::Io, 2, ""),
+        Fault::Taken => (ErrorKind::Io, 39, ""),
+        Fault::NoPlace { code } => {
+            (ErrorKind::CannotMake, code, "; the folder it shall be in must exist")
+        }
+        Fault::Denied { code } => {
+            (ErrorKind::PermissionDenied, code, "; one must be able to write to its folder")
+        }
+        Fault::Full { code } => (ErrorKind::Io, code, "; make room"),
+        Fault::ReadOnly { code } => {
+            (ErrorKind::CannotMake, code, "; choose a folder that can be written")
+        }
+        Fault::Broken { code } => (ErrorKind::Io, code, ""),
+    };
+    (kind, io::Error::from_raw_os_error(code), advice)
 }
 
 /// Why a thing is foreign, for people.

@@ -76,6 +76,7 @@ fn walk(dir: &Path, found: &mut dyn FnMut(&Path)) -> Result<(), Error> {
 
 /// The lock whose directory this path is.
 fn lock_at(path: &Path) -> Option<Lock> {
+    let path = path.strip_prefix(".").unwrap_or(path);
     let name = path.as_os_str().as_bytes().strip_suffix(EXTENSION.as_bytes())?;
     Some(Lock::new(std::ffi::OsStr::from_bytes(name)))
 }

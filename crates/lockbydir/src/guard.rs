@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lockbydir_protocol::{Came, Entry, Owner, Release, Released, Renew, Renewal, Terms};
+use lockbydir_protocol::{Came, Entry, Fault, Owner, Release, Released, Renew, Renewal, Terms};
 
 use crate::dir::Directory;
 use crate::error::Error;
@@ -41,7 +41,7 @@ pub(crate) struct Hold {
 pub(crate) struct Held {
     entry: Entry,
     /// A renewal whose outcome is not known.
-    unsure: Option<Renew>,
+    unsure: Option<(Renew, Fault)>,
     why_lost: Option<Why>,
     pub(crate) is_over: bool,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Held {
 #[derive(Clone)]
 enum Why {
     Taken(Option<Holder>),
-    TooLate,
+    TooLate(Option<Fault>),
 }
 
 pub(crate) fn hold(
@@ -289,7 +289,7 @@ impl Hold {
         if self.pid != std::process::id() {
             return Err(Error::usage(format!(
                 "a forked child does not hold its parent's lock {}",
-                path.display()
+                crate::status::printable(path)
             )));
         }
         let mut state = self.state();
@@ -301,7 +301,7 @@ impl Hold {
         let here = self.directory.here();
         let plain = terms == Terms::default();
         let mut machine = match state.unsure.take() {
-            Some(machine) if plain => machine,
+            Some((machine, _)) if plain => machine,
             Some(_) => Renew::by_nonce(state.entry.nonce, terms, here),
             None => Renew::new(state.entry.clone(), terms, here),
         };
@@ -322,7 +322,7 @@ impl Hold {
                 Err(error)
             }
             Renewal::Failed(fault) => {
-                state.unsure = Some(machine);
+                state.unsure = Some((machine, fault));
                 Err(Error::fault("renew", path, fault))
             }
         }
@@ -334,7 +334,8 @@ impl Hold {
         if state.is_over {
             return;
         }
-        let why = state.why_lost.get_or_insert(Why::TooLate).clone();
+        let fault = state.unsure.as_ref().map(|(_, fault)| *fault);
+        let why = state.why_lost.get_or_insert(Why::TooLate(fault)).clone();
         self.lost.store(true, Ordering::Relaxed);
         self.changed.notify_all();
         drop(state);
@@ -347,14 +348,7 @@ impl Hold {
         let path = self.directory.path();
         match why {
             Why::Taken(holder) => Error::lost(path, holder.clone()),
-            Why::TooLate => Error::new(
-                crate::ErrorKind::Lost,
-                format!(
-                    "lost the lock {}: it could not be renewed in time",
-                    crate::status::printable_path(path)
-                ),
-            )
-            .at(path),
+            Why::TooLate(fault) => Error::too_late(path, *fault),
         }
     }
 }

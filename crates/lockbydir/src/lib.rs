@@ -57,5 +57,5 @@ pub use error::{Error, ErrorKind};
 pub use folder::{clean, list};
 pub use guard::Guard;
 pub use lock::{Key, Lock, Owner};
-pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket};
+pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket, printable};
 pub use waiter::{Patience, Waiting};

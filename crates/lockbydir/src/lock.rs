@@ -332,7 +332,7 @@ impl Lock {
 impl Settings {
     fn path(&self) -> Result<PathBuf, Error> {
         let name = self.name.as_os_str().as_bytes();
-        let shown = crate::status::printable_path(&self.name);
+        let shown = crate::status::printable(&self.name);
         if name.is_empty() {
             return Err(Error::usage("a lock's name is empty; give it one, like `jobs`"));
         }

@@ -32,7 +32,7 @@ pub(crate) fn process(pid: u32) -> Process {
 /// The program a PID of our namespace runs, for people.
 pub(crate) fn command(pid: u32) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    Some(crate::status::printable(name.trim_ascii_end()))
+    Some(crate::status::printable_bytes(name.trim_ascii_end()))
 }
 
 /// Are all of the owner's processes gone?

@@ -22,7 +22,7 @@ pub struct Holder {
     pub pid: Option<u32>,
     /// The child that it runs under the lock.
     pub child: Option<u32>,
-    /// What its process runs, where we can see it.
+    /// What its child or else its process runs, where we can see it.
     pub command: Option<String>,
     /// What it says it holds the lock for.
     pub label: Option<String>,
@@ -39,7 +39,7 @@ impl Holder {
             host: entry.host.as_str().into(),
             pid,
             child,
-            command: pid.filter(|_| visible).and_then(process::command),
+            command: child.or(pid).filter(|_| visible).and_then(process::command),
             label: (!entry.label.is_empty()).then(|| entry.label.as_str().into()),
             since: SystemTime::UNIX_EPOCH + Duration::from_micros(entry.token),
         }
@@ -306,7 +306,7 @@ pub(crate) fn people_duration(duration: Duration) -> String {
 }
 
 /// Bytes as printable ASCII: whatever else is in a name never reaches a terminal.
-pub(crate) fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable_bytes(bytes: &[u8]) -> String {
     bytes
         .iter()
         .map(|&byte| match byte {
@@ -317,10 +317,18 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A path for people; letters of other scripts stay, control characters do not.
-pub(crate) fn printable_path(path: &Path) -> String {
-    path.to_string_lossy()
+/// A path as a terminal may show it: printable ASCII and letters of any script stay; whatever
+/// could move a cursor, turn the writing or hide is escaped.
+///
+/// ```
+/// assert_eq!(lockbydir::printable("b\u{e4}ckup\u{1b}[2J"), "b\u{e4}ckup\\u{1b}[2J");
+/// ```
+#[must_use]
+pub fn printable(path: impl AsRef<Path>) -> String {
+    let is_harmless = |c: char| matches!(c, ' '..='~') || c.is_alphanumeric();
+    path.as_ref()
+        .to_string_lossy()
         .chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .map(|c| if is_harmless(c) { c.to_string() } else { c.escape_unicode().to_string() })
         .collect()
 }

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::dir::Directory;
 use crate::error::{Error, ErrorKind};
 use crate::lock::Settings;
-use crate::status::Status;
+use crate::status::{Status, printable};
 
 /// How long one waits for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub(crate) fn acquire(
             return Err(given_up(settings, directory, blocker, waited));
         }
         if settings.interrupt.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-            let message = format!("the wait for {} was interrupted", path.display());
+            let message = format!("the wait for {} was interrupted", printable(path));
             return Err(Error::new(ErrorKind::Interrupted, message).at(path));
         }
         if let Some(told) = settings.on_wait.as_ref().filter(|_| waited >= tell_at) {

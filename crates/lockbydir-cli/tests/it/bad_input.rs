@@ -1,0 +1,172 @@
+//! Input that cannot be: each has its exit code, and a message that names what was wrong.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+
+use crate::{Folder, Ran, names};
+
+/// Every verb that takes a name, with what else it needs.
+const VERBS: [&[&str]; 7] = [
+    &["run", "NAME", "--", "true"],
+    &["acquire", "NAME"],
+    &["renew", "NAME", "1-00000000000000000000000007"],
+    &["release", "NAME", "1-00000000000000000000000007"],
+    &["status", "NAME"],
+    &["is-locked", "NAME"],
+    &["break", "NAME"],
+];
+
+fn with_name<'a>(verb: &[&'a str], name: &'a str) -> Vec<&'a str> {
+    verb.iter().map(|word| if *word == "NAME" { name } else { word }).collect()
+}
+
+#[test]
+fn names_that_cannot_be() {
+    let folder = Folder::new();
+    let long = "x".repeat(221);
+    for verb in VERBS {
+        for (name, words) in [
+            ("", "empty"),
+            ("a/", "ends in a slash"),
+            ("a/..", "dots"),
+            (long.as_str(), "too long: 221 bytes, at most 220"),
+        ] {
+            folder.run(&with_name(verb, name)).refused(64, words);
+        }
+        folder.run(&with_name(verb, "etcd://h:2379/jobs")).refused(69, "no engine for `etcd://`");
+    }
+}
+
+#[test]
+fn durations_that_cannot_be() {
+    let folder = Folder::new();
+    for option in ["--timeout", "--patience"] {
+        for text in ["NaN", "inf", "-1", "-1s", "1e30", "99999999999999999999", "4000d", "ten", ""]
+        {
+            let ran = folder.run(&["run", &format!("{option}={text}"), "jobs", "--", "true"]);
+            ran.refused(64, &format!("`{text}`"));
+        }
+    }
+    folder.run(&["run", "-t", "0", "jobs", "--", "true"]).refused(64, "the shortest is 10ms");
+    folder.run(&["run", "-t", "forever", "jobs", "--", "true"]).refused(64, "`forever`");
+    let mut from_environment = folder.command(&["run", "jobs", "--", "true"]);
+    let output = from_environment.env("LOCKBYDIR_TIMEOUT", "soon").output().unwrap();
+    Ran::of(output).refused(64, "`soon`");
+}
+
+#[test]
+fn other_wrong_usage() {
+    let folder = Folder::new();
+    let long = "x".repeat(41);
+    for (args, words) in [
+        (&["run", "--label", "caf\u{e9}", "jobs", "--", "true"][..], "label"),
+        (&["run", "--label", &long, "jobs", "--", "true"], "label"),
+        (&["run", "--mode", "9", "jobs", "--", "true"], "`9`"),
+        (&["run", "-E", "256", "jobs", "--", "true"], "256"),
+        (&["run", "-q", "-v", "jobs", "--", "true"], "-q"),
+        (&["acquire", "--pid", "0", "jobs"], "no process 0"),
+        (&["acquire", "--pid", "4194304000", "jobs"], "no process 4194304000"),
+        (&["no-such-verb"], "no-such-verb"),
+        (&["man", "no-such-verb"], "no-such-verb"),
+        (&[], "Usage"),
+    ] {
+        let ran = folder.run(args);
+        assert_eq!(ran.code, 64, "{args:?}: {ran:?}");
+        assert!(ran.err.contains(words), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_parent_that_is_missing_or_no_directory() {
+    let folder = Folder::new();
+    fs::write(folder.path().join("file"), "").unwrap();
+    for name in ["missing/jobs", "file/jobs"] {
+        folder.run(&["run", name, "--", "true"]).refused(73, "the folder");
+        folder.run(&["acquire", name]).refused(73, "the folder");
+    }
+    folder.run(&["list", "missing"]).refused(74, "missing");
+    fs::remove_file(folder.path().join("file")).unwrap();
+}
+
+#[test]
+fn what_is_not_ours_is_refused_by_every_verb_and_left_alone() {
+    let folder = Folder::new();
+    let at = folder.path().join("jobs.lockdir");
+    let refused = |words: &str| {
+        for verb in VERBS {
+            match verb[0] {
+                "status" => {
+                    assert_eq!(folder.status()["state"], "foreign");
+                }
+                "is-locked" => {
+                    folder.run(&with_name(verb, "jobs"));
+                }
+                // What holds no entry of ours holds no key of ours.
+                "renew" | "release" => {
+                    assert_eq!(folder.run(&with_name(verb, "jobs")).code, 76);
+                }
+                _ => folder.run(&with_name(verb, "jobs")).refused(73, words),
+            }
+        }
+    };
+
+    fs::write(&at, "theirs").unwrap();
+    refused("not a directory");
+    assert_eq!(fs::read(&at).unwrap(), b"theirs");
+    fs::remove_file(&at).unwrap();
+
+    fs::create_dir(folder.path().join("target")).unwrap();
+    for target in ["target", "dangling"] {
+        symlink(target, &at).unwrap();
+        refused("symbolic link");
+        fs::remove_file(&at).unwrap();
+    }
+    assert_eq!(names(&folder.path().join("target")), Vec::<String>::new());
+    fs::remove_dir(folder.path().join("target")).unwrap();
+
+    let absurd = "v1.held.p.99999999999999999999.00000000000000000000000007.0.1.1.0.0.0.none.h.x";
+    for name in [
+        &b"notes.txt"[..],
+        b"\xff\xfe",
+        b"\x1b[2J\x1b]0;title\x07",
+        &[b'v'; 255],
+        absurd.as_bytes(),
+    ] {
+        fs::create_dir(&at).unwrap();
+        fs::write(at.join(OsStr::from_bytes(name)), "theirs").unwrap();
+        refused("not ours");
+        assert_eq!(fs::read(at.join(OsStr::from_bytes(name))).unwrap(), b"theirs");
+        fs::remove_dir_all(&at).unwrap();
+    }
+
+    let key = folder.run(&["acquire", "jobs"]).out;
+    let entry = names(&at).remove(0);
+    fs::write(at.join(entry.replace(".0.10000.", ".1.10000.")), "").unwrap();
+    folder.run(&["run", "jobs", "--", "true"]).refused(73, "two entries at once");
+    assert!(!key.is_empty());
+    fs::remove_dir_all(&at).unwrap();
+}
+
+#[test]
+fn control_characters_in_a_name_do_not_reach_the_terminal() {
+    let folder = Folder::new();
+    let name = "a\x1b[31mb\u{202e}";
+    let key = folder.run(&["acquire", name]).out;
+    folder.run(&["run", "-n", name, "--", "true"]).refused(75, "a\\u{1b}[31mb\\u{202e}");
+    let ran = folder.run(&["list"]);
+    assert!(ran.out.contains("a\\u{1b}[31mb\\u{202e}"), "{ran:?}");
+    assert_eq!(folder.run(&["release", name, key.trim()]).code, 0);
+}
+
+#[test]
+fn an_output_that_was_closed_is_no_panic() {
+    let folder = Folder::new();
+    let mut child =
+        folder.command(&["man"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.err, "");
+}

@@ -1,0 +1,140 @@
+//! `acquire`, `renew`, `release`: locks without a process of ours, by their keys.
+
+use std::process::Command;
+
+use crate::{Folder, until};
+
+#[test]
+fn a_key_holds_until_it_is_released() {
+    let folder = Folder::new();
+    let key = folder.run(&["acquire", "jobs", "-t", "1m", "--label", "deploy"]).out;
+    assert_eq!(key.lines().count(), 1);
+
+    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "`deploy`");
+    assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
+    assert_eq!(folder.run(&["run", "-n", "jobs", "--", "true"]).code, 0);
+}
+
+#[test]
+fn a_key_renews_with_its_old_or_a_new_timeout() {
+    let folder = Folder::new();
+    let key = folder.run(&["acquire", "jobs", "-t", "1m"]).out;
+
+    assert_eq!(folder.run(&["renew", "jobs", key.trim()]).code, 0);
+    assert_eq!(folder.status()["timeout_s"], 60.0);
+    assert_eq!(folder.run(&["renew", "jobs", key.trim(), "-t", "2m"]).code, 0);
+    assert_eq!(folder.status()["timeout_s"], 120.0);
+
+    assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
+}
+
+#[test]
+fn keys_that_are_malformed_wrong_or_old() {
+    let folder = Folder::new();
+    let old = folder.run(&["acquire", "jobs"]).out;
+    assert_eq!(folder.run(&["release", "jobs", old.trim()]).code, 0);
+    for verb in ["renew", "release"] {
+        folder.run(&[verb, "jobs", old.trim()]).refused(76, "lost the lock");
+    }
+
+    let key = folder.run(&["acquire", "jobs"]).out;
+    for verb in ["renew", "release"] {
+        folder.run(&[verb, "jobs", old.trim()]).refused(76, "lost the lock");
+        let wrong = key.trim().replace(|c: char| c.is_ascii_lowercase(), "0");
+        folder.run(&[verb, "jobs", &wrong]).refused(76, "lost the lock");
+        for malformed in ["", "x", "1-", "1-x", "-1", "\u{1b}[2J", "99999999999999999999999-0"] {
+            folder.run(&[verb, "jobs", "--", malformed]).refused(64, "is not a key");
+        }
+        let wordy = format!("{} ", key.trim());
+        folder.run(&[verb, "jobs", &wordy]).refused(64, "is not a key");
+    }
+    assert_eq!(folder.status()["state"], "held");
+    assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
+}
+
+#[test]
+fn a_key_whose_lock_lapsed_and_was_taken_holds_no_more() {
+    let folder = Folder::new();
+    let key = folder.run(&["acquire", "jobs", "-t", "20ms"]).out;
+    let holding = folder.hold(&[], "cat");
+
+    folder.run(&["renew", "jobs", key.trim()]).refused(76, "held by pid");
+    folder.run(&["release", "jobs", key.trim()]).refused(76, "held by pid");
+
+    assert_eq!(folder.status()["state"], "held");
+    assert_eq!(holding.finish().code, 0);
+}
+
+#[test]
+fn a_lock_tied_to_a_process_is_free_when_that_dies() {
+    let folder = Folder::new();
+    let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = sleeper.id().to_string();
+    assert_eq!(folder.run(&["acquire", "--pid", &pid, "-t", "60s", "jobs"]).code, 0);
+    assert_eq!(folder.run(&["is-locked", "jobs"]).code, 0);
+
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+
+    until("its death", || folder.status()["state"] == "dead");
+    assert_eq!(folder.run(&["is-locked", "jobs"]).code, 1);
+    let ran = folder.run(&["run", "-n", "jobs", "--", "true"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn break_spares_a_living_holder_unless_forced() {
+    let folder = Folder::new();
+    assert_eq!(folder.run(&["break", "jobs"]).code, 0, "a free lock needs no breaking");
+    let key = folder.run(&["acquire", "jobs"]).out;
+
+    folder.run(&["break", "jobs"]).refused(1, "--force");
+    assert_eq!(folder.run(&["break", "--force", "jobs"]).code, 0);
+
+    assert_eq!(folder.status()["state"], "free");
+    folder.run(&["release", "jobs", key.trim()]).refused(76, "lost the lock");
+
+    folder.run(&["acquire", "jobs", "-t", "10ms"]);
+    until("the lapse", || folder.status()["state"] == "lapsed");
+    assert_eq!(folder.run(&["break", "jobs"]).code, 0);
+}
+
+#[test]
+fn a_fenced_lock_keeps_its_directory_and_its_numbers_grow() {
+    let folder = Folder::new();
+    let token = || {
+        let ran =
+            folder.run(&["run", "--fenced", "jobs", "--", "sh", "-c", "echo $LOCKBYDIR_TOKEN"]);
+        ran.out.trim().parse::<u64>().unwrap()
+    };
+    let first = token();
+    assert_eq!(folder.status()["state"], "open");
+    assert!(token() > first);
+
+    std::fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
+}
+
+#[test]
+fn plain_mkdir_locks_and_ours_respect_each_other() {
+    let folder = Folder::new();
+    let shell = |script: &str| {
+        let status = Command::new("sh").args(["-c", script]).current_dir(folder.path()).status();
+        status.unwrap().success()
+    };
+
+    let holding = folder.hold(&[], "cat");
+    assert!(!shell("mkdir jobs.lockdir 2>/dev/null"), "theirs cannot be made while ours is held");
+    assert!(!shell("rmdir jobs.lockdir 2>/dev/null"), "theirs cannot break ours");
+    assert_eq!(holding.finish().code, 0);
+
+    assert!(shell("mkdir jobs.lockdir"));
+    assert_eq!(folder.status()["state"], "bare");
+    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "bare directory");
+    folder.run(&["break", "jobs"]).refused(1, "bare directory");
+    assert!(shell("rmdir jobs.lockdir"));
+    assert_eq!(folder.run(&["run", "-n", "jobs", "--", "true"]).code, 0);
+
+    assert!(shell("mkdir jobs.lockdir && touch -d '1 hour ago' jobs.lockdir"));
+    let ran = folder.run(&["run", "-n", "jobs", "--", "true"]);
+    assert_eq!(ran.code, 0, "an old one is as good as none: {ran:?}");
+}

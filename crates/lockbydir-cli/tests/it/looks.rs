@@ -1,0 +1,182 @@
+//! What people and scripts see: status, list, clean, help, and the exit code of patience.
+
+use serde_json::Value;
+
+use crate::Folder;
+
+#[test]
+fn status_as_json_has_exactly_the_keys_of_the_contract() {
+    let folder = Folder::new();
+    let keys =
+        |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let all =
+        ["age_s", "holder", "line", "name", "path", "remaining_s", "state", "timeout_s", "token"];
+
+    let free = folder.status();
+    assert_eq!(keys(&free), all);
+    assert_eq!(
+        (&free["state"], &free["holder"], &free["token"]),
+        (&"free".into(), &Value::Null, &Value::Null)
+    );
+
+    let holding = folder.hold(&["-t", "20s", "--label", "a label"], "cat");
+    let held = folder.status();
+    assert_eq!(keys(&held), all);
+    assert_eq!((&held["name"], &held["state"]), (&"jobs".into(), &"held".into()));
+    assert_eq!(held["timeout_s"], 20.0);
+    let (age, remaining) = (held["age_s"].as_f64().unwrap(), held["remaining_s"].as_f64().unwrap());
+    assert!((age + remaining - 20.0).abs() < 0.01, "{held}");
+    let holder = &held["holder"];
+    assert_eq!(keys(holder), ["command", "host", "label", "pid", "since"]);
+    assert_eq!((&holder["pid"], &holder["label"]), (&holding.child.id().into(), &"a label".into()));
+    assert_eq!(holder["command"], "sh");
+    let since = holder["since"].as_str().unwrap();
+    assert!(since.starts_with("20") && since.ends_with('Z'), "{since}");
+    assert_eq!(held["line"], Value::Array(Vec::new()));
+    assert_eq!(holding.finish().code, 0);
+}
+
+#[test]
+fn list_shows_every_lock_below_a_folder_in_aligned_columns() {
+    let folder = Folder::new();
+    let ran = folder.run(&["list"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    assert!(ran.err.contains("no locks below"), "{ran:?}");
+    assert_eq!(folder.run(&["list", "--json"]).out.trim(), "[]");
+
+    std::fs::create_dir_all(folder.path().join("deep/er")).unwrap();
+    let key = folder.run(&["acquire", "deep/er/long-name", "--label", "l"]).out;
+    let holding = folder.hold(&[], "cat");
+    let ran = folder.run(&["list"]);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 3, "{ran:?}");
+    let column = lines[0].find("STATE").unwrap();
+    assert!(lines[1].starts_with("deep/er/long-name ") && lines[1][column..].starts_with("held"));
+    assert!(lines[2].starts_with("jobs ") && lines[2][column..].starts_with("held"), "{ran:?}");
+    let found: Value = serde_json::from_str(&folder.run(&["list", "--json"]).out).unwrap();
+    assert_eq!(found[1]["name"], "jobs");
+
+    let elsewhere = folder.run(&["status", "--dir", "deep/er", "long-name", "--json"]);
+    assert!(elsewhere.out.contains("\"held\""), "{elsewhere:?}");
+    assert_eq!(holding.finish().code, 0);
+    assert_eq!(folder.run(&["release", "deep/er/long-name", key.trim()]).code, 0);
+    std::fs::remove_dir_all(folder.path().join("deep")).unwrap();
+}
+
+#[test]
+fn clean_removes_what_crashes_left_and_nothing_else() {
+    let folder = Folder::new();
+    let mut dead = std::process::Command::new("true").spawn().unwrap();
+    let pid = dead.id().to_string();
+    let key = folder.run(&["acquire", "jobs"]).out;
+    let entry = crate::names(&folder.path().join("jobs.lockdir")).remove(0);
+    dead.wait().unwrap();
+    // A stage of a process that is gone, one of a process that lives, and a stranger's folder.
+    let mut stage = |nonce: &str, owner: &str| {
+        let at = folder.path().join(format!("jobs.lockdir.{nonce}"));
+        std::fs::create_dir(&at).unwrap();
+        std::fs::write(at.join(entry.replace(".none.", &format!(".{owner}."))), "").unwrap();
+        at
+    };
+    let gone = stage("00000000000000000000000001", &format!("{pid}-1"));
+    let lives = stage("00000000000000000000000002", "1-0");
+    let theirs = folder.path().join("jobs.lockdir.00000000000000000000000003");
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(theirs.join("notes"), "").unwrap();
+
+    let ran = folder.run(&["clean"]);
+
+    assert_eq!(ran.code, 0);
+    assert!(
+        ran.out.contains("00000000000000000000000001") && ran.out.lines().count() == 1,
+        "{ran:?}"
+    );
+    assert!(!gone.exists() && lives.exists() && theirs.join("notes").exists());
+    assert_eq!(folder.status()["state"], "held");
+    assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
+    std::fs::remove_dir_all(lives).unwrap();
+    std::fs::remove_dir_all(theirs).unwrap();
+}
+
+#[test]
+fn is_locked_answers_by_its_exit_code_alone() {
+    let folder = Folder::new();
+    let ran = folder.run(&["is-locked", "jobs"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (1, "", ""));
+    let holding = folder.hold(&[], "cat");
+    let ran = folder.run(&["is-locked", "jobs"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", ""));
+    assert_eq!(holding.finish().code, 0);
+}
+
+#[test]
+fn patience_over_is_75_or_what_one_chooses() {
+    let folder = Folder::new();
+    let holding = folder.hold(&[], "cat");
+
+    let words = format!("held by pid {} on", holding.child.id());
+    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, &words);
+    folder.run(&["run", "-w", "0", "jobs", "--", "true"]).refused(75, &words);
+    folder.run(&["run", "-n", "-E", "9", "jobs", "--", "true"]).refused(9, &words);
+    folder.run(&["acquire", "-n", "jobs"]).refused(75, &words);
+    let mut by_environment = folder.command(&["run", "jobs", "--", "true"]);
+    let output = by_environment.env("LOCKBYDIR_PATIENCE", "0").output().unwrap();
+    crate::Ran::of(output).refused(75, &words);
+
+    assert_eq!(holding.finish().code, 0);
+}
+
+#[test]
+fn waiting_says_nothing_when_stderr_is_no_terminal() {
+    let folder = Folder::new();
+    let holding = folder.hold(&[], "cat");
+    let waiter =
+        folder.command(&["run", "jobs", "--", "true"]).stderr(std::process::Stdio::piped()).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(900)); // past the half second of silence
+    assert_eq!(holding.finish().code, 0);
+    let ran = crate::Ran::of(waiter.unwrap().wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
+
+#[test]
+fn v_tells_how_the_lock_was_got_and_q_hushes_it() {
+    let folder = Folder::new();
+    assert_eq!(
+        folder.run(&["run", "-v", "jobs", "--", "true"]).err,
+        "lockbydir: got the lock: it was free\n"
+    );
+
+    for (option, words) in [("-v", "after its timeout"), ("-q", "")] {
+        folder.run(&["acquire", "jobs", "-t", "10ms", "--label", "first"]);
+        let ran = folder.run(&["run", option, "jobs", "--", "true"]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.err.contains(words) && ran.err.is_empty() == words.is_empty(), "{ran:?}");
+        assert_eq!(ran.err.contains("`first`"), option == "-v", "{ran:?}");
+    }
+}
+
+#[test]
+fn help_manual_and_completions_speak_of_every_verb() {
+    let folder = Folder::new();
+    let help = folder.run(&["--help"]);
+    let manual = folder.run(&["man"]);
+    let bash = folder.run(&["completions", "bash"]);
+    for verb in
+        ["run", "acquire", "renew", "release", "status", "is-locked", "list", "break", "clean"]
+    {
+        assert!(help.out.contains(verb) && bash.out.contains(verb));
+        assert!(manual.out.contains(&verb.replace('-', "\\-")), "{verb}");
+        let page = folder.run(&["man", verb]);
+        assert!(
+            page.out.contains(&format!("lockbydir\\-{}", verb.replace('-', "\\-"))),
+            "{page:?}"
+        );
+        let words = folder.run(&[verb, "--help"]);
+        assert_eq!((words.code, words.err.as_str()), (0, ""));
+        assert!(words.out.lines().all(|line| line.chars().count() <= 100), "{}", words.out);
+    }
+    for shell in ["zsh", "fish"] {
+        assert!(folder.run(&["completions", shell]).out.contains("is-locked"));
+    }
+    assert!(folder.run(&["--version"]).out.starts_with("lockbydir "));
+}

@@ -1,0 +1,98 @@
+//! `run` when its lock is lost: the command ends before others may enter.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Folder, is_alive};
+
+/// A command that does not end when it is asked to, with a child in a session of its own.
+const STUBBORN: &str =
+    "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$; exec sleep 60' & wait; sleep 60";
+
+#[test]
+fn a_lock_removed_by_hand_ends_the_command_and_all_it_started() {
+    let folder = Folder::new();
+    let mut holding = folder.hold(&["-t", "2s"], STUBBORN);
+    let grandchild: i32 = holding.line().parse().unwrap();
+
+    std::fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
+    let started = Instant::now();
+    let pid = holding.pid;
+    let ran = holding.finish();
+
+    ran.refused(76, "lost the lock");
+    assert!(!is_alive(pid) && !is_alive(grandchild));
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_command_that_ends_politely_is_given_the_time() {
+    let folder = Folder::new();
+    let script = "trap 'echo tidied; exit 0' TERM; echo set; while :; do sleep 0.01; done";
+    let mut holding = folder.hold(&["-t", "2s"], script);
+    assert_eq!(holding.line(), "set");
+
+    folder.run(&["break", "--force", "jobs"]);
+    let ran = holding.finish();
+
+    ran.refused(76, "lost the lock");
+    assert_eq!(ran.out, "tidied\n");
+}
+
+#[test]
+fn without_renewal_the_command_has_until_the_timeout_and_ends_before_others_enter() {
+    let folder = Folder::new();
+    let holding =
+        folder.hold(&["-t", "1s", "--no-renew"], "trap '' TERM; while :; do sleep 0.01; done");
+    let pid = holding.pid;
+
+    let seen = format!("kill -0 {pid} 2>/dev/null && echo overlap || echo alone");
+    let ran = folder.run(&["run", "-w", "10s", "jobs", "--", "sh", "-c", &seen]);
+
+    assert_eq!((ran.code, ran.out.as_str()), (0, "alone\n"), "{ran:?}");
+    holding.finish().refused(76, "reached its timeout");
+}
+
+#[test]
+fn after_a_stop_longer_than_the_timeout_the_command_ends_and_the_other_keeps_the_lock() {
+    let folder = Folder::new();
+    let first = folder.hold(&["-t", "500ms"], "exec sleep 60");
+    let (ours, commands) = (Pid::from_child(&first.child), Pid::from_raw(first.pid).unwrap());
+    kill_process(commands, Signal::STOP).unwrap();
+    kill_process(ours, Signal::STOP).unwrap();
+
+    let second = folder.hold(&["-t", "30s", "-w", "10s"], "cat");
+    kill_process(ours, Signal::CONT).unwrap();
+    kill_process(commands, Signal::CONT).unwrap();
+
+    let pid = first.pid;
+    first.finish().refused(76, "lost the lock");
+    assert!(!is_alive(pid));
+    assert_eq!(folder.status()["state"], "held");
+    let ran = second.finish();
+    assert_eq!(ran.code, 0);
+    assert!(ran.err.contains("after its timeout"), "{ran:?}");
+}
+
+#[test]
+fn a_renewing_holder_keeps_its_lock_for_many_timeouts() {
+    let folder = Folder::new();
+    let holding = folder.hold(&["-t", "200ms"], "cat");
+
+    let ran = folder.run(&["run", "-w", "1200ms", "jobs", "--", "echo", "in"]);
+
+    ran.refused(75, "waited 1.2 s");
+    assert_eq!(holding.finish().code, 0);
+}
+
+#[test]
+fn a_short_timeout_never_takes_a_living_holders_long_lock() {
+    let folder = Folder::new();
+    let holding = folder.hold(&["-t", "30s", "--no-renew"], "cat");
+
+    let ran = folder.run(&["run", "-t", "1s", "-w", "2500ms", "jobs", "--", "echo", "in"]);
+
+    ran.refused(75, "held by pid");
+    assert_eq!(holding.finish().code, 0);
+}

@@ -1,0 +1,180 @@
+//! The command line as a contract: real processes, their exit codes and what they print.
+
+#![allow(missing_docs, reason = "test names are sentences")]
+
+mod bad_input;
+mod full_disk;
+mod keys;
+mod looks;
+mod loss;
+mod others;
+mod running;
+mod terminal;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A folder to lock in; at its end nothing may be left behind.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        Folder(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// `lockbydir` in this folder.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        command_in(self.path(), args)
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).stdin(Stdio::null()).output().expect("lockbydir runs"))
+    }
+
+    /// Starts `run` with these options, and waits until its command says something.
+    pub(crate) fn hold(&self, options: &[&str], script: &str) -> Holding {
+        let script = format!("echo $$; {script}");
+        let mut args = vec!["run"];
+        args.extend(options);
+        args.extend(["jobs", "--", "sh", "-c", &script]);
+        Holding::start(self.command(&args))
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        names(self.path())
+    }
+
+    /// The state that `status --json` gives.
+    pub(crate) fn status(&self) -> Value {
+        let ran = self.run(&["status", "jobs", "--json"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).expect("one JSON object")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.names(), Vec::<String>::new(), "left behind");
+        }
+    }
+}
+
+pub(crate) fn command_in(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockbydir"));
+    command.args(args).current_dir(folder);
+    for name in ["LOCKBYDIR_DIR", "LOCKBYDIR_TIMEOUT", "LOCKBYDIR_PATIENCE"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// What a finished process left.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: Output) -> Ran {
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Ended with this code and these words on stderr, in one plain line.
+    #[track_caller]
+    pub(crate) fn refused(&self, code: i32, words: &str) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.err.contains(words), "no `{words}` in {self:?}");
+        assert!(self.err.chars().all(|c| c == '\n' || !c.is_control()), "{self:?}");
+        assert!(!self.err.contains("panicked"), "{self:?}");
+    }
+}
+
+/// A `run` whose command has begun.
+pub(crate) struct Holding {
+    pub(crate) child: Child,
+    /// The command's PID.
+    pub(crate) pid: i32,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Holding {
+    pub(crate) fn start(mut command: Command) -> Holding {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("lockbydir starts");
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut holding = Holding { child, pid: 0, lines };
+        holding.pid = holding.line().parse().expect("the command's PID");
+        holding
+    }
+
+    /// The command's next line.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it lives");
+    }
+
+    pub(crate) fn is_command_alive(&self) -> bool {
+        is_alive(self.pid)
+    }
+
+    /// Lets the command go on (its stdin ends) and waits for the end of both.
+    pub(crate) fn finish(mut self) -> Ran {
+        drop(self.child.stdin.take());
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.lines, &mut rest).unwrap();
+        let mut ran = Ran::of(self.child.wait_with_output().unwrap());
+        ran.out = rest;
+        ran
+    }
+}
+
+/// Does this process run?
+pub(crate) fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+/// Waits for a thing that must come soon.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,102 @@
+//! Other users: their locks are refused, their folders say no. These tests become another user,
+//! which only root may; run by anybody else they check what that user can see itself.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::{Folder, Ran};
+
+const NOBODY: u32 = 65534;
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A copy of the program that any user can reach, and a folder that any user can write.
+fn shared() -> (Folder, tempfile::TempDir, String) {
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = place.path().join("lockbydir");
+    fs::copy(env!("CARGO_BIN_EXE_lockbydir"), &program).unwrap();
+    let program = program.to_str().unwrap().to_owned();
+    (folder, place, program)
+}
+
+fn as_user(uid: u32, folder: &Folder, program: &str, args: &[&str]) -> Ran {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(folder.path());
+    if is_root() {
+        command.uid(uid).gid(uid);
+    }
+    Ran::of(command.output().unwrap())
+}
+
+#[test]
+fn another_users_lock_is_refused_and_left_alone() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, _place, program) = shared();
+    let key = as_user(NOBODY, &folder, &program, &["acquire", "jobs"]);
+    assert_eq!(key.code, 0, "{key:?}");
+
+    // A third user may not even look inside; one who may, refuses all the same.
+    for mode in [0o700, 0o755] {
+        fs::set_permissions(folder.path().join("jobs.lockdir"), fs::Permissions::from_mode(mode))
+            .unwrap();
+        for verb in [
+            &["run", "-n", "jobs", "--", "true"][..],
+            &["acquire", "-n", "jobs"],
+            &["break", "jobs"],
+        ] {
+            as_user(1234, &folder, &program, verb).refused(77, "user 65534");
+        }
+        let status = as_user(1234, &folder, &program, &["status", "jobs"]);
+        assert!(status.out.contains("belongs to user 65534"), "{status:?}");
+    }
+    assert_eq!(fs::metadata(folder.path().join("jobs.lockdir")).unwrap().uid(), NOBODY);
+    fs::set_permissions(folder.path().join("jobs.lockdir"), fs::Permissions::from_mode(0o700))
+        .unwrap();
+    assert_eq!(as_user(NOBODY, &folder, &program, &["release", "jobs", key.out.trim()]).code, 0);
+}
+
+#[test]
+fn a_lock_shared_on_purpose_goes_from_user_to_user() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, _place, program) = shared();
+    for uid in [NOBODY, 1234] {
+        let got =
+            as_user(uid, &folder, &program, &["acquire", "--mode", "777", "-t", "10ms", "jobs"]);
+        assert_eq!(got.code, 0, "{got:?}");
+    }
+    let ran =
+        as_user(4321, &folder, &program, &["run", "--mode", "777", "-v", "jobs", "--", "true"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_parent_folder_that_may_not_be_written_says_so() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, _place, program) = shared();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for verb in [&["run", "-n", "jobs", "--", "true"][..], &["acquire", "jobs"]] {
+        as_user(1234, &folder, &program, verb).refused(77, "Permission denied");
+    }
+    assert_eq!(as_user(1234, &folder, &program, &["is-locked", "jobs"]).code, 1);
+}
+
+/// Not root: at least a folder of our own without write permission says so.
+fn another_user_cannot_be_had() {
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(77, "Permission denied");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+}
