@@ -49,6 +49,9 @@ mod linger;
 mod lock;
 mod process;
 mod status;
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
 #[doc(hidden)]
 pub mod testing;
 mod waiter;

@@ -72,7 +72,7 @@ fn clean_removes_what_crashes_left_and_nothing_else() {
     let entry = crate::names(&folder.path().join("jobs.lockdir")).remove(0);
     dead.wait().unwrap();
     // A stage of a process that is gone, one of a process that lives, and a stranger's folder.
-    let mut stage = |nonce: &str, owner: &str| {
+    let stage = |nonce: &str, owner: &str| {
         let at = folder.path().join(format!("jobs.lockdir.{nonce}"));
         std::fs::create_dir(&at).unwrap();
         std::fs::write(at.join(entry.replace(".none.", &format!(".{owner}."))), "").unwrap();

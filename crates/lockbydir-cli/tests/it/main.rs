@@ -8,6 +8,7 @@ mod keys;
 mod looks;
 mod loss;
 mod others;
+mod readme;
 mod running;
 mod terminal;
 
@@ -146,10 +147,6 @@ impl Holding {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("it lives");
-    }
-
-    pub(crate) fn is_command_alive(&self) -> bool {
-        is_alive(self.pid)
     }
 
     /// Lets the command go on (its stdin ends) and waits for the end of both.
