@@ -235,6 +235,9 @@ pub(crate) struct Break {
     /// Whoever holds it, living or not
     #[arg(long)]
     pub(crate) force: bool,
+    /// Permissions as the holder gave them: group or world write = shared on purpose
+    #[arg(long, value_name = "OCTAL", default_value = "700", value_parser = octal)]
+    pub(crate) mode: u32,
     /// Age from which a bare directory counts as lapsed
     #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", default_value = "10s", value_parser = parse)]
     pub(crate) timeout: Duration,

@@ -97,7 +97,7 @@ fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u8, Failure> {
     );
     eprintln!("lockbydir: {lost}; ending the command");
     child.end(false);
-    let last = Instant::now() + grace.min(guard.remaining().max(grace / 2) - timeout / 40);
+    let last = Instant::now() + grace.min(guard.remaining().max(grace / 2));
     loop {
         let rest = last.saturating_duration_since(Instant::now());
         if child.event(rest.min(LONGEST_SLEEP)).is_some() {

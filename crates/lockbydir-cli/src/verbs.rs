@@ -1,5 +1,7 @@
 //! Every verb but `run`.
 
+use std::io::Write;
+
 use clap::CommandFactory;
 use lockbydir::{Broken, Key, Owner, printable};
 
@@ -81,11 +83,21 @@ fn acquire(args: &Acquire) -> Result<u8, Failure> {
     let lock = args.holding.apply(args.named.lock()?, "");
     let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
     let guard = run::wait_for(lock, &args.holding)?;
-    render::print(&format!("{}\n", guard.keep()))
+    // The key must be known to somebody before the lock is left to it.
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", guard.key()).and_then(|()| out.flush()).map_err(|error| {
+        Failure::new(IO, format!("cannot print the key, so the lock is released: {error}"))
+    })?;
+    let _ = guard.keep();
+    Ok(0)
 }
 
 fn break_lock(args: &Break) -> Result<u8, Failure> {
-    let lock = args.named.lock()?.timeout(args.timeout.max(std::time::Duration::from_millis(10)));
+    let lock = args
+        .named
+        .lock()?
+        .mode(args.mode)
+        .timeout(args.timeout.max(std::time::Duration::from_millis(10)));
     let broken = if args.force { lock.break_by_force() } else { lock.break_lapsed() }?;
     match broken {
         Broken::StillHeld(holder) => {

@@ -85,6 +85,11 @@ pub struct Acquire {
     doing: Doing,
     mine: Option<(Entry, Came)>,
     fault: Option<Fault>,
+    /// How the try ends once the stage is cleared away.
+    parting: Option<Acquisition>,
+    /// The entry for which the file system's clock was read: once is enough, since from then on
+    /// it is watched.
+    clocked: Option<Entry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +126,8 @@ impl Acquire {
             doing: Doing::Looking,
             mine: None,
             fault: None,
+            parting: None,
+            clocked: None,
         }
     }
 
@@ -135,8 +142,7 @@ impl Acquire {
 
     /// A name of this acquisition that was never used before.
     fn name(&mut self, now: Now, previous: Option<&Entry>) -> Option<Entry> {
-        let micros = u64::try_from(now.wall.as_micros()).unwrap_or(0).min(MAX_TOKEN / 2);
-        let token = previous.map_or(micros, |entry| micros.max(entry.token + 1));
+        let token = previous.map_or(micros(now), |entry| micros(now).max(entry.token + 1));
         let entry = Entry {
             state: State::Held,
             fenced: self.wish.fenced || previous.is_some_and(|entry| entry.fenced),
@@ -178,14 +184,21 @@ impl Acquire {
     /// The directory holds our entry. Hand it out, unless the call took so long that little of
     /// the timeout is left: then renew first, which proves that nobody held in between.
     fn settle(&mut self, now: Now, entry: Entry, came: Came) -> Next {
-        if now.boot < entry.stamp + entry.timeout / 2 {
+        // An entry that was staged got its number before others may have held and left: now that
+        // D is there, it takes one that is larger than all of theirs.
+        let raised = match came {
+            Came::Free if entry.renewals == 0 => micros(now).max(entry.token),
+            _ => entry.token,
+        };
+        if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
             return Step::Finished(Acquisition::Got(entry, came));
         }
         self.rounds += 1;
         if self.rounds > ROUNDS {
             return Self::blocked(Blocker::Busy(Fault::Taken));
         }
-        let fresh = Entry { renewals: self.names, ..entry.next(State::Held, now.boot) };
+        let fresh =
+            Entry { renewals: self.names, token: raised, ..entry.next(State::Held, now.boot) };
         self.names += 1;
         self.mine = Some((fresh.clone(), came));
         self.doing = Doing::Renaming;
@@ -195,11 +208,11 @@ impl Acquire {
     fn seen(&mut self, now: Now, sight: Sight) -> Next {
         let listing = match sight {
             Sight::Absent => return self.absent(now),
-            Sight::Foreign(why) => return Step::Finished(Acquisition::Foreign(why)),
+            Sight::Foreign(why) => return self.part(Acquisition::Foreign(why)),
             Sight::Directory(listing) => listing,
         };
         if let Some(uid) = listing.stranger {
-            return Step::Finished(Acquisition::Stranger(uid));
+            return self.part(Acquisition::Stranger(uid));
         }
         let ours = |entry: &&Entry| entry.nonce == self.wish.nonce && entry.state == State::Held;
         if let (Some(entry), Some((_, came))) = (listing.entries.iter().find(ours), &self.mine) {
@@ -208,10 +221,13 @@ impl Acquire {
                 return self.settle(now, entry, came);
             }
         }
+        if let Some(why) = listing.foreign {
+            return self.part(Acquisition::Foreign(why));
+        }
         if listing.entries.len() > 1 {
             self.torn += 1;
             return if self.torn > TORN_LOOKS {
-                Step::Finished(Acquisition::Foreign(Foreign::TwoEntries))
+                self.part(Acquisition::Foreign(Foreign::TwoEntries))
             } else {
                 self.look()
             };
@@ -238,6 +254,18 @@ impl Acquire {
                 self.doing = Doing::Judging { entry, modified, life: None };
                 self.judged(now, None)
             }
+        }
+    }
+
+    /// Ends the try with this; first our stage is cleared away, if there is one.
+    fn part(&mut self, outcome: Acquisition) -> Next {
+        match self.mine.take() {
+            Some((entry, Came::Free)) => {
+                self.parting = Some(outcome);
+                self.doing = Doing::Unstaging;
+                Step::Perform(Operation::Unstage(entry))
+            }
+            _ => Step::Finished(outcome),
         }
     }
 
@@ -300,7 +328,13 @@ impl Acquire {
         let facts = Facts { now, watched, modified, life, file_clock };
         match judge(&entry, &self.here, &facts) {
             Verdict::Ask(Question::Life(owner)) => Step::Perform(Operation::AskLife(owner)),
-            Verdict::Ask(Question::FileClock) => Step::Perform(Operation::ReadFileClock),
+            Verdict::Ask(Question::FileClock) if self.clocked.as_ref() == Some(&entry) => {
+                self.judged(now, Some(modified))
+            }
+            Verdict::Ask(Question::FileClock) => {
+                self.clocked = Some(entry);
+                Step::Perform(Operation::ReadFileClock)
+            }
             Verdict::Live { until } => Self::blocked(Blocker::Held { entry, until }),
             Verdict::Lapsed(evidence) => {
                 self.take(now, entry.clone(), Came::AfterLapse(entry, evidence))
@@ -319,6 +353,7 @@ impl Machine for Acquire {
         self.rounds = 0;
         self.torn = 0;
         self.fault = None;
+        self.parting = None;
         match self.shortcut.take() {
             Some(entry) => self.take(now, entry.clone(), Came::HandedOver(entry)),
             None => self.look(),
@@ -355,8 +390,9 @@ impl Machine for Acquire {
                 self.fault = Some(fault);
                 self.look()
             }
-            (Doing::Unstaging, _) => match (self.mine.take(), self.fault) {
-                (Some(_), Some(fault)) => failed(fault),
+            (Doing::Unstaging, _) => match (self.parting.take(), self.mine.take(), self.fault) {
+                (Some(outcome), ..) => Step::Finished(outcome),
+                (None, Some(_), Some(fault)) => failed(fault),
                 _ => self.look(),
             },
             (Doing::Judging { entry, modified, .. }, Answer::Life(life)) => {
@@ -385,6 +421,11 @@ impl Machine for Acquire {
             _ => self.look(),
         }
     }
+}
+
+/// Microseconds since 1970: where numbers start.
+fn micros(now: Now) -> u64 {
+    u64::try_from(now.wall.as_micros()).unwrap_or(0).min(MAX_TOKEN / 2)
 }
 
 /// Some faults may pass while patience lasts; the others end the wait.

@@ -58,6 +58,9 @@ impl Evict {
         if let Some(uid) = listing.stranger {
             return Step::Finished(Eviction::Stranger(uid));
         }
+        if let Some(why) = listing.foreign {
+            return Step::Finished(Eviction::Foreign(why));
+        }
         let Some(entry) = listing.entries.first().cloned() else {
             let old = view
                 .file_clock

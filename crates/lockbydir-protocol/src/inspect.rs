@@ -86,6 +86,9 @@ impl Machine for Inspect {
                 }
                 Step::Perform(Operation::Look)
             }
+            Answer::Seen(Sight::Directory(Listing { foreign: Some(why), .. })) => {
+                Step::Finished(plain(Sight::Foreign(why), None))
+            }
             Answer::Seen(Sight::Directory(listing)) => {
                 self.seen = Some(listing);
                 self.judged(now, None)

@@ -21,7 +21,8 @@ pub struct Now {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(pub i128);
 
-/// One thing to do to the lock directory D. Each takes effect at one system call.
+/// One thing to do to the lock directory D. Whatever others may see of it takes effect at one
+/// system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Open D anew and list it.
@@ -126,10 +127,13 @@ pub enum Foreign {
 pub struct Listing {
     /// Entries of our grammar.
     pub entries: Vec<Entry>,
+    /// Why it is no lock directory, where it holds what none does.
+    pub foreign: Option<Foreign>,
     /// The name of a leftover that systems strew about (`.nfs*`, `.DS_Store`): tolerated, never
     /// deleted, but it keeps D from vanishing.
     pub litter: Option<String>,
-    /// When D was last changed, by the file system's clock.
+    /// When D was last changed, by the file system's clock; read after the entries, so that it is
+    /// never older than they are.
     pub modified: Stamp,
     /// The user D belongs to, where that is neither this one nor shared on purpose.
     pub stranger: Option<u32>,

@@ -1,7 +1,9 @@
 //! Releasing: leave (unlink the entry, remove the directory), or open it in place.
 
+use alloc::string::String;
+
 use crate::entry::{Entry, Nonce, State};
-use crate::operation::{Answer, Fault, Machine, Now, Operation, Sight, Step, TORN_LOOKS};
+use crate::operation::{Answer, Fault, Foreign, Machine, Now, Operation, Sight, Step, TORN_LOOKS};
 use crate::verdict::Here;
 
 /// How a release ended.
@@ -11,9 +13,9 @@ pub enum Released {
     Left,
     /// Free, and the directory stays with this open entry.
     Opened(Entry),
-    /// Free of us, but the empty directory could not be removed: it blocks others until it is
-    /// old.
-    Remains(Fault),
+    /// Free of us, but the directory could not be removed: it blocks others until it is old,
+    /// or as long as it holds the thing of this name.
+    Remains(Fault, Option<String>),
     /// It was ours no more; who holds it now, where somebody does.
     Lost(Option<Entry>),
     /// It failed; the lock may still be ours.
@@ -80,6 +82,7 @@ impl Release {
     }
 
     fn seen(&mut self, now: Now, sight: Sight) -> Step<Released> {
+        let torn_or_bare = matches!(sight, Sight::Directory(_));
         let (entries, modified) = match (sight, self.fault) {
             (Sight::Directory(listing), _) => (listing.entries, Some(listing.modified)),
             (Sight::Foreign(_), Some(fault)) if fault != Fault::Missing => {
@@ -101,7 +104,7 @@ impl Release {
                 Step::Finished(Released::Failed(fault))
             }
             (Some(entry), _) => self.let_go(now, entry),
-            (None, _) if entries.len() > 1 && self.torn < TORN_LOOKS => {
+            (None, _) if entries.len() != 1 && torn_or_bare && self.torn < TORN_LOOKS => {
                 self.torn += 1;
                 Step::Perform(Operation::Look)
             }
@@ -156,7 +159,11 @@ impl Machine for Release {
             Answer::Seen(Sight::Directory(listing))
                 if self.checking && listing.entries.is_empty() =>
             {
-                Step::Finished(Released::Remains(Fault::Taken))
+                let held_by = match listing.foreign {
+                    Some(Foreign::Holds(name)) => Some(name),
+                    _ => listing.litter,
+                };
+                Step::Finished(Released::Remains(Fault::Taken, held_by))
             }
             Answer::Seen(_) if self.checking => Step::Finished(Released::Left),
             Answer::Seen(sight) => self.seen(now, sight),
@@ -169,7 +176,9 @@ impl Machine for Release {
                 self.checking = true;
                 Step::Perform(Operation::Look)
             }
-            Answer::Failed(fault) if self.removing => Step::Finished(Released::Remains(fault)),
+            Answer::Failed(fault) if self.removing => {
+                Step::Finished(Released::Remains(fault, None))
+            }
             Answer::Done(stamp) => match (self.sent.take(), stamp) {
                 (Some(open), _) if self.here.one_kernel => Step::Finished(Released::Opened(open)),
                 (Some(open), _) => {
@@ -180,7 +189,7 @@ impl Machine for Release {
                     self.removing = true;
                     Step::Perform(Operation::RemoveDir(stamp))
                 }
-                (None, None) => Step::Finished(Released::Remains(Fault::Taken)),
+                (None, None) => Step::Finished(Released::Remains(Fault::Taken, None)),
             },
             Answer::Failed(fault) if self.fault.is_none() => {
                 self.fault = Some(fault);

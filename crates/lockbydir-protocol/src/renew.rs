@@ -57,14 +57,15 @@ impl Renew {
     fn rename(&mut self, now: Now, from: Entry) -> Step<Renewal> {
         self.names = self.names.max(from.renewals).wrapping_add(1);
         let mut to = Entry { renewals: self.names, ..from.next(State::Held, now.boot) };
-        // Whoever renews stamps by its own clock, so it must say whose clock that is.
-        to.origin.boot = self.here.origin.boot;
-        to.origin.time = self.here.origin.time;
+        // Whoever renews stamps by its own clock, so it must say whose clock that is; and what
+        // was said of processes by other clocks or in other namespaces would be lies under it.
+        if to.origin != self.here.origin {
+            let same_pids = to.origin.is_same_pids(&self.here.origin);
+            to.owner = if same_pids { to.owner.any_start() } else { Owner::Nobody };
+            to.origin = self.here.origin;
+        }
         to.timeout = self.terms.timeout.map_or(to.timeout, whole_millis);
         to.owner = self.terms.owner.unwrap_or(to.owner);
-        if self.terms.owner.is_some() {
-            to.origin.pids = self.here.origin.pids;
-        }
         self.known = None;
         self.sent = Some(to.clone());
         Step::Perform(Operation::Rename(from, to))
@@ -74,9 +75,6 @@ impl Renew {
         let Sight::Directory(listing) = sight else {
             return Step::Finished(Renewal::Lost(None));
         };
-        if listing.stranger.is_some() {
-            return Step::Finished(Renewal::Lost(None));
-        }
         let mine = |entry: &&Entry| entry.nonce == self.nonce && entry.state == State::Held;
         // A torn listing may show a renamed entry under both names; the later one is true.
         let found = listing.entries.iter().filter(mine).max_by_key(|entry| entry.renewals);

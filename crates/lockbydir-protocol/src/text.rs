@@ -5,11 +5,11 @@ use alloc::string::String;
 use core::fmt;
 
 /// Longest host name kept, in bytes.
-const MAX_HOST: usize = 20;
+const MAX_HOST: usize = 16;
 /// Longest label accepted, in bytes before escaping.
 const MAX_LABEL: usize = 40;
 
-/// The holder's host: the first part of its name, lower case, at most 20 bytes.
+/// The holder's host: the first part of its name, lower case, at most 16 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host(String);
 
@@ -111,6 +111,8 @@ impl Label {
             out.pop();
             if out.len() + 3 <= room {
                 push_escaped(&mut out, b'.');
+            } else {
+                out.truncate(out.trim_end_matches('.').len());
             }
         }
         match out.as_str() {

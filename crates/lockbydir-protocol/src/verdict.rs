@@ -14,9 +14,11 @@ pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
 pub struct Here {
     /// The judge's own boot and namespaces.
     pub origin: Origin,
-    /// Is the file system one that a single kernel owns alone? Then whoever wrote under another
-    /// boot died with its kernel, and an error says truly that a thing was not done.
+    /// Is the file system one that this kernel alone owns? Then whoever wrote before its boot
+    /// died with the kernel before, and an error says truly that a thing was not done.
     pub one_kernel: bool,
+    /// When this kernel was booted, by the wall clock; none where that can't be told.
+    pub booted: Option<Stamp>,
 }
 
 /// Is a process there?
@@ -122,7 +124,10 @@ pub fn judge(entry: &Entry, here: &Here, facts: &Facts) -> Verdict {
         }
     }
     let both_known = origin.boot != 0 && here.origin.boot != 0;
-    if both_known && !origin.is_same_boot(&here.origin) && here.one_kernel {
+    // A file system of ours may be exported: what another kernel wrote since our boot came from
+    // a client of it, which may well live.
+    let is_old = here.booted.is_some_and(|booted| facts.modified < booted);
+    if both_known && !origin.is_same_boot(&here.origin) && here.one_kernel && is_old {
         return Verdict::Dead(Evidence::EarlierBoot);
     }
     // A stamp from the future of our own clock is a lie: it is watched like a stranger's.

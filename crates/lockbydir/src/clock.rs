@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use lockbydir_protocol::Now;
+use lockbydir_protocol::{Now, Stamp};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::process;
 
 /// Time since boot, on the clock that runs while the machine is suspended.
 pub(crate) fn boot() -> Duration {
@@ -15,4 +17,14 @@ pub(crate) fn boot() -> Duration {
 pub(crate) fn now() -> Now {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Now { boot: boot(), wall }
+}
+
+/// When this kernel was booted, by the wall clock; none inside a time namespace, whose boot clock
+/// counts from another moment.
+pub(crate) fn booted() -> Option<Stamp> {
+    /// The number of the first time namespace, the same on every kernel.
+    const FIRST: u32 = 0xEFFF_FFFA;
+    let now = now();
+    let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(0);
+    (process::here().0.time == FIRST).then(|| Stamp(nanos(now.wall) - nanos(now.boot)))
 }

@@ -33,11 +33,18 @@ pub(crate) struct Directory {
     mode: u32,
     /// Group of what we make.
     group: Option<u32>,
+    /// Shall its maker's word be enough that it is shared on purpose? For looking it is.
+    only_looks: bool,
 }
 
 impl Directory {
     pub(crate) fn new(path: PathBuf, mode: u32, group: Option<u32>) -> Directory {
-        Directory { path, mode, group }
+        Directory { path, mode, group, only_looks: false }
+    }
+
+    /// The same, for looking only.
+    pub(crate) fn only_looking(self) -> Directory {
+        Directory { only_looks: true, ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -48,7 +55,7 @@ impl Directory {
     pub(crate) fn here(&self) -> Here {
         let parent = self.path.parent().unwrap_or(Path::new("/"));
         let one_kernel = statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64));
-        Here { origin: process::here().0, one_kernel }
+        Here { origin: process::here().0, one_kernel, booted: clock::booted() }
     }
 
     /// Runs a machine to its end.
@@ -116,6 +123,7 @@ impl Directory {
             FileType::Directory => match self.stranger(&stat) {
                 Some(uid) if errno == Errno::ACCESS => Answer::Seen(Sight::Directory(Listing {
                     entries: Vec::new(),
+                    foreign: None,
                     litter: None,
                     modified: changed(&stat),
                     stranger: Some(uid),
@@ -127,18 +135,10 @@ impl Directory {
     }
 
     fn listing(&self, fd: OwnedFd) -> Result<Sight, Errno> {
-        let stat = fstat(&fd)?;
-        let mut listing = Listing {
-            entries: Vec::new(),
-            litter: None,
-            modified: changed(&stat),
-            stranger: self.stranger(&stat),
-        };
-        if listing.stranger.is_some() {
-            return Ok(Sight::Directory(listing));
-        }
+        let (mut entries, mut foreign, mut litter) = (Vec::new(), None, None);
         let mut seen = 0;
-        for found in Dir::new(fd)? {
+        let mut dir = Dir::new(fd)?;
+        while let Some(found) = dir.read() {
             let found = match found {
                 Ok(found) => found,
                 // Removed while we read it.
@@ -151,27 +151,30 @@ impl Directory {
             }
             seen += 1;
             if seen > MOST_NAMES {
-                return Ok(Sight::Foreign(Foreign::TooMany));
+                foreign = Some(Foreign::TooMany);
+                break;
             }
             let is_file = matches!(found.file_type(), FileType::RegularFile | FileType::Unknown);
             match name.to_str().ok().and_then(Entry::parse) {
-                Some(entry) if is_file => listing.entries.push(entry),
+                Some(entry) if is_file => entries.push(entry),
                 _ if is_litter(name) => {
-                    listing.litter = Some(crate::status::printable_bytes(name.to_bytes()))
+                    litter = Some(crate::status::printable_bytes(name.to_bytes()));
                 }
                 _ => {
                     let name = crate::status::printable_bytes(name.to_bytes());
-                    return Ok(Sight::Foreign(Foreign::Holds(name)));
+                    foreign.get_or_insert(Foreign::Holds(name));
                 }
             }
         }
-        Ok(Sight::Directory(listing))
+        let stat = dir.stat()?;
+        let (modified, stranger) = (changed(&stat), self.stranger(&stat));
+        Ok(Sight::Directory(Listing { entries, foreign, litter, modified, stranger }))
     }
 
     /// The owner, where it is somebody who could give the lock to two: neither we nor root, and
     /// we were not told to share.
     fn stranger(&self, stat: &Stat) -> Option<u32> {
-        let shared = self.mode & 0o022 != 0;
+        let shared = self.mode & 0o022 != 0 || self.only_looks && stat.st_mode & 0o022 != 0;
         let own = rustix::process::geteuid().as_raw();
         (stat.st_uid != own && stat.st_uid != 0 && !shared).then_some(stat.st_uid)
     }
@@ -293,7 +296,9 @@ impl Directory {
             return Ok(Stamp(i128::try_from(wall).unwrap_or(i128::MAX)));
         }
         let probe = self.stage_path(crate::lock::nonce());
+        testing::point();
         mkdir(&probe, Mode::RWXU)?;
+        testing::point();
         let stat = statat(CWD, &probe, AtFlags::SYMLINK_NOFOLLOW);
         rmdir(&probe)?;
         Ok(changed(&stat?))
@@ -349,6 +354,7 @@ fn is_litter(name: &CStr) -> bool {
     let name = name.to_bytes();
     name.starts_with(b".nfs")
         || name.starts_with(b".fuse_hidden")
+        || is_stage_name(OsStr::from_bytes(name))
         || matches!(name, b".DS_Store" | b"Thumbs.db")
 }
 

@@ -93,6 +93,15 @@ impl Error {
         Error::new(ErrorKind::Lost, message).at(path).held_by(holder)
     }
 
+    /// It was released, but this thing in it keeps it from vanishing.
+    pub(crate) fn littered(path: &Path, name: &str) -> Error {
+        let message = format!(
+            "released {}, but `{name}` in it keeps it from vanishing; remove that by hand",
+            printable(path)
+        );
+        Error::new(ErrorKind::Io, message).at(path)
+    }
+
     /// It could not be renewed before its deadline.
     pub(crate) fn too_late(path: &Path, fault: Option<Fault>) -> Error {
         let why = fault.map(|fault| format!(" ({})", reason(fault).1)).unwrap_or_default();

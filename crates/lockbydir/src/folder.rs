@@ -10,7 +10,7 @@ use lockbydir_protocol::{Entry, Facts, Release, Released, Sight, Stamp, State, V
 use lockbydir_protocol::{Here, Question};
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::dir::{EXTENSION, is_stage_name, remove_stage};
+use crate::dir::{Directory, EXTENSION, is_stage_name, remove_stage};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::status::Status;
@@ -128,8 +128,8 @@ fn clean_open(path: &Path) -> bool {
 }
 
 fn here(path: &Path) -> Option<Here> {
-    let beside = Lock::new(path.with_extension("")).settings.directory().ok()?;
-    Some(beside.here())
+    path.file_name()?;
+    Some(Directory::new(path.to_owned(), 0o700, None).here())
 }
 
 /// Is the maker of this entry gone, by one look and the wall clock?

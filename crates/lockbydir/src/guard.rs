@@ -32,9 +32,16 @@ pub(crate) struct Hold {
     pid: u32,
     /// Boot clock, milliseconds: from then on it counts as over.
     deadline: AtomicU64,
-    lost: AtomicBool,
+    /// Milliseconds.
+    timeout: AtomicU64,
+    is_over: AtomicBool,
+    is_told: AtomicBool,
     state: Mutex<Held>,
     changed: Condvar,
+    /// Apart from the state, which is locked while a call to the file system lasts: a loss must
+    /// be told in time though a renewal hangs.
+    loss: Mutex<Option<Why>>,
+    lost: Condvar,
     on_lost: Option<OnLost>,
 }
 
@@ -42,8 +49,6 @@ pub(crate) struct Held {
     entry: Entry,
     /// A renewal whose outcome is not known.
     unsure: Option<(Renew, Fault)>,
-    why_lost: Option<Why>,
-    pub(crate) is_over: bool,
 }
 
 /// Why a lock was lost.
@@ -65,9 +70,13 @@ pub(crate) fn hold(
         directory,
         pid: std::process::id(),
         deadline: AtomicU64::new(millis(entry.deadline())),
-        lost: AtomicBool::new(false),
-        state: Mutex::new(Held { entry, unsure: None, why_lost: None, is_over: false }),
+        timeout: AtomicU64::new(millis(entry.timeout)),
+        is_over: AtomicBool::new(false),
+        is_told: AtomicBool::new(false),
+        state: Mutex::new(Held { entry, unsure: None }),
         changed: Condvar::new(),
+        loss: Mutex::new(None),
+        lost: Condvar::new(),
         on_lost: settings.on_lost.clone(),
     });
     if settings.renews {
@@ -148,28 +157,14 @@ impl Guard {
     /// Why the lock is lost, if it is known to be.
     #[must_use]
     pub fn lost(&self) -> Option<Error> {
-        let state = self.hold.state();
-        state.why_lost.as_ref().map(|why| self.hold.lost_error(why))
+        self.hold.loss().as_ref().map(|why| self.hold.lost_error(why))
     }
 
     /// Waits until the lock is known to be lost, or about to be over; false when neither
     /// happened within `up_to`.
     #[must_use]
     pub fn wait_lost(&self, up_to: Duration) -> bool {
-        let until = clock::boot().saturating_add(up_to);
-        let mut state = self.hold.state();
-        loop {
-            let now = clock::boot();
-            let warning = self.hold.remaining().saturating_sub(notice(state.entry.timeout));
-            if self.hold.lost.load(Ordering::Relaxed) || warning.is_zero() {
-                return true;
-            }
-            if now >= until {
-                return false;
-            }
-            let pause = warning.min(until - now).min(Duration::from_millis(200));
-            state = self.hold.wait(state, pause);
-        }
+        self.hold.wait_lost(up_to)
     }
 
     /// Releases the lock.
@@ -218,7 +213,8 @@ pub(crate) fn released(path: &Path, outcome: Released) -> Result<Option<Entry>, 
         Released::Left => Ok(None),
         Released::Opened(open) => Ok(Some(open)),
         Released::Lost(by) => Err(Error::lost(path, by.as_ref().map(Holder::of))),
-        Released::Remains(fault) => Err(Error::fault("remove the released", path, fault)),
+        Released::Remains(_, Some(name)) => Err(Error::littered(path, &name)),
+        Released::Remains(fault, None) => Err(Error::fault("remove the released", path, fault)),
         Released::Failed(fault) => Err(Error::fault("release", path, fault)),
     }
 }
@@ -256,17 +252,29 @@ impl Hold {
         state: MutexGuard<'a, Held>,
         up_to: Duration,
     ) -> MutexGuard<'a, Held> {
-        self.changed.wait_timeout(state, up_to).unwrap_or_else(PoisonError::into_inner).0
+        wait(&self.changed, state, up_to)
+    }
+
+    fn loss(&self) -> MutexGuard<'_, Option<Why>> {
+        self.loss.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the lock as lost and wakes whoever waits for that.
+    fn lose(&self, why: Why) {
+        self.loss().get_or_insert(why);
+        self.lost.notify_all();
+        self.changed.notify_all();
     }
 
     pub(crate) fn timeout(&self) -> Duration {
-        self.state().entry.timeout
+        Duration::from_millis(self.timeout.load(Ordering::Relaxed))
     }
 
     pub(crate) fn remaining(&self) -> Duration {
-        if self.lost.load(Ordering::Relaxed) {
-            return Duration::ZERO;
-        }
+        if self.loss().is_some() { Duration::ZERO } else { self.before_deadline() }
+    }
+
+    fn before_deadline(&self) -> Duration {
         Duration::from_millis(self.deadline.load(Ordering::Relaxed)).saturating_sub(clock::boot())
     }
 
@@ -275,12 +283,12 @@ impl Hold {
         if self.pid != std::process::id() {
             return None;
         }
-        let mut state = self.state();
-        if state.is_over {
+        let state = self.state();
+        if self.is_over.swap(true, Ordering::AcqRel) {
             return None;
         }
-        state.is_over = true;
         self.changed.notify_all();
+        self.lost.notify_all();
         Some(state)
     }
 
@@ -293,9 +301,7 @@ impl Hold {
             )));
         }
         let mut state = self.state();
-        if let Some(why) = &state.why_lost
-            && matches!(why, Why::Taken(_))
-        {
+        if let Some(why @ Why::Taken(_)) = &*self.loss() {
             return Err(self.lost_error(why));
         }
         let here = self.directory.here();
@@ -308,17 +314,16 @@ impl Hold {
         match self.directory.run(&mut machine) {
             Renewal::Renewed(entry) => {
                 self.deadline.store(millis(entry.deadline()), Ordering::Relaxed);
-                self.lost.store(false, Ordering::Relaxed);
-                state.why_lost = None;
+                self.timeout.store(millis(entry.timeout), Ordering::Relaxed);
+                *self.loss() = None;
                 state.entry = entry;
                 Ok(())
             }
             Renewal::Lost(by) => {
                 let why = Why::Taken(by.as_ref().map(Holder::of));
                 let error = self.lost_error(&why);
-                state.why_lost = Some(why);
-                self.lost.store(true, Ordering::Relaxed);
-                self.changed.notify_all();
+                self.loss().take();
+                self.lose(why);
                 Err(error)
             }
             Renewal::Failed(fault) => {
@@ -328,19 +333,47 @@ impl Hold {
         }
     }
 
-    /// Counts the lock as lost, since it could not be renewed in time, and tells so.
+    pub(crate) fn has_somebody_to_tell(&self) -> bool {
+        self.on_lost.is_some()
+    }
+
+    /// Has the guard come to its end?
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Counts the lock as lost, since it could not be renewed in time, and tells so once.
     pub(crate) fn give_up(&self) {
-        let mut state = self.state();
-        if state.is_over {
+        if self.is_over() {
             return;
         }
-        let fault = state.unsure.as_ref().map(|(_, fault)| *fault);
-        let why = state.why_lost.get_or_insert(Why::TooLate(fault)).clone();
-        self.lost.store(true, Ordering::Relaxed);
-        self.changed.notify_all();
-        drop(state);
-        if let Some(told) = &self.on_lost {
+        // A renewal that hangs has the state to itself; then there is no fault to tell of yet.
+        let fault = self.state.try_lock().ok().and_then(|state| Some(state.unsure.as_ref()?.1));
+        self.lose(Why::TooLate(fault));
+        let why = self.loss().clone();
+        if let (Some(told), Some(why)) = (&self.on_lost, why)
+            && !self.is_told.swap(true, Ordering::AcqRel)
+        {
             told(&self.lost_error(&why));
+        }
+    }
+
+    /// Waits until the lock is known to be lost, or about to be over, or the guard has come to
+    /// its end; false when none of that happened within `up_to`.
+    pub(crate) fn wait_lost(&self, up_to: Duration) -> bool {
+        let until = clock::boot().saturating_add(up_to);
+        let mut loss = self.loss();
+        loop {
+            let now = clock::boot();
+            let warning = self.before_deadline().saturating_sub(notice(self.timeout()));
+            if loss.is_some() || warning.is_zero() || self.is_over() {
+                return true;
+            }
+            if now >= until {
+                return false;
+            }
+            let pause = warning.min(until - now).min(Duration::from_millis(200));
+            loss = wait(&self.lost, loss, pause);
         }
     }
 
@@ -351,6 +384,14 @@ impl Hold {
             Why::TooLate(fault) => Error::too_late(path, *fault),
         }
     }
+}
+
+fn wait<'a, T>(
+    condition: &Condvar,
+    guard: MutexGuard<'a, T>,
+    up_to: Duration,
+) -> MutexGuard<'a, T> {
+    condition.wait_timeout(guard, up_to).unwrap_or_else(PoisonError::into_inner).0
 }
 
 fn millis(time: Duration) -> u64 {

@@ -11,9 +11,21 @@ use crate::guard::{Hold, notice};
 
 /// Starts the keeper of a hold; it ends with the hold.
 pub(crate) fn start(hold: Arc<Hold>) {
-    let keep = move || keep(&hold);
     // Without a thread the lock is simply not renewed, and its guard says when it is over.
-    let _ = thread::Builder::new().name("lockbydir-keeper".into()).spawn(keep);
+    let run = |name: &str, work: fn(&Hold)| {
+        let hold = hold.clone();
+        let _ = thread::Builder::new().name(name.into()).spawn(move || work(&hold));
+    };
+    run("lockbydir-keeper", keep);
+    if hold.has_somebody_to_tell() {
+        run("lockbydir-warner", warn);
+    }
+}
+
+/// Tells of the loss even while a renewal hangs.
+fn warn(hold: &Hold) {
+    while !hold.wait_lost(Duration::from_secs(3600)) {}
+    hold.give_up();
 }
 
 fn keep(hold: &Hold) {
@@ -22,7 +34,7 @@ fn keep(hold: &Hold) {
         let mut state = hold.state();
         loop {
             let now = clock::boot();
-            if state.is_over {
+            if hold.is_over() {
                 return;
             }
             if now >= due {

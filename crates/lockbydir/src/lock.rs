@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lockbydir_protocol::{
-    Evict, Eviction, Inspect, Label, MAX_TIMEOUT, MIN_TIMEOUT, Nonce, Release, Renew, Renewal,
-    Terms, Wish,
+    Evict, Eviction, Inspect, Label, Listing, MAX_TIMEOUT, MIN_TIMEOUT, Nonce, Release, Renew,
+    Renewal, Sight, Terms, Wish,
 };
 
 use crate::dir::{Directory, EXTENSION};
@@ -253,16 +253,27 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::Usage`], [`ErrorKind::PermissionDenied`] or [`ErrorKind::Io`].
     pub fn status(&self) -> Result<Status, Error> {
-        let directory = self.settings.directory()?;
+        let directory = self.settings.directory()?.only_looking();
         waiter::status(&self.settings, &directory)
     }
 
     /// Must the next one wait?
     ///
     /// # Errors
-    /// As for [`status`](Lock::status).
+    /// As for [`status`](Lock::status), and for what nobody could acquire:
+    /// [`Error::is_foreign`], [`ErrorKind::OtherUser`].
     pub fn is_locked(&self) -> Result<bool, Error> {
-        Ok(self.status()?.is_locked())
+        let directory = self.settings.directory()?.only_looking();
+        let (view, status) = self.settings.look(&directory);
+        match view.sight {
+            _ if view.fault.is_some() => self.status(),
+            Sight::Foreign(why) => Err(Error::foreign(directory.path(), &why)),
+            Sight::Directory(Listing { stranger: Some(uid), .. }) => {
+                Err(Error::stranger(directory.path(), uid))
+            }
+            _ => Ok(status),
+        }
+        .map(|status| status.is_locked())
     }
 
     /// Removes a lapsed or dead holder's lock.

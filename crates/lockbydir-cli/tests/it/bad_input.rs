@@ -101,9 +101,6 @@ fn what_is_not_ours_is_refused_by_every_verb_and_left_alone() {
                 "status" => {
                     assert_eq!(folder.status()["state"], "foreign");
                 }
-                "is-locked" => {
-                    folder.run(&with_name(verb, "jobs"));
-                }
                 // What holds no entry of ours holds no key of ours.
                 "renew" | "release" => {
                     assert_eq!(folder.run(&with_name(verb, "jobs")).code, 76);
@@ -144,7 +141,7 @@ fn what_is_not_ours_is_refused_by_every_verb_and_left_alone() {
 
     let key = folder.run(&["acquire", "jobs"]).out;
     let entry = names(&at).remove(0);
-    fs::write(at.join(entry.replace(".0.10000.", ".1.10000.")), "").unwrap();
+    fs::write(at.join(entry.replace(".1.10000.", ".2.10000.")), "").unwrap();
     folder.run(&["run", "jobs", "--", "true"]).refused(73, "two entries at once");
     assert!(!key.is_empty());
     fs::remove_dir_all(&at).unwrap();

@@ -66,6 +66,30 @@ fn a_key_whose_lock_lapsed_and_was_taken_holds_no_more() {
 }
 
 #[test]
+fn a_key_that_cannot_be_printed_leaves_no_lock() {
+    let folder = Folder::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = folder.command(&["acquire", "jobs"]).stdout(full).output().unwrap();
+    crate::Ran::of(output).refused(74, "so the lock is released");
+    assert_eq!(folder.status()["state"], "free");
+}
+
+#[test]
+fn a_strange_file_put_into_a_held_lock_is_named_and_left_alone() {
+    let folder = Folder::new();
+    let key = folder.run(&["acquire", "jobs"]).out;
+    let strange = folder.path().join("jobs.lockdir/notes");
+    std::fs::write(&strange, "theirs").unwrap();
+
+    folder
+        .run(&["release", "jobs", key.trim()])
+        .refused(74, "`notes` in it keeps it from vanishing");
+
+    assert_eq!(crate::names(&folder.path().join("jobs.lockdir")), ["notes"]);
+    std::fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
+}
+
+#[test]
 fn a_lock_tied_to_a_process_is_free_when_that_dies() {
     let folder = Folder::new();
     let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();

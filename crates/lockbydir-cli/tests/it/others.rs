@@ -57,6 +57,7 @@ fn another_users_lock_is_refused_and_left_alone() {
         }
         let status = as_user(1234, &folder, &program, &["status", "jobs"]);
         assert!(status.out.contains("belongs to user 65534"), "{status:?}");
+        as_user(1234, &folder, &program, &["is-locked", "jobs"]).refused(77, "user 65534");
     }
     assert_eq!(fs::metadata(folder.path().join("jobs.lockdir")).unwrap().uid(), NOBODY);
     fs::set_permissions(folder.path().join("jobs.lockdir"), fs::Permissions::from_mode(0o700))
@@ -75,9 +76,26 @@ fn a_lock_shared_on_purpose_goes_from_user_to_user() {
             as_user(uid, &folder, &program, &["acquire", "--mode", "777", "-t", "10ms", "jobs"]);
         assert_eq!(got.code, 0, "{got:?}");
     }
+    let status = as_user(4321, &folder, &program, &["status", "jobs", "--json"]);
+    assert!(status.out.contains("\"token\": 1"), "who shared it may be seen: {status:?}");
     let ran =
         as_user(4321, &folder, &program, &["run", "--mode", "777", "-v", "jobs", "--", "true"]);
     assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_key_is_good_in_a_directory_that_another_user_made() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, _place, program) = shared();
+    as_user(NOBODY, &folder, &program, &["acquire", "--mode", "777", "-t", "10ms", "jobs"]);
+    let got = as_user(1234, &folder, &program, &["acquire", "--mode", "777", "jobs"]);
+    assert_eq!(got.code, 0, "{got:?}");
+    for verb in ["renew", "release"] {
+        let ran = as_user(1234, &folder, &program, &[verb, "jobs", got.out.trim()]);
+        assert_eq!(ran.code, 0, "{verb}: {ran:?}");
+    }
 }
 
 #[test]

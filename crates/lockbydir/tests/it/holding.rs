@@ -235,9 +235,8 @@ fn what_crashes_left_behind_is_cleaned_and_nothing_else() {
     let nonce = living.split('.').nth(4).unwrap();
     let dead = living.replace(&format!(".{}-", std::process::id()), ".999999-");
     assert_ne!(living, dead);
-    for (stage, entry) in
-        [(nonce.to_owned(), &dead), (nonce.replace(nonce.get(3..4).unwrap(), "0"), &living)]
-    {
+    let other = format!("{}{}", if nonce.starts_with('0') { '1' } else { '0' }, &nonce[1..]);
+    for (stage, entry) in [(nonce.to_owned(), &dead), (other, &living)] {
         let stage = path.join(format!("old.lockdir.{stage}"));
         fs::create_dir(&stage).unwrap();
         fs::write(stage.join(entry), "").unwrap();

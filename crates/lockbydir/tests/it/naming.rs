@@ -87,7 +87,27 @@ fn a_holder_of_an_earlier_boot_is_dead_on_a_file_system_of_our_own() {
 
     rewrite(folder.path(), BOOT, "00000000000000aa");
 
+    // Written since our boot: it came from another kernel, a client of an export of ours.
+    assert_eq!(lock.status().unwrap().state, State::Held);
+
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let directory = std::fs::File::open(folder.path().join("jobs.lockdir")).unwrap();
+    directory.set_times(std::fs::FileTimes::new().set_modified(long_ago)).unwrap();
     assert_eq!(lock.status().unwrap().state, State::Dead);
+}
+
+#[test]
+fn a_renewal_from_elsewhere_says_nothing_of_processes_it_cannot_see() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = impatient(folder.path());
+    let key = lock.acquire().unwrap().keep();
+    rewrite(folder.path(), BOOT, "00000000000000aa");
+
+    lock.renew(&key).unwrap();
+
+    let name = entry(folder.path());
+    assert_eq!(name.split('.').nth(OWNER), Some("none"), "{name}");
+    lock.release(&key).unwrap();
 }
 
 #[test]
