@@ -1,11 +1,14 @@
 //! The shortest use of a lock: make it, wait for it, use the scarce resource, let go.
 //!
-//! Shows the four lines that every program needs. Run two of these at once with the same folder
-//! (`cargo run --example how_to_use -- /tmp`) and watch the second one wait for the first.
+//! Shows the few lines that every program needs. Run two of these at once with the same folder
+//! (`cargo run --example how_to_use -- .`) and watch the second one wait for the first.
 //!
 //! After the example of the same name in Andreas Krueger's `lockbydir` (2015).
 
-use std::{error::Error, path::PathBuf, thread, time::Duration};
+use std::error::Error;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use lockbydir::Lock;
 

@@ -6,13 +6,11 @@
 //!
 //! After the example of the same name in Andreas Krueger's `lockbydir` (2015).
 
-use std::{
-    error::Error,
-    thread,
-    time::{Duration, Instant},
-};
+use std::error::Error;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use lockbydir::{Broken, How, Lock, Status};
+use lockbydir::{Broken, How, Lock, State, Status};
 
 /// Prints what a look at the lock says now.
 fn look(status: &Status) {
@@ -104,7 +102,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     twins.release()?;
 
     println!();
-    look(&lock.status()?);
+    let end = lock.status()?;
+    look(&end);
+    assert!(end.state == State::Free && !end.path.exists(), "nothing is left behind");
     println!("Verdict: every scene went as told, and nothing is left behind.");
     Ok(())
 }

@@ -25,6 +25,9 @@ const MOST_NAMES: usize = 64;
 const LOOK: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// A handle to change what is in a directory, not to list it.
+const HANDLE: OFlags = LOOK.union(OFlags::PATH);
+
 /// A lock directory's place, and how it is made.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
@@ -35,11 +38,13 @@ pub(crate) struct Directory {
     group: Option<u32>,
     /// Shall its maker's word be enough that it is shared on purpose? For looking it is.
     only_looks: bool,
+    /// Asked once a directory, which is once a holding.
+    one_kernel: std::sync::OnceLock<bool>,
 }
 
 impl Directory {
     pub(crate) fn new(path: PathBuf, mode: u32, group: Option<u32>) -> Directory {
-        Directory { path, mode, group, only_looks: false }
+        Directory { path, mode, group, only_looks: false, one_kernel: Default::default() }
     }
 
     /// The same, for looking only.
@@ -53,26 +58,30 @@ impl Directory {
 
     /// Where we stand as a judge of this directory.
     pub(crate) fn here(&self) -> Here {
-        let parent = self.path.parent().unwrap_or(Path::new("/"));
-        let one_kernel = statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64));
+        let one_kernel = *self.one_kernel.get_or_init(|| {
+            let parent = self.path.parent().unwrap_or(Path::new("/"));
+            statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64))
+        });
         Here { origin: process::here().0, one_kernel, booted: clock::booted() }
     }
 
     /// Runs a machine to its end.
     pub(crate) fn run<M: Machine>(&self, machine: &mut M) -> M::Outcome {
         let mut step = machine.start(clock::now());
+        // The handle that D was emptied through: what it tells of D is true of that very one.
+        let mut emptied = None;
         loop {
             match step {
                 Step::Finished(outcome) => return outcome,
                 Step::Perform(operation) => {
-                    let answer = self.perform(&operation);
+                    let answer = self.perform(&operation, &mut emptied);
                     step = machine.resume(clock::now(), answer);
                 }
             }
         }
     }
 
-    fn perform(&self, operation: &Operation) -> Answer {
+    fn perform(&self, operation: &Operation, emptied: &mut Option<OwnedFd>) -> Answer {
         let done = match operation {
             Operation::Look => return self.look(),
             Operation::AskLife(owner) => return Answer::Life(process::life(*owner)),
@@ -90,8 +99,8 @@ impl Directory {
             Operation::Install(entry) => self.install(&self.stage_path(entry.nonce)),
             Operation::Unstage(entry) => self.unstage(entry),
             Operation::Rename(from, to) => self.rename(from, to),
-            Operation::Unlink(entry) => return self.unlink(entry),
-            Operation::RemoveDir(stamp) => return self.remove(*stamp),
+            Operation::Unlink(entry) => return self.unlink(entry, emptied),
+            Operation::RemoveDir(stamp) => return self.remove(*stamp, emptied.take()),
         };
         match done {
             Ok(()) => Answer::Done(None),
@@ -251,17 +260,20 @@ impl Directory {
     }
 
     fn rename(&self, from: &Entry, to: &Entry) -> Result<(), Errno> {
-        let fd = open(&self.path, LOOK, Mode::empty())?;
+        let fd = open(&self.path, HANDLE, Mode::empty())?;
         testing::point();
         renameat(&fd, from.to_string(), &fd, to.to_string())
     }
 
-    fn unlink(&self, entry: &Entry) -> Answer {
-        let unlink = || {
-            let fd = open(&self.path, LOOK, Mode::empty())?;
+    fn unlink(&self, entry: &Entry, emptied: &mut Option<OwnedFd>) -> Answer {
+        let mut unlink = || {
+            let fd = open(&self.path, HANDLE, Mode::empty())?;
             testing::point();
             unlinkat(&fd, entry.to_string(), AtFlags::empty())?;
-            Ok(fstat(&fd).ok().map(|stat| changed(&stat)))
+            let stamp = fstat(&fd).ok().map(|stat| changed(&stat));
+            // Where another kernel may change D, only a handle opened anew sees it.
+            *emptied = Some(fd).filter(|_| self.here().one_kernel);
+            Ok(stamp)
         };
         match unlink() {
             Ok(stamp) => Answer::Done(stamp),
@@ -270,9 +282,12 @@ impl Directory {
     }
 
     /// One last look through a handle, then `rmdir`, which the kernel refuses unless it is empty.
-    fn remove(&self, stamp: Stamp) -> Answer {
+    fn remove(&self, stamp: Stamp, emptied: Option<OwnedFd>) -> Answer {
         let remove = || {
-            let fd = open(&self.path, LOOK, Mode::empty())?;
+            let fd = match emptied {
+                Some(fd) => fd,
+                None => open(&self.path, HANDLE, Mode::empty())?,
+            };
             let stat = fstat(&fd)?;
             if stat.st_nlink == 0 {
                 return Err(Errno::NOENT);

@@ -229,10 +229,8 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("message", &self.0.message)
-            .finish_non_exhaustive()
+        // This is what a `main` that returns it shows.
+        write!(f, "{} ({:?})", self.0.message, self.0.kind)
     }
 }
 

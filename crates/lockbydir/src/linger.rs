@@ -16,13 +16,15 @@ pub(crate) struct Parking(Mutex<Parked>);
 #[derive(Default)]
 struct Parked {
     car: Option<Car>,
+    /// When the last one parked is to be removed; kept while it is out, so that a hot loop does
+    /// not start a thread for every turn.
+    until: Option<Instant>,
     attended: bool,
 }
 
 struct Car {
     directory: Directory,
     entry: Entry,
-    until: Instant,
     pid: u32,
 }
 
@@ -52,7 +54,8 @@ impl Parking {
     pub(crate) fn park(self: &Arc<Self>, directory: Directory, entry: Entry, linger: Duration) {
         let mut parked = self.parked();
         let until = Instant::now() + linger.min(Duration::from_secs(365 * 24 * 3600));
-        parked.car = Some(Car { directory, entry, until, pid: std::process::id() });
+        parked.car = Some(Car { directory, entry, pid: std::process::id() });
+        parked.until = Some(until);
         if !parked.attended {
             let weak = Arc::downgrade(self);
             parked.attended = thread::Builder::new()
@@ -68,8 +71,8 @@ fn attend(parking: Weak<Parking>) {
     while let Some(strong) = parking.upgrade() {
         let mut parked = strong.parked();
         let now = Instant::now();
-        let rest = match &parked.car {
-            Some(car) if car.until > now => car.until - now,
+        let rest = match parked.until {
+            Some(until) if until > now => until - now,
             _ => {
                 if let Some(car) = parked.car.take() {
                     car.tow();

@@ -343,7 +343,7 @@ impl Lock {
 impl Settings {
     fn path(&self) -> Result<PathBuf, Error> {
         let name = self.name.as_os_str().as_bytes();
-        let shown = crate::status::printable(&self.name);
+        let shown = || crate::status::printable(&self.name);
         if name.is_empty() {
             return Err(Error::usage("a lock's name is empty; give it one, like `jobs`"));
         }
@@ -352,12 +352,16 @@ impl Settings {
         }
         if name.ends_with(b"/") {
             return Err(Error::usage(format!(
-                "a lock's name ends in a slash: `{shown}`; name the lock after it"
+                "a lock's name ends in a slash: `{}`; name the lock after it",
+                shown()
             )));
         }
         let last = self.name.file_name().filter(|_| !name.ends_with(b"/."));
         let Some(last) = last else {
-            return Err(Error::usage(format!("`{shown}` is not a lock's name; it ends in dots")));
+            return Err(Error::usage(format!(
+                "`{}` is not a lock's name; it ends in dots",
+                shown()
+            )));
         };
         if last.len() > MAX_LOCK_NAME {
             return Err(Error::usage(format!(

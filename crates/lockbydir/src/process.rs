@@ -93,5 +93,6 @@ fn namespace(kind: &str) -> u32 {
 
 /// The host's name.
 pub(crate) fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(|| rustix::system::uname().nodename().to_string_lossy().into_owned()).clone()
 }

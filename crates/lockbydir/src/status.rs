@@ -32,14 +32,21 @@ pub struct Holder {
 
 impl Holder {
     pub(crate) fn of(entry: &Entry) -> Holder {
+        let mut holder = Holder::past(entry);
+        let visible = entry.origin.is_same_pids(&process::here().0);
+        holder.command = holder.child.or(holder.pid).filter(|_| visible).and_then(process::command);
+        holder
+    }
+
+    /// One who held the lock before: what runs under its PID now is not asked.
+    pub(crate) fn past(entry: &Entry) -> Holder {
         let mut pids = entry.owner.processes().map(|process| process.pid);
         let (pid, child) = (pids.next(), pids.next());
-        let visible = entry.origin.is_same_pids(&process::here().0);
         Holder {
             host: entry.host.as_str().into(),
             pid,
             child,
-            command: child.or(pid).filter(|_| visible).and_then(process::command),
+            command: None,
             label: (!entry.label.is_empty()).then(|| entry.label.as_str().into()),
             since: SystemTime::UNIX_EPOCH + Duration::from_micros(entry.token),
         }
@@ -79,7 +86,7 @@ pub enum How {
 impl How {
     pub(crate) fn of(came: &Came) -> How {
         let predecessor =
-            |entry: &Entry| Predecessor { holder: Holder::of(entry), token: entry.token };
+            |entry: &Entry| Predecessor { holder: Holder::past(entry), token: entry.token };
         match came {
             Came::Free => How::Free,
             Came::HandedOver(entry) => How::HandedOver(predecessor(entry)),
@@ -93,7 +100,7 @@ impl How {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Predecessor {
-    /// Who it was.
+    /// Who it was; its `command` is not known any more.
     pub holder: Holder,
     /// Its token.
     pub token: u64,

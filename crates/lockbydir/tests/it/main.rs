@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bare;
+mod examples;
 mod holding;
 mod naming;
 

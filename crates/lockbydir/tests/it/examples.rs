@@ -1,0 +1,238 @@
+//! The examples as people run them: real processes, their words and exit codes, and that they
+//! leave nothing behind. `cargo test` builds them beside the tests, unless it is told to build
+//! these tests alone (`--test it`).
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+use lockbydir::{Broken, Lock};
+
+use crate::{assert_empty, ms};
+
+/// An example that lives in this folder: its current directory and its place for temporary ones.
+fn example(name: &str, folder: &Path, arguments: &[&str]) -> Command {
+    let tests = env::current_exe().unwrap();
+    let program = tests
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples")
+        .join(format!("{name}{}", env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "no {}: `cargo build --examples` makes it", program.display());
+    assert!(!is_stale(name, &program), "{name} is old: `cargo build --examples` makes it anew");
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("TMPDIR", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Is the program older than its source?
+fn is_stale(name: &str, program: &Path) -> bool {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/{name}.rs"));
+    let changed = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    changed(&source) > changed(program)
+}
+
+/// Its lines, when it has ended with this code.
+fn lines(output: &Output, code: i32) -> Vec<String> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}\n{errors}");
+    if code == 0 {
+        assert!(errors.is_empty(), "{errors}");
+    }
+    text.lines().map(str::to_owned).collect()
+}
+
+fn run(name: &str, arguments: &[&str]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let output = example(name, folder.path(), arguments).output().unwrap();
+    assert_empty(folder.path());
+    lines(&output, 0)
+}
+
+fn count(lines: &[String], text: &str) -> usize {
+    lines.iter().filter(|line| line.contains(text)).count()
+}
+
+/// The number that stands before these words.
+fn number(lines: &[String], words: &str) -> usize {
+    lines
+        .iter()
+        .find_map(|line| line.split_once(words)?.0.rsplit([' ', ',']).next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no number before `{words}` in {lines:#?}"))
+}
+
+/// The lock directory of this name in the example's own folder, once it is locked there.
+fn locked(child: &mut Child, folder: &Path, name: &str) -> PathBuf {
+    loop {
+        for found in fs::read_dir(folder).unwrap().flatten() {
+            let directory = found.path().join(format!("{name}.lockdir"));
+            if directory.exists() {
+                return directory;
+            }
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it locked");
+        thread::sleep(ms(1));
+    }
+}
+
+#[test]
+fn how_to_use_locks_works_and_unlocks() {
+    let told = run("how_to_use", &[]);
+
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert!(told[0].ends_with("kitchen.lockdir"), "{told:#?}");
+    assert!(told[1].starts_with("Locked: "), "{told:#?}");
+    assert!(told[2].starts_with("Unlocked: "), "{told:#?}");
+}
+
+#[test]
+fn two_cooks_in_one_folder_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Lock::new(folder.path().join("kitchen")).acquire().unwrap();
+
+    let mut cooks = [0, 1].map(|_| example("how_to_use", folder.path(), &["."]).spawn().unwrap());
+    assert!(cooks.iter_mut().all(|cook| cook.try_wait().unwrap().is_none()));
+    let first = held.token();
+    held.release().unwrap();
+
+    let mut numbers = cooks.map(|cook| {
+        let told = lines(&cook.wait_with_output().unwrap(), 0);
+        let (_, number) = told[1].split_once("my number is ").unwrap();
+        number.split('.').next().unwrap().parse::<u64>().unwrap()
+    });
+    numbers.sort_unstable();
+    // The second one cooked a second after the first: numbers are microseconds, mostly.
+    assert!(first < numbers[0] && numbers[0] + 1_000_000 <= numbers[1], "{numbers:?}");
+    assert_empty(folder.path());
+}
+
+#[test]
+fn inner_workings_shows_all_its_scenes() {
+    let told = run("inner_workings", &[]);
+
+    let scenes: Vec<_> =
+        told.iter().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
+    assert_eq!(scenes.len(), 7, "{scenes:#?}");
+    assert_eq!(count(&told, "one try, no waiting: no"), 1);
+    assert_eq!(count(&told, "it is lapsed; directory exists: true"), 1);
+    assert_eq!(count(&told, "cannot acquire"), 1);
+    assert!(told.last().unwrap().starts_with("Verdict: every scene went as told"), "{told:#?}");
+}
+
+/// A run of one_bed; how many slept.
+fn nights(told: &[String]) -> usize {
+    assert_eq!(count(told, "is tired"), 4);
+    assert_eq!(told.last().unwrap(), "Verdict: the bed is empty, and never were two in it.");
+    let slept = number(told, " slept in the bed");
+    assert_eq!(slept + number(told, " gave up waiting"), 4, "{told:#?}");
+    assert_eq!(number(told, " failed"), 0, "{told:#?}");
+    assert_eq!(count(told, "lies down"), slept, "{told:#?}");
+    assert_eq!(count(told, "has no patience left"), 4 - slept, "{told:#?}");
+    slept
+}
+
+#[test]
+fn one_bed_is_shared_by_processes_that_give_it_back() {
+    let told = run("one_bed", &["--scale", "0.2", "--forgets", "0"]);
+
+    let slept = nights(&told);
+    assert_eq!(count(&told, "gave the bed back"), slept, "{told:#?}");
+    assert!(slept >= 2, "{told:#?}");
+    let mut processes: Vec<_> = told
+        .iter()
+        .filter(|line| line.contains("is tired"))
+        .map(|line| line.split_whitespace().nth(3).unwrap())
+        .collect();
+    processes.sort_unstable();
+    processes.dedup();
+    assert_eq!(processes.len(), 4, "{told:#?}");
+}
+
+#[test]
+fn one_bed_opens_by_itself_when_all_forget_it() {
+    let told = run("one_bed", &["--scale", "0.2", "--forgets", "1"]);
+
+    let slept = nights(&told);
+    assert_eq!(count(&told, "FORGETS"), slept, "{told:#?}");
+    assert_eq!(count(&told, "the last one forgot"), 1, "{told:#?}");
+    let lain: Vec<f64> = told
+        .iter()
+        .filter(|line| line.contains("lies down"))
+        .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+        .collect();
+    // The timeout is 2 s here, and logging takes its time.
+    assert!(lain.windows(2).all(|two| two[1] - two[0] > 1.5), "{told:#?}");
+}
+
+#[test]
+fn one_bed_fails_when_the_bed_is_not_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child =
+        example("one_bed", folder.path(), &["--scale", "0.2", "--forgets", "0"]).spawn().unwrap();
+
+    // Somebody leaves a thing in the bed which is not ours to touch.
+    let bed = locked(&mut child, folder.path(), "bed");
+    fs::write(bed.join("teddy"), "").unwrap();
+
+    let told = lines(&child.wait_with_output().unwrap(), 1);
+    assert_eq!(told.last().unwrap(), "Verdict: the bed is NOT EMPTY, and something WENT WRONG.");
+    assert!(count(&told, "has a nightmare") > 0, "{told:#?}");
+    assert_empty(folder.path());
+}
+
+#[test]
+fn massive_compares_the_times_of_all_its_threads() {
+    let told = run("massive", &["--threads", "40", "--scale", "0.1", "--patience", "600"]);
+
+    assert_eq!(number(&told, " held it"), 40);
+    assert_eq!(number(&told, " gave up"), 0);
+    let figures = told.iter().find(|line| line.starts_with("Overhead")).unwrap();
+    for figure in ["min ", "max ", "median ", "mean ", "deviation "] {
+        let (_, rest) = figures.split_once(figure).unwrap();
+        let value: f64 = rest.split(',').next().unwrap().parse().unwrap();
+        assert!(value >= 0.0, "{figures}");
+    }
+    assert_eq!(
+        told.last().unwrap(),
+        "Verdict: of 39 differences all are greater than 0.005 s; the lock is gone."
+    );
+}
+
+#[test]
+fn massive_counts_those_who_give_up() {
+    // All of them would need 5 s.
+    let told = run("massive", &["--threads", "100", "--patience", "0.5"]);
+
+    let held = number(&told, " held it");
+    assert_eq!(held + number(&told, " gave up"), 100, "{told:#?}");
+    assert!(held < 100, "{told:#?}");
+    assert_eq!(number(&told, " differences"), held - 1);
+}
+
+#[test]
+fn massive_fails_when_a_lock_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child =
+        example("massive", folder.path(), &["--threads", "8", "--scale", "4"]).spawn().unwrap();
+
+    // Somebody breaks the lock under its holder.
+    let directory = locked(&mut child, folder.path(), "counter");
+    let lock = Lock::new(directory.with_extension(""));
+    while !matches!(lock.break_by_force().unwrap(), Broken::Removed(Some(_))) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its lock was broken");
+    }
+
+    let told = lines(&child.wait_with_output().unwrap(), 1);
+    assert_eq!(number(&told, " lost it"), 1, "{told:#?}");
+    assert_empty(folder.path());
+}
