@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use lockbydir::Interrupt;
 use rustix::process::{
     Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
     set_parent_process_death_signal, setpgid,
@@ -26,8 +27,8 @@ use crate::exit::{CANNOT_RUN, Failure, SIGNAL};
 
 /// Passes on the signals that this process gets.
 pub(crate) struct Signals {
-    /// Set when a signal came before there was a command.
-    flag: Arc<AtomicBool>,
+    /// Raised when a signal came before there was a command.
+    early: Interrupt,
     last: AtomicU8,
     /// The command's process, or 0.
     pid: AtomicI32,
@@ -39,7 +40,7 @@ impl Signals {
     pub(crate) fn watch() -> Arc<Signals> {
         let has_terminal = File::open("/dev/tty").is_ok();
         let signals = Arc::new(Signals {
-            flag: Arc::default(),
+            early: Interrupt::new(),
             last: AtomicU8::new(0),
             pid: AtomicI32::new(0),
             has_terminal,
@@ -59,8 +60,8 @@ impl Signals {
         signals
     }
 
-    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
-        self.flag.clone()
+    pub(crate) fn early(&self) -> &Interrupt {
+        &self.early
     }
 
     pub(crate) fn last(&self) -> u8 {
@@ -77,7 +78,7 @@ impl Signals {
             _ if matches!(number, SIGTSTP | SIGCONT) => {}
             _ => {
                 self.last.store(u8::try_from(number).unwrap_or(0), Ordering::Release);
-                self.flag.store(true, Ordering::Release);
+                self.early.raise();
             }
         }
         if number == SIGTSTP {
@@ -153,6 +154,12 @@ impl Child {
         if rustix::io::read(&pid_out, &mut pid) == Ok(4) {
             let pid = u32::from_ne_bytes(pid);
             let done = named(pid);
+            // Before it is the command: so no signal misses it.
+            signals.pid.store(i32::try_from(pid).unwrap_or(0), Ordering::Release);
+            if signals.early.is_raised() {
+                signals.early.lower();
+                signals.pass(i32::from(signals.last()));
+            }
             let word = if done.is_ok() { GO } else { STOP };
             let _ = rustix::io::write(&go_in, &[word]);
             if let Err(failure) = done {
@@ -194,10 +201,6 @@ fn live(mut prepared: Command, signals: &Signals, tell: &Sender<Event>) {
     let event = match prepared.spawn() {
         Err(error) => Event::NotStarted(error),
         Ok(mut child) => {
-            signals.pid.store(i32::try_from(child.id()).unwrap_or(0), Ordering::Release);
-            if signals.flag.swap(false, Ordering::AcqRel) {
-                signals.pass(i32::from(signals.last()));
-            }
             let ended = child.wait();
             signals.pid.store(0, Ordering::Release);
             match ended {

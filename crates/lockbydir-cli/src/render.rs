@@ -122,6 +122,18 @@ fn who(holder: &Holder) -> String {
     }
 }
 
+/// `1st`, `2nd`, `3rd`, `4th`, `11th`.
+fn ordinal(number: usize) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
 /// A block of aligned lines on one lock.
 pub(crate) fn status(status: &Status) -> String {
     let mut rows = vec![
@@ -139,6 +151,10 @@ pub(crate) fn status(status: &Status) -> String {
     let times = [("timeout", status.timeout), ("age", status.age), ("remaining", status.remaining)];
     rows.extend(times.iter().filter_map(|(name, time)| Some((*name, short((*time)?)))));
     rows.extend(status.token.map(|token| ("token", token.to_string())));
+    rows.extend(status.line.iter().enumerate().map(|(nth, ticket)| {
+        let title = if nth == 0 { "line" } else { "" };
+        (title, format!("{:<5} {ticket}, for {}", ordinal(nth + 1), short(ticket.waiting)))
+    }));
     rows.extend(status.note.as_ref().map(|note| ("note", note.clone())));
     rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
 }
@@ -224,11 +240,19 @@ pub(crate) fn waiting(waiting: &Waiting<'_>) {
         None => short(waiting.waited),
     };
     let name = printable(&status.name);
+    let place = match waiting.place {
+        Some(1) | None => String::new(),
+        Some(place) => {
+            let ahead = status.line.get(place - 2);
+            let behind = ahead.map(|ahead| format!(", behind {ahead}")).unwrap_or_default();
+            format!("{} in line{behind}; ", ordinal(place))
+        }
+    };
     let width = match rustix::termios::tcgetwinsize(stderr()) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => 80,
     };
-    let line = format!("waiting {patience} for {name}: {what}");
+    let line = format!("waiting {patience} for {name}: {place}{what}");
     let line: String = line.chars().take(width.max(20) - 1).collect();
     let _ = write!(stderr(), "\r{line}\x1b[K");
 }

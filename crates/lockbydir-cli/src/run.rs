@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, stderr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lockbydir::{ErrorKind, Guard, How, Lock, printable};
@@ -25,7 +24,7 @@ pub(crate) fn wait_for(lock: Lock, holding: &Holding) -> Result<Guard, Failure> 
 
 fn wait_with(lock: Lock, holding: &Holding, signals: &Arc<Signals>) -> Result<Guard, Failure> {
     let is_live = stderr().is_terminal() && !holding.quiet;
-    let lock = lock.interrupt(signals.flag());
+    let lock = lock.interrupt(signals.early().clone());
     let lock = if is_live { lock.on_wait(render::waiting) } else { lock };
     let got = lock.acquire();
     if is_live {
@@ -130,6 +129,6 @@ fn ended(args: &Run, event: Event) -> Result<u8, Failure> {
 impl Signals {
     /// The signal that asked us to end before there was a command to tell.
     fn received(&self) -> Option<u8> {
-        self.flag().load(Ordering::Acquire).then(|| self.last())
+        self.early().is_raised().then(|| self.last())
     }
 }

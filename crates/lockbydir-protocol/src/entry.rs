@@ -79,6 +79,15 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Reads three parts of a name.
+    pub(crate) fn parse<'a>(mut part: impl FnMut() -> Option<&'a str>) -> Option<Origin> {
+        Some(Origin {
+            boot: u64::from_str_radix(part()?, 16).ok()?,
+            time: u32::from_str_radix(part()?, 16).ok()?,
+            pids: u32::from_str_radix(part()?, 16).ok()?,
+        })
+    }
+
     /// Is this the same boot of the same kernel?
     #[must_use]
     pub fn is_same_boot(&self, other: &Origin) -> bool {
@@ -98,6 +107,12 @@ impl Origin {
     }
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}.{:08x}.{:08x}", self.boot, self.time, self.pids)
+    }
+}
+
 /// A process, by its PID and its start time (clock ticks since boot; 0 = unknown).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
@@ -105,6 +120,19 @@ pub struct Process {
     pub pid: u32,
     /// The start time; tells a PID that was used again.
     pub start: u64,
+}
+
+impl Process {
+    pub(crate) fn parse(text: &str) -> Option<Process> {
+        let (pid, start) = text.split_once('-')?;
+        Some(Process { pid: pid.parse().ok()?, start: start.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.pid, self.start)
+    }
 }
 
 /// The processes that a lock lives by: it is dead only when all of them are gone.
@@ -141,16 +169,12 @@ impl Owner {
     }
 
     fn parse(text: &str) -> Option<Owner> {
-        let process = |text: &str| {
-            let (pid, start) = text.split_once('-')?;
-            Some(Process { pid: pid.parse().ok()?, start: start.parse().ok()? })
-        };
         if text == "none" {
             return Some(Owner::Nobody);
         }
         match text.split_once('+') {
-            Some((a, b)) => Some(Owner::Two(process(a)?, process(b)?)),
-            None => Some(Owner::One(process(text)?)),
+            Some((a, b)) => Some(Owner::Two(Process::parse(a)?, Process::parse(b)?)),
+            None => Some(Owner::One(Process::parse(text)?)),
         }
     }
 }
@@ -159,8 +183,8 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Owner::Nobody => f.write_str("none"),
-            Owner::One(a) => write!(f, "{}-{}", a.pid, a.start),
-            Owner::Two(a, b) => write!(f, "{}-{}+{}-{}", a.pid, a.start, b.pid, b.start),
+            Owner::One(a) => write!(f, "{a}"),
+            Owner::Two(a, b) => write!(f, "{a}+{b}"),
         }
     }
 }
@@ -221,11 +245,7 @@ impl Entry {
             timeout: millis(part()?)
                 .filter(|timeout| (MIN_TIMEOUT..=MAX_TIMEOUT).contains(timeout))?,
             stamp: millis(part()?).filter(|&stamp| stamp < Duration::from_millis(MAX_STAMP))?,
-            origin: Origin {
-                boot: u64::from_str_radix(part()?, 16).ok()?,
-                time: u32::from_str_radix(part()?, 16).ok()?,
-                pids: u32::from_str_radix(part()?, 16).ok()?,
-            },
+            origin: Origin::parse(&mut part)?,
             owner: Owner::parse(part()?)?,
             host: Host::parse(part()?)?,
             label: Label::parse(part()?)?,
@@ -265,9 +285,9 @@ pub(crate) fn whole_millis(time: Duration) -> Duration {
 }
 
 /// Stamps end here: three thousand years of uptime, 14 digits.
-const MAX_STAMP: u64 = 100_000_000_000_000;
+pub(crate) const MAX_STAMP: u64 = 100_000_000_000_000;
 
-fn millis(text: &str) -> Option<Duration> {
+pub(crate) fn millis(text: &str) -> Option<Duration> {
     text.parse().ok().map(Duration::from_millis)
 }
 
@@ -277,7 +297,7 @@ impl fmt::Display for Entry {
         let mut name = String::with_capacity(MAX_NAME);
         write!(
             name,
-            "v1.{}.{}.{}.{}.{}.{}.{}.{:016x}.{:08x}.{:08x}.{}.{}.",
+            "v1.{}.{}.{}.{}.{}.{}.{}.{}.{}.{}.",
             match self.state {
                 State::Held => "held",
                 State::Open => "open",
@@ -288,9 +308,7 @@ impl fmt::Display for Entry {
             self.renewals,
             self.timeout.as_millis(),
             self.stamp.as_millis(),
-            self.origin.boot,
-            self.origin.time,
-            self.origin.pids,
+            self.origin,
             self.owner,
             self.host.as_str(),
         )?;
@@ -301,4 +319,4 @@ impl fmt::Display for Entry {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

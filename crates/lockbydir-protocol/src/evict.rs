@@ -36,6 +36,7 @@ pub struct Evict {
     victim: Option<Entry>,
     removing: bool,
     rounds: u8,
+    done: Option<Eviction>,
 }
 
 /// How often the holder may change under our hands before we leave it in peace.
@@ -46,7 +47,16 @@ impl Evict {
     /// lapsed when it is older than `bare_timeout`.
     #[must_use]
     pub fn new(here: Here, force: bool, bare_timeout: Duration) -> Evict {
-        Evict { here, force, bare_timeout, look: None, victim: None, removing: false, rounds: 0 }
+        Evict {
+            here,
+            force,
+            bare_timeout,
+            look: None,
+            victim: None,
+            removing: false,
+            rounds: 0,
+            done: None,
+        }
     }
 
     fn judged(&mut self, now: Now, view: View) -> Step<Eviction> {
@@ -89,10 +99,8 @@ impl Evict {
     }
 }
 
-impl Machine for Evict {
-    type Outcome = Eviction;
-
-    fn start(&mut self, now: Now) -> Step<Eviction> {
+impl Evict {
+    fn begin(&mut self, now: Now) -> Step<Eviction> {
         let mut look = Inspect::new(self.here);
         let first = look.start(now);
         self.look = Some(look);
@@ -104,9 +112,14 @@ impl Machine for Evict {
         }
     }
 
-    fn resume(&mut self, now: Now, answer: Answer) -> Step<Eviction> {
+    fn go_on(&mut self, now: Now, answer: Answer) -> Step<Eviction> {
         if self.removing {
             return Step::Finished(match answer {
+                // Somebody's lock by now, or something keeps it from vanishing.
+                Answer::Failed(Fault::Taken) => return Step::Perform(Operation::Look),
+                Answer::Seen(Sight::Directory(listing)) if listing.entries.is_empty() => {
+                    Eviction::Remains(self.victim.take(), Fault::Taken)
+                }
                 Answer::Failed(fault) if fault != Fault::Missing => {
                     Eviction::Remains(self.victim.take(), fault)
                 }
@@ -122,14 +135,14 @@ impl Machine for Evict {
                 Answer::Done(_) => Step::Finished(Eviction::Removed(self.victim.take())),
                 Answer::Failed(Fault::Missing | Fault::Taken) if self.rounds < ROUNDS => {
                     self.rounds += 1;
-                    self.start(now)
+                    self.begin(now)
                 }
                 Answer::Failed(fault) => Step::Finished(Eviction::Failed(fault)),
-                _ => self.start(now),
+                _ => self.begin(now),
             };
         }
         let Some(mut look) = self.look.take() else {
-            return self.start(now);
+            return self.begin(now);
         };
         if let Answer::Failed(fault) = answer
             && !look.is_asking()
@@ -142,6 +155,39 @@ impl Machine for Evict {
                 Step::Perform(operation)
             }
             Step::Finished(view) => self.judged(now, view),
+        }
+    }
+}
+
+impl Machine for Evict {
+    type Outcome = Eviction;
+
+    fn start(&mut self, now: Now) -> Step<Eviction> {
+        self.done = None;
+        let step = self.begin(now);
+        self.tell(step)
+    }
+
+    fn resume(&mut self, now: Now, answer: Answer) -> Step<Eviction> {
+        match self.done.take() {
+            Some(outcome) => Step::Finished(outcome),
+            None => {
+                let step = self.go_on(now, answer);
+                self.tell(step)
+            }
+        }
+    }
+}
+
+impl Evict {
+    /// A lock that was broken is free: the first in line is told.
+    fn tell(&mut self, step: Step<Eviction>) -> Step<Eviction> {
+        match step {
+            Step::Finished(outcome @ (Eviction::Removed(_) | Eviction::Remains(..))) => {
+                self.done = Some(outcome);
+                Step::Perform(Operation::Ring)
+            }
+            step => step,
         }
     }
 }

@@ -107,7 +107,7 @@ impl Machine for Inspect {
                 }
                 None => Step::Finished(plain(Sight::Absent, Some(fault))),
             },
-            Answer::Done(_) => Step::Perform(Operation::Look),
+            _ => Step::Perform(Operation::Look),
         }
     }
 }

@@ -26,19 +26,25 @@ mod entry;
 mod evict;
 mod inspect;
 mod operation;
+mod queue;
 mod release;
 mod renew;
 mod text;
+mod ticket;
 mod verdict;
 
 pub use acquire::{Acquire, Acquisition, Blocker, Came, Wish};
 pub use entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Origin, Owner, Process, State};
 pub use evict::{Evict, Eviction};
 pub use inspect::{Inspect, View};
-pub use operation::{Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step};
+pub use operation::{
+    Answer, Ear, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
+};
+pub use queue::{MOMENT, Queue, Waited};
 pub use release::{Release, Released};
 pub use renew::{Renew, Renewal, Terms};
 pub use text::{Host, Label, LabelError};
+pub use ticket::Ticket;
 pub use verdict::{CLOCK_SLACK, Evidence, Facts, Here, Life, Question, Verdict, Watch, judge};
 
 use core::time::Duration;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::entry::{Entry, Owner};
+use crate::ticket::Ticket;
 use crate::verdict::Life;
 
 /// The time, read just before a machine is asked for its next step.
@@ -43,6 +44,64 @@ pub enum Operation {
     AskLife(Owner),
     /// What does the file system's own clock say?
     ReadFileClock,
+    /// Is there a line beside D, with somebody in it who lives?
+    Knock,
+    /// Wake the first in line: D is free. "Missing" says that there is no line, "taken" that
+    /// nobody in it listens.
+    Ring,
+    /// List the tickets.
+    ListLine,
+    /// Make our ticket, and the line if there is none.
+    Enter(Ticket),
+    /// Tell this to the one behind us and remove our ticket.
+    Leave(Ticket, Word),
+    /// Remove the ticket of one that is gone or had its turn, and tell this to the one behind.
+    Expel(Ticket, Word),
+    /// From now on, hear the bell that a release rings.
+    Listen,
+    /// Remove the line, with the tickets of those who are gone, if nobody is in it.
+    CloseLine,
+    /// Sleep until something is heard, or until this time of the boot clock.
+    Sleep(Ear, Duration),
+}
+
+/// What one who sleeps listens to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ear {
+    /// To the one ahead in line.
+    Ticket(Ticket),
+    /// To the bell, and to the end of these processes.
+    Bell(Owner),
+    /// To nothing but the clock.
+    Nothing,
+}
+
+/// What one who leaves the line tells the one behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Nobody is before you.
+    First,
+    /// This one is before you.
+    Behind(Ticket),
+}
+
+/// What ended a sleep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The time has come.
+    Time,
+    /// The bell: the lock is free.
+    Rung,
+    /// The one ahead, leaving.
+    Told(Word),
+    /// The one ahead is gone without a word.
+    Silent,
+    /// A process of the holder has ended.
+    Ended,
+    /// Our own ticket is gone.
+    Expelled,
+    /// Somebody asked to end the wait.
+    Interrupted,
 }
 
 /// What came of an operation.
@@ -58,6 +117,12 @@ pub enum Answer {
     Life(Life),
     /// To `ReadFileClock`.
     FileClock(Stamp),
+    /// To `Knock`.
+    Somebody(bool),
+    /// To `ListLine`; empty where there is no line.
+    Line(Vec<Ticket>),
+    /// To `Sleep`.
+    Woken(Wake),
 }
 
 /// Why an operation failed, as far as the protocol cares; `code` is the system's own number.

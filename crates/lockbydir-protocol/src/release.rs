@@ -36,6 +36,17 @@ pub struct Release {
     torn: u8,
     removing: bool,
     checking: bool,
+    hands_over: bool,
+    telling: Telling,
+}
+
+/// What is done for those in line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Telling {
+    NotYet,
+    Knocking,
+    Ringing(Released),
+    Closing(Released),
 }
 
 impl Release {
@@ -65,13 +76,15 @@ impl Release {
             torn: 0,
             removing: false,
             checking: false,
+            hands_over: false,
+            telling: Telling::NotYet,
         }
     }
 
     fn let_go(&mut self, now: Now, mine: Entry) -> Step<Released> {
         self.tried = Some(mine.clone());
         self.known = None;
-        if mine.state == State::Held && (self.stay || mine.fenced) {
+        if mine.state == State::Held && (self.stay || self.hands_over || mine.fenced) {
             let open = mine.next(State::Open, now.boot);
             self.sent = Some(open.clone());
             Step::Perform(Operation::Rename(mine, open))
@@ -140,10 +153,8 @@ impl Release {
     }
 }
 
-impl Machine for Release {
-    type Outcome = Released;
-
-    fn start(&mut self, now: Now) -> Step<Released> {
+impl Release {
+    fn begin(&mut self, now: Now) -> Step<Released> {
         self.torn = 0;
         self.fault = None;
         self.removing = false;
@@ -154,7 +165,7 @@ impl Machine for Release {
         }
     }
 
-    fn resume(&mut self, now: Now, answer: Answer) -> Step<Released> {
+    fn go_on(&mut self, now: Now, answer: Answer) -> Step<Released> {
         match answer {
             Answer::Seen(Sight::Directory(listing))
                 if self.checking && listing.entries.is_empty() =>
@@ -198,5 +209,66 @@ impl Machine for Release {
             Answer::Failed(fault) => Step::Finished(Released::Failed(self.fault.unwrap_or(fault))),
             _ => Step::Perform(Operation::Look),
         }
+    }
+}
+
+/// First a look whether somebody waits: then the lock is opened in place. When it is free, the
+/// bell is rung: also for one who came between that look and the release.
+impl Machine for Release {
+    type Outcome = Released;
+
+    fn start(&mut self, now: Now) -> Step<Released> {
+        let is_open = self.state == State::Open;
+        if !is_open && (self.stay || self.known.as_ref().is_some_and(|mine| mine.fenced)) {
+            return self.let_go_and_tell(now);
+        }
+        self.telling = Telling::Knocking;
+        Step::Perform(Operation::Knock)
+    }
+
+    fn resume(&mut self, now: Now, answer: Answer) -> Step<Released> {
+        match core::mem::replace(&mut self.telling, Telling::NotYet) {
+            Telling::NotYet => {
+                let step = self.go_on(now, answer);
+                self.tell(step)
+            }
+            Telling::Knocking => {
+                self.hands_over = answer == Answer::Somebody(true);
+                match (self.state, &self.known) {
+                    // An open one is theirs now.
+                    (State::Open, Some(open)) if self.hands_over => {
+                        Step::Finished(Released::Opened(open.clone()))
+                    }
+                    _ => self.let_go_and_tell(now),
+                }
+            }
+            // There is a line, and nobody listens: perhaps all in it are gone.
+            Telling::Ringing(outcome) if answer == Answer::Failed(Fault::Taken) => {
+                self.telling = Telling::Closing(outcome);
+                Step::Perform(Operation::CloseLine)
+            }
+            Telling::Ringing(outcome) => Step::Finished(outcome),
+            Telling::Closing(outcome) => Step::Finished(outcome),
+        }
+    }
+}
+
+impl Release {
+    fn let_go_and_tell(&mut self, now: Now) -> Step<Released> {
+        self.telling = Telling::NotYet;
+        let step = self.begin(now);
+        self.tell(step)
+    }
+
+    /// What ended in a free lock is told to the first in line.
+    fn tell(&mut self, step: Step<Released>) -> Step<Released> {
+        let outcome = match step {
+            Step::Finished(
+                outcome @ (Released::Opened(_) | Released::Left | Released::Remains(..)),
+            ) => outcome,
+            step => return step,
+        };
+        self.telling = Telling::Ringing(outcome);
+        Step::Perform(Operation::Ring)
     }
 }

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::entry::{Entry, Origin, Owner};
 use crate::operation::{Now, Stamp};
+use crate::ticket::Ticket;
 
 /// How much older than its timeout a lock must be by the file system's clock alone.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
@@ -19,6 +20,15 @@ pub struct Here {
     pub one_kernel: bool,
     /// When this kernel was booted, by the wall clock; none where that can't be told.
     pub booted: Option<Stamp>,
+}
+
+impl Here {
+    /// Was this ticket made before our kernel was booted?
+    #[must_use]
+    pub fn is_before_boot(&self, ticket: &Ticket) -> bool {
+        let booted = self.booted.and_then(|booted| u64::try_from(booted.0 / 1000).ok());
+        booted.is_some_and(|booted| ticket.order < booted)
+    }
 }
 
 /// Is a process there?

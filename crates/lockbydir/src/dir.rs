@@ -11,7 +11,7 @@ use lockbydir_protocol::{
     Answer, Entry, Fault, Foreign, Here, Listing, Machine, Nonce, Operation, Sight, Stamp, Step,
 };
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chmodat, chownat, fstat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, fchmod, fchown, fstat,
     mkdir, open, openat, rename, renameat, renameat_with, rmdir, statat, statfs, unlinkat,
 };
 use rustix::io::Errno;
@@ -22,7 +22,7 @@ use crate::{clock, process, testing};
 pub(crate) const EXTENSION: &str = ".lockdir";
 /// More names than this in a lock directory make it foreign.
 const MOST_NAMES: usize = 64;
-const LOOK: OFlags =
+pub(crate) const LOOK: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A handle to change what is in a directory, not to list it.
@@ -40,6 +40,15 @@ pub(crate) struct Directory {
     only_looks: bool,
     /// Asked once a directory, which is once a holding.
     one_kernel: std::sync::OnceLock<bool>,
+}
+
+/// What one run of a machine keeps open from one operation to a later one.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// The handle that D was emptied through: what it tells of D is true of that very one.
+    emptied: Option<OwnedFd>,
+    /// The bell; closing it rings.
+    pub(crate) bell: Option<OwnedFd>,
 }
 
 impl Directory {
@@ -68,20 +77,20 @@ impl Directory {
     /// Runs a machine to its end.
     pub(crate) fn run<M: Machine>(&self, machine: &mut M) -> M::Outcome {
         let mut step = machine.start(clock::now());
-        // The handle that D was emptied through: what it tells of D is true of that very one.
-        let mut emptied = None;
+        let mut kept = Kept::default();
         loop {
             match step {
                 Step::Finished(outcome) => return outcome,
                 Step::Perform(operation) => {
-                    let answer = self.perform(&operation, &mut emptied);
+                    let answer = self.perform(&operation, &mut kept);
                     step = machine.resume(clock::now(), answer);
                 }
             }
         }
     }
 
-    fn perform(&self, operation: &Operation, emptied: &mut Option<OwnedFd>) -> Answer {
+    /// Performs one operation.
+    pub(crate) fn perform(&self, operation: &Operation, kept: &mut Kept) -> Answer {
         let done = match operation {
             Operation::Look => return self.look(),
             Operation::AskLife(owner) => return Answer::Life(process::life(*owner)),
@@ -99,8 +108,9 @@ impl Directory {
             Operation::Install(entry) => self.install(&self.stage_path(entry.nonce)),
             Operation::Unstage(entry) => self.unstage(entry),
             Operation::Rename(from, to) => self.rename(from, to),
-            Operation::Unlink(entry) => return self.unlink(entry, emptied),
-            Operation::RemoveDir(stamp) => return self.remove(*stamp, emptied.take()),
+            Operation::Unlink(entry) => return self.unlink(entry, kept),
+            Operation::RemoveDir(stamp) => return self.remove(*stamp, kept.emptied.take()),
+            on_line => return self.perform_on_line(on_line, kept),
         };
         match done {
             Ok(()) => Answer::Done(None),
@@ -182,7 +192,7 @@ impl Directory {
 
     /// The owner, where it is somebody who could give the lock to two: neither we nor root, and
     /// we were not told to share.
-    fn stranger(&self, stat: &Stat) -> Option<u32> {
+    pub(crate) fn stranger(&self, stat: &Stat) -> Option<u32> {
         let shared = self.mode & 0o022 != 0 || self.only_looks && stat.st_mode & 0o022 != 0;
         let own = rustix::process::geteuid().as_raw();
         (stat.st_uid != own && stat.st_uid != 0 && !shared).then_some(stat.st_uid)
@@ -204,14 +214,32 @@ impl Directory {
         })
     }
 
-    fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
+    pub(crate) fn mode(&self) -> Mode {
+        Mode::from_raw_mode(self.mode)
+    }
+
+    /// Gives what we just made the mode and group that were asked for: the umask does not narrow
+    /// what is shared on purpose.
+    pub(crate) fn widen(&self, made: &Path) -> Result<(), Errno> {
+        if self.mode == 0o700 && self.group.is_none() {
+            return Ok(());
+        }
+        self.widen_open(&open(made, LOOK, Mode::empty())?, self.mode())
+    }
+
+    /// The same, of what is open.
+    pub(crate) fn widen_open(&self, made: &OwnedFd, mode: Mode) -> Result<(), Errno> {
         if self.mode != 0o700 {
-            // The umask does not narrow what was widened on purpose.
-            chmodat(CWD, stage, Mode::from_raw_mode(self.mode), AtFlags::empty())?;
+            fchmod(made, mode)?;
         }
         if let Some(group) = self.group {
-            chownat(CWD, stage, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
+            fchown(made, None, Some(Gid::from_raw(group)))?;
         }
+        Ok(())
+    }
+
+    fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
+        self.widen(stage)?;
         testing::point();
         let create =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -265,14 +293,14 @@ impl Directory {
         renameat(&fd, from.to_string(), &fd, to.to_string())
     }
 
-    fn unlink(&self, entry: &Entry, emptied: &mut Option<OwnedFd>) -> Answer {
+    fn unlink(&self, entry: &Entry, kept: &mut Kept) -> Answer {
         let mut unlink = || {
             let fd = open(&self.path, HANDLE, Mode::empty())?;
             testing::point();
             unlinkat(&fd, entry.to_string(), AtFlags::empty())?;
             let stamp = fstat(&fd).ok().map(|stat| changed(&stat));
             // Where another kernel may change D, only a handle opened anew sees it.
-            *emptied = Some(fd).filter(|_| self.here().one_kernel);
+            kept.emptied = Some(fd).filter(|_| self.here().one_kernel);
             Ok(stamp)
         };
         match unlink() {
@@ -394,7 +422,7 @@ fn no_place(errno: Errno) -> Answer {
     Answer::Failed(Fault::NoPlace { code: errno.raw_os_error() })
 }
 
-fn fault(errno: Errno) -> Fault {
+pub(crate) fn fault(errno: Errno) -> Fault {
     let code = errno.raw_os_error();
     match errno {
         Errno::NOENT => Fault::Missing,

@@ -1,6 +1,6 @@
 //! Whole folders of locks: listing them, and clearing away what crashes left behind.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use crate::dir::{Directory, EXTENSION, is_stage_name, remove_stage};
 use crate::error::Error;
+use crate::line::SUFFIX;
 use crate::lock::Lock;
 use crate::status::Status;
 use crate::{clock, process};
@@ -36,7 +37,8 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
 }
 
 /// Removes what crashes left behind below a folder, if it is ours by name and by owner and its
-/// maker is gone: directories that were never installed, open locks that nobody removed. Returns
+/// maker is gone: directories that were never installed, open locks that nobody removed, lines and
+/// tickets of waiters that are gone. Returns
 /// what was removed.
 ///
 /// # Errors
@@ -46,6 +48,8 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
     walk(dir.as_ref(), &mut |path| {
         let is_gone = if path.file_name().is_some_and(is_stage_name) {
             clean_stage(path)
+        } else if let Some(lockdir) = before(path, SUFFIX) {
+            Directory::new(lockdir.into(), 0o700, None).close_line().is_ok()
         } else {
             clean_open(path)
         };
@@ -63,7 +67,9 @@ fn walk(dir: &Path, found: &mut dyn FnMut(&Path)) -> Result<(), Error> {
     let entries = fs::read_dir(dir).map_err(|source| Error::io("read", dir, source))?;
     for entry in entries.flatten() {
         let path = entry.path();
-        if path.as_os_str().as_bytes().ends_with(EXTENSION.as_bytes())
+        let is_lock = |path: &Path| before(path, EXTENSION).is_some();
+        if is_lock(&path)
+            || before(&path, SUFFIX).is_some_and(|path| is_lock(Path::new(path)))
             || is_stage_name(&entry.file_name())
         {
             found(&path);
@@ -77,8 +83,12 @@ fn walk(dir: &Path, found: &mut dyn FnMut(&Path)) -> Result<(), Error> {
 /// The lock whose directory this path is.
 fn lock_at(path: &Path) -> Option<Lock> {
     let path = path.strip_prefix(".").unwrap_or(path);
-    let name = path.as_os_str().as_bytes().strip_suffix(EXTENSION.as_bytes())?;
-    Some(Lock::new(std::ffi::OsStr::from_bytes(name)))
+    before(path, EXTENSION).map(Lock::new)
+}
+
+/// The path without this end.
+fn before<'a>(path: &'a Path, end: &str) -> Option<&'a OsStr> {
+    path.as_os_str().as_bytes().strip_suffix(end.as_bytes()).map(OsStr::from_bytes)
 }
 
 fn clean_stage(path: &Path) -> bool {

@@ -39,12 +39,17 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod clock;
+mod crowd;
 mod dir;
 mod error;
 mod folder;
 mod guard;
+mod interrupt;
 mod keeper;
+mod line;
 mod linger;
 mod lock;
 mod process;
@@ -59,6 +64,7 @@ mod waiter;
 pub use error::{Error, ErrorKind};
 pub use folder::{clean, list};
 pub use guard::Guard;
+pub use interrupt::Interrupt;
 pub use lock::{Key, Lock, Owner};
 pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket, printable};
 pub use waiter::{Patience, Waiting};

@@ -11,7 +11,12 @@ use crate::dir::Directory;
 
 /// Where a handle remembers the open entry that it left behind.
 #[derive(Default)]
-pub(crate) struct Parking(Mutex<Parked>);
+pub(crate) struct Parking(Arc<Lot>);
+
+/// What the handle shares with the thread that attends it. The handle's end tows at once, so this
+/// must not keep the handle alive.
+#[derive(Default)]
+struct Lot(Mutex<Parked>);
 
 #[derive(Default)]
 struct Parked {
@@ -38,9 +43,15 @@ impl Car {
     }
 }
 
-impl Parking {
+impl Lot {
     fn parked(&self) -> MutexGuard<'_, Parked> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Parking {
+    fn parked(&self) -> MutexGuard<'_, Parked> {
+        self.0.parked()
     }
 
     /// The entry that may be taken without a look.
@@ -51,13 +62,13 @@ impl Parking {
     }
 
     /// Remembers an open entry for a while.
-    pub(crate) fn park(self: &Arc<Self>, directory: Directory, entry: Entry, linger: Duration) {
+    pub(crate) fn park(&self, directory: Directory, entry: Entry, linger: Duration) {
         let mut parked = self.parked();
         let until = Instant::now() + linger.min(Duration::from_secs(365 * 24 * 3600));
         parked.car = Some(Car { directory, entry, pid: std::process::id() });
         parked.until = Some(until);
         if !parked.attended {
-            let weak = Arc::downgrade(self);
+            let weak = Arc::downgrade(&self.0);
             parked.attended = thread::Builder::new()
                 .name("lockbydir-linger".into())
                 .spawn(|| attend(weak))
@@ -67,8 +78,8 @@ impl Parking {
 }
 
 /// Waits until nothing was parked for its whole time, then removes it.
-fn attend(parking: Weak<Parking>) {
-    while let Some(strong) = parking.upgrade() {
+fn attend(lot: Weak<Lot>) {
+    while let Some(strong) = lot.upgrade() {
         let mut parked = strong.parked();
         let now = Instant::now();
         let rest = match parked.until {

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lockbydir_protocol::{
@@ -14,11 +13,16 @@ use lockbydir_protocol::{
     Renewal, Sight, Terms, Wish,
 };
 
+#[cfg(feature = "tokio")]
+use crate::crowd::Seat;
 use crate::dir::{Directory, EXTENSION};
 use crate::error::{Error, ErrorKind};
 use crate::guard::{self, Guard};
+use crate::interrupt::Interrupt;
 use crate::linger::Parking;
-use crate::status::{Broken, Holder, Predecessor, Status};
+use crate::status::{Broken, Holder, Predecessor, Status, Ticket};
+#[cfg(feature = "tokio")]
+use crate::waiter::Waiter;
 use crate::waiter::{self, Patience, Waiting};
 use crate::{clock, process};
 
@@ -62,7 +66,7 @@ pub(crate) struct Settings {
     pub(crate) renews: bool,
     pub(crate) on_lost: Option<OnLost>,
     pub(crate) on_wait: Option<OnWait>,
-    pub(crate) interrupt: Option<Arc<AtomicBool>>,
+    pub(crate) interrupt: Option<Interrupt>,
 }
 
 /// Whose life a lock depends on, beside its timeout.
@@ -188,10 +192,10 @@ impl Lock {
         self
     }
 
-    /// Ends a wait soon (within 50 ms) after this becomes true, with [`ErrorKind::Interrupted`].
+    /// Ends a wait at once when this is raised, with [`ErrorKind::Interrupted`].
     #[must_use]
-    pub fn interrupt(mut self, flag: Arc<AtomicBool>) -> Lock {
-        self.settings.interrupt = Some(flag);
+    pub fn interrupt(mut self, interrupt: Interrupt) -> Lock {
+        self.settings.interrupt = Some(interrupt);
         self
     }
 
@@ -245,6 +249,27 @@ impl Lock {
         let wish = settings.wish()?;
         let shortcut = self.parking.take(&directory);
         let (entry, came) = waiter::acquire(settings, &directory, wish, shortcut, patience)?;
+        Ok(guard::hold(settings, directory, entry, &came, self.parking.clone()))
+    }
+
+    /// Waits by the calling thread for a task whose turn it is; the next one's comes when `seat`
+    /// goes.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn stand_for_task(
+        &self,
+        seat: Seat,
+        interrupt: &Interrupt,
+        around_sleep: &mut dyn FnMut(
+            &mut dyn FnMut() -> lockbydir_protocol::Wake,
+        ) -> lockbydir_protocol::Wake,
+    ) -> Result<Guard, Error> {
+        let settings = &self.settings;
+        let directory = settings.directory()?;
+        let wish = settings.wish()?;
+        let shortcut = self.parking.take(&directory);
+        let mut waiter = Waiter::new(settings, &directory, settings.patience);
+        let (entry, came) = waiter.stand_in_line(wish, shortcut, Some(interrupt), around_sleep)?;
+        drop(seat);
         Ok(guard::hold(settings, directory, entry, &came, self.parking.clone()))
     }
 
@@ -404,8 +429,9 @@ impl Settings {
     pub(crate) fn look(&self, directory: &Directory) -> (lockbydir_protocol::View, Status) {
         let here = directory.here();
         let view = directory.run(&mut Inspect::new(here));
-        let status =
+        let mut status =
             Status::of(&self.name, directory.path(), &view, clock::now(), &here, self.timeout);
+        status.line = directory.line_now().iter().map(Ticket::of).collect();
         (view, status)
     }
 }

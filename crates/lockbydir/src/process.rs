@@ -2,6 +2,7 @@
 //! `/proc` and asks the kernel; decides nothing.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lockbydir_protocol::{Life, Origin, Owner, Process};
@@ -56,10 +57,22 @@ fn is_gone(process: Process) -> bool {
     }
     // A pidfd polls readable once the whole process ended, reaped or not. The state letter in
     // /proc would also call a process dead whose first thread alone has ended.
-    pidfd_open(pid, PidfdFlags::empty()).is_ok_and(|pidfd| {
-        let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
-        let instant = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(poll(&mut polled, Some(&instant)), Ok(1..))
+    pidfd_open(pid, PidfdFlags::empty()).is_ok_and(|pidfd| has_ended(&pidfd))
+}
+
+/// Has the process of this pidfd ended?
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+    let instant = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut polled, Some(&instant)), Ok(1..))
+}
+
+/// A handle on the first of the owner's processes that lives; it polls readable at its end.
+pub(crate) fn first_living(owner: Owner) -> Option<OwnedFd> {
+    owner.processes().find_map(|process| {
+        let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        (!is_gone(process)).then_some(pidfd)
     })
 }
 

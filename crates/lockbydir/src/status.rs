@@ -53,6 +53,39 @@ impl Holder {
     }
 }
 
+impl Ticket {
+    pub(crate) fn of(ticket: &lockbydir_protocol::Ticket) -> Ticket {
+        let here = process::here().0;
+        let waiting = match ticket.origin.is_same_clock(&here) {
+            true => crate::clock::boot().saturating_sub(ticket.stamp),
+            false => (SystemTime::UNIX_EPOCH + Duration::from_micros(ticket.order))
+                .elapsed()
+                .unwrap_or_default(),
+        };
+        let pid = Some(ticket.process.pid).filter(|pid| *pid != 0);
+        Ticket {
+            pid,
+            host: ticket.host.as_str().into(),
+            command: pid.filter(|_| ticket.origin.is_same_pids(&here)).and_then(process::command),
+            label: (!ticket.label.is_empty()).then(|| ticket.label.as_str().into()),
+            waiting,
+        }
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "pid {pid}")?,
+            None => write!(f, "somebody on {}", self.host)?,
+        }
+        match self.label.as_ref().or(self.command.as_ref()) {
+            Some(what) => write!(f, " ({what})"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
@@ -160,6 +193,8 @@ pub struct Ticket {
     pub pid: Option<u32>,
     /// Its host.
     pub host: String,
+    /// What its process runs, where we can see it.
+    pub command: Option<String>,
     /// What it waits for.
     pub label: Option<String>,
     /// How long already.
@@ -186,7 +221,7 @@ pub struct Status {
     pub remaining: Option<Duration>,
     /// Who holds it, or held it when it lapsed or died.
     pub holder: Option<Holder>,
-    /// Who waits.
+    /// Who waits, in the order in which they will be served.
     pub line: Vec<Ticket>,
     /// A word on what is odd about it.
     pub note: Option<String>,
@@ -278,6 +313,7 @@ impl Status {
         match self.state {
             State::Held => true,
             State::Bare => self.remaining != Some(Duration::ZERO),
+            State::Open | State::Free => !self.line.is_empty(),
             _ => false,
         }
     }
@@ -295,7 +331,7 @@ impl Status {
                     "locked by a bare directory, of which only the age tells when it is over".into()
                 }
             },
-            _ => "others were faster".into(),
+            _ => "others wait in line".into(),
         }
     }
 }

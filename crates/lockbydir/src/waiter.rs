@@ -1,17 +1,22 @@
-//! Waiting for a lock: the only loop that waits. It polls, at first every millisecond and later
-//! every fifty, and wakes when a holder's timeout ends.
+//! Waiting for a lock: the only loop that waits. Threads of one process stand in line among
+//! themselves first; one at a time stands in the line beside the lock directory.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
-use lockbydir_protocol::{Acquire, Acquisition, Blocker, Came, Entry, Fault, Wish};
+use lockbydir_protocol::{
+    Acquire, Acquisition, Answer, Blocker, Came, Entry, Fault, Host, Machine, Operation, Queue,
+    Step, Waited, Wake, Wish,
+};
 
 use crate::clock;
+use crate::crowd::{Called, Seat};
 use crate::dir::Directory;
 use crate::error::{Error, ErrorKind};
+use crate::interrupt::Interrupt;
+use crate::line::Place;
 use crate::lock::Settings;
+use crate::process;
 use crate::status::{Status, printable};
 
 /// How long one waits for a lock.
@@ -43,18 +48,27 @@ impl From<Duration> for Patience {
 pub struct Waiting<'a> {
     /// The lock directory.
     pub path: &'a Path,
-    /// What is in the way.
+    /// What is in the way, and who waits.
     pub status: &'a Status,
+    /// Our place among those who wait (`status.line`), from 1; none while we have no ticket.
+    pub place: Option<usize>,
     /// How long it has waited.
     pub waited: Duration,
     /// How long it will.
     pub patience: Patience,
 }
 
-/// Shortest and longest pause between two looks.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 /// Waiting is told after this, and then this often.
 const TOLD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(100));
+
+/// One wait, from its beginning to its end.
+pub(crate) struct Waiter<'a> {
+    settings: &'a Settings,
+    directory: &'a Directory,
+    patience: Patience,
+    started: Duration,
+    tell_at: Duration,
+}
 
 /// Tries until the lock is had or patience is over.
 pub(crate) fn acquire(
@@ -64,59 +78,138 @@ pub(crate) fn acquire(
     shortcut: Option<Entry>,
     patience: Patience,
 ) -> Result<(Entry, Came), Error> {
-    let started = clock::boot();
-    let mut jitter = Jitter(wish.nonce.0 as u64 | 1);
-    let mut machine = Acquire::new(wish, directory.here(), shortcut);
-    let mut pause = PAUSES.0;
-    let mut tell_at = TOLD.0;
-    let path = directory.path();
-    loop {
-        let blocker = match directory.run(&mut machine) {
-            Acquisition::Got(entry, came) => return Ok((entry, came)),
-            Acquisition::Blocked(blocker) => blocker,
-            Acquisition::Stranger(uid) => return Err(Error::stranger(path, uid)),
-            Acquisition::Foreign(why) => return Err(Error::foreign(path, &why)),
-            Acquisition::Failed(fault) => return Err(Error::fault("acquire", path, fault)),
-        };
-        let now = clock::boot();
-        let waited = now.saturating_sub(started);
-        let rest = patience.duration().map_or(Duration::MAX, |all| all.saturating_sub(waited));
-        if rest.is_zero() {
-            return Err(given_up(settings, directory, blocker, waited));
-        }
-        if settings.interrupt.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-            let message = format!("the wait for {} was interrupted", printable(path));
-            return Err(Error::new(ErrorKind::Interrupted, message).at(path));
-        }
-        if let Some(told) = settings.on_wait.as_ref().filter(|_| waited >= tell_at) {
-            tell_at = waited + TOLD.1;
-            let (_, status) = settings.look(directory);
-            told(&Waiting { path, status: &status, waited, patience });
-        }
-        let until_lapse = match blocker {
-            Blocker::Held { until, .. } => until.saturating_sub(now).max(PAUSES.0),
-            _ => Duration::MAX,
-        };
-        thread::sleep(jitter.around(pause).min(rest).min(until_lapse));
-        pause = (pause * 3 / 2).min(PAUSES.1);
+    let mut waiter = Waiter::new(settings, directory, patience);
+    let seat = Seat::take(directory.path());
+    match seat.wait(waiter.until(), settings.interrupt.as_ref(), |seat| waiter.tell(None, seat)) {
+        Called::Yes => waiter.stand_in_line(wish, shortcut, None, &mut |sleep| sleep()),
+        Called::Over => Err(waiter.given_up(None)),
+        Called::Interrupted => Err(waiter.interrupted()),
     }
 }
 
-/// Why patience ended: somebody holds the lock, or a call kept failing.
-fn given_up(
-    settings: &Settings,
-    directory: &Directory,
-    blocker: Blocker,
-    waited: Duration,
-) -> Error {
-    match blocker {
-        Blocker::Busy(fault) if !matches!(fault, Fault::Missing | Fault::Taken) => {
-            Error::fault("acquire", directory.path(), fault)
+impl<'a> Waiter<'a> {
+    pub(crate) fn new(
+        settings: &'a Settings,
+        directory: &'a Directory,
+        patience: Patience,
+    ) -> Waiter<'a> {
+        Waiter::since(clock::boot(), settings, directory, patience)
+    }
+
+    /// One that began then, on the boot clock.
+    pub(crate) fn since(
+        started: Duration,
+        settings: &'a Settings,
+        directory: &'a Directory,
+        patience: Patience,
+    ) -> Waiter<'a> {
+        Waiter { settings, directory, patience, started, tell_at: TOLD.0 }
+    }
+
+    /// The end of patience on the boot clock.
+    pub(crate) fn until(&self) -> Option<Duration> {
+        self.patience.duration().map(|all| self.started.saturating_add(all))
+    }
+
+    /// Waits in the line beside the lock directory. Each sleep is done within `around_sleep`;
+    /// outside of it, tries may be under way.
+    pub(crate) fn stand_in_line(
+        &mut self,
+        wish: Wish,
+        shortcut: Option<Entry>,
+        interrupt: Option<&Interrupt>,
+        around_sleep: &mut dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake,
+    ) -> Result<(Entry, Came), Error> {
+        let path = self.directory.path();
+        let here = self.directory.here();
+        let card = lockbydir_protocol::Ticket {
+            order: 0,
+            nonce: wish.nonce,
+            stamp: Duration::ZERO,
+            origin: here.origin,
+            process: process::here().1,
+            host: Host::new(&process::host()),
+            label: wish.label.clone(),
+        };
+        let acquire = Acquire::new(wish, here, shortcut);
+        let mut queue = Queue::new(acquire, card, here, self.until());
+        let interrupts = self.settings.interrupt.iter().chain(interrupt).collect();
+        let mut place = Place::new(self.directory, interrupts);
+        let mut step = queue.start(clock::now());
+        let waited = loop {
+            let answer = match step {
+                Step::Finished(waited) => break waited,
+                Step::Perform(Operation::Sleep(ear, until)) => {
+                    Answer::Woken(around_sleep(&mut || {
+                        loop {
+                            let wake = place.sleep(&ear, until.min(self.next_telling()));
+                            self.tell(queue.ticket(), 0);
+                            if wake != Wake::Time || clock::boot() >= until {
+                                break wake;
+                            }
+                        }
+                    }))
+                }
+                Step::Perform(operation) => place.perform(&operation),
+            };
+            step = queue.resume(clock::now(), answer);
+        };
+        match waited {
+            Waited::Ended(Acquisition::Got(entry, came)) => Ok((entry, came)),
+            Waited::Ended(Acquisition::Blocked(blocker)) | Waited::Over(blocker) => {
+                Err(self.given_up(Some(blocker)))
+            }
+            Waited::Ended(Acquisition::Stranger(uid)) => Err(Error::stranger(path, uid)),
+            Waited::Ended(Acquisition::Foreign(why)) => Err(Error::foreign(path, &why)),
+            Waited::Ended(Acquisition::Failed(fault)) => Err(Error::fault("acquire", path, fault)),
+            Waited::Interrupted => Err(self.interrupted()),
         }
-        _ => {
-            let (_, status) = settings.look(directory);
-            Error::patience_over(directory.path(), &status.blocked(), status.holder.clone(), waited)
+    }
+
+    /// When somebody wants to be told again, on the boot clock.
+    fn next_telling(&self) -> Duration {
+        match self.settings.on_wait {
+            Some(_) => self.started.saturating_add(self.tell_at),
+            None => Duration::MAX,
         }
+    }
+
+    /// Tells how the wait stands, if it is time. `seat` is our place among the threads of this
+    /// process that wait for the same lock.
+    fn tell(&mut self, ticket: Option<&lockbydir_protocol::Ticket>, seat: usize) {
+        let waited = clock::boot().saturating_sub(self.started);
+        let Some(told) = self.settings.on_wait.as_ref().filter(|_| waited >= self.tell_at) else {
+            return;
+        };
+        self.tell_at = waited + TOLD.1;
+        let (_, status) = self.settings.look(self.directory);
+        let line = self.directory.line_now();
+        let place = ticket
+            .and_then(|own| line.iter().position(|ticket| ticket == own))
+            .map(|before| before + seat + 1);
+        let (path, patience) = (self.directory.path(), self.patience);
+        told(&Waiting { path, status: &status, place, waited, patience });
+    }
+
+    /// Why patience ended: somebody holds the lock, or a call kept failing.
+    pub(crate) fn given_up(&self, blocker: Option<Blocker>) -> Error {
+        let path = self.directory.path();
+        match blocker {
+            Some(Blocker::Busy(fault)) if !matches!(fault, Fault::Missing | Fault::Taken) => {
+                Error::fault("acquire", path, fault)
+            }
+            _ => {
+                let (_, status) = self.settings.look(self.directory);
+                let waited = clock::boot().saturating_sub(self.started);
+                Error::patience_over(path, &status.blocked(), status.holder.clone(), waited)
+            }
+        }
+    }
+
+    fn interrupted(&self) -> Error {
+        let path = self.directory.path();
+        let message = format!("the wait for {} was interrupted", printable(path));
+        Error::new(ErrorKind::Interrupted, message).at(path)
     }
 }
 
@@ -126,19 +219,5 @@ pub(crate) fn status(settings: &Settings, directory: &Directory) -> Result<Statu
     match view.fault {
         Some(fault) => Err(Error::fault("look at", directory.path(), fault)),
         None => Ok(status),
-    }
-}
-
-/// Spreads pauses, so that waiters do not march in step (xorshift).
-struct Jitter(u64);
-
-impl Jitter {
-    /// Between three quarters of the pause and the pause.
-    fn around(&mut self, pause: Duration) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        let part = u32::try_from(self.0 % 256).unwrap_or(0);
-        pause * (768 + part) / 1024
     }
 }

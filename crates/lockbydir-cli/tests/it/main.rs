@@ -5,6 +5,7 @@
 mod bad_input;
 mod full_disk;
 mod keys;
+mod line;
 mod looks;
 mod loss;
 mod others;

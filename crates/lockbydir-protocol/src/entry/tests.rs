@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use super::*;
 
 prop_compose! {
-    fn origin()(boot: u64, time: u32, pids: u32) -> Origin {
+    pub(crate) fn origin()(boot: u64, time: u32, pids: u32) -> Origin {
         Origin { boot, time, pids }
     }
 }
 
-fn process() -> impl Strategy<Value = Process> {
+pub(crate) fn process() -> impl Strategy<Value = Process> {
     (any::<u32>(), 0..=10u64.pow(12)).prop_map(|(pid, start)| Process { pid, start })
 }
 

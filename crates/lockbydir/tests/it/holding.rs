@@ -213,14 +213,14 @@ fn without_a_rename_that_refuses_to_replace_the_lock_still_excludes() {
 fn a_wait_can_be_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let _guard = impatient(folder.path()).acquire().unwrap();
-    let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let raise = flag.clone();
+    let interrupt = lockbydir::Interrupt::new();
+    let raise = interrupt.clone();
     let lock = impatient(folder.path())
         .patience(lockbydir::Patience::FOREVER)
-        .interrupt(flag)
+        .interrupt(interrupt)
         .on_wait(move |waiting| {
             assert_eq!(waiting.status.state, State::Held);
-            raise.store(true, Ordering::Relaxed);
+            raise.raise();
         });
 
     assert_eq!(lock.acquire().unwrap_err().kind(), ErrorKind::Interrupted);

@@ -4,9 +4,12 @@
 
 mod bad_input;
 mod bare;
+mod crowd;
 mod examples;
 mod holding;
 mod naming;
+#[cfg(feature = "tokio")]
+mod tasks;
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,7 +41,11 @@ pub(crate) fn entry(folder: &Path) -> String {
 
 /// Nothing may be left behind.
 pub(crate) fn assert_empty(folder: &Path) {
-    let left: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(left.is_empty(), "left behind: {left:?}");
+    let entries = |folder: &Path| {
+        std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path())
+    };
+    let left: Vec<_> = entries(folder)
+        .flat_map(|path| entries(&path).chain([path.clone()]).collect::<Vec<_>>())
+        .collect();
+    assert!(left.is_empty(), "left behind: {left:#?}");
 }

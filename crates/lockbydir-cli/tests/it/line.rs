@@ -1,0 +1,307 @@
+//! The line of waiting processes: order, hand-over, and everything that may go wrong with it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Folder, Ran, names, until};
+
+/// The bound for passing over a first in line that does not take a free lock, in a short line.
+const PASSED_OVER: Duration = Duration::from_millis(1000);
+
+fn wait_in_line(folder: &Folder, script: &str) -> Child {
+    let before = folder.status()["line"].as_array().unwrap().len();
+    let child = folder
+        .command(&["run", "-w", "60s", "jobs", "--", "sh", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("its ticket", || folder.status()["line"].as_array().unwrap().len() > before);
+    child
+}
+
+fn finished(child: Child) -> Ran {
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// `/proc` says that it sleeps or is stopped.
+fn until_state(child: &Child, wanted: char) {
+    until("its state", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with(wanted)
+    });
+}
+
+#[test]
+fn processes_are_served_in_the_order_in_which_they_came() {
+    let dial = |name: &str, default: usize| {
+        std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    };
+    let (rounds, processes) =
+        (dial("LOCKBYDIR_LINE_ROUNDS", 2), dial("LOCKBYDIR_LINE_PROCESSES", 12));
+    for _ in 0..rounds {
+        let folder = Folder::new();
+        let holding = folder.hold(&["-t", "60s"], "cat");
+        let waiters: Vec<_> = (0..processes)
+            .map(|number| wait_in_line(&folder, &format!("echo {number} >> served")))
+            .collect();
+
+        assert_eq!(holding.finish().code, 0);
+        waiters.into_iter().for_each(|waiter| drop(finished(waiter)));
+
+        let served = fs::read_to_string(folder.path().join("served")).unwrap();
+        let expected: String = (0..processes).map(|number| format!("{number}\n")).collect();
+        assert_eq!(served, expected);
+        fs::remove_file(folder.path().join("served")).unwrap();
+    }
+}
+
+#[test]
+fn a_lock_is_handed_over_in_place() {
+    let folder = Folder::new();
+    let inode = || fs::metadata(folder.path().join("jobs.lockdir")).unwrap().ino();
+    let holding = folder.hold(&[], "cat");
+    let (first, token) = (inode(), folder.status()["token"].as_u64());
+    let waiter = wait_in_line(&folder, "stat -c %i jobs.lockdir; echo $LOCKBYDIR_TOKEN");
+
+    assert_eq!(holding.finish().code, 0);
+
+    let out = finished(waiter).out;
+    let mut lines = out.lines();
+    assert_eq!(lines.next(), Some(first.to_string().as_str()), "neither removed nor made");
+    assert!(lines.next().unwrap().parse::<u64>().ok() > token);
+}
+
+#[test]
+fn status_shows_the_line() {
+    let folder = Folder::new();
+    let holding = folder.hold(&[], "cat");
+    let first = wait_in_line(&folder, "true");
+    let second = wait_in_line(&folder, "true");
+
+    let status = folder.status();
+    let line = status["line"].as_array().unwrap();
+    assert_eq!(line[0]["pid"], first.id());
+    assert_eq!(line[1]["pid"], second.id());
+    assert_eq!(line[0]["label"], "sh");
+    assert!(line[0]["waiting_s"].as_f64() >= line[1]["waiting_s"].as_f64());
+    let text = folder.run(&["status", "jobs"]).out;
+    assert!(text.contains(&format!("1st   pid {} (sh), for 0.", first.id())), "{text}");
+    assert!(text.contains(&format!("2nd   pid {} (sh), for 0.", second.id())), "{text}");
+
+    assert_eq!(holding.finish().code, 0);
+    finished(first);
+    finished(second);
+}
+
+#[test]
+fn who_gives_up_leaves_the_line_and_the_next_moves_up() {
+    let folder = Folder::new();
+    let holding = folder.hold(&[], "cat");
+    let first = folder
+        .command(&["run", "-w", "500ms", "jobs", "--", "true"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("its ticket", || !folder.status()["line"].as_array().unwrap().is_empty());
+    let second = wait_in_line(&folder, "echo in");
+
+    assert_eq!(Ran::of(first.wait_with_output().unwrap()).code, 75);
+    assert_eq!(folder.status()["line"].as_array().unwrap().len(), 1);
+    let released = Instant::now();
+    assert_eq!(holding.finish().code, 0);
+    finished(second);
+    assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
+}
+
+#[test]
+fn the_last_who_gives_up_leaves_no_line() {
+    let folder = Folder::new();
+    let holding = folder.hold(&[], "cat");
+    folder.run(&["run", "-w", "100ms", "jobs", "--", "true"]).refused(75, "held by");
+    assert_eq!(folder.names(), ["jobs.lockdir"]);
+    assert_eq!(holding.finish().code, 0);
+}
+
+#[test]
+fn a_dead_first_in_line_is_replaced_at_once() {
+    let folder = Folder::new();
+    let holding = folder.hold(&["-t", "60s"], "cat");
+    let mut first = wait_in_line(&folder, "true");
+    let second = wait_in_line(&folder, "echo in");
+    let third = wait_in_line(&folder, "echo in");
+
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let line = || folder.status()["line"].as_array().unwrap().len();
+    until("the removal of its ticket", || line() == 2);
+
+    let released = Instant::now();
+    assert_eq!(holding.finish().code, 0);
+    finished(second);
+    finished(third);
+    assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
+}
+
+#[test]
+fn a_stopped_first_in_line_is_passed_over_and_finds_its_place_at_the_end() {
+    let folder = Folder::new();
+    let holding = folder.hold(&["-t", "60s"], "cat");
+    let first = wait_in_line(&folder, "echo first >> served");
+    let second = wait_in_line(&folder, "echo second >> served");
+    until_state(&first, 'S');
+    signal(&first, Signal::STOP);
+    until_state(&first, 'T');
+
+    let released = Instant::now();
+    assert_eq!(holding.finish().code, 0);
+    finished(second);
+    assert!(released.elapsed() < PASSED_OVER, "{:?}", released.elapsed());
+
+    let holding = folder.hold(&["-t", "60s"], "cat");
+    let third = wait_in_line(&folder, "echo third >> served");
+    signal(&first, Signal::CONT);
+    until("its new ticket", || {
+        let line = folder.status()["line"].clone();
+        line.as_array().unwrap().last().unwrap()["pid"] == first.id()
+    });
+    assert_eq!(holding.finish().code, 0);
+    finished(third);
+    finished(first);
+    let served = fs::read_to_string(folder.path().join("served")).unwrap();
+    assert_eq!(served, "second\nthird\nfirst\n");
+    fs::remove_file(folder.path().join("served")).unwrap();
+}
+
+#[test]
+fn a_line_that_somebody_deletes_costs_order_and_no_progress() {
+    let folder = Folder::new();
+    let holding = folder.hold(&["-t", "60s"], "cat");
+    let waiters: Vec<_> = (0..3).map(|_| wait_in_line(&folder, "true")).collect();
+
+    fs::remove_dir_all(folder.path().join("jobs.lockdir.line")).unwrap();
+    let released = Instant::now();
+    assert_eq!(holding.finish().code, 0);
+
+    waiters.into_iter().for_each(|waiter| drop(finished(waiter)));
+    assert!(released.elapsed() < Duration::from_secs(5), "{:?}", released.elapsed());
+}
+
+#[test]
+fn rubbish_in_the_line_is_left_alone_and_stops_nobody() {
+    let folder = Folder::new();
+    let line = folder.path().join("jobs.lockdir.line");
+    fs::write(folder.path().join("victim"), "precious").unwrap();
+    fs::create_dir(&line).unwrap();
+    symlink("../victim", line.join("bell")).unwrap();
+    let ticket = "t1.5.00000000000000000000000001.5.00.1.1.1-1.h.-";
+    for name in ["notes", ticket, "t1.x", "\u{1b}[2J"] {
+        fs::write(line.join(name), "theirs").unwrap();
+    }
+
+    let holding = folder.hold(&["-t", "60s"], "cat");
+    let waiters: Vec<_> = (0..3).map(|_| wait_in_line(&folder, "true")).collect();
+    assert_eq!(holding.finish().code, 0);
+    waiters.into_iter().for_each(|waiter| drop(finished(waiter)));
+
+    assert_eq!(names(&line).len(), 4, "a bell that was a link may go: {:?}", names(&line));
+    assert_eq!(fs::read_to_string(folder.path().join("victim")).unwrap(), "precious");
+    fs::remove_dir_all(&line).unwrap();
+    fs::remove_file(folder.path().join("victim")).unwrap();
+}
+
+#[test]
+fn where_no_line_can_be_made_one_waits_all_the_same() {
+    for what in ["a file", "a link"] {
+        let folder = Folder::new();
+        let line = folder.path().join("jobs.lockdir.line");
+        match what {
+            "a file" => fs::write(&line, "theirs").unwrap(),
+            _ => symlink("elsewhere", &line).unwrap(),
+        }
+        let holding = folder.hold(&["-t", "60s"], "cat");
+        let waiter = folder
+            .command(&["run", "jobs", "--", "echo", "in"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until_state(&waiter, 'S');
+        let released = Instant::now();
+        assert_eq!(holding.finish().code, 0);
+        finished(waiter);
+        assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
+        fs::remove_file(&line).unwrap();
+    }
+}
+
+#[test]
+fn a_forced_break_wakes_the_first_in_line() {
+    let folder = Folder::new();
+    let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
+    let waiter = wait_in_line(&folder, "true");
+
+    let broken = Instant::now();
+    assert_eq!(folder.run(&["break", "--force", "jobs"]).code, 0);
+
+    finished(waiter);
+    assert!(broken.elapsed() < Duration::from_millis(500), "{:?}", broken.elapsed());
+    folder.run(&["release", "jobs", key.trim()]).refused(76, "lost");
+}
+
+#[test]
+fn a_key_that_is_released_wakes_the_first_in_line() {
+    let folder = Folder::new();
+    let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
+    let waiter = wait_in_line(&folder, "true");
+    let released = Instant::now();
+    assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
+    finished(waiter);
+    assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
+}
+
+#[test]
+fn what_killed_waiters_left_is_cleaned() {
+    let folder = Folder::new();
+    let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
+    let mut waiters = [wait_in_line(&folder, "true"), wait_in_line(&folder, "true")];
+    for waiter in &waiters {
+        signal(waiter, Signal::STOP);
+        until_state(waiter, 'T');
+    }
+    for waiter in &mut waiters {
+        waiter.kill().unwrap();
+        waiter.wait().unwrap();
+    }
+    assert_eq!(folder.status()["line"].as_array().unwrap().len(), 2);
+    let ran = folder.run(&["clean"]);
+    assert!(ran.out.contains("jobs.lockdir.line"), "{ran:?}");
+    assert_eq!(folder.names(), ["jobs.lockdir"]);
+    assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
+}
+
+#[test]
+fn one_try_does_not_jump_the_line() {
+    let folder = Folder::new();
+    let holding = folder.hold(&["-t", "60s"], "cat");
+    let waiter = wait_in_line(&folder, "sleep 0.3");
+    signal(&waiter, Signal::STOP);
+    until_state(&waiter, 'T');
+    assert_eq!(holding.finish().code, 0);
+
+    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "others wait in line");
+    assert_eq!(folder.run(&["is-locked", "jobs"]).code, 0);
+
+    signal(&waiter, Signal::CONT);
+    finished(waiter);
+}

@@ -1,0 +1,454 @@
+//! Waiting: a ticket in the line beside D, one sleep at a time, until the lock is had or patience
+//! is over. Who is not first sleeps on the ticket ahead; the first listens to the bell that a
+//! release rings. Safety never depends on any of it: only [`Acquire`] takes the lock.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::acquire::{Acquire, Acquisition, Blocker};
+use crate::entry::{Entry, Owner, State};
+use crate::inspect::{Inspect, View};
+use crate::operation::{Answer, Ear, Fault, Machine, Now, Operation, Sight, Step, Wake, Word};
+use crate::release::Release;
+use crate::ticket::Ticket;
+use crate::verdict::{Here, Life, Verdict};
+
+/// How waiting ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// With this; never [`Acquisition::Blocked`].
+    Ended(Acquisition),
+    /// Patience is over; what was in the way at last.
+    Over(Blocker),
+    /// Somebody asked to end it.
+    Interrupted,
+}
+
+/// A lock that is free for this long is not wanted by the first in line: it is passed over.
+pub const MOMENT: Duration = Duration::from_millis(100);
+/// A ticket that is older and that nobody has open is no newcomer's.
+const ENTERING: Duration = Duration::from_secs(1);
+/// How long a newcomer is given to open its ticket, again and again.
+const NAP: Duration = Duration::from_millis(5);
+/// Between two looks of the first in line, where a release rings and where it can't.
+const FIRST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(50));
+/// Between two looks of all others together: so the cost does not grow with the line.
+const SHARE: Duration = Duration::from_millis(4);
+/// Shortest and longest time between two looks of one that is not first.
+const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Shortest and longest time between two looks where nothing tells of a change.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    acquire: Acquire,
+    here: Here,
+    /// Who we are; its order is that of our last ticket.
+    card: Ticket,
+    /// Boot clock; none for ever.
+    until: Option<Duration>,
+    in_line: bool,
+    no_line: bool,
+    ahead: Option<Ticket>,
+    count: u32,
+    place: u32,
+    pause: Duration,
+    blocker: Option<Blocker>,
+    /// What was free at the last look, and since when.
+    vacant: Option<(Option<Entry>, Duration)>,
+    /// The one ahead that is gone without a word; its ticket may still be there.
+    silent: Option<Ticket>,
+    outcome: Option<Waited>,
+    doing: Doing,
+}
+
+#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Doing {
+    Arriving,
+    Knocking,
+    Trying,
+    Numbering,
+    Entering,
+    Placing,
+    Judging(Vec<Ticket>),
+    Napping,
+    Listening,
+    Sleeping,
+    Looking(Inspect),
+    Passing,
+    Expelling,
+    Leaving,
+    Emptying,
+    Closing,
+    Tidying(Option<Release>),
+}
+
+type Next = Step<Waited>;
+
+impl Queue {
+    /// Waits for what `acquire` acquires, as this one, until this time of the boot clock.
+    #[must_use]
+    pub fn new(acquire: Acquire, card: Ticket, here: Here, until: Option<Duration>) -> Queue {
+        Queue {
+            acquire,
+            here,
+            card,
+            until,
+            in_line: false,
+            no_line: false,
+            ahead: None,
+            count: 0,
+            place: 0,
+            pause: PAUSES.0,
+            blocker: None,
+            vacant: None,
+            silent: None,
+            outcome: None,
+            doing: Doing::Arriving,
+        }
+    }
+
+    /// What was in the way at the last try.
+    #[must_use]
+    pub fn blocker(&self) -> Option<&Blocker> {
+        self.blocker.as_ref()
+    }
+
+    /// Our ticket, while we are in line.
+    #[must_use]
+    pub fn ticket(&self) -> Option<&Ticket> {
+        self.in_line.then_some(&self.card)
+    }
+
+    fn is_over(&self, now: Now) -> bool {
+        self.until.is_some_and(|until| now.boot >= until)
+    }
+
+    fn perform(&mut self, doing: Doing, operation: Operation) -> Next {
+        self.doing = doing;
+        Step::Perform(operation)
+    }
+
+    fn try_now(&mut self, now: Now) -> Next {
+        let step = self.acquire.start(now);
+        self.trying(now, step)
+    }
+
+    fn trying(&mut self, now: Now, step: Step<Acquisition>) -> Next {
+        match step {
+            Step::Perform(operation) => self.perform(Doing::Trying, operation),
+            Step::Finished(Acquisition::Blocked(blocker)) => self.blocked(now, blocker),
+            Step::Finished(outcome) => self.end(Waited::Ended(outcome)),
+        }
+    }
+
+    fn blocked(&mut self, now: Now, blocker: Blocker) -> Next {
+        self.blocker = Some(blocker.clone());
+        if self.is_over(now) {
+            self.end(Waited::Over(blocker))
+        } else if self.in_line || self.no_line {
+            self.sleep(now)
+        } else {
+            self.perform(Doing::Numbering, Operation::ListLine)
+        }
+    }
+
+    fn enter(&mut self, now: Now, line: &[Ticket]) -> Next {
+        self.card = self.card.behind(line, now);
+        self.perform(Doing::Entering, Operation::Enter(self.card.clone()))
+    }
+
+    /// Where we stand among these.
+    fn placed(&mut self, now: Now, line: &[Ticket]) -> Next {
+        self.stand_among(line);
+        let Some(ahead) = self.ahead.clone() else {
+            return self.perform(Doing::Listening, Operation::Listen);
+        };
+        let is_silent = self.silent.take().as_ref() == Some(&ahead);
+        let age = now.wall.saturating_sub(Duration::from_micros(ahead.order));
+        if self.is_dead(&ahead) || is_silent && age >= ENTERING {
+            self.expel(line, ahead)
+        } else if is_silent && ahead.origin.is_same_pids(&self.here.origin) {
+            let owner = Owner::One(ahead.process);
+            self.perform(Doing::Judging(line.to_vec()), Operation::AskLife(owner))
+        } else if is_silent {
+            self.nap(now)
+        } else {
+            self.sleep(now)
+        }
+    }
+
+    /// The one ahead has made its ticket and not yet opened it.
+    fn nap(&mut self, now: Now) -> Next {
+        self.perform(Doing::Napping, Operation::Sleep(Ear::Nothing, now.boot + NAP))
+    }
+
+    fn stand_among(&mut self, line: &[Ticket]) {
+        let before = line.iter().filter(|ticket| **ticket < self.card);
+        self.count = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        self.place = u32::try_from(before.clone().count()).unwrap_or(u32::MAX).saturating_add(1);
+        self.ahead = before.max().cloned();
+    }
+
+    /// Did it die with an earlier boot of our own kernel?
+    fn is_dead(&self, ticket: &Ticket) -> bool {
+        let same = ticket.origin.is_same_boot(&self.here.origin);
+        self.here.one_kernel && !same && self.here.is_before_boot(ticket)
+    }
+
+    /// Removes a ticket, and says to the one behind it where it stands now.
+    fn expel(&mut self, line: &[Ticket], ticket: Ticket) -> Next {
+        let word = match line.iter().filter(|other| **other < ticket).max() {
+            Some(before) => Word::Behind(before.clone()),
+            None => Word::First,
+        };
+        self.perform(Doing::Expelling, Operation::Expel(ticket, word))
+    }
+
+    fn sleep(&mut self, now: Now) -> Next {
+        let hears = |entry: &Entry| entry.origin.is_same_boot(&self.here.origin);
+        let (ear, pause) = match (&self.ahead, &self.blocker) {
+            (Some(_), _) if self.vacant.is_some() => (self.ear(), MOMENT),
+            (Some(_), _) => (self.ear(), (SHARE * self.count).clamp(OTHERS.0, OTHERS.1)),
+            (None, Some(Blocker::Held { entry, until })) => {
+                let pause = match (self.no_line, hears(entry)) {
+                    (true, _) => self.pause,
+                    (false, true) => FIRST.0,
+                    (false, false) => FIRST.1,
+                };
+                let owner = match entry.origin.is_same_pids(&self.here.origin) {
+                    true => entry.owner,
+                    false => Owner::Nobody,
+                };
+                let lapse = until.saturating_sub(now.boot).max(PAUSES.0);
+                (if self.no_line { Ear::Nothing } else { Ear::Bell(owner) }, pause.min(lapse))
+            }
+            (None, _) => {
+                let ear = if self.no_line { Ear::Nothing } else { Ear::Bell(Owner::Nobody) };
+                (ear, self.pause)
+            }
+        };
+        self.pause = (self.pause * 3 / 2).min(PAUSES.1);
+        let wake = now.boot.saturating_add(pause);
+        let wake = self.until.map_or(wake, |until| until.min(wake));
+        self.perform(Doing::Sleeping, Operation::Sleep(ear, wake))
+    }
+
+    /// A ticket of another kernel says nothing to us.
+    fn ear(&self) -> Ear {
+        match &self.ahead {
+            Some(ahead) if ahead.origin.is_same_boot(&self.here.origin) => {
+                Ear::Ticket(ahead.clone())
+            }
+            _ => Ear::Nothing,
+        }
+    }
+
+    fn woken(&mut self, now: Now, wake: Wake) -> Next {
+        match (wake, &self.ahead) {
+            (Wake::Interrupted, _) => self.end(Waited::Interrupted),
+            (Wake::Expelled, _) => {
+                self.in_line = false;
+                self.ahead = None;
+                self.perform(Doing::Numbering, Operation::ListLine)
+            }
+            (_, _) if self.is_over(now) => {
+                let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
+                self.end(Waited::Over(blocker))
+            }
+            (Wake::Told(Word::First), Some(_)) => {
+                self.ahead = None;
+                self.place = 1;
+                self.perform(Doing::Listening, Operation::Listen)
+            }
+            (Wake::Told(Word::Behind(ticket)), Some(ahead)) if ticket < *ahead => {
+                self.ahead = Some(ticket);
+                self.sleep(now)
+            }
+            (Wake::Silent | Wake::Told(_), Some(ahead)) => {
+                self.silent = Some(ahead.clone());
+                self.perform(Doing::Placing, Operation::ListLine)
+            }
+            // Is the lock free, and the first in line does not take it?
+            (_, Some(_)) => {
+                let mut look = Inspect::new(self.here);
+                let step = look.start(now);
+                self.looking(now, look, step)
+            }
+            (_, None) => self.try_now(now),
+        }
+    }
+
+    fn looking(&mut self, now: Now, look: Inspect, step: Step<View>) -> Next {
+        let view = match step {
+            Step::Perform(operation) => return self.perform(Doing::Looking(look), operation),
+            Step::Finished(view) => view,
+        };
+        let entry = match &view.sight {
+            Sight::Directory(listing) => listing.entries.first().cloned(),
+            _ => None,
+        };
+        let since = match (&view.sight, view.verdict, &entry) {
+            (Sight::Absent, ..) => now.boot,
+            (_, Some(Verdict::Lapsed(_) | Verdict::Dead(_)), _) => now.boot,
+            (.., Some(open)) if open.state == State::Open => {
+                let same_clock = open.origin.is_same_clock(&self.here.origin);
+                if same_clock { open.stamp.min(now.boot) } else { now.boot }
+            }
+            _ => {
+                self.vacant = None;
+                return self.sleep(now);
+            }
+        };
+        // The same vacancy as at the last look? An open lock may be another one by now.
+        let (_, since) = match self.vacant.take().filter(|(seen, _)| *seen == entry) {
+            Some(known) => known,
+            None => (entry.clone(), since),
+        };
+        if now.boot.saturating_sub(since) < MOMENT {
+            self.vacant = Some((entry, since));
+            return self.sleep(now);
+        }
+        // The next one gets a moment of its own.
+        self.vacant = Some((entry, now.boot));
+        self.perform(Doing::Passing, Operation::ListLine)
+    }
+
+    /// The first in line had its moment: the next one's turn has come.
+    fn pass_over(&mut self, line: &[Ticket]) -> Next {
+        self.stand_among(line);
+        match line.iter().min() {
+            Some(first) if *first < self.card => {
+                let first = first.clone();
+                self.expel(line, first)
+            }
+            _ => self.perform(Doing::Listening, Operation::Listen),
+        }
+    }
+
+    fn end(&mut self, outcome: Waited) -> Next {
+        self.outcome = Some(outcome);
+        if !self.in_line {
+            return self.finish();
+        }
+        let word = match self.ahead.clone() {
+            Some(ahead) => Word::Behind(ahead),
+            None => Word::First,
+        };
+        self.perform(Doing::Leaving, Operation::Leave(self.card.clone(), word))
+    }
+
+    fn finish(&mut self) -> Next {
+        self.in_line = false;
+        self.doing = Doing::Arriving;
+        Step::Finished(self.outcome.take().unwrap_or(Waited::Interrupted))
+    }
+
+    /// Our ticket is gone. Whoever was first and did not get the lock leaves nothing behind.
+    fn left(&mut self) -> Next {
+        self.in_line = false;
+        let got = matches!(self.outcome, Some(Waited::Ended(Acquisition::Got(..))));
+        if got || self.ahead.is_some() {
+            return self.finish();
+        }
+        self.perform(Doing::Emptying, Operation::ListLine)
+    }
+
+    /// The line is closed. If the lock was opened for us at the last moment, nobody else knows.
+    fn tidied(&mut self, now: Now, sight: Sight) -> Next {
+        let Sight::Directory(listing) = sight else {
+            return self.finish();
+        };
+        match listing.entries.first() {
+            Some(entry)
+                if entry.state == State::Open
+                    && !entry.fenced
+                    && listing.stranger.is_none()
+                    && listing.foreign.is_none() =>
+            {
+                let mut release = Release::new(entry.clone(), false, self.here);
+                match release.start(now) {
+                    Step::Perform(operation) => {
+                        self.perform(Doing::Tidying(Some(release)), operation)
+                    }
+                    Step::Finished(_) => self.finish(),
+                }
+            }
+            _ => self.finish(),
+        }
+    }
+}
+
+impl Machine for Queue {
+    type Outcome = Waited;
+
+    fn start(&mut self, _now: Now) -> Next {
+        self.perform(Doing::Arriving, Operation::ListLine)
+    }
+
+    fn resume(&mut self, now: Now, answer: Answer) -> Next {
+        let line = |answer: &Answer| match answer {
+            Answer::Line(line) => line.clone(),
+            _ => Vec::new(),
+        };
+        match (self.doing.clone(), answer) {
+            (Doing::Arriving, Answer::Line(line)) if !line.is_empty() => match self.is_over(now) {
+                true => self.perform(Doing::Knocking, Operation::Knock),
+                false => self.enter(now, &line),
+            },
+            (Doing::Knocking, Answer::Somebody(true)) => {
+                self.end(Waited::Over(Blocker::Busy(Fault::Taken)))
+            }
+            (Doing::Arriving | Doing::Knocking, _) => self.try_now(now),
+            (Doing::Trying, answer) => {
+                let step = self.acquire.resume(now, answer);
+                self.trying(now, step)
+            }
+            (Doing::Numbering, Answer::Line(line)) => self.enter(now, &line),
+            (Doing::Entering, Answer::Done(_)) => {
+                self.in_line = true;
+                self.perform(Doing::Placing, Operation::ListLine)
+            }
+            // No line to be had (a full disk, a folder that may not be written): wait all the same.
+            (Doing::Numbering | Doing::Entering, _) => {
+                self.no_line = true;
+                self.try_now(now)
+            }
+            (Doing::Placing, answer) => self.placed(now, &line(&answer)),
+            (Doing::Judging(line), answer) => match (answer, self.ahead.clone()) {
+                (Answer::Life(Life::Gone), Some(ahead)) => self.expel(&line, ahead),
+                _ => self.nap(now),
+            },
+            (Doing::Napping, Answer::Woken(wake)) if wake != Wake::Time || self.is_over(now) => {
+                self.woken(now, wake)
+            }
+            (Doing::Napping, _) => self.perform(Doing::Placing, Operation::ListLine),
+            (Doing::Listening, _) => {
+                self.vacant = None;
+                self.try_now(now)
+            }
+            (Doing::Sleeping, Answer::Woken(wake)) => self.woken(now, wake),
+            (Doing::Sleeping, _) => self.try_now(now),
+            (Doing::Looking(mut look), answer) => {
+                let step = look.resume(now, answer);
+                self.looking(now, look, step)
+            }
+            (Doing::Passing, answer) => self.pass_over(&line(&answer)),
+            (Doing::Expelling, _) => self.perform(Doing::Placing, Operation::ListLine),
+            (Doing::Leaving, _) => self.left(),
+            (Doing::Emptying, Answer::Line(line)) if line.is_empty() => {
+                self.perform(Doing::Closing, Operation::CloseLine)
+            }
+            (Doing::Emptying, _) => self.finish(),
+            (Doing::Closing, _) => self.perform(Doing::Tidying(None), Operation::Look),
+            (Doing::Tidying(None), Answer::Seen(sight)) => self.tidied(now, sight),
+            (Doing::Tidying(None), _) => self.finish(),
+            (Doing::Tidying(Some(mut release)), answer) => match release.resume(now, answer) {
+                Step::Perform(operation) => self.perform(Doing::Tidying(Some(release)), operation),
+                Step::Finished(_) => self.finish(),
+            },
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Tickets: places in the line beside a lock directory, one file name each. Only this module
+//! prints or parses them.
+//!
+//! `t1.ORDER.NONCE.STAMP.BOOT.TIMENS.PIDNS.PID-START.HOST.LABEL`
+
+use alloc::string::{String, ToString};
+use core::cmp::Ordering;
+use core::fmt;
+use core::time::Duration;
+
+use crate::entry::{MAX_NAME, MAX_STAMP, MAX_TOKEN, Nonce, Origin, Process, millis, whole_millis};
+use crate::operation::Now;
+use crate::text::{Host, Label};
+
+/// A place in the line. [`Display`](fmt::Display) and [`Ticket::parse`] are its file name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The smaller goes first; with equal ones the nonce decides.
+    pub order: u64,
+    /// What makes this ticket unique.
+    pub nonce: Nonce,
+    /// The waiter's boot clock when it came; whole milliseconds.
+    pub stamp: Duration,
+    /// Whose clock and PIDs these are.
+    pub origin: Origin,
+    /// Who waits.
+    pub process: Process,
+    /// For people.
+    pub host: Host,
+    /// For people: what it waits for.
+    pub label: Label,
+}
+
+impl Ticket {
+    /// The same waiter at the end of this line.
+    #[must_use]
+    pub fn behind(&self, line: &[Ticket], now: Now) -> Ticket {
+        let micros = u64::try_from(now.wall.as_micros()).unwrap_or(0);
+        let last = line.iter().map(|ticket| ticket.order).max().unwrap_or(0);
+        Ticket {
+            order: micros.max(last.saturating_add(1)).min(MAX_TOKEN),
+            stamp: whole_millis(now.boot),
+            ..self.clone()
+        }
+    }
+
+    /// Reads a name. None for whatever [`Display`](fmt::Display) would not print byte for byte.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Ticket> {
+        if name.len() > MAX_NAME || !name.is_ascii() {
+            return None;
+        }
+        let mut parts = name.splitn(10, '.');
+        let mut part = || parts.next();
+        if part()? != "t1" {
+            return None;
+        }
+        let ticket = Ticket {
+            order: part()?.parse().ok().filter(|&order| order <= MAX_TOKEN)?,
+            nonce: Nonce::parse(part()?)?,
+            stamp: millis(part()?).filter(|&stamp| stamp < Duration::from_millis(MAX_STAMP))?,
+            origin: Origin::parse(&mut part)?,
+            process: Process::parse(part()?)?,
+            host: Host::parse(part()?)?,
+            label: Label::parse(part()?)?,
+        };
+        (ticket.to_string() == name).then_some(ticket)
+    }
+}
+
+impl PartialOrd for Ticket {
+    fn partial_cmp(&self, other: &Ticket) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ticket {
+    fn cmp(&self, other: &Ticket) -> Ordering {
+        (self.order, self.nonce, self.stamp).cmp(&(other.order, other.nonce, other.stamp))
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        let mut name = String::with_capacity(MAX_NAME);
+        write!(
+            name,
+            "t1.{}.{}.{}.{}.{}.{}.",
+            self.order,
+            self.nonce,
+            self.stamp.as_millis(),
+            self.origin,
+            self.process,
+            self.host.as_str(),
+        )?;
+        let room = MAX_NAME.saturating_sub(name.len());
+        name.push_str(&self.label.spell(room));
+        f.write_str(&name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::tests::{origin, process};
+
+    prop_compose! {
+        fn ticket()(
+            order in 0..=MAX_TOKEN, nonce: u128, stamp in 0..MAX_STAMP, origin in origin(),
+            process in process(), host in "[a-zA-Z0-9.\\-]{0,40}", label in "[ -~]{0,40}",
+        ) -> Ticket {
+            Ticket {
+                order, nonce: Nonce(nonce), stamp: Duration::from_millis(stamp), origin, process,
+                host: Host::new(&host), label: Label::new(&label).unwrap(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_ticket_prints_a_portable_name_and_is_read_back(ticket in ticket()) {
+            let name = ticket.to_string();
+            prop_assert!(name.len() <= MAX_NAME, "{} bytes", name.len());
+            prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()
+                || b"-_.=".contains(&b)), "{name}");
+            let back = Ticket::parse(&name).expect("our own name");
+            prop_assert_eq!(Ticket { label: back.label.clone(), ..ticket }, back);
+        }
+
+        #[test]
+        fn no_hostile_name_panics_or_has_two_spellings(name in "(t1\\.)?[0-9a-z.\\-=]{0,220}|.{0,300}") {
+            if let Some(ticket) = Ticket::parse(&name) {
+                prop_assert_eq!(ticket.to_string(), name);
+            }
+        }
+
+        #[test]
+        fn a_newcomer_stands_behind_all_it_sees(line in proptest::collection::vec(ticket(), 0..5), me in ticket(), micros in 0..10u64.pow(17)) {
+            prop_assume!(line.iter().all(|ticket| ticket.order < MAX_TOKEN));
+            let now = Now { boot: Duration::ZERO, wall: Duration::from_micros(micros) };
+            let mine = me.behind(&line, now);
+            prop_assert!(line.iter().all(|ticket| *ticket < mine));
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Performs the operations on the line: the directory `NAME.lockdir.line` beside D, with one named
+//! pipe a ticket, and the bell, a named pipe that the first in line listens to. Nothing is ever
+//! written to the bell, so nobody is killed by SIGPIPE: opening and closing it rings. Decides
+//! nothing.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use lockbydir_protocol::{Answer, Ear, Here, Operation, Ticket, Wake, Word};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdir, mknodat, open, openat, rmdir, unlinkat,
+};
+use rustix::io::{Errno, read, write};
+
+use crate::dir::{Directory, Kept, LOOK, fault};
+use crate::interrupt::Interrupt;
+use crate::{clock, process, testing};
+
+/// What the line is called: D's name and this.
+pub(crate) const SUFFIX: &str = ".line";
+const BELL: &str = "bell";
+/// More tickets than this are not read.
+const MOST_TICKETS: usize = 10_000;
+/// How often the line may be removed while we come to it.
+const ROUNDS: u8 = 8;
+const PIPE: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+impl Directory {
+    fn line_path(&self) -> PathBuf {
+        let mut path = OsString::from(self.path());
+        path.push(SUFFIX);
+        PathBuf::from(path)
+    }
+
+    /// The line, if it is one that we may trust.
+    fn line(&self) -> Result<OwnedFd, Errno> {
+        let line = open(self.line_path(), LOOK, Mode::empty())?;
+        match self.stranger(&fstat(&line)?) {
+            Some(_) => Err(Errno::PERM),
+            None => Ok(line),
+        }
+    }
+
+    /// Those in line now, in their order.
+    pub(crate) fn line_now(&self) -> Vec<Ticket> {
+        let mut line = self.line().and_then(|line| tickets(&line)).unwrap_or_default();
+        line.sort();
+        line
+    }
+
+    /// Performs what needs no place of one's own.
+    pub(crate) fn perform_on_line(&self, operation: &Operation, kept: &mut Kept) -> Answer {
+        let done = match operation {
+            Operation::Knock => return Answer::Somebody(self.knock(kept)),
+            Operation::ListLine => {
+                return match self.line().and_then(|line| tickets(&line)) {
+                    Ok(line) => Answer::Line(line),
+                    Err(Errno::NOENT) => Answer::Line(Vec::new()),
+                    Err(errno) => Answer::Failed(fault(errno)),
+                };
+            }
+            Operation::Ring => self.ring(kept),
+            Operation::Expel(ticket, word) => self.expel(ticket, word),
+            Operation::CloseLine => self.close_line(),
+            _ => Err(Errno::INVAL),
+        };
+        match done {
+            Ok(()) => Answer::Done(None),
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    /// A pipe opens for writing only while somebody reads it, and its end is heard: so the bell
+    /// is opened before the release and closed after it.
+    fn knock(&self, kept: &mut Kept) -> bool {
+        let Ok(line) = self.line() else {
+            return false;
+        };
+        kept.bell = open_pipe(&line, BELL, OFlags::WRONLY).ok();
+        if kept.bell.is_some() {
+            return true;
+        }
+        let here = self.here();
+        tickets(&line).is_ok_and(|found| found.iter().any(|ticket| is_alive(&line, ticket, &here)))
+    }
+
+    fn ring(&self, kept: &mut Kept) -> Result<(), Errno> {
+        if kept.bell.take().is_none() {
+            let line = self.line()?;
+            open_pipe(&line, BELL, OFlags::WRONLY).map_err(|_| Errno::BUSY)?;
+        }
+        Ok(())
+    }
+
+    fn expel(&self, ticket: &Ticket, word: &Word) -> Result<(), Errno> {
+        let line = self.line()?;
+        let name = ticket.to_string();
+        if let Ok(pipe) = open_pipe(&line, &name, OFlags::RDWR) {
+            say(&pipe, &spell(word));
+        }
+        testing::point();
+        unlinkat(&line, name, AtFlags::empty())
+    }
+
+    /// Whoever comes while the line is being removed may listen to the old bell: it is rung once
+    /// more, through a handle that is neither a reader nor a writer until then.
+    pub(crate) fn close_line(&self) -> Result<(), Errno> {
+        let line = self.line()?;
+        let here = self.here();
+        let (living, gone): (Vec<_>, Vec<_>) =
+            tickets(&line)?.into_iter().partition(|ticket| is_alive(&line, ticket, &here));
+        for ticket in gone {
+            testing::point();
+            let _ = unlinkat(&line, ticket.to_string(), AtFlags::empty());
+        }
+        if !living.is_empty() {
+            return Err(Errno::NOTEMPTY);
+        }
+        let bell = openat(&line, BELL, PIPE | OFlags::PATH, Mode::empty());
+        testing::point();
+        let _ = unlinkat(&line, BELL, AtFlags::empty());
+        testing::point();
+        rmdir(self.line_path()).inspect_err(|_| {
+            if let Ok(bell) = bell {
+                let again = format!("/proc/self/fd/{}", bell.as_raw_fd());
+                let _ =
+                    open(again, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+            }
+        })
+    }
+}
+
+/// The tickets in a line, in no order.
+pub(crate) fn tickets(line: &OwnedFd) -> Result<Vec<Ticket>, Errno> {
+    let mut found = Vec::new();
+    for entry in Dir::read_from(line)?.take(MOST_TICKETS) {
+        let entry = entry?;
+        if matches!(entry.file_type(), FileType::Fifo | FileType::Unknown) {
+            found.extend(entry.file_name().to_str().ok().and_then(Ticket::parse));
+        }
+    }
+    Ok(found)
+}
+
+/// Opens a named pipe, and nothing else that may be there in its place.
+fn open_pipe(line: &OwnedFd, name: &str, how: OFlags) -> Result<OwnedFd, Errno> {
+    let pipe = openat(line, name, how | PIPE, Mode::empty())?;
+    match FileType::from_raw_mode(fstat(&pipe)?.st_mode) {
+        FileType::Fifo => Ok(pipe),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// Has somebody the ticket's pipe open? Of another kernel's tickets only the age tells.
+fn is_alive(line: &OwnedFd, ticket: &Ticket, here: &Here) -> bool {
+    if !ticket.origin.is_same_boot(&here.origin) {
+        return !(here.one_kernel && here.is_before_boot(ticket));
+    }
+    match open_pipe(line, &ticket.to_string(), OFlags::RDONLY) {
+        Ok(pipe) => !matches!(read(&pipe, &mut [0; 1]), Ok(0)),
+        Err(_) => false,
+    }
+}
+
+fn say(pipe: &OwnedFd, words: &str) {
+    let _ = write(pipe, format!("{words}\n").as_bytes());
+}
+
+fn spell(word: &Word) -> String {
+    match word {
+        Word::First => "first".into(),
+        Word::Behind(ticket) => format!("behind {ticket}"),
+    }
+}
+
+/// The last thing said, if it is a word of ours.
+fn understand(said: &str) -> Option<Word> {
+    match said.lines().last()?.split_once(' ') {
+        None => (said.lines().last() == Some("first")).then_some(Word::First),
+        Some(("behind", ticket)) => Ticket::parse(ticket).map(Word::Behind),
+        Some(_) => None,
+    }
+}
+
+/// What was said on a pipe: nothing yet, words, or the end.
+enum Said {
+    Nothing,
+    Words(String),
+    End,
+}
+
+fn hear(pipe: &OwnedFd) -> Said {
+    let mut said = [0; 4096];
+    match read(pipe, &mut said) {
+        Ok(0) => Said::End,
+        Ok(length) => Said::Words(String::from_utf8_lossy(&said[..length]).into_owned()),
+        Err(_) => Said::Nothing,
+    }
+}
+
+/// One waiter's own place in the line: what it keeps open.
+pub(crate) struct Place<'a> {
+    directory: &'a Directory,
+    interrupts: Vec<&'a Interrupt>,
+    own: Option<OwnedFd>,
+    ahead: Option<(Ticket, OwnedFd)>,
+    bell: Option<OwnedFd>,
+    kept: Kept,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn new(directory: &'a Directory, interrupts: Vec<&'a Interrupt>) -> Place<'a> {
+        Place { directory, interrupts, own: None, ahead: None, bell: None, kept: Kept::default() }
+    }
+
+    pub(crate) fn perform(&mut self, operation: &Operation) -> Answer {
+        let done = match operation {
+            Operation::Enter(ticket) => self.enter(ticket),
+            Operation::Leave(ticket, word) => self.leave(ticket, word),
+            Operation::Listen => self.listen(),
+            Operation::Sleep(..) => return Answer::Woken(Wake::Time),
+            other => return self.directory.perform(other, &mut self.kept),
+        };
+        match done {
+            Ok(()) => Answer::Done(None),
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    fn enter(&mut self, ticket: &Ticket) -> Result<(), Errno> {
+        self.ahead = None;
+        self.bell = None;
+        let name = ticket.to_string();
+        for _ in 0..ROUNDS {
+            testing::point();
+            match mkdir(self.directory.line_path(), self.directory.mode()) {
+                Ok(()) => self.directory.widen(&self.directory.line_path())?,
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+            let made = self.directory.line().and_then(|line| {
+                testing::point();
+                let mode = self.directory.mode() & Mode::from_raw_mode(0o666);
+                mknodat(&line, &*name, FileType::Fifo, mode, 0)?;
+                let own = open_pipe(&line, &name, OFlags::RDWR)?;
+                self.directory.widen_open(&own, mode)?;
+                Ok(own)
+            });
+            match made {
+                // Removed while we came: make it anew.
+                Err(Errno::NOENT) => {}
+                Ok(own) => {
+                    self.own = Some(own);
+                    return Ok(());
+                }
+                Err(errno) => {
+                    // Nobody may be in the line that was made for us; else the kernel refuses.
+                    let _ = rmdir(self.directory.line_path());
+                    return Err(errno);
+                }
+            }
+        }
+        Err(Errno::NOENT)
+    }
+
+    /// First the word, then the unlink, then the end of the pipe: who hears it end finds no
+    /// ticket, and who opened it before hears it end.
+    fn leave(&mut self, ticket: &Ticket, word: &Word) -> Result<(), Errno> {
+        self.ahead = None;
+        self.bell = None;
+        let own = self.own.take();
+        if let Some(own) = &own {
+            say(own, &spell(word));
+        }
+        let line = self.directory.line()?;
+        testing::point();
+        unlinkat(&line, ticket.to_string(), AtFlags::empty())
+    }
+
+    fn listen(&mut self) -> Result<(), Errno> {
+        self.ahead = None;
+        let line = self.directory.line()?;
+        let mode = self.directory.mode() & Mode::from_raw_mode(0o666);
+        testing::point();
+        let made = match mknodat(&line, BELL, FileType::Fifo, mode, 0) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(errno),
+        };
+        let bell = open_pipe(&line, BELL, OFlags::RDONLY)?;
+        if made {
+            self.directory.widen_open(&bell, mode)?;
+        }
+        self.bell = Some(bell);
+        Ok(())
+    }
+
+    /// A bell that was rung, or removed, is heard no more. Before the next sleep it is opened
+    /// anew, and D looked at once more; most often D is ours before.
+    fn rung(&mut self) -> Wake {
+        self.bell = None;
+        Wake::Rung
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupts.iter().any(|interrupt| interrupt.is_raised())
+    }
+
+    /// Sleeps until something is heard, or `until`.
+    pub(crate) fn sleep(&mut self, ear: &Ear, until: std::time::Duration) -> Wake {
+        if self.is_interrupted() {
+            return Wake::Interrupted;
+        }
+        if self.own.as_ref().is_some_and(is_removed) {
+            return Wake::Expelled;
+        }
+        let mut pidfd = None;
+        match ear {
+            Ear::Ticket(ticket) => {
+                if self.ahead.as_ref().is_none_or(|(open, _)| open != ticket) {
+                    let opened = self
+                        .directory
+                        .line()
+                        .and_then(|line| open_pipe(&line, &ticket.to_string(), OFlags::RDONLY));
+                    self.ahead = opened.ok().map(|pipe| (ticket.clone(), pipe));
+                }
+                match &self.ahead {
+                    None => return Wake::Silent,
+                    Some((_, pipe)) => match hear(pipe) {
+                        Said::Nothing => {}
+                        said => return told(said),
+                    },
+                }
+            }
+            Ear::Bell(owner) => {
+                if self.bell.as_ref().is_some_and(is_removed) {
+                    return self.rung();
+                }
+                if self.bell.is_none() && self.listen().is_ok() {
+                    return Wake::Rung;
+                }
+                if let Some(living) = process::first_living(*owner) {
+                    pidfd = Some(living);
+                } else if owner.processes().next().is_some() {
+                    return Wake::Ended;
+                }
+            }
+            Ear::Nothing => {}
+        }
+
+        let rest = until.saturating_sub(clock::boot());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(rest.subsec_nanos()),
+        };
+        let heard = match ear {
+            Ear::Ticket(_) => self.ahead.as_ref().map(|(_, pipe)| pipe),
+            Ear::Bell(_) => self.bell.as_ref(),
+            Ear::Nothing => None,
+        };
+        let events = self.interrupts.iter().map(|interrupt| interrupt.event());
+        let all = [heard.map(AsFd::as_fd), pidfd.as_ref().map(AsFd::as_fd)];
+        let all: Vec<_> = all.into_iter().chain(events).flatten().collect();
+        let mut polled: Vec<PollFd<'_>> =
+            all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let _ = poll(&mut polled, Some(&timeout));
+        let is_heard = heard.is_some() && polled.first().is_some_and(|fd| !fd.revents().is_empty());
+        drop(polled);
+
+        if self.is_interrupted() {
+            return Wake::Interrupted;
+        }
+        match ear {
+            Ear::Ticket(_) if is_heard => told(heard.map_or(Said::End, hear)),
+            Ear::Bell(_) if is_heard => self.rung(),
+            _ if pidfd.as_ref().is_some_and(process::has_ended) => Wake::Ended,
+            _ if self.own.as_ref().is_some_and(is_removed) => Wake::Expelled,
+            _ => Wake::Time,
+        }
+    }
+}
+
+fn is_removed(pipe: &OwnedFd) -> bool {
+    fstat(pipe).is_ok_and(|stat| stat.st_nlink == 0)
+}
+
+fn told(said: Said) -> Wake {
+    match said {
+        Said::Words(said) => understand(&said).map_or(Wake::Silent, Wake::Told),
+        _ => Wake::Silent,
+    }
+}
