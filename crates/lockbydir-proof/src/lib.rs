@@ -1,0 +1,54 @@
+//! Proofs of lockbydir's promises between real processes.
+//!
+//! Here is what the tests share: the exact [`judge`] of recorded histories, the [`rival`] that
+//! shows that a test bites, the [`clock`] and the dice ([`chance`]) of workers and tests, the
+//! [`puppet`], a worker process moved by one command at a time, and their sizes ([`Size`]). No
+//! promise is tested here; they are in `tests/it`, one sentence-named test each.
+//!
+//! # Sizes
+//! Plain `cargo test` takes a quick look. `LOCKBYDIR_PROOF=full` takes a long one, and
+//! `-- --nocapture` shows every test's figures:
+//!
+//! ```text
+//! LOCKBYDIR_PROOF=full cargo test -p lockbydir-proof -- --nocapture
+//! ```
+
+pub mod chance;
+pub mod clock;
+pub mod judge;
+pub mod puppet;
+pub mod rival;
+
+/// How much of something a test does: in a quick look, and in a full one.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    quick: u64,
+    full: u64,
+}
+
+/// Acquisitions of each of sixteen processes that count.
+pub const ACQUISITIONS: Size = Size { quick: 100, full: 2_000 };
+/// Acquisitions of each of sixteen that are killed and stopped meanwhile.
+pub const TORTURED: Size = Size { quick: 25, full: 2_000 };
+/// Lapsed locks that are judged by many at once.
+pub const ROUNDS: Size = Size { quick: 300, full: 10_000 };
+/// Holders that are killed while another waits.
+pub const DEATHS: Size = Size { quick: 15, full: 200 };
+
+/// Processes in a storm, and its length in seconds.
+pub const STORM: (Size, Size) = (Size { quick: 16, full: 64 }, Size { quick: 5, full: 60 });
+
+impl Size {
+    /// The number, as `LOCKBYDIR_PROOF` says: unset is quick.
+    ///
+    /// # Panics
+    /// When it is set to anything but `quick` or `full`.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        match std::env::var("LOCKBYDIR_PROOF").as_deref() {
+            Err(_) | Ok("quick") => self.quick,
+            Ok("full") => self.full,
+            Ok(other) => panic!("LOCKBYDIR_PROOF is `quick` or `full`, not `{other}`"),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A crash before every single change of the file system, of every verb.
+
+use std::{fs, time::Duration};
+
+use lockbydir::{Lock, Owner};
+use rustix::process::Signal;
+
+use crate::stage::{Stage, make_lapsed, make_older};
+
+/// What the next process would use itself, and so the longest that a crash may cost.
+const TIMEOUT: Duration = Duration::from_millis(100);
+
+/// What is there before the verb.
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    Lapsed,
+    Dead,
+    /// An old directory without an entry.
+    Bare,
+    /// Kept open for its number.
+    Open,
+    /// Held by another for most of the timeout, while the victim waits in line.
+    SoonLapsed,
+    HeldByAnother,
+    HeldByTheVictim,
+    /// The victim released it a moment ago.
+    LeftByTheVictim,
+}
+
+fn prepare(stage: &Stage, before: Before, options: &str) {
+    match before {
+        Before::Nothing | Before::HeldByTheVictim | Before::LeftByTheVictim => {}
+        Before::Lapsed => make_lapsed(&[stage.path("fragile")]),
+        Before::Dead => {
+            stage.puppet("fragile", options).hold("acquire");
+        }
+        Before::Bare => {
+            let directory = stage.directory("fragile");
+            fs::create_dir(&directory).expect("a bare lock");
+            make_older(&directory, TIMEOUT * 2);
+        }
+        Before::Open => {
+            let guard = Lock::new(stage.path("fragile")).fenced(true).acquire().expect("a holder");
+            guard.release().expect("its release");
+        }
+        Before::HeldByAnother | Before::SoonLapsed => {
+            let lock = Lock::new(stage.path("fragile")).timeout(TIMEOUT).owner(Owner::Nobody);
+            let _key = lock.acquire().expect("a holder").keep();
+        }
+    }
+}
+
+/// The lock can be had again, at once or within the timeout, and then nothing is left but
+/// `leaves`. True if it was had at once.
+fn next_holds(stage: &Stage, fenced: bool, leaves: &[&str], told: &str) -> bool {
+    let next = Lock::new(stage.path("fragile")).timeout(TIMEOUT).fenced(fenced);
+    let first = next.try_acquire().unwrap_or_else(|error| panic!("{told}: {error}"));
+    let at_once = first.is_some();
+    let guard = first.map_or_else(|| next.clone().patience(TIMEOUT * 2).acquire(), Ok);
+    let guard = guard.unwrap_or_else(|error| panic!("{told}: {error}"));
+    guard.release().unwrap_or_else(|error| panic!("{told}: {error}"));
+
+    stage.clean();
+    assert_eq!(stage.names(), leaves, "{told}");
+    at_once
+}
+
+/// Crashes before the first change, then before the second, until the verb survives.
+fn crash_everywhere(before: Before, verb: &str, more: &str, leaves: &[&str]) {
+    let stage = Stage::on_disk();
+    let options = format!("timeout_ms={} patience_ms=2000 {more}", TIMEOUT.as_millis());
+    let mut at_once = 0;
+    for n in 1.. {
+        prepare(&stage, before, &options);
+        let mut victim = stage.puppet("fragile", &options);
+        if matches!(before, Before::HeldByTheVictim | Before::LeftByTheVictim) {
+            victim.hold("acquire");
+        }
+        if matches!(before, Before::LeftByTheVictim) {
+            assert_eq!(victim.ask("release"), "ok");
+        }
+        assert_eq!(victim.ask(&format!("crash-before {n}")), "ok");
+        victim.order(verb);
+        let survived = victim.answer();
+        drop(victim);
+
+        let told = format!("{verb} {more}, crash before change {n}");
+        at_once += u32::from(next_holds(&stage, more.contains("fenced"), leaves, &told));
+
+        // The next round is to begin as this one did, though a fenced lock's directory stays.
+        for name in leaves {
+            fs::remove_dir_all(stage.path(name)).expect("a fenced lock's directory");
+        }
+        if let Some(answer) = survived {
+            let is_good = ["held", "ok", "removed"].iter().any(|good| answer.starts_with(good));
+            assert!(is_good, "{verb} {more} without a crash: {answer}");
+            assert!(n > 1, "{verb} {more} changes nothing?");
+            println!("{verb} {more}: {} changes; had at once {} times", n - 1, at_once - 1);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_crash_anywhere_in_acquire_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::Nothing, "acquire", "", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_taking_over_a_lapsed_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::Lapsed, "acquire", "", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_taking_over_from_the_dead_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::Dead, "acquire", "", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_taking_over_an_old_bare_directory_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::Bare, "acquire", "", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_acquiring_a_fenced_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::Nothing, "acquire", "fenced=1", &["fragile.lockdir"]);
+}
+
+#[test]
+fn a_crash_anywhere_in_taking_an_open_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::Open, "acquire", "fenced=1", &["fragile.lockdir"]);
+}
+
+#[test]
+fn a_crash_anywhere_in_taking_back_a_lingering_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::LeftByTheVictim, "acquire", "linger_ms=1000", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_renew_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::HeldByTheVictim, "renew", "", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_release_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::HeldByTheVictim, "release", "", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_a_lingering_release_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::HeldByTheVictim, "release", "linger_ms=1000", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_removing_what_lingered_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::LeftByTheVictim, "forget", "linger_ms=1000", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_a_fenced_release_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::HeldByTheVictim, "release", "fenced=1", &["fragile.lockdir"]);
+}
+
+#[test]
+fn a_crash_anywhere_in_breaking_a_lapsed_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::Lapsed, "break-lapsed", "", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_breaking_a_dead_ones_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::Dead, "break-lapsed", "", &[]);
+}
+
+#[test]
+fn a_crash_anywhere_in_breaking_a_fenced_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::Dead, "break-lapsed", "fenced=1", &["fragile.lockdir"]);
+}
+
+#[test]
+fn a_crash_anywhere_in_breaking_by_force_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::HeldByAnother, "break-by-force", "", &[]);
+}
+
+#[test]
+fn a_crash_after_a_lost_race_leaves_nothing_that_cleaning_does_not_remove() {
+    let stage = Stage::on_disk();
+    // Staging is two changes, installing the third; after losing, two more remove the stage.
+    for n in 4..=5 {
+        let mut victim = stage.puppet("fragile", "timeout_ms=1000");
+        let mut winner = stage.puppet("fragile", "timeout_ms=1000");
+        assert_eq!(victim.ask("stop-before 3"), "ok");
+        assert_eq!(victim.ask(&format!("crash-before {n}")), "ok");
+        victim.order("try");
+        assert!(victim.wait_stopped(), "it died before it could lose");
+
+        winner.hold("try");
+        victim.signal(Signal::CONT);
+
+        assert_eq!(victim.answer(), None, "no crash before change {n}");
+        drop(victim);
+        assert_eq!(winner.ask("release"), "ok");
+        let at_once =
+            next_holds(&stage, false, &[], &format!("lost race, crash before change {n}"));
+        assert!(at_once);
+    }
+}
+
+#[test]
+fn a_crash_anywhere_in_waiting_in_line_leaves_the_lock_to_the_next() {
+    crash_everywhere(Before::SoonLapsed, "acquire", "", &[]);
+}

@@ -1,0 +1,14 @@
+//! Lockbydir's promises, between real processes, on real file systems. How long they look is
+//! said in the documentation of the `lockbydir_proof` crate.
+
+mod clock_steps;
+mod crash_points;
+mod death;
+mod exclusion;
+mod kills;
+mod lingering;
+mod riddle;
+mod stage;
+mod stop_points;
+mod storm;
+mod timeouts;

@@ -1,0 +1,92 @@
+//! The riddle: what must be removed exactly once? Many judge the same lapsed lock at once.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use lockbydir_proof::{ROUNDS, clock, puppet::Puppet};
+
+use crate::stage::{Stage, make_lapsed, make_older};
+
+const JUDGES: usize = 8;
+/// From the order to the common moment, in nanoseconds: long enough for all to hear it.
+const NOTICE: u64 = 400_000;
+/// So many locks lapse together.
+const BATCH: u64 = 50;
+
+fn judges(stage: &Stage) -> Vec<Puppet> {
+    (0..JUDGES).map(|_| stage.puppet("unused", "")).collect()
+}
+
+/// All try at the same moment; the answers of those who won.
+fn all_at_once(judges: &mut [Puppet], command: impl Fn(u64) -> String) -> Vec<String> {
+    let command = command(clock::now() + NOTICE);
+    for judge in judges.iter_mut() {
+        judge.order(&command);
+    }
+    let answers = judges.iter_mut().map(|judge| judge.answer().expect("an answer"));
+    let (won, rest): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.starts_with("held"));
+    assert!(rest.iter().all(|answer| answer == "no"), "{rest:?}");
+    won
+}
+
+#[test]
+fn of_eight_who_judge_a_lapsed_lock_at_the_same_moment_exactly_one_wins() {
+    let stage = Stage::on_disk();
+    let mut judges = judges(&stage);
+    let rounds = ROUNDS.number();
+
+    for first in (0..rounds).step_by(BATCH as usize) {
+        let numbers = first..rounds.min(first + BATCH);
+        let locks: Vec<PathBuf> =
+            numbers.map(|number| stage.path(&format!("lapsed-{number}"))).collect();
+        make_lapsed(&locks);
+        for lock in &locks {
+            for judge in &mut judges {
+                judge.lock(lock, "timeout_ms=30000");
+            }
+
+            let won = all_at_once(&mut judges, |moment| format!("try-at {moment}"));
+
+            assert_eq!(won.len(), 1, "{}: {won:?}", lock.display());
+            assert!(won[0].ends_with("after-lapse"), "{won:?}");
+        }
+    }
+
+    println!("{rounds} lapsed locks, {JUDGES} judges, one winner each, in {:.1?}", stage.elapsed());
+    drop(judges);
+    stage.sweep();
+    stage.assert_empty();
+}
+
+fn make_old(directory: &Path) {
+    fs::create_dir(directory).expect("a rival's lock");
+    make_older(directory, Duration::from_secs(3600));
+}
+
+#[test]
+fn the_same_eight_with_the_first_versions_break_make_two_winners() {
+    let stage = Stage::on_disk();
+    let mut judges = judges(&stage);
+    let directory = stage.path("rival.lockdir");
+    let rounds = ROUNDS.number();
+
+    let bitten = (1..=rounds).filter(|_| {
+        make_old(&directory);
+        let won =
+            all_at_once(&mut judges, |moment| format!("rival-at {moment} {}", directory.display()));
+        fs::remove_dir(&directory).expect("somebody made it anew");
+        won.len() > 1
+    });
+    let bitten: Vec<u64> = bitten.collect();
+
+    println!(
+        "the first version's break: two winners in {} of {rounds} rounds, first in round {:?}",
+        bitten.len(),
+        bitten.first()
+    );
+    assert!(!bitten.is_empty(), "the riddle's test would not bite");
+    stage.assert_empty();
+}

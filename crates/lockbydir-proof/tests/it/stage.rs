@@ -1,0 +1,160 @@
+//! Where a test plays: a folder on a file system of its choice, and the machine for itself.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use lockbydir::{Lock, Owner, State};
+use lockbydir_proof::puppet::Puppet;
+use tempfile::TempDir;
+
+/// The worker program.
+pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_lockbydir-worker");
+
+/// Every test here starts many processes or measures time: one at a time.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+/// A fresh folder, and the machine.
+pub(crate) struct Stage {
+    folder: TempDir,
+    begun: Instant,
+    _machine: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    /// On the disk that the build is on.
+    pub(crate) fn on_disk() -> Self {
+        Self::on(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    /// In memory.
+    pub(crate) fn on_tmpfs() -> Self {
+        Self::on(Path::new("/dev/shm"))
+    }
+
+    fn on(parent: &Path) -> Self {
+        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::create_dir_all(parent).expect("the parent of the stage can be made");
+        let folder = tempfile::Builder::new().prefix("lockbydir-proof-").tempdir_in(parent);
+        let folder = folder.expect("a folder for the stage");
+        Self { folder, begun: Instant::now(), _machine: machine }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The directory of the lock `name`.
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.lockdir"))
+    }
+
+    /// How long this test has had the machine.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// A worker that plays with the lock `name`.
+    pub(crate) fn puppet(&self, name: &str, options: &str) -> Puppet {
+        let mut puppet = Puppet::start(WORKER);
+        puppet.lock(&self.path(name), options);
+        puppet
+    }
+
+    /// A worker that acquires again and again, and notes its history here.
+    pub(crate) fn looper(&self, name: &str, options: &[String], begin: Stdio) -> Child {
+        let mut command = Command::new(WORKER);
+        command.arg("loop").arg(self.folder()).arg(name).args(options).stdin(begin);
+        command.spawn().expect("a worker starts")
+    }
+
+    /// What is in the folder.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.folder())
+            .expect("the stage can be listed")
+            .map(|file| file.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Removes the notes that workers made.
+    pub(crate) fn remove_notes(&self) {
+        let is_note = |name: &&String| name.ends_with(".history") || *name == "counter";
+        for name in self.names().iter().filter(is_note) {
+            fs::remove_file(self.path(name)).expect("a note can be removed");
+        }
+    }
+
+    /// Breaks what the dead held, and cleans.
+    pub(crate) fn sweep(&self) {
+        for name in self.names() {
+            if let Some(name) = name.strip_suffix(".lockdir") {
+                Lock::new(self.path(name)).break_lapsed().expect("a dead one's lock can be broken");
+            }
+        }
+        self.clean();
+    }
+
+    /// Cleans away what crashes left beside locks. A stage that its maker had no time to put an
+    /// entry into tells nobody whose it is, and only its age speaks against it: a day is made to
+    /// pass.
+    pub(crate) fn clean(&self) {
+        for name in self.names().iter().filter(|name| name.contains(".lockdir.")) {
+            let stage = self.path(name);
+            if fs::read_dir(&stage).expect("a stage").next().is_none() {
+                make_older(&stage, Duration::from_secs(24 * 3600));
+            }
+        }
+        lockbydir::clean(self.folder()).expect("the folder can be cleaned");
+    }
+
+    /// Fails when something of the test was left.
+    pub(crate) fn assert_empty(&self) {
+        assert_eq!(self.names(), Vec::<String>::new(), "something was left behind");
+    }
+}
+
+/// Fails unless a lock of this timeout was followed when it lapsed, not before and soon after. The
+/// holder's stamp may be up to a millisecond early, for names count whole ones.
+pub(crate) fn assert_followed(waited: Duration, timeout: Duration) {
+    assert!(waited + Duration::from_millis(1) > timeout, "followed after {waited:?} already");
+    assert!(waited < timeout + Duration::from_secs(2), "followed after {waited:?} only");
+}
+
+/// Dates a directory back.
+pub(crate) fn make_older(directory: &Path, age: Duration) {
+    date(directory, SystemTime::now() - age);
+}
+
+/// Dates a directory.
+pub(crate) fn date(directory: &Path, time: SystemTime) {
+    let dated = File::open(directory).and_then(|open| open.set_modified(time));
+    dated.expect("a directory of ours can be dated");
+}
+
+/// Makes locks that lapsed, held by no process.
+pub(crate) fn make_lapsed(names: &[PathBuf]) {
+    let locks: Vec<Lock> = names
+        .iter()
+        .map(|name| {
+            let lock = Lock::new(name).timeout(Duration::from_millis(10)).owner(Owner::Nobody);
+            let _key = lock.acquire().expect("a lock that will lapse").keep();
+            lock
+        })
+        .collect();
+    for lock in locks {
+        while !matches!(lock.status().expect("a look").state, State::Lapsed) {
+            thread::yield_now();
+        }
+    }
+}

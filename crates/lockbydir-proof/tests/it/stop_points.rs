@@ -1,0 +1,187 @@
+//! A stop before every single change of the file system, of every verb, while another takes the
+//! lock; then the stopped one goes on. However late it comes, it harms nobody.
+
+use std::time::Duration;
+
+use lockbydir_proof::puppet::{Held, Puppet};
+use rustix::process::Signal;
+
+use crate::stage::{Stage, make_lapsed, make_older};
+
+/// What is there when the slow one begins.
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    Lapsed,
+    Dead,
+    /// An old directory without an entry.
+    Bare,
+    HeldByIt,
+    /// It released it a moment ago, and it lingers.
+    LeftByIt,
+}
+
+/// The slow one, about to do its verb. What it holds lapses soon.
+fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> Puppet {
+    let mut slow = stage.puppet(name, &format!("timeout_ms=50 patience_ms=2000 {more}"));
+    match before {
+        Before::Nothing => {}
+        Before::Lapsed => make_lapsed(&[stage.path(name)]),
+        Before::Dead => {
+            stage.puppet(name, "timeout_ms=30000").hold("acquire");
+        }
+        Before::Bare => {
+            let directory = stage.directory(name);
+            std::fs::create_dir(&directory).expect("a bare lock");
+            make_older(&directory, Duration::from_secs(3600));
+        }
+        Before::HeldByIt => {
+            slow.hold("acquire");
+        }
+        Before::LeftByIt => {
+            slow.hold("acquire");
+            assert_eq!(slow.ask("release"), "ok");
+        }
+    }
+    slow
+}
+
+/// How many changes the verb makes when nobody stops it.
+fn count(stage: &Stage, before: Before, verb: &str, more: &str) -> u64 {
+    let mut calm = slow(stage, "calm", before, more);
+    let changes = calm.number("changes");
+    calm.ask(verb);
+    let count = calm.number("changes") - changes;
+    assert!(count > 0, "{verb} {more} changes nothing?");
+    count
+}
+
+/// Stops before every change. `late` is what the slow one may say when it comes too late.
+fn stop_everywhere(before: Before, verb: &str, more: &str, late: &[&str]) {
+    let stage = Stage::on_disk();
+    let count = count(&stage, before, verb, more);
+
+    for n in 1..=count {
+        let mut slow = slow(&stage, "stalled", before, more);
+        // Its own timeout is how long it waits for a directory that a stopped release left empty.
+        let mut other = stage.puppet("stalled", "timeout_ms=1000 patience_ms=5000");
+        slow.ask(&format!("stop-before {n}"));
+        slow.order(verb);
+        assert!(slow.wait_stopped(), "{verb} {more}: it died before change {n}");
+
+        let got = other.ask("acquire");
+        slow.signal(Signal::CONT);
+        let answer = slow.answer().expect("an answer");
+
+        let told = format!(
+            "{verb} {more}, stopped before change {n}: the other '{got}', then the slow '{answer}'"
+        );
+        assert!(got.starts_with("held"), "{told}");
+        assert!(late.contains(&answer.as_str()), "{told}");
+        assert_ne!(slow.ask("is-held"), "true", "{told}, and thinks it holds");
+        assert_eq!(other.ask("is-held"), "true", "{told}, and the other lost it");
+        assert_eq!(other.ask("renew"), "ok", "{told}, and the other lost it");
+        assert_eq!(other.ask("release"), "ok", "{told}, and the other lost it");
+    }
+
+    println!("{verb} {more}: stopped before each of {count} changes");
+    stage.sweep();
+    let kept = |name: &String| more.contains("fenced") && name.ends_with(".lockdir");
+    assert!(stage.names().iter().all(kept), "left behind: {:?}", stage.names());
+}
+
+#[test]
+fn a_newcomer_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::Nothing, "try", "", &["no"]);
+}
+
+#[test]
+fn a_newcomer_to_a_fenced_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::Nothing, "try", "fenced=1", &["no"]);
+}
+
+#[test]
+fn a_taker_of_a_lapsed_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::Lapsed, "try", "", &["no"]);
+}
+
+#[test]
+fn a_taker_of_a_dead_ones_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::Dead, "try", "", &["no"]);
+}
+
+#[test]
+fn a_taker_of_a_bare_directory_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::Bare, "try", "", &["no"]);
+}
+
+#[test]
+fn a_taker_of_its_lingering_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::LeftByIt, "try", "linger_ms=10000", &["no"]);
+}
+
+#[test]
+fn a_breaker_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::Lapsed, "break-lapsed", "", &["still-held", "removed"]);
+}
+
+#[test]
+fn a_breaker_of_a_dead_ones_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::Dead, "break-lapsed", "", &["still-held", "removed"]);
+}
+
+#[test]
+fn a_renewal_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::HeldByIt, "renew", "", &["lost"]);
+}
+
+#[test]
+fn a_release_stopped_before_any_change_harms_nobody_who_came_between() {
+    // Before its second change it has let go already.
+    stop_everywhere(Before::HeldByIt, "release", "", &["lost", "ok"]);
+}
+
+#[test]
+fn a_lingering_release_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::HeldByIt, "release", "linger_ms=10000", &["lost"]);
+}
+
+#[test]
+fn a_fenced_release_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::HeldByIt, "release", "fenced=1", &["lost"]);
+}
+
+#[test]
+fn removing_what_lingered_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::LeftByIt, "forget", "linger_ms=10000", &["ok"]);
+}
+
+#[test]
+fn a_taker_stopped_before_any_change_gets_a_larger_number_than_those_who_held_meanwhile() {
+    let stage = Stage::on_disk();
+    let count = count(&stage, Before::Nothing, "acquire", "");
+    let mut other = stage.puppet("numbered", "timeout_ms=30000");
+
+    for n in 1..=count {
+        let mut slow = stage.puppet("numbered", "timeout_ms=30000 patience_ms=5000");
+        slow.ask(&format!("stop-before {n}"));
+        slow.order("acquire");
+        assert!(slow.wait_stopped(), "acquire: it died before change {n}");
+
+        let got = other.ask("try");
+        if got != "no" {
+            assert_eq!(other.ask("release"), "ok", "stopped before change {n}: {got}");
+        }
+        slow.signal(Signal::CONT);
+        let later = Held::parse(&slow.answer().expect("an answer")).expect("the lock");
+
+        // Where the other got nothing, the slow one had stopped with the lock in its hands.
+        if let Some(got) = Held::parse(&got) {
+            let told = format!("stopped before change {n}: {later:?} after {got:?}");
+            assert!(later.token > got.token, "{told}");
+        }
+        assert_eq!(slow.ask("release"), "ok");
+    }
+    stage.sweep();
+    stage.assert_empty();
+}

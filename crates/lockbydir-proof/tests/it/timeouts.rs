@@ -1,0 +1,41 @@
+//! The timeout is the holder's, the patience the waiter's.
+
+use std::time::Duration;
+
+use lockbydir_proof::clock;
+
+use crate::stage::{Stage, assert_followed};
+
+#[test]
+fn a_waiter_with_a_timeout_of_1_s_never_takes_a_living_holders_30_s_lock() {
+    let stage = Stage::on_disk();
+    let mut holder = stage.puppet("long", "timeout_ms=30000");
+    let mut waiter = stage.puppet("long", "timeout_ms=1000 patience_ms=2500");
+    holder.hold("acquire");
+
+    let answer = waiter.ask("acquire");
+    let broken = waiter.ask("break-lapsed");
+
+    assert_eq!((answer.as_str(), broken.as_str()), ("patience-over", "still-held"));
+    assert_eq!(holder.ask("is-held"), "true");
+    assert_eq!(holder.ask("release"), "ok");
+    stage.assert_empty();
+}
+
+#[test]
+fn a_waiter_with_a_timeout_of_30_s_takes_a_lapsed_lock_of_1_s() {
+    let stage = Stage::on_disk();
+    let mut holder = stage.puppet("short", "timeout_ms=1000");
+    let mut waiter = stage.puppet("short", "timeout_ms=30000 patience_ms=5000");
+
+    let before = clock::now();
+    holder.hold("acquire");
+    let taken = waiter.hold("acquire");
+
+    assert_eq!(taken.how, "after-lapse");
+    assert_followed(Duration::from_nanos(taken.moment - before), Duration::from_secs(1));
+    assert_eq!(holder.ask("is-held"), "false");
+    assert_eq!(holder.ask("release"), "lost");
+    assert_eq!(waiter.ask("release"), "ok");
+    stage.assert_empty();
+}
