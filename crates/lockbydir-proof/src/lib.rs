@@ -12,6 +12,9 @@
 //! ```text
 //! LOCKBYDIR_PROOF=full cargo test -p lockbydir-proof -- --nocapture
 //! ```
+//!
+//! `LOCKBYDIR_PROOF=long` takes one between the two, of some minutes. `LOCKBYDIR_PROOF_DIR` is the
+//! folder that the tests "on disk" use instead of the build's, to try another file system.
 
 pub mod chance;
 pub mod clock;
@@ -23,20 +26,24 @@ pub mod rival;
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     quick: u64,
+    long: u64,
     full: u64,
 }
 
-/// Acquisitions of each of sixteen processes that count.
-pub const ACQUISITIONS: Size = Size { quick: 100, full: 2_000 };
+/// Processes that count.
+pub const COUNTERS: Size = Size { quick: 16, long: 64, full: 16 };
+/// Acquisitions of each of the processes that count.
+pub const ACQUISITIONS: Size = Size { quick: 100, long: 160, full: 2_000 };
 /// Acquisitions of each of sixteen that are killed and stopped meanwhile.
-pub const TORTURED: Size = Size { quick: 25, full: 2_000 };
+pub const TORTURED: Size = Size { quick: 25, long: 150, full: 2_000 };
 /// Lapsed locks that are judged by many at once.
-pub const ROUNDS: Size = Size { quick: 300, full: 10_000 };
+pub const ROUNDS: Size = Size { quick: 300, long: 2_000, full: 10_000 };
 /// Holders that are killed while another waits.
-pub const DEATHS: Size = Size { quick: 15, full: 200 };
+pub const DEATHS: Size = Size { quick: 15, long: 50, full: 200 };
 
 /// Processes in a storm, and its length in seconds.
-pub const STORM: (Size, Size) = (Size { quick: 16, full: 64 }, Size { quick: 5, full: 60 });
+pub const STORM: (Size, Size) =
+    (Size { quick: 16, long: 64, full: 64 }, Size { quick: 5, long: 20, full: 60 });
 
 impl Size {
     /// The number, as `LOCKBYDIR_PROOF` says: unset is quick.
@@ -47,8 +54,9 @@ impl Size {
     pub fn number(self) -> u64 {
         match std::env::var("LOCKBYDIR_PROOF").as_deref() {
             Err(_) | Ok("quick") => self.quick,
+            Ok("long") => self.long,
             Ok("full") => self.full,
-            Ok(other) => panic!("LOCKBYDIR_PROOF is `quick` or `full`, not `{other}`"),
+            Ok(other) => panic!("LOCKBYDIR_PROOF is `quick`, `long` or `full`, not `{other}`"),
         }
     }
 }

@@ -204,6 +204,8 @@ fn hear(pipe: &OwnedFd) -> Said {
 pub(crate) struct Place<'a> {
     directory: &'a Directory,
     interrupts: Vec<&'a Interrupt>,
+    /// The line as we entered it.
+    line: Option<OwnedFd>,
     own: Option<OwnedFd>,
     ahead: Option<(Ticket, OwnedFd)>,
     bell: Option<OwnedFd>,
@@ -212,7 +214,15 @@ pub(crate) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(crate) fn new(directory: &'a Directory, interrupts: Vec<&'a Interrupt>) -> Place<'a> {
-        Place { directory, interrupts, own: None, ahead: None, bell: None, kept: Kept::default() }
+        Place {
+            directory,
+            interrupts,
+            line: None,
+            own: None,
+            ahead: None,
+            bell: None,
+            kept: Kept::default(),
+        }
     }
 
     pub(crate) fn perform(&mut self, operation: &Operation) -> Answer {
@@ -246,12 +256,13 @@ impl<'a> Place<'a> {
                 mknodat(&line, &*name, FileType::Fifo, mode, 0)?;
                 let own = open_pipe(&line, &name, OFlags::RDWR)?;
                 self.directory.widen_open(&own, mode)?;
-                Ok(own)
+                Ok((line, own))
             });
             match made {
                 // Removed while we came: make it anew.
                 Err(Errno::NOENT) => {}
-                Ok(own) => {
+                Ok((line, own)) => {
+                    self.line = Some(line);
                     self.own = Some(own);
                     return Ok(());
                 }
@@ -274,7 +285,7 @@ impl<'a> Place<'a> {
         if let Some(own) = &own {
             say(own, &spell(word));
         }
-        let line = self.directory.line()?;
+        let line = self.line.take().map_or_else(|| self.directory.line(), Ok)?;
         testing::point();
         unlinkat(&line, ticket.to_string(), AtFlags::empty())
     }

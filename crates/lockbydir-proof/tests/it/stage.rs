@@ -27,9 +27,10 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// On the disk that the build is on.
+    /// On the disk that the build is on, or wherever `LOCKBYDIR_PROOF_DIR` says.
     pub(crate) fn on_disk() -> Self {
-        Self::on(Path::new(env!("CARGO_TARGET_TMPDIR")))
+        let chosen = std::env::var_os("LOCKBYDIR_PROOF_DIR");
+        Self::on(Path::new(chosen.as_deref().unwrap_or(env!("CARGO_TARGET_TMPDIR").as_ref())))
     }
 
     /// In memory.
