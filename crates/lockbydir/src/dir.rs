@@ -39,7 +39,7 @@ pub(crate) struct Directory {
     /// Shall its maker's word be enough that it is shared on purpose? For looking it is.
     only_looks: bool,
     /// Asked once a directory, which is once a holding.
-    one_kernel: std::sync::OnceLock<bool>,
+    here: std::sync::OnceLock<Here>,
 }
 
 /// What one run of a machine keeps open from one operation to a later one.
@@ -53,7 +53,7 @@ pub(crate) struct Kept {
 
 impl Directory {
     pub(crate) fn new(path: PathBuf, mode: u32, group: Option<u32>) -> Directory {
-        Directory { path, mode, group, only_looks: false, one_kernel: Default::default() }
+        Directory { path, mode, group, only_looks: false, here: Default::default() }
     }
 
     /// The same, for looking only.
@@ -67,11 +67,11 @@ impl Directory {
 
     /// Where we stand as a judge of this directory.
     pub(crate) fn here(&self) -> Here {
-        let one_kernel = *self.one_kernel.get_or_init(|| {
+        *self.here.get_or_init(|| {
             let parent = self.path.parent().unwrap_or(Path::new("/"));
-            statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64))
-        });
-        Here { origin: process::here().0, one_kernel, booted: clock::booted() }
+            let one_kernel = statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64));
+            Here { origin: process::here().0, one_kernel, booted: clock::booted() }
+        })
     }
 
     /// Runs a machine to its end.

@@ -297,6 +297,19 @@ impl Toy {
                 lockbydir::testing::stop_before(number()?);
                 "ok".to_owned()
             }
+            // A forked child that tries to renew, release and drop what its parent holds.
+            "fork" => match fork::fork()? {
+                fork::Fork::Parent(child) => {
+                    let status = fork::waitpid(child)?;
+                    if status == 0 { "ok".to_owned() } else { format!("renewed ({status})") }
+                }
+                fork::Fork::Child => {
+                    let guard = self.guard.take();
+                    let renewed = guard.as_ref().is_some_and(|guard| guard.renew().is_ok());
+                    drop(guard);
+                    std::process::exit(i32::from(renewed));
+                }
+            },
             // As a crash: no guard is dropped.
             "exit" => std::process::exit(9),
             other => return Err(format!("no such command: {other}").into()),

@@ -178,3 +178,21 @@ fn a_holder_that_lapsed_and_that_nobody_followed_holds_again_by_a_late_renewal()
     assert_eq!(holder.ask("release"), "ok");
     stage.assert_empty();
 }
+
+#[test]
+fn a_forked_child_neither_renews_nor_releases_its_parents_lock() {
+    let stage = Stage::on_tmpfs();
+    let mut parent = stage.puppet("forked", "timeout_ms=30000");
+    let mut other = stage.puppet("forked", "timeout_ms=30000");
+    parent.hold("acquire");
+    let entry = || fs::read_dir(stage.directory("forked")).expect("D").next().expect("an entry");
+    let before = entry().expect("an entry").file_name();
+
+    assert_eq!(parent.ask("fork"), "ok");
+
+    assert_eq!(entry().expect("an entry").file_name(), before, "nothing was changed");
+    assert_eq!(other.ask("try"), "no");
+    assert_eq!(parent.ask("is-held"), "true");
+    assert_eq!(parent.ask("release"), "ok");
+    stage.assert_empty();
+}
