@@ -63,6 +63,12 @@ pub(crate) enum Command {
     Break(Break),
     /// Remove what crashes left behind below a folder
     Clean(Clean),
+    /// Measure what locking costs in a folder, beside flock and the raw calls
+    #[command(after_help = crate::bench::HELP)]
+    Bench(crate::bench::Args),
+    /// What `bench` starts
+    #[command(hide = true)]
+    BenchWorker(crate::bench::Worker),
     /// Print completions for a shell
     Completions {
         /// Which shell

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod bench;
 mod child;
 mod duration;
 mod exit;

@@ -7,7 +7,7 @@ use lockbydir::{Broken, Key, Owner, printable};
 
 use crate::args::{Acquire, Args, Break, Command};
 use crate::exit::{Failure, IO, NOT_DONE, USAGE};
-use crate::{render, run};
+use crate::{bench, render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
     match command {
@@ -54,6 +54,8 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
                 &removed.iter().map(|path| format!("{}\n", printable(path))).collect::<String>(),
             )
         }
+        Command::Bench(args) => bench::bench(&args),
+        Command::BenchWorker(worker) => bench::work(&worker),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "lockbydir", &mut out);

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "test names are sentences")]
 
 mod bad_input;
+mod bench;
 mod full_disk;
 mod keys;
 mod line;

@@ -1,0 +1,135 @@
+//! Where it is measured: a fresh folder in the user's one, removed at the end; and what is there
+//! to tell of the machine. Nothing is measured here.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use lockbydir::printable;
+
+use crate::exit::{CANNOT_MAKE, DENIED, Failure, IO};
+
+/// The folder of one run. All that is made is made in it.
+pub(super) struct Place {
+    /// As the user named it, but absolute.
+    parent: PathBuf,
+    folder: PathBuf,
+}
+
+impl Place {
+    pub(super) fn new(dir: &Path) -> Result<Place, Failure> {
+        let cannot = |error: io::Error| {
+            let code = match error.kind() {
+                ErrorKind::PermissionDenied => DENIED,
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::InvalidInput => CANNOT_MAKE,
+                _ => IO,
+            };
+            let hint = match error.kind() {
+                ErrorKind::NotFound => "; make the folder first, or name another one",
+                ErrorKind::NotADirectory => "; name a folder, not a file",
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                    "; name a folder that you may write in"
+                }
+                _ => "",
+            };
+            Failure::new(code, format!("cannot measure in {}: {error}{hint}", printable(dir)))
+        };
+        let parent = fs::canonicalize(dir).map_err(cannot)?;
+        for nth in 0..1000 {
+            let folder = parent.join(format!("lockbydir-bench.{}.{nth}", std::process::id()));
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Place { parent, folder }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(cannot(error)),
+            }
+        }
+        Err(cannot(ErrorKind::AlreadyExists.into()))
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn parent(&self) -> &Path {
+        &self.parent
+    }
+
+    /// Removes the folder and what is in it. All who work in it must have ended.
+    pub(super) fn remove(&self) -> Result<(), Failure> {
+        match fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::new(
+                IO,
+                format!("cannot remove {}: {error}; remove it", printable(&self.folder)),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.remove();
+    }
+}
+
+/// The file system that a path is on, by the name that `mount` gives it.
+pub(super) fn file_system(path: &Path) -> String {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let path = path.as_os_str().as_bytes();
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            let point = unescaped(before.split(' ').nth(4)?);
+            let kind = after.split(' ').next()?;
+            let rest = path.strip_prefix(point.strip_suffix(b"/").unwrap_or(&point))?;
+            (rest.is_empty() || rest.starts_with(b"/")).then_some((point.len(), kind))
+        })
+        // What was mounted last hides what is below it.
+        .max_by_key(|(length, _)| *length)
+        .map_or_else(|| "unknown".into(), |(_, kind)| kind.to_owned())
+}
+
+/// `\040` and the like back to bytes.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut rest = text.as_bytes();
+    let mut bytes = Vec::new();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after
+            .get(..3)
+            .filter(|_| first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() { &after[3..] } else { after };
+    }
+    bytes
+}
+
+pub(super) fn kernel() -> String {
+    let name = rustix::system::uname();
+    format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy())
+}
+
+pub(super) fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_is_read_with_its_spaces() {
+        assert_eq!(unescaped(r"/a\040b\134c"), b"/a b\\c");
+        assert_eq!(unescaped(r"/end\04"), br"/end\04");
+    }
+
+    #[test]
+    fn proc_is_found_to_be_proc() {
+        assert_eq!(file_system(Path::new("/proc/self")), "proc");
+    }
+}
