@@ -287,7 +287,7 @@ pub(crate) fn whole_millis(time: Duration) -> Duration {
 /// Stamps end here: three thousand years of uptime, 14 digits.
 pub(crate) const MAX_STAMP: u64 = 100_000_000_000_000;
 
-pub(crate) fn millis(text: &str) -> Option<Duration> {
+fn millis(text: &str) -> Option<Duration> {
     text.parse().ok().map(Duration::from_millis)
 }
 

@@ -7,11 +7,10 @@ use core::time::Duration;
 
 use crate::acquire::{Acquire, Acquisition, Blocker};
 use crate::entry::{Entry, Owner, State};
-use crate::inspect::{Inspect, View};
 use crate::operation::{Answer, Ear, Fault, Machine, Now, Operation, Sight, Step, Wake, Word};
 use crate::release::Release;
 use crate::ticket::Ticket;
-use crate::verdict::{Here, Life, Verdict};
+use crate::verdict::{Here, Life};
 
 /// How waiting ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +32,9 @@ const NAP: Duration = Duration::from_millis(5);
 /// Between two looks of the first in line, where a release rings and where it can't.
 const FIRST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(50));
 /// Between two looks of all others together: so the cost does not grow with the line.
-const SHARE: Duration = Duration::from_millis(4);
+const SHARE: Duration = Duration::from_millis(8);
 /// Shortest and longest time between two looks of one that is not first.
-const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
 /// Shortest and longest time between two looks where nothing tells of a change.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -76,7 +75,7 @@ enum Doing {
     Napping,
     Listening,
     Sleeping,
-    Looking(Inspect),
+    Looking,
     Passing,
     Expelling,
     Leaving,
@@ -272,36 +271,33 @@ impl Queue {
                 self.perform(Doing::Placing, Operation::ListLine)
             }
             // Is the lock free, and the first in line does not take it?
-            (_, Some(_)) => {
-                let mut look = Inspect::new(self.here);
-                let step = look.start(now);
-                self.looking(now, look, step)
-            }
+            (_, Some(_)) => self.perform(Doing::Looking, Operation::Look),
             (_, None) => self.try_now(now),
         }
     }
 
-    fn looking(&mut self, now: Now, look: Inspect, step: Step<View>) -> Next {
-        let view = match step {
-            Step::Perform(operation) => return self.perform(Doing::Looking(look), operation),
-            Step::Finished(view) => view,
+    /// Is D free, and the first in line does not take it? Whether the holder lives is left to the
+    /// first: this look is for the others, and must be cheap.
+    fn looked(&mut self, now: Now, sight: Sight) -> Next {
+        let (entry, since) = match sight {
+            Sight::Absent => (None, now.boot),
+            Sight::Directory(listing) => match listing.entries.into_iter().next() {
+                Some(entry) if self.here.origin.is_same_clock(&entry.origin) => {
+                    let since = match entry.state {
+                        State::Open => entry.stamp,
+                        State::Held => entry.lapses_at(),
+                    };
+                    (Some(entry), since)
+                }
+                Some(entry) if entry.state == State::Open => (Some(entry), now.boot),
+                _ => (None, Duration::MAX),
+            },
+            Sight::Foreign(_) => (None, Duration::MAX),
         };
-        let entry = match &view.sight {
-            Sight::Directory(listing) => listing.entries.first().cloned(),
-            _ => None,
-        };
-        let since = match (&view.sight, view.verdict, &entry) {
-            (Sight::Absent, ..) => now.boot,
-            (_, Some(Verdict::Lapsed(_) | Verdict::Dead(_)), _) => now.boot,
-            (.., Some(open)) if open.state == State::Open => {
-                let same_clock = open.origin.is_same_clock(&self.here.origin);
-                if same_clock { open.stamp.min(now.boot) } else { now.boot }
-            }
-            _ => {
-                self.vacant = None;
-                return self.sleep(now);
-            }
-        };
+        if since > now.boot {
+            self.vacant = None;
+            return self.sleep(now);
+        }
         // The same vacancy as at the last look? An open lock may be another one by now.
         let (_, since) = match self.vacant.take().filter(|(seen, _)| *seen == entry) {
             Some(known) => known,
@@ -431,10 +427,8 @@ impl Machine for Queue {
             }
             (Doing::Sleeping, Answer::Woken(wake)) => self.woken(now, wake),
             (Doing::Sleeping, _) => self.try_now(now),
-            (Doing::Looking(mut look), answer) => {
-                let step = look.resume(now, answer);
-                self.looking(now, look, step)
-            }
+            (Doing::Looking, Answer::Seen(sight)) => self.looked(now, sight),
+            (Doing::Looking, _) => self.sleep(now),
             (Doing::Passing, answer) => self.pass_over(&line(&answer)),
             (Doing::Expelling, _) => self.perform(Doing::Placing, Operation::ListLine),
             (Doing::Leaving, _) => self.left(),

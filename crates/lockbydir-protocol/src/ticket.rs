@@ -3,12 +3,12 @@
 //!
 //! `t1.ORDER.NONCE.STAMP.BOOT.TIMENS.PIDNS.PID-START.HOST.LABEL`
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::cmp::Ordering;
 use core::fmt;
 use core::time::Duration;
 
-use crate::entry::{MAX_NAME, MAX_STAMP, MAX_TOKEN, Nonce, Origin, Process, millis, whole_millis};
+use crate::entry::{MAX_NAME, MAX_STAMP, MAX_TOKEN, Nonce, Origin, Process, whole_millis};
 use crate::operation::Now;
 use crate::text::{Host, Label};
 
@@ -55,17 +55,42 @@ impl Ticket {
         if part()? != "t1" {
             return None;
         }
+        // A line may be long: each field is held to its one spelling here, and nothing is printed
+        // to compare.
+        let (order, nonce, stamp) = (part()?, part()?, part()?);
+        let (boot, time, pids) = (part()?, part()?, part()?);
+        let (pid, start) = part()?.split_once('-')?;
+        let (host, label) = (part()?, part()?);
+        let room = MAX_NAME - (name.len() - label.len());
         let ticket = Ticket {
-            order: part()?.parse().ok().filter(|&order| order <= MAX_TOKEN)?,
-            nonce: Nonce::parse(part()?)?,
-            stamp: millis(part()?).filter(|&stamp| stamp < Duration::from_millis(MAX_STAMP))?,
-            origin: Origin::parse(&mut part)?,
-            process: Process::parse(part()?)?,
-            host: Host::parse(part()?)?,
-            label: Label::parse(part()?)?,
+            order: decimal(order).filter(|&order| order <= MAX_TOKEN)?,
+            nonce: Nonce::parse(nonce)?,
+            stamp: Duration::from_millis(decimal(stamp).filter(|&stamp| stamp < MAX_STAMP)?),
+            origin: Origin {
+                boot: hexadecimal(boot, 16)?,
+                time: u32::try_from(hexadecimal(time, 8)?).ok()?,
+                pids: u32::try_from(hexadecimal(pids, 8)?).ok()?,
+            },
+            process: Process { pid: u32::try_from(decimal(pid)?).ok()?, start: decimal(start)? },
+            host: Host::parse(host)?,
+            label: Label::parse(label)?,
         };
-        (ticket.to_string() == name).then_some(ticket)
+        (ticket.label.spell(room) == label).then_some(ticket)
     }
+}
+
+/// A number as it is printed: no sign, no leading zero.
+fn decimal(text: &str) -> Option<u64> {
+    let is_printed = text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
+    text.parse().ok().filter(|_| is_printed)
+}
+
+/// The same in so many lower-case hexadecimal digits.
+fn hexadecimal(text: &str, digits: usize) -> Option<u64> {
+    let is_printed = text.len() == digits
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    u64::from_str_radix(text, 16).ok().filter(|_| is_printed)
 }
 
 impl PartialOrd for Ticket {
