@@ -32,9 +32,9 @@ const NAP: Duration = Duration::from_millis(5);
 /// Between two looks of the first in line, where a release rings and where it can't.
 const FIRST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(50));
 /// Between two looks of all others together: so the cost does not grow with the line.
-const SHARE: Duration = Duration::from_millis(8);
+const SHARE: Duration = Duration::from_millis(20);
 /// Shortest and longest time between two looks of one that is not first.
-const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
+const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Shortest and longest time between two looks where nothing tells of a change.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 

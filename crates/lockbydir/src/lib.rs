@@ -28,7 +28,8 @@
 //!   it, on a clock that runs in suspend, less a margin; others take a lock over only after it.
 //! - Every change of a lock is one rename or unlink of a name that never returns.
 //! - Waiters are served in the order in which they came, threads and tasks of a process among
-//!   themselves; a free lock that the first does not take goes to the next within 4.5 s.
+//!   themselves; a free lock that the first does not take goes to the next: within 0.3 s where few wait,
+//!   within 10.2 s in the longest line.
 //! - A holder that dies frees its lock at once to those who can see its process, and to all
 //!   others after its timeout.
 //!
