@@ -84,6 +84,8 @@ pub struct Acquire {
     torn: u8,
     doing: Doing,
     mine: Option<(Entry, Came)>,
+    /// The count in the name that was staged last.
+    staged: u32,
     fault: Option<Fault>,
     /// How the try ends once the stage is cleared away.
     parting: Option<Acquisition>,
@@ -125,6 +127,7 @@ impl Acquire {
             torn: 0,
             doing: Doing::Looking,
             mine: None,
+            staged: 0,
             fault: None,
             parting: None,
             clocked: None,
@@ -153,7 +156,7 @@ impl Acquire {
             stamp: whole_millis(now.boot),
             origin: self.here.origin,
             owner: self.wish.owner,
-            host: self.wish.host.clone(),
+            host: self.wish.host,
             label: self.wish.label.clone(),
         };
         self.names += 1;
@@ -187,7 +190,7 @@ impl Acquire {
         // An entry that was staged got its number before others may have held and left: now that
         // D is there, it takes one that is larger than all of theirs.
         let raised = match came {
-            Came::Free if entry.renewals == 0 => micros(now).max(entry.token),
+            Came::Free if entry.renewals == self.staged => micros(now).max(entry.token),
             _ => entry.token,
         };
         if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
@@ -301,6 +304,7 @@ impl Acquire {
         let Some(entry) = self.name(now, None) else {
             return Step::Finished(Acquisition::Foreign(Foreign::Exhausted));
         };
+        self.staged = entry.renewals;
         self.mine = Some((entry.clone(), Came::Free));
         self.doing = Doing::Staging;
         Step::Perform(Operation::Stage(entry))

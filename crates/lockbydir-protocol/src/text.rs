@@ -10,8 +10,11 @@ const MAX_HOST: usize = 16;
 const MAX_LABEL: usize = 40;
 
 /// The holder's host: the first part of its name, lower case, at most 16 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Host(String);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Host {
+    bytes: [u8; MAX_HOST],
+    length: usize,
+}
 
 impl Host {
     /// Takes what is portable of a host name; what is left empty becomes `unknown`.
@@ -24,18 +27,31 @@ impl Host {
             .map(|c| if is_host_char(c) { c } else { '-' })
             .take(MAX_HOST)
             .collect();
-        Host(if kept.is_empty() { "unknown".into() } else { kept })
+        Host::of(if kept.is_empty() { "unknown" } else { &kept })
+    }
+
+    fn of(text: &str) -> Host {
+        let mut bytes = [0; MAX_HOST];
+        let length = text.len().min(MAX_HOST);
+        bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+        Host { bytes, length }
     }
 
     pub(crate) fn parse(text: &str) -> Option<Host> {
         let fits = !text.is_empty() && text.len() <= MAX_HOST;
-        (fits && text.chars().all(is_host_char)).then(|| Host(text.into()))
+        (fits && text.chars().all(is_host_char)).then(|| Host::of(text))
     }
 
     /// The name as kept.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::entry::{Entry, Origin, Owner};
 use crate::operation::{Now, Stamp};
+use crate::text::Host;
 use crate::ticket::Ticket;
 
 /// How much older than its timeout a lock must be by the file system's clock alone.
@@ -20,6 +21,8 @@ pub struct Here {
     pub one_kernel: bool,
     /// When this kernel was booted, by the wall clock; none where that can't be told.
     pub booted: Option<Stamp>,
+    /// The judge's own host.
+    pub host: Host,
 }
 
 impl Here {
@@ -135,9 +138,11 @@ pub fn judge(entry: &Entry, here: &Here, facts: &Facts) -> Verdict {
     }
     let both_known = origin.boot != 0 && here.origin.boot != 0;
     // A file system of ours may be exported: what another kernel wrote since our boot came from
-    // a client of it, which may well live.
+    // a client of it, which may well live. And a wall clock that was set forward makes our boot
+    // look late: so it must be our own name, too.
     let is_old = here.booted.is_some_and(|booted| facts.modified < booted);
-    if both_known && !origin.is_same_boot(&here.origin) && here.one_kernel && is_old {
+    let is_ours = here.one_kernel && entry.host == here.host;
+    if both_known && !origin.is_same_boot(&here.origin) && is_ours && is_old {
         return Verdict::Dead(Evidence::EarlierBoot);
     }
     // A stamp from the future of our own clock is a lie: it is watched like a stranger's.

@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use lockbydir_protocol::{
-    Answer, Entry, Fault, Foreign, Here, Listing, Machine, Nonce, Operation, Sight, Stamp, Step,
+    Answer, Entry, Fault, Foreign, Here, Host, Listing, Machine, Nonce, Operation, Sight, Stamp,
+    Step,
 };
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, fchmod, fchown, fstat,
@@ -70,7 +71,8 @@ impl Directory {
         *self.here.get_or_init(|| {
             let parent = self.path.parent().unwrap_or(Path::new("/"));
             let one_kernel = statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64));
-            Here { origin: process::here().0, one_kernel, booted: clock::booted() }
+            let host = Host::new(&process::host());
+            Here { origin: process::here().0, one_kernel, booted: clock::booted(), host }
         })
     }
 

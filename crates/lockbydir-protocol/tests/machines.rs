@@ -1,0 +1,91 @@
+//! Machines told scripted answers: what they ask next.
+
+#![allow(missing_docs, reason = "test names are sentences")]
+
+use std::time::Duration;
+
+use lockbydir_protocol::*;
+
+fn at(second: u64) -> Now {
+    Now { boot: Duration::from_secs(second), wall: Duration::from_secs(1_000_000 + second) }
+}
+
+#[test]
+fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let wish = |nonce| Wish {
+        nonce: Nonce(nonce),
+        timeout: Duration::from_secs(3600),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    // Somebody else's entry, made by the machine itself.
+    let mut other = Acquire::new(wish(7), here, None);
+    other.start(at(1));
+    let Step::Perform(Operation::Stage(theirs)) = other.resume(at(1), Answer::Seen(Sight::Absent))
+    else {
+        panic!()
+    };
+
+    for losses in [0, 1] {
+        let mut slow = Acquire::new(wish(8), here, None);
+        slow.start(at(2));
+        let mut step = slow.resume(at(2), Answer::Seen(Sight::Absent));
+        for _ in 0..losses {
+            assert!(matches!(step, Step::Perform(Operation::Stage(_))));
+            slow.resume(at(2), Answer::Done(None)); // -> install
+            slow.resume(at(2), Answer::Failed(Fault::Taken)); // -> look
+            let listing = Listing {
+                entries: vec![theirs.clone()],
+                litter: None,
+                modified: Stamp(0),
+                stranger: None,
+                foreign: None,
+            };
+            let cleared = slow.resume(at(2), Answer::Seen(Sight::Directory(listing)));
+            assert!(matches!(cleared, Step::Perform(Operation::Unstage(_))));
+            slow.resume(at(2), Answer::Done(None)); // -> look
+            step = slow.resume(at(2), Answer::Seen(Sight::Absent));
+        }
+        let Step::Perform(Operation::Stage(staged)) = step else { panic!("{step:?}") };
+        slow.resume(at(2), Answer::Done(None)); // -> install
+        // A hundred seconds later, others have held and left meanwhile.
+        let step = slow.resume(at(102), Answer::Done(None));
+        assert!(
+            matches!(step, Step::Perform(Operation::Rename(_, ref to)) if to.token > staged.token),
+            "after {losses} losses: {step:?}"
+        );
+    }
+}
+
+fn here(origin: Origin) -> Here {
+    let booted = Some(Stamp(1_000_000_000_000_000));
+    Here { origin, one_kernel: true, booted, host: Host::new("h") }
+}
+
+/// A look's verdict on an entry that another boot of some kernel wrote, of this host and age.
+fn verdict_on_another_boots(host: &str, modified: Stamp) -> Verdict {
+    let judge_here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let entry = "v1.held.p.5.00000000000000000000000007.0.600000.512345.963d455590f24dec.00000001.00000001.none.h.x";
+    let entry = Entry { host: Host::new(host), ..Entry::parse(entry).expect("an entry") };
+    let facts = Facts {
+        now: at(50),
+        watched: Duration::ZERO,
+        modified,
+        life: None,
+        file_clock: Some(modified),
+    };
+    judge(&entry, &judge_here, &facts)
+}
+
+#[test]
+fn only_what_this_host_wrote_before_its_boot_is_dead_by_a_reboot() {
+    let (before, since) = (Stamp(999_999_000_000_000), Stamp(1_000_001_000_000_000));
+
+    assert_eq!(verdict_on_another_boots("h", before), Verdict::Dead(Evidence::EarlierBoot));
+    // A client of an exported folder, whose entry a stepped clock makes look old.
+    assert!(matches!(verdict_on_another_boots("client", before), Verdict::Live { .. }));
+    assert!(matches!(verdict_on_another_boots("h", since), Verdict::Live { .. }));
+}
