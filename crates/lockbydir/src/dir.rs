@@ -340,7 +340,7 @@ impl Directory {
             let wall = clock::now().wall.as_nanos();
             return Ok(Stamp(i128::try_from(wall).unwrap_or(i128::MAX)));
         }
-        let probe = self.stage_path(crate::lock::nonce());
+        let probe = self.stage_path(crate::key::nonce());
         testing::point();
         mkdir(&probe, Mode::RWXU)?;
         testing::point();

@@ -10,8 +10,9 @@ use lockbydir_protocol::{Came, Entry, Fault, Owner, Release, Released, Renew, Re
 
 use crate::dir::Directory;
 use crate::error::Error;
+use crate::key::Key;
 use crate::linger::Parking;
-use crate::lock::{Key, OnLost, Settings, check_timeout, living};
+use crate::settings::{OnLost, Settings, check_timeout, living};
 use crate::status::{Holder, How};
 use crate::{clock, keeper};
 

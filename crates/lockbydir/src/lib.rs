@@ -52,10 +52,12 @@ mod folder;
 mod guard;
 mod interrupt;
 mod keeper;
+mod key;
 mod line;
 mod linger;
 mod lock;
 mod process;
+mod settings;
 mod status;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
@@ -68,6 +70,8 @@ pub use error::{Error, ErrorKind};
 pub use folder::{clean, list};
 pub use guard::Guard;
 pub use interrupt::Interrupt;
-pub use lock::{Key, Lock, Owner};
+pub use key::Key;
+pub use lock::Lock;
+pub use settings::Owner;
 pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket, printable};
 pub use waiter::{Patience, Waiting};

@@ -1,30 +1,24 @@
 //! A lock as one names it: its options and its verbs.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockbydir_protocol::{
-    Evict, Eviction, Inspect, Label, Listing, MAX_TIMEOUT, MIN_TIMEOUT, Nonce, Release, Renew,
-    Renewal, Sight, Terms, Wish,
-};
+use lockbydir_protocol::{Entry, Evict, Eviction, Listing, Release, Renew, Renewal, Sight, Terms};
 
 #[cfg(feature = "tokio")]
 use crate::crowd::Seat;
-use crate::dir::{Directory, EXTENSION};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::guard::{self, Guard};
 use crate::interrupt::Interrupt;
+use crate::key::Key;
 use crate::linger::Parking;
-use crate::status::{Broken, Holder, Predecessor, Status, Ticket};
+use crate::settings::{Owner, Settings};
+use crate::status::{Broken, Holder, Predecessor, Status};
 #[cfg(feature = "tokio")]
 use crate::waiter::Waiter;
 use crate::waiter::{self, Patience, Waiting};
-use crate::{clock, process};
 
 /// A lock: a name, and how one wants to hold and to wait. Making one touches nothing.
 ///
@@ -46,42 +40,6 @@ pub struct Lock {
     parking: Arc<Parking>,
 }
 
-/// Whom to tell of a loss.
-pub(crate) type OnLost = Arc<dyn Fn(&Error) + Send + Sync>;
-/// Whom to tell of a wait.
-pub(crate) type OnWait = Arc<dyn Fn(&Waiting<'_>) + Send + Sync>;
-
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) name: PathBuf,
-    pub(crate) timeout: Duration,
-    pub(crate) has_timeout: bool,
-    pub(crate) patience: Patience,
-    label: String,
-    fenced: bool,
-    pub(crate) linger: Duration,
-    mode: u32,
-    group: Option<u32>,
-    owner: Owner,
-    pub(crate) renews: bool,
-    pub(crate) on_lost: Option<OnLost>,
-    pub(crate) on_wait: Option<OnWait>,
-    pub(crate) interrupt: Option<Interrupt>,
-}
-
-/// Whose life a lock depends on, beside its timeout.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Owner {
-    /// This process: when it dies, the next one takes the lock at once.
-    #[default]
-    ThisProcess,
-    /// Nobody's: the lock lasts until it is released or lapses.
-    Nobody,
-    /// The process with this PID.
-    Process(u32),
-}
-
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock")
@@ -97,25 +55,7 @@ impl Lock {
     /// current directory at each use; it is checked when a verb needs it.
     #[must_use]
     pub fn new(name: impl AsRef<Path>) -> Lock {
-        Lock {
-            settings: Settings {
-                name: name.as_ref().to_owned(),
-                timeout: Duration::from_secs(10),
-                has_timeout: false,
-                patience: Patience::from(Duration::from_secs(30)),
-                label: String::new(),
-                fenced: false,
-                linger: Duration::ZERO,
-                mode: 0o700,
-                group: None,
-                owner: Owner::ThisProcess,
-                renews: false,
-                on_lost: None,
-                on_wait: None,
-                interrupt: None,
-            },
-            parking: Arc::default(),
-        }
+        Lock { settings: Settings::new(name.as_ref()), parking: Arc::default() }
     }
 
     /// How long the lock lasts unless renewed: 10 ms to ten years; 10 s if not set. It is the
@@ -192,7 +132,7 @@ impl Lock {
         self
     }
 
-    /// Ends a wait at once when this is raised, with [`ErrorKind::Interrupted`].
+    /// Ends a wait at once when this is raised, with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
     #[must_use]
     pub fn interrupt(mut self, interrupt: Interrupt) -> Lock {
         self.settings.interrupt = Some(interrupt);
@@ -215,7 +155,7 @@ impl Lock {
     /// The lock directory, as an absolute path.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if no lock can have this name.
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if no lock can have this name.
     pub fn path(&self) -> Result<PathBuf, Error> {
         self.settings.path()
     }
@@ -224,8 +164,8 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::is_patience_over`] when the lock stayed taken; [`Error::is_foreign`] when what is
-    /// at its path is not ours; [`ErrorKind::OtherUser`], [`ErrorKind::PermissionDenied`],
-    /// [`ErrorKind::CannotMake`], [`ErrorKind::Io`] when it cannot be made; [`ErrorKind::Usage`]
+    /// at its path is not ours; [`ErrorKind::OtherUser`](crate::ErrorKind::OtherUser), [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied),
+    /// [`ErrorKind::CannotMake`](crate::ErrorKind::CannotMake), [`ErrorKind::Io`](crate::ErrorKind::Io) when it cannot be made; [`ErrorKind::Usage`](crate::ErrorKind::Usage)
     /// for a name, timeout or label that cannot be.
     pub fn acquire(&self) -> Result<Guard, Error> {
         self.acquire_within(self.settings.patience)
@@ -276,7 +216,7 @@ impl Lock {
     /// What can be seen of the lock.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`], [`ErrorKind::PermissionDenied`] or [`ErrorKind::Io`].
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage), [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) or [`ErrorKind::Io`](crate::ErrorKind::Io).
     pub fn status(&self) -> Result<Status, Error> {
         let directory = self.settings.directory()?.only_looking();
         waiter::status(&self.settings, &directory)
@@ -286,7 +226,7 @@ impl Lock {
     ///
     /// # Errors
     /// As for [`status`](Lock::status), and for what nobody could acquire:
-    /// [`Error::is_foreign`], [`ErrorKind::OtherUser`].
+    /// [`Error::is_foreign`], [`ErrorKind::OtherUser`](crate::ErrorKind::OtherUser).
     pub fn is_locked(&self) -> Result<bool, Error> {
         let directory = self.settings.directory()?.only_looking();
         let (view, status) = self.settings.look(&directory);
@@ -321,10 +261,8 @@ impl Lock {
     fn evict(&self, force: bool) -> Result<Broken, Error> {
         let directory = self.settings.directory()?;
         let mut machine = Evict::new(directory.here(), force, self.settings.timeout);
-        let predecessor = |entry: &lockbydir_protocol::Entry| Predecessor {
-            holder: Holder::of(entry),
-            token: entry.token,
-        };
+        let predecessor =
+            |entry: &Entry| Predecessor { holder: Holder::of(entry), token: entry.token };
         let path = directory.path();
         match directory.run(&mut machine) {
             Eviction::WasFree => Ok(Broken::WasFree),
@@ -362,147 +300,5 @@ impl Lock {
         let directory = self.settings.directory()?;
         let mut machine = Release::by_nonce(key.nonce, false, directory.here());
         guard::released(directory.path(), directory.run(&mut machine)).map(|_| ())
-    }
-}
-
-impl Settings {
-    fn path(&self) -> Result<PathBuf, Error> {
-        let name = self.name.as_os_str().as_bytes();
-        let shown = || crate::status::printable(&self.name);
-        if name.is_empty() {
-            return Err(Error::usage("a lock's name is empty; give it one, like `jobs`"));
-        }
-        if name.contains(&0) {
-            return Err(Error::usage("a lock's name has a NUL byte in it; leave that out"));
-        }
-        if name.ends_with(b"/") {
-            return Err(Error::usage(format!(
-                "a lock's name ends in a slash: `{}`; name the lock after it",
-                shown()
-            )));
-        }
-        let last = self.name.file_name().filter(|_| !name.ends_with(b"/."));
-        let Some(last) = last else {
-            return Err(Error::usage(format!(
-                "`{}` is not a lock's name; it ends in dots",
-                shown()
-            )));
-        };
-        if last.len() > MAX_LOCK_NAME {
-            return Err(Error::usage(format!(
-                "a lock's name is too long: {} bytes, at most {MAX_LOCK_NAME}",
-                last.len()
-            )));
-        }
-        let mut path = std::path::absolute(&self.name)
-            .map_err(|source| Error::io("find", &self.name, source))?
-            .into_os_string();
-        path.push(OsString::from(EXTENSION));
-        Ok(PathBuf::from(path))
-    }
-
-    pub(crate) fn directory(&self) -> Result<Directory, Error> {
-        Ok(Directory::new(self.path()?, self.mode, self.group))
-    }
-
-    pub(crate) fn checked_timeout(&self) -> Result<Duration, Error> {
-        check_timeout(self.timeout)
-    }
-
-    fn wish(&self) -> Result<Wish, Error> {
-        let label = Label::new(&self.label)
-            .map_err(|why| Error::usage(format!("the label cannot be used: {why}")))?;
-        Ok(Wish {
-            nonce: nonce(),
-            timeout: self.checked_timeout()?,
-            fenced: self.fenced,
-            owner: match self.owner {
-                Owner::ThisProcess => lockbydir_protocol::Owner::One(process::here().1),
-                Owner::Nobody => lockbydir_protocol::Owner::Nobody,
-                Owner::Process(pid) => lockbydir_protocol::Owner::One(living(pid)?),
-            },
-            host: lockbydir_protocol::Host::new(&process::host()),
-            label,
-        })
-    }
-
-    pub(crate) fn look(&self, directory: &Directory) -> (lockbydir_protocol::View, Status) {
-        let here = directory.here();
-        let view = directory.run(&mut Inspect::new(here));
-        let mut status =
-            Status::of(&self.name, directory.path(), &view, clock::now(), &here, self.timeout);
-        status.line = directory.line_now().iter().map(Ticket::of).collect();
-        (view, status)
-    }
-}
-
-/// Longest last part of a name: what is made beside it needs its room in 255 bytes.
-const MAX_LOCK_NAME: usize = 220;
-
-pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
-    if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
-        Ok(timeout)
-    } else {
-        Err(Error::usage(format!("a timeout is between 10 ms and ten years, not {timeout:?}")))
-    }
-}
-
-/// A process that lives now, to tie a lock to.
-pub(crate) fn living(pid: u32) -> Result<lockbydir_protocol::Process, Error> {
-    let found = process::process(pid);
-    match process::life(lockbydir_protocol::Owner::One(found)) {
-        lockbydir_protocol::Life::Alive if pid != 0 && i32::try_from(pid).is_ok() => Ok(found),
-        _ => Err(Error::usage(format!("there is no process {pid} to tie the lock to"))),
-    }
-}
-
-/// Fresh random bits from the kernel.
-pub(crate) fn nonce() -> Nonce {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
-    Nonce(u128::from_ne_bytes(bytes))
-}
-
-/// What identifies one holding: printed as `TOKEN-NONCE`, to renew and release it from anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    token: u64,
-    nonce: Nonce,
-}
-
-impl Key {
-    pub(crate) fn new(token: u64, nonce: Nonce) -> Key {
-        Key { token, nonce }
-    }
-
-    /// The holding's token.
-    #[must_use]
-    pub fn token(&self) -> u64 {
-        self.token
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.token, self.nonce)
-    }
-}
-
-impl FromStr for Key {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Key, Error> {
-        text.split_once('-')
-            .and_then(|(token, nonce)| {
-                Some(Key { token: token.parse().ok()?, nonce: Nonce::parse(nonce)? })
-            })
-            .filter(|key| key.to_string() == text)
-            .ok_or_else(|| {
-                let shown: String = text.chars().take(60).flat_map(char::escape_default).collect();
-                Error::new(
-                    ErrorKind::Usage,
-                    format!("`{shown}` is not a key; give the line that `acquire` printed"),
-                )
-            })
     }
 }

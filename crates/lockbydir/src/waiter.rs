@@ -15,8 +15,8 @@ use crate::dir::Directory;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::line::Place;
-use crate::lock::Settings;
 use crate::process;
+use crate::settings::Settings;
 use crate::status::{Status, printable};
 
 /// How long one waits for a lock.

@@ -1,0 +1,59 @@
+//! Keys: what identifies one holding, wherever it is renewed or released.
+
+use std::fmt;
+use std::str::FromStr;
+
+use lockbydir_protocol::Nonce;
+
+use crate::error::{Error, ErrorKind};
+
+/// Fresh random bits from the kernel.
+pub(crate) fn nonce() -> Nonce {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    Nonce(u128::from_ne_bytes(bytes))
+}
+
+/// What identifies one holding: printed as `TOKEN-NONCE`, to renew and release it from anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    token: u64,
+    pub(crate) nonce: Nonce,
+}
+
+impl Key {
+    pub(crate) fn new(token: u64, nonce: Nonce) -> Key {
+        Key { token, nonce }
+    }
+
+    /// The holding's token.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.token, self.nonce)
+    }
+}
+
+impl FromStr for Key {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Key, Error> {
+        text.split_once('-')
+            .and_then(|(token, nonce)| {
+                Some(Key { token: token.parse().ok()?, nonce: Nonce::parse(nonce)? })
+            })
+            .filter(|key| key.to_string() == text)
+            .ok_or_else(|| {
+                let shown: String = text.chars().take(60).flat_map(char::escape_default).collect();
+                Error::new(
+                    ErrorKind::Usage,
+                    format!("`{shown}` is not a key; give the line that `acquire` printed"),
+                )
+            })
+    }
+}

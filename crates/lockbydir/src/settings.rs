@@ -1,0 +1,163 @@
+//! What a lock was told, and whether it can be: names, timeouts, labels, owners.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockbydir_protocol::{Inspect, Label, MAX_TIMEOUT, MIN_TIMEOUT, Wish};
+
+use crate::dir::{Directory, EXTENSION};
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::key::nonce;
+use crate::status::{Status, Ticket};
+use crate::waiter::{Patience, Waiting};
+use crate::{clock, process};
+
+/// Whom to tell of a loss.
+pub(crate) type OnLost = Arc<dyn Fn(&Error) + Send + Sync>;
+/// Whom to tell of a wait.
+pub(crate) type OnWait = Arc<dyn Fn(&Waiting<'_>) + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) name: PathBuf,
+    pub(crate) timeout: Duration,
+    pub(crate) has_timeout: bool,
+    pub(crate) patience: Patience,
+    pub(crate) label: String,
+    pub(crate) fenced: bool,
+    pub(crate) linger: Duration,
+    pub(crate) mode: u32,
+    pub(crate) group: Option<u32>,
+    pub(crate) owner: Owner,
+    pub(crate) renews: bool,
+    pub(crate) on_lost: Option<OnLost>,
+    pub(crate) on_wait: Option<OnWait>,
+    pub(crate) interrupt: Option<Interrupt>,
+}
+
+/// Whose life a lock depends on, beside its timeout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Owner {
+    /// This process: when it dies, the next one takes the lock at once.
+    #[default]
+    ThisProcess,
+    /// Nobody's: the lock lasts until it is released or lapses.
+    Nobody,
+    /// The process with this PID.
+    Process(u32),
+}
+
+impl Settings {
+    pub(crate) fn new(name: &Path) -> Settings {
+        Settings {
+            name: name.to_owned(),
+            timeout: Duration::from_secs(10),
+            has_timeout: false,
+            patience: Patience::from(Duration::from_secs(30)),
+            label: String::new(),
+            fenced: false,
+            linger: Duration::ZERO,
+            mode: 0o700,
+            group: None,
+            owner: Owner::ThisProcess,
+            renews: false,
+            on_lost: None,
+            on_wait: None,
+            interrupt: None,
+        }
+    }
+
+    pub(crate) fn path(&self) -> Result<PathBuf, Error> {
+        let name = self.name.as_os_str().as_bytes();
+        let shown = || crate::status::printable(&self.name);
+        if name.is_empty() {
+            return Err(Error::usage("a lock's name is empty; give it one, like `jobs`"));
+        }
+        if name.contains(&0) {
+            return Err(Error::usage("a lock's name has a NUL byte in it; leave that out"));
+        }
+        if name.ends_with(b"/") {
+            return Err(Error::usage(format!(
+                "a lock's name ends in a slash: `{}`; name the lock after it",
+                shown()
+            )));
+        }
+        let last = self.name.file_name().filter(|_| !name.ends_with(b"/."));
+        let Some(last) = last else {
+            return Err(Error::usage(format!(
+                "`{}` is not a lock's name; it ends in dots",
+                shown()
+            )));
+        };
+        if last.len() > MAX_LOCK_NAME {
+            return Err(Error::usage(format!(
+                "a lock's name is too long: {} bytes, at most {MAX_LOCK_NAME}",
+                last.len()
+            )));
+        }
+        let mut path = std::path::absolute(&self.name)
+            .map_err(|source| Error::io("find", &self.name, source))?
+            .into_os_string();
+        path.push(OsString::from(EXTENSION));
+        Ok(PathBuf::from(path))
+    }
+
+    pub(crate) fn directory(&self) -> Result<Directory, Error> {
+        Ok(Directory::new(self.path()?, self.mode, self.group))
+    }
+
+    pub(crate) fn checked_timeout(&self) -> Result<Duration, Error> {
+        check_timeout(self.timeout)
+    }
+
+    pub(crate) fn wish(&self) -> Result<Wish, Error> {
+        let label = Label::new(&self.label)
+            .map_err(|why| Error::usage(format!("the label cannot be used: {why}")))?;
+        Ok(Wish {
+            nonce: nonce(),
+            timeout: self.checked_timeout()?,
+            fenced: self.fenced,
+            owner: match self.owner {
+                Owner::ThisProcess => lockbydir_protocol::Owner::One(process::here().1),
+                Owner::Nobody => lockbydir_protocol::Owner::Nobody,
+                Owner::Process(pid) => lockbydir_protocol::Owner::One(living(pid)?),
+            },
+            host: lockbydir_protocol::Host::new(&process::host()),
+            label,
+        })
+    }
+
+    pub(crate) fn look(&self, directory: &Directory) -> (lockbydir_protocol::View, Status) {
+        let here = directory.here();
+        let view = directory.run(&mut Inspect::new(here));
+        let mut status =
+            Status::of(&self.name, directory.path(), &view, clock::now(), &here, self.timeout);
+        status.line = directory.line_now().iter().map(Ticket::of).collect();
+        (view, status)
+    }
+}
+
+/// Longest last part of a name: what is made beside it needs its room in 255 bytes.
+const MAX_LOCK_NAME: usize = 220;
+
+pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
+    if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
+        Ok(timeout)
+    } else {
+        Err(Error::usage(format!("a timeout is between 10 ms and ten years, not {timeout:?}")))
+    }
+}
+
+/// A process that lives now, to tie a lock to.
+pub(crate) fn living(pid: u32) -> Result<lockbydir_protocol::Process, Error> {
+    let found = process::process(pid);
+    match process::life(lockbydir_protocol::Owner::One(found)) {
+        lockbydir_protocol::Life::Alive if pid != 0 && i32::try_from(pid).is_ok() => Ok(found),
+        _ => Err(Error::usage(format!("there is no process {pid} to tie the lock to"))),
+    }
+}
