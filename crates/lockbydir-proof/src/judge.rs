@@ -162,21 +162,23 @@ impl Record {
         Ok(record)
     }
 
-    /// The longest time in which nobody held, and the hold that ended it.
+    /// The times in which nobody held, from the shortest to the longest.
     #[must_use]
-    pub fn longest_gap(&self) -> Option<(Duration, &Hold)> {
+    pub fn gaps(&self) -> Vec<Duration> {
         let mut by_start: Vec<&Hold> = self.holds.iter().collect();
         by_start.sort_by_key(|hold| hold.start);
-        let mut ended = by_start.first()?.end;
-        let mut longest = None;
+        let mut ended = u64::MAX;
+        let mut gaps = Vec::new();
         for hold in by_start {
-            let gap = Duration::from_nanos(hold.start.saturating_sub(ended));
-            if longest.is_none_or(|(known, _)| known < gap) {
-                longest = Some((gap, hold));
+            if ended < u64::MAX {
+                gaps.push(Duration::from_nanos(hold.start.saturating_sub(ended)));
+                ended = ended.max(hold.end);
+            } else {
+                ended = hold.end;
             }
-            ended = ended.max(hold.end);
         }
-        longest
+        gaps.sort();
+        gaps
     }
 
     /// Judges it.

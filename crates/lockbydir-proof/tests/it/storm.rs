@@ -97,7 +97,7 @@ fn the_line_moves(stage: &Stage, place: &str) {
     let record = storm(stage);
 
     let verdict = record.judge();
-    let (gap, _) = record.longest_gap().expect("holds");
+    let gap = *record.gaps().last().expect("holds");
     println!(
         "a storm of {} processes on {place} for {} s: {} holds, {} killed, {} stopped, {} gave up or \
          were interrupted, {} lost; longest time without a holder {gap:.1?}; {verdict}",
