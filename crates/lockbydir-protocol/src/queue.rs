@@ -27,6 +27,8 @@ pub enum Waited {
 pub const MOMENT: Duration = Duration::from_millis(100);
 /// A ticket that is older and that nobody has open is no newcomer's.
 const ENTERING: Duration = Duration::from_secs(1);
+/// Numbers that a newcomer takes at most.
+const LATE: u8 = 8;
 /// How long a newcomer is given to open its ticket, again and again.
 const NAP: Duration = Duration::from_millis(5);
 /// Between two looks of the first in line, where a release rings and where it can't.
@@ -48,6 +50,8 @@ pub struct Queue {
     /// Boot clock; none for ever.
     until: Option<Duration>,
     in_line: bool,
+    /// How often a larger number may still be found in line when ours is new.
+    late: u8,
     no_line: bool,
     ahead: Option<Ticket>,
     count: u32,
@@ -71,6 +75,7 @@ enum Doing {
     Numbering,
     Entering,
     Placing,
+    Renumbering(Vec<Ticket>),
     Judging(Vec<Ticket>),
     Napping,
     Listening,
@@ -96,6 +101,7 @@ impl Queue {
             card,
             until,
             in_line: false,
+            late: 0,
             no_line: false,
             ahead: None,
             count: 0,
@@ -156,12 +162,21 @@ impl Queue {
 
     fn enter(&mut self, now: Now, line: &[Ticket]) -> Next {
         self.card = self.card.behind(line, now);
+        self.late = if self.late == 0 { LATE } else { self.late - 1 };
         self.perform(Doing::Entering, Operation::Enter(self.card.clone()))
     }
 
     /// Where we stand among these.
     fn placed(&mut self, now: Now, line: &[Ticket]) -> Next {
         self.stand_among(line);
+        // Who took a larger number before ours was there cannot know of ours, and may listen to
+        // the very one that we would: so we go behind it.
+        if self.late > 1 && line.iter().any(|ticket| *ticket > self.card) {
+            let word = self.ahead.take().map_or(Word::First, Word::Behind);
+            let old = self.card.clone();
+            return self.perform(Doing::Renumbering(line.to_vec()), Operation::Leave(old, word));
+        }
+        self.late = 0;
         let Some(ahead) = self.ahead.clone() else {
             return self.perform(Doing::Listening, Operation::Listen);
         };
@@ -411,6 +426,10 @@ impl Machine for Queue {
             (Doing::Numbering | Doing::Entering, _) => {
                 self.no_line = true;
                 self.try_now(now)
+            }
+            (Doing::Renumbering(line), _) => {
+                self.in_line = false;
+                self.enter(now, &line)
             }
             (Doing::Placing, answer) => self.placed(now, &line(&answer)),
             (Doing::Judging(line), answer) => match (answer, self.ahead.clone()) {

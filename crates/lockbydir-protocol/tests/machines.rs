@@ -89,3 +89,52 @@ fn only_what_this_host_wrote_before_its_boot_is_dead_by_a_reboot() {
     assert!(matches!(verdict_on_another_boots("client", before), Verdict::Live { .. }));
     assert!(matches!(verdict_on_another_boots("h", since), Verdict::Live { .. }));
 }
+
+#[test]
+fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let wish = Wish {
+        nonce: Nonce(8),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let card = Ticket {
+        order: 0,
+        nonce: Nonce(8),
+        stamp: Duration::ZERO,
+        origin: here.origin,
+        process: Process { pid: 1, start: 1 },
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let first = Ticket { order: 1, nonce: Nonce(1), ..card.clone() };
+    let faster = Ticket { order: u64::from(u32::MAX) * 1_000_000, nonce: Nonce(2), ..card.clone() };
+    let mut queue = Queue::new(Acquire::new(wish, here, None), card, here, None);
+    queue.start(at(2));
+    let Step::Perform(Operation::Enter(early)) =
+        queue.resume(at(2), Answer::Line(vec![first.clone()]))
+    else {
+        panic!("it enters a line that is there");
+    };
+    assert!(early < faster);
+
+    // Between its listing and its ticket another one came, who cannot know of it.
+    queue.resume(at(2), Answer::Done(None));
+    let line = vec![first.clone(), early.clone(), faster.clone()];
+    let step = queue.resume(at(2), Answer::Line(line));
+
+    assert_eq!(step, Step::Perform(Operation::Leave(early, Word::Behind(first.clone()))));
+    let Step::Perform(Operation::Enter(late)) = queue.resume(at(2), Answer::Done(None)) else {
+        panic!("it enters anew");
+    };
+    assert!(late > faster);
+    queue.resume(at(2), Answer::Done(None));
+    let step = queue.resume(at(2), Answer::Line(vec![first, late, faster.clone()]));
+    assert!(
+        matches!(&step, Step::Perform(Operation::Sleep(Ear::Ticket(ahead), _)) if *ahead == faster),
+        "{step:?}"
+    );
+}

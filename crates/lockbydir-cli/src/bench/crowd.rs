@@ -78,7 +78,7 @@ pub(super) fn measure(bench: &Bench, waiters: usize, report: &mut Report) -> Res
     for round in 0..bench.rounds {
         for nth in 0..2 {
             let at = (round + nth) % 2;
-            let text = format!("throughput, {waiters} processes, {}", Engine::ALL[at].name());
+            let text = format!("throughput, {waiters} at once, {}", Engine::ALL[at].name());
             bench.progress.step(&text, bench.slice());
             for (sum, more) in counts[at].iter_mut().zip(hammer(
                 &mut pool,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -24,6 +25,12 @@ const KEYS: [&str; 14] = [
     "version",
     "waiting",
 ];
+
+/// A bench keeps every core busy: one at a time, for the sake of the other tests.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
@@ -73,6 +80,7 @@ fn begun(folder: &Folder, args: &[&str]) -> Child {
 
 #[test]
 fn a_quick_run_fills_the_table_and_the_page_and_leaves_nothing_behind() {
+    let _alone = alone();
     let folder = Folder::new();
     let elsewhere = tempfile::tempdir().unwrap();
     let page = elsewhere.path().join("a page.html");
@@ -118,6 +126,7 @@ fn a_quick_run_fills_the_table_and_the_page_and_leaves_nothing_behind() {
 
 #[test]
 fn json_has_the_documented_keys_and_sane_values() {
+    let _alone = alone();
     let folder = Folder::new();
     let ran = folder.run(&["bench", "--quick", "--waiters", "1,4", "--json"]);
 
@@ -168,6 +177,7 @@ fn json_has_the_documented_keys_and_sane_values() {
 
 #[test]
 fn control_c_shows_what_is_known_and_ends_all_workers() {
+    let _alone = alone();
     let folder = Folder::new();
     let child = begun(&folder, &["bench", "--seconds", "2", "--waiters", "6"]);
     assert!(workers(folder.path()).len() >= 2);
@@ -184,6 +194,7 @@ fn control_c_shows_what_is_known_and_ends_all_workers() {
 
 #[test]
 fn partial_json_says_that_it_is_not_complete() {
+    let _alone = alone();
     let folder = Folder::new();
     let child = begun(&folder, &["bench", "--seconds", "2", "--waiters", "3", "--json"]);
 
@@ -198,6 +209,7 @@ fn partial_json_says_that_it_is_not_complete() {
 
 #[test]
 fn workers_do_not_outlive_a_killed_bench() {
+    let _alone = alone();
     let folder = Folder::new();
     let mut child = begun(&folder, &["bench", "--seconds", "2", "--waiters", "6"]);
 
