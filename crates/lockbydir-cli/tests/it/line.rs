@@ -305,3 +305,26 @@ fn one_try_does_not_jump_the_line() {
     signal(&waiter, Signal::CONT);
     finished(waiter);
 }
+
+#[test]
+fn a_ticket_of_another_host_that_does_not_come_is_passed_over() {
+    let folder = Folder::new();
+    let line = folder.path().join("jobs.lockdir.line");
+    let holding = folder.hold(&["-t", "60s"], "cat");
+    fs::create_dir(&line).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ticket = format!(
+        "t1.{}.00000000000000000000000001.5.00000000000000aa.effffffa.effffffc.7-7.elsewhere.-",
+        now.as_micros()
+    );
+    let made = std::process::Command::new("mkfifo").arg(line.join(&ticket)).status().unwrap();
+    assert!(made.success());
+    let waiter = wait_in_line(&folder, "true");
+    assert_eq!(folder.status()["line"][0]["host"], "elsewhere");
+
+    let released = Instant::now();
+    assert_eq!(holding.finish().code, 0);
+
+    finished(waiter);
+    assert!(released.elapsed() < PASSED_OVER, "{:?}", released.elapsed());
+}

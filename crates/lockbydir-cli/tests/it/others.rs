@@ -111,6 +111,23 @@ fn a_parent_folder_that_may_not_be_written_says_so() {
     assert_eq!(as_user(1234, &folder, &program, &["is-locked", "jobs"]).code, 1);
 }
 
+#[test]
+fn a_line_that_may_not_be_written_stops_nobody() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, _place, program) = shared();
+    let line = folder.path().join("jobs.lockdir.line");
+    fs::create_dir(&line).unwrap();
+    let got = as_user(NOBODY, &folder, &program, &["acquire", "-t", "500ms", "jobs"]);
+    assert_eq!(got.code, 0, "{got:?}");
+
+    let ran = as_user(NOBODY, &folder, &program, &["run", "-w", "10s", "jobs", "--", "echo", "in"]);
+
+    assert_eq!((ran.code, ran.out.as_str()), (0, "in\n"), "{ran:?}");
+    let _ = fs::remove_dir(&line); // a release may have done so: the folder is everybody's
+}
+
 /// Not root: at least a folder of our own without write permission says so.
 fn another_user_cannot_be_had() {
     let folder = Folder::new();
