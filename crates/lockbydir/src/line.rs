@@ -267,6 +267,9 @@ impl<'a> Place<'a> {
                     return Ok(());
                 }
                 Err(errno) => {
+                    if let Ok(line) = self.directory.line() {
+                        let _ = unlinkat(&line, &*name, AtFlags::empty());
+                    }
                     // Nobody may be in the line that was made for us; else the kernel refuses.
                     let _ = rmdir(self.directory.line_path());
                     return Err(errno);
