@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use lockbydir_protocol::{Answer, Ear, Here, Operation, Ticket, Wake, Word};
+use lockbydir_protocol::{Answer, Ear, Here, Life, Operation, Ticket, Wake, Word};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdir, mknodat, open, openat, rmdir, unlinkat,
@@ -355,9 +355,9 @@ impl<'a> Place<'a> {
                 if self.bell.is_none() && self.listen().is_ok() {
                     return Wake::Rung;
                 }
-                if let Some(living) = process::first_living(*owner) {
-                    pidfd = Some(living);
-                } else if owner.processes().next().is_some() {
+                pidfd = process::first_living(*owner);
+                // Where no handle can be had of one who lives, only looks tell of its end.
+                if pidfd.is_none() && process::life(*owner) == Life::Gone {
                     return Wake::Ended;
                 }
             }
