@@ -11,7 +11,7 @@ use crate::text::{Host, Label};
 use crate::verdict::{Evidence, Facts, Here, Life, Question, Verdict, Watch, is_older, judge};
 
 /// What is to be acquired, and by whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wish {
     /// Fresh random bits.
     pub nonce: Nonce,
@@ -28,7 +28,7 @@ pub struct Wish {
 }
 
 /// How a lock was got.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Came {
     /// There was none.
     Free,
@@ -41,7 +41,7 @@ pub enum Came {
 }
 
 /// What is in the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Blocker {
     /// A living holder; on our boot clock it may lapse at `until`.
     Held {
@@ -57,7 +57,7 @@ pub enum Blocker {
 }
 
 /// How a try ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Acquisition {
     /// Ours, under this entry.
     Got(Entry, Came),
@@ -72,7 +72,7 @@ pub enum Acquisition {
 }
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acquire {
     wish: Wish,
     here: Here,
@@ -94,7 +94,7 @@ pub struct Acquire {
     clocked: Option<Entry>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Doing {
     Looking,
     Staging,

@@ -8,7 +8,7 @@ use crate::operation::{Answer, Fault, Foreign, Machine, Now, Operation, Sight, S
 use crate::verdict::{Here, Verdict, is_older};
 
 /// How breaking ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Eviction {
     /// There was nothing to break.
     WasFree,
@@ -27,7 +27,7 @@ pub enum Eviction {
 }
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Evict {
     here: Here,
     force: bool,

@@ -7,7 +7,7 @@ use crate::operation::{
 use crate::verdict::{Facts, Here, Life, Question, Verdict, judge};
 
 /// What was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// At D's path.
     pub sight: Sight,
@@ -20,7 +20,7 @@ pub struct View {
 }
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Inspect {
     here: Here,
     seen: Option<Listing>,

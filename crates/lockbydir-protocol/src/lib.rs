@@ -26,6 +26,7 @@ mod entry;
 mod evict;
 mod inspect;
 mod operation;
+pub mod promise;
 mod queue;
 mod release;
 mod renew;

@@ -10,7 +10,7 @@ use crate::ticket::Ticket;
 use crate::verdict::Life;
 
 /// The time, read just before a machine is asked for its next step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Now {
     /// A clock that runs while the machine is suspended, and is never set.
     pub boot: Duration,
@@ -19,12 +19,12 @@ pub struct Now {
 }
 
 /// A directory's change time in nanoseconds since 1970: tells whether it changed in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stamp(pub i128);
 
 /// One thing to do to the lock directory D. Whatever others may see of it takes effect at one
 /// system call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Open D anew and list it.
     Look,
@@ -66,7 +66,7 @@ pub enum Operation {
 }
 
 /// What one who sleeps listens to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Ear {
     /// To the one ahead in line.
     Ticket(Ticket),
@@ -77,7 +77,7 @@ pub enum Ear {
 }
 
 /// What one who leaves the line tells the one behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Word {
     /// Nobody is before you.
     First,
@@ -86,7 +86,7 @@ pub enum Word {
 }
 
 /// What ended a sleep.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Wake {
     /// The time has come.
     Time,
@@ -105,7 +105,7 @@ pub enum Wake {
 }
 
 /// What came of an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// To `Look`.
     Seen(Sight),
@@ -126,7 +126,7 @@ pub enum Answer {
 }
 
 /// Why an operation failed, as far as the protocol cares; `code` is the system's own number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The thing to change is not there (any more).
     Missing,
@@ -160,7 +160,7 @@ pub enum Fault {
 }
 
 /// What a look found at D's path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sight {
     /// Nothing there.
     Absent,
@@ -171,7 +171,7 @@ pub enum Sight {
 }
 
 /// Why a thing at D's path is foreign.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Foreign {
     /// A symbolic link.
     Symlink,
@@ -188,7 +188,7 @@ pub enum Foreign {
 }
 
 /// A lock directory's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Listing {
     /// Entries of our grammar.
     pub entries: Vec<Entry>,
@@ -206,7 +206,7 @@ pub struct Listing {
 
 /// What a machine wants next.
 #[expect(clippy::large_enum_variant, reason = "one exists at a time, on the stack")]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step<T> {
     /// Perform this and tell the answer to [`Machine::resume`].
     Perform(Operation),

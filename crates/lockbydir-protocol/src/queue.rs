@@ -13,7 +13,7 @@ use crate::ticket::Ticket;
 use crate::verdict::{Here, Life};
 
 /// How waiting ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Waited {
     /// With this; never [`Acquisition::Blocked`].
     Ended(Acquisition),
@@ -41,7 +41,7 @@ const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Queue {
     acquire: Acquire,
     here: Here,
@@ -67,7 +67,7 @@ pub struct Queue {
 }
 
 #[expect(clippy::large_enum_variant, reason = "one exists at a time")]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Doing {
     Arriving,
     Knocking,

@@ -7,7 +7,7 @@ use crate::operation::{Answer, Fault, Foreign, Machine, Now, Operation, Sight, S
 use crate::verdict::Here;
 
 /// How a release ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Released {
     /// Free, and nothing is left.
     Left,
@@ -23,7 +23,7 @@ pub enum Released {
 }
 
 /// The machine. It may be started again after a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     nonce: Nonce,
     state: State,
@@ -41,7 +41,7 @@ pub struct Release {
 }
 
 /// What is done for those in line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Telling {
     NotYet,
     Knocking,

@@ -8,7 +8,7 @@ use crate::operation::{Answer, Fault, Machine, Now, Operation, Sight, Step, TORN
 use crate::verdict::Here;
 
 /// What a renewal changes beside the stamp.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// A new timeout.
     pub timeout: Option<Duration>,
@@ -17,7 +17,7 @@ pub struct Terms {
 }
 
 /// How a renewal ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Renewal {
     /// Ours, under this entry.
     Renewed(Entry),
@@ -28,7 +28,7 @@ pub enum Renewal {
 }
 
 /// The machine. It may be started again after a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Renew {
     nonce: Nonce,
     known: Option<Entry>,

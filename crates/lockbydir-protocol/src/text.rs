@@ -64,7 +64,7 @@ fn is_host_char(c: char) -> bool {
 pub struct Label(String);
 
 /// Why a label was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LabelError {
     /// Longer than 40 bytes.
     TooLong,

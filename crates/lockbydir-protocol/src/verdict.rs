@@ -12,7 +12,7 @@ use crate::ticket::Ticket;
 pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// Where the judge stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Here {
     /// The judge's own boot and namespaces.
     pub origin: Origin,
@@ -35,7 +35,7 @@ impl Here {
 }
 
 /// Is a process there?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Life {
     /// At least one of the owner's processes lives, or nobody can tell.
     Alive,
@@ -44,7 +44,7 @@ pub enum Life {
 }
 
 /// Since when one name was seen unchanged, on the watcher's own boot clock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Watch {
     /// The name.
     pub entry: Entry,
@@ -66,7 +66,7 @@ impl Watch {
 }
 
 /// What is known so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// The time.
     pub now: Now,
@@ -81,7 +81,7 @@ pub struct Facts {
 }
 
 /// What must be known before a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Question {
     /// Do the owner's processes live?
     Life(Owner),
@@ -90,7 +90,7 @@ pub enum Question {
 }
 
 /// Why a holder was judged gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Evidence {
     /// Its processes are gone.
     ProcessGone,
@@ -105,7 +105,7 @@ pub enum Evidence {
 }
 
 /// The verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// First answer this.
     Ask(Question),
