@@ -84,8 +84,8 @@ pub struct Acquire {
     torn: u8,
     doing: Doing,
     mine: Option<(Entry, Came)>,
-    /// The count in the name that was staged last.
-    staged: u32,
+    /// The count in the name that got its number last, once D was there.
+    numbered: Option<u32>,
     fault: Option<Fault>,
     /// How the try ends once the stage is cleared away.
     parting: Option<Acquisition>,
@@ -127,11 +127,16 @@ impl Acquire {
             torn: 0,
             doing: Doing::Looking,
             mine: None,
-            staged: 0,
+            numbered: None,
             fault: None,
             parting: None,
             clocked: None,
         }
+    }
+
+    /// How long the lock shall last; and how old an empty directory may become.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.wish.timeout
     }
 
     fn look(&mut self) -> Next {
@@ -190,7 +195,7 @@ impl Acquire {
         // An entry that was staged got its number before others may have held and left: now that
         // D is there, it takes one that is larger than all of theirs.
         let raised = match came {
-            Came::Free if entry.renewals == self.staged => micros(now).max(entry.token),
+            Came::Free if self.numbered != Some(entry.renewals) => micros(now).max(entry.token),
             _ => entry.token,
         };
         if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
@@ -203,6 +208,7 @@ impl Acquire {
         let fresh =
             Entry { renewals: self.names, token: raised, ..entry.next(State::Held, now.boot) };
         self.names += 1;
+        self.numbered = Some(fresh.renewals);
         self.mine = Some((fresh.clone(), came));
         self.doing = Doing::Renaming;
         Step::Perform(Operation::Rename(entry, fresh))
@@ -304,7 +310,6 @@ impl Acquire {
         let Some(entry) = self.name(now, None) else {
             return Step::Finished(Acquisition::Foreign(Foreign::Exhausted));
         };
-        self.staged = entry.renewals;
         self.mine = Some((entry.clone(), Came::Free));
         self.doing = Doing::Staging;
         Step::Perform(Operation::Stage(entry))

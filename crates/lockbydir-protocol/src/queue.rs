@@ -7,7 +7,9 @@ use core::time::Duration;
 
 use crate::acquire::{Acquire, Acquisition, Blocker};
 use crate::entry::{Entry, Owner, State};
-use crate::operation::{Answer, Ear, Fault, Machine, Now, Operation, Sight, Step, Wake, Word};
+use crate::operation::{
+    Answer, Ear, Fault, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
+};
 use crate::release::Release;
 use crate::ticket::Ticket;
 use crate::verdict::{Here, Life};
@@ -59,12 +61,17 @@ pub struct Queue {
     pause: Duration,
     blocker: Option<Blocker>,
     /// What was free at the last look, and since when.
-    vacant: Option<(Option<Entry>, Duration)>,
+    vacant: Option<(Seen, Duration)>,
+    /// What tells no time that we could read, and since when it was seen unchanged.
+    watched: Option<(Seen, Duration)>,
     /// The one ahead that is gone without a word; its ticket may still be there.
     silent: Option<Ticket>,
     outcome: Option<Waited>,
     doing: Doing,
 }
+
+/// What is at D's path: nothing, an entry, or an empty directory that was changed then.
+type Seen = (Option<Entry>, Option<Stamp>);
 
 #[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +116,7 @@ impl Queue {
             pause: PAUSES.0,
             blocker: None,
             vacant: None,
+            watched: None,
             silent: None,
             outcome: None,
             doing: Doing::Arriving,
@@ -297,37 +305,52 @@ impl Queue {
     /// Is D free, and the first in line does not take it? Whether the holder lives is left to the
     /// first: this look is for the others, and must be cheap.
     fn looked(&mut self, now: Now, sight: Sight) -> Next {
-        let (entry, since) = match sight {
-            Sight::Absent => (None, now.boot),
+        let (seen, since) = match sight {
+            Sight::Absent => ((None, None), now.boot),
+            Sight::Foreign(_) => ((None, None), Duration::MAX),
             Sight::Directory(listing) => match listing.entries.into_iter().next() {
                 Some(entry) if self.here.origin.is_same_clock(&entry.origin) => {
                     let since = match entry.state {
                         State::Open => entry.stamp,
                         State::Held => entry.lapses_at(),
                     };
-                    (Some(entry), since)
+                    ((Some(entry), None), since)
                 }
-                Some(entry) if entry.state == State::Open => (Some(entry), now.boot),
-                _ => (None, Duration::MAX),
+                Some(entry) if entry.state == State::Open => ((Some(entry), None), now.boot),
+                Some(entry) => {
+                    let timeout = entry.timeout;
+                    self.watch(now, (Some(entry), None), timeout)
+                }
+                None => {
+                    let timeout = self.acquire.timeout();
+                    self.watch(now, (None, Some(listing.modified)), timeout)
+                }
             },
-            Sight::Foreign(_) => (None, Duration::MAX),
         };
         if since > now.boot {
             self.vacant = None;
             return self.sleep(now);
         }
         // The same vacancy as at the last look? An open lock may be another one by now.
-        let (_, since) = match self.vacant.take().filter(|(seen, _)| *seen == entry) {
+        let (_, since) = match self.vacant.take().filter(|(known, _)| *known == seen) {
             Some(known) => known,
-            None => (entry.clone(), since),
+            None => (seen.clone(), since),
         };
         if now.boot.saturating_sub(since) < MOMENT {
-            self.vacant = Some((entry, since));
+            self.vacant = Some((seen, since));
             return self.sleep(now);
         }
         // The next one gets a moment of its own.
-        self.vacant = Some((entry, now.boot));
+        self.vacant = Some((seen, now.boot));
         self.perform(Doing::Passing, Operation::ListLine)
+    }
+
+    /// What tells no time of our clock is free when it was seen unchanged for its timeout.
+    fn watch(&mut self, now: Now, seen: Seen, timeout: Duration) -> (Seen, Duration) {
+        let known = self.watched.take().filter(|(known, _)| *known == seen);
+        let since = known.map_or(now.boot, |(_, since)| since);
+        self.watched = Some((seen.clone(), since));
+        (seen, since.saturating_add(timeout))
     }
 
     /// The first in line had its moment: the next one's turn has come.

@@ -86,8 +86,11 @@ impl Directory {
         tickets(&line).is_ok_and(|found| found.iter().any(|ticket| is_alive(&line, ticket, &here)))
     }
 
+    /// Whoever removed the line may have taken the bell away that we have in hand: who still waits
+    /// has made another one by now, and listens to that.
     fn ring(&self, kept: &mut Kept) -> Result<(), Errno> {
-        if kept.bell.take().is_none() {
+        let in_hand = kept.bell.take();
+        if in_hand.as_ref().is_none_or(is_removed) {
             let line = self.line()?;
             open_pipe(&line, BELL, OFlags::WRONLY).map_err(|_| Errno::BUSY)?;
         }
