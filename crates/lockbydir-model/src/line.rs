@@ -148,6 +148,7 @@ impl Line {
                     self.handles[who].own = Some(ticket.clone());
                     return done(true, Fault::Taken);
                 }
+                self.slips.retain(|slip| slip.ticket != *ticket);
                 let ticket = ticket.clone();
                 self.slips.push(Slip { ticket, is_linked: true, is_open: false, said: None });
                 Progress::More
@@ -304,7 +305,11 @@ impl Line {
         match heard {
             Heard::Nothing => None,
             Heard::Said(Said::Word(word)) => Some(Wake::Told(word)),
-            Heard::Said(Said::Noise) | Heard::End => Some(Wake::Silent),
+            Heard::Said(Said::Noise) => Some(Wake::Silent),
+            Heard::End => {
+                self.handles[who].ahead = None;
+                Some(Wake::Silent)
+            }
         }
     }
 

@@ -66,8 +66,12 @@ impl World {
         moment: &mut Moment,
     ) -> Option<Answer> {
         if !moment.people[id].has_arrived && matches!(operation, Operation::ListLine) {
-            let others = (0..moment.people.len()).filter(|other| *other != id);
-            let waiting = others.filter(|other| moment.line.ticket_of(*other).is_some());
+            // Who has found its place; who is still entering may go behind others.
+            let waits = |other: &usize| {
+                moment.line.ticket_of(*other).is_some()
+                    && matches!(&moment.people[*other].next, Next::Asleep(ear, _) if *ear != Ear::Nothing)
+            };
+            let waiting = (0..moment.people.len()).filter(waits);
             moment.came_behind[id] = waiting.map(|other| 1 << other).sum();
             moment.people[id].change(|person| person.has_arrived = true);
         }
