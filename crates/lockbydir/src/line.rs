@@ -3,7 +3,7 @@
 //! written to the bell, so nobody is killed by SIGPIPE: opening and closing it rings. Decides
 //! nothing.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -121,9 +121,12 @@ impl Directory {
         if !living.is_empty() {
             return Err(Errno::NOTEMPTY);
         }
-        let bell = openat(&line, BELL, PIPE | OFlags::PATH, Mode::empty());
+        // What is called so and is no pipe is somebody's file.
+        let bell = open_pipe(&line, BELL, OFlags::PATH);
         testing::point();
-        let _ = unlinkat(&line, BELL, AtFlags::empty());
+        if bell.is_ok() {
+            let _ = unlinkat(&line, BELL, AtFlags::empty());
+        }
         testing::point();
         rmdir(self.line_path()).inspect_err(|_| {
             if let Ok(bell) = bell {
@@ -133,6 +136,11 @@ impl Directory {
             }
         })
     }
+}
+
+/// Is this a name that a line gives?
+fn is_ours(name: &CStr) -> bool {
+    name.to_str().is_ok_and(|name| name == BELL || Ticket::parse(name).is_some())
 }
 
 /// The tickets in a line, in no order.
@@ -249,7 +257,10 @@ impl<'a> Place<'a> {
         for _ in 0..ROUNDS {
             testing::point();
             match mkdir(self.directory.line_path(), self.directory.mode()) {
-                Ok(()) => self.directory.widen(&self.directory.line_path())?,
+                Ok(()) => {
+                    let line = self.directory.open_made(&self.directory.line_path(), is_ours)?;
+                    self.directory.widen_open(&line, self.directory.mode())?;
+                }
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno),
             }
