@@ -5,6 +5,7 @@
 //! A quick look takes a second each; `LOCKBYDIR_ATTACK_SECONDS=30` says for how long.
 
 mod swaps;
+mod walks;
 
 use std::{
     collections::BTreeMap,
