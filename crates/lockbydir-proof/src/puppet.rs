@@ -7,6 +7,7 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
 };
@@ -71,6 +72,12 @@ impl Puppet {
     pub fn start_with_stepped_clock(worker: impl AsRef<OsStr>, library: &Path, ahead: i64) -> Self {
         let mut command = Command::new(worker);
         Self::spawn(command.env("LD_PRELOAD", library).env(STEP, ahead.to_string()))
+    }
+
+    /// Starts it as another user, which only root may.
+    #[must_use]
+    pub fn start_as(worker: impl AsRef<OsStr>, user: u32) -> Self {
+        Self::spawn(Command::new(worker).uid(user).gid(user))
     }
 
     fn spawn(command: &mut Command) -> Self {

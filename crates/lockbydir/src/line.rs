@@ -6,6 +6,7 @@
 use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lockbydir_protocol::{Answer, Ear, Here, Life, Operation, Ticket, Wake, Word};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,6 +24,8 @@ pub(crate) const SUFFIX: &str = ".line";
 const BELL: &str = "bell";
 /// More tickets than this are not read.
 const MOST_TICKETS: usize = 10_000;
+/// In so long, one is woken so often; then one hears nothing for the rest of it.
+const WAKES: (Duration, u32) = (Duration::from_millis(100), 32);
 /// How often the line may be removed while we come to it.
 const ROUNDS: u8 = 8;
 const PIPE: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -221,6 +224,8 @@ pub(crate) struct Place<'a> {
     ahead: Option<(Ticket, OwnedFd)>,
     bell: Option<OwnedFd>,
     kept: Kept,
+    /// Until when wakes are counted, and how many there were.
+    wakes: (Duration, u32),
 }
 
 impl<'a> Place<'a> {
@@ -233,6 +238,7 @@ impl<'a> Place<'a> {
             ahead: None,
             bell: None,
             kept: Kept::default(),
+            wakes: (Duration::ZERO, 0),
         }
     }
 
@@ -336,10 +342,24 @@ impl<'a> Place<'a> {
         self.interrupts.iter().any(|interrupt| interrupt.is_raised())
     }
 
+    /// The rest of this moment, where somebody has woken us too often in it: whoever may write to
+    /// a pipe in this line could keep us awake for ever.
+    fn deaf_until(&mut self) -> Option<Duration> {
+        let now = clock::boot();
+        if now >= self.wakes.0 {
+            self.wakes = (now + WAKES.0, 0);
+        }
+        self.wakes.1 += 1;
+        (self.wakes.1 > WAKES.1).then_some(self.wakes.0)
+    }
+
     /// Sleeps until something is heard, or `until`.
-    pub(crate) fn sleep(&mut self, ear: &Ear, until: std::time::Duration) -> Wake {
+    pub(crate) fn sleep(&mut self, ear: &Ear, until: Duration) -> Wake {
         if self.is_interrupted() {
             return Wake::Interrupted;
+        }
+        if let Some(end) = self.deaf_until() {
+            return self.doze(&[], end.min(until)).map_or(Wake::Interrupted, |_| Wake::Time);
         }
         if self.own.as_ref().is_some_and(is_removed) {
             return Wake::Expelled;
@@ -378,28 +398,16 @@ impl<'a> Place<'a> {
             Ear::Nothing => {}
         }
 
-        let rest = until.saturating_sub(clock::boot());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(rest.subsec_nanos()),
-        };
         let heard = match ear {
             Ear::Ticket(_) => self.ahead.as_ref().map(|(_, pipe)| pipe),
             Ear::Bell(_) => self.bell.as_ref(),
             Ear::Nothing => None,
         };
-        let events = self.interrupts.iter().map(|interrupt| interrupt.event());
-        let all = [heard.map(AsFd::as_fd), pidfd.as_ref().map(AsFd::as_fd)];
-        let all: Vec<_> = all.into_iter().chain(events).flatten().collect();
-        let mut polled: Vec<PollFd<'_>> =
-            all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        let _ = poll(&mut polled, Some(&timeout));
-        let is_heard = heard.is_some() && polled.first().is_some_and(|fd| !fd.revents().is_empty());
-        drop(polled);
-
-        if self.is_interrupted() {
+        let all: Vec<_> = [heard, pidfd.as_ref()].into_iter().flatten().collect();
+        let Some(first_is_heard) = self.doze(&all, until) else {
             return Wake::Interrupted;
-        }
+        };
+        let is_heard = heard.is_some() && first_is_heard;
         match ear {
             Ear::Ticket(_) if is_heard => told(heard.map_or(Said::End, hear)),
             Ear::Bell(_) if is_heard => self.rung(),
@@ -407,6 +415,22 @@ impl<'a> Place<'a> {
             _ if self.own.as_ref().is_some_and(is_removed) => Wake::Expelled,
             _ => Wake::Time,
         }
+    }
+
+    /// Polls these until then, and what may interrupt it, which gives none. Is the first ready?
+    fn doze(&self, open: &[&OwnedFd], until: Duration) -> Option<bool> {
+        let rest = until.saturating_sub(clock::boot());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(rest.subsec_nanos()),
+        };
+        let events = self.interrupts.iter().filter_map(|interrupt| interrupt.event());
+        let all: Vec<_> = open.iter().map(|open| open.as_fd()).chain(events).collect();
+        let mut polled: Vec<PollFd<'_>> =
+            all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let _ = poll(&mut polled, Some(&timeout));
+        let is_ready = polled.first().is_some_and(|fd| !fd.revents().is_empty());
+        (!self.is_interrupted()).then_some(is_ready)
     }
 }
 

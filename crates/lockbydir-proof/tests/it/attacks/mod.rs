@@ -2,8 +2,9 @@
 //! as fast as it can, while victims lock there. Those that are no races are with the program's own
 //! tests.
 //!
-//! A quick look takes a second each; `LOCKBYDIR_ATTACK_SECONDS=30` says for how long.
+//! A quick look takes a second or two a test; `LOCKBYDIR_ATTACK_SECONDS=30` says for how long.
 
+mod pipes;
 mod swaps;
 mod walks;
 
@@ -29,11 +30,15 @@ use crate::stage::{Stage, WORKER};
 const VICTIM: u32 = 1234;
 const ATTACKER: u32 = 65_534;
 
-/// How long each attack lasts.
-fn duration() -> Duration {
+/// How long one of so many attacks of a test lasts.
+fn one_of(attacks: u32) -> Duration {
     let seconds = std::env::var("LOCKBYDIR_ATTACK_SECONDS");
-    Duration::from_secs(seconds.map_or(1, |text| text.parse().expect("a number of seconds")))
+    let all = seconds.map_or(1, |text| text.parse().expect("a number of seconds"));
+    (Duration::from_secs(all) / attacks).max(SHORTEST)
 }
+
+/// Shorter attacks would see nothing.
+const SHORTEST: Duration = Duration::from_millis(250);
 
 /// A folder that everybody may write, in which the victim has a directory full of its own files.
 struct Ground {
@@ -159,9 +164,9 @@ impl Ground {
         Attacker::start(command)
     }
 
-    /// Two victims that lock again and again as `user`, for the length of an attack.
-    fn victims(&self, user: u32, options: &[&str]) -> Vec<Child> {
-        let time = format!("time_ms={}", duration().as_millis());
+    /// Two victims that lock again and again as `user`, for so long.
+    fn victims(&self, user: u32, time: Duration, options: &[&str]) -> Vec<Child> {
+        let time = format!("time_ms={}", time.as_millis());
         let many = format!("count={}", u64::MAX);
         ["one", "other"]
             .map(|name| {

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::{ATTACKER, Ground, duration};
+use super::{ATTACKER, Ground, one_of};
 
 /// What is left of an attempt that died before the last boot: `clean` would remove it.
 fn leave_a_dead_stage(folder: &Path) {
@@ -37,7 +37,7 @@ fn a_folder_that_becomes_a_link_leads_neither_list_nor_clean_astray() {
 
     let (begun, mut rounds) = (Instant::now(), 0);
     let mut astray = Vec::new();
-    while begun.elapsed() < duration() {
+    while begun.elapsed() < one_of(1) {
         let listed = lockbydir::list(ground.stage.folder()).expect("a list");
         astray.extend(listed.into_iter().map(|status| status.path));
         astray.extend(lockbydir::clean(ground.stage.folder()).expect("cleaned"));
