@@ -65,19 +65,24 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
     Ok(removed)
 }
 
+/// Folders within folders that are gone into: each costs handles and memory, and anybody may make
+/// a tree deeper than there are of them.
+const DEEPEST: u8 = 128;
 /// A directory to be read; the folder itself may be a link.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Calls `found` for everything that is called like ours below a folder, with a handle of the
 /// directory it is in, and goes into all other directories.
 fn walk(dir: &Path, found: &mut dyn FnMut(&OwnedFd, &Path)) -> Result<(), Error> {
-    let walked = open(dir, FOLDER, Mode::empty()).and_then(|open| walk_in(&open, dir, found));
+    let walked =
+        open(dir, FOLDER, Mode::empty()).and_then(|open| walk_in(&open, dir, DEEPEST, found));
     walked.map_err(|errno| Error::io("read", dir, errno.into()))
 }
 
 fn walk_in(
     open: &OwnedFd,
     dir: &Path,
+    deeper: u8,
     found: &mut dyn FnMut(&OwnedFd, &Path),
 ) -> Result<(), Errno> {
     for entry in Dir::read_from(open)?.map_while(Result::ok) {
@@ -92,10 +97,11 @@ fn walk_in(
             || is_stage_name(name)
         {
             found(open, &path);
-        } else if matches!(entry.file_type(), FileType::Directory | FileType::Unknown)
+        } else if deeper > 0
+            && matches!(entry.file_type(), FileType::Directory | FileType::Unknown)
             && let Ok(inner) = openat(open, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
         {
-            let _ = walk_in(&inner, &path, found);
+            let _ = walk_in(&inner, &path, deeper - 1, found);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Attacks by a second user that are no races: things put in the way, forged, flooded, named to
 //! hurt. Those that are races are with the proofs between real processes.
 
+mod floods;
 mod foreign;
 mod forged;
 mod in_the_way;
