@@ -5,6 +5,7 @@ mod floods;
 mod foreign;
 mod forged;
 mod in_the_way;
+mod names;
 
 use std::collections::BTreeMap;
 use std::fs;
