@@ -6,6 +6,7 @@ mod foreign;
 mod forged;
 mod in_the_way;
 mod names;
+mod privileges;
 
 use std::collections::BTreeMap;
 use std::fs;
