@@ -80,7 +80,9 @@ impl Puppet {
         Self::spawn(Command::new(worker).uid(user).gid(user))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    /// Starts it as this command says.
+    #[must_use]
+    pub fn spawn(command: &mut Command) -> Self {
         let piped = command.arg("puppet").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.spawn().expect("a worker starts");
         let orders = child.stdin.take().expect("it was piped");

@@ -4,7 +4,9 @@
 //!
 //! A quick look takes a second or two a test; `LOCKBYDIR_ATTACK_SECONDS=30` says for how long.
 
+mod nonces;
 mod pipes;
+mod privileges;
 mod swaps;
 mod walks;
 

@@ -4,9 +4,11 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown, lchown, symlink},
-    time::Duration,
+    path::Path,
+    time::{Duration, Instant},
 };
 
+use lockbydir::{Lock, Owner};
 use lockbydir_proof::judge::Record;
 
 use super::{ATTACKER, Ground, VICTIM, one_of};
@@ -22,16 +24,35 @@ enum Bait {
     Trap,
     /// A directory of the attacker's with a held lock in it, which all may write.
     ForgedLock,
+    /// Another lock of the victim's, which is held.
+    OtherLock,
+}
+
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Gives a directory and what is in it to this user.
+fn give_all(directory: &Path, user: u32) {
+    for file in fs::read_dir(directory).expect("a directory") {
+        chown(file.expect("a file").path(), Some(user), Some(user)).expect("root may give away");
+    }
+    chown(directory, Some(user), Some(user)).expect("root may give away");
 }
 
 impl Bait {
-    const ALL: [Bait; 4] = [Bait::Things, Bait::Link, Bait::Trap, Bait::ForgedLock];
+    const ALL: [Bait; 5] =
+        [Bait::Things, Bait::Link, Bait::Trap, Bait::ForgedLock, Bait::OtherLock];
 
     /// Its place in the folder.
     fn lay(self, ground: &Ground) -> &'static str {
         let path = ground.stage.path("bait");
         match self {
             Bait::Things => return "things",
+            Bait::OtherLock => {
+                let lock = Lock::new(ground.stage.path("other")).timeout(A_DAY);
+                let _key = lock.owner(Owner::Nobody).acquire().expect("another lock").keep();
+                give_all(&ground.stage.directory("other"), VICTIM);
+                return "other.lockdir";
+            }
             Bait::Link => {
                 symlink(ground.stage.path("things"), &path).expect("a link");
                 lchown(&path, Some(ATTACKER), Some(ATTACKER)).expect("root may give away");
@@ -85,7 +106,7 @@ fn a_stage_that_changes_places_is_filled_by_its_handle_only() {
             let (ground, _) = attack(
                 bait,
                 (user, "exchange-stages", "."),
-                one_of(12),
+                one_of(15),
                 &["patience_ms=100", mode],
             );
 
@@ -100,7 +121,7 @@ fn a_lock_that_changes_places_is_never_held_twice_nor_are_others_things_touched(
     for user in [VICTIM, 0] {
         for bait in Bait::ALL {
             let (ground, record) =
-                attack(bait, (user, "exchange", "contended.lockdir"), one_of(8), &options);
+                attack(bait, (user, "exchange", "contended.lockdir"), one_of(10), &options);
 
             // In place of an empty trap our own `rmdir` removes the trap, and the name is free: as
             // if the attacker had moved the lock away, which is told below.
@@ -118,7 +139,7 @@ fn a_line_that_changes_places_leaves_safety_and_others_things_alone() {
         let options = ["patience_ms=100", "hold_us=2000", mode];
         for bait in Bait::ALL {
             let (ground, record) =
-                attack(bait, (VICTIM, "exchange", "contended.lockdir.line"), one_of(8), &options);
+                attack(bait, (VICTIM, "exchange", "contended.lockdir.line"), one_of(10), &options);
 
             record.judge().assert_clean();
             ground.assert_untouched_but_for_pipes();
@@ -189,4 +210,27 @@ fn a_lock_that_is_moved_away_is_broken_by_force() {
     moved("aside", "n.lockdir");
     assert_eq!(other.ask("renew"), "ok");
     assert_eq!((other.ask("is-held"), third.ask("is-held")), ("true".into(), "true".into()));
+}
+
+/// The attack bites: a stage that is filled by its path, as a simple program would, is filled
+/// wherever the attacker wants.
+#[test]
+fn a_stage_that_is_filled_by_its_path_touches_others_things() {
+    let ground = Ground::lawless();
+    let stage = ground.stage.path("n.lockdir.00000000000000000000000001");
+    fs::create_dir(&stage).expect("a stage");
+    let attacker = ground.attacker(&["exchange", "n.lockdir.00000000000000000000000001", "things"]);
+
+    let begun = Instant::now();
+    while ground.seen() == ground.before && begun.elapsed() < Duration::from_secs(30) {
+        let is_ours = fs::read_dir(&stage).is_ok_and(|mut found| found.next().is_none());
+        if is_ours {
+            fs::write(stage.join("v1.held"), "").expect("an entry");
+            fs::remove_file(stage.join("v1.held")).ok();
+        }
+    }
+
+    let count = attacker.end();
+    println!("a simple program that looks first was led astray after {count} exchanges");
+    assert_ne!(ground.seen(), ground.before, "the attack shows nothing");
 }
