@@ -106,3 +106,33 @@ fn a_directory_of_the_victims_that_was_renamed_to_a_name_of_ours_keeps_its_files
         }
     }
 }
+
+/// Whoever may move directories puts the victim's own in the place of the folder that `bench` made
+/// for itself, and removes with all that is in it.
+#[test]
+fn a_directory_of_the_victims_in_the_place_of_the_folder_of_bench_keeps_its_files() {
+    let arena = Arena::lawless();
+    let things = fs::File::open(arena.path("things")).unwrap();
+    let mut bench = std::process::Command::new(arena.program());
+    bench.args(["bench", "--seconds", "0.05", "--waiters", "1"]);
+    let bench = std::os::unix::process::CommandExt::uid(&mut bench, VICTIM)
+        .current_dir(arena.path(""))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    let mut folder = None;
+    crate::until("its folder", || {
+        let mut found = fs::read_dir(arena.path("")).unwrap().map(|entry| entry.unwrap().path());
+        folder = found.find(|path| path.to_string_lossy().contains("lockbydir-bench"));
+        folder.is_some()
+    });
+    fs::rename(folder.as_ref().unwrap(), arena.path("away")).unwrap();
+    fs::rename(arena.path("things"), folder.unwrap()).unwrap();
+    let ran = crate::Ran::of(bench.wait_with_output().unwrap());
+
+    let things = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&things));
+    assert_eq!(fs::read(format!("{things}/letter")).unwrap(), b"dear", "{ran:?}");
+    assert!(fs::exists(format!("{things}/empty")).unwrap(), "{ran:?}");
+}
