@@ -33,7 +33,7 @@ const ENTERING: Duration = Duration::from_secs(1);
 const LATE: u8 = 8;
 /// Who was put out of line so often waits without a ticket.
 const EXPULSIONS: u8 = 4;
-/// And who has removed so many of the dead at one go.
+/// And who has removed so many of the dead at one go, or tried to.
 const DEAD: u8 = 16;
 /// How long a newcomer is given to open its ticket, again and again.
 const NAP: Duration = Duration::from_millis(5);
@@ -59,7 +59,7 @@ pub struct Queue {
     /// How often a larger number may still be found in line when ours is new.
     late: u8,
     expulsions: u8,
-    /// How many tickets we have removed since we slept.
+    /// How many tickets of the dead we have tried to remove since we slept.
     removed: u8,
     no_line: bool,
     ahead: Option<Ticket>,
@@ -148,12 +148,6 @@ impl Queue {
         self.until.is_some_and(|until| now.boot >= until)
     }
 
-    /// Patience is over.
-    fn give_up(&mut self) -> Next {
-        let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
-        self.end(Waited::Over(blocker))
-    }
-
     fn perform(&mut self, doing: Doing, operation: Operation) -> Next {
         self.doing = doing;
         Step::Perform(operation)
@@ -205,11 +199,15 @@ impl Queue {
         };
         let is_silent = self.silent.take().as_ref() == Some(&ahead);
         let age = now.wall.saturating_sub(Duration::from_micros(ahead.order));
-        if self.is_dead(&ahead) || is_silent && age >= ENTERING {
-            // There may be thousands of them, and meanwhile nobody looks at D.
-            self.removed += 1;
+        let is_gone = self.is_dead(&ahead) || is_silent && age >= ENTERING;
+        if is_gone && self.is_over(now) {
+            let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
+            self.end(Waited::Over(blocker))
+        } else if is_gone {
+            // There may be thousands of them, or one that the sticky bit keeps; and meanwhile
+            // nobody looks at D.
+            self.removed = self.removed.saturating_add(1);
             match self.removed {
-                _ if self.is_over(now) => self.give_up(),
                 ..DEAD => self.expel(line, ahead),
                 _ => self.wait_without_line(now),
             }
@@ -303,11 +301,14 @@ impl Queue {
     fn woken(&mut self, now: Now, wake: Wake) -> Next {
         match (wake, &self.ahead) {
             (Wake::Interrupted, _) => self.end(Waited::Interrupted),
-            (_, _) if self.is_over(now) => self.give_up(),
+            (_, _) if self.is_over(now) => {
+                let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
+                self.end(Waited::Over(blocker))
+            }
             (Wake::Expelled, _) => {
                 self.in_line = false;
                 self.ahead = None;
-                self.expulsions += 1;
+                self.expulsions = self.expulsions.saturating_add(1);
                 if self.expulsions >= EXPULSIONS {
                     return self.wait_without_line(now);
                 }
@@ -502,11 +503,7 @@ impl Machine for Queue {
             (Doing::Looking, Answer::Seen(sight)) => self.looked(now, sight),
             (Doing::Looking, _) => self.sleep(now),
             (Doing::Passing, answer) => self.pass_over(&line(&answer)),
-            (Doing::Expelling, Answer::Done(_) | Answer::Failed(Fault::Missing)) => {
-                self.perform(Doing::Placing, Operation::ListLine)
-            }
-            // A ticket that nobody answers for and that cannot be removed: whose line is this?
-            (Doing::Expelling, _) => self.wait_without_line(now),
+            (Doing::Expelling, _) => self.perform(Doing::Placing, Operation::ListLine),
             (Doing::Leaving, _) => self.left(),
             (Doing::Emptying, Answer::Line(line)) if line.is_empty() => {
                 self.perform(Doing::Closing, Operation::CloseLine)

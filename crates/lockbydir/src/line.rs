@@ -342,6 +342,11 @@ impl<'a> Place<'a> {
         self.interrupts.iter().any(|interrupt| interrupt.is_raised())
     }
 
+    /// Is our ticket gone? Then its pipe is of no use: that is told once.
+    fn is_expelled(&mut self) -> bool {
+        self.own.take_if(|own| is_removed(own)).is_some()
+    }
+
     /// The rest of this moment, where somebody has woken us too often in it: whoever may write to
     /// a pipe in this line could keep us awake for ever.
     fn deaf_until(&mut self) -> Option<Duration> {
@@ -361,7 +366,7 @@ impl<'a> Place<'a> {
         if let Some(end) = self.deaf_until() {
             return self.doze(&[], end.min(until)).map_or(Wake::Interrupted, |_| Wake::Time);
         }
-        if self.own.as_ref().is_some_and(is_removed) {
+        if self.is_expelled() {
             return Wake::Expelled;
         }
         let mut pidfd = None;
@@ -412,7 +417,7 @@ impl<'a> Place<'a> {
             Ear::Ticket(_) if is_heard => told(heard.map_or(Said::End, hear)),
             Ear::Bell(_) if is_heard => self.rung(),
             _ if pidfd.as_ref().is_some_and(process::has_ended) => Wake::Ended,
-            _ if self.own.as_ref().is_some_and(is_removed) => Wake::Expelled,
+            _ if self.is_expelled() => Wake::Expelled,
             _ => Wake::Time,
         }
     }
