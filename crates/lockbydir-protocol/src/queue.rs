@@ -31,6 +31,10 @@ pub const MOMENT: Duration = Duration::from_millis(100);
 const ENTERING: Duration = Duration::from_secs(1);
 /// Numbers that a newcomer takes at most.
 const LATE: u8 = 8;
+/// Who was put out of line so often waits without a ticket.
+const EXPULSIONS: u8 = 4;
+/// And who has removed so many of the dead at one go, or tried to.
+const DEAD: u8 = 16;
 /// How long a newcomer is given to open its ticket, again and again.
 const NAP: Duration = Duration::from_millis(5);
 /// Between two looks of the first in line, where a release rings and where it can't.
@@ -54,6 +58,9 @@ pub struct Queue {
     in_line: bool,
     /// How often a larger number may still be found in line when ours is new.
     late: u8,
+    expulsions: u8,
+    /// How many tickets of the dead we have tried to remove since we slept.
+    removed: u8,
     no_line: bool,
     ahead: Option<Ticket>,
     count: u32,
@@ -109,6 +116,8 @@ impl Queue {
             until,
             in_line: false,
             late: 0,
+            expulsions: 0,
+            removed: 0,
             no_line: false,
             ahead: None,
             count: 0,
@@ -190,8 +199,18 @@ impl Queue {
         };
         let is_silent = self.silent.take().as_ref() == Some(&ahead);
         let age = now.wall.saturating_sub(Duration::from_micros(ahead.order));
-        if self.is_dead(&ahead) || is_silent && age >= ENTERING {
-            self.expel(line, ahead)
+        let is_gone = self.is_dead(&ahead) || is_silent && age >= ENTERING;
+        if is_gone && self.is_over(now) {
+            let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
+            self.end(Waited::Over(blocker))
+        } else if is_gone {
+            // There may be thousands of them, or one that the sticky bit keeps; and meanwhile
+            // nobody looks at D.
+            self.removed = self.removed.saturating_add(1);
+            match self.removed {
+                ..DEAD => self.expel(line, ahead),
+                _ => self.wait_without_line(now),
+            }
         } else if is_silent && ahead.origin.is_same_pids(&self.here.origin) {
             let owner = Owner::One(ahead.process);
             self.perform(Doing::Judging(line.to_vec()), Operation::AskLife(owner))
@@ -229,6 +248,13 @@ impl Queue {
         self.perform(Doing::Expelling, Operation::Expel(ticket, word))
     }
 
+    /// No line to be had, or none that is kept: look again and again.
+    fn wait_without_line(&mut self, now: Now) -> Next {
+        self.no_line = true;
+        self.ahead = None;
+        self.try_now(now)
+    }
+
     fn sleep(&mut self, now: Now) -> Next {
         let hears = |entry: &Entry| entry.origin.is_same_boot(&self.here.origin);
         let (ear, pause) = match (&self.ahead, &self.blocker) {
@@ -255,6 +281,7 @@ impl Queue {
                 (ear, self.pause)
             }
         };
+        self.removed = 0;
         self.pause = (self.pause * 3 / 2).min(PAUSES.1);
         let wake = now.boot.saturating_add(pause);
         let wake = self.until.map_or(wake, |until| until.min(wake));
@@ -274,14 +301,18 @@ impl Queue {
     fn woken(&mut self, now: Now, wake: Wake) -> Next {
         match (wake, &self.ahead) {
             (Wake::Interrupted, _) => self.end(Waited::Interrupted),
-            (Wake::Expelled, _) => {
-                self.in_line = false;
-                self.ahead = None;
-                self.perform(Doing::Numbering, Operation::ListLine)
-            }
             (_, _) if self.is_over(now) => {
                 let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
                 self.end(Waited::Over(blocker))
+            }
+            (Wake::Expelled, _) => {
+                self.in_line = false;
+                self.ahead = None;
+                self.expulsions = self.expulsions.saturating_add(1);
+                if self.expulsions >= EXPULSIONS {
+                    return self.wait_without_line(now);
+                }
+                self.perform(Doing::Numbering, Operation::ListLine)
             }
             (Wake::Told(Word::First), Some(_)) => {
                 self.ahead = None;
@@ -449,10 +480,7 @@ impl Machine for Queue {
                 self.perform(Doing::Placing, Operation::ListLine)
             }
             // No line to be had (a full disk, a folder that may not be written): wait all the same.
-            (Doing::Numbering | Doing::Entering, _) => {
-                self.no_line = true;
-                self.try_now(now)
-            }
+            (Doing::Numbering | Doing::Entering, _) => self.wait_without_line(now),
             (Doing::Renumbering(line), _) => {
                 self.in_line = false;
                 self.enter(now, &line)

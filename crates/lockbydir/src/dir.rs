@@ -220,16 +220,26 @@ impl Directory {
         Mode::from_raw_mode(self.mode)
     }
 
-    /// Gives what we just made the mode and group that were asked for: the umask does not narrow
-    /// what is shared on purpose.
-    pub(crate) fn widen(&self, made: &Path) -> Result<(), Errno> {
-        if self.mode == 0o700 && self.group.is_none() {
-            return Ok(());
+    /// Opens the directory that we just made. Where anybody may move directories, another may be
+    /// in its place by now, perhaps full of somebody's files: what holds anything but `ours` is
+    /// not used.
+    pub(crate) fn open_made(&self, made: &Path, ours: fn(&CStr) -> bool) -> Result<OwnedFd, Errno> {
+        let fd = open(made, LOOK, Mode::empty())?;
+        if self.stranger(&fstat(&fd)?).is_some() {
+            return Err(Errno::PERM);
         }
-        self.widen_open(&open(made, LOOK, Mode::empty())?, self.mode())
+        for found in Dir::read_from(&fd)? {
+            let found = found?;
+            let name = found.file_name();
+            if !matches!(name.to_bytes(), b"." | b"..") && !ours(name) {
+                return Err(Errno::PERM);
+            }
+        }
+        Ok(fd)
     }
 
-    /// The same, of what is open.
+    /// Gives what we just made the mode and group that were asked for: the umask does not narrow
+    /// what is shared on purpose.
     pub(crate) fn widen_open(&self, made: &OwnedFd, mode: Mode) -> Result<(), Errno> {
         if self.mode != 0o700 {
             fchmod(made, mode)?;
@@ -241,11 +251,12 @@ impl Directory {
     }
 
     fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
-        self.widen(stage)?;
+        let stage = self.open_made(stage, |_| false)?;
+        self.widen_open(&stage, self.mode())?;
         testing::point();
         let create =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        open(stage.join(entry.to_string()), create, Mode::from_raw_mode(self.mode & 0o666))?;
+        openat(&stage, entry.to_string(), create, Mode::from_raw_mode(self.mode & 0o666))?;
         Ok(())
     }
 
