@@ -198,6 +198,7 @@ impl Line {
     /// One who would sleep: what it hears at once.
     pub(crate) fn lie_down(&mut self, who: usize, ear: &Ear, is_ended: bool) -> Option<Wake> {
         if self.is_expelled(who) {
+            self.close_own(who);
             return Some(Wake::Expelled);
         }
         match ear {
@@ -247,7 +248,10 @@ impl Line {
         }
         match is_ended {
             true => Wake::Ended,
-            false if self.is_expelled(who) => Wake::Expelled,
+            false if self.is_expelled(who) => {
+                self.close_own(who);
+                Wake::Expelled
+            }
             false => Wake::Time,
         }
     }

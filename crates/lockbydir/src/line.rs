@@ -338,6 +338,18 @@ impl<'a> Place<'a> {
         Wake::Rung
     }
 
+    /// A pipe that has come to its end tells no more: the ticket may have another one by now.
+    fn told(&mut self, said: Said) -> Wake {
+        match said {
+            Said::Words(said) => understand(&said).map_or(Wake::Silent, Wake::Told),
+            Said::Nothing => Wake::Silent,
+            Said::End => {
+                self.ahead = None;
+                Wake::Silent
+            }
+        }
+    }
+
     fn is_interrupted(&self) -> bool {
         self.interrupts.iter().any(|interrupt| interrupt.is_raised())
     }
@@ -379,12 +391,10 @@ impl<'a> Place<'a> {
                         .and_then(|line| open_pipe(&line, &ticket.to_string(), OFlags::RDONLY));
                     self.ahead = opened.ok().map(|pipe| (ticket.clone(), pipe));
                 }
-                match &self.ahead {
+                match self.ahead.as_ref().map(|(_, pipe)| hear(pipe)) {
                     None => return Wake::Silent,
-                    Some((_, pipe)) => match hear(pipe) {
-                        Said::Nothing => {}
-                        said => return told(said),
-                    },
+                    Some(Said::Nothing) => {}
+                    Some(said) => return self.told(said),
                 }
             }
             Ear::Bell(owner) => {
@@ -414,7 +424,10 @@ impl<'a> Place<'a> {
         };
         let is_heard = heard.is_some() && first_is_heard;
         match ear {
-            Ear::Ticket(_) if is_heard => told(heard.map_or(Said::End, hear)),
+            Ear::Ticket(_) if is_heard => {
+                let said = heard.map_or(Said::End, hear);
+                self.told(said)
+            }
             Ear::Bell(_) if is_heard => self.rung(),
             _ if pidfd.as_ref().is_some_and(process::has_ended) => Wake::Ended,
             _ if self.is_expelled() => Wake::Expelled,
@@ -441,11 +454,4 @@ impl<'a> Place<'a> {
 
 fn is_removed(pipe: &OwnedFd) -> bool {
     fstat(pipe).is_ok_and(|stat| stat.st_nlink == 0)
-}
-
-fn told(said: Said) -> Wake {
-    match said {
-        Said::Words(said) => understand(&said).map_or(Wake::Silent, Wake::Told),
-        _ => Wake::Silent,
-    }
 }
