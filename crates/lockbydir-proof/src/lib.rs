@@ -1,9 +1,13 @@
 //! Proofs of lockbydir's promises between real processes.
 //!
-//! Here is what the tests share: the exact [`judge`] of recorded histories, the [`rival`] that
-//! shows that a test bites, the [`clock`] and the dice ([`chance`]) of workers and tests, the
-//! [`puppet`], a worker process moved by one command at a time, and their sizes ([`Size`]). No
-//! promise is tested here; they are in `tests/it`, one sentence-named test each.
+//! Two programs are for people: `lockbydir-torture` tortures a lock and judges exactly what
+//! happened, `lockbydir-passthrough` mounts a folder anew through FUSE.
+//!
+//! Behind them, and behind the tests: the [`torture`], the [`history`] that its workers tell and
+//! the exact [`judge`] of it, the token-checking [`store`], the known-bad [`rivals`] that show that
+//! it bites, the [`clock`] and the dice ([`chance`]), the [`puppet`], a worker process moved by one
+//! command at a time, and the sizes of tests ([`Size`]). The promises are tested in `tests/it`, by
+//! one sentence-named test each.
 //!
 //! # Sizes
 //! Plain `cargo test` takes a quick look. `LOCKBYDIR_PROOF=full` takes a long one, and
@@ -18,9 +22,13 @@
 
 pub mod chance;
 pub mod clock;
+pub mod history;
 pub mod judge;
+pub mod passthrough;
 pub mod puppet;
-pub mod rival;
+pub mod rivals;
+pub mod store;
+pub mod torture;
 
 /// How much of something a test does: in a quick look, and in a full one.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +42,8 @@ pub struct Size {
 pub const COUNTERS: Size = Size { quick: 16, long: 64, full: 16 };
 /// Acquisitions of each of the processes that count.
 pub const ACQUISITIONS: Size = Size { quick: 100, long: 160, full: 2_000 };
-/// Acquisitions of each of sixteen that are killed and stopped meanwhile.
-pub const TORTURED: Size = Size { quick: 25, long: 150, full: 2_000 };
+/// Contended hand-overs while processes are killed and stopped.
+pub const TORTURED: Size = Size { quick: 1_000, long: 10_000, full: 100_000 };
 /// Lapsed locks that are judged by many at once.
 pub const ROUNDS: Size = Size { quick: 300, long: 2_000, full: 10_000 };
 /// Holders that are killed while another waits.

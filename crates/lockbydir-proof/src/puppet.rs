@@ -83,7 +83,7 @@ impl Puppet {
     /// Starts it as this command says.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
-        let piped = command.arg("puppet").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.spawn().expect("a worker starts");
         let orders = child.stdin.take().expect("it was piped");
         let answers = BufReader::new(child.stdout.take().expect("it was piped"));

@@ -1,266 +1,18 @@
-//! A worker process of the proofs.
-//!
-//! `lockbydir-worker loop FOLDER WORKER OPTION=NUMBER...` locks again and again, and notes its
-//! history (see `lockbydir_proof::judge`); it begins when its standard input ends, which is one
-//! moment for all that share a pipe. `lockbydir-worker puppet` does what its standard input says.
+//! A worker process of the proofs: it does what its standard input says, one command a line
+//! (see `lockbydir_proof::puppet`).
 
 use std::{
-    error::Error,
-    fs::{self, File, OpenOptions},
-    io::{self, BufRead, Read, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    io::{self, BufRead, Write},
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use lockbydir::{Broken, ErrorKind, Guard, How, Interrupt, Lock};
-use lockbydir_proof::{chance::Dice, clock, rival};
-use rustix::process::{Signal, getpid, kill_process};
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
-fn how(guard: &Guard) -> &'static str {
-    match guard.how() {
-        How::Free => "free",
-        How::HandedOver(_) => "handed-over",
-        How::AfterLapse(_) => "after-lapse",
-        How::AfterDeath(_) => "after-death",
-        _ => "unknown",
-    }
-}
-
-/// A history file; every line is one write.
-struct History(File);
-
-impl History {
-    fn note(&self, line: &str) {
-        (&self.0).write_all(format!("{line}\n").as_bytes()).expect("a history can be written");
-    }
-}
-
-/// What `loop` is told.
-struct Plan {
-    count: u64,
-    timeout: Duration,
-    patience: Duration,
-    linger: Duration,
-    fenced: bool,
-    counting: bool,
-    renewing: bool,
-    /// Everyone has a lock of its own, which excludes nobody: to show that a test bites.
-    alone: bool,
-    /// A hold lasts a random time up to this.
-    hold: u64,
-    /// One hold in so many is killed, or stopped.
-    kill_one_in: u64,
-    stop_one_in: u64,
-    /// Not in a hold, but at a random moment up to this after the wait began.
-    fate: u64,
-    /// One wait in so many is interrupted, after a random time up to the same.
-    interrupt_one_in: u64,
-    /// Patience is a random time up to `patience`, and may be over.
-    hasty: bool,
-    /// It ends after this time, whatever the count.
-    time: Duration,
-    /// A refused acquisition or release is no reason to end: somebody attacks.
-    undaunted: bool,
-    /// Permissions of the lock directory, as a decimal number.
-    mode: u32,
-}
-
-impl Plan {
-    fn parse(arguments: &[String]) -> Outcome<Self> {
-        let mut plan = Self {
-            count: 0,
-            timeout: Duration::from_secs(30),
-            patience: Duration::from_secs(300),
-            linger: Duration::ZERO,
-            fenced: false,
-            counting: false,
-            renewing: false,
-            alone: false,
-            hold: 0,
-            kill_one_in: 0,
-            stop_one_in: 0,
-            fate: 0,
-            interrupt_one_in: 0,
-            hasty: false,
-            time: Duration::MAX,
-            undaunted: false,
-            mode: 0o700,
-        };
-        for argument in arguments {
-            let (name, value) = argument.split_once('=').ok_or("OPTION=NUMBER")?;
-            let number: u64 = value.parse()?;
-            match name {
-                "count" => plan.count = number,
-                "timeout_ms" => plan.timeout = Duration::from_millis(number),
-                "patience_ms" => plan.patience = Duration::from_millis(number),
-                "linger_ms" => plan.linger = Duration::from_millis(number),
-                "fenced" => plan.fenced = number > 0,
-                "counting" => plan.counting = number > 0,
-                "renewing" => plan.renewing = number > 0,
-                "alone" => plan.alone = number > 0,
-                "hold_us" => plan.hold = number * 1_000,
-                "kill_one_in" => plan.kill_one_in = number,
-                "stop_one_in" => plan.stop_one_in = number,
-                "fate_us" => plan.fate = number * 1_000,
-                "interrupt_one_in" => plan.interrupt_one_in = number,
-                "hasty" => plan.hasty = number > 0,
-                "time_ms" => plan.time = Duration::from_millis(number),
-                "undaunted" => plan.undaunted = number > 0,
-                "mode" => plan.mode = u32::try_from(number)?,
-                _ => return Err(format!("no such option: {name}").into()),
-            }
-        }
-        Ok(plan)
-    }
-}
-
-/// After a random moment, from a thread of its own, this process is killed or stopped.
-fn meet_fate(history: &Arc<History>, word: &'static str, signal: Signal, delay: u64) {
-    let history = Arc::clone(history);
-    thread::spawn(move || {
-        clock::spin_until(clock::now() + delay);
-        history.note(&format!("{word} {}", clock::now()));
-        kill_process(getpid(), signal).expect("a process may signal itself");
-    });
-}
-
-fn increment(counter: &Path) -> Outcome<()> {
-    // Where another meddles it may be found empty: that is lost, and the sum will show it.
-    let number: u64 = fs::read_to_string(counter)?.trim().parse().unwrap_or(0);
-    thread::yield_now();
-    fs::write(counter, format!("{}\n", number + 1))?;
-    Ok(())
-}
-
-/// A hold's deadline, not later than the true one and not earlier. The former is none when nothing
-/// remains: a process that was stopped inside of the call cannot tell when its hold ended.
-fn deadline(guard: &Guard) -> (Option<u64>, u64) {
-    let before = clock::now();
-    let remaining = u64::try_from(guard.remaining().as_nanos()).unwrap_or(u64::MAX / 2);
-    let earliest = (remaining > 0).then_some(before + remaining);
-    (earliest, clock::now() + remaining)
-}
-
-fn work(folder: &Path, worker: &str, plan: &Plan) -> Outcome<()> {
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(folder.join(format!("{worker}.history")))?;
-    let history = Arc::new(History(file));
-    let counter = folder.join("counter");
-    let name = if plan.alone { worker } else { "contended" };
-    let lock = Lock::new(folder.join(name))
-        .timeout(plan.timeout)
-        .patience(plan.patience)
-        .linger(plan.linger)
-        .mode(plan.mode)
-        .fenced(plan.fenced);
-    let mut dice = Dice::default();
-    io::stdin().read_to_end(&mut Vec::new())?;
-
-    let begun = Instant::now();
-    for _ in 0..plan.count {
-        if begun.elapsed() >= plan.time {
-            break;
-        }
-        let mut waiting = lock.clone();
-        if plan.hasty {
-            waiting = waiting.patience(plan.patience.mul_f64(dice.below(1000) as f64 / 1000.0));
-        }
-        if plan.fate > 0 {
-            let moment = dice.below(plan.fate);
-            if plan.kill_one_in > 0 && dice.below(plan.kill_one_in) == 0 {
-                meet_fate(&history, "killed", Signal::KILL, moment);
-            } else if plan.stop_one_in > 0 && dice.below(plan.stop_one_in) == 0 {
-                meet_fate(&history, "stopped", Signal::STOP, moment);
-            } else if plan.interrupt_one_in > 0 && dice.below(plan.interrupt_one_in) == 0 {
-                let interrupt = Interrupt::new();
-                waiting = waiting.interrupt(interrupt.clone());
-                thread::spawn(move || {
-                    clock::spin_until(clock::now() + moment);
-                    interrupt.raise();
-                });
-            }
-        }
-        let guard = match waiting.acquire() {
-            Err(error) if error.is_patience_over() || error.kind() == ErrorKind::Interrupted => {
-                history.note("gave-up");
-                continue;
-            }
-            Err(_) if plan.undaunted => {
-                history.note("gave-up");
-                continue;
-            }
-            got => got?,
-        };
-        let start = clock::now();
-        let (earliest, mut latest) = deadline(&guard);
-        let earliest = earliest.unwrap_or(start);
-        history.note(&format!("start {start} {earliest} {} {}", guard.token(), how(&guard)));
-        // Somewhere in the hold, its release, or the next acquisition.
-        let moment = dice.below(plan.hold + 300_000);
-        if plan.fate > 0 {
-            // It was met, or not, while waiting.
-        } else if plan.kill_one_in > 0 && dice.below(plan.kill_one_in) == 0 {
-            meet_fate(&history, "killed", Signal::KILL, moment);
-        } else if plan.stop_one_in > 0 && dice.below(plan.stop_one_in) == 0 {
-            meet_fate(&history, "stopped", Signal::STOP, moment);
-        }
-
-        if plan.counting {
-            increment(&counter)?;
-        }
-        clock::spin_until(start + dice.below(plan.hold));
-
-        let asked = clock::now();
-        let held = guard.is_held();
-        if asked > latest && held {
-            history.note("lie is_held after the deadline");
-        } else if !held && clock::now() > latest {
-            history.note("outlived");
-        }
-        // Sometimes it is the renewal that is told of a loss, sometimes the release.
-        if plan.renewing && dice.below(2) == 0 {
-            match guard.renew() {
-                Ok(()) => {
-                    let (earliest, later) = deadline(&guard);
-                    latest = later;
-                    if let Some(earliest) = earliest {
-                        history.note(&format!("renew {earliest}"));
-                    }
-                }
-                Err(error) if error.is_lost() => {
-                    // Where somebody attacks, a loss may be told before the deadline: it ends the
-                    // hold.
-                    if plan.undaunted {
-                        history.note(&format!("end {}", clock::now()));
-                    }
-                    history.note("lost");
-                    if guard.is_held() {
-                        history.note("lie is_held after a loss");
-                    }
-                    continue;
-                }
-                Err(_) if plan.undaunted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        history.note(&format!("end {}", clock::now()));
-        match guard.release() {
-            Ok(()) => history.note("released"),
-            Err(error) if error.is_lost() && clock::now() > latest => history.note("lost"),
-            Err(_) if plan.undaunted => {}
-            Err(error) => {
-                history.note(&format!("lie {} at release", error.to_string().replace('\n', " ")));
-            }
-        }
-    }
-    Ok(())
-}
+use lockbydir::{Broken, Guard, Lock};
+use lockbydir_proof::{
+    clock,
+    rivals::{FirstVersion, Rival},
+    torture::contender::{Outcome, how},
+};
 
 /// The lock a puppet plays with, and what it holds of it.
 #[derive(Default)]
@@ -292,8 +44,8 @@ impl Toy {
             "rival-at" => {
                 let directory = PathBuf::from(words.get(2).ok_or("a path is missing")?);
                 clock::spin_until(number()?);
-                let won = rival::try_acquire(&directory, Duration::from_secs(30))?;
-                if won { "held".to_owned() } else { "no".to_owned() }
+                let rival = FirstVersion { directory, timeout: Duration::from_secs(30) };
+                if rival.try_acquire()? { "held".to_owned() } else { "no".to_owned() }
             }
             "is-held" => guard()?.is_held().to_string(),
             "renew" => done(guard()?.renew()),
@@ -386,7 +138,7 @@ fn broken(result: Result<Broken, lockbydir::Error>) -> String {
     }
 }
 
-fn play() -> Outcome<()> {
+fn main() -> Outcome<()> {
     let mut toy = Toy::default();
     for line in io::stdin().lock().lines() {
         let line = line?;
@@ -398,15 +150,4 @@ fn play() -> Outcome<()> {
         out.flush()?;
     }
     Ok(())
-}
-
-fn main() -> Outcome<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("puppet") => play(),
-        Some("loop") if arguments.len() >= 3 => {
-            work(Path::new(&arguments[1]), &arguments[2], &Plan::parse(&arguments[3..])?)
-        }
-        _ => Err("usage: lockbydir-worker puppet | loop FOLDER WORKER OPTION=NUMBER...".into()),
-    }
 }

@@ -2,6 +2,7 @@
 //! said in the documentation of the `lockbydir_proof` crate.
 
 mod attacks;
+mod bite;
 mod clock_steps;
 mod crash_points;
 mod death;
@@ -13,3 +14,4 @@ mod stage;
 mod stop_points;
 mod storm;
 mod timeouts;
+mod torture;

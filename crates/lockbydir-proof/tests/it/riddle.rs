@@ -13,6 +13,8 @@ use crate::stage::{Stage, make_lapsed, make_older};
 const JUDGES: usize = 8;
 /// From the order to the common moment, in nanoseconds: long enough for all to hear it.
 const NOTICE: u64 = 400_000;
+/// The rival is tried in up to so many times as many rounds.
+const PATIENCE: u64 = 20;
 /// So many locks lapse together.
 const BATCH: u64 = 50;
 
@@ -73,20 +75,16 @@ fn the_same_eight_with_the_first_versions_break_make_two_winners() {
     let directory = stage.path("rival.lockdir");
     let rounds = ROUNDS.number();
 
-    let bitten = (1..=rounds).filter(|_| {
+    // A busy machine lets them come one after the other: until it happened.
+    let bitten = (1..=rounds * PATIENCE).find(|_| {
         make_old(&directory);
         let won =
             all_at_once(&mut judges, |moment| format!("rival-at {moment} {}", directory.display()));
         fs::remove_dir(&directory).expect("somebody made it anew");
         won.len() > 1
     });
-    let bitten: Vec<u64> = bitten.collect();
 
-    println!(
-        "the first version's break: two winners in {} of {rounds} rounds, first in round {:?}",
-        bitten.len(),
-        bitten.first()
-    );
-    assert!(!bitten.is_empty(), "the riddle's test would not bite");
+    println!("the first version's break: two winners in round {bitten:?}");
+    assert!(bitten.is_some(), "the riddle's test would not bite");
     stage.assert_empty();
 }

@@ -3,18 +3,19 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use lockbydir::{Lock, Owner, State};
-use lockbydir_proof::puppet::Puppet;
+use lockbydir_proof::{puppet::Puppet, torture::Plan};
 use tempfile::TempDir;
 
 /// The worker program.
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_lockbydir-worker");
+/// The torture program.
+pub(crate) const TORTURE: &str = env!("CARGO_BIN_EXE_lockbydir-torture");
 
 /// Every test here starts many processes or measures time: one at a time.
 static MACHINE: Mutex<()> = Mutex::new(());
@@ -71,11 +72,9 @@ impl Stage {
         puppet
     }
 
-    /// A worker that acquires again and again, and notes its history here.
-    pub(crate) fn looper(&self, name: &str, options: &[String], begin: Stdio) -> Child {
-        let mut command = Command::new(WORKER);
-        command.arg("loop").arg(self.folder()).arg(name).args(options).stdin(begin);
-        command.spawn().expect("a worker starts")
+    /// A run of the torture here.
+    pub(crate) fn plan(&self) -> Plan {
+        Plan::new(TORTURE, self.folder())
     }
 
     /// What is in the folder.
@@ -86,14 +85,6 @@ impl Stage {
             .collect();
         names.sort();
         names
-    }
-
-    /// Removes the notes that workers made.
-    pub(crate) fn remove_notes(&self) {
-        let is_note = |name: &&String| name.ends_with(".history") || *name == "counter";
-        for name in self.names().iter().filter(is_note) {
-            fs::remove_file(self.path(name)).expect("a note can be removed");
-        }
     }
 
     /// Breaks what the dead held, and cleans.

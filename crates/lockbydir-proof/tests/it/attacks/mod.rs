@@ -23,10 +23,10 @@ use std::{
     time::Duration,
 };
 
-use lockbydir_proof::judge::Record;
+use lockbydir_proof::{history::Record, torture::worker::Orders};
 use rustix::process::geteuid;
 
-use crate::stage::{Stage, WORKER};
+use crate::stage::{Stage, TORTURE, WORKER};
 
 /// Users that need not exist. They share no group.
 const VICTIM: u32 = 1234;
@@ -90,7 +90,7 @@ impl Ground {
         fs::set_permissions(stage.folder(), fs::Permissions::from_mode(mode)).expect("a mode");
         let programs = tempfile::tempdir().expect("a place for the programs");
         fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
-        for program in [WORKER, env!("CARGO_BIN_EXE_lockbydir-attacker")] {
+        for program in [WORKER, TORTURE, env!("CARGO_BIN_EXE_lockbydir-attacker")] {
             let name = Path::new(program).file_name().expect("a name");
             fs::copy(program, programs.path().join(name)).expect("a copy of a program");
         }
@@ -167,28 +167,59 @@ impl Ground {
     }
 
     /// Two victims that lock again and again as `user`, for so long.
-    fn victims(&self, user: u32, time: Duration, options: &[&str]) -> Vec<Child> {
-        let time = format!("time_ms={}", time.as_millis());
-        let many = format!("count={}", u64::MAX);
+    fn victims(&self, user: u32, time: Duration, options: &[&str]) -> Vec<Victim> {
+        let store = self.programs.path().join("store");
+        fs::write(&store, "").expect("a store");
+        fs::set_permissions(&store, fs::Permissions::from_mode(0o666)).expect("a mode");
         ["one", "other"]
             .map(|name| {
-                let mut command = self.program("lockbydir-worker");
-                command.arg("loop").arg(self.stage.folder()).arg(name);
-                command.args([&*time, &*many, "undaunted=1"]).args(options);
-                command.uid(user).gid(user).stdin(Stdio::null());
-                command.spawn().expect("a victim starts")
+                let lock = self.stage.path("contended");
+                let time_ms = u64::try_from(time.as_millis()).ok();
+                let orders = Orders { time_ms, ..Orders::new(name, lock, store.clone()) };
+                let mut orders = serde_json::to_value(orders).expect("JSON");
+                for option in options {
+                    let (key, number) = option.split_once('=').expect("OPTION=NUMBER");
+                    let number: u64 = number.parse().expect("OPTION=NUMBER");
+                    match key {
+                        "hold_us" => orders["hold_ns"] = (number * 1_000).into(),
+                        "renewing" => orders[key] = (number > 0).into(),
+                        _ => orders[key] = number.into(),
+                    }
+                }
+                let history = self.programs.path().join(name);
+                let told = fs::File::create(&history).expect("a place for a history");
+                let mut command = self.program("lockbydir-torture");
+                command.arg("worker").arg(orders.to_string()).uid(user).gid(user);
+                let child = command.stdin(Stdio::null()).stdout(told).spawn();
+                Victim { name, child: child.expect("a victim starts"), history }
             })
             .into()
     }
 
-    /// Waits for victims that must end by themselves, and reads what they noted.
-    fn record(&self, victims: Vec<Child>) -> Record {
+    /// Waits for victims that must end by themselves, and reads what they told.
+    fn record(&self, victims: Vec<Victim>) -> Record {
+        let mut record = Record::default();
         for mut victim in victims {
-            let status = victim.wait().expect("a victim ends");
+            let status = victim.child.wait().expect("a victim ends");
             assert!(status.success(), "a victim failed: {status}");
+            let told = fs::read_to_string(victim.history).expect("its history");
+            record.add(victim.name, &told.replace(&format!("{} ", victim.name), ""));
         }
-        Record::read(self.stage.folder()).expect("the histories")
+        for hold in &mut record.holds {
+            // Where somebody attacks, a loss may be told before the deadline: it ends the hold.
+            hold.end = hold.end.min(hold.lost.take().unwrap_or(u64::MAX));
+        }
+        // A refused acquisition is no reason to end.
+        record.gave_up += record.failed;
+        record
     }
+}
+
+/// Who locks while somebody attacks.
+struct Victim {
+    name: &'static str,
+    child: Child,
+    history: PathBuf,
 }
 
 /// An attacker at work.

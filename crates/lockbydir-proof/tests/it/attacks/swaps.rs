@@ -9,7 +9,7 @@ use std::{
 };
 
 use lockbydir::{Lock, Owner};
-use lockbydir_proof::judge::Record;
+use lockbydir_proof::history::Record;
 
 use super::{ATTACKER, Ground, VICTIM, one_of};
 

@@ -1,0 +1,238 @@
+//! Tortures a lock with real processes, and judges exactly what happened.
+
+use std::{
+    io::IsTerminal,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lockbydir_proof::torture::{
+    self, Plan,
+    contender::Outcome,
+    faults::Fault,
+    report::Conclusion,
+    worker::{self, Contestant},
+};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Tortures a lock with real processes, and judges exactly what happened.
+///
+/// Many processes wait for one lock, hold it for a moment, write to a store that checks fencing
+/// tokens, and let go. Meanwhile they are killed, stopped beyond their deadline, and worse, by
+/// dice. Each tells what it did, and when, on the boot clock. At the end a judge looks for two that
+/// held at once, for numbers that did not grow, for a time in which nobody held though somebody
+/// waited, and for a late write that the store let through.
+#[derive(Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Exit codes: 0 all promises were kept; 1 a promise was broken (it is named, with the two holds around
+the first fault); 2 the run is not valid: it could not be done here, or it has shown nothing (fewer
+than 200 acquisitions a second, a fault that never happened).
+
+Examples:
+  lockbydir-torture --seconds 10
+  lockbydir-torture --dir /dev/shm --hand-overs 100000 --faults kill,stop,remove
+  lockbydir-torture --lock first-version --faults kill,stop --until-broken --seconds 120"
+)]
+struct Command {
+    #[command(flatten)]
+    dials: Dials,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Works as one of the processes of a run.
+    #[command(hide = true)]
+    Worker {
+        /// What it is told, as JSON.
+        orders: String,
+    },
+}
+
+#[derive(Args)]
+struct Dials {
+    /// Where to lock: a folder for the run is made in it, and removed again
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// End after so many seconds [default: 10, or 600 with --hand-overs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    /// End after so many contended hand-overs, once each fault has happened
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    hand_overs: Option<u64>,
+    /// End as soon as two held at once, or numbers did not grow
+    #[arg(long)]
+    until_broken: bool,
+    /// How many processes; a quarter of them is spared all faults, so that somebody always waits
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = processes)]
+    processes: usize,
+    /// What happens to them, separated by commas
+    #[arg(
+        long,
+        value_name = "FAULTS",
+        value_delimiter = ',',
+        default_value = "kill,stop,remove",
+        value_enum
+    )]
+    faults: Vec<FaultWord>,
+    /// Of the dice: the same seed, the same faults at the same times [default: another each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How long the lock lasts unless renewed, such as 100ms or 2s [default: 20ms, or the least
+    /// that the lock can]
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// A hold lasts a random time up to this; one in 32 lasts up to 100 times as long
+    #[arg(long, value_name = "DUR", default_value = "200us", value_parser = duration)]
+    hold: Duration,
+    /// A lock whose directory is kept for its number; always so with the fault `clock`
+    #[arg(long)]
+    fenced: bool,
+    /// Which lock: ours, or one that is known to be bad
+    #[arg(long, value_name = "LOCK", default_value = "lockbydir", value_enum)]
+    lock: Contestant,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FaultWord {
+    /// SIGKILL; another takes the dead one's place
+    Kill,
+    /// SIGSTOP, and SIGCONT after 0.1 to 5 timeouts
+    Stop,
+    /// Wall clocks up to an hour off either way (with `namespace`: less than a minute ahead)
+    Clock,
+    /// Other boot clocks, in time namespaces (root)
+    Namespace,
+    /// A full disk for a moment (DIR must be on a small file system)
+    Full,
+    /// The lock directory, or the line, removed by `rm -r`
+    Remove,
+    /// The lock directory or its folder closed by chmod (as root: the workers are another user)
+    Permission,
+    /// All of these
+    All,
+    /// None of these
+    None,
+}
+
+impl FaultWord {
+    fn faults(self) -> Vec<Fault> {
+        match self {
+            Self::Kill => vec![Fault::Kill],
+            Self::Stop => vec![Fault::Stop],
+            Self::Clock => vec![Fault::Clock],
+            Self::Namespace => vec![Fault::Namespace],
+            Self::Full => vec![Fault::Full],
+            Self::Remove => vec![Fault::Remove],
+            Self::Permission => vec![Fault::Permission],
+            Self::All => Fault::ALL.to_vec(),
+            Self::None => Vec::new(),
+        }
+    }
+}
+
+fn processes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (4..=1000).contains(&number) => Ok(number),
+        _ => Err("4 to 1000 processes".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+    let parsed = units.iter().find_map(|(unit, seconds)| {
+        let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+        Duration::try_from_secs_f64(number * seconds).ok()
+    });
+    parsed.ok_or_else(|| "write it like 200us, 100ms or 2s".to_owned())
+}
+
+fn fresh_seed() -> u64 {
+    // Short enough to be typed again.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64 % 1_000_000_000
+}
+
+impl Dials {
+    fn plan(self) -> Outcome<Plan> {
+        let mut faults: Vec<Fault> = self.faults.iter().flat_map(|word| word.faults()).collect();
+        faults.sort();
+        faults.dedup();
+        let seconds = self.seconds.unwrap_or(if self.hand_overs.is_some() { 600 } else { 10 });
+        let plan = Plan::new(std::env::current_exe()?, self.dir.canonicalize()?);
+        let least = match self.lock {
+            Contestant::ProperLockfile => Duration::from_secs(2),
+            _ => plan.timeout,
+        };
+        Ok(Plan {
+            contestant: self.lock,
+            processes: self.processes,
+            time: Duration::from_secs(seconds),
+            hand_overs: self.hand_overs.unwrap_or(u64::MAX),
+            until_broken: self.until_broken,
+            faults,
+            timeout: self.timeout.unwrap_or(least),
+            hold: self.hold,
+            fenced: self.fenced,
+            seed: self.seed.unwrap_or_else(fresh_seed),
+            progress: std::io::stderr().is_terminal().then_some(progress),
+            ..plan
+        })
+    }
+}
+
+fn progress(time: Duration, holds: u64) {
+    eprint!("\r{:.0} s, {holds} acquisitions ", time.as_secs_f64());
+}
+
+fn torture(dials: Dials) -> Outcome<ExitCode> {
+    let (json, shows_progress) = (dials.json, std::io::stderr().is_terminal());
+    let plan = dials.plan()?;
+    if let Some(why) = plan.refusal()? {
+        return Err(why.into());
+    }
+    // Whoever is stopped then must not stay so.
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&plan.over))?;
+    }
+    let report = torture::run(&plan)?;
+    if shows_progress {
+        // Over the line of the progress.
+        eprint!("\r{:40}\r", "");
+    }
+    if json {
+        println!("{:#}", report.json());
+    } else {
+        println!("{report}");
+    }
+    Ok(match report.conclusion() {
+        Conclusion::Kept => ExitCode::SUCCESS,
+        Conclusion::Broken(..) => ExitCode::from(1),
+        Conclusion::Invalid(_) => ExitCode::from(2),
+    })
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    let outcome = match command.verb {
+        Some(Verb::Worker { orders }) => serde_json::from_str(&orders)
+            .map_err(Into::into)
+            .and_then(|orders| worker::work(&orders))
+            .map(|()| ExitCode::SUCCESS),
+        None => torture(command.dials),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("lockbydir-torture: {error}");
+        ExitCode::from(2)
+    })
+}

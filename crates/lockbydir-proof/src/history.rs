@@ -1,0 +1,182 @@
+//! What worker processes, and who torments them, noted down while they ran.
+//!
+//! Every worker tells a history of its own, line by line, each line in one `write`:
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `born NS PID` | a new process |
+//! | `start NS DEADLINE TOKEN HOW SINCE STAMP` | written after acquire, called at SINCE, returned at NS; valid until DEADLINE; published after STAMP |
+//! | `renew DEADLINE` | a renewal succeeded, valid until DEADLINE now. After a lapse too: its success claims that nobody held in between |
+//! | `write NS accepted` or `refused` | what the token-checking [`store`](crate::store) said at NS |
+//! | `end NS` | about to release, at NS |
+//! | `released` | that release succeeded. After a lapse too, and claims the same |
+//! | `gave-up NS SINCE` | a wait begun at SINCE ended without the lock |
+//! | `lost NS` | a renewal or the release said before NS that the lock was lost |
+//! | `failed WHAT` | a call failed, and may be tried again |
+//! | `killed NS` | about to be killed, at NS |
+//! | `stopped NS` | about to be stopped, at NS |
+//! | `outlived` | the deadline passed, and `is_held` said so |
+//! | `lie TEXT` | the library said something untrue |
+//! | `removed FROM TO` | the lock directory was removed by hand between these moments |
+//! | `hindered FROM TO` | the disk was full, or permission was taken away |
+//!
+//! All times are [`crate::clock::now`]. HOW is one word. SINCE may be left out, and STAMP.
+
+/// One valid hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// The worker that held.
+    pub worker: String,
+    /// The fencing token.
+    pub token: u64,
+    /// Valid from this moment on.
+    pub start: u64,
+    /// Valid until this moment.
+    pub end: u64,
+    /// How it was got.
+    pub how: String,
+    /// When its wait began.
+    pub since: u64,
+    /// It was published after this moment.
+    pub stamp: u64,
+    /// What was written to the store during it, or late.
+    pub writes: Vec<Write>,
+    /// When it was known to be lost.
+    pub lost: Option<u64>,
+}
+
+/// One write to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// When, in the order in which the store sees writes.
+    pub moment: u64,
+    /// Accepted, or refused for a larger number that was written before.
+    pub accepted: bool,
+    /// The writer's deadline had passed.
+    pub late: bool,
+}
+
+/// A span of time: a wait, a removal, a hindrance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// From this moment.
+    pub from: u64,
+    /// To this one.
+    pub to: u64,
+}
+
+/// What the histories of a run say.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// All holds, in no order.
+    pub holds: Vec<Hold>,
+    /// Waits of workers that were not stopped meanwhile.
+    pub waits: Vec<Span>,
+    /// When the lock directory was removed by hand.
+    pub removals: Vec<Span>,
+    /// When nobody could lock, for want of room or permission.
+    pub hindrances: Vec<Span>,
+    /// Workers killed.
+    pub killed: usize,
+    /// Times a worker was stopped.
+    pub stopped: usize,
+    /// Times a holder outlived its deadline, and knew.
+    pub outlived: usize,
+    /// Times a holder was told of its loss.
+    pub lost: usize,
+    /// Waits that ended without the lock.
+    pub gave_up: usize,
+    /// Calls that failed without a loss.
+    pub failed: usize,
+    /// Untrue statements, and lines that are no history.
+    pub lies: Vec<String>,
+}
+
+impl Record {
+    /// Adds the history of one worker.
+    pub fn add(&mut self, worker: &str, history: &str) {
+        let first = self.holds.len();
+        let mut open: Option<Hold> = None;
+        // When the release of the open one was begun.
+        let mut let_go = None;
+        let mut death = u64::MAX;
+        let mut stops = Vec::new();
+        let mut waits = Vec::new();
+        // The last line of a killed worker may be cut short: it counts as not written.
+        for line in history.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let number =
+                |index: usize| words.get(index).and_then(|word: &&str| word.parse::<u64>().ok());
+            match (words[0], number(1), number(2), number(3)) {
+                ("start", Some(start), Some(end), Some(token)) => {
+                    self.holds.extend(open.take());
+                    let since = number(5).unwrap_or(start);
+                    open = Some(Hold {
+                        worker: worker.to_owned(),
+                        token,
+                        start,
+                        end,
+                        how: words.get(4).copied().unwrap_or_default().to_owned(),
+                        since,
+                        stamp: number(6).unwrap_or(since),
+                        ..Hold::default()
+                    });
+                    let_go = None;
+                    waits.push(Span { from: since, to: start });
+                }
+                ("renew", Some(deadline), ..) if open.is_some() => {
+                    if let Some(hold) = &mut open {
+                        hold.end = deadline;
+                    }
+                }
+                ("write", Some(moment), ..) if open.is_some() => {
+                    if let Some(hold) = &mut open {
+                        let accepted = words.get(2) == Some(&"accepted");
+                        hold.writes.push(Write { moment, accepted, late: moment > hold.end });
+                    }
+                }
+                ("end", Some(end), ..) if open.is_some() => {
+                    if let Some(hold) = &mut open {
+                        hold.end = hold.end.min(end);
+                        let_go = Some(end);
+                    }
+                }
+                ("released", ..) if let_go.is_some() => {
+                    if let (Some(mut hold), Some(end)) = (open.take(), let_go.take()) {
+                        hold.end = end;
+                        self.holds.push(hold);
+                    }
+                }
+                ("lost", moment, ..) => {
+                    self.lost += 1;
+                    self.holds.extend(open.take().map(|hold| Hold { lost: moment, ..hold }));
+                }
+                ("gave-up", Some(to), Some(from), _) => {
+                    self.gave_up += 1;
+                    waits.push(Span { from, to });
+                }
+                ("killed", Some(moment), ..) => {
+                    self.killed += 1;
+                    death = death.min(moment);
+                }
+                ("stopped", Some(moment), ..) => {
+                    self.stopped += 1;
+                    stops.push(moment);
+                }
+                ("born", Some(_), ..) => {}
+                ("outlived", ..) => self.outlived += 1,
+                ("failed", ..) => self.failed += 1,
+                ("removed", Some(from), Some(to), _) => self.removals.push(Span { from, to }),
+                ("hindered", Some(from), Some(to), _) => self.hindrances.push(Span { from, to }),
+                _ => self.lies.push(format!("{worker}: {line}")),
+            }
+        }
+        self.holds.extend(open);
+        // A dying worker's last moments: whatever it held ended with it.
+        for hold in &mut self.holds[first..] {
+            hold.end = hold.end.min(death);
+        }
+        let able = |wait: &Span| !stops.iter().any(|stop| (wait.from..=wait.to).contains(stop));
+        self.waits.extend(waits.into_iter().filter(able));
+    }
+}

@@ -1,0 +1,218 @@
+//! Hand-made histories, each with one thing wrong.
+
+use super::*;
+
+fn judged(histories: &[(&str, &str)]) -> Verdict {
+    let mut record = Record::default();
+    for (worker, history) in histories {
+        record.add(worker, history);
+    }
+    record.judge()
+}
+
+#[test]
+fn a_good_history_is_clean() {
+    let verdict = judged(&[
+        ("a", "start 10 100 1 free\nend 20\nstart 50 150 3 free\nrenew 400\nend 300\n"),
+        ("b", "start 25 125 2 free\nend 45\nstart 301 400 4 free\n"),
+    ]);
+
+    assert!(verdict.is_clean(), "{verdict:?}");
+}
+
+#[test]
+fn two_holds_at_once_are_found() {
+    let verdict =
+        judged(&[("a", "start 10 100 1 free\nend 30\n"), ("b", "start 29 100 2 free\nend 40\n")]);
+
+    assert_eq!(verdict.overlaps.len(), 1);
+}
+
+#[test]
+fn an_overlap_with_a_long_hold_is_found_behind_short_ones() {
+    let verdict = judged(&[
+        ("a", "start 10 1000 1 free\nend 900\n"),
+        ("b", "start 20 100 2 free\nend 30\nstart 500 600 3 free\nend 510\n"),
+    ]);
+
+    assert_eq!(verdict.overlaps.len(), 2);
+}
+
+#[test]
+fn a_hold_never_ended_overlaps_until_its_deadline_and_not_after() {
+    let open = ("a", "start 10 100 1 free\n");
+
+    assert_eq!(judged(&[open, ("b", "start 99 200 2 free\nend 120\n")]).overlaps.len(), 1);
+    assert!(judged(&[open, ("b", "start 100 200 2 free\nend 120\n")]).is_clean());
+}
+
+#[test]
+fn a_killed_one_holds_until_its_death() {
+    let killed = ("a", "start 10 100 1 free\nkilled 50\n");
+
+    assert_eq!(judged(&[killed, ("b", "start 49 200 2 free\nend 120\n")]).overlaps.len(), 1);
+    assert!(judged(&[killed, ("b", "start 51 200 2 free\nend 120\n")]).is_clean());
+}
+
+#[test]
+fn one_that_is_killed_twice_died_the_first_time() {
+    let killed = ("a", "start 10 100 1 free\nkilled 50\nkilled 60\n");
+
+    assert!(judged(&[killed, ("b", "start 51 200 2 free\nend 120\n")]).is_clean());
+}
+
+#[test]
+fn a_late_renewal_while_another_held_is_found() {
+    let verdict = judged(&[
+        ("a", "start 10 100 1 free\noutlived\nrenew 400\nend 350\n"),
+        ("b", "start 120 220 2 lapse\nend 130\n"),
+    ]);
+
+    assert_eq!(verdict.overlaps.len(), 1);
+}
+
+#[test]
+fn a_late_release_while_another_held_is_found() {
+    let other = ("b", "start 120 220 2 lapse\nend 130\nreleased\n");
+
+    let told = ("a", "start 10 100 1 free\noutlived\nend 140\nlost 140\n");
+    assert!(judged(&[told, other]).is_clean());
+    let not_told = ("a", "start 10 100 1 free\noutlived\nend 140\nreleased\n");
+    assert_eq!(judged(&[not_told, other]).overlaps.len(), 1);
+}
+
+#[test]
+fn a_token_that_does_not_grow_is_found() {
+    let before = ("a", "start 10 100 7 free\nend 20\n");
+
+    assert_eq!(judged(&[before, ("b", "start 30 100 7 free\nend 40\n")]).regressions.len(), 1);
+    assert_eq!(judged(&[before, ("b", "start 30 100 6 free\nend 40\n")]).regressions.len(), 1);
+    assert!(judged(&[before, ("b", "start 30 100 8 free\nend 40\n")]).is_clean());
+}
+
+#[test]
+fn a_lie_and_a_line_of_no_history_are_found() {
+    assert_eq!(judged(&[("a", "lie held after the deadline\nnonsense\n")]).lies.len(), 2);
+}
+
+#[test]
+fn a_last_line_cut_short_counts_as_not_written() {
+    assert!(judged(&[("a", "start 10 100 1 free\nend 2")]).is_clean());
+}
+
+#[test]
+fn a_hold_that_was_removed_by_hand_is_over_then_and_numbers_begin_anew() {
+    let removed = ("hand", "removed 40 45\n");
+    let before = ("a", "start 10 100 9 free 5 8\n");
+
+    let after = ("b", "start 50 150 3 free 30 46\nend 60\nreleased\n");
+    assert!(judged(&[removed, before, after]).is_clean());
+    assert_eq!(judged(&[before, after]).overlaps.len(), 1);
+
+    // Published before the removal was done, noted down after: it may have been removed.
+    let between = ("b", "start 50 150 3 free 30 44\n");
+    let next = ("c", "start 55 150 4 free 30 51\n");
+    assert!(judged(&[removed, between, next]).is_clean());
+
+    // Both after it: nothing excuses them.
+    let two = ("c", "start 55 150 2 free 30 51\nend 70\n");
+    let verdict = judged(&[removed, before, after, two]);
+    assert_eq!(verdict.overlaps.len(), 1);
+    let later = ("c", "start 65 150 2 free 30 61\nend 70\n");
+    assert_eq!(judged(&[removed, before, after, later]).regressions.len(), 1);
+}
+
+#[test]
+fn a_hold_lost_before_its_deadline_is_found_unless_it_was_removed_by_hand() {
+    let robbed = ("a", "start 10 100 1 free\nlost 50\n");
+
+    assert_eq!(judged(&[robbed]).robbed.len(), 1);
+    assert!(judged(&[("a", "start 10 100 1 free\nlost 101\n")]).is_clean());
+    assert!(judged(&[robbed, ("hand", "removed 20 30\n")]).is_clean());
+}
+
+#[test]
+fn an_old_write_that_is_taken_after_a_newer_holders_is_found() {
+    let newer = ("b", "start 120 220 2 after-lapse\nwrite 125 accepted\nend 130\nreleased\n");
+    let late = |word: &str| format!("start 10 100 1 free\noutlived\nwrite 140 {word}\nlost 141\n");
+
+    assert!(judged(&[("a", &late("refused")), newer]).is_clean());
+    assert_eq!(judged(&[("a", &late("accepted")), newer]).undercut.len(), 1);
+    // Before anybody wrote, it harms nobody.
+    let early = "start 10 100 1 free\noutlived\nwrite 110 accepted\nlost 141\n";
+    assert!(judged(&[("a", early), newer]).is_clean());
+}
+
+#[test]
+fn one_that_was_over_when_it_was_noted_down_is_no_newer_holder() {
+    let verdict = judged(&[
+        ("a", "start 130 130 1 free 10 10\noutlived\nwrite 135 accepted\nlost 136\n"),
+        ("b", "start 120 220 2 after-lapse\nwrite 140 accepted\nend 150\nreleased\n"),
+    ]);
+
+    assert!(verdict.is_clean(), "{verdict:?}");
+}
+
+#[test]
+fn late_writes_are_counted() {
+    let mut record = Record::default();
+    record.add("a", "start 10 100 1 free\nwrite 140 refused\nlost 141\n");
+    record.add("b", "start 120 220 2 free\nwrite 125 accepted\nend 130\nreleased\n");
+    record.add("c", "start 150 160 3 free\nwrite 170 accepted\nend 180\nreleased\n");
+
+    let late = record.late_writes();
+
+    assert_eq!(late, LateWrites { tried: 2, overtaken: 1, refused: 1 });
+}
+
+#[test]
+fn a_refused_write_of_a_valid_holder_is_found() {
+    let verdict = judged(&[
+        ("a", "start 10 100 9 free\nwrite 15 accepted\nend 20\nreleased\n"),
+        ("b", "start 30 130 8 free\nwrite 35 refused\nend 40\nreleased\n"),
+    ]);
+
+    assert_eq!(verdict.shut_out.len(), 1);
+}
+
+#[test]
+fn a_stall_is_found_if_somebody_waited_who_could_have_held() {
+    let stall = |histories: &[(&str, &str)]| {
+        let mut record = Record::default();
+        for (worker, history) in histories {
+            record.add(worker, history);
+        }
+        record.judge_within(Duration::from_nanos(100)).stall.map(|(length, _)| length)
+    };
+    let first = ("a", "start 10 30 1 free\nend 20\nreleased\n");
+    let late = ("b", "start 500 600 2 free 15\n");
+
+    assert_eq!(stall(&[first, late]), Some(Duration::from_nanos(480)));
+    assert_eq!(stall(&[first, ("b", "start 500 600 2 free 450\n")]), None);
+    assert_eq!(stall(&[first, ("b", "start 500 600 2 free 15\nstopped 300\n")]), None);
+    assert_eq!(stall(&[first, late, ("disk", "hindered 10 450\n")]), None);
+    let gave_up = ("c", "gave-up 300 25\n");
+    let next = ("b", "start 500 600 2 free 450\n");
+    assert_eq!(stall(&[first, next, gave_up]), Some(Duration::from_nanos(275)));
+}
+
+#[test]
+fn a_hand_over_is_contended_if_it_was_waited_for_while_another_held() {
+    let mut record = Record::default();
+    record.add("a", "start 10 30 1 free 5\nend 20\nreleased\n");
+    record.add("b", "start 25 40 2 handed-over 15\nend 30\nreleased\n");
+    record.add("c", "start 45 60 3 free 44\nend 50\nreleased\n");
+
+    assert_eq!(record.contended(), 1);
+}
+
+#[test]
+fn a_broken_promise_is_called_by_its_name() {
+    let broken =
+        judged(&[("a", "start 10 100 1 free\nend 30\n"), ("b", "start 29 100 2 free\nend 40\n")])
+            .broken();
+
+    let (promise, how) = broken.expect("an overlap");
+    assert_eq!(promise, promise::AT_MOST_ONE_VALID_HOLDER);
+    assert!(how.contains("worker a") && how.contains("worker b"), "{how}");
+}

@@ -1,0 +1,73 @@
+//! A store that checks tokens: it keeps the largest it has seen, and refuses smaller ones.
+//!
+//! It is one file of eight bytes, guarded by `flock(2)`, the oldest lock of all: the store must not
+//! depend on the lock that it is there to check.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::clock;
+
+/// One process's handle on the store.
+#[derive(Debug)]
+pub struct Store(File);
+
+/// What the store said, and when: moments are in the order of the writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// By [`clock::now`], while no other could write.
+    pub moment: u64,
+    /// False if a larger token has written before.
+    pub accepted: bool,
+}
+
+impl Store {
+    /// Opens the store, and makes it if there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).open(path).map(Self)
+    }
+
+    /// Writes by this token.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn write(&self, token: u64) -> io::Result<Answer> {
+        flock(&self.0, FlockOperation::LockExclusive)?;
+        let mut largest = [0; 8];
+        let known = self.0.read_at(&mut largest, 0)?;
+        let accepted = known < largest.len() || token >= u64::from_le_bytes(largest);
+        if accepted {
+            self.0.write_all_at(&token.to_le_bytes(), 0)?;
+        }
+        let moment = clock::now();
+        flock(&self.0, FlockOperation::Unlock)?;
+        Ok(Answer { moment, accepted })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Store;
+
+    #[test]
+    fn a_smaller_token_than_the_largest_that_wrote_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [one, other] =
+            [0, 0].map(|_| Store::open(&folder.path().join("store")).expect("the store"));
+
+        let accepted = [(&one, 5), (&other, 7), (&one, 5), (&one, 7), (&other, 6), (&one, 8)]
+            .map(|(store, token)| store.write(token).expect("an answer").accepted);
+
+        assert_eq!(accepted, [true, true, false, true, false, true]);
+    }
+}

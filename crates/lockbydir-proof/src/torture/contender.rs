@@ -1,0 +1,127 @@
+//! A lock as the torture knows it, ours or another: adapters make it the same for all.
+
+use std::{error::Error, time::Duration};
+
+use lockbydir::{Guard, How, Interrupt, Lock};
+use lockbydir_protocol::margin;
+
+/// What may go wrong in a worker.
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// A lock that can be waited for.
+pub trait Contender {
+    /// Waits for it; none when patience is over or the wait was interrupted.
+    ///
+    /// # Errors
+    /// What the lock reports else.
+    fn acquire(
+        &mut self,
+        patience: Duration,
+        interrupt: &Interrupt,
+    ) -> Outcome<Option<Box<dyn Hold>>>;
+}
+
+/// A lock that is held.
+pub trait Hold {
+    /// The fencing token.
+    fn token(&self) -> u64;
+    /// How it was got, in one word.
+    fn how(&self) -> &'static str;
+    /// From when it was published to its deadline.
+    fn lasts(&self) -> Duration;
+    /// Until its deadline; nothing when it is over.
+    fn remaining(&self) -> Duration;
+    /// Lets the timeout count anew.
+    fn renew(&mut self) -> Answer;
+    /// Lets go.
+    fn release(self: Box<Self>) -> Answer;
+}
+
+/// How a renewal or a release ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// The lock was another's, or gone.
+    Lost,
+    /// This lock has no such thing.
+    Unable,
+    /// It failed, and says why.
+    Failed(String),
+}
+
+/// Our lock.
+#[derive(Debug)]
+pub struct Ours {
+    /// With all its options.
+    pub lock: Lock,
+    /// Its timeout.
+    pub timeout: Duration,
+}
+
+impl Contender for Ours {
+    fn acquire(
+        &mut self,
+        patience: Duration,
+        interrupt: &Interrupt,
+    ) -> Outcome<Option<Box<dyn Hold>>> {
+        let waiting = self.lock.clone().patience(patience).interrupt(interrupt.clone());
+        match waiting.acquire() {
+            Ok(guard) => Ok(Some(Box::new(OurHold { guard, timeout: self.timeout }))),
+            Err(error) if error.is_patience_over() => Ok(None),
+            Err(error) if error.kind() == lockbydir::ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+struct OurHold {
+    guard: Guard,
+    timeout: Duration,
+}
+
+impl Hold for OurHold {
+    fn token(&self) -> u64 {
+        self.guard.token()
+    }
+
+    fn how(&self) -> &'static str {
+        how(&self.guard)
+    }
+
+    fn lasts(&self) -> Duration {
+        self.timeout - margin(self.timeout)
+    }
+
+    fn remaining(&self) -> Duration {
+        self.guard.remaining()
+    }
+
+    fn renew(&mut self) -> Answer {
+        answer(self.guard.renew())
+    }
+
+    fn release(self: Box<Self>) -> Answer {
+        answer(self.guard.release())
+    }
+}
+
+fn answer(result: Result<(), lockbydir::Error>) -> Answer {
+    match result {
+        Ok(()) => Answer::Done,
+        Err(error) if error.is_lost() => Answer::Lost,
+        Err(error) => Answer::Failed(error.to_string()),
+    }
+}
+
+/// How a lock was got, in one word.
+#[must_use]
+pub fn how(guard: &Guard) -> &'static str {
+    match guard.how() {
+        How::Free => "free",
+        How::HandedOver(_) => "handed-over",
+        How::AfterLapse(_) => "after-lapse",
+        How::AfterDeath(_) => "after-death",
+        _ => "unknown",
+    }
+}

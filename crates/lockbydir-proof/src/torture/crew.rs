@@ -1,0 +1,305 @@
+//! The workers of a run: real processes, born, killed, stopped and born again, and the pipe into
+//! which they all tell their histories.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, BufReader, PipeReader, PipeWriter},
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::{
+    Plan,
+    contender::Outcome,
+    faults::Fault,
+    worker::{Contestant, Orders},
+};
+use crate::{chance::Dice, clock, history::Record};
+
+/// As far as clocks are off, in seconds.
+const HOUR: u64 = 3600;
+
+/// So many lines before and after a fault are shown.
+const SOME: usize = 8;
+
+/// What is told, as it comes.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    histories: Mutex<BTreeMap<String, String>>,
+    /// Holds so far, and those of them that were waited for while another held.
+    pub(crate) holds: AtomicU64,
+    pub(crate) contended: AtomicU64,
+    /// The place of the one who got the lock last.
+    pub(crate) holder: AtomicUsize,
+}
+
+impl Told {
+    fn histories(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a line to somebody's history.
+    pub(crate) fn note(&self, name: &str, line: &str) {
+        let mut histories = self.histories();
+        let history = match histories.get_mut(name) {
+            Some(history) => history,
+            None => histories.entry(name.to_owned()).or_default(),
+        };
+        history.push_str(line);
+        history.push('\n');
+    }
+
+    /// What somebody told shortly before and after a moment.
+    pub(crate) fn around(&self, name: &str, moment: u64) -> Vec<String> {
+        let histories = self.histories();
+        let lines: Vec<&str> = histories.get(name).map_or("", String::as_str).lines().collect();
+        let is_before = |line: &&&str| {
+            let told = line.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
+            told.is_none_or(|told| told <= moment)
+        };
+        let middle = lines.iter().take_while(is_before).count();
+        let from = middle.saturating_sub(SOME);
+        let shown = lines.iter().skip(from).take(2 * SOME);
+        shown.map(|line| format!("{name} {line}")).collect()
+    }
+
+    /// All that was told so far.
+    pub(crate) fn record(&self) -> Record {
+        let mut record = Record::default();
+        for (name, history) in &*self.histories() {
+            record.add(name, history);
+        }
+        record
+    }
+
+    fn listen(&self, pipe: PipeReader) {
+        let mut ended = 0;
+        for line in BufReader::with_capacity(1 << 16, pipe).lines().map_while(Result::ok) {
+            let Some((name, line)) = line.split_once(' ') else {
+                self.note("unknown", &format!("lie {line}"));
+                continue;
+            };
+            self.note(name, line);
+            let mut words = line.split(' ');
+            let word = words.next().unwrap_or_default();
+            let number = |word: Option<&str>| word.and_then(|word| word.parse::<u64>().ok());
+            if word == "start" {
+                self.holds.fetch_add(1, Ordering::Relaxed);
+                let waited_for = number(words.nth(4)).is_some_and(|since| since < ended);
+                self.contended.fetch_add(u64::from(waited_for), Ordering::Relaxed);
+                if let Some(place) = name.split('.').next().and_then(|place| place.parse().ok()) {
+                    self.holder.store(place, Ordering::Relaxed);
+                }
+            } else if word == "end" {
+                ended = ended.max(number(words.next()).unwrap_or(0));
+            }
+        }
+    }
+}
+
+/// One worker, and its place in the crew.
+#[derive(Debug)]
+pub(crate) struct Member {
+    child: Child,
+    pub(crate) name: String,
+    /// Never killed, never stopped, never hasty: so somebody always waits.
+    spared: bool,
+    killed: bool,
+    /// When it is to go on, while it is stopped.
+    pub(crate) wake: Option<Instant>,
+}
+
+/// All workers.
+pub(crate) struct Crew<'a> {
+    plan: &'a Plan,
+    pub(crate) orders: Orders,
+    pub(crate) members: Vec<Member>,
+    pub(crate) told: Arc<Told>,
+    dice: Dice,
+    births: usize,
+    pipe: PipeWriter,
+    listener: JoinHandle<()>,
+}
+
+impl<'a> Crew<'a> {
+    /// Starts them all.
+    pub(crate) fn start(plan: &'a Plan, orders: Orders) -> Outcome<Self> {
+        let (listening, pipe) = io::pipe()?;
+        let told = Arc::new(Told::default());
+        let ear = Arc::clone(&told);
+        let listener = thread::spawn(move || ear.listen(listening));
+        let dice = Dice::seeded(plan.seed ^ 1);
+        let mut crew =
+            Self { plan, orders, members: Vec::new(), told, dice, births: 0, pipe, listener };
+        for place in 0..plan.processes {
+            let member = crew.bear(place)?;
+            crew.members.push(member);
+        }
+        Ok(crew)
+    }
+
+    /// A new worker for this place.
+    fn bear(&mut self, place: usize) -> Outcome<Member> {
+        self.births += 1;
+        let spared = place < self.plan.spared();
+        let name = format!("{place}.{}", self.births);
+        let ahead_s = if self.plan.has(Fault::Namespace) && self.dice.once_in(4) {
+            1 + self.dice.below(HOUR)
+        } else {
+            0
+        };
+        let step = if self.plan.has(Fault::Clock) && self.dice.once_in(2) {
+            (self.dice.below(2 * HOUR).cast_signed() - HOUR.cast_signed())
+                .min(self.plan.most_ahead())
+        } else {
+            0
+        };
+        let orders = Orders {
+            name: name.clone(),
+            lock: if self.plan.alone {
+                self.orders.lock.with_file_name(format!("alone-{place}"))
+            } else {
+                self.orders.lock.clone()
+            },
+            restless: self.orders.restless && !spared,
+            ahead_s,
+            seed: self.plan.seed ^ (self.births as u64).rotate_left(32),
+            ..self.orders.clone()
+        };
+        let mut command = self.command(&orders)?;
+        if step != 0 {
+            command.env("LD_PRELOAD", self.plan.stepped_clock());
+            command.env(crate::puppet::STEP, step.to_string());
+        }
+        // A group of its own: a signal reaches it also behind another program.
+        command.stdin(Stdio::piped()).stdout(self.pipe.try_clone()?).process_group(0);
+        let child = command.spawn().map_err(|error| format!("no worker starts: {error}"))?;
+        self.told.note(&name, &format!("born {} {}", clock::now(), child.id()));
+        Ok(Member { child, name, spared, killed: false, wake: None })
+    }
+
+    /// The program, and what it is told.
+    fn command(&self, orders: &Orders) -> Outcome<Command> {
+        let told = serde_json::to_string(orders)?;
+        if orders.contestant == Contestant::ProperLockfile {
+            let mut command = Command::new("node");
+            command.arg(self.plan.node_worker()).arg(told);
+            command.env("RIVALS_NODE_MODULES", self.plan.node_modules());
+            return Ok(command);
+        }
+        let mut command = if orders.ahead_s > 0 {
+            let mut command = Command::new("unshare");
+            command.args(["--fork", "--kill-child", "--time", "--boottime"]);
+            command.arg(orders.ahead_s.to_string());
+            if let Some(user) = self.plan.user() {
+                command.arg(format!("--setgid={user}")).arg(format!("--setuid={user}"));
+            }
+            command.arg(&self.plan.program);
+            command
+        } else {
+            let mut command = Command::new(&self.plan.program);
+            if let Some(user) = self.plan.user() {
+                command.uid(user).gid(user);
+            }
+            command
+        };
+        command.arg("worker").arg(told);
+        Ok(command)
+    }
+
+    /// Kills one. Its history says so first.
+    pub(crate) fn kill(&mut self, place: usize) {
+        let member = &mut self.members[place];
+        member.killed = true;
+        self.told.note(&member.name, &format!("killed {}", clock::now()));
+        member.signal(Signal::KILL);
+    }
+
+    /// Stops one until then. Its history says so first.
+    pub(crate) fn stop(&mut self, place: usize, wake: Instant) {
+        let member = &mut self.members[place];
+        self.told.note(&member.name, &format!("stopped {}", clock::now()));
+        member.signal(Signal::STOP);
+        member.wake = Some(wake);
+    }
+
+    /// How many are stopped.
+    pub(crate) fn stopped(&self) -> usize {
+        self.members.iter().filter(|member| member.wake.is_some()).count()
+    }
+
+    /// Wakes whose stop is over, and gives a successor to each who is gone.
+    pub(crate) fn tend(&mut self) -> Outcome<()> {
+        for place in 0..self.members.len() {
+            let member = &mut self.members[place];
+            if let Some(status) = member.child.try_wait()? {
+                // Nobody ends by itself.
+                if !member.killed {
+                    return Err(format!("worker {} failed: {status}", member.name).into());
+                }
+                self.members[place] = self.bear(place)?;
+            } else if member.wake.is_some_and(|wake| wake <= Instant::now()) {
+                member.signal(Signal::CONT);
+                member.wake = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells all to end, and waits for it; then everything has been told.
+    pub(crate) fn end(self) -> Outcome<Arc<Told>> {
+        let Self { mut members, pipe, listener, told, .. } = self;
+        for member in &mut members {
+            member.signal(Signal::CONT);
+            drop(member.child.stdin.take());
+        }
+        for member in &mut members {
+            let status = member.child.wait()?;
+            if !status.success() && !member.killed {
+                return Err(format!("worker {} failed: {status}", member.name).into());
+            }
+        }
+        drop(pipe);
+        listener.join().map_err(|_| "the histories could not be heard")?;
+        Ok(told)
+    }
+
+    /// One worker more, for the last acquisition of all.
+    pub(crate) fn last(&self) -> Outcome<Command> {
+        let patience_ms = self.orders.timeout_ms * 20 + 5_000;
+        let orders = Orders { last: true, patience_ms, ..self.orders.clone() };
+        self.command(&orders)
+    }
+}
+
+impl Member {
+    /// Neither spared nor dead nor stopped.
+    pub(crate) fn may_be_hit(&self) -> bool {
+        !self.spared && !self.killed && self.wake.is_none()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group {
+            // It fails only when all of the group are gone.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What is done to the workers and to the place where they lock, by dice.
+
+use std::{
+    fs::{self, File, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::{Plan, contender::Outcome, crew::Crew};
+use crate::{chance::Dice, clock};
+
+/// One kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// SIGKILL.
+    Kill,
+    /// SIGSTOP of 0.1 to 5 timeouts.
+    Stop,
+    /// Wall clocks an hour off either way.
+    Clock,
+    /// Other boot clocks, in time namespaces.
+    Namespace,
+    /// No room on the disk.
+    Full,
+    /// The lock directory, or the line, removed by hand.
+    Remove,
+    /// Permission taken from the lock directory, or from its folder.
+    Permission,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Clock,
+        Self::Namespace,
+        Self::Full,
+        Self::Remove,
+        Self::Permission,
+    ];
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+            Self::Clock => "clock",
+            Self::Namespace => "namespace",
+            Self::Full => "full",
+            Self::Remove => "remove",
+            Self::Permission => "permission",
+        }
+    }
+
+    /// It happens about so often, in milliseconds; clocks are a matter of birth.
+    const fn every_ms(self) -> u64 {
+        match self {
+            Self::Kill => 100,
+            Self::Stop => 200,
+            Self::Clock | Self::Namespace => u64::MAX / 4_000,
+            Self::Full => 1_500,
+            Self::Remove => 1_000,
+            Self::Permission => 1_500,
+        }
+    }
+}
+
+/// What is out of order at the moment, and until when.
+struct Hindrance {
+    begun: u64,
+    until: Instant,
+    /// What was made to fill the disk.
+    ballast: Vec<PathBuf>,
+    /// What may not be entered.
+    closed: Option<PathBuf>,
+}
+
+/// Who does it.
+pub(crate) struct Tormentor<'a> {
+    plan: &'a Plan,
+    folder: PathBuf,
+    dice: Dice,
+    next: Vec<(Fault, Instant)>,
+    hindrance: Option<Hindrance>,
+    /// What has not happened yet.
+    pub(crate) missing: Vec<Fault>,
+    /// How often each was done that the histories do not tell.
+    pub(crate) done: Done,
+}
+
+/// How often.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Disks filled.
+    pub full: usize,
+    /// Lock directories and lines removed.
+    pub removed: usize,
+    /// Permissions taken.
+    pub closed: usize,
+}
+
+impl<'a> Tormentor<'a> {
+    pub(crate) fn new(plan: &'a Plan, folder: PathBuf) -> Self {
+        let mut tormentor = Self {
+            plan,
+            folder,
+            dice: Dice::seeded(plan.seed),
+            next: Vec::new(),
+            hindrance: None,
+            missing: Vec::new(),
+            done: Done::default(),
+        };
+        // The first of each kind comes soon.
+        for &fault in &plan.faults {
+            let rest = tormentor.rest(fault) / 4;
+            tormentor.next.push((fault, Instant::now() + rest));
+            // Clocks are wrong from birth.
+            if !matches!(fault, Fault::Clock | Fault::Namespace) {
+                tormentor.missing.push(fault);
+            }
+        }
+        tormentor
+    }
+
+    /// How long until the next one of this kind.
+    fn rest(&mut self, fault: Fault) -> Duration {
+        let most = fault.every_ms() * 2_000;
+        let rest = Duration::from_micros(self.dice.below(most.min(1 << 40)));
+        // Who locks for long is killed and stopped slowly, who locks briefly fast.
+        let pace = match fault {
+            Fault::Kill | Fault::Stop => self.plan.timeout.as_secs_f64() / 0.1,
+            _ => 1.0,
+        };
+        rest.mul_f64(pace.clamp(0.25, 4.0))
+    }
+
+    /// Does what is due.
+    pub(crate) fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+        if self.hindrance.as_ref().is_some_and(|hindrance| hindrance.until <= Instant::now()) {
+            self.relieve(crew)?;
+        }
+        for at in 0..self.next.len() {
+            let (fault, due) = self.next[at];
+            // One hindrance at a time; the next one waits.
+            let must_wait =
+                self.hindrance.is_some() && matches!(fault, Fault::Full | Fault::Permission);
+            if due <= Instant::now() && !must_wait {
+                if self.strike(fault, crew)? {
+                    self.missing.retain(|&missing| missing != fault);
+                }
+                self.next[at].1 = Instant::now() + self.rest(fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// True if it did it: D may be absent just now, and a victim dead.
+    fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<bool> {
+        let before = self.done.removed + self.done.closed;
+        match fault {
+            Fault::Kill => {
+                let Some(place) = self.victim(crew) else { return Ok(false) };
+                crew.kill(place);
+                return Ok(true);
+            }
+            Fault::Stop => {
+                // Half of them at most at a time: somebody shall be left to overtake them.
+                let may_stop = crew.stopped() * 2 < crew.members.len();
+                let victim = self.victim(crew).filter(|_| may_stop);
+                let Some(place) = victim else { return Ok(false) };
+                let timeouts = 0.1 + self.dice.below(4_900) as f64 / 1000.0;
+                crew.stop(place, Instant::now() + self.plan.timeout.mul_f64(timeouts));
+                return Ok(true);
+            }
+            Fault::Clock | Fault::Namespace => {}
+            Fault::Remove => self.remove(crew),
+            Fault::Full => {
+                self.done.full += 1;
+                let begun = clock::now();
+                let ballast = fill(&self.folder)?;
+                self.hinder(begun, ballast, None);
+                return Ok(true);
+            }
+            Fault::Permission => {
+                let directory = self.plan.directory(&self.folder);
+                let closed = if self.dice.once_in(2) { directory } else { self.folder.clone() };
+                let begun = clock::now();
+                // D may be absent just now.
+                if fs::set_permissions(&closed, Permissions::from_mode(0o000)).is_ok() {
+                    self.done.closed += 1;
+                    self.hinder(begun, Vec::new(), Some(closed));
+                }
+            }
+        }
+        Ok(self.done.removed + self.done.closed > before)
+    }
+
+    /// Whom it hits: half of the time whoever has the lock or had it a moment ago.
+    fn victim(&mut self, crew: &Crew<'_>) -> Option<usize> {
+        let holder = crew.told.holder.load(std::sync::atomic::Ordering::Relaxed);
+        let random = usize::try_from(self.dice.below(crew.members.len() as u64)).unwrap_or(0);
+        let place = if self.dice.once_in(2) { holder } else { random };
+        let member = crew.members.get(place)?;
+        member.may_be_hit().then_some(place)
+    }
+
+    fn remove(&mut self, crew: &Crew<'_>) {
+        let directory = self.plan.directory(&self.folder);
+        if self.dice.once_in(4) {
+            // A line without a name costs order, nothing else.
+            let line = directory.with_extension("lockdir.line");
+            self.done.removed += usize::from(fs::remove_dir_all(line).is_ok());
+            return;
+        }
+        let from = clock::now();
+        let removed = fs::remove_dir_all(directory).is_ok();
+        // It may have removed something even if it failed in the end.
+        crew.told.note("hand", &format!("removed {from} {}", clock::now()));
+        self.done.removed += usize::from(removed);
+    }
+
+    fn hinder(&mut self, begun: u64, ballast: Vec<PathBuf>, closed: Option<PathBuf>) {
+        let rest = Duration::from_millis(20 + self.dice.below(400));
+        self.hindrance = Some(Hindrance { begun, until: Instant::now() + rest, ballast, closed });
+    }
+
+    /// Puts the place in order again.
+    pub(crate) fn relieve(&mut self, crew: &Crew<'_>) -> Outcome<()> {
+        let Some(hindrance) = self.hindrance.take() else {
+            return Ok(());
+        };
+        for file in hindrance.ballast {
+            fs::remove_file(file)?;
+        }
+        if let Some(closed) = hindrance.closed {
+            // A lock directory may have gone, and another come: it gets what it has anyway.
+            let opened = fs::set_permissions(&closed, Permissions::from_mode(0o700));
+            if closed == self.folder {
+                opened?;
+            }
+        }
+        crew.told.note("hand", &format!("hindered {} {}", hindrance.begun, clock::now()));
+        Ok(())
+    }
+}
+
+/// The largest file system that is filled.
+const LARGEST: u64 = 1 << 30;
+/// At most so many files are made to use up what a file system has of them.
+const FILES: usize = 20_000;
+
+/// How large the file system is, if it is too large to be filled.
+pub(crate) fn too_large(folder: &std::path::Path) -> Outcome<Option<u64>> {
+    let system = statvfs(folder)?;
+    let size = system.f_blocks.saturating_mul(system.f_frsize);
+    Ok((size > LARGEST).then_some(size))
+}
+
+/// Takes all room, and all files, of the file system.
+fn fill(folder: &std::path::Path) -> Outcome<Vec<PathBuf>> {
+    let mut ballast = Vec::new();
+    let mut length: u64 = LARGEST;
+    while length >= 4096 {
+        let path = folder.join(format!("ballast-{}", ballast.len()));
+        let Ok(file) = File::create_new(&path) else { break };
+        ballast.push(path);
+        let mut offset = 0;
+        while length >= 4096 {
+            if fallocate(&file, FallocateFlags::empty(), offset, length).is_ok() {
+                offset += length;
+                if offset >= LARGEST {
+                    break;
+                }
+            } else {
+                length /= 2;
+            }
+        }
+    }
+    while ballast.len() < FILES {
+        let path = folder.join(format!("ballast-{}", ballast.len()));
+        if File::create_new(&path).is_err() {
+            break;
+        }
+        ballast.push(path);
+        if ballast.len().is_multiple_of(1000) {
+            thread::yield_now();
+        }
+    }
+    Ok(ballast)
+}

@@ -1,0 +1,355 @@
+//! The torture: many real processes, one lock, faults by dice, and the judge at the end.
+//!
+//! [`Plan`] says what is done, [`run`] does it, [`Report`] tells how it went. The workers
+//! ([`worker`]) tell their histories into one pipe, so nothing that was told is lost with the one
+//! who told it; [`crew`](self) gives birth to them, [`faults`] is what happens to them.
+
+pub mod contender;
+mod crew;
+pub mod faults;
+pub mod report;
+pub mod worker;
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use lockbydir_protocol::{MOMENT, promise};
+use rustix::{
+    process::geteuid,
+    time::{ClockId, clock_gettime},
+};
+
+use self::{
+    contender::Outcome,
+    crew::Crew,
+    faults::{Fault, Tormentor},
+    report::Report,
+    worker::{Contestant, Orders},
+};
+use crate::{clock, history::Record, judge::Verdict};
+
+/// How fine the torturer looks.
+const TICK: Duration = Duration::from_millis(2);
+/// How often it looks whether a promise is broken already, where one waits for that.
+const LOOK: Duration = Duration::from_secs(1);
+/// The lock's name.
+const NAME: &str = "contended";
+/// Names that are not the lock's, though they look like it.
+const BYSTANDERS: [&str; 2] = ["contended.lockdir.notes", "contended.lockdi"];
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The program whose verb `worker` is a worker.
+    pub program: PathBuf,
+    /// Where a folder for the run is made.
+    pub dir: PathBuf,
+    /// Which lock.
+    pub contestant: Contestant,
+    /// How many workers.
+    pub processes: usize,
+    /// It ends after this time,
+    pub time: Duration,
+    /// or with so many contended hand-overs, once each fault has happened,
+    pub hand_overs: u64,
+    /// or when a promise is broken.
+    pub until_broken: bool,
+    /// What happens meanwhile.
+    pub faults: Vec<Fault>,
+    /// The lock's timeout.
+    pub timeout: Duration,
+    /// A hold lasts a random time up to this.
+    pub hold: Duration,
+    /// How long it keeps D after a release.
+    pub linger: Duration,
+    /// A fenced lock. So it is anyway where clocks are stepped.
+    pub fenced: bool,
+    /// Each hold increments a counter, unguarded.
+    pub counting: bool,
+    /// Some waits are short, some are interrupted.
+    pub restless: bool,
+    /// Everyone has a lock of its own, which excludes nobody: to show that the judge bites.
+    pub alone: bool,
+    /// Of the dice.
+    pub seed: u64,
+    /// It is called now and then, with the time passed and the holds so far.
+    pub progress: Option<fn(Duration, u64)>,
+    /// It ends when this is true.
+    pub over: Arc<AtomicBool>,
+}
+
+impl Plan {
+    /// A calm run of our lock.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            dir: dir.into(),
+            contestant: Contestant::Lockbydir,
+            processes: 16,
+            time: Duration::from_secs(10),
+            hand_overs: u64::MAX,
+            until_broken: false,
+            faults: Vec::new(),
+            timeout: Duration::from_millis(20),
+            hold: Duration::from_micros(200),
+            linger: Duration::ZERO,
+            fenced: false,
+            counting: false,
+            restless: true,
+            alone: false,
+            seed: crate::chance::Dice::default().below(u64::MAX),
+            progress: None,
+            over: Arc::default(),
+        }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    /// D is kept for its number: where wall clocks go back, only so do numbers grow.
+    fn is_fenced(&self) -> bool {
+        self.fenced || self.has(Fault::Clock)
+    }
+
+    /// How far ahead a worker's wall clock may be, in seconds. Who shares no boot clock with the
+    /// holder has only the file system's, and takes a minute for slack: that is a condition of the
+    /// promise.
+    fn most_ahead(&self) -> i64 {
+        if self.has(Fault::Namespace) { 50 } else { 3600 }
+    }
+
+    /// How many are spared all faults: so somebody always waits.
+    fn spared(&self) -> usize {
+        (self.processes / 4).max(2)
+    }
+
+    /// The user that the workers are, if they are another than we: root is told of no permission.
+    fn user(&self) -> Option<u32> {
+        const NOBODY: u32 = 65534;
+        (self.has(Fault::Permission) && geteuid().is_root()).then_some(NOBODY)
+    }
+
+    /// The preloaded library.
+    fn stepped_clock(&self) -> PathBuf {
+        self.program.with_file_name("examples").join("libstepped_clock.so")
+    }
+
+    fn node_worker(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rivals/workers/torture.js")
+    }
+
+    fn node_modules(&self) -> PathBuf {
+        let installed = "../../rivals/.installed/node/node_modules";
+        std::env::var_os("RIVALS_NODE_MODULES")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(installed), PathBuf::from)
+    }
+
+    /// The lock directory in the folder of the run.
+    fn directory(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{NAME}.lockdir"))
+    }
+
+    /// Nobody holds for at most this long while somebody waits: a holder that was stopped or
+    /// killed before it could say so lapses, another may have to watch it for its whole timeout,
+    /// and an emptied directory must be as old as that; then the line's own bound (PROTOCOL.md,
+    /// "Who does not come"), with half of the processes stopped; and a second, for the machine may
+    /// be busy.
+    #[must_use]
+    pub fn longest_stall(&self) -> Duration {
+        let processes = u32::try_from(self.processes).unwrap_or(u32::MAX);
+        let line = MOMENT * 2 + Duration::from_millis(20) * processes;
+        let stopped = MOMENT * (processes / 2);
+        self.timeout * 3 + line + stopped + Duration::from_secs(1)
+    }
+
+    /// What this machine cannot do of it, in a sentence.
+    ///
+    /// # Errors
+    /// When the place cannot be looked at.
+    pub fn refusal(&self) -> Outcome<Option<String>> {
+        let is_root = geteuid().is_root();
+        let simple = |fault: &Fault| matches!(fault, Fault::Kill | Fault::Stop);
+        if self.contestant != Contestant::Lockbydir && !self.faults.iter().all(simple) {
+            return Ok(Some("a known-bad lock is tortured by `kill` and `stop` only".to_owned()));
+        }
+        if self.has(Fault::Namespace) && !is_root {
+            return Ok(Some("`namespace` needs root".to_owned()));
+        }
+        if self.has(Fault::Clock) && !self.stepped_clock().exists() {
+            return Ok(Some(format!(
+                "`clock` needs {}: `cargo build -p lockbydir-proof --examples` with the profile of \
+                 this program makes it",
+                self.stepped_clock().display()
+            )));
+        }
+        if self.has(Fault::Full)
+            && let Some(size) = faults::too_large(&self.dir)?
+        {
+            return Ok(Some(format!(
+                "`full` fills the disk, and {} is on one of {} GB: mount a small one there, for \
+                 example `mount -t tmpfs -o size=16m,nr_inodes=4k tmpfs DIR`",
+                self.dir.display(),
+                size >> 30
+            )));
+        }
+        let package = self.node_modules().join("proper-lockfile");
+        if self.contestant == Contestant::ProperLockfile && !package.exists() {
+            return Ok(Some(format!(
+                "there is no {}: `rivals/run --quick` installs it, or RIVALS_NODE_MODULES says \
+                 where it is",
+                package.display()
+            )));
+        }
+        let least = self.shortest_timeout();
+        if self.timeout < least {
+            return Ok(Some(format!("this lock's shortest timeout is {least:?}")));
+        }
+        Ok(None)
+    }
+
+    fn shortest_timeout(&self) -> Duration {
+        match self.contestant {
+            Contestant::ProperLockfile => Duration::from_secs(2),
+            _ => lockbydir_protocol::MIN_TIMEOUT,
+        }
+    }
+
+    /// Judges what was told. A known-bad lock has no numbers and no line: it is asked only never to
+    /// have two holders.
+    fn judge(&self, record: &Record) -> Verdict {
+        match self.contestant {
+            Contestant::Lockbydir => record.judge_within(self.longest_stall()),
+            _ => Verdict { overlaps: record.judge().overlaps, ..Verdict::default() },
+        }
+    }
+
+    fn orders(&self, folder: &Path, desk: &Path) -> Orders {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Orders {
+            contestant: self.contestant,
+            counter: self.counting.then(|| desk.join("counter")),
+            timeout_ms: millis(self.timeout),
+            linger_ms: millis(self.linger),
+            fenced: self.is_fenced(),
+            hold_ns: u64::try_from(self.hold.as_nanos()).unwrap_or(u64::MAX),
+            renewing: !self.counting,
+            restless: self.restless,
+            behind_ns: behind(),
+            seed: self.seed,
+            ..Orders::new("last", folder.join(NAME), desk.join("store"))
+        }
+    }
+}
+
+/// How far the monotonic clock is behind the boot clock: the machine's suspensions.
+fn behind() -> u64 {
+    let monotonic = clock_gettime(ClockId::Monotonic);
+    let monotonic =
+        monotonic.tv_sec.cast_unsigned() * 1_000_000_000 + monotonic.tv_nsec.cast_unsigned();
+    clock::now().saturating_sub(monotonic)
+}
+
+/// A folder of the run's own, which the workers may use.
+fn folder(parent: &Path, plan: &Plan) -> Outcome<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("lockbydir-torture-").tempdir_in(parent)?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700))?;
+    if let Some(user) = plan.user() {
+        chown(folder.path(), Some(user), Some(user))?;
+    }
+    Ok(folder)
+}
+
+/// Tortures.
+///
+/// # Errors
+/// When it cannot be done, which says nothing about the lock.
+pub fn run(plan: &Plan) -> Outcome<Report> {
+    // What must not be hit by the faults lies elsewhere: the store, and a counter.
+    let desk = folder(Path::new("/dev/shm"), plan)?;
+    let place = folder(&plan.dir, plan)?;
+    for name in BYSTANDERS {
+        fs::create_dir(place.path().join(name))?;
+        fs::write(place.path().join(name).join("note"), "not to be touched")?;
+    }
+    if plan.counting {
+        fs::write(desk.path().join("counter"), "0\n")?;
+    }
+    let begun = Instant::now();
+    let begun_at = clock::now();
+    let mut crew = Crew::start(plan, plan.orders(place.path(), desk.path()))?;
+    let mut tormentor = Tormentor::new(plan, place.path().to_owned());
+    let mut looked = Instant::now();
+    while begun.elapsed() < plan.time
+        && !plan.over.load(Ordering::Relaxed)
+        && (crew.told.contended.load(Ordering::Relaxed) < plan.hand_overs
+            || !tormentor.missing.is_empty())
+    {
+        // Not to synchronise: how finely this loop looks.
+        thread::sleep(TICK);
+        tormentor.torment(&mut crew)?;
+        crew.tend()?;
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            if let Some(tell) = plan.progress {
+                tell(begun.elapsed(), crew.told.holds.load(Ordering::Relaxed));
+            }
+            if plan.until_broken && plan.judge(&crew.told.record()).broken().is_some() {
+                break;
+            }
+        }
+    }
+    tormentor.relieve(&crew)?;
+    let took = begun.elapsed();
+    let done = tormentor.done;
+    let mut last = crew.last()?;
+    let told = crew.end()?;
+    let record = told.record();
+    let verdict = plan.judge(&record);
+    let mut report = Report::new(plan, &told, record, verdict, done, took, begun_at);
+    if plan.counting {
+        let counter = fs::read_to_string(desk.path().join("counter")).unwrap_or_default();
+        report.count(&counter);
+    }
+    if plan.contestant == Contestant::Lockbydir && !plan.alone {
+        let output = last.output()?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            report.breaks(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN, why);
+        }
+        judge_the_place(plan, place.path(), &mut report)?;
+    }
+    Ok(report)
+}
+
+/// Nothing of the lock is left, and all that is not the lock's.
+fn judge_the_place(plan: &Plan, folder: &Path, report: &mut Report) -> Outcome<()> {
+    for name in BYSTANDERS {
+        if !folder.join(name).join("note").exists() {
+            let why = format!("{name} was removed");
+            report.breaks(promise::NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, why);
+        }
+    }
+    let directory = plan.directory(folder);
+    let stays = plan.is_fenced();
+    for file in fs::read_dir(folder)? {
+        let path = file?.path();
+        let is_known = BYSTANDERS.iter().any(|name| path.ends_with(name));
+        let may_stay = stays && path == directory;
+        if !is_known && !may_stay {
+            let why = format!("{} was left behind", path.display());
+            report.breaks(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN, why);
+        }
+    }
+    Ok(())
+}

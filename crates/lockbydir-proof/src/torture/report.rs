@@ -1,0 +1,299 @@
+//! How a run went: the figures, and the verdict in words.
+
+use std::{fmt, time::Duration};
+
+use lockbydir_protocol::promise;
+use serde_json::{Value, json};
+
+use super::{
+    Plan,
+    crew::Told,
+    faults::{Done, Fault},
+    worker::Contestant,
+};
+use crate::{
+    history::Record,
+    judge::{LateWrites, Verdict},
+};
+
+/// Fewer acquisitions a second than this, and the run has shown nothing.
+pub const LEAST_RATE: f64 = 200.0;
+
+/// The figures of a run.
+#[derive(Debug)]
+pub struct Report {
+    plan: Plan,
+    /// All that was told.
+    pub record: Record,
+    /// What the judge says.
+    pub verdict: Verdict,
+    /// Holds that were waited for while another held.
+    pub contended: usize,
+    /// What became of late writes.
+    pub late: LateWrites,
+    /// The longest time nobody held while somebody waited who could have.
+    pub stall: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// Increments that the unguarded counter lost, if there was one.
+    pub lost_increments: Option<u64>,
+    /// When two held for the first time, from the beginning, and after how many holds.
+    pub first_overlap: Option<(Duration, usize)>,
+    /// What the two of the first fault told around it.
+    evidence: Vec<String>,
+    done: Done,
+    others: Vec<(&'static str, String)>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// All promises were kept.
+    Kept,
+    /// This promise was broken, and how.
+    Broken(&'static str, String),
+    /// The run has shown nothing, and why.
+    Invalid(String),
+}
+
+impl Report {
+    pub(crate) fn new(
+        plan: &Plan,
+        told: &Told,
+        record: Record,
+        verdict: Verdict,
+        done: Done,
+        took: Duration,
+        begun: u64,
+    ) -> Self {
+        let around = told;
+        let evidence = verdict.first_pair().map_or_else(Vec::new, |(one, other)| {
+            let told = [(&one.worker, other.start), (&other.worker, other.start)];
+            told.iter().flat_map(|(worker, moment)| around.around(worker, *moment)).collect()
+        });
+        let first = verdict.overlaps.iter().map(|(_, second)| second.start).min();
+        let first_overlap = first.map(|moment| {
+            let holds = record.holds.iter().filter(|hold| hold.start < moment).count();
+            (Duration::from_nanos(moment.saturating_sub(begun)), holds)
+        });
+        Self {
+            plan: plan.clone(),
+            contended: record.contended(),
+            late: record.late_writes(),
+            stall: record.longest_stall().map_or(Duration::ZERO, |(longest, _)| longest),
+            record,
+            verdict,
+            took,
+            lost_increments: None,
+            first_overlap,
+            evidence,
+            done,
+            others: Vec::new(),
+        }
+    }
+
+    /// Something beside the histories breaks a promise.
+    pub(crate) fn breaks(&mut self, promise: &'static str, why: String) {
+        self.others.push((promise, why));
+    }
+
+    /// Compares the counter with the number of holds.
+    pub(crate) fn count(&mut self, counter: &str) {
+        let counted: u64 = counter.trim().parse().unwrap_or(0);
+        let lost = counted.abs_diff(self.record.holds.len() as u64);
+        self.lost_increments = Some(lost);
+        if lost > 0 {
+            let why = format!("{lost} increments of an unguarded counter were lost");
+            self.breaks(promise::AT_MOST_ONE_VALID_HOLDER, why);
+        }
+    }
+
+    /// Acquisitions a second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.record.holds.len() as f64 / self.took.as_secs_f64()
+    }
+
+    /// What it came to.
+    #[must_use]
+    pub fn conclusion(&self) -> Conclusion {
+        if let Some((promise, how)) = self.verdict.broken() {
+            return Conclusion::Broken(promise, how);
+        }
+        if let Some((promise, how)) = self.others.first() {
+            return Conclusion::Broken(promise, how.clone());
+        }
+        match self.nothing_shown() {
+            Some(why) => Conclusion::Invalid(why),
+            None => Conclusion::Kept,
+        }
+    }
+
+    /// Fails the test if a promise was broken, or a fault put nothing to the test. How fast it was
+    /// is not asked: tests are built for debugging, and run beside others.
+    pub fn assert_kept(&self) {
+        let conclusion = self.conclusion();
+        assert!(!matches!(conclusion, Conclusion::Broken(..)), "{self}");
+        assert_eq!(self.untested(), None, "{self}");
+    }
+
+    /// A fault that happened too seldom to show anything.
+    fn untested(&self) -> Option<&'static str> {
+        let missing = self.plan.faults.iter().find(|fault| match fault {
+            Fault::Kill => self.record.killed == 0,
+            Fault::Stop => self.record.stopped == 0 || self.record.lost == 0,
+            Fault::Full => self.done.full == 0,
+            Fault::Remove => self.done.removed == 0,
+            Fault::Permission => self.done.closed == 0,
+            Fault::Clock | Fault::Namespace => false,
+        });
+        missing.map(|fault| fault.word())
+    }
+
+    fn nothing_shown(&self) -> Option<String> {
+        let rate = self.rate();
+        // A known-bad lock waits by trying, and is not asked for speed.
+        if self.plan.contestant == Contestant::Lockbydir && rate < LEAST_RATE {
+            return Some(format!(
+                "{rate:.0} acquisitions a second; below {LEAST_RATE:.0} nothing is shown"
+            ));
+        }
+        // Told by the judge's count, which may differ a little from what was counted on the way.
+        let (asked, done) = (self.plan.hand_overs, self.contended as u64);
+        if asked != u64::MAX && done + done / 100 < asked {
+            return Some(format!("only {done} of {asked} contended hand-overs in the time given"));
+        }
+        self.untested().map(|word| format!("`{word}` put nothing to the test; take longer"))
+    }
+
+    fn faults(&self) -> String {
+        let words: Vec<_> = self.plan.faults.iter().map(|fault| fault.word()).collect();
+        if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    }
+
+    fn lock(&self) -> String {
+        let value = serde_json::to_value(self.plan.contestant).unwrap_or_default();
+        value.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// All figures.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (outcome, promise, how) = match self.conclusion() {
+            Conclusion::Kept => ("kept", None, None),
+            Conclusion::Broken(promise, how) => ("broken", Some(promise), Some(how)),
+            Conclusion::Invalid(why) => ("invalid", None, Some(why)),
+        };
+        json!({
+            "lock": self.lock(),
+            "dir": self.plan.dir,
+            "seed": self.plan.seed,
+            "processes": self.plan.processes,
+            "timeout_s": self.plan.timeout.as_secs_f64(),
+            "faults": self.plan.faults.iter().map(|fault| fault.word()).collect::<Vec<_>>(),
+            "seconds": self.took.as_secs_f64(),
+            "holds": self.record.holds.len(),
+            "contended_hand_overs": self.contended,
+            "rate": self.rate(),
+            "killed": self.record.killed,
+            "stopped": self.record.stopped,
+            "outlived": self.record.outlived,
+            "told_of_loss": self.record.lost,
+            "gave_up": self.record.gave_up,
+            "failed_calls": self.record.failed,
+            "disks_filled": self.done.full,
+            "removed_by_hand": self.done.removed,
+            "permissions_taken": self.done.closed,
+            "late_writes": self.late.tried,
+            "late_writes_overtaken": self.late.overtaken,
+            "late_writes_refused": self.late.refused,
+            "lost_increments": self.lost_increments,
+            "longest_stall_s": self.stall.as_secs_f64(),
+            "allowed_stall_s": self.plan.longest_stall().as_secs_f64(),
+            "overlaps": self.verdict.overlaps.len(),
+            "token_regressions": self.verdict.regressions.len(),
+            "old_writes_taken": self.verdict.undercut.len(),
+            "valid_writes_refused": self.verdict.shut_out.len(),
+            "robbed": self.verdict.robbed.len(),
+            "lies": self.verdict.lies.len(),
+            "first_overlap_s": self.first_overlap.map(|(time, _)| time.as_secs_f64()),
+            "first_overlap_holds": self.first_overlap.map(|(_, holds)| holds),
+            "outcome": outcome,
+            "promise": promise,
+            "how": how,
+        })
+    }
+}
+
+/// A number with its thousands apart.
+fn number(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { record, verdict, late, done, plan, .. } = self;
+        writeln!(f, "{} in {}, seed {}", self.lock(), plan.dir.display(), plan.seed)?;
+        writeln!(
+            f,
+            "{} processes for {:.1?}, timeout {:?}, faults: {}\n",
+            plan.processes,
+            self.took,
+            plan.timeout,
+            self.faults()
+        )?;
+        let mut row = |left: &str, value: String, right: &str, found: String| {
+            writeln!(f, "  {left:<26}{value:>12}      {right:<26}{found:>12}").map(|()| ())
+        };
+        let text = |value: usize| number(value);
+        // A known-bad lock has no numbers and no line: there is nothing to judge.
+        let judged = |value: String| match plan.contestant {
+            Contestant::Lockbydir => value,
+            _ => "-".to_owned(),
+        };
+        let counted = |value: usize| judged(number(value));
+        let rate = number(self.rate() as usize);
+        let (stall, allowed) = (self.stall, plan.longest_stall());
+        row("acquisitions", text(record.holds.len()), "overlaps", text(verdict.overlaps.len()))?;
+        row(
+            "contended hand-overs",
+            text(self.contended),
+            "token regressions",
+            counted(verdict.regressions.len()),
+        )?;
+        row("a second", rate, "lost before the deadline", counted(verdict.robbed.len()))?;
+        row("killed", text(record.killed), "late writes", text(late.tried))?;
+        row("stopped", text(record.stopped), "  after another's", text(late.overtaken))?;
+        row("outlived", text(record.outlived), "  of those refused", text(late.refused))?;
+        let shut_out = counted(verdict.shut_out.len());
+        row("told of a loss", text(record.lost), "valid writes refused", shut_out)?;
+        let gave_up = text(record.gave_up);
+        row("gave up, interrupted", gave_up, "longest stall", format!("{stall:.2?}"))?;
+        row("calls failed", text(record.failed), "  allowed", judged(format!("{allowed:.2?}")))?;
+        row("disks filled", text(done.full), "removed by hand", text(done.removed))?;
+        row("permissions taken", text(done.closed), "untrue statements", text(verdict.lies.len()))?;
+        if let Some(lost) = self.lost_increments {
+            writeln!(f, "\n  increments lost by an unguarded counter: {lost}")?;
+        }
+        if let Some((time, holds)) = self.first_overlap {
+            let holds = number(holds);
+            writeln!(f, "\n  two held at once after {time:.1?} and {holds} acquisitions")?;
+        }
+        match self.conclusion() {
+            Conclusion::Kept => write!(f, "\nAll promises were kept."),
+            Conclusion::Broken(promise, how) => {
+                write!(f, "\nBROKEN: \"{promise}\"\n  {how}")?;
+                self.evidence.iter().try_for_each(|line| write!(f, "\n    {line}"))
+            }
+            Conclusion::Invalid(why) => write!(f, "\nNOT VALID: {why}."),
+        }
+    }
+}

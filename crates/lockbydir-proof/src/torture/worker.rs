@@ -1,0 +1,376 @@
+//! One worker process: it waits, holds, writes to the store and lets go, again and again, and tells
+//! its history on its standard output. It ends when its standard input does.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use lockbydir::{Interrupt, Lock};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::contender::{Answer, Contender, Hold, Ours, Outcome};
+use crate::{
+    chance::Dice,
+    clock,
+    rivals::{FirstVersion, Polled, StatUnlink, UtimesLease},
+    store::Store,
+};
+
+/// Which lock is tortured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contestant {
+    /// This project's.
+    Lockbydir,
+    /// How lockbydir's first version broke timed-out locks. Known to be bad.
+    FirstVersion,
+    /// The npm package, in Node. Known to be bad.
+    ProperLockfile,
+    /// A lock file: stat, unlink if old, `O_EXCL`. Known to be bad.
+    StatUnlink,
+    /// A lock file renewed by utimes. Known to be bad.
+    UtimesLease,
+}
+
+/// One hold in so many is long: up to so many times as long as the others.
+const LONG: u64 = 32;
+const LONGER: u64 = 100;
+
+/// What a worker is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Orders {
+    /// Its name in the histories.
+    pub name: String,
+    /// Which lock.
+    pub contestant: Contestant,
+    /// The lock's name, as a path.
+    pub lock: PathBuf,
+    /// The token-checking store.
+    pub store: PathBuf,
+    /// A counter that each hold increments, unguarded.
+    pub counter: Option<PathBuf>,
+    /// How long a hold lasts unless renewed, in milliseconds.
+    pub timeout_ms: u64,
+    /// How long it waits at most, in milliseconds.
+    pub patience_ms: u64,
+    /// How long it keeps D after a release, in milliseconds.
+    pub linger_ms: u64,
+    /// A fenced lock.
+    pub fenced: bool,
+    /// Permissions of the lock directory.
+    pub mode: u32,
+    /// It ends after so many milliseconds; if none, when its standard input ends.
+    pub time_ms: Option<u64>,
+    /// A hold lasts a random time up to this, in nanoseconds; a few last much longer.
+    pub hold_ns: u64,
+    /// It renews half of its holds.
+    pub renewing: bool,
+    /// It is sometimes hasty, and sometimes interrupted.
+    pub restless: bool,
+    /// One acquisition, and a clean folder: the proof that the lock can be had after all.
+    pub last: bool,
+    /// How many seconds its boot clock is ahead of the torturer's.
+    pub ahead_s: u64,
+    /// How many nanoseconds the monotonic clock is behind the boot clock: for those who have only
+    /// the former.
+    pub behind_ns: u64,
+    /// Its dice.
+    pub seed: u64,
+}
+
+impl Orders {
+    /// A calm worker of our lock.
+    #[must_use]
+    pub fn new(name: &str, lock: PathBuf, store: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            contestant: Contestant::Lockbydir,
+            lock,
+            store,
+            counter: None,
+            timeout_ms: 30_000,
+            patience_ms: 300_000,
+            linger_ms: 0,
+            fenced: false,
+            mode: 0o700,
+            time_ms: None,
+            hold_ns: 0,
+            renewing: false,
+            restless: false,
+            last: false,
+            ahead_s: 0,
+            behind_ns: 0,
+            seed: 0,
+        }
+    }
+
+    /// The timeout.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    fn contender(&self) -> Outcome<Box<dyn Contender>> {
+        let timeout = self.timeout();
+        let file = self.lock.with_extension("lock");
+        let stat_unlink = StatUnlink { file, timeout };
+        Ok(match self.contestant {
+            Contestant::Lockbydir => {
+                let linger = Duration::from_millis(self.linger_ms);
+                let lock = Lock::new(&self.lock).timeout(timeout).linger(linger);
+                Box::new(Ours { lock: lock.fenced(self.fenced).mode(self.mode), timeout })
+            }
+            Contestant::FirstVersion => {
+                let directory = self.lock.with_extension("lockdir");
+                Box::new(Polled::new(FirstVersion { directory, timeout }, timeout))
+            }
+            Contestant::StatUnlink => Box::new(Polled::new(stat_unlink, timeout)),
+            Contestant::UtimesLease => Box::new(Polled::new(UtimesLease(stat_unlink), timeout)),
+            Contestant::ProperLockfile => {
+                return Err(
+                    "proper-lockfile's workers are Node's: rivals/workers/torture.js".into()
+                );
+            }
+        })
+    }
+}
+
+/// The worker's side of its history: every line is one write into a pipe that all share, short
+/// enough to be whole.
+struct Teller {
+    name: String,
+    ahead: u64,
+    pipe: File,
+}
+
+impl Teller {
+    fn tell(&self, line: &str) {
+        let line = format!("{} {line}\n", self.name);
+        // Nobody listens any more: there is nothing left to do.
+        if (&self.pipe).write_all(line.as_bytes()).is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    /// The moment, by the torturer's clock.
+    fn at(&self, moment: u64) -> u64 {
+        moment.saturating_sub(self.ahead)
+    }
+
+    fn now(&self) -> u64 {
+        self.at(clock::now())
+    }
+}
+
+/// A hold's deadline, not later than the true one and not earlier. The former is none when nothing
+/// remains: a process that was stopped inside of the call cannot tell when its hold ended.
+fn deadline(hold: &dyn Hold) -> (Option<u64>, u64) {
+    let before = clock::now();
+    let remaining = u64::try_from(hold.remaining().as_nanos()).unwrap_or(u64::MAX / 2);
+    let earliest = (remaining > 0).then_some(before + remaining);
+    (earliest, clock::now() + remaining)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn increment(counter: &Path) -> io::Result<()> {
+    // Where another meddles it may be found empty: that is lost, and the sum will show it.
+    let number: u64 = fs::read_to_string(counter)?.trim().parse().unwrap_or(0);
+    thread::yield_now();
+    fs::write(counter, format!("{}\n", number + 1))
+}
+
+/// Works until its standard input ends.
+///
+/// # Errors
+/// When it cannot begin, or the last acquisition fails.
+pub fn work(orders: &Orders) -> Outcome<()> {
+    if orders.last {
+        return finish(orders);
+    }
+    // Also one that is stopped shall not outlive the torturer.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let over = Arc::new(AtomicBool::new(false));
+    let interrupt = Interrupt::new();
+    thread::spawn({
+        let (over, interrupt) = (Arc::clone(&over), interrupt.clone());
+        let time = orders.time_ms.map(Duration::from_millis);
+        move || {
+            match time {
+                // Not to synchronise: this is how long it works.
+                Some(time) => thread::sleep(time),
+                None => drop(io::stdin().read_to_end(&mut Vec::new())),
+            }
+            over.store(true, Ordering::SeqCst);
+            interrupt.raise();
+        }
+    });
+    let mut worker = Worker {
+        teller: Teller {
+            name: orders.name.clone(),
+            ahead: orders.ahead_s * 1_000_000_000,
+            pipe: File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        },
+        contender: orders.contender()?,
+        store: Store::open(&orders.store)?,
+        dice: Dice::seeded(orders.seed),
+        interrupt,
+        orders,
+    };
+    while !over.load(Ordering::SeqCst) {
+        worker.turn(&over)?;
+    }
+    Ok(())
+}
+
+struct Worker<'a> {
+    orders: &'a Orders,
+    teller: Teller,
+    contender: Box<dyn Contender>,
+    store: Store,
+    dice: Dice,
+    interrupt: Interrupt,
+}
+
+impl Worker<'_> {
+    /// One wait, and one hold if it comes to that.
+    fn turn(&mut self, over: &AtomicBool) -> Outcome<()> {
+        let mut patience = Duration::from_millis(self.orders.patience_ms);
+        if self.orders.restless && self.dice.once_in(8) {
+            patience = self.orders.timeout().mul_f64(self.dice.below(1000) as f64 / 250.0);
+        }
+        if self.orders.restless && self.dice.once_in(8) {
+            let moment = Duration::from_micros(self.dice.below(30_000));
+            let interrupt = self.interrupt.clone();
+            thread::spawn(move || {
+                // Not to synchronise: the wait is interrupted at a random moment.
+                thread::sleep(moment);
+                interrupt.raise();
+            });
+        }
+        let since = self.teller.now();
+        let got = self.contender.acquire(patience, &self.interrupt);
+        self.interrupt.lower();
+        if over.load(Ordering::SeqCst) {
+            self.interrupt.raise();
+        }
+        match got {
+            Ok(Some(hold)) => self.hold(since, hold)?,
+            Ok(None) => self.teller.tell(&format!("gave-up {} {since}", self.teller.now())),
+            Err(error) => {
+                self.failed("acquire", &error.to_string());
+                // Not to synchronise: what fails at once is not tried hotly.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, verb: &str, why: &str) {
+        self.teller.tell(&format!("failed {verb}: {}", why.replace('\n', " ")));
+    }
+
+    fn hold(&mut self, since: u64, mut hold: Box<dyn Hold>) -> Outcome<()> {
+        let start = clock::now();
+        let (earliest, latest) = deadline(&*hold);
+        let lasts = nanos(hold.lasts());
+        let stamp = earliest.map_or(since, |end| self.teller.at(end.saturating_sub(lasts)));
+        self.teller.tell(&format!(
+            "start {} {} {} {} {since} {}",
+            self.teller.at(start),
+            self.teller.at(earliest.unwrap_or(start)),
+            hold.token(),
+            hold.how(),
+            stamp.max(since),
+        ));
+        if let Some(counter) = &self.orders.counter {
+            increment(counter)?;
+        }
+        if self.dice.once_in(LONG) {
+            // Not to synchronise: one of the holds in which a fault is likely to come.
+            thread::sleep(Duration::from_nanos(self.dice.below(self.orders.hold_ns * LONGER)));
+        } else {
+            clock::spin_until(start + self.dice.below(self.orders.hold_ns));
+        }
+
+        let asked = clock::now();
+        let held = !hold.remaining().is_zero();
+        if asked > latest && held {
+            self.teller.tell("lie is_held after the deadline");
+        } else if !held && clock::now() > latest {
+            self.teller.tell("outlived");
+        }
+        // On purpose it does not ask whether it is late: the store has to see that.
+        let answer = self.store.write(hold.token())?;
+        let word = if answer.accepted { "accepted" } else { "refused" };
+        self.teller.tell(&format!("write {} {word}", self.teller.at(answer.moment)));
+
+        // Sometimes it is the renewal that is told of a loss, sometimes the release.
+        if self.orders.renewing && self.dice.once_in(2) {
+            match hold.renew() {
+                Answer::Done => {
+                    if let (Some(earliest), _) = deadline(&*hold) {
+                        self.teller.tell(&format!("renew {}", self.teller.at(earliest)));
+                    }
+                }
+                Answer::Lost => {
+                    self.teller.tell(&format!("lost {}", self.teller.now()));
+                    if !hold.remaining().is_zero() {
+                        self.teller.tell("lie is_held after a loss");
+                    }
+                    return Ok(());
+                }
+                Answer::Failed(why) => self.failed("renew", &why),
+                Answer::Unable => {}
+            }
+        }
+        self.teller.tell(&format!("end {}", self.teller.now()));
+        match hold.release() {
+            Answer::Done | Answer::Unable => self.teller.tell("released"),
+            Answer::Lost => self.teller.tell(&format!("lost {}", self.teller.now())),
+            Answer::Failed(why) => self.failed("release", &why),
+        }
+        Ok(())
+    }
+}
+
+/// Whatever the dead left: the lock can be had, and the folder be cleaned.
+fn finish(orders: &Orders) -> Outcome<()> {
+    let interrupt = Interrupt::new();
+    let patience = Duration::from_millis(orders.patience_ms);
+    let hold = orders.contender()?.acquire(patience, &interrupt)?;
+    match hold.ok_or("the lock could not be had")?.release() {
+        Answer::Done => {}
+        other => return Err(format!("its release said {other:?}").into()),
+    }
+    let folder = orders.lock.parent().ok_or("a lock without a folder")?;
+    clean(folder)?;
+    Ok(())
+}
+
+/// Cleans away what crashes left beside locks. A stage that its maker had no time to put an entry
+/// into tells nobody whose it is, and only its age speaks against it: a day is made to pass.
+fn clean(folder: &Path) -> Outcome<()> {
+    for file in fs::read_dir(folder)? {
+        let stage = file?.path();
+        let name = stage.file_name().unwrap_or_default().to_string_lossy();
+        if name.contains(".lockdir.") && fs::read_dir(&stage)?.next().is_none() {
+            let past = std::time::SystemTime::now() - Duration::from_secs(24 * 3600);
+            File::open(&stage)?.set_modified(past)?;
+        }
+    }
+    lockbydir::clean(folder)?;
+    Ok(())
+}

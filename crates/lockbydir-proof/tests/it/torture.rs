@@ -1,0 +1,97 @@
+//! The torture program, as people run it.
+
+use std::process::{Command, Output};
+
+use lockbydir_protocol::promise;
+use serde_json::Value;
+
+use crate::stage::{Stage, TORTURE};
+
+fn torture(stage: &Stage, arguments: &[&str]) -> Output {
+    let mut command = Command::new(TORTURE);
+    command.arg("--dir").arg(stage.folder()).args(arguments);
+    command.output().expect("the torture program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_run_that_breaks_nothing_names_its_seed_and_exits_with_0() {
+    let stage = Stage::on_tmpfs();
+
+    // Calm, so that it is fast enough to be valid also when built for debugging.
+    let output = torture(&stage, &["--seconds", "2", "--seed", "7", "--faults", "none"]);
+
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{told}{}", text(&output.stderr));
+    assert!(told.contains("seed 7") && told.contains("All promises were kept."), "{told}");
+    assert_eq!(text(&output.stderr), "", "no progress where there is no terminal");
+    stage.assert_empty();
+}
+
+#[test]
+fn a_run_that_breaks_a_promise_names_it_with_two_holds_and_exits_with_1() {
+    let stage = Stage::on_tmpfs();
+    let arguments = ["--lock", "utimes-lease", "--faults", "kill,stop", "--until-broken"];
+
+    let output = torture(&stage, &[&arguments[..], &["--seconds", "120"]].concat());
+
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}{}", text(&output.stderr));
+    let broken = format!("BROKEN: \"{}\"", promise::AT_MOST_ONE_VALID_HOLDER);
+    assert!(told.contains(&broken) && told.contains("first: worker "), "{told}");
+    stage.assert_empty();
+}
+
+#[test]
+fn a_run_with_less_than_200_acquisitions_a_second_is_not_valid() {
+    let stage = Stage::on_tmpfs();
+    let arguments = ["--faults", "none", "--hold", "100ms", "--timeout", "20s", "--json"];
+
+    let output = torture(&stage, &[&arguments[..], &["--seconds", "2"]].concat());
+
+    assert_eq!(output.status.code(), Some(2));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["outcome"], "invalid");
+    assert!(json["rate"].as_f64().is_some_and(|rate| rate < 200.0), "{json}");
+    stage.assert_empty();
+}
+
+#[test]
+fn a_run_that_does_not_come_to_its_hand_overs_is_not_valid() {
+    let stage = Stage::on_tmpfs();
+    let arguments = ["--faults", "none", "--hand-overs", "1000000", "--seconds", "1"];
+
+    let output = torture(&stage, &arguments);
+
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{told}{}", text(&output.stderr));
+    assert!(told.contains("NOT VALID: "), "{told}");
+    stage.assert_empty();
+}
+
+#[test]
+fn what_cannot_be_done_here_is_refused_in_a_sentence() {
+    let stage = Stage::on_tmpfs();
+
+    for arguments in [
+        &["--faults", "full"][..],
+        &["--lock", "first-version", "--faults", "remove"],
+        &["--lock", "proper-lockfile", "--faults", "kill", "--timeout", "1s"],
+    ] {
+        let output = Command::new(TORTURE)
+            .env("RIVALS_NODE_MODULES", stage.folder())
+            .arg("--dir")
+            .arg(stage.folder())
+            .args(arguments)
+            .output()
+            .expect("the torture program runs");
+
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.starts_with("lockbydir-torture: ") && told.lines().count() == 1, "{told}");
+    }
+    stage.assert_empty();
+}
