@@ -237,6 +237,4 @@ catalogue! {
     LARGE "three in line": 1, [Entered, EnteredAnew, Rung, ToldFirst], in_line(3, true);
     LARGE "three in line, and a crash": 1, [Crashed, Silent, HolderEnded],
         World { crashes: 1, ..in_line(3, true) };
-    LARGE "three in line while time goes by": 1, [PassedOver, Expelled],
-        World { ticks: 2, ..in_line(3, true) };
 }
