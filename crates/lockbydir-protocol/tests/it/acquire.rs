@@ -1,0 +1,358 @@
+//! Acquiring: install, take, take over.
+
+use lockbydir_protocol::*;
+
+use crate::play::*;
+use Operation::{AskLife, Install, Look, ReadFileClock, RemoveDir, Rename, Stage, Unstage};
+
+/// Races that one try loses before it is left to the next.
+pub(crate) const ROUNDS: usize = 4;
+
+pub(crate) fn wish() -> Wish {
+    Wish {
+        nonce: Nonce(8),
+        timeout: secs(20),
+        fenced: false,
+        owner: Owner::One(Process { pid: 1, start: 1 }),
+        host: Host::new("h"),
+        label: Label::new("mine").unwrap(),
+    }
+}
+
+/// The name that the wish gets, as its so-many-th, when it is published at this time.
+pub(crate) fn mine(renewals: u32, now: Now) -> Entry {
+    let wish = wish();
+    Entry {
+        state: State::Held,
+        fenced: wish.fenced,
+        token: micros(now.wall),
+        nonce: wish.nonce,
+        renewals,
+        timeout: wish.timeout,
+        stamp: now.boot,
+        origin: ORIGIN,
+        owner: wish.owner,
+        host: wish.host,
+        label: wish.label,
+    }
+}
+
+pub(crate) fn acquire() -> Play<Acquire> {
+    acquire_on(here())
+}
+
+pub(crate) fn acquire_on(here: Here) -> Play<Acquire> {
+    Play::of(Acquire::new(wish(), here, None))
+}
+
+pub(crate) fn busy(fault: Fault) -> Acquisition {
+    Acquisition::Blocked(Blocker::Busy(fault))
+}
+
+pub(crate) fn in_the_way(entry: Entry, until: std::time::Duration) -> Acquisition {
+    Acquisition::Blocked(Blocker::Held { entry, until })
+}
+
+pub(crate) fn bare_for(litter: Option<&str>) -> Acquisition {
+    Acquisition::Blocked(Blocker::Bare(litter.map(Into::into)))
+}
+
+/// Staged and about to be installed.
+pub(crate) fn installing(here: Here) -> Play<Acquire> {
+    let mine = mine(0, now());
+    acquire_on(here)
+        .asks(Look)
+        .told(absent())
+        .asks(Stage(mine.clone()))
+        .told(DONE)
+        .asks(Install(mine))
+}
+
+#[test]
+fn a_free_lock_is_staged_and_installed() {
+    installing(here()).told(DONE).ends(Acquisition::Got(mine(0, now()), Came::Free));
+}
+
+#[test]
+fn an_installed_lock_takes_a_new_number_if_the_wall_clock_went_on() {
+    let later = later(now(), millis(1));
+    let raised = mine(1, later);
+
+    installing(here())
+        .after(millis(1))
+        .told(DONE)
+        .asks(Rename(mine(0, now()), raised.clone()))
+        .told(DONE)
+        .ends(Acquisition::Got(raised, Came::Free));
+}
+
+#[test]
+fn a_wall_clock_that_is_set_back_takes_no_number_away() {
+    let mine = mine(0, now());
+    let mut machine = Acquire::new(wish(), here(), None);
+    let back = Now { wall: secs(WALL - 3600), ..now() };
+    machine.start(now());
+    machine.resume(now(), absent());
+    machine.resume(now(), DONE);
+
+    let step = machine.resume(back, DONE);
+
+    assert_eq!(step, Step::Finished(Acquisition::Got(mine, Came::Free)));
+}
+
+#[test]
+fn an_open_lock_is_taken_by_one_rename_and_gets_a_larger_number() {
+    for (theirs, ours) in [
+        (100, micros(secs(WALL))),
+        (micros(secs(WALL)), micros(secs(WALL)) + 1),
+        (MAX_TOKEN - 1, MAX_TOKEN),
+    ] {
+        let open = Entry { token: theirs, ..open(7) };
+        let taken = Entry { token: ours, ..mine(0, now()) };
+
+        acquire()
+            .told(seen(std::slice::from_ref(&open)))
+            .asks(Rename(open.clone(), taken.clone()))
+            .told(DONE)
+            .ends(Acquisition::Got(taken, Came::HandedOver(open)));
+    }
+}
+
+#[test]
+fn the_largest_number_cannot_be_followed() {
+    let last = Entry { token: MAX_TOKEN, ..open(7) };
+
+    acquire().told(seen(&[last])).ends(Acquisition::Foreign(Foreign::Exhausted));
+}
+
+#[test]
+fn a_lock_is_fenced_from_the_first_holding_that_asks_for_it_for_ever() {
+    for (asked, was) in [(false, false), (false, true), (true, false), (true, true)] {
+        let open = Entry { fenced: was, ..open(7) };
+        let taken = Entry { fenced: asked || was, ..mine(0, now()) };
+        let wish = Wish { fenced: asked, ..wish() };
+
+        Play::of(Acquire::new(wish, here(), None))
+            .told(seen(std::slice::from_ref(&open)))
+            .asks(Rename(open, taken));
+    }
+}
+
+#[test]
+fn a_living_holder_is_in_the_way_until_its_own_timeout() {
+    acquire()
+        .told(seen(&[held(7)]))
+        .asks(AskLife(OWNER))
+        .told(Answer::Life(Life::Alive))
+        .ends(in_the_way(held(7), secs(BEGIN + 9)));
+}
+
+#[test]
+fn a_dead_holders_lock_is_taken_over_at_once() {
+    let taken = mine(0, now());
+
+    acquire()
+        .told(seen(&[held(7)]))
+        .asks(AskLife(OWNER))
+        .told(Answer::Life(Life::Gone))
+        .asks(Rename(held(7), taken.clone()))
+        .told(DONE)
+        .ends(Acquisition::Got(taken, Came::AfterDeath(held(7), Evidence::ProcessGone)));
+}
+
+#[test]
+fn a_lapsed_lock_is_taken_over() {
+    let late = later(now(), secs(9));
+    let taken = mine(0, late);
+
+    acquire()
+        .after(secs(9))
+        .told(seen(&[held(7)]))
+        .told(Answer::Life(Life::Alive))
+        .asks(Rename(held(7), taken.clone()))
+        .told(DONE)
+        .ends(Acquisition::Got(taken, Came::AfterLapse(held(7), Evidence::BootClock)));
+}
+
+#[test]
+fn a_holder_elsewhere_is_watched_for_its_whole_timeout() {
+    let taken = mine(0, later(now(), secs(10)));
+
+    acquire()
+        .told(seen(&[remote(7)]))
+        .asks(ReadFileClock)
+        .told(Answer::FileClock(stamp(secs(WALL))))
+        .ends(in_the_way(remote(7), secs(BEGIN + 10)))
+        .after(millis(9_999))
+        .again()
+        .told(seen(&[remote(7)]))
+        // Its clock is read once; from then on it is watched.
+        .ends(in_the_way(remote(7), secs(BEGIN + 10)))
+        .after(millis(1))
+        .again()
+        .told(seen(&[remote(7)]))
+        .asks(Rename(remote(7), taken.clone()))
+        .told(DONE)
+        .ends(Acquisition::Got(taken, Came::AfterLapse(remote(7), Evidence::Watched)));
+}
+
+#[test]
+fn a_holder_elsewhere_that_renews_is_watched_anew() {
+    let renewed = Entry { renewals: 4, ..remote(7) };
+
+    acquire()
+        .told(seen(&[remote(7)]))
+        .told(failed(DENIED))
+        .ends(in_the_way(remote(7), secs(BEGIN + 10)))
+        .after(secs(10))
+        .again()
+        .told(seen(std::slice::from_ref(&renewed)))
+        .asks(ReadFileClock)
+        .told(Answer::FileClock(stamp(secs(WALL))))
+        .ends(in_the_way(renewed, secs(BEGIN + 20)));
+}
+
+#[test]
+fn what_is_a_minute_older_than_its_timeout_by_the_file_systems_clock_is_taken_over() {
+    acquire()
+        .told(seen(&[remote(7)]))
+        .asks(ReadFileClock)
+        .told(Answer::FileClock(Stamp(changed().0 + 70_000_000_001)))
+        .asks(Rename(remote(7), mine(0, now())));
+}
+
+#[test]
+fn a_bare_lock_older_than_our_own_timeout_is_removed() {
+    let bare = listing(&[]);
+    let just = Stamp(bare.modified.0 + 20_000_000_000);
+
+    acquire()
+        .told(found(bare.clone()))
+        .asks(ReadFileClock)
+        .told(Answer::FileClock(just))
+        .ends(bare_for(None))
+        .again()
+        .told(found(bare.clone()))
+        .asks(ReadFileClock)
+        .told(Answer::FileClock(Stamp(just.0 + 1)))
+        .asks(RemoveDir(bare.modified))
+        .told(DONE)
+        .asks(Look)
+        .told(absent())
+        .asks(Stage(mine(0, now())));
+}
+
+#[test]
+fn a_bare_lock_watched_for_our_own_timeout_is_removed_whatever_the_file_systems_clock_says() {
+    let bare = listing(&[]);
+
+    acquire()
+        .told(found(bare.clone()))
+        .told(failed(BROKEN))
+        .ends(bare_for(None))
+        .after(millis(19_999))
+        .again()
+        .told(found(bare.clone()))
+        .asks(ReadFileClock)
+        .told(Answer::FileClock(bare.modified))
+        .ends(bare_for(None))
+        .after(millis(1))
+        .again()
+        .told(found(bare.clone()))
+        .asks(RemoveDir(bare.modified));
+}
+
+#[test]
+fn a_bare_lock_that_is_made_anew_is_watched_anew() {
+    let bare = listing(&[]);
+    let new = Listing { modified: stamp(secs(WALL)), ..bare.clone() };
+
+    acquire()
+        .told(found(bare))
+        .told(failed(BROKEN))
+        .after(secs(20))
+        .again()
+        .told(found(new))
+        .asks(ReadFileClock);
+}
+
+#[test]
+fn what_litters_a_bare_lock_is_named() {
+    let bare = Listing { litter: Some(".nfs01".into()), ..listing(&[]) };
+
+    let old = Answer::FileClock(stamp(secs(WALL + 100)));
+
+    for answer in [Answer::FileClock(bare.modified), failed(BROKEN)] {
+        acquire().told(found(bare.clone())).told(answer).ends(bare_for(Some(".nfs01")));
+    }
+    acquire()
+        .told(found(bare.clone()))
+        .told(old)
+        .asks(RemoveDir(bare.modified))
+        .told(failed(Fault::Taken))
+        .ends(bare_for(Some(".nfs01")));
+}
+
+#[test]
+fn a_slow_acquisition_is_renewed_before_it_is_handed_out() {
+    // Half of its timeout has passed: not yet, and just.
+    let taken = mine(0, now());
+    let late = later(now(), secs(10));
+    let fresh = Entry { token: taken.token, ..mine(1, late) };
+    let came = Came::HandedOver(open(7));
+
+    acquire()
+        .told(seen(&[open(7)]))
+        .after(millis(9_999))
+        .told(DONE)
+        .ends(Acquisition::Got(taken.clone(), came.clone()));
+    acquire()
+        .told(seen(&[open(7)]))
+        .after(secs(10))
+        .told(DONE)
+        .asks(Rename(taken, fresh.clone()))
+        .told(DONE)
+        .ends(Acquisition::Got(fresh, came));
+}
+
+#[test]
+fn an_acquisition_that_is_slow_again_and_again_counts_as_failed() {
+    let slow = |play: Play<Acquire>| play.after(secs(10)).told(DONE);
+
+    acquire().told(seen(&[open(7)])).times(ROUNDS + 1, slow).ends(busy(Fault::Taken));
+    acquire().told(seen(&[open(7)])).times(ROUNDS, slow).told(DONE).ends({
+        let last = later(now(), secs(10 * ROUNDS as u64));
+        let token = micros(secs(WALL));
+        Acquisition::Got(Entry { token, ..mine(ROUNDS as u32, last) }, Came::HandedOver(open(7)))
+    });
+}
+
+#[test]
+fn what_this_handle_left_open_is_taken_without_a_look() {
+    let taken = mine(0, now());
+    let play = || Play::of(Acquire::new(wish(), here(), Some(open(7))));
+
+    play()
+        .asks(Rename(open(7), taken.clone()))
+        .told(DONE)
+        .ends(Acquisition::Got(taken.clone(), Came::HandedOver(open(7))));
+    play().asks(Rename(open(7), taken)).told(failed(Fault::Missing)).asks(Look).told(absent());
+}
+
+#[test]
+fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
+    // Others have held and left meanwhile.
+    let late = later(now(), millis(1));
+
+    installing(here())
+        .told(failed(Fault::Taken))
+        .told(seen(&[open(7)]))
+        .asks(Unstage(mine(0, now())))
+        .told(DONE)
+        .told(absent())
+        .asks(Stage(mine(1, now())))
+        .told(DONE)
+        .after(millis(1))
+        .told(DONE)
+        .asks(Rename(mine(1, now()), mine(2, late)));
+}

@@ -1,0 +1,161 @@
+//! Breaking: ending a hold from outside.
+
+use lockbydir_protocol::*;
+
+use crate::play::*;
+use Operation::{AskLife, Look, ReadFileClock, RemoveDir, Rename, Ring, Unlink};
+
+/// D's change time once it was emptied.
+const EMPTIED: Stamp = Stamp(77);
+/// How often the holder may change under our hands.
+const ROUNDS: usize = 8;
+
+fn evict() -> Play<Evict> {
+    Play::of(Evict::new(here(), false, secs(20)))
+}
+
+fn by_force() -> Play<Evict> {
+    Play::of(Evict::new(here(), true, secs(20)))
+}
+
+fn rings(play: Play<Evict>) -> Play<Evict> {
+    play.asks(Ring).told(failed(Fault::Missing))
+}
+
+fn look_at(play: Play<Evict>, entry: &Entry, life: Life) -> Play<Evict> {
+    play.asks(Look)
+        .told(seen(std::slice::from_ref(entry)))
+        .asks(AskLife(OWNER))
+        .told(Answer::Life(life))
+}
+
+/// A dead holder's entry is about to be unlinked.
+fn unlinking() -> Play<Evict> {
+    look_at(evict(), &held(7), Life::Gone).asks(Unlink(held(7)))
+}
+
+/// It is unlinked, and the directory about to be removed.
+fn emptied() -> Play<Evict> {
+    unlinking().told(Answer::Done(Some(EMPTIED))).asks(RemoveDir(EMPTIED))
+}
+
+#[test]
+fn a_dead_holders_lock_is_broken_and_the_line_told() {
+    rings(emptied().told(DONE)).ends(Eviction::Removed(Some(held(7))));
+}
+
+#[test]
+fn a_lapsed_lock_is_broken() {
+    look_at(evict().after(secs(9)), &held(7), Life::Alive).asks(Unlink(held(7)));
+}
+
+#[test]
+fn a_living_holders_lock_is_broken_by_force_alone() {
+    look_at(evict(), &held(7), Life::Alive).ends(Eviction::StillHeld(Some(held(7))));
+    look_at(by_force(), &held(7), Life::Alive).asks(Unlink(held(7)));
+}
+
+#[test]
+fn a_fenced_lock_is_opened_so_that_its_number_is_not_lost() {
+    let fenced = Entry { fenced: true, ..held(7) };
+    let open = fenced.next(State::Open, secs(BEGIN));
+
+    for answer in [DONE, Answer::Done(Some(EMPTIED))] {
+        let play = look_at(evict(), &fenced, Life::Gone);
+        rings(play.asks(Rename(fenced.clone(), open.clone())).told(answer))
+            .ends(Eviction::Removed(Some(fenced.clone())));
+    }
+}
+
+#[test]
+fn what_is_free_is_not_changed() {
+    for play in [evict, by_force] {
+        play().told(absent()).ends(Eviction::WasFree);
+        play().told(seen(&[open(7)])).ends(Eviction::WasFree);
+    }
+}
+
+#[test]
+fn foreign_things_and_other_users_are_reported_and_nothing_is_touched() {
+    let dead = Answer::Life(Life::Gone);
+
+    for play in [evict, by_force] {
+        play()
+            .told(Answer::Seen(Sight::Foreign(Foreign::Symlink)))
+            .ends(Eviction::Foreign(Foreign::Symlink));
+        play()
+            .told(found(cluttered(&[held(7)])))
+            .ends(Eviction::Foreign(Foreign::Holds("thing".into())));
+        play().told(found(strange(&[held(7)]))).told(dead.clone()).ends(Eviction::Stranger(1000));
+        play()
+            .times(TORN + 1, |play| play.asks(Look).told(seen(&[held(7), open(9)])))
+            .ends(Eviction::Foreign(Foreign::TwoEntries));
+    }
+}
+
+#[test]
+fn a_bare_lock_is_broken_when_it_is_older_than_our_timeout_or_by_force() {
+    let clock = |nanos| Answer::FileClock(Stamp(changed().0 + nanos));
+    let look = |play: Play<Evict>| play.told(seen(&[])).asks(ReadFileClock);
+
+    look(evict()).told(clock(20_000_000_000)).ends(Eviction::StillHeld(None));
+    look(evict()).told(failed(BROKEN)).ends(Eviction::StillHeld(None));
+    let old = look(evict()).told(clock(20_000_000_001)).asks(RemoveDir(changed()));
+    rings(old.told(DONE)).ends(Eviction::Removed(None));
+    look(by_force()).told(clock(0)).asks(RemoveDir(changed()));
+    look(by_force()).told(failed(BROKEN)).asks(RemoveDir(changed()));
+}
+
+#[test]
+fn a_directory_that_somebody_else_removed_is_no_concern_of_ours() {
+    rings(emptied().told(failed(Fault::Missing))).ends(Eviction::Removed(Some(held(7))));
+}
+
+#[test]
+fn where_the_change_time_cannot_be_read_the_hold_is_ended_all_the_same() {
+    rings(unlinking().told(DONE)).ends(Eviction::Removed(Some(held(7))));
+}
+
+#[test]
+fn a_holder_that_changes_under_our_hands_is_judged_anew_eight_times() {
+    let again = |fault| {
+        move |play: Play<Evict>| {
+            look_at(play, &held(7), Life::Gone).asks(Unlink(held(7))).told(failed(fault))
+        }
+    };
+
+    for fault in [Fault::Missing, Fault::Taken] {
+        evict().times(ROUNDS, again(fault)).asks(Look);
+        evict().times(ROUNDS + 1, again(fault)).ends(Eviction::Failed(fault));
+    }
+    // It is another's by then, who lives.
+    look_at(unlinking().told(failed(Fault::Missing)), &held(9), Life::Alive)
+        .ends(Eviction::StillHeld(Some(held(9))));
+}
+
+#[test]
+fn what_fails_is_reported() {
+    for fault in [DENIED, BROKEN] {
+        unlinking().told(failed(fault)).ends(Eviction::Failed(fault));
+    }
+    evict().told(failed(DENIED)).ends(Eviction::Failed(DENIED));
+}
+
+#[test]
+fn where_the_file_systems_clock_cannot_be_read_a_holder_elsewhere_lives() {
+    evict()
+        .told(seen(&[remote(7)]))
+        .asks(ReadFileClock)
+        .told(failed(BROKEN))
+        .ends(Eviction::StillHeld(Some(remote(7))));
+}
+
+#[test]
+fn breaking_can_begin_anew() {
+    rings(emptied().told(DONE))
+        .ends(Eviction::Removed(Some(held(7))))
+        .again()
+        .asks(Look)
+        .told(absent())
+        .ends(Eviction::WasFree);
+}

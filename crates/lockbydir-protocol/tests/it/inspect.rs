@@ -1,0 +1,91 @@
+//! Looking at a lock without changing it.
+
+use lockbydir_protocol::*;
+
+use crate::play::*;
+use Operation::{AskLife, Look, ReadFileClock};
+
+fn inspect() -> Play<Inspect> {
+    Play::of(Inspect::new(here())).asks(Look)
+}
+
+fn view(sight: Sight) -> View {
+    View { sight, verdict: None, file_clock: None, fault: None }
+}
+
+fn of(listing: Listing) -> View {
+    view(Sight::Directory(listing))
+}
+
+#[test]
+fn what_is_free_or_foreign_is_told_at_once() {
+    inspect().told(absent()).ends(view(Sight::Absent));
+    inspect().told(seen(&[open(7)])).ends(of(listing(&[open(7)])));
+    let link = Sight::Foreign(Foreign::Symlink);
+    inspect().told(Answer::Seen(link.clone())).ends(view(link));
+    let thing = Sight::Foreign(Foreign::Holds("thing".into()));
+    inspect().told(found(cluttered(&[held(7)]))).ends(view(thing));
+}
+
+#[test]
+fn a_holder_is_judged() {
+    let live = Verdict::Live { until: secs(BEGIN + 9) };
+    let ask = || inspect().told(seen(&[held(7)])).asks(AskLife(OWNER));
+
+    for (life, verdict) in [(Life::Alive, live), (Life::Gone, Verdict::Dead(Evidence::ProcessGone))]
+    {
+        ask()
+            .told(Answer::Life(life))
+            .ends(View { verdict: Some(verdict), ..of(listing(&[held(7)])) });
+    }
+}
+
+#[test]
+fn a_holder_elsewhere_is_judged_by_the_file_systems_clock_alone() {
+    let ask = || inspect().told(seen(&[remote(7)])).asks(ReadFileClock);
+    let live = Verdict::Live { until: secs(BEGIN + 10) };
+    let just = Stamp(changed().0 + 70_000_000_000);
+    let old = Stamp(just.0 + 1);
+
+    for (clock, verdict) in [(just, live), (old, Verdict::Lapsed(Evidence::FileClock))] {
+        ask().told(Answer::FileClock(clock)).ends(View {
+            verdict: Some(verdict),
+            file_clock: Some(clock),
+            ..of(listing(&[remote(7)]))
+        });
+    }
+    // What cannot be told counts as fresh.
+    ask().told(failed(BROKEN)).ends(View {
+        verdict: Some(live),
+        file_clock: Some(changed()),
+        ..of(listing(&[remote(7)]))
+    });
+}
+
+#[test]
+fn of_a_bare_lock_the_age_is_asked_for() {
+    let clock = stamp(secs(WALL));
+    let ask = || inspect().told(seen(&[])).asks(ReadFileClock);
+
+    ask().told(Answer::FileClock(clock)).ends(View { file_clock: Some(clock), ..of(listing(&[])) });
+    ask().told(failed(BROKEN)).ends(View { file_clock: Some(changed()), ..of(listing(&[])) });
+}
+
+#[test]
+fn a_torn_listing_is_read_eight_times_more_and_then_foreign() {
+    let torn = seen(&[held(7), open(9)]);
+    let again = |play: Play<Inspect>| play.asks(Look).told(torn.clone());
+
+    inspect().times(TORN, again).asks(Look).told(seen(&[open(7)])).ends(of(listing(&[open(7)])));
+    inspect()
+        .times(TORN + 1, again)
+        .ends(view(Sight::Foreign(Foreign::TwoEntries)))
+        .again()
+        .times(TORN, again)
+        .asks(Look);
+}
+
+#[test]
+fn a_look_that_fails_says_why() {
+    inspect().told(failed(DENIED)).ends(View { fault: Some(DENIED), ..view(Sight::Absent) });
+}

@@ -1,0 +1,211 @@
+//! A machine on a stage: it is asked for one step at a time, and told one answer. And what
+//! appears on it: entries, tickets, sights.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use lockbydir_protocol::*;
+
+/// When each play begins, in seconds of the boot clock; then the wall clock shows `WALL`.
+pub(crate) const BEGIN: u64 = 1000;
+/// Wall clock at the beginning, in seconds since 1970.
+pub(crate) const WALL: u64 = 1_700_000_000;
+pub(crate) const DONE: Answer = Answer::Done(None);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine at one point of its verb.
+pub(crate) struct Play<M: Machine> {
+    machine: M,
+    now: Now,
+    step: Step<M::Outcome>,
+}
+
+impl<M: Machine> Play<M>
+where
+    M::Outcome: Debug + PartialEq,
+{
+    /// Starts the machine.
+    pub(crate) fn of(machine: M) -> Play<M> {
+        Play::from(machine, now())
+    }
+
+    pub(crate) fn from(mut machine: M, now: Now) -> Play<M> {
+        let step = machine.start(now);
+        Play { machine, now, step }
+    }
+
+    /// This much later, by both clocks.
+    pub(crate) fn after(mut self, time: Duration) -> Play<M> {
+        self.now = later(self.now, time);
+        self
+    }
+
+    /// It asks for this.
+    #[track_caller]
+    pub(crate) fn asks(self, operation: Operation) -> Play<M> {
+        assert_eq!(self.step, Step::Perform(operation));
+        self
+    }
+
+    /// It is told this.
+    pub(crate) fn told(mut self, answer: Answer) -> Play<M> {
+        self.step = self.machine.resume(self.now, answer);
+        self
+    }
+
+    /// The same so many times.
+    #[track_caller]
+    pub(crate) fn times(mut self, count: usize, turn: impl Fn(Play<M>) -> Play<M>) -> Play<M> {
+        for _ in 0..count {
+            self = turn(self);
+        }
+        self
+    }
+
+    /// It has come to this end.
+    #[track_caller]
+    pub(crate) fn ends(self, outcome: M::Outcome) -> Play<M> {
+        assert_eq!(self.step, Step::Finished(outcome));
+        self
+    }
+
+    /// Started once more.
+    pub(crate) fn again(mut self) -> Play<M> {
+        self.step = self.machine.start(self.now);
+        self
+    }
+
+    pub(crate) fn machine(&self) -> &M {
+        &self.machine
+    }
+}
+
+pub(crate) fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+pub(crate) fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// When a play begins.
+pub(crate) fn now() -> Now {
+    Now { boot: secs(BEGIN), wall: secs(WALL) }
+}
+
+pub(crate) fn later(now: Now, time: Duration) -> Now {
+    Now { boot: now.boot + time, wall: now.wall + time }
+}
+
+/// A wall clock as the stamp of a file.
+pub(crate) fn stamp(wall: Duration) -> Stamp {
+    Stamp(i128::try_from(wall.as_nanos()).unwrap())
+}
+
+/// A wall clock as a number.
+pub(crate) fn micros(wall: Duration) -> u64 {
+    u64::try_from(wall.as_micros()).unwrap()
+}
+
+pub(crate) const ORIGIN: Origin = Origin { boot: 1, time: 1, pids: 1 };
+/// Another kernel.
+pub(crate) const ELSEWHERE: Origin = Origin { boot: 2, time: 1, pids: 1 };
+pub(crate) const OWNER: Owner = Owner::One(Process { pid: 42, start: 7 });
+
+/// On a file system that this kernel alone owns.
+pub(crate) fn here() -> Here {
+    let booted = Some(stamp(secs(WALL - BEGIN)));
+    Here { origin: ORIGIN, one_kernel: true, booted, host: Host::new("h") }
+}
+
+/// On one that others may change.
+pub(crate) fn shared() -> Here {
+    Here { one_kernel: false, ..here() }
+}
+
+/// An entry of this kernel, whose holder stamped it a second ago for ten.
+pub(crate) fn held(nonce: u128) -> Entry {
+    Entry {
+        state: State::Held,
+        fenced: false,
+        token: 100,
+        nonce: Nonce(nonce),
+        renewals: 3,
+        timeout: secs(10),
+        stamp: secs(BEGIN - 1),
+        origin: ORIGIN,
+        owner: OWNER,
+        host: Host::new("h"),
+        label: Label::new("theirs").unwrap(),
+    }
+}
+
+pub(crate) fn open(nonce: u128) -> Entry {
+    Entry { state: State::Open, ..held(nonce) }
+}
+
+/// Of another kernel and host.
+pub(crate) fn remote(nonce: u128) -> Entry {
+    Entry { origin: ELSEWHERE, host: Host::new("far"), ..held(nonce) }
+}
+
+/// When D was changed, in most plays: a second before they begin.
+pub(crate) fn changed() -> Stamp {
+    stamp(secs(WALL - 1))
+}
+
+pub(crate) fn listing(entries: &[Entry]) -> Listing {
+    Listing {
+        entries: entries.to_vec(),
+        foreign: None,
+        litter: None,
+        modified: changed(),
+        stranger: None,
+    }
+}
+
+/// To a look: a directory with these.
+pub(crate) fn seen(entries: &[Entry]) -> Answer {
+    found(listing(entries))
+}
+
+pub(crate) fn found(listing: Listing) -> Answer {
+    Answer::Seen(Sight::Directory(listing))
+}
+
+/// A directory with a thing in it that is not ours, beside these.
+pub(crate) fn cluttered(entries: &[Entry]) -> Listing {
+    Listing { foreign: Some(Foreign::Holds("thing".into())), ..listing(entries) }
+}
+
+/// Somebody else's directory.
+pub(crate) fn strange(entries: &[Entry]) -> Listing {
+    Listing { stranger: Some(1000), ..listing(entries) }
+}
+
+pub(crate) fn absent() -> Answer {
+    Answer::Seen(Sight::Absent)
+}
+
+pub(crate) fn failed(fault: Fault) -> Answer {
+    Answer::Failed(fault)
+}
+
+pub(crate) const DENIED: Fault = Fault::Denied { code: 13 };
+pub(crate) const BROKEN: Fault = Fault::Broken { code: 5 };
+pub(crate) const FULL: Fault = Fault::Full { code: 28 };
+/// How often a torn listing is read again.
+pub(crate) const TORN: usize = 8;
+
+/// A ticket of this kernel.
+pub(crate) fn ticket(order: u64, nonce: u128) -> Ticket {
+    Ticket {
+        order,
+        nonce: Nonce(nonce),
+        stamp: secs(BEGIN),
+        origin: ORIGIN,
+        process: Process { pid: 50, start: 5 },
+        host: Host::new("h"),
+        label: Label::default(),
+    }
+}

@@ -1,0 +1,312 @@
+//! Waiting: coming to the line, standing in it, leaving it.
+
+use std::time::Duration;
+
+use lockbydir_protocol::*;
+
+use crate::play::*;
+use Operation::{
+    AskLife, Enter, Expel, Install, Knock, Leave, ListLine, Listen, Look, Sleep, Stage,
+};
+
+/// How long whoever waits is patient, if nothing else is said.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
+
+fn wish() -> Wish {
+    Wish {
+        nonce: Nonce(8),
+        timeout: secs(20),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::default(),
+    }
+}
+
+pub(crate) fn queue_on(here: Here, patience: Option<Duration>) -> Play<Queue> {
+    let acquire = Acquire::new(wish(), here, None);
+    let until = patience.map(|patience| secs(BEGIN) + patience);
+    Play::of(Queue::new(acquire, ticket(0, 8), here, until)).asks(ListLine)
+}
+
+pub(crate) fn queue() -> Play<Queue> {
+    queue_on(here(), Some(PATIENCE))
+}
+
+/// Our ticket, taken at the beginning.
+pub(crate) fn own() -> Ticket {
+    ticket(micros(secs(WALL)), 8)
+}
+
+/// One who came two seconds before us, and one a second before.
+pub(crate) fn first() -> Ticket {
+    ticket(own().order - 2_000_000, 1)
+}
+
+pub(crate) fn second() -> Ticket {
+    ticket(own().order - 1_000_000, 2)
+}
+
+pub(crate) fn line(tickets: &[Ticket]) -> Answer {
+    Answer::Line(tickets.to_vec())
+}
+
+pub(crate) fn woken(wake: Wake) -> Answer {
+    Answer::Woken(wake)
+}
+
+pub(crate) fn alive() -> Answer {
+    Answer::Life(Life::Alive)
+}
+
+/// A try that finds the lock held until nine seconds after the beginning.
+pub(crate) fn blocked(play: Play<Queue>) -> Play<Queue> {
+    play.asks(Look).told(seen(&[held(7)])).asks(AskLife(OWNER)).told(alive())
+}
+
+pub(crate) fn blocker() -> Blocker {
+    Blocker::Held { entry: held(7), until: secs(BEGIN + 9) }
+}
+
+/// Has taken a ticket among these and looks where it stands.
+pub(crate) fn entered(among: &[Ticket]) -> Play<Queue> {
+    queue().told(line(among)).asks(Enter(own())).told(DONE).asks(ListLine)
+}
+
+/// Sleeps behind another.
+pub(crate) fn behind(among: &[Ticket]) -> Play<Queue> {
+    let ahead = among.last().expect("somebody").clone();
+    let all = [among, &[own()]].concat();
+    entered(among).told(line(&all)).asks(sleep(Ear::Ticket(ahead), millis(100)))
+}
+
+/// Sleeps as the first, at the bell.
+pub(crate) fn at_the_bell() -> Play<Queue> {
+    let play = blocked(queue().told(line(&[])));
+    let play = play.asks(ListLine).told(line(&[])).asks(Enter(own())).told(DONE).asks(ListLine);
+    blocked(play.told(line(&[own()])).asks(Listen).told(DONE)).asks(sleep(Ear::Bell(OWNER), SECOND))
+}
+
+/// To sleep for this long from the beginning.
+pub(crate) fn sleep(ear: Ear, time: Duration) -> Operation {
+    Sleep(ear, secs(BEGIN) + time)
+}
+
+/// Its ticket is gone, and it was the first: nobody else is there.
+pub(crate) fn empties(play: Play<Queue>) -> Play<Queue> {
+    play.asks(Leave(own(), Word::First)).told(DONE).asks(ListLine)
+}
+
+#[test]
+fn where_nobody_waits_one_tries_at_once_and_needs_no_ticket() {
+    let at = now();
+    let machine = &mut Acquire::new(wish(), here(), None);
+    machine.start(at);
+    let Step::Perform(Stage(entry)) = machine.resume(at, absent()) else { panic!() };
+
+    for answer in [line(&[]), failed(DENIED)] {
+        queue()
+            .told(answer)
+            .asks(Look)
+            .told(absent())
+            .asks(Stage(entry.clone()))
+            .told(DONE)
+            .asks(Install(entry.clone()))
+            .told(DONE)
+            .ends(Waited::Ended(Acquisition::Got(entry.clone(), Came::Free)));
+    }
+}
+
+#[test]
+fn where_somebody_waits_one_goes_behind() {
+    behind(&[first(), second()]);
+    // Whatever the wall clock says.
+    let future = ticket(own().order + 5, 1);
+    let last = ticket(own().order + 6, 8);
+    queue().told(line(&[future])).asks(Enter(last));
+}
+
+#[test]
+fn patience_zero_is_one_try_and_none_where_somebody_stands_in_line() {
+    let come = || queue_on(here(), Some(Duration::ZERO)).told(line(&[first()])).asks(Knock);
+
+    come().told(Answer::Somebody(true)).ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+    blocked(come().told(Answer::Somebody(false))).ends(Waited::Over(blocker()));
+    blocked(queue_on(here(), Some(Duration::ZERO)).told(line(&[]))).ends(Waited::Over(blocker()));
+}
+
+#[test]
+fn what_ends_a_try_ends_the_wait() {
+    let foreign = Sight::Foreign(Foreign::Symlink);
+
+    queue()
+        .told(line(&[]))
+        .told(Answer::Seen(foreign))
+        .ends(Waited::Ended(Acquisition::Foreign(Foreign::Symlink)));
+}
+
+#[test]
+fn the_first_listens_to_the_bell_before_it_tries_and_sleeps_to_its_end() {
+    let play = at_the_bell();
+    assert_eq!(play.machine().ticket(), Some(&own()));
+    assert_eq!(play.machine().blocker(), Some(&blocker()));
+
+    // Whatever wakes it, it tries.
+    for wake in [Wake::Time, Wake::Rung, Wake::Ended, Wake::Silent, Wake::Told(Word::First)] {
+        at_the_bell().told(woken(wake)).asks(Look);
+    }
+    at_the_bell().told(DONE).asks(Look);
+}
+
+#[test]
+fn the_first_sleeps_no_longer_than_to_the_holders_lapse_and_its_own_patience() {
+    let again = |time| blocked(at_the_bell().after(time).told(woken(Wake::Time)));
+    let bell = Ear::Bell(OWNER);
+    again(secs(7)).asks(sleep(bell.clone(), secs(8)));
+    again(millis(8_500)).asks(sleep(bell.clone(), secs(9)));
+    // Never shorter than a millisecond.
+    let late = Duration::from_micros(8_999_500);
+    again(late).asks(sleep(bell, late + millis(1)));
+
+    let hasty = queue_on(here(), Some(millis(300))).told(line(&[first()])).told(DONE);
+    let bell = hasty.told(line(&[own()])).told(DONE);
+    blocked(bell).asks(sleep(Ear::Bell(OWNER), millis(300)));
+
+    let endless = queue_on(here(), None).told(line(&[first()])).told(DONE);
+    blocked(endless.told(line(&[own()])).told(DONE)).asks(sleep(Ear::Bell(OWNER), SECOND));
+}
+
+#[test]
+fn the_first_hears_only_what_it_can_hear() {
+    let any_start = Owner::One(Process { start: 0, ..OWNER.processes().next().unwrap() });
+    for (origin, owner, pause) in [
+        (Origin { time: 2, ..ORIGIN }, any_start, SECOND),
+        (Origin { pids: 2, ..ORIGIN }, Owner::Nobody, SECOND),
+        (ELSEWHERE, Owner::Nobody, millis(50)),
+    ] {
+        let entry = Entry { origin, ..held(7) };
+        let play = entered(&[first()]).told(line(&[own()])).told(DONE).told(seen(&[entry]));
+        let asks = origin.is_same_pids(&ORIGIN);
+        let play = if asks { play.told(alive()) } else { play };
+        let clock = !origin.is_same_clock(&ORIGIN);
+        let play = if clock { play.told(failed(BROKEN)) } else { play };
+
+        play.asks(sleep(Ear::Bell(owner), pause));
+    }
+}
+
+#[test]
+fn the_first_looks_ever_less_often_where_nothing_tells_when_it_is_free() {
+    let bare = |play: Play<Queue>| play.asks(Look).told(seen(&[])).told(failed(BROKEN));
+    let mut play = bare(entered(&[first()]).told(line(&[own()])).told(DONE));
+    let mut pause = millis(1);
+
+    for _ in 0..20 {
+        play = bare(play.asks(sleep(Ear::Bell(Owner::Nobody), pause)).told(woken(Wake::Time)));
+        pause = (pause * 3 / 2).min(millis(50));
+    }
+    assert_eq!(pause, millis(50));
+}
+
+#[test]
+fn where_no_line_can_be_had_one_waits_without_a_ticket_and_looks_now_and_then() {
+    let play =
+        || blocked(queue().told(line(&[]))).asks(ListLine).told(line(&[])).asks(Enter(own()));
+    let waits = blocked(play().told(failed(FULL)).asks(Look).after(Duration::ZERO));
+    let waits = waits.asks(sleep(Ear::Nothing, millis(1)));
+    assert_eq!(waits.machine().ticket(), None);
+    blocked(waits.told(woken(Wake::Time))).asks(sleep(Ear::Nothing, Duration::from_micros(1500)));
+
+    let unlisted = blocked(queue().told(line(&[]))).asks(ListLine).told(failed(DENIED));
+    blocked(unlisted).asks(sleep(Ear::Nothing, millis(1)));
+
+    let bare = play().told(failed(FULL)).told(seen(&[])).told(failed(BROKEN));
+    bare.asks(sleep(Ear::Nothing, millis(1)));
+}
+
+#[test]
+fn who_is_not_first_sleeps_on_the_one_ahead_and_looks_the_less_often_the_longer_the_line() {
+    for (count, pause) in [(1, 100), (4, 100), (5, 120), (499, 10_000), (2000, 10_000)] {
+        let ahead: Vec<_> =
+            (1..=count).map(|at| ticket(own().order - 1 - at, u128::from(at) + 10)).collect();
+        let line = line(&[ahead.as_slice(), &[own()]].concat());
+        let ear = Ear::Ticket(ahead[0].clone());
+
+        entered(&ahead).told(line).asks(sleep(ear, millis(pause)));
+    }
+    // One of another kernel says nothing to us.
+    let far = Ticket { origin: ELSEWHERE, ..first() };
+    entered(std::slice::from_ref(&far))
+        .told(line(&[far, own()]))
+        .asks(sleep(Ear::Nothing, millis(100)));
+}
+
+#[test]
+fn the_one_ahead_says_who_is_next() {
+    let told = |word| behind(&[first(), second()]).told(woken(Wake::Told(word)));
+
+    blocked(told(Word::First).asks(Listen).told(DONE)).asks(sleep(Ear::Bell(OWNER), SECOND));
+    told(Word::Behind(first())).asks(sleep(Ear::Ticket(first()), millis(100)));
+    // What cannot be true is looked up.
+    for ahead in [second(), own()] {
+        told(Word::Behind(ahead)).asks(ListLine);
+    }
+    behind(&[first()]).told(woken(Wake::Silent)).asks(ListLine);
+}
+
+#[test]
+fn who_left_without_a_word_is_not_waited_for() {
+    let silent = || behind(&[first(), second()]).told(woken(Wake::Silent)).asks(ListLine);
+
+    silent().told(line(&[first(), own()])).asks(sleep(Ear::Ticket(first()), millis(100)));
+    silent().told(line(&[own()])).asks(Listen);
+    silent().told(failed(BROKEN)).asks(Listen);
+    // Its ticket is still there and a second old: nobody has it open.
+    silent()
+        .told(line(&[first(), second(), own()]))
+        .asks(Expel(second(), Word::Behind(first())))
+        .told(DONE)
+        .asks(ListLine);
+    behind(&[first()])
+        .told(woken(Wake::Silent))
+        .told(line(&[first(), own()]))
+        .asks(Expel(first(), Word::First));
+}
+
+#[test]
+fn a_newcomer_is_given_time_to_open_its_ticket_unless_it_is_gone() {
+    let young = || ticket(own().order - 999_999, 2);
+    let silent = |ahead: Ticket| {
+        let all = line(&[ahead.clone(), own()]);
+        entered(std::slice::from_ref(&ahead)).told(all.clone()).told(woken(Wake::Silent)).told(all)
+    };
+    let nap = || sleep(Ear::Nothing, millis(5));
+    let asked = || silent(young()).asks(AskLife(Owner::One(young().process)));
+
+    asked().told(Answer::Life(Life::Gone)).asks(Expel(young(), Word::First));
+    asked().told(alive()).asks(nap()).told(woken(Wake::Time)).asks(ListLine);
+    asked().told(failed(BROKEN)).asks(nap());
+    // Where its PID says nothing.
+    let other = Ticket { origin: Origin { pids: 2, ..ORIGIN }, ..young() };
+    silent(other).asks(nap()).told(woken(Wake::Time)).asks(ListLine);
+}
+
+#[test]
+fn a_ticket_from_before_our_kernels_boot_is_removed() {
+    let old = Ticket { origin: ELSEWHERE, ..ticket(micros(secs(WALL - BEGIN)) - 1, 1) };
+    let stands = |here, ahead: &Ticket| {
+        queue_on(here, Some(PATIENCE))
+            .told(line(std::slice::from_ref(ahead)))
+            .told(DONE)
+            .told(line(&[ahead.clone(), own()]))
+    };
+
+    stands(here(), &old).asks(Expel(old.clone(), Word::First));
+    // Not on a file system that others write to, nor if it is of this very boot, nor a later one.
+    let rest = |ear| sleep(ear, millis(100));
+    stands(shared(), &old).asks(rest(Ear::Nothing));
+    let same = Ticket { origin: ORIGIN, ..old.clone() };
+    stands(here(), &same).asks(rest(Ear::Ticket(same.clone())));
+    let later = Ticket { order: old.order + 1, ..old };
+    stands(here(), &later).asks(rest(Ear::Nothing));
+}

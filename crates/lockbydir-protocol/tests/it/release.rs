@@ -1,0 +1,281 @@
+//! Releasing: leaving, or opening in place, and telling those in line.
+
+use lockbydir_protocol::*;
+
+use crate::play::*;
+use Operation::{CloseLine, Knock, Look, RemoveDir, Rename, Ring, Unlink};
+
+/// D's change time once it was emptied.
+const EMPTIED: Stamp = Stamp(77);
+
+fn release(here: Here) -> Play<Release> {
+    Play::of(Release::new(held(7), false, here))
+}
+
+fn by_key(here: Here) -> Play<Release> {
+    Play::of(Release::by_nonce(Nonce(7), false, here))
+}
+
+/// Nobody waits, and the entry is about to be unlinked.
+fn leaving(here: Here) -> Play<Release> {
+    release(here).asks(Knock).told(Answer::Somebody(false)).asks(Unlink(held(7)))
+}
+
+/// Somebody waits, and the entry is about to be opened.
+fn opening(here: Here) -> Play<Release> {
+    release(here).asks(Knock).told(Answer::Somebody(true)).asks(Rename(held(7), opened()))
+}
+
+/// The entry opened when the play begins.
+fn opened() -> Entry {
+    held(7).next(State::Open, secs(BEGIN))
+}
+
+/// The entry is unlinked, and the directory about to be removed.
+fn emptied() -> Play<Release> {
+    leaving(here()).told(Answer::Done(Some(EMPTIED))).asks(RemoveDir(EMPTIED))
+}
+
+fn rings(play: Play<Release>) -> Play<Release> {
+    play.asks(Ring).told(DONE)
+}
+
+#[test]
+fn where_nobody_waits_the_entry_and_the_directory_go() {
+    rings(emptied().told(DONE)).ends(Released::Left);
+}
+
+#[test]
+fn where_somebody_waits_the_lock_is_opened_in_place() {
+    rings(opening(here()).told(DONE)).ends(Released::Opened(opened()));
+    assert_eq!(opened().state, State::Open);
+    assert_eq!((opened().token, opened().nonce), (held(7).token, held(7).nonce));
+    assert_eq!(opened().renewals, held(7).renewals + 1);
+}
+
+#[test]
+fn what_shall_stay_or_is_fenced_is_opened_without_a_knock() {
+    let fenced = Entry { fenced: true, ..held(7) };
+
+    for (entry, stay) in [(held(7), true), (fenced.clone(), false), (fenced, true)] {
+        let open = entry.next(State::Open, secs(BEGIN));
+        let play = Play::of(Release::new(entry.clone(), stay, here()));
+
+        rings(play.asks(Rename(entry, open.clone())).told(DONE)).ends(Released::Opened(open));
+    }
+}
+
+#[test]
+fn by_key_the_nonce_is_looked_for_and_a_fenced_one_opened() {
+    let fenced = Entry { fenced: true, ..held(7) };
+    let open = fenced.next(State::Open, secs(BEGIN));
+    let look = || by_key(here()).asks(Knock).told(Answer::Somebody(false)).asks(Look);
+
+    look().told(seen(&[open_and(9), held(7)])).asks(Unlink(held(7)));
+    look().told(seen(std::slice::from_ref(&fenced))).asks(Rename(fenced, open));
+    look().told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+    look().told(seen(&[opened()])).ends(Released::Lost(None));
+    look().told(absent()).ends(Released::Lost(None));
+}
+
+fn open_and(nonce: u128) -> Entry {
+    open(nonce)
+}
+
+#[test]
+fn a_parked_open_entry_is_removed_unless_somebody_waits_for_it() {
+    let play = || Play::of(Release::new(open(7), false, here())).asks(Knock);
+
+    play().told(Answer::Somebody(false)).asks(Unlink(open(7)));
+    play().told(Answer::Somebody(true)).ends(Released::Opened(open(7)));
+    // Also one that should have stayed: it is there for nobody.
+    Play::of(Release::new(open(7), true, here()))
+        .asks(Knock)
+        .told(Answer::Somebody(false))
+        .asks(Unlink(open(7)));
+}
+
+#[test]
+fn a_parked_open_entry_that_somebody_took_is_theirs() {
+    let play = || {
+        Play::of(Release::new(open(7), false, here()))
+            .told(Answer::Somebody(false))
+            .told(failed(Fault::Missing))
+            .asks(Look)
+    };
+
+    play().told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+    // Its own nonce, held: never an open one that was parked.
+    play().told(seen(&[held(7)])).ends(Released::Lost(Some(held(7))));
+}
+
+#[test]
+fn nobody_listening_in_a_line_that_is_there_has_it_closed() {
+    let ring = || emptied().told(DONE).asks(Ring);
+
+    ring().told(failed(Fault::Taken)).asks(CloseLine).told(DONE).ends(Released::Left);
+    ring().told(failed(Fault::Taken)).asks(CloseLine).told(failed(BROKEN)).ends(Released::Left);
+    ring().told(failed(Fault::Missing)).ends(Released::Left);
+    ring().told(failed(DENIED)).ends(Released::Left);
+}
+
+#[test]
+fn a_directory_that_somebody_else_removed_is_no_concern_of_ours() {
+    rings(emptied().told(failed(Fault::Missing))).ends(Released::Left);
+}
+
+#[test]
+fn a_directory_that_was_changed_since_is_looked_at() {
+    let look = || emptied().told(failed(Fault::Taken)).asks(Look);
+    let remains = |name: &str| Released::Remains(Fault::Taken, Some(name.into()));
+    let litter = Listing { litter: Some(".nfs01".into()), ..listing(&[]) };
+    let linked = Listing { foreign: Some(Foreign::TooMany), ..litter.clone() };
+
+    // Somebody's lock by now.
+    rings(look().told(seen(&[held(9)]))).ends(Released::Left);
+    rings(look().told(absent())).ends(Released::Left);
+    // Empty, it blocks others until it is old.
+    rings(look().told(seen(&[]))).ends(Released::Remains(Fault::Taken, None));
+    rings(look().told(found(litter))).ends(remains(".nfs01"));
+    rings(look().told(found(linked))).ends(remains(".nfs01"));
+    rings(look().told(found(cluttered(&[])))).ends(remains("thing"));
+}
+
+#[test]
+fn where_the_change_time_cannot_be_read_the_directory_remains() {
+    rings(leaving(here()).told(DONE)).ends(Released::Remains(Fault::Taken, None));
+}
+
+#[test]
+fn an_entry_that_is_still_there_after_an_error_was_not_released() {
+    for fault in [Fault::Missing, Fault::Taken, BROKEN] {
+        for play in [leaving(here()), opening(here())] {
+            play.told(failed(fault))
+                .asks(Look)
+                .told(seen(&[held(7)]))
+                .ends(Released::Failed(fault))
+                .again()
+                .asks(Knock)
+                .told(Answer::Somebody(false))
+                .asks(Unlink(held(7)));
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_was_renewed_meanwhile_is_released_under_its_new_name() {
+    let renewed = Entry { renewals: 9, ..held(7) };
+
+    leaving(here())
+        .told(failed(Fault::Missing))
+        .told(seen(std::slice::from_ref(&renewed)))
+        .asks(Unlink(renewed.clone()));
+    // Of two names the later is true.
+    leaving(here())
+        .told(failed(Fault::Missing))
+        .told(seen(&[renewed.clone(), held(7)]))
+        .asks(Unlink(renewed.clone()));
+    leaving(here())
+        .told(failed(Fault::Missing))
+        .told(seen(&[held(7), renewed.clone()]))
+        .asks(Unlink(renewed));
+}
+
+#[test]
+fn on_a_file_system_of_one_kernel_missing_means_lost() {
+    for play in [leaving, opening] {
+        let look = || play(here()).told(failed(Fault::Missing)).asks(Look);
+        look().told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+        look().told(seen(&[open(9)])).ends(Released::Lost(None));
+        look().told(absent()).ends(Released::Lost(None));
+        look().told(Answer::Seen(Sight::Foreign(Foreign::Symlink))).ends(Released::Lost(None));
+        // Even where a break has opened it under the very name that we meant to give it.
+        look().told(seen(&[opened()])).ends(Released::Lost(None));
+    }
+}
+
+#[test]
+fn a_doubtful_release_counts_as_done_before_the_deadline_and_as_lost_after_it() {
+    let deadline = held(7).deadline() - secs(BEGIN);
+    let doubtful = [(here(), BROKEN), (shared(), BROKEN), (shared(), Fault::Missing)];
+
+    for (here, fault) in doubtful {
+        let look = |time| leaving(here).told(failed(fault)).asks(Look).after(time);
+        rings(look(deadline - millis(1)).told(seen(&[held(9)]))).ends(Released::Left);
+        rings(look(deadline - millis(1)).told(absent())).ends(Released::Left);
+        look(deadline).told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+        look(deadline).told(absent()).ends(Released::Lost(None));
+    }
+}
+
+#[test]
+fn a_doubtful_release_that_left_the_directory_empty_removes_it() {
+    let look = |play: Play<Release>| {
+        play.told(failed(BROKEN)).times(TORN, |play| play.asks(Look).told(seen(&[]))).asks(Look)
+    };
+
+    rings(look(leaving(here())).told(seen(&[])).asks(RemoveDir(changed())).told(DONE))
+        .ends(Released::Left);
+    // It meant to open it, so it was not we who emptied it.
+    rings(look(opening(here())).told(seen(&[]))).ends(Released::Left);
+}
+
+#[test]
+fn an_opened_entry_found_after_a_doubtful_answer_was_opened_by_us() {
+    rings(opening(here()).told(failed(BROKEN)).asks(Look).told(seen(&[opened()])))
+        .ends(Released::Opened(opened()));
+    rings(opening(shared()).told(failed(Fault::Missing)).told(seen(&[opened()])))
+        .ends(Released::Opened(opened()));
+    rings(opening(shared()).told(DONE).asks(Look).told(seen(&[opened()])))
+        .ends(Released::Opened(opened()));
+}
+
+#[test]
+fn a_torn_listing_is_read_eight_times_more_before_an_entry_counts_as_gone() {
+    for torn in [vec![], vec![held(9), open(9)]] {
+        let again = |play: Play<Release>| play.asks(Look).told(seen(&torn));
+        let look = || by_key(here()).told(Answer::Somebody(false));
+
+        look().times(TORN, again).asks(Look).told(seen(&[held(7)])).asks(Unlink(held(7)));
+        look()
+            .times(TORN + 1, again)
+            .ends(Released::Lost(torn.first().cloned()))
+            .again()
+            .told(Answer::Somebody(false))
+            .times(TORN, again)
+            .asks(Look);
+    }
+}
+
+#[test]
+fn what_is_foreign_by_now_cannot_be_released() {
+    let foreign = Answer::Seen(Sight::Foreign(Foreign::NotADirectory));
+
+    for fault in [Fault::Taken, BROKEN] {
+        leaving(here()).told(failed(fault)).told(foreign.clone()).ends(Released::Failed(fault));
+    }
+    by_key(here()).told(Answer::Somebody(false)).told(foreign).ends(Released::Lost(None));
+}
+
+#[test]
+fn when_the_look_fails_too_the_first_fault_is_reported() {
+    leaving(here())
+        .told(failed(BROKEN))
+        .asks(Look)
+        .told(failed(DENIED))
+        .ends(Released::Failed(BROKEN))
+        .again()
+        .asks(Knock)
+        .told(Answer::Somebody(false))
+        .asks(Look)
+        .told(failed(DENIED))
+        .asks(Look)
+        .told(failed(BROKEN))
+        .ends(Released::Failed(DENIED));
+}
+
+#[test]
+fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
+    opening(shared()).told(DONE).asks(Look).told(seen(&[held(7)])).asks(Rename(held(7), opened()));
+    opening(shared()).told(DONE).told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+}

@@ -1,0 +1,181 @@
+//! Renewing: the same holding under a new name.
+
+use lockbydir_protocol::*;
+
+use crate::play::*;
+use Operation::{Look, Rename};
+
+fn renew(here: Here) -> Play<Renew> {
+    Play::of(Renew::new(held(7), Terms::default(), here))
+}
+
+fn by_key(here: Here) -> Play<Renew> {
+    Play::of(Renew::by_nonce(Nonce(7), Terms::default(), here))
+}
+
+/// The holding's name after so many more renewals, stamped when the play begins.
+fn renewed(more: u32) -> Entry {
+    Entry { renewals: held(7).renewals + more, stamp: secs(BEGIN), ..held(7) }
+}
+
+#[test]
+fn a_renewal_is_one_rename_to_a_name_with_a_new_stamp_and_the_same_number() {
+    renew(here())
+        .asks(Rename(held(7), renewed(1)))
+        .told(DONE)
+        .ends(Renewal::Renewed(renewed(1)))
+        .after(SECOND)
+        .again()
+        .asks(Rename(renewed(1), Entry { stamp: secs(BEGIN + 1), ..renewed(2) }));
+}
+
+#[test]
+fn a_renewal_by_key_begins_with_a_look_that_finds_the_nonce() {
+    by_key(here())
+        .asks(Look)
+        .told(found(cluttered(&[open(7), held(9), held(7)])))
+        .asks(Rename(held(7), renewed(1)))
+        .told(DONE)
+        .ends(Renewal::Renewed(renewed(1)));
+}
+
+#[test]
+fn terms_change_the_timeout_and_the_owner() {
+    let owner = Owner::Two(Process { pid: 1, start: 1 }, Process { pid: 2, start: 2 });
+    let terms = Terms { timeout: Some(millis(1500)), owner: Some(owner) };
+    let to = Entry { timeout: millis(1500), owner, ..renewed(1) };
+
+    Play::of(Renew::new(held(7), terms, here())).asks(Rename(held(7), to));
+}
+
+#[test]
+fn who_renews_elsewhere_says_whose_clock_it_is_and_keeps_no_lies_about_processes() {
+    let any_start = Owner::One(Process { pid: 42, start: 0 });
+    for (origin, owner) in [
+        (ORIGIN, OWNER),
+        (Origin { time: 2, ..ORIGIN }, any_start),
+        (Origin { pids: 2, ..ORIGIN }, Owner::Nobody),
+        (Origin { boot: 2, ..ORIGIN }, Owner::Nobody),
+    ] {
+        let to = Entry { origin, owner, ..renewed(1) };
+        renew(Here { origin, ..here() }).asks(Rename(held(7), to));
+    }
+}
+
+#[test]
+fn starts_of_both_processes_are_forgotten_in_another_time_namespace() {
+    let process = |start| Process { pid: 42, start };
+    let from = Entry { owner: Owner::Two(process(1), process(2)), ..held(7) };
+    let origin = Origin { time: 2, ..ORIGIN };
+    let owner = Owner::Two(process(0), process(0));
+    let to = Entry { owner, origin, ..renewed(1) };
+    let there = Here { origin, ..here() };
+
+    Play::of(Renew::new(from.clone(), Terms::default(), there)).asks(Rename(from, to));
+
+    let nobody = Entry { owner: Owner::Nobody, ..held(7) };
+    let to = Entry { owner: Owner::Nobody, origin, ..renewed(1) };
+    Play::of(Renew::new(nobody.clone(), Terms::default(), there)).asks(Rename(nobody, to));
+}
+
+#[test]
+fn a_renewal_that_failed_looks_which_name_is_there() {
+    for fault in [Fault::Missing, Fault::Taken, BROKEN] {
+        let look = || renew(here()).told(failed(fault)).asks(Look);
+        // The new one: done. The old one: not done. Neither: lost.
+        look().told(seen(&[renewed(1)])).ends(Renewal::Renewed(renewed(1)));
+        look().told(seen(&[held(7)])).ends(Renewal::Failed(fault));
+        look().told(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
+        look().told(seen(&[open(9)])).ends(Renewal::Lost(None));
+        look().told(seen(&[open(7)])).ends(Renewal::Lost(None));
+        look().told(absent()).ends(Renewal::Lost(None));
+    }
+}
+
+#[test]
+fn a_failed_renewal_is_tried_again_under_a_name_that_was_never_used() {
+    renew(here())
+        .told(failed(BROKEN))
+        .told(seen(&[held(7)]))
+        .ends(Renewal::Failed(BROKEN))
+        .again()
+        .asks(Rename(held(7), renewed(2)))
+        .told(DONE)
+        .ends(Renewal::Renewed(renewed(2)));
+}
+
+#[test]
+fn when_the_look_fails_too_the_first_fault_is_reported_and_the_next_start_looks() {
+    renew(here())
+        .told(failed(BROKEN))
+        .asks(Look)
+        .told(failed(DENIED))
+        .ends(Renewal::Failed(BROKEN))
+        .again()
+        .asks(Look)
+        .told(seen(&[renewed(1)]))
+        .ends(Renewal::Renewed(renewed(1)));
+    by_key(here()).told(failed(DENIED)).ends(Renewal::Failed(DENIED));
+}
+
+#[test]
+fn a_torn_listing_is_read_eight_times_more_before_a_holding_counts_as_lost() {
+    for torn in [vec![], vec![held(9), open(9)]] {
+        let again = |play: Play<Renew>| play.asks(Look).told(seen(&torn));
+
+        by_key(here())
+            .times(TORN, again)
+            .asks(Look)
+            .told(seen(&[held(7)]))
+            .asks(Rename(held(7), renewed(1)));
+        let holder = torn.first().cloned();
+        by_key(here())
+            .times(TORN + 1, again)
+            .ends(Renewal::Lost(holder.clone()))
+            .again()
+            .times(TORN + 1, again)
+            .ends(Renewal::Lost(holder));
+    }
+    // One entry, another's, is no torn listing.
+    by_key(here()).told(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
+}
+
+#[test]
+fn a_fault_is_remembered_over_torn_listings() {
+    renew(here())
+        .told(failed(BROKEN))
+        .told(seen(&[]))
+        .asks(Look)
+        .told(seen(&[held(7)]))
+        .ends(Renewal::Failed(BROKEN));
+}
+
+#[test]
+fn of_two_names_of_one_holding_the_later_is_true() {
+    for entries in [[held(7), renewed(1)], [renewed(1), held(7)]] {
+        renew(here()).told(failed(BROKEN)).told(seen(&entries)).ends(Renewal::Renewed(renewed(1)));
+    }
+}
+
+#[test]
+fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
+    let look = || renew(shared()).told(DONE).asks(Look);
+
+    look().told(seen(&[renewed(1)])).ends(Renewal::Renewed(renewed(1)));
+    look().told(seen(&[held(7)])).asks(Rename(held(7), renewed(2)));
+    look().told(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
+    look().told(failed(BROKEN)).told(seen(&[held(7)])).ends(Renewal::Failed(BROKEN));
+}
+
+#[test]
+fn no_fault_of_an_earlier_start_is_reported() {
+    renew(here())
+        .told(failed(BROKEN))
+        .told(failed(BROKEN))
+        .ends(Renewal::Failed(BROKEN))
+        .again()
+        .told(failed(DENIED))
+        .asks(Look)
+        .told(failed(FULL))
+        .ends(Renewal::Failed(DENIED));
+}

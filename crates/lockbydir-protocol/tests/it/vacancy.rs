@@ -1,0 +1,275 @@
+//! Waiting: who does not come is passed over, and how a wait ends.
+
+use std::time::Duration;
+
+use lockbydir_protocol::*;
+
+use crate::play::*;
+use crate::queue::*;
+use Operation::*;
+
+/// A free lock is left to the first in line for this long.
+const HALF: Duration = Duration::from_millis(50);
+
+/// Woken by the clock, behind another, and looking at D.
+fn looking() -> Play<Queue> {
+    behind(&[first()]).told(woken(Wake::Time)).asks(Look)
+}
+
+/// Sleeps on, for so long.
+fn sleeps_on(play: Play<Queue>, until: Duration) -> Play<Queue> {
+    play.asks(sleep(Ear::Ticket(first()), until))
+}
+
+fn free() -> [Answer; 3] {
+    let far = Entry { origin: ELSEWHERE, stamp: Duration::ZERO, ..open(7) };
+    let just = Entry { stamp: secs(BEGIN), ..open(7) };
+    [absent(), seen(&[far]), seen(&[just])]
+}
+
+#[test]
+fn a_lock_that_is_free_for_a_moment_is_left_to_the_first_and_then_not() {
+    for answer in free() {
+        let passing = sleeps_on(looking().told(answer.clone()), MOMENT)
+            .after(HALF)
+            .told(woken(Wake::Time))
+            .told(answer.clone());
+        let passing = sleeps_on(passing, HALF + MOMENT)
+            .after(MOMENT - HALF)
+            .told(woken(Wake::Time))
+            .asks(Look)
+            .told(answer)
+            .asks(ListLine);
+
+        passing
+            .told(line(&[first(), own()]))
+            .asks(Expel(first(), Word::First))
+            .told(DONE)
+            .asks(ListLine)
+            .told(line(&[own()]))
+            .asks(Listen)
+            .told(DONE)
+            .asks(Look);
+    }
+}
+
+#[test]
+fn in_a_long_line_too_a_vacancy_is_looked_at_again_after_a_moment() {
+    let ahead: Vec<_> = (1..=50).map(|at| ticket(own().order - at, 10)).collect();
+    let line = line(&[ahead.as_slice(), &[own()]].concat());
+    let nearest = Ear::Ticket(ahead[0].clone());
+
+    let look = entered(&ahead).told(line).told(woken(Wake::Time)).asks(Look);
+
+    look.told(absent()).asks(sleep(nearest, MOMENT));
+}
+
+#[test]
+fn the_first_of_many_is_passed_over_and_the_next_gets_a_moment_of_its_own() {
+    let passing = behind(&[first(), second()]).told(woken(Wake::Time)).told(absent());
+    let passing = passing.after(MOMENT).told(woken(Wake::Time)).told(absent()).asks(ListLine);
+    let next = passing
+        .told(line(&[second(), first(), own()]))
+        .asks(Expel(first(), Word::First))
+        .told(DONE)
+        .told(line(&[second(), own()]))
+        .asks(sleep(Ear::Ticket(second()), 2 * MOMENT));
+
+    next.after(HALF)
+        .told(woken(Wake::Time))
+        .told(absent())
+        .asks(sleep(Ear::Ticket(second()), MOMENT + HALF + MOMENT));
+}
+
+#[test]
+fn what_is_free_for_long_by_its_own_stamp_is_taken_from_the_first_at_once() {
+    let stamped = |ago| Entry { stamp: secs(BEGIN) - ago, ..open(7) };
+    let lapsed = |ago| Entry { timeout: secs(10), stamp: secs(BEGIN - 10) - ago, ..held(7) };
+
+    for entry in [stamped(MOMENT), lapsed(MOMENT)] {
+        looking().told(seen(&[entry])).asks(ListLine);
+    }
+    for entry in [stamped(HALF), lapsed(HALF), lapsed(Duration::ZERO)] {
+        sleeps_on(looking().told(seen(&[entry])), MOMENT);
+    }
+}
+
+#[test]
+fn what_is_not_free_or_not_known_to_be_is_left_to_the_first() {
+    let last = MOMENT + millis(1);
+    let lapse = Entry { timeout: secs(10), stamp: secs(BEGIN - 10) + last, ..held(7) };
+    let symlink = Answer::Seen(Sight::Foreign(Foreign::Symlink));
+
+    for answer in
+        [seen(&[held(7)]), seen(&[lapse]), seen(&[remote(7)]), seen(&[]), symlink, failed(BROKEN)]
+    {
+        // Not even for a moment: it looks as often as else.
+        let later = looking().told(answer.clone()).after(MOMENT).told(woken(Wake::Time));
+        sleeps_on(later.told(answer), 2 * MOMENT);
+    }
+}
+
+#[test]
+fn another_vacancy_has_a_moment_of_its_own() {
+    let [gone, far, _] = free();
+    let look = sleeps_on(looking().told(gone), MOMENT).after(MOMENT).told(woken(Wake::Time));
+
+    sleeps_on(look.told(far), 2 * MOMENT);
+}
+
+#[test]
+fn a_lock_that_was_taken_meanwhile_is_not_vacant_since_before() {
+    let later = looking().told(absent()).after(HALF).told(woken(Wake::Time)).told(seen(&[held(7)]));
+    let later = later.after(HALF).told(woken(Wake::Time)).told(absent());
+
+    sleeps_on(later, 2 * MOMENT);
+}
+
+#[test]
+fn who_finds_itself_first_after_all_passes_nobody_over() {
+    let passing = || looking().told(absent()).after(MOMENT).told(woken(Wake::Time)).told(absent());
+
+    for answer in
+        [line(&[own()]), line(&[]), failed(BROKEN), line(&[own(), ticket(u64::MAX / 2, 3)])]
+    {
+        passing().asks(ListLine).told(answer).asks(Listen);
+    }
+}
+
+#[test]
+fn who_was_passed_over_goes_to_the_end() {
+    let own_again = ticket(own().order + 1, 8);
+
+    for play in [behind(&[first()]), at_the_bell()] {
+        play.told(woken(Wake::Expelled))
+            .asks(ListLine)
+            .told(line(&[own()]))
+            .asks(Enter(own_again.clone()));
+    }
+}
+
+#[test]
+fn who_gives_up_says_who_was_ahead_of_it() {
+    behind(&[first()])
+        .after(PATIENCE)
+        .told(woken(Wake::Time))
+        .asks(Leave(own(), Word::Behind(first())))
+        .told(DONE)
+        .ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+    behind(&[first()])
+        .told(woken(Wake::Interrupted))
+        .asks(Leave(own(), Word::Behind(first())))
+        .told(failed(Fault::Missing))
+        .ends(Waited::Interrupted);
+    // Just before its end, patience is not over.
+    behind(&[first()]).after(PATIENCE - millis(1)).told(woken(Wake::Time)).asks(Look);
+}
+
+#[test]
+fn who_has_the_lock_leaves_the_line_and_ends() {
+    let rung = at_the_bell().told(woken(Wake::Rung)).told(seen(&[open(7)]));
+    let taken = Entry {
+        renewals: 0,
+        token: own().order,
+        nonce: Nonce(8),
+        timeout: secs(20),
+        stamp: secs(BEGIN),
+        owner: Owner::Nobody,
+        label: Label::default(),
+        ..held(8)
+    };
+
+    rung.asks(Rename(open(7), taken.clone()))
+        .told(DONE)
+        .asks(Leave(own(), Word::First))
+        .told(DONE)
+        .ends(Waited::Ended(Acquisition::Got(taken, Came::HandedOver(open(7)))));
+}
+
+/// The first has given up, and nobody else waits.
+fn last() -> Play<Queue> {
+    let over = blocked_for_good(at_the_bell().after(PATIENCE).told(woken(Wake::Time)));
+    empties(over)
+}
+
+/// Patience is over: no try more.
+fn blocked_for_good(play: Play<Queue>) -> Play<Queue> {
+    assert_eq!(play.machine().blocker(), Some(&blocker()));
+    play
+}
+
+#[test]
+fn the_last_to_leave_removes_the_line() {
+    let over = Waited::Over(blocker());
+
+    last().told(line(&[first()])).ends(over.clone());
+    last().told(failed(BROKEN)).ends(over.clone());
+    for answer in [DONE, failed(Fault::Taken)] {
+        let closed = last().told(line(&[])).asks(CloseLine).told(answer).asks(Look);
+        closed.told(absent()).ends(over.clone());
+    }
+}
+
+#[test]
+fn the_last_to_leave_removes_what_was_opened_for_it() {
+    let closed = || last().told(line(&[])).told(DONE).asks(Look);
+    let over = Waited::Over(blocker());
+
+    closed()
+        .told(seen(&[open(7)]))
+        .asks(Knock)
+        .told(Answer::Somebody(false))
+        .asks(Unlink(open(7)))
+        .told(Answer::Done(Some(Stamp(1))))
+        .asks(RemoveDir(Stamp(1)))
+        .told(DONE)
+        .asks(Ring)
+        .told(DONE)
+        .ends(over.clone());
+
+    let fenced = Entry { fenced: true, ..open(7) };
+    for listing in [
+        listing(&[]),
+        listing(&[held(7)]),
+        listing(&[fenced]),
+        cluttered(&[open(7)]),
+        strange(&[open(7)]),
+    ] {
+        closed().told(found(listing)).ends(over.clone());
+    }
+    closed().told(Answer::Seen(Sight::Foreign(Foreign::Symlink))).ends(over.clone());
+    closed().told(failed(BROKEN)).ends(over);
+}
+
+#[test]
+fn a_newcomer_goes_behind_larger_numbers_seven_times_at_most() {
+    let mut play = entered(&[first()]);
+    let mut own = own();
+    for turn in 0..7 {
+        let faster = ticket(own.order + 1, 100 + turn);
+        let word = Word::Behind(first());
+        let old = own.clone();
+        own.order = faster.order + 1;
+        play = play
+            .told(line(&[first(), old.clone(), faster]))
+            .asks(Leave(old, word))
+            .told(DONE)
+            .asks(Enter(own.clone()))
+            .told(DONE)
+            .asks(ListLine);
+    }
+
+    let faster = ticket(own.order + 1, 200);
+    play.told(line(&[first(), own, faster])).asks(sleep(Ear::Ticket(first()), millis(100)));
+}
+
+#[test]
+fn a_newcomer_who_is_first_says_so_when_it_goes_behind_a_larger_number() {
+    let faster = ticket(own().order + 1, 9);
+
+    entered(&[first()])
+        .told(line(&[own(), faster.clone()]))
+        .asks(Leave(own(), Word::First))
+        .told(failed(Fault::Missing))
+        .asks(Enter(ticket(faster.order + 1, 8)));
+}
