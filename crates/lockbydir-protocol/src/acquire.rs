@@ -180,7 +180,9 @@ impl Acquire {
     /// The call that makes the lock ours has answered "done".
     fn published(&mut self, now: Now) -> Next {
         if !self.here.one_kernel {
-            // Some servers say so of a thing not done: believe the directory, not the answer.
+            // Some servers say so of a thing not done: believe the directory, not the answer. If
+            // it does not show our entry, that was a lost race.
+            self.fault = Some(Fault::Taken);
             return self.look();
         }
         match self.mine.clone() {
@@ -424,6 +426,8 @@ impl Machine for Acquire {
             (Doing::AgeingBare { litter, .. }, _) => Self::blocked(Blocker::Bare(litter)),
             (Doing::RemovingBare { .. }, Answer::Done(_)) => {
                 self.bare = None;
+                // Counts as a round: it may be there again, or still.
+                self.fault = Some(Fault::Taken);
                 self.look()
             }
             (Doing::RemovingBare { litter }, _) => Self::blocked(Blocker::Bare(litter)),

@@ -89,7 +89,16 @@ impl Renew {
                 self.sent = None;
                 Step::Finished(Renewal::Failed(fault))
             }
-            (Some(entry), ..) => self.rename(now, entry),
+            // A server that calls a thing done again and again, and has not done it.
+            (Some(entry), Some(_), None) if self.torn == TORN_LOOKS => {
+                self.known = Some(entry);
+                self.sent = None;
+                Step::Finished(Renewal::Failed(Fault::Taken))
+            }
+            (Some(entry), sent, _) => {
+                self.torn += u8::from(sent.is_some());
+                self.rename(now, entry)
+            }
             (None, _, fault) if listing.entries.len() != 1 && self.torn < TORN_LOOKS => {
                 self.torn += 1;
                 self.fault = fault;

@@ -238,3 +238,24 @@ fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
         .told(seen(std::slice::from_ref(&taken)))
         .ends(Acquisition::Got(taken, Came::HandedOver(open(7))));
 }
+
+#[test]
+fn a_server_that_calls_done_what_it_has_not_done_ends_the_try() {
+    let lie = |play: Play<Acquire>| play.told(DONE).asks(Look).told(seen(&[open(7)]));
+
+    acquire_on(shared()).told(seen(&[open(7)])).times(ROUNDS + 1, lie).ends(busy(Fault::Taken));
+}
+
+#[test]
+fn a_bare_lock_that_comes_back_each_time_it_is_removed_ends_the_try() {
+    let old = |play: Play<Acquire>| {
+        play.asks(Look)
+            .told(seen(&[]))
+            .asks(ReadFileClock)
+            .told(Answer::FileClock(stamp(secs(WALL + 100))))
+            .asks(RemoveDir(changed()))
+            .told(DONE)
+    };
+
+    acquire().times(ROUNDS + 1, old).asks(Look).told(seen(&[])).ends(busy(Fault::Taken));
+}

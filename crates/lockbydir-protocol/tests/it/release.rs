@@ -279,3 +279,16 @@ fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
     opening(shared()).told(DONE).asks(Look).told(seen(&[held(7)])).asks(Rename(held(7), opened()));
     opening(shared()).told(DONE).told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
 }
+
+#[test]
+fn a_server_that_calls_done_what_it_has_not_done_ends_the_release() {
+    let lie = |play: Play<Release>| play.told(DONE).asks(Look).told(seen(&[held(7)]));
+
+    opening(shared())
+        .times(TORN + 1, lie)
+        .ends(Released::Failed(Fault::Taken))
+        .again()
+        .asks(Knock)
+        .told(Answer::Somebody(false))
+        .asks(Unlink(held(7)));
+}

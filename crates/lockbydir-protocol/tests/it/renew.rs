@@ -168,6 +168,17 @@ fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
 }
 
 #[test]
+fn a_server_that_calls_done_what_it_has_not_done_ends_the_renewal() {
+    let lie = |play: Play<Renew>| play.told(DONE).asks(Look).told(seen(&[held(7)]));
+
+    renew(shared())
+        .times(TORN + 1, lie)
+        .ends(Renewal::Failed(Fault::Taken))
+        .again()
+        .asks(Rename(held(7), renewed(TORN as u32 + 2)));
+}
+
+#[test]
 fn no_fault_of_an_earlier_start_is_reported() {
     renew(here())
         .told(failed(BROKEN))
