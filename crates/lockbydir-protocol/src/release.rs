@@ -192,7 +192,7 @@ impl Release {
                 Step::Finished(Released::Left)
             }
             // Changed since: somebody's lock, or litter that keeps it from vanishing.
-            Answer::Failed(Fault::Taken) if self.removing => {
+            Answer::Failed(Fault::Taken) if self.removing && !self.checking => {
                 self.checking = true;
                 Step::Perform(Operation::Look)
             }

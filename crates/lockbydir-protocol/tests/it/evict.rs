@@ -112,6 +112,20 @@ fn a_directory_that_somebody_else_removed_is_no_concern_of_ours() {
 }
 
 #[test]
+fn a_directory_that_was_changed_since_is_looked_at() {
+    let look = || emptied().told(failed(Fault::Taken)).asks(Look);
+    let remains = |fault| Eviction::Remains(Some(held(7)), fault);
+
+    rings(look().told(seen(&[held(9)]))).ends(Eviction::Removed(Some(held(7))));
+    rings(look().told(absent())).ends(Eviction::Removed(Some(held(7))));
+    rings(look().told(seen(&[]))).ends(remains(Fault::Taken));
+    for fault in [DENIED, Fault::Taken] {
+        rings(look().told(failed(fault))).ends(remains(fault));
+    }
+    rings(emptied().told(failed(DENIED))).ends(remains(DENIED));
+}
+
+#[test]
 fn where_the_change_time_cannot_be_read_the_hold_is_ended_all_the_same() {
     rings(unlinking().told(DONE)).ends(Eviction::Removed(Some(held(7))));
 }

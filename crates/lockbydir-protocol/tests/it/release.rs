@@ -142,6 +142,15 @@ fn a_directory_that_was_changed_since_is_looked_at() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_removed_or_looked_at_remains() {
+    rings(emptied().told(failed(DENIED))).ends(Released::Remains(DENIED, None));
+    for fault in [BROKEN, Fault::Taken] {
+        let look = emptied().told(failed(Fault::Taken)).asks(Look);
+        rings(look.told(failed(fault))).ends(Released::Remains(fault, None));
+    }
+}
+
+#[test]
 fn where_the_change_time_cannot_be_read_the_directory_remains() {
     rings(leaving(here()).told(DONE)).ends(Released::Remains(Fault::Taken, None));
 }
