@@ -88,6 +88,9 @@ impl Release {
             let open = mine.next(State::Open, now.boot);
             self.sent = Some(open.clone());
             Step::Perform(Operation::Rename(mine, open))
+        } else if mine.fenced {
+            // Its number must not be lost.
+            Step::Finished(Released::Opened(mine))
         } else {
             self.sent = None;
             Step::Perform(Operation::Unlink(mine))

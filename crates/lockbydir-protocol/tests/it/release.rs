@@ -96,6 +96,14 @@ fn a_parked_open_entry_is_removed_unless_somebody_waits_for_it() {
 }
 
 #[test]
+fn a_parked_open_entry_that_is_fenced_is_never_removed() {
+    let fenced = Entry { fenced: true, ..open(7) };
+    let play = Play::of(Release::new(fenced.clone(), false, here()));
+
+    rings(play.asks(Knock).told(Answer::Somebody(false))).ends(Released::Opened(fenced));
+}
+
+#[test]
 fn a_parked_open_entry_that_somebody_took_is_theirs() {
     let play = || {
         Play::of(Release::new(open(7), false, here()))
