@@ -266,6 +266,12 @@ impl Entry {
         self.lapses_at().saturating_sub(margin(self.timeout))
     }
 
+    /// Would its name be longer than names may be? Nobody's is who has processes of Linux; a
+    /// hostile one may be at the edge.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.to_string().len() > MAX_NAME
+    }
+
     /// The next name of the same acquisition, in a new state and with a new stamp.
     #[must_use]
     pub fn next(&self, state: State, stamp: Duration) -> Entry {

@@ -91,13 +91,15 @@ impl Evict {
             return Step::Finished(Eviction::StillHeld(Some(entry)));
         }
         self.victim = Some(entry.clone());
-        Step::Perform(if entry.fenced {
-            // Its number must not be lost.
-            let open = entry.next(State::Open, now.boot);
-            Operation::Rename(entry, open)
-        } else {
-            Operation::Unlink(entry)
-        })
+        if !entry.fenced {
+            return Step::Perform(Operation::Unlink(entry));
+        }
+        // Its number must not be lost.
+        let open = entry.next(State::Open, now.boot);
+        if open.is_too_long() {
+            return Step::Finished(Eviction::Foreign(Foreign::Exhausted));
+        }
+        Step::Perform(Operation::Rename(entry, open))
     }
 }
 

@@ -68,6 +68,37 @@ fn a_fenced_lock_is_opened_so_that_its_number_is_not_lost() {
 }
 
 #[test]
+fn a_fenced_lock_whose_next_name_would_be_too_long_is_not_touched() {
+    // Only a hostile one is: with start times of twenty digits.
+    let process = |pid| Process { pid, start: u64::MAX };
+    let entry = Entry {
+        fenced: true,
+        token: MAX_TOKEN,
+        renewals: 9,
+        timeout: MAX_TIMEOUT,
+        stamp: millis(99_999_999_999_999),
+        owner: Owner::Two(process(400_000_000), process(20_000_000)),
+        host: Host::new("aaaaaaaaaaaaaaaa"),
+        label: Label::default(),
+        ..remote(7)
+    };
+    assert_eq!(Entry::parse(&entry.to_string()), Some(entry.clone()));
+    assert_eq!(entry.to_string().len(), MAX_NAME);
+
+    // The tenth renewal takes a digit more; a stamp of fewer digits makes room for it.
+    let late = Now { boot: entry.stamp, ..now() };
+    for (now, outcome) in [
+        (late, Step::Finished(Eviction::Foreign(Foreign::Exhausted))),
+        (now(), Step::Perform(Rename(entry.clone(), entry.next(State::Open, now().boot)))),
+    ] {
+        let mut machine = Evict::new(here(), true, secs(20));
+        machine.start(now);
+        machine.resume(now, seen(std::slice::from_ref(&entry)));
+        assert_eq!(machine.resume(now, failed(BROKEN)), outcome);
+    }
+}
+
+#[test]
 fn what_is_free_is_not_changed() {
     for play in [evict, by_force] {
         play().told(absent()).ends(Eviction::WasFree);
