@@ -438,7 +438,7 @@ impl Machine for Acquire {
 
 /// Microseconds since 1970: where numbers start.
 fn micros(now: Now) -> u64 {
-    u64::try_from(now.wall.as_micros()).unwrap_or(0).min(MAX_TOKEN / 2)
+    u64::try_from(now.wall.as_micros()).unwrap_or(u64::MAX).min(MAX_TOKEN / 2)
 }
 
 /// Some faults may pass while patience lasts; the others end the wait.

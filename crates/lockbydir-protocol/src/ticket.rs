@@ -35,7 +35,7 @@ impl Ticket {
     /// The same waiter at the end of this line.
     #[must_use]
     pub fn behind(&self, line: &[Ticket], now: Now) -> Ticket {
-        let micros = u64::try_from(now.wall.as_micros()).unwrap_or(0);
+        let micros = u64::try_from(now.wall.as_micros()).unwrap_or(u64::MAX);
         let last = line.iter().map(|ticket| ticket.order).max().unwrap_or(0);
         Ticket {
             order: micros.max(last.saturating_add(1)).min(MAX_TOKEN),

@@ -126,6 +126,16 @@ fn the_largest_number_cannot_be_followed() {
 }
 
 #[test]
+fn a_wall_clock_beyond_half_of_all_numbers_counts_as_half() {
+    for wall in [secs(500_000_000_000), secs(u64::MAX)] {
+        let machine = Acquire::new(wish(), here(), None);
+        let staged = Entry { token: MAX_TOKEN / 2, ..mine(0, now()) };
+
+        Play::from(machine, Now { wall, ..now() }).told(absent()).asks(Stage(staged));
+    }
+}
+
+#[test]
 fn a_lock_is_fenced_from_the_first_holding_that_asks_for_it_for_ever() {
     for (asked, was) in [(false, false), (false, true), (true, false), (true, true)] {
         let open = Entry { fenced: was, ..open(7) };

@@ -241,3 +241,24 @@ fn the_smaller_number_goes_first_and_of_equal_ones_the_smaller_nonce() {
         }
     }
 }
+
+#[test]
+fn a_newcomer_takes_the_time_as_its_number_or_one_more_than_the_largest_in_line() {
+    let wall = micros(secs(WALL));
+    let late = Now { boot: std::time::Duration::from_micros(1999), ..now() };
+    let card = ticket(0, 8);
+
+    for (line, order) in [
+        (vec![], wall),
+        (vec![wall - 1], wall),
+        (vec![wall, 5], wall + 1),
+        (vec![7, wall + 10, 9], wall + 11),
+        (vec![MAX_TOKEN], MAX_TOKEN),
+    ] {
+        let line: Vec<_> = line.into_iter().map(|order| ticket(order, 1)).collect();
+        let behind = Ticket { order, stamp: millis(1), ..card.clone() };
+        assert_eq!(card.behind(&line, late), behind);
+    }
+    let end = Now { wall: std::time::Duration::MAX, ..now() };
+    assert_eq!(card.behind(&[], end).order, MAX_TOKEN);
+}
