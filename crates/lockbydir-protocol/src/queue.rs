@@ -223,7 +223,7 @@ impl Queue {
 
     /// The one ahead has made its ticket and not yet opened it.
     fn nap(&mut self, now: Now) -> Next {
-        self.perform(Doing::Napping, Operation::Sleep(Ear::Nothing, now.boot + NAP))
+        self.sleep_for(Doing::Napping, now, Ear::Nothing, NAP)
     }
 
     fn stand_among(&mut self, line: &[Ticket]) {
@@ -283,9 +283,14 @@ impl Queue {
         };
         self.removed = 0;
         self.pause = (self.pause * 3 / 2).min(PAUSES.1);
+        self.sleep_for(Doing::Sleeping, now, ear, pause)
+    }
+
+    /// No longer than patience lasts.
+    fn sleep_for(&mut self, doing: Doing, now: Now, ear: Ear, pause: Duration) -> Next {
         let wake = now.boot.saturating_add(pause);
         let wake = self.until.map_or(wake, |until| until.min(wake));
-        self.perform(Doing::Sleeping, Operation::Sleep(ear, wake))
+        self.perform(doing, Operation::Sleep(ear, wake))
     }
 
     /// A ticket of another kernel says nothing to us.

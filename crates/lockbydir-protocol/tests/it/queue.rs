@@ -292,6 +292,28 @@ fn a_newcomer_is_given_time_to_open_its_ticket_unless_it_is_gone() {
 }
 
 #[test]
+fn a_nap_ends_with_patience_and_with_whatever_ends_a_wait() {
+    let young = ticket(own().order - 1, 2);
+    let all = line(&[young.clone(), own()]);
+    let nap = |patience| {
+        queue_on(here(), Some(patience))
+            .told(line(std::slice::from_ref(&young)))
+            .told(DONE)
+            .told(all.clone())
+            .told(woken(Wake::Silent))
+            .told(all.clone())
+            .told(alive())
+    };
+    let leave = || Leave(own(), Word::Behind(young.clone()));
+
+    let short = nap(millis(3)).asks(sleep(Ear::Nothing, millis(3)));
+    short.after(millis(3)).told(woken(Wake::Time)).asks(leave());
+    nap(PATIENCE).told(woken(Wake::Interrupted)).asks(leave());
+    nap(PATIENCE).told(woken(Wake::Expelled)).asks(ListLine).told(line(&[])).asks(Enter(own()));
+    nap(PATIENCE).told(DONE).asks(ListLine);
+}
+
+#[test]
 fn a_ticket_from_before_our_kernels_boot_is_removed() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(micros(secs(WALL - BEGIN)) - 1, 1) };
     let stands = |here, ahead: &Ticket| {
@@ -309,4 +331,45 @@ fn a_ticket_from_before_our_kernels_boot_is_removed() {
     stands(here(), &same).asks(rest(Ear::Ticket(same.clone())));
     let later = Ticket { order: old.order + 1, ..old };
     stands(here(), &later).asks(rest(Ear::Nothing));
+}
+
+#[test]
+fn a_ticket_that_cannot_be_removed_keeps_nobody_from_waiting() {
+    let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
+    let stands = line(&[old.clone(), own()]);
+    for answer in [DONE, failed(DENIED)] {
+        let tries = |play: Play<Queue>| {
+            play.asks(ListLine)
+                .told(stands.clone())
+                .asks(Expel(old.clone(), Word::First))
+                .told(answer.clone())
+        };
+        let stays = entered(std::slice::from_ref(&old)).times(15, tries).told(stands.clone());
+        let waits = blocked(stays).asks(sleep(Ear::Nothing, millis(1)));
+        waits.told(woken(Wake::Time)).asks(Look).told(seen(&[open(7)]));
+    }
+}
+
+#[test]
+fn the_dead_are_counted_from_one_sleep_to_the_next() {
+    let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
+    let all = line(&[old.clone(), own()]);
+    let tries = |play: Play<Queue>| {
+        play.asks(ListLine).told(all.clone()).asks(Expel(old.clone(), Word::First)).told(DONE)
+    };
+    let sleeps = entered(std::slice::from_ref(&old)).times(15, tries);
+    let sleeps = sleeps.told(line(&[first(), own()])).told(woken(Wake::Silent)).asks(ListLine);
+
+    sleeps.told(all.clone()).asks(Expel(old.clone(), Word::First)).told(DONE).times(14, tries);
+}
+
+#[test]
+fn a_line_full_of_the_dead_does_not_outlast_patience() {
+    let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
+    let all = line(&[old.clone(), own()]);
+    let removing = entered(std::slice::from_ref(&old)).told(all.clone());
+    let removing = removing.asks(Expel(old.clone(), Word::First)).after(PATIENCE);
+
+    let gives_up = removing.told(DONE).told(all).asks(Leave(own(), Word::Behind(old)));
+    gives_up.told(DONE).ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }

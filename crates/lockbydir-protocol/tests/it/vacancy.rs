@@ -149,6 +149,30 @@ fn who_was_passed_over_goes_to_the_end() {
 }
 
 #[test]
+fn who_is_passed_over_again_and_again_gives_up_when_its_patience_is_over() {
+    let over = behind(&[first()]).after(PATIENCE).told(woken(Wake::Expelled));
+
+    let leaves = over.asks(Leave(own(), Word::Behind(first()))).told(failed(Fault::Missing));
+    leaves.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+}
+
+#[test]
+fn who_is_put_out_of_line_four_times_waits_without_a_ticket() {
+    let mut play = behind(&[first()]);
+    for turn in 1..4 {
+        let again = ticket(own().order + turn - 1, 8);
+        let next = ticket(own().order + turn, 8);
+        let all = line(&[first(), again]);
+        play = play.told(woken(Wake::Expelled)).asks(ListLine).told(all).asks(Enter(next.clone()));
+        play = play.told(DONE).asks(ListLine).told(line(&[first(), next]));
+    }
+
+    // The fifth pause: each is half as long again as the one before.
+    let pause = Duration::from_nanos(5_062_500);
+    blocked(play.told(woken(Wake::Expelled))).asks(sleep(Ear::Nothing, pause));
+}
+
+#[test]
 fn who_gives_up_says_who_was_ahead_of_it() {
     behind(&[first()])
         .after(PATIENCE)
