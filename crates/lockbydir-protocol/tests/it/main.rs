@@ -1,9 +1,11 @@
-//! The machines, told answers: a script for each of their verbs.
+//! The machines, told answers: scripted ones, a verb a file, and any at all.
 
 #![allow(missing_docs, reason = "test names are sentences")]
 
 mod acquire;
+mod any_answers;
 mod evict;
+mod hostile;
 mod inspect;
 mod names;
 mod play;

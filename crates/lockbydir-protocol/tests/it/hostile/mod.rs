@@ -1,0 +1,174 @@
+//! Machines that are told anything at all: a world made of bytes answers every operation, honestly
+//! or with lies, and every operation asked is held to the rules that no lie may bend. The fuzzer
+//! and the tests bring the bytes.
+
+/// A rule that serves a promise.
+macro_rules! hold {
+    ($promise:expr, $rule:expr, $($said:tt)+) => {
+        assert!($rule, "\"{}\" is broken: {}", $promise, format!($($said)+))
+    };
+}
+
+mod chance;
+mod ends;
+pub(crate) mod names;
+mod rules;
+mod world;
+
+pub(crate) use chance::Chance;
+use rules::{Rules, Verb};
+use world::{PATIENT, World};
+
+use lockbydir_protocol::*;
+
+/// Operations that a verb asks for at most, whatever it is told.
+const MOST_OF_ACQUIRE: usize = 150;
+const MOST_OF_RENEW: usize = 20;
+const MOST_OF_RELEASE: usize = 25;
+const MOST_OF_EVICT: usize = 111;
+const MOST_OF_INSPECT: usize = 11;
+/// Of [`Queue`] from one sleep to the next, not counting those that remove one dead ticket after
+/// the other; these end with its patience.
+const MOST_OF_QUEUE: usize = 220;
+
+/// Makes a world of these bytes and runs one verb in it, up to three times.
+///
+/// # Panics
+/// When a rule is broken.
+pub(crate) fn attack(bytes: &[u8]) {
+    let mut chance = Chance::new(bytes);
+    let verb = chance.below(6);
+    let mut world = World::new(chance);
+    let turns = 1 + world.chance.below(3);
+    match verb {
+        0 => acquire(world, turns),
+        1 => renew(world, turns),
+        2 => release(world, turns),
+        3 => evict(world, turns),
+        4 => inspect(world, turns),
+        _ => queue(world, turns),
+    }
+}
+
+/// Runs a machine to its end, each operation and answer watched.
+fn run<M: Machine>(
+    world: &mut World<'_>,
+    rules: &mut Rules,
+    machine: &mut M,
+    most: usize,
+) -> M::Outcome {
+    // The story of an input that breaks a rule: for whoever looks into it.
+    let tells = std::env::var_os("LOCKBYDIR_FUZZ_STORY").is_some();
+    let mut step = machine.start(world.now);
+    rules.begun();
+    let (mut all, mut steps) = (0, 0);
+    loop {
+        let operation = match step {
+            Step::Finished(outcome) => return outcome,
+            Step::Perform(operation) => operation,
+        };
+        all += 1;
+        match operation {
+            Operation::Sleep(..) => steps = 0,
+            Operation::Expel(..) | Operation::ListLine => {}
+            _ => steps += 1,
+        }
+        assert!(steps <= most, "no end after {steps} operations: {operation:?}");
+        assert!(all <= 3 * PATIENT, "goes on, its patience long over: {operation:?}");
+        rules.asked(&operation, world.now);
+        let answer = world.answer(&operation);
+        if tells {
+            eprintln!("{:?}\n    {operation:?}\n    -> {answer:?}", world.now.boot);
+        }
+        rules.told(&operation, &answer, world.now);
+        step = machine.resume(world.now, answer);
+    }
+}
+
+fn acquire(mut world: World<'_>, turns: usize) {
+    let wish = world.wish();
+    let shortcut = world.chance.one_in(4).then(|| world.left_open());
+    let mut rules = Rules::new(Verb::Acquire, &world, wish.nonce, wish.timeout);
+    rules.given.extend(shortcut.clone());
+    let mut machine = Acquire::new(wish.clone(), world.here, shortcut);
+    for _ in 0..turns {
+        let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_ACQUIRE);
+        rules.acquired(&outcome, &wish, world.now);
+    }
+}
+
+fn renew(mut world: World<'_>, turns: usize) {
+    let mine = world.mine(State::Held);
+    let terms = world.terms();
+    let mut rules = Rules::new(Verb::Renew, &world, mine.nonce, mine.timeout);
+    let mut machine = if world.chance.one_in(3) {
+        Renew::by_nonce(mine.nonce, terms, world.here)
+    } else {
+        rules.given.push(mine.clone());
+        Renew::new(mine.clone(), terms, world.here)
+    };
+    for _ in 0..turns {
+        let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_RENEW);
+        rules.renewed(&outcome, &terms, world.now);
+    }
+}
+
+fn release(mut world: World<'_>, turns: usize) {
+    let state = if world.chance.one_in(4) { State::Open } else { State::Held };
+    let mut mine = world.mine(state);
+    // An open one is removed only by who parked it, and never a fenced one.
+    mine.fenced &= state == State::Held;
+    let stay = world.chance.one_in(3);
+    let mut rules = Rules::new(Verb::Release(state), &world, mine.nonce, mine.timeout);
+    let mut machine = if state == State::Held && world.chance.one_in(3) {
+        Release::by_nonce(mine.nonce, stay, world.here)
+    } else {
+        rules.given.push(mine.clone());
+        Release::new(mine.clone(), stay, world.here)
+    };
+    for _ in 0..turns {
+        let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_RELEASE);
+        rules.released(&outcome);
+        if !matches!(outcome, Released::Failed(_)) {
+            break;
+        }
+    }
+}
+
+fn evict(mut world: World<'_>, turns: usize) {
+    let force = world.chance.one_in(2);
+    let wish = world.wish();
+    let mut rules = Rules::new(Verb::Evict { force }, &world, wish.nonce, wish.timeout);
+    let mut machine = Evict::new(world.here, force, wish.timeout);
+    for _ in 0..turns {
+        let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_EVICT);
+        rules.evicted(&outcome);
+    }
+}
+
+fn inspect(mut world: World<'_>, turns: usize) {
+    let wish = world.wish();
+    let mut rules = Rules::new(Verb::Inspect, &world, wish.nonce, wish.timeout);
+    let mut machine = Inspect::new(world.here);
+    for _ in 0..turns {
+        let view = run(&mut world, &mut rules, &mut machine, MOST_OF_INSPECT);
+        rules.inspected(&view);
+    }
+}
+
+fn queue(mut world: World<'_>, turns: usize) {
+    let wish = world.wish();
+    let card = world.card();
+    for _ in 0..turns {
+        let mut rules = Rules::new(Verb::Queue, &world, wish.nonce, wish.timeout);
+        let acquire = Acquire::new(wish.clone(), world.here, None);
+        let until = world.until();
+        let mut machine = Queue::new(acquire, card.clone(), world.here, Some(until));
+        rules.until = until;
+        let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_QUEUE);
+        rules.waited(&outcome, &machine, world.now);
+        if matches!(outcome, Waited::Ended(Acquisition::Got(..))) {
+            break;
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Names: any bytes are read, and any entry or ticket is printed.
+
+use lockbydir_protocol::*;
+
+use super::Chance;
+
+/// Lower case, portable to Windows and to file systems that do not tell cases apart.
+fn is_portable(name: &str) -> bool {
+    let is =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.+=".contains(&byte);
+    name.len() <= MAX_NAME && name.bytes().all(is) && !name.ends_with('.')
+}
+
+/// # Panics
+/// When an entry is not what its name says.
+pub(crate) fn entry(bytes: &[u8]) {
+    if let Some(entry) = std::str::from_utf8(bytes).ok().and_then(Entry::parse) {
+        assert_eq!(entry.to_string().as_bytes(), bytes, "two spellings");
+        assert!(is_portable(&entry.to_string()), "{entry}");
+        assert!((MIN_TIMEOUT..=MAX_TIMEOUT).contains(&entry.timeout) && entry.token <= MAX_TOKEN);
+        assert!(entry.stamp < entry.deadline() && entry.deadline() < entry.lapses_at());
+    }
+
+    let mut chance = Chance::new(bytes);
+    let entry = chance.entry();
+    let name = entry.to_string();
+    assert!(is_portable(&name), "{name}");
+    let back = Entry::parse(&name).unwrap_or_else(|| panic!("not read back: {name}"));
+    assert!(entry.label.as_str().starts_with(back.label.as_str()), "{name}");
+    assert_eq!(back, Entry { label: back.label.clone(), ..entry });
+}
+
+/// # Panics
+/// When a ticket is not what its name says, or has no place among others.
+pub(crate) fn ticket(bytes: &[u8]) {
+    if let Some(ticket) = std::str::from_utf8(bytes).ok().and_then(Ticket::parse) {
+        assert_eq!(ticket.to_string().as_bytes(), bytes, "two spellings");
+        assert!(is_portable(&ticket.to_string()) && ticket.order <= MAX_TOKEN, "{ticket}");
+    }
+
+    let mut chance = Chance::new(bytes);
+    let (one, other) = (chance.ticket(), chance.ticket());
+    let name = one.to_string();
+    assert!(is_portable(&name), "{name}");
+    let back = Ticket::parse(&name).unwrap_or_else(|| panic!("not read back: {name}"));
+    assert!(one.label.as_str().starts_with(back.label.as_str()), "{name}");
+    assert_eq!(back, Ticket { label: back.label.clone(), ..one.clone() });
+
+    // One order, that of the protocol: the number, then the nonce.
+    assert_eq!(one.cmp(&other), other.cmp(&one).reverse());
+    if (one.order, one.nonce) != (other.order, other.nonce) {
+        assert_eq!(one < other, (one.order, one.nonce) < (other.order, other.nonce));
+    }
+    let wall = std::time::Duration::from_micros(chance.number(u64::MAX));
+    let now = Now { boot: wall, wall };
+    let line = [one, other];
+    let last = chance.ticket().behind(&line, now);
+    assert!(last.order == MAX_TOKEN || line.iter().all(|ticket| *ticket < last), "{last}");
+    assert!(is_portable(&last.to_string()), "{last}");
+}

@@ -1,0 +1,380 @@
+//! A world made of choices: a lock directory and a line that others change at will, and answers
+//! that are true, or lies, as the world pleases. Every answer is of the kind that its operation
+//! has; the boot clock goes forward; all else is open.
+
+use std::time::Duration;
+
+use lockbydir_protocol::*;
+
+use super::Chance;
+
+/// The nonce of whoever is under attack.
+const OWN: Nonce = Nonce(5);
+/// After so many answers the patience of whoever is under attack is over.
+pub(crate) const PATIENT: usize = 120;
+
+/// The world.
+pub(crate) struct World<'a> {
+    pub(crate) chance: Chance<'a>,
+    pub(crate) now: Now,
+    pub(crate) here: Here,
+    /// One answer in so many is a lie.
+    liar: usize,
+    /// What is in D, where it is there.
+    entries: Option<Vec<Entry>>,
+    changed: Stamp,
+    line: Vec<Ticket>,
+    /// Entries seen before: hostile names are often old ones, changed a little.
+    known: Vec<Entry>,
+    until: Duration,
+    answers: usize,
+}
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(mut chance: Chance<'a>) -> World<'a> {
+        let origin = match chance.below(4) {
+            0 => Origin { boot: 0, time: 0, pids: 0 },
+            1 => chance.origin(),
+            _ => Origin { boot: 1, time: 1, pids: 1 },
+        };
+        let now = Now {
+            boot: millis(chance.pick(&[0, 1, 50_000, 99_999_999_999_999])),
+            wall: Duration::from_secs(chance.pick(&[0, 1_800_000_000, u64::MAX / 2])),
+        };
+        let booted = Stamp(1_700_000_000_000_000_000);
+        let booted = chance.pick(&[None, Some(booted), Some(Stamp(i128::MIN)), Some(Stamp(0))]);
+        let here = Here { origin, one_kernel: chance.one_in(2), booted, host: Host::new("h") };
+        let mut world = World {
+            now,
+            here,
+            liar: chance.pick(&[1, 2, 5, 60]),
+            entries: None,
+            changed: Stamp(0),
+            line: Vec::new(),
+            known: Vec::new(),
+            until: Duration::ZERO,
+            answers: 0,
+            chance,
+        };
+        if world.chance.one_in(2) {
+            let entry = world.entry();
+            world.entries = Some(vec![entry]);
+        }
+        world
+    }
+
+    /// What whoever is under attack wants.
+    pub(crate) fn wish(&mut self) -> Wish {
+        Wish {
+            nonce: OWN,
+            timeout: millis(self.chance.pick(&[10, 200, 10_000, 315_360_000_000])),
+            fenced: self.chance.one_in(3),
+            owner: self.chance.owner(),
+            host: self.here.host,
+            label: Label::new("own").unwrap_or_default(),
+        }
+    }
+
+    /// A holding of whoever is under attack; perhaps it is in D.
+    pub(crate) fn mine(&mut self, state: State) -> Entry {
+        let timeout = millis(self.chance.pick(&[10, 200, 10_000]));
+        let origin = if self.chance.one_in(4) { self.origin() } else { self.here.origin };
+        let entry = self.chance.entry();
+        let stamp = millis(u64::try_from(self.now.boot.as_millis()).unwrap_or(0));
+        let mine = printed(Entry { state, nonce: OWN, timeout, origin, stamp, ..entry });
+        self.remember(mine.clone());
+        if !self.chance.one_in(4) {
+            self.entries = Some(vec![mine.clone()]);
+        }
+        mine
+    }
+
+    /// An open entry that whoever is under attack left behind; perhaps it is in D.
+    pub(crate) fn left_open(&mut self) -> Entry {
+        let open = printed(Entry { state: State::Open, ..self.entry() });
+        if self.chance.one_in(2) {
+            self.entries = Some(vec![open.clone()]);
+        }
+        open
+    }
+
+    pub(crate) fn terms(&mut self) -> Terms {
+        Terms {
+            timeout: self.chance.one_in(3).then(|| millis(self.chance.pick(&[10, 10_000]))),
+            owner: self.chance.one_in(3).then(|| self.chance.owner()),
+        }
+    }
+
+    pub(crate) fn card(&mut self) -> Ticket {
+        Ticket { nonce: OWN, origin: self.here.origin, ..self.chance.ticket() }
+    }
+
+    /// When the patience of whoever is under attack ends.
+    pub(crate) fn until(&mut self) -> Duration {
+        self.until = self.now.boot + millis(self.chance.pick(&[0, 10, 1000, 3_600_000]));
+        self.until
+    }
+
+    fn remember(&mut self, entry: Entry) {
+        if self.known.len() < 16 {
+            self.known.push(entry);
+        }
+    }
+
+    fn origin(&mut self) -> Origin {
+        let here = self.here.origin;
+        match self.chance.below(6) {
+            0 => Origin { time: here.time ^ 1, ..here },
+            1 => Origin { pids: here.pids ^ 1, ..here },
+            2 => Origin { boot: here.boot ^ 3, ..here },
+            3 => self.chance.origin(),
+            _ => here,
+        }
+    }
+
+    /// An entry as a hostile directory has it: a known one, a known one changed, or any.
+    fn entry(&mut self) -> Entry {
+        let count = self.known.len();
+        let old = (count > 0).then(|| self.chance.below(count)).map(|at| self.known[at].clone());
+        let any = self.chance.entry();
+        let now =
+            millis(u64::try_from(self.now.boot.as_millis()).unwrap_or(0) % 100_000_000_000_000);
+        let entry = match (self.chance.below(8), old) {
+            (0, Some(old)) => old,
+            (1, Some(old)) => Entry { renewals: old.renewals.wrapping_add(1), stamp: now, ..old },
+            (2, Some(old)) => Entry { state: any.state, fenced: any.fenced, ..old },
+            (3, Some(old)) => Entry { token: any.token, renewals: any.renewals, ..old },
+            (4, _) => any,
+            (5, _) => Entry { origin: self.origin(), stamp: now, timeout: millis(10_000), ..any },
+            (6, _) => Entry { origin: self.origin(), stamp: now, host: self.here.host, ..any },
+            (_, _) => Entry { origin: self.origin(), ..any },
+        };
+        let entry = printed(entry);
+        self.remember(entry.clone());
+        entry
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        let wall = i128::try_from(self.now.wall.as_nanos()).unwrap_or(i128::MAX);
+        let day = 86_400_000_000_000;
+        let booted = self.here.booted.map_or(0, |booted| booted.0);
+        Stamp(match self.chance.below(8) {
+            0 => wall,
+            1 => wall - day,
+            2 => wall.saturating_add(day),
+            3 => booted.saturating_sub(1),
+            4 => booted,
+            5 => i128::MIN,
+            6 => i128::MAX,
+            _ => self.changed.0,
+        })
+    }
+
+    /// Whatever may be at D's path, of hostile names.
+    fn hostile_sight(&mut self) -> Sight {
+        match self.chance.below(10) {
+            0 => return Sight::Absent,
+            1 => return Sight::Foreign(Foreign::Symlink),
+            _ => {}
+        }
+        let (mut entries, mut foreign) = (Vec::new(), None);
+        for _ in 0..self.chance.pick(&[0, 1, 1, 1, 1, 2, 3, 9]) {
+            entries.push(self.entry());
+        }
+        if self.chance.one_in(6) {
+            let length = self.chance.below(256);
+            let name = self.chance.name(length);
+            match Entry::parse(&name) {
+                Some(entry) => entries.push(entry),
+                None => foreign = Some(Foreign::Holds(name)),
+            }
+        }
+        Sight::Directory(Listing {
+            entries,
+            foreign,
+            litter: self.chance.one_in(6).then(|| ".nfs0001".into()),
+            modified: self.stamp(),
+            stranger: self.chance.one_in(8).then_some(1000),
+        })
+    }
+
+    fn true_sight(&self) -> Sight {
+        match &self.entries {
+            None => Sight::Absent,
+            Some(entries) => Sight::Directory(Listing {
+                entries: entries.clone(),
+                foreign: None,
+                litter: None,
+                modified: self.changed,
+                stranger: None,
+            }),
+        }
+    }
+
+    fn hostile_line(&mut self) -> Vec<Ticket> {
+        let own = self.line.last().cloned();
+        let mut line: Vec<Ticket> =
+            (0..self.chance.pick(&[0, 1, 1, 2, 5])).map(|_| self.chance.ticket()).collect();
+        for ticket in &mut line {
+            ticket.origin = self.origin();
+            if let (Some(own), true) = (&own, self.chance.one_in(2)) {
+                ticket.order = own.order.saturating_sub(1 + self.chance.number(1000));
+            }
+        }
+        line.extend(own.filter(|_| !self.chance.one_in(4)));
+        line
+    }
+
+    /// The time until what is in D lapses, or a little less.
+    fn nearly_a_lapse(&mut self) -> Duration {
+        let lapse = self.entries.iter().flatten().next().map_or(Duration::ZERO, Entry::lapses_at);
+        let less = millis(self.chance.pick(&[0, 1, 400]));
+        lapse.saturating_sub(self.now.boot).saturating_sub(less)
+    }
+
+    /// Time goes by, and others change the directory.
+    fn meanwhile(&mut self) {
+        let step = match self.chance.below(24) {
+            0 => millis(1),
+            1 => millis(7),
+            2 => millis(150),
+            3 => millis(20_000),
+            4 => millis(400_000_000_000),
+            5 => self.nearly_a_lapse(),
+            _ => Duration::ZERO,
+        };
+        self.now.boot += step;
+        if self.answers > PATIENT {
+            self.now.boot = self.now.boot.max(self.until);
+        }
+        self.now.wall = match self.chance.below(24) {
+            0 => Duration::from_secs(self.chance.pick(&[0, 1_600_000_000, u64::MAX / 2])),
+            _ => self.now.wall.saturating_add(step),
+        };
+        if self.chance.one_in(10) {
+            self.changed = self.stamp();
+            self.entries = match self.chance.below(4) {
+                0 => None,
+                1 => Some(Vec::new()),
+                _ => Some(vec![self.entry()]),
+            };
+        }
+    }
+
+    /// What comes of this operation.
+    pub(crate) fn answer(&mut self, operation: &Operation) -> Answer {
+        self.answers += 1;
+        self.meanwhile();
+        let lies = self.chance.one_in(self.liar);
+        match operation {
+            Operation::Look if lies && self.chance.one_in(4) => Answer::Failed(self.chance.fault()),
+            Operation::Look if lies => Answer::Seen(self.hostile_sight()),
+            Operation::Look => Answer::Seen(self.true_sight()),
+            Operation::AskLife(_) => Answer::Life(self.chance.pick(&[Life::Alive, Life::Gone])),
+            Operation::ReadFileClock if lies => Answer::Failed(self.chance.fault()),
+            Operation::ReadFileClock => Answer::FileClock(self.stamp()),
+            Operation::Knock => Answer::Somebody(self.chance.one_in(2)),
+            Operation::ListLine if lies && self.chance.one_in(4) => {
+                Answer::Failed(self.chance.fault())
+            }
+            Operation::ListLine => Answer::Line(self.hostile_line()),
+            Operation::Sleep(_, wake) => Answer::Woken(self.wake(*wake)),
+            change => {
+                let is_done = !lies || self.chance.one_in(2);
+                let done = if is_done { self.change(change) } else { Answer::Done(None) };
+                match lies && self.chance.one_in(2) {
+                    true => Answer::Failed(self.chance.fault()),
+                    false => done,
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, wake: Duration) -> Wake {
+        if self.answers > PATIENT {
+            self.now.boot = self.now.boot.max(wake);
+            return Wake::Time;
+        }
+        match self.chance.below(9) {
+            0 => Wake::Rung,
+            1 => Wake::Told(Word::First),
+            2 => Wake::Told(Word::Behind(Ticket { origin: self.origin(), ..self.chance.ticket() })),
+            3 => Wake::Silent,
+            4 => Wake::Ended,
+            5 => Wake::Expelled,
+            6 => {
+                if self.chance.one_in(8) {
+                    Wake::Interrupted
+                } else {
+                    Wake::Silent
+                }
+            }
+            _ => {
+                self.now.boot = self.now.boot.max(wake);
+                Wake::Time
+            }
+        }
+    }
+
+    /// Changes the directory as it is asked, and says what came of it.
+    fn change(&mut self, operation: &Operation) -> Answer {
+        let there = |entries: &Option<Vec<Entry>>, entry: &Entry| {
+            entries.as_ref().and_then(|found| found.iter().position(|other| other == entry))
+        };
+        let done = match operation {
+            Operation::Install(entry) if self.entries.is_none() => {
+                self.entries = Some(vec![entry.clone()]);
+                Ok(())
+            }
+            Operation::Install(_) => Err(Fault::Taken),
+            Operation::Rename(from, to) => match (there(&self.entries, from), &mut self.entries) {
+                (Some(at), Some(entries)) => {
+                    entries[at] = to.clone();
+                    Ok(())
+                }
+                _ => Err(Fault::Missing),
+            },
+            Operation::Unlink(entry) => match (there(&self.entries, entry), &mut self.entries) {
+                (Some(at), Some(entries)) => {
+                    entries.remove(at);
+                    Ok(())
+                }
+                _ => Err(Fault::Missing),
+            },
+            Operation::RemoveDir(_) => match &self.entries {
+                None => Err(Fault::Missing),
+                Some(entries) if entries.is_empty() => {
+                    self.entries = None;
+                    Ok(())
+                }
+                Some(_) => Err(Fault::Taken),
+            },
+            Operation::Enter(ticket) => {
+                self.line = vec![ticket.clone()];
+                Ok(())
+            }
+            Operation::Leave(..) => {
+                self.line.clear();
+                Ok(())
+            }
+            Operation::Ring => self.chance.pick(&[Ok(()), Err(Fault::Missing), Err(Fault::Taken)]),
+            _ => Ok(()),
+        };
+        match (done, operation) {
+            (Ok(()), Operation::Unlink(_)) => Answer::Done(Some(self.changed)),
+            (Ok(()), _) => Answer::Done(None),
+            (Err(fault), _) => Answer::Failed(fault),
+        }
+    }
+}
+
+/// An entry as a directory shows it: what its name does not say is not there.
+fn printed(entry: Entry) -> Entry {
+    let name = entry.to_string();
+    assert!(name.len() <= MAX_NAME, "{name}");
+    Entry::parse(&name).unwrap_or_else(|| panic!("not our own: {name}"))
+}
