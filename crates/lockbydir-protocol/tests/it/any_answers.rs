@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use crate::hostile::{attack, names};
 
 proptest! {
+    // Short enough to be read: LOCKBYDIR_FUZZ_STORY tells what was asked and answered.
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn no_answers_make_a_machine_break_a_promise_or_run_for_ever(
