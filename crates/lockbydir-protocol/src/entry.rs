@@ -51,7 +51,7 @@ impl Nonce {
             if at == 0 && digit > 7 {
                 return None;
             }
-            value = value << 5 | digit;
+            value = value * 32 + digit;
         }
         Some(Nonce(value))
     }

@@ -85,11 +85,12 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_not_touched() {
     assert_eq!(Entry::parse(&entry.to_string()), Some(entry.clone()));
     assert_eq!(entry.to_string().len(), MAX_NAME);
 
-    // The tenth renewal takes a digit more; a stamp of fewer digits makes room for it.
+    // The tenth renewal takes a digit more; a stamp of one digit less makes room for it.
     let late = Now { boot: entry.stamp, ..now() };
+    let soon = Now { boot: entry.stamp / 10, ..now() };
     for (now, outcome) in [
         (late, Step::Finished(Eviction::Foreign(Foreign::Exhausted))),
-        (now(), Step::Perform(Rename(entry.clone(), entry.next(State::Open, now().boot)))),
+        (soon, Step::Perform(Rename(entry.clone(), entry.next(State::Open, soon.boot)))),
     ] {
         let mut machine = Evict::new(here(), true, secs(20));
         machine.start(now);

@@ -64,6 +64,15 @@ impl<'a> Chance<'a> {
         (0..length).map(|_| char::from(b' ' + self.byte() % 95)).collect()
     }
 
+    /// Any label: often one of those that are spelled in a way of their own.
+    fn label(&mut self) -> Label {
+        let text = match self.one_in(3) {
+            true => self.pick(&["", "-", "--", ".", "..", "a.", "=", "A"]).into(),
+            false => self.text(40),
+        };
+        Label::new(&text).unwrap_or_default()
+    }
+
     fn process(&mut self) -> Process {
         Process { pid: self.narrow(), start: self.number(10u64.pow(12)) }
     }
@@ -106,7 +115,7 @@ impl<'a> Chance<'a> {
             origin: self.origin(),
             owner: self.owner(),
             host: Host::new(&self.text(20)),
-            label: Label::new(&self.text(40)).unwrap_or_default(),
+            label: self.label(),
         }
     }
 
@@ -119,7 +128,7 @@ impl<'a> Chance<'a> {
             origin: self.origin(),
             process: self.process(),
             host: Host::new(&self.text(20)),
-            label: Label::new(&self.text(40)).unwrap_or_default(),
+            label: self.label(),
         }
     }
 
