@@ -12,7 +12,7 @@ use Operation::{
 /// How long whoever waits is patient, if nothing else is said.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
-fn wish() -> Wish {
+pub(crate) fn wish() -> Wish {
     Wish {
         nonce: Nonce(8),
         timeout: secs(20),

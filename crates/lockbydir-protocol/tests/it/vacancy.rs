@@ -110,6 +110,33 @@ fn what_is_not_free_or_not_known_to_be_is_left_to_the_first() {
 }
 
 #[test]
+fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout() {
+    // A holder elsewhere has its own timeout; an empty directory has ours.
+    let bare = |modified| found(Listing { modified, ..listing(&[]) });
+    for (answer, other, timeout) in [
+        (seen(&[remote(7)]), seen(&[remote(9)]), remote(7).timeout),
+        (bare(Stamp(1)), bare(Stamp(2)), wish().timeout),
+    ] {
+        let at = |time: Duration, answer: &Answer, before: Play<Queue>| {
+            before.after(time).told(woken(Wake::Time)).asks(Look).told(answer.clone())
+        };
+        let watched = |first: &Answer| {
+            let play = sleeps_on(looking().told(first.clone()), MOMENT);
+            sleeps_on(at(timeout - millis(1), &answer, play), timeout - millis(1) + MOMENT)
+        };
+
+        let free = sleeps_on(at(millis(1), &answer, watched(&answer)), timeout + MOMENT);
+        at(MOMENT, &answer, free).asks(ListLine);
+        // Another one is watched anew.
+        let other = at(millis(1) + MOMENT, &answer, watched(&other));
+        sleeps_on(
+            at(MOMENT, &answer, sleeps_on(other, timeout + 2 * MOMENT)),
+            timeout + 3 * MOMENT,
+        );
+    }
+}
+
+#[test]
 fn another_vacancy_has_a_moment_of_its_own() {
     let [gone, far, _] = free();
     let look = sleeps_on(looking().told(gone), MOMENT).after(MOMENT).told(woken(Wake::Time));
