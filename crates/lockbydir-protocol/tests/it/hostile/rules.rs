@@ -43,6 +43,8 @@ pub(crate) struct Rules {
     has_unlinked: bool,
     pub(super) staged: Option<Entry>,
     pub(super) standing: Option<Ticket>,
+    /// The ticket of ours that somebody has removed.
+    removed: Option<Ticket>,
     listed: Vec<Ticket>,
     pub(super) has_rung: bool,
     pub(super) somebody: bool,
@@ -69,6 +71,7 @@ impl Rules {
             has_unlinked: false,
             staged: None,
             standing: None,
+            removed: None,
             listed: Vec::new(),
             has_rung: false,
             somebody: false,
@@ -297,6 +300,11 @@ impl Rules {
                 hold!(THE_LINE_MOVES, may, "expels one that it may not: {ticket}");
                 hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
             }
+            // What is gone already may be left all the same.
+            (Operation::Leave(ticket, word), None) => {
+                assert_eq!(Some(ticket), self.removed.as_ref());
+                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+            }
             (Operation::Listen, Some(_)) => {}
             (Operation::Sleep(ear, wake), own) => {
                 if let (Ear::Ticket(ahead), Some(own)) = (ear, own) {
@@ -326,7 +334,7 @@ impl Rules {
             (Operation::Enter(ticket), Answer::Done(_)) => self.standing = Some(ticket.clone()),
             (Operation::Leave(..), _) => self.standing = None,
             (Operation::Sleep(..), Answer::Woken(wake)) => match wake {
-                Wake::Expelled => self.standing = None,
+                Wake::Expelled => self.removed = self.standing.take(),
                 Wake::Interrupted => self.interrupted = true,
                 _ => {}
             },
