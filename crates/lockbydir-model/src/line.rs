@@ -145,6 +145,12 @@ impl Line {
                     if let Some(slip) = self.slip(&old) {
                         slip.ticket = ticket.clone();
                     }
+                    // Whoever has the pipe open has it still.
+                    for handles in &mut self.handles {
+                        if handles.ahead.as_ref() == Some(&old) {
+                            handles.ahead = Some(ticket.clone());
+                        }
+                    }
                     self.handles[who].own = Some(ticket.clone());
                     return done(true, Fault::Taken);
                 }
