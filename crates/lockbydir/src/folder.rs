@@ -1,6 +1,6 @@
 //! Whole folders of locks: listing them, and clearing away what crashes left behind.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use lockbydir_protocol::{Entry, Facts, Release, Released, Sight, Stamp, State, Verdict, judge};
 use lockbydir_protocol::{Here, Question};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::OFlags;
 
-use crate::dir::{Directory, EXTENSION, is_stage_name, remove_stage};
+use crate::call::open;
+use crate::dir::{Directory, EXTENSION, remove_stage};
 use crate::error::Error;
 use crate::line::SUFFIX;
 use crate::lock::Lock;
+use crate::look::is_stage_name;
 use crate::status::Status;
 use crate::{clock, process};
 
@@ -96,15 +98,13 @@ fn clean_stage(path: &Path) -> bool {
         return false;
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let (Ok(parent), Ok(name)) =
-        (open(parent, flags, Mode::empty()), CString::new(name.as_bytes()))
-    else {
+    let Ok(parent) = open(parent, flags) else {
         return false;
     };
     let Some(here) = here(path) else {
         return false;
     };
-    remove_stage(&parent, &name, |entry, modified| match entry {
+    remove_stage(&parent, name.as_ref(), |entry, modified| match entry {
         Some(entry) => is_gone(entry, modified, &here),
         None => {
             let age = clock::now().wall.as_nanos().saturating_sub(modified.0.unsigned_abs());

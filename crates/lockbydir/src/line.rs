@@ -8,15 +8,16 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use lockbydir_protocol::{Answer, Ear, Here, Life, Operation, Ticket, Wake, Word};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdir, mknodat, open, openat, rmdir, unlinkat,
-};
-use rustix::io::{Errno, read, write};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
+use crate::call::{
+    fstat, list_of, mkdir, mkfifoat, open, openat, poll, read, rmdir, unlinkat, write,
+};
 use crate::dir::{Directory, Kept, LOOK, fault};
 use crate::interrupt::Interrupt;
-use crate::{clock, process, testing};
+use crate::process;
 
 /// What the line is called: D's name and this.
 pub(crate) const SUFFIX: &str = ".line";
@@ -36,7 +37,7 @@ impl Directory {
 
     /// The line, if it is one that we may trust.
     fn line(&self) -> Result<OwnedFd, Errno> {
-        let line = open(self.line_path(), LOOK, Mode::empty())?;
+        let line = open(&self.line_path(), LOOK)?;
         match self.stranger(&fstat(&line)?) {
             Some(_) => Err(Errno::PERM),
             None => Ok(line),
@@ -100,8 +101,7 @@ impl Directory {
         if let Ok(pipe) = open_pipe(&line, &name, OFlags::RDWR) {
             say(&pipe, &spell(word));
         }
-        testing::point();
-        unlinkat(&line, name, AtFlags::empty())
+        unlinkat(&line, name.as_ref())
     }
 
     /// Whoever comes while the line is being removed may listen to the old bell: it is rung once
@@ -112,21 +112,18 @@ impl Directory {
         let (living, gone): (Vec<_>, Vec<_>) =
             tickets(&line)?.into_iter().partition(|ticket| is_alive(&line, ticket, &here));
         for ticket in gone {
-            testing::point();
-            let _ = unlinkat(&line, ticket.to_string(), AtFlags::empty());
+            let _ = unlinkat(&line, ticket.to_string().as_ref());
         }
         if !living.is_empty() {
             return Err(Errno::NOTEMPTY);
         }
-        let bell = openat(&line, BELL, PIPE | OFlags::PATH, Mode::empty());
-        testing::point();
-        let _ = unlinkat(&line, BELL, AtFlags::empty());
-        testing::point();
-        rmdir(self.line_path()).inspect_err(|_| {
+        let bell = openat(&line, BELL.as_ref(), PIPE | OFlags::PATH);
+        let _ = unlinkat(&line, BELL.as_ref());
+        rmdir(&self.line_path()).inspect_err(|_| {
             if let Ok(bell) = bell {
                 let again = format!("/proc/self/fd/{}", bell.as_raw_fd());
-                let _ =
-                    open(again, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+                let how = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let _ = open(again.as_ref(), how);
             }
         })
     }
@@ -135,7 +132,7 @@ impl Directory {
 /// The tickets in a line, in no order.
 pub(crate) fn tickets(line: &OwnedFd) -> Result<Vec<Ticket>, Errno> {
     let mut found = Vec::new();
-    for entry in Dir::read_from(line)?.take(MOST_TICKETS) {
+    for entry in list_of(line)?.take(MOST_TICKETS) {
         let entry = entry?;
         if matches!(entry.file_type(), FileType::Fifo | FileType::Unknown) {
             found.extend(entry.file_name().to_str().ok().and_then(Ticket::parse));
@@ -146,7 +143,7 @@ pub(crate) fn tickets(line: &OwnedFd) -> Result<Vec<Ticket>, Errno> {
 
 /// Opens a named pipe, and nothing else that may be there in its place.
 fn open_pipe(line: &OwnedFd, name: &str, how: OFlags) -> Result<OwnedFd, Errno> {
-    let pipe = openat(line, name, how | PIPE, Mode::empty())?;
+    let pipe = openat(line, name.as_ref(), how | PIPE)?;
     match FileType::from_raw_mode(fstat(&pipe)?.st_mode) {
         FileType::Fifo => Ok(pipe),
         _ => Err(Errno::INVAL),
@@ -244,16 +241,14 @@ impl<'a> Place<'a> {
         self.bell = None;
         let name = ticket.to_string();
         for _ in 0..ROUNDS {
-            testing::point();
-            match mkdir(self.directory.line_path(), self.directory.mode()) {
+            match mkdir(&self.directory.line_path(), self.directory.mode()) {
                 Ok(()) => self.directory.widen(&self.directory.line_path())?,
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno),
             }
             let made = self.directory.line().and_then(|line| {
-                testing::point();
                 let mode = self.directory.mode() & Mode::from_raw_mode(0o666);
-                mknodat(&line, &*name, FileType::Fifo, mode, 0)?;
+                mkfifoat(&line, name.as_ref(), mode)?;
                 let own = open_pipe(&line, &name, OFlags::RDWR)?;
                 self.directory.widen_open(&own, mode)?;
                 Ok((line, own))
@@ -268,10 +263,10 @@ impl<'a> Place<'a> {
                 }
                 Err(errno) => {
                     if let Ok(line) = self.directory.line() {
-                        let _ = unlinkat(&line, &*name, AtFlags::empty());
+                        let _ = unlinkat(&line, name.as_ref());
                     }
                     // Nobody may be in the line that was made for us; else the kernel refuses.
-                    let _ = rmdir(self.directory.line_path());
+                    let _ = rmdir(&self.directory.line_path());
                     return Err(errno);
                 }
             }
@@ -289,16 +284,14 @@ impl<'a> Place<'a> {
             say(own, &spell(word));
         }
         let line = self.line.take().map_or_else(|| self.directory.line(), Ok)?;
-        testing::point();
-        unlinkat(&line, ticket.to_string(), AtFlags::empty())
+        unlinkat(&line, ticket.to_string().as_ref())
     }
 
     fn listen(&mut self) -> Result<(), Errno> {
         self.ahead = None;
         let line = self.directory.line()?;
         let mode = self.directory.mode() & Mode::from_raw_mode(0o666);
-        testing::point();
-        let made = match mknodat(&line, BELL, FileType::Fifo, mode, 0) {
+        let made = match mkfifoat(&line, BELL.as_ref(), mode) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(errno) => return Err(errno),
@@ -364,11 +357,6 @@ impl<'a> Place<'a> {
             Ear::Nothing => {}
         }
 
-        let rest = until.saturating_sub(clock::boot());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(rest.subsec_nanos()),
-        };
         let heard = match ear {
             Ear::Ticket(_) => self.ahead.as_ref().map(|(_, pipe)| pipe),
             Ear::Bell(_) => self.bell.as_ref(),
@@ -379,7 +367,7 @@ impl<'a> Place<'a> {
         let all: Vec<_> = all.into_iter().chain(events).flatten().collect();
         let mut polled: Vec<PollFd<'_>> =
             all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        let _ = poll(&mut polled, Some(&timeout));
+        poll(&mut polled, until);
         let is_heard = heard.is_some() && polled.first().is_some_and(|fd| !fd.revents().is_empty());
         drop(polled);
 
