@@ -138,3 +138,73 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
         "{step:?}"
     );
 }
+
+/// Somebody's entry, as the machine itself makes it.
+fn published(here: Here, nonce: u128, now: Now) -> Entry {
+    let wish = Wish {
+        nonce: Nonce(nonce),
+        timeout: Duration::from_secs(10),
+        fenced: true,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let mut acquire = Acquire::new(wish, here, None);
+    acquire.start(now);
+    match acquire.resume(now, Answer::Seen(Sight::Absent)) {
+        Step::Perform(Operation::Stage(entry)) => entry,
+        step => panic!("{step:?}"),
+    }
+}
+
+fn holding(entries: Vec<Entry>) -> Answer {
+    let listing =
+        Listing { entries, litter: None, modified: Stamp(0), stranger: None, foreign: None };
+    Answer::Seen(Sight::Directory(listing))
+}
+
+#[test]
+fn a_release_that_was_done_is_no_loss_though_the_next_one_was_faster_than_our_look() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let mine = published(here, 7, at(1));
+    let next = published(here, 8, at(2));
+    let mut release = Release::new(mine, false, here);
+    let step = release.start(at(2));
+    assert!(matches!(step, Step::Perform(Operation::Rename(..))), "{step:?}");
+
+    let step = release.resume(at(2), Answer::Done(None));
+    assert_eq!(step, Step::Perform(Operation::Look));
+    release.resume(at(2), holding(vec![next])); // -> ring
+    let step = release.resume(at(2), Answer::Done(None));
+
+    assert_eq!(step, Step::Finished(Released::Left));
+}
+
+#[test]
+fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let mine = Entry { fenced: false, ..published(here, 7, at(1)) };
+    let mut release = Release::new(mine, false, here);
+    release.start(at(2)); // -> knock
+    let step = release.resume(at(2), Answer::Somebody(false));
+    assert!(matches!(step, Step::Perform(Operation::Unlink(_))), "{step:?}");
+    let broken = Answer::Failed(Fault::Broken { code: 5 });
+    release.resume(at(2), broken.clone()); // -> look
+    let step = release.resume(at(2), broken);
+    assert!(matches!(step, Step::Finished(Released::Failed(_))), "{step:?}");
+
+    release.start(at(2)); // -> knock
+    let step = release.resume(at(2), Answer::Somebody(false));
+    assert_eq!(step, Step::Perform(Operation::Look));
+    let step = release.resume(at(2), holding(Vec::new()));
+    let step = match step {
+        // It may be a torn listing: the machine looks some times more.
+        Step::Perform(Operation::Look) => (0..8)
+            .map(|_| release.resume(at(2), holding(Vec::new())))
+            .find(|step| *step != Step::Perform(Operation::Look))
+            .expect("it believes at last"),
+        step => step,
+    };
+
+    assert!(matches!(step, Step::Perform(Operation::RemoveDir(_))), "{step:?}");
+}
