@@ -134,6 +134,11 @@ impl Acquire {
         }
     }
 
+    /// How long the lock shall last; a bare one that is older is over.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.wish.timeout
+    }
+
     fn look(&mut self) -> Next {
         self.doing = Doing::Looking;
         Step::Perform(Operation::Look)

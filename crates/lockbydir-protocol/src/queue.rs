@@ -7,10 +7,12 @@ use core::time::Duration;
 
 use crate::acquire::{Acquire, Acquisition, Blocker};
 use crate::entry::{Entry, Owner, State};
-use crate::operation::{Answer, Ear, Fault, Machine, Now, Operation, Sight, Step, Wake, Word};
+use crate::operation::{
+    Answer, Ear, Fault, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
+};
 use crate::release::Release;
 use crate::ticket::Ticket;
-use crate::verdict::{Here, Life};
+use crate::verdict::{Here, Life, Watch};
 
 /// How waiting ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +62,10 @@ pub struct Queue {
     blocker: Option<Blocker>,
     /// What was free at the last look, and since when.
     vacant: Option<(Option<Entry>, Duration)>,
+    /// What was held at the last look by one whose clock is not ours.
+    watch: Option<Watch>,
+    /// When D was changed that was bare at the last look, and since when we know that.
+    bare: Option<(Stamp, Duration)>,
     /// The one ahead that is gone without a word; its ticket may still be there.
     silent: Option<Ticket>,
     outcome: Option<Waited>,
@@ -109,6 +115,8 @@ impl Queue {
             pause: PAUSES.0,
             blocker: None,
             vacant: None,
+            watch: None,
+            bare: None,
             silent: None,
             outcome: None,
             doing: Doing::Arriving,
@@ -300,15 +308,11 @@ impl Queue {
         let (entry, since) = match sight {
             Sight::Absent => (None, now.boot),
             Sight::Directory(listing) => match listing.entries.into_iter().next() {
-                Some(entry) if self.here.origin.is_same_clock(&entry.origin) => {
-                    let since = match entry.state {
-                        State::Open => entry.stamp,
-                        State::Held => entry.lapses_at(),
-                    };
+                Some(entry) => {
+                    let since = self.free_since(&entry, now);
                     (Some(entry), since)
                 }
-                Some(entry) if entry.state == State::Open => (Some(entry), now.boot),
-                _ => (None, Duration::MAX),
+                None => (None, self.bare_until(listing.modified, now)),
             },
             Sight::Foreign(_) => (None, Duration::MAX),
         };
@@ -328,6 +332,28 @@ impl Queue {
         // The next one gets a moment of its own.
         self.vacant = Some((entry, now.boot));
         self.perform(Doing::Passing, Operation::ListLine)
+    }
+
+    /// Since when, or from when on, this entry holds the lock no more. As for the verdict: where
+    /// no boot clock is shared, we count from when we saw it first.
+    fn free_since(&mut self, entry: &Entry, now: Now) -> Duration {
+        let is_same_clock = self.here.origin.is_same_clock(&entry.origin);
+        match entry.state {
+            State::Open if is_same_clock => entry.stamp,
+            State::Open => now.boot,
+            State::Held if is_same_clock && entry.stamp <= now.boot => entry.lapses_at(),
+            State::Held => {
+                let watched = Watch::on(&mut self.watch, entry, now);
+                now.boot.saturating_sub(watched).saturating_add(entry.timeout)
+            }
+        }
+    }
+
+    /// When a bare directory, unchanged since this, counts as over.
+    fn bare_until(&mut self, stamp: Stamp, now: Now) -> Duration {
+        let known = self.bare.filter(|(known, _)| *known == stamp);
+        let (_, since) = *self.bare.insert(known.unwrap_or((stamp, now.boot)));
+        since.saturating_add(self.acquire.timeout())
     }
 
     /// The first in line had its moment: the next one's turn has come.

@@ -208,3 +208,73 @@ fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
 
     assert!(matches!(step, Step::Perform(Operation::RemoveDir(_))), "{step:?}");
 }
+
+/// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3.
+fn behind_a_stranger(here: Here) -> Queue {
+    let wish = Wish {
+        nonce: Nonce(8),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let card = Ticket {
+        order: 0,
+        nonce: Nonce(8),
+        stamp: Duration::ZERO,
+        origin: here.origin,
+        process: Process { pid: 1, start: 1 },
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let elsewhere = Origin { boot: 2, time: 1, pids: 1 };
+    let first = Ticket { order: 1, nonce: Nonce(1), origin: elsewhere, ..card.clone() };
+    let mut queue = Queue::new(Acquire::new(wish, here, None), card, here, None);
+    queue.start(at(2));
+    let Step::Perform(Operation::Enter(ours)) =
+        queue.resume(at(2), Answer::Line(vec![first.clone()]))
+    else {
+        panic!("it enters a line that is there");
+    };
+    queue.resume(at(2), Answer::Done(None));
+    let step = queue.resume(at(3), Answer::Line(vec![first, ours]));
+    assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
+    queue
+}
+
+/// Looks at the same thing each second until the first in line is passed over.
+fn passes_over_at(queue: &mut Queue, seen: &Answer) -> u64 {
+    for second in 4..100 {
+        let step = queue.resume(at(second), Answer::Woken(Wake::Time));
+        assert_eq!(step, Step::Perform(Operation::Look));
+        match queue.resume(at(second), seen.clone()) {
+            Step::Perform(Operation::ListLine) => return second,
+            Step::Perform(Operation::Sleep(..)) => {}
+            step => panic!("{step:?}"),
+        }
+    }
+    panic!("the first in line is waited for without an end");
+}
+
+#[test]
+fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_the_lock_has_lapsed() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let elsewhere = Here { origin: Origin { boot: 2, time: 1, pids: 1 }, ..here };
+    let mut queue = behind_a_stranger(here);
+
+    let second = passes_over_at(&mut queue, &holding(vec![published(elsewhere, 9, at(1))]));
+
+    // Its timeout is ten seconds, counted from the first look at it, at 4; and a moment.
+    assert_eq!(second, 15);
+}
+
+#[test]
+fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_a_bare_lock_is_old() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let mut queue = behind_a_stranger(here);
+
+    let second = passes_over_at(&mut queue, &holding(Vec::new()));
+
+    assert_eq!(second, 15);
+}
