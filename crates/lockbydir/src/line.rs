@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lockbydir_protocol::{Answer, Ear, Here, Life, Operation, Ticket, Wake, Word};
 use rustix::event::{PollFd, PollFlags};
@@ -17,13 +18,16 @@ use crate::call::{
 };
 use crate::dir::{Directory, Kept, LOOK, fault};
 use crate::interrupt::Interrupt;
-use crate::process;
+use crate::{clock, process};
 
 /// What the line is called: D's name and this.
 pub(crate) const SUFFIX: &str = ".line";
 const BELL: &str = "bell";
 /// More tickets than this are not read.
 const MOST_TICKETS: usize = 10_000;
+/// A ticket of another kernel that is older goes with the line, when nobody else is in it. Who still
+/// waits there takes a new one.
+const STALE_TICKET: Duration = Duration::from_secs(3600);
 /// How often the line may be removed while we come to it.
 const ROUNDS: u8 = 8;
 const PIPE: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -83,8 +87,13 @@ impl Directory {
         if kept.bell.is_some() {
             return true;
         }
+        // Of another kernel's waiters nobody can tell whether they live, and none of them hears:
+        // a ticket that one of them left must not keep others from trying for ever.
         let here = self.here();
-        tickets(&line).is_ok_and(|found| found.iter().any(|ticket| is_alive(&line, ticket, &here)))
+        let may_come = |ticket: &Ticket| {
+            ticket.origin.is_same_boot(&here.origin) && is_alive(&line, ticket, &here)
+        };
+        tickets(&line).is_ok_and(|found| found.iter().any(may_come))
     }
 
     fn ring(&self, kept: &mut Kept) -> Result<(), Errno> {
@@ -153,7 +162,8 @@ fn open_pipe(line: &OwnedFd, name: &str, how: OFlags) -> Result<OwnedFd, Errno> 
 /// Has somebody the ticket's pipe open? Of another kernel's tickets only the age tells.
 fn is_alive(line: &OwnedFd, ticket: &Ticket, here: &Here) -> bool {
     if !ticket.origin.is_same_boot(&here.origin) {
-        return !(here.one_kernel && here.is_before_boot(ticket));
+        let age = clock::now().wall.saturating_sub(Duration::from_micros(ticket.order));
+        return age < STALE_TICKET && !(here.one_kernel && here.is_before_boot(ticket));
     }
     match open_pipe(line, &ticket.to_string(), OFlags::RDONLY) {
         Ok(pipe) => !matches!(read(&pipe, &mut [0; 1]), Ok(0)),
@@ -316,7 +326,7 @@ impl<'a> Place<'a> {
     }
 
     /// Sleeps until something is heard, or `until`.
-    pub(crate) fn sleep(&mut self, ear: &Ear, until: std::time::Duration) -> Wake {
+    pub(crate) fn sleep(&mut self, ear: &Ear, until: Duration) -> Wake {
         if self.is_interrupted() {
             return Wake::Interrupted;
         }
