@@ -180,7 +180,9 @@ impl Acquire {
     /// The call that makes the lock ours has answered "done".
     fn published(&mut self, now: Now) -> Next {
         if !self.here.one_kernel {
-            // Some servers say so of a thing not done: believe the directory, not the answer.
+            // Some servers say so of a thing not done: believe the directory, not the answer. If
+            // it is not there, a race was lost, and that is tried so many times only.
+            self.fault = Some(Fault::Taken);
             return self.look();
         }
         match self.mine.clone() {

@@ -35,6 +35,8 @@ pub struct Evict {
     look: Option<Inspect>,
     victim: Option<Entry>,
     removing: bool,
+    /// Whether it was removed all the same, or is somebody's by now.
+    checking: bool,
     rounds: u8,
     done: Option<Eviction>,
 }
@@ -54,6 +56,7 @@ impl Evict {
             look: None,
             victim: None,
             removing: false,
+            checking: false,
             rounds: 0,
             done: None,
         }
@@ -106,6 +109,7 @@ impl Evict {
         self.look = Some(look);
         self.victim = None;
         self.removing = false;
+        self.checking = false;
         match first {
             Step::Perform(operation) => Step::Perform(operation),
             Step::Finished(view) => self.judged(now, view),
@@ -116,7 +120,10 @@ impl Evict {
         if self.removing {
             return Step::Finished(match answer {
                 // Somebody's lock by now, or something keeps it from vanishing.
-                Answer::Failed(Fault::Taken) => return Step::Perform(Operation::Look),
+                Answer::Failed(Fault::Taken) if !self.checking => {
+                    self.checking = true;
+                    return Step::Perform(Operation::Look);
+                }
                 Answer::Seen(Sight::Directory(listing)) if listing.entries.is_empty() => {
                     Eviction::Remains(self.victim.take(), Fault::Taken)
                 }

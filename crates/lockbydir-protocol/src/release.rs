@@ -34,11 +34,16 @@ pub struct Release {
     sent: Option<Entry>,
     fault: Option<Fault>,
     torn: u8,
+    /// How often it was sent anew, since a look showed it unchanged or changed by others.
+    rounds: u8,
     removing: bool,
     checking: bool,
     hands_over: bool,
     telling: Telling,
 }
+
+/// How often a release is sent anew. Some servers say "done" of what they have not done.
+const ROUNDS: u8 = 8;
 
 /// What is done for those in line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +79,7 @@ impl Release {
             sent: None,
             fault: None,
             torn: 0,
+            rounds: 0,
             removing: false,
             checking: false,
             hands_over: false,
@@ -116,7 +122,13 @@ impl Release {
                 self.fault = None;
                 Step::Finished(Released::Failed(fault))
             }
-            (Some(entry), _) => self.let_go(now, entry),
+            (Some(_), fault) if self.rounds == ROUNDS => {
+                Step::Finished(Released::Failed(fault.unwrap_or(Fault::Taken)))
+            }
+            (Some(entry), _) => {
+                self.rounds += 1;
+                self.let_go(now, entry)
+            }
             (None, _) if entries.len() != 1 && torn_or_bare && self.torn < TORN_LOOKS => {
                 self.torn += 1;
                 Step::Perform(Operation::Look)
@@ -158,6 +170,7 @@ impl Release {
 impl Release {
     fn begin(&mut self, now: Now) -> Step<Released> {
         self.torn = 0;
+        self.rounds = 0;
         self.fault = None;
         self.removing = false;
         self.checking = false;
@@ -185,7 +198,7 @@ impl Release {
                 Step::Finished(Released::Left)
             }
             // Changed since: somebody's lock, or litter that keeps it from vanishing.
-            Answer::Failed(Fault::Taken) if self.removing => {
+            Answer::Failed(Fault::Taken) if self.removing && !self.checking => {
                 self.checking = true;
                 Step::Perform(Operation::Look)
             }

@@ -37,8 +37,13 @@ pub struct Renew {
     here: Here,
     names: u32,
     torn: u8,
+    /// How often a look showed what was said to be changed.
+    rounds: u8,
     fault: Option<Fault>,
 }
+
+/// How often a renewal is sent anew. Some servers say "done" of what they have not done.
+const ROUNDS: u8 = 8;
 
 impl Renew {
     /// Renews the holding of this entry.
@@ -51,7 +56,17 @@ impl Renew {
     /// Renews whatever holding has this nonce.
     #[must_use]
     pub fn by_nonce(nonce: Nonce, terms: Terms, here: Here) -> Renew {
-        Renew { nonce, known: None, sent: None, terms, here, names: 0, torn: 0, fault: None }
+        Renew {
+            nonce,
+            known: None,
+            sent: None,
+            terms,
+            here,
+            names: 0,
+            torn: 0,
+            rounds: 0,
+            fault: None,
+        }
     }
 
     fn rename(&mut self, now: Now, from: Entry) -> Step<Renewal> {
@@ -89,7 +104,15 @@ impl Renew {
                 self.sent = None;
                 Step::Finished(Renewal::Failed(fault))
             }
-            (Some(entry), ..) => self.rename(now, entry),
+            (Some(entry), Some(_), None) if self.rounds == ROUNDS => {
+                self.known = Some(entry);
+                self.sent = None;
+                Step::Finished(Renewal::Failed(Fault::Taken))
+            }
+            (Some(entry), ..) => {
+                self.rounds += 1;
+                self.rename(now, entry)
+            }
             (None, _, fault) if listing.entries.len() != 1 && self.torn < TORN_LOOKS => {
                 self.torn += 1;
                 self.fault = fault;
@@ -107,6 +130,7 @@ impl Machine for Renew {
 
     fn start(&mut self, now: Now) -> Step<Renewal> {
         self.torn = 0;
+        self.rounds = 0;
         self.fault = None;
         match self.known.take() {
             Some(mine) => self.rename(now, mine),

@@ -278,3 +278,74 @@ fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_a_bare_lock_i
 
     assert_eq!(second, 15);
 }
+
+/// Runs a machine to its end, against a world that always answers the same.
+fn ends<M: Machine>(machine: &mut M, answer: impl Fn(&Operation) -> Answer) -> M::Outcome {
+    let mut step = machine.start(at(2));
+    for _ in 0..200 {
+        match step {
+            Step::Finished(outcome) => return outcome,
+            Step::Perform(operation) => step = machine.resume(at(2), answer(&operation)),
+        }
+    }
+    panic!("it goes on without an end");
+}
+
+#[test]
+fn a_server_that_says_done_and_does_nothing_holds_up_no_verb_for_ever() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let mine = published(here, 7, at(1));
+    let open = Entry { state: State::Open, ..mine.clone() };
+    let deaf = |seen: Answer| {
+        move |operation: &Operation| match operation {
+            Operation::Look => seen.clone(),
+            Operation::Knock => Answer::Somebody(false),
+            _ => Answer::Done(None),
+        }
+    };
+    let wish = Wish {
+        nonce: Nonce(8),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let busy = Acquisition::Blocked(Blocker::Busy(Fault::Taken));
+
+    let mut renew = Renew::new(mine.clone(), Terms::default(), here);
+    let renewed = ends(&mut renew, deaf(holding(vec![mine.clone()])));
+    assert_eq!(renewed, Renewal::Failed(Fault::Taken));
+    let mut release = Release::new(mine.clone(), true, here);
+    let released = ends(&mut release, deaf(holding(vec![mine])));
+    assert_eq!(released, Released::Failed(Fault::Taken));
+    let mut take = Acquire::new(wish.clone(), here, None);
+    assert_eq!(ends(&mut take, deaf(holding(vec![open]))), busy);
+    let mut install = Acquire::new(wish, here, None);
+    assert_eq!(ends(&mut install, deaf(Answer::Seen(Sight::Absent))), busy);
+}
+
+#[test]
+fn an_emptied_directory_that_cannot_be_looked_at_holds_up_no_verb_for_ever() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let mine = Entry { fenced: false, ..published(here, 7, at(1)) };
+    let stale = |operation: &Operation| match operation {
+        Operation::Unlink(_) => Answer::Done(Some(Stamp(0))),
+        Operation::Knock => Answer::Somebody(false),
+        _ => Answer::Failed(Fault::Taken),
+    };
+
+    let mut release = Release::new(mine.clone(), false, here);
+    assert_eq!(ends(&mut release, stale), Released::Remains(Fault::Taken, None));
+
+    let emptied = std::cell::Cell::new(false);
+    let mut evict = Evict::new(here, true, Duration::from_secs(1));
+    let evicted = ends(&mut evict, |operation| match operation {
+        Operation::Look if !emptied.get() => holding(vec![mine.clone()]),
+        operation => {
+            emptied.set(emptied.get() || matches!(operation, Operation::Unlink(_)));
+            stale(operation)
+        }
+    });
+    assert_eq!(evicted, Eviction::Remains(Some(mine), Fault::Taken));
+}
