@@ -349,3 +349,70 @@ fn an_emptied_directory_that_cannot_be_looked_at_holds_up_no_verb_for_ever() {
     });
     assert_eq!(evicted, Eviction::Remains(Some(mine), Fault::Taken));
 }
+
+fn wish_of(nonce: u128) -> Wish {
+    Wish {
+        nonce: Nonce(nonce),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    }
+}
+
+#[test]
+fn a_try_that_lost_four_races_and_then_installs_gets_the_lock() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let theirs = published(here, 7, at(1));
+    let mut acquire = Acquire::new(wish_of(8), here, None);
+    acquire.start(at(2));
+    let mut step = acquire.resume(at(2), Answer::Seen(Sight::Absent));
+    for _ in 0..4 {
+        assert!(matches!(step, Step::Perform(Operation::Stage(_))), "{step:?}");
+        acquire.resume(at(2), Answer::Done(None)); // -> install
+        acquire.resume(at(2), Answer::Failed(Fault::Taken)); // -> look
+        acquire.resume(at(2), holding(vec![theirs.clone()])); // -> unstage
+        acquire.resume(at(2), Answer::Done(None)); // -> look: they have left again
+        step = acquire.resume(at(2), Answer::Seen(Sight::Absent));
+    }
+    assert!(matches!(step, Step::Perform(Operation::Stage(_))), "{step:?}");
+    acquire.resume(at(2), Answer::Done(None)); // -> install
+
+    // A second later by the wall clock its number is raised.
+    let step = acquire.resume(at(3), Answer::Done(None));
+    assert!(matches!(step, Step::Perform(Operation::Rename(..))), "{step:?}");
+    let step = acquire.resume(at(3), Answer::Done(None));
+
+    assert!(matches!(step, Step::Finished(Acquisition::Got(..))), "{step:?}");
+}
+
+#[test]
+fn a_try_that_is_too_slow_each_time_gives_the_lock_back() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let mut acquire = Acquire::new(wish_of(8), here, None);
+    acquire.start(at(2));
+    acquire.resume(at(2), Answer::Seen(Sight::Absent)); // -> stage
+    acquire.resume(at(2), Answer::Done(None)); // -> install
+    let mut second = 2;
+    let mut mine = None;
+
+    let step = loop {
+        // Each call takes longer than half of the timeout.
+        second += 6;
+        match acquire.resume(at(second), Answer::Done(None)) {
+            Step::Perform(Operation::Rename(_, to)) => mine = Some(to),
+            step => break step,
+        }
+        assert!(second < 60, "it goes on without an end");
+    };
+
+    assert_eq!(step, Step::Perform(Operation::Knock));
+    let step = acquire.resume(at(second), Answer::Somebody(false));
+    assert_eq!(step, Step::Perform(Operation::Unlink(mine.expect("a name"))));
+    let step = acquire.resume(at(second), Answer::Done(Some(Stamp(5))));
+    assert_eq!(step, Step::Perform(Operation::RemoveDir(Stamp(5))));
+    acquire.resume(at(second), Answer::Done(None)); // -> ring
+    let step = acquire.resume(at(second), Answer::Failed(Fault::Missing));
+    assert_eq!(step, Step::Finished(Acquisition::Blocked(Blocker::Busy(Fault::Taken))));
+}
