@@ -457,6 +457,8 @@ impl Machine for Acquire {
             (Doing::AgeingBare { litter, .. }, _) => Self::blocked(Blocker::Bare(litter)),
             (Doing::RemovingBare { .. }, Answer::Done(_)) => {
                 self.bare = None;
+                // Was it? The rounds of a try are counted where nobody can tell.
+                self.fault = (!self.here.one_kernel).then_some(Fault::Taken);
                 self.look()
             }
             (Doing::RemovingBare { litter }, _) => Self::blocked(Blocker::Bare(litter)),

@@ -300,6 +300,7 @@ fn a_server_that_says_done_and_does_nothing_holds_up_no_verb_for_ever() {
         move |operation: &Operation| match operation {
             Operation::Look => seen.clone(),
             Operation::Knock => Answer::Somebody(false),
+            Operation::ReadFileClock => Answer::FileClock(Stamp(1 << 60)),
             _ => Answer::Done(None),
         }
     };
@@ -321,8 +322,10 @@ fn a_server_that_says_done_and_does_nothing_holds_up_no_verb_for_ever() {
     assert_eq!(released, Released::Failed(Fault::Taken));
     let mut take = Acquire::new(wish.clone(), here, None);
     assert_eq!(ends(&mut take, deaf(holding(vec![open]))), busy);
-    let mut install = Acquire::new(wish, here, None);
+    let mut install = Acquire::new(wish.clone(), here, None);
     assert_eq!(ends(&mut install, deaf(Answer::Seen(Sight::Absent))), busy);
+    let mut remove_bare = Acquire::new(wish, here, None);
+    assert_eq!(ends(&mut remove_bare, deaf(holding(Vec::new()))), busy);
 }
 
 #[test]
