@@ -321,6 +321,11 @@ impl<'a> Place<'a> {
         Wake::Rung
     }
 
+    /// Is our own ticket gone? Told once: where no new one can be had, we sleep without.
+    fn is_expelled(&mut self) -> bool {
+        self.own.take_if(|own| is_removed(own)).is_some()
+    }
+
     fn is_interrupted(&self) -> bool {
         self.interrupts.iter().any(|interrupt| interrupt.is_raised())
     }
@@ -330,7 +335,7 @@ impl<'a> Place<'a> {
         if self.is_interrupted() {
             return Wake::Interrupted;
         }
-        if self.own.as_ref().is_some_and(is_removed) {
+        if self.is_expelled() {
             return Wake::Expelled;
         }
         let mut pidfd = None;
@@ -388,7 +393,7 @@ impl<'a> Place<'a> {
             Ear::Ticket(_) if is_heard => told(heard.map_or(Said::End, hear)),
             Ear::Bell(_) if is_heard => self.rung(),
             _ if pidfd.as_ref().is_some_and(process::has_ended) => Wake::Ended,
-            _ if self.own.as_ref().is_some_and(is_removed) => Wake::Expelled,
+            _ if self.is_expelled() => Wake::Expelled,
             _ => Wake::Time,
         }
     }
