@@ -107,7 +107,7 @@ impl Directory {
                 Err(Errno::NOENT) => return no_place(Errno::NOENT),
                 done => done,
             },
-            Operation::Install(entry) => self.install(&self.stage_path(entry.nonce)),
+            Operation::Install(entry) => self.install(&self.stage_of(entry)),
             Operation::Unstage(entry) => self.unstage(entry),
             Operation::Rename(from, to) => self.rename(from, to),
             Operation::Unlink(entry) => return self.unlink(entry, kept),
@@ -126,8 +126,14 @@ impl Directory {
         PathBuf::from(path)
     }
 
+    /// Each attempt stages under a name of its own: what an earlier one of the same acquisition could
+    /// not clear away is neither in the way nor installed with it.
+    fn stage_of(&self, entry: &Entry) -> PathBuf {
+        self.stage_path(Nonce(entry.nonce.0.wrapping_add(entry.renewals.into())))
+    }
+
     fn stage(&self, entry: &Entry) -> Result<(), Errno> {
-        let stage = self.stage_path(entry.nonce);
+        let stage = self.stage_of(entry);
         mkdir(&stage, Mode::from_raw_mode(self.mode))?;
         self.fill(&stage, entry).inspect_err(|_| {
             let _ = unlink(&stage.join(entry.to_string()));
@@ -183,7 +189,7 @@ impl Directory {
     }
 
     fn unstage(&self, entry: &Entry) -> Result<(), Errno> {
-        let stage = self.stage_path(entry.nonce);
+        let stage = self.stage_of(entry);
         let name = entry.to_string();
         match unlink(&stage.join(&name)) {
             Ok(()) => rmdir(&stage),
