@@ -18,6 +18,14 @@ impl Default for Dice {
 }
 
 impl Dice {
+    /// The dice that fall the same way for the same seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        // Neighbouring seeds shall not fall alike.
+        let mixed = (seed ^ (seed >> 31)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self((mixed ^ (mixed >> 29)) | 1)
+    }
+
     /// A number below `limit` (0 for a limit of 0).
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
