@@ -21,7 +21,7 @@ Exit codes:
   74  input/output error
   75  patience is over (`run -E CODE` sets another)
   76  lock lost: timed out or taken; a KEY that no longer holds
-  77  permission denied, or a lock of another user
+  77  permission denied, a lock of another user, or raised privileges (set-user-ID)
  126  CMD can't be run
  127  CMD is not found";
 

@@ -16,9 +16,23 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Command};
-use crate::exit::{Failure, USAGE};
+use crate::exit::{DENIED, Failure, USAGE};
+
+/// Were privileges raised by the set-user-ID or set-group-ID bit of this program, or of one that
+/// started it? Then environment, current directory and arguments are those of somebody else, and
+/// this program runs what they say.
+fn is_raised() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    getuid() != geteuid() || getgid() != getegid()
+}
 
 fn main() -> ExitCode {
+    if is_raised() {
+        eprintln!(
+            "lockbydir: will not run with raised privileges: a set-user-ID or set-group-ID bit is on this program or its caller; use `sudo`, or the library"
+        );
+        return ExitCode::from(DENIED);
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

@@ -68,10 +68,16 @@ impl StatusJson {
     }
 }
 
-/// One pretty-printed JSON value and a newline.
+/// One pretty-printed JSON value and a newline. What could move a cursor, turn the writing or hide
+/// is escaped, as a reader of JSON reads it.
 pub(crate) fn json(value: &impl Serialize) -> Result<String, crate::exit::Failure> {
+    let escaped = |c: char| match c {
+        '\n' | ' '..='~' => c.to_string(),
+        c if c.is_alphanumeric() => c.to_string(),
+        c => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+    };
     serde_json::to_string_pretty(value)
-        .map(|text| text + "\n")
+        .map(|text| text.chars().map(escaped).collect::<String>() + "\n")
         .map_err(|error| crate::exit::Failure::new(crate::exit::IO, error.to_string()))
 }
 

@@ -7,6 +7,7 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
 };
@@ -73,7 +74,15 @@ impl Puppet {
         Self::spawn(command.env("LD_PRELOAD", library).env(STEP, ahead.to_string()))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    /// Starts it as another user, which only root may.
+    #[must_use]
+    pub fn start_as(worker: impl AsRef<OsStr>, user: u32) -> Self {
+        Self::spawn(Command::new(worker).uid(user).gid(user))
+    }
+
+    /// Starts it as this command says.
+    #[must_use]
+    pub fn spawn(command: &mut Command) -> Self {
         let piped = command.arg("puppet").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.spawn().expect("a worker starts");
         let orders = child.stdin.take().expect("it was piped");

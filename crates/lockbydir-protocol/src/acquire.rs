@@ -89,8 +89,8 @@ pub struct Acquire {
     doing: Doing,
     giving_back: Option<Box<Release>>,
     mine: Option<(Entry, Came)>,
-    /// The count in the name that was staged last.
-    staged: u32,
+    /// The count in the name that got its number last, once D was there.
+    numbered: Option<u32>,
     fault: Option<Fault>,
     /// How the try ends once the stage is cleared away.
     parting: Option<Acquisition>,
@@ -135,14 +135,14 @@ impl Acquire {
             doing: Doing::Looking,
             giving_back: None,
             mine: None,
-            staged: 0,
+            numbered: None,
             fault: None,
             parting: None,
             clocked: None,
         }
     }
 
-    /// How long the lock shall last; a bare one that is older is over.
+    /// How long the lock shall last; and how old an empty directory may become.
     pub(crate) fn timeout(&self) -> Duration {
         self.wish.timeout
     }
@@ -205,7 +205,7 @@ impl Acquire {
         // An entry that was staged got its number before others may have held and left: now that
         // D is there, it takes one that is larger than all of theirs.
         let raised = match came {
-            Came::Free if entry.renewals == self.staged => micros(now).max(entry.token),
+            Came::Free if self.numbered != Some(entry.renewals) => micros(now).max(entry.token),
             _ => entry.token,
         };
         if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
@@ -218,6 +218,7 @@ impl Acquire {
         let fresh =
             Entry { renewals: self.names, token: raised, ..entry.next(State::Held, now.boot) };
         self.names += 1;
+        self.numbered = Some(fresh.renewals);
         self.mine = Some((fresh.clone(), came));
         self.doing = Doing::Renaming;
         Step::Perform(Operation::Rename(entry, fresh))
@@ -337,7 +338,6 @@ impl Acquire {
         let Some(entry) = self.name(now, None) else {
             return Step::Finished(Acquisition::Foreign(Foreign::Exhausted));
         };
-        self.staged = entry.renewals;
         self.mine = Some((entry.clone(), Came::Free));
         self.doing = Doing::Staging;
         Step::Perform(Operation::Stage(entry))

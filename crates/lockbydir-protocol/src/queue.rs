@@ -12,7 +12,7 @@ use crate::operation::{
 };
 use crate::release::Release;
 use crate::ticket::Ticket;
-use crate::verdict::{Here, Life, Watch};
+use crate::verdict::{Here, Life};
 
 /// How waiting ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,10 @@ pub const MOMENT: Duration = Duration::from_millis(100);
 const ENTERING: Duration = Duration::from_secs(1);
 /// Numbers that a newcomer takes at most.
 const LATE: u8 = 8;
+/// Who was put out of line so often waits without a ticket.
+const EXPULSIONS: u8 = 4;
+/// And who has removed so many of the dead at one go, or tried to.
+const DEAD: u8 = 16;
 /// How long a newcomer is given to open its ticket, again and again.
 const NAP: Duration = Duration::from_millis(5);
 /// Between two looks of the first in line, where a release rings and where it can't.
@@ -54,6 +58,9 @@ pub struct Queue {
     in_line: bool,
     /// How often a larger number may still be found in line when ours is new.
     late: u8,
+    expulsions: u8,
+    /// How many tickets of the dead we have tried to remove since we slept.
+    removed: u8,
     no_line: bool,
     ahead: Option<Ticket>,
     count: u32,
@@ -61,16 +68,17 @@ pub struct Queue {
     pause: Duration,
     blocker: Option<Blocker>,
     /// What was free at the last look, and since when.
-    vacant: Option<(Option<Entry>, Duration)>,
-    /// What was held at the last look by one whose clock is not ours.
-    watch: Option<Watch>,
-    /// When D was changed that was bare at the last look, and since when we know that.
-    bare: Option<(Stamp, Duration)>,
+    vacant: Option<(Seen, Duration)>,
+    /// What tells no time that we could read, and since when it was seen unchanged.
+    watched: Option<(Seen, Duration)>,
     /// The one ahead that is gone without a word; its ticket may still be there.
     silent: Option<Ticket>,
     outcome: Option<Waited>,
     doing: Doing,
 }
+
+/// What is at D's path: nothing, an entry, or an empty directory that was changed then.
+type Seen = (Option<Entry>, Option<Stamp>);
 
 #[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +116,8 @@ impl Queue {
             until,
             in_line: false,
             late: 0,
+            expulsions: 0,
+            removed: 0,
             no_line: false,
             ahead: None,
             count: 0,
@@ -115,8 +125,7 @@ impl Queue {
             pause: PAUSES.0,
             blocker: None,
             vacant: None,
-            watch: None,
-            bare: None,
+            watched: None,
             silent: None,
             outcome: None,
             doing: Doing::Arriving,
@@ -190,8 +199,18 @@ impl Queue {
         };
         let is_silent = self.silent.take().as_ref() == Some(&ahead);
         let age = now.wall.saturating_sub(Duration::from_micros(ahead.order));
-        if self.is_dead(&ahead) || is_silent && age >= ENTERING {
-            self.expel(line, ahead)
+        let is_gone = self.is_dead(&ahead) || is_silent && age >= ENTERING;
+        if is_gone && self.is_over(now) {
+            let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
+            self.end(Waited::Over(blocker))
+        } else if is_gone {
+            // There may be thousands of them, or one that the sticky bit keeps; and meanwhile
+            // nobody looks at D.
+            self.removed = self.removed.saturating_add(1);
+            match self.removed {
+                ..DEAD => self.expel(line, ahead),
+                _ => self.wait_without_line(now),
+            }
         } else if is_silent && ahead.origin.is_same_pids(&self.here.origin) {
             let owner = Owner::One(ahead.process);
             self.perform(Doing::Judging(line.to_vec()), Operation::AskLife(owner))
@@ -229,6 +248,13 @@ impl Queue {
         self.perform(Doing::Expelling, Operation::Expel(ticket, word))
     }
 
+    /// No line to be had, or none that is kept: look again and again.
+    fn wait_without_line(&mut self, now: Now) -> Next {
+        self.no_line = true;
+        self.ahead = None;
+        self.try_now(now)
+    }
+
     fn sleep(&mut self, now: Now) -> Next {
         let hears = |entry: &Entry| entry.origin.is_same_boot(&self.here.origin);
         let (ear, pause) = match (&self.ahead, &self.blocker) {
@@ -255,6 +281,7 @@ impl Queue {
                 (ear, self.pause)
             }
         };
+        self.removed = 0;
         self.pause = (self.pause * 3 / 2).min(PAUSES.1);
         let wake = now.boot.saturating_add(pause);
         let wake = self.until.map_or(wake, |until| until.min(wake));
@@ -274,14 +301,18 @@ impl Queue {
     fn woken(&mut self, now: Now, wake: Wake) -> Next {
         match (wake, &self.ahead) {
             (Wake::Interrupted, _) => self.end(Waited::Interrupted),
-            (Wake::Expelled, _) => {
-                self.in_line = false;
-                self.ahead = None;
-                self.perform(Doing::Numbering, Operation::ListLine)
-            }
             (_, _) if self.is_over(now) => {
                 let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
                 self.end(Waited::Over(blocker))
+            }
+            (Wake::Expelled, _) => {
+                self.in_line = false;
+                self.ahead = None;
+                self.expulsions = self.expulsions.saturating_add(1);
+                if self.expulsions >= EXPULSIONS {
+                    return self.wait_without_line(now);
+                }
+                self.perform(Doing::Numbering, Operation::ListLine)
             }
             (Wake::Told(Word::First), Some(_)) => {
                 self.ahead = None;
@@ -305,55 +336,52 @@ impl Queue {
     /// Is D free, and the first in line does not take it? Whether the holder lives is left to the
     /// first: this look is for the others, and must be cheap.
     fn looked(&mut self, now: Now, sight: Sight) -> Next {
-        let (entry, since) = match sight {
-            Sight::Absent => (None, now.boot),
+        let (seen, since) = match sight {
+            Sight::Absent => ((None, None), now.boot),
+            Sight::Foreign(_) => ((None, None), Duration::MAX),
             Sight::Directory(listing) => match listing.entries.into_iter().next() {
-                Some(entry) => {
-                    let since = self.free_since(&entry, now);
-                    (Some(entry), since)
+                Some(entry) if self.here.origin.is_same_clock(&entry.origin) => {
+                    let since = match entry.state {
+                        State::Open => entry.stamp,
+                        State::Held => entry.lapses_at(),
+                    };
+                    ((Some(entry), None), since)
                 }
-                None => (None, self.bare_until(listing.modified, now)),
+                Some(entry) if entry.state == State::Open => ((Some(entry), None), now.boot),
+                Some(entry) => {
+                    let timeout = entry.timeout;
+                    self.watch(now, (Some(entry), None), timeout)
+                }
+                None => {
+                    let timeout = self.acquire.timeout();
+                    self.watch(now, (None, Some(listing.modified)), timeout)
+                }
             },
-            Sight::Foreign(_) => (None, Duration::MAX),
         };
         if since > now.boot {
             self.vacant = None;
             return self.sleep(now);
         }
         // The same vacancy as at the last look? An open lock may be another one by now.
-        let (_, since) = match self.vacant.take().filter(|(seen, _)| *seen == entry) {
+        let (_, since) = match self.vacant.take().filter(|(known, _)| *known == seen) {
             Some(known) => known,
-            None => (entry.clone(), since),
+            None => (seen.clone(), since),
         };
         if now.boot.saturating_sub(since) < MOMENT {
-            self.vacant = Some((entry, since));
+            self.vacant = Some((seen, since));
             return self.sleep(now);
         }
         // The next one gets a moment of its own.
-        self.vacant = Some((entry, now.boot));
+        self.vacant = Some((seen, now.boot));
         self.perform(Doing::Passing, Operation::ListLine)
     }
 
-    /// Since when, or from when on, this entry holds the lock no more. As for the verdict: where
-    /// no boot clock is shared, we count from when we saw it first.
-    fn free_since(&mut self, entry: &Entry, now: Now) -> Duration {
-        let is_same_clock = self.here.origin.is_same_clock(&entry.origin);
-        match entry.state {
-            State::Open if is_same_clock => entry.stamp,
-            State::Open => now.boot,
-            State::Held if is_same_clock && entry.stamp <= now.boot => entry.lapses_at(),
-            State::Held => {
-                let watched = Watch::on(&mut self.watch, entry, now);
-                now.boot.saturating_sub(watched).saturating_add(entry.timeout)
-            }
-        }
-    }
-
-    /// When a bare directory, unchanged since this, counts as over.
-    fn bare_until(&mut self, stamp: Stamp, now: Now) -> Duration {
-        let known = self.bare.filter(|(known, _)| *known == stamp);
-        let (_, since) = *self.bare.insert(known.unwrap_or((stamp, now.boot)));
-        since.saturating_add(self.acquire.timeout())
+    /// What tells no time of our clock is free when it was seen unchanged for its timeout.
+    fn watch(&mut self, now: Now, seen: Seen, timeout: Duration) -> (Seen, Duration) {
+        let known = self.watched.take().filter(|(known, _)| *known == seen);
+        let since = known.map_or(now.boot, |(_, since)| since);
+        self.watched = Some((seen.clone(), since));
+        (seen, since.saturating_add(timeout))
     }
 
     /// The first in line had its moment: the next one's turn has come.
@@ -452,10 +480,7 @@ impl Machine for Queue {
                 self.perform(Doing::Placing, Operation::ListLine)
             }
             // No line to be had (a full disk, a folder that may not be written): wait all the same.
-            (Doing::Numbering | Doing::Entering, _) => {
-                self.no_line = true;
-                self.try_now(now)
-            }
+            (Doing::Numbering | Doing::Entering, _) => self.wait_without_line(now),
             (Doing::Renumbering(line), _) => {
                 self.in_line = false;
                 self.enter(now, &line)

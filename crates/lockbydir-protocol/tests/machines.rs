@@ -419,3 +419,86 @@ fn a_try_that_is_too_slow_each_time_gives_the_lock_back() {
     let step = acquire.resume(at(second), Answer::Failed(Fault::Missing));
     assert_eq!(step, Step::Finished(Acquisition::Blocked(Blocker::Busy(Fault::Taken))));
 }
+
+/// A waiter that has come until so many seconds, and stands behind this ticket of an earlier boot.
+fn behind_the_dead(until: u64) -> (Queue, Ticket) {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let (host, label) = (Host::new("h"), Label::new("").unwrap());
+    let wish = Wish {
+        nonce: Nonce(8),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host,
+        label: label.clone(),
+    };
+    let card = Ticket {
+        order: 0,
+        nonce: Nonce(8),
+        stamp: Duration::ZERO,
+        origin: here.origin,
+        process: Process { pid: 1, start: 1 },
+        host,
+        label,
+    };
+    let dead = Ticket {
+        order: 1,
+        nonce: Nonce(1),
+        origin: Origin { boot: 2, time: 1, pids: 1 },
+        ..card.clone()
+    };
+    let until = Some(Duration::from_secs(until));
+    let mut queue = Queue::new(Acquire::new(wish, here, None), card, here, until);
+    queue.start(at(2));
+    let step = queue.resume(at(2), Answer::Line(vec![dead.clone()]));
+    assert!(matches!(step, Step::Perform(Operation::Enter(_))), "{step:?}");
+    (queue, dead)
+}
+
+#[test]
+fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
+    for (until, now, most) in [(60, 3, 15), (60, 61, 0)] {
+        let (mut queue, dead) = behind_the_dead(until);
+        let mut step = queue.resume(at(2), Answer::Done(None)); // it is in line
+        let mut removed = 0;
+        while step == Step::Perform(Operation::ListLine) {
+            step = queue.resume(at(now), Answer::Line(vec![dead.clone()]));
+            if matches!(step, Step::Perform(Operation::Expel(..))) {
+                removed += 1;
+                step = queue.resume(at(now), Answer::Failed(Fault::Denied { code: 1 }));
+            }
+        }
+
+        assert_eq!(removed, most);
+        let has_ended = matches!(step, Step::Perform(Operation::Leave(..)));
+        assert_eq!(has_ended, now > until, "{step:?}");
+        assert!(has_ended || step == Step::Perform(Operation::Look), "it tries at last: {step:?}");
+    }
+}
+
+#[test]
+fn who_is_put_out_of_line_again_and_again_waits_without_a_ticket_and_no_longer_than_its_patience() {
+    for until in [60, 5] {
+        let (mut queue, dead) = behind_the_dead(until);
+        let living = Ticket { origin: Origin { boot: 1, time: 1, pids: 1 }, ..dead };
+        let mut entered = 1;
+        let mut now = 2;
+        let step = loop {
+            queue.resume(at(now), Answer::Done(None)); // -> list
+            let step = queue.resume(at(now), Answer::Line(vec![living.clone()]));
+            assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
+            now += 1;
+            let step = queue.resume(at(now), Answer::Woken(Wake::Expelled));
+            if step != Step::Perform(Operation::ListLine) {
+                break step;
+            }
+            queue.resume(at(now), Answer::Line(vec![living.clone()])); // -> enter
+            entered += 1;
+        };
+
+        match until {
+            60 => assert_eq!((entered, step), (4, Step::Perform(Operation::Look))),
+            _ => assert!(matches!(step, Step::Perform(Operation::Leave(..))), "{step:?}"),
+        }
+    }
+}

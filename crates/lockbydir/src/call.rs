@@ -41,13 +41,13 @@ pub(crate) fn mkdir(path: &Path, mode: Mode) -> Result<(), Errno> {
 }
 
 /// A new, empty file.
-pub(crate) fn create(path: &Path, mode: Mode) -> Result<(), Errno> {
+pub(crate) fn createat(dir: &OwnedFd, name: &Path, mode: Mode) -> Result<(), Errno> {
     const NEW: OFlags = OFlags::WRONLY
         .union(OFlags::CREATE)
         .union(OFlags::EXCL)
         .union(OFlags::NOFOLLOW)
         .union(OFlags::CLOEXEC);
-    change(Kind::MakeFile, path, None, || fs::open(path, NEW, mode).map(drop))
+    change(Kind::MakeFile, name, None, || fs::openat(dir, name, NEW, mode).map(drop))
 }
 
 pub(crate) fn mkfifoat(dir: &OwnedFd, name: &Path, mode: Mode) -> Result<(), Errno> {

@@ -1,7 +1,7 @@
 //! Performs the protocol's operations on a real directory; decides nothing. No symbolic link is
 //! followed, and nothing is removed except by the exact name that an operation carries.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::call::{
-    create, fchmod, fchown, fstat, list_of, mkdir, open, openat, rename, rename_new, renameat,
+    createat, fchmod, fchown, fstat, list_of, mkdir, open, openat, rename, rename_new, renameat,
     rmdir, rmdirat, stat, statfs, unlink, unlinkat,
 };
 use crate::look::changed;
@@ -145,16 +145,24 @@ impl Directory {
         Mode::from_raw_mode(self.mode)
     }
 
-    /// Gives what we just made the mode and group that were asked for: the umask does not narrow
-    /// what is shared on purpose.
-    pub(crate) fn widen(&self, made: &Path) -> Result<(), Errno> {
-        if self.mode == 0o700 && self.group.is_none() {
-            return Ok(());
+    /// Opens the directory that we just made. Where anybody may move directories, another may be
+    /// in its place by now, perhaps full of somebody's files: what holds anything but `ours` is
+    /// not used.
+    pub(crate) fn open_made(&self, made: &Path, ours: fn(&CStr) -> bool) -> Result<OwnedFd, Errno> {
+        let fd = open(made, LOOK)?;
+        if self.stranger(&fstat(&fd)?).is_some() {
+            return Err(Errno::PERM);
         }
-        self.widen_open(&open(made, LOOK)?, self.mode())
+        for found in list_of(&fd)? {
+            if !ours(found?.file_name()) {
+                return Err(Errno::PERM);
+            }
+        }
+        Ok(fd)
     }
 
-    /// The same, of what is open.
+    /// Gives what we just made the mode and group that were asked for: the umask does not narrow
+    /// what is shared on purpose.
     pub(crate) fn widen_open(&self, made: &OwnedFd, mode: Mode) -> Result<(), Errno> {
         if self.mode != 0o700 {
             fchmod(made, mode)?;
@@ -166,8 +174,10 @@ impl Directory {
     }
 
     fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
-        self.widen(stage)?;
-        create(&stage.join(entry.to_string()), Mode::from_raw_mode(self.mode & 0o666))
+        let stage = self.open_made(stage, |_| false)?;
+        self.widen_open(&stage, self.mode())?;
+        let mode = Mode::from_raw_mode(self.mode & 0o666);
+        createat(&stage, entry.to_string().as_ref(), mode)
     }
 
     fn install(&self, stage: &Path) -> Result<(), Errno> {

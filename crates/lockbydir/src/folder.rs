@@ -1,16 +1,16 @@
 //! Whole folders of locks: listing them, and clearing away what crashes left behind.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockbydir_protocol::{Entry, Facts, Release, Released, Sight, Stamp, State, Verdict, judge};
 use lockbydir_protocol::{Here, Question};
-use rustix::fs::OFlags;
+use rustix::fs::{Dir, FileType, Mode, OFlags, open, openat};
+use rustix::io::Errno;
 
-use crate::call::open;
 use crate::dir::{Directory, EXTENSION, remove_stage};
 use crate::error::Error;
 use crate::line::SUFFIX;
@@ -28,7 +28,7 @@ const STALE_STAGE: Duration = Duration::from_secs(60);
 /// When the folder itself cannot be read; what cannot be read below it is left out.
 pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
     let mut found = Vec::new();
-    walk(dir.as_ref(), &mut |path| {
+    walk(dir.as_ref(), &mut |_, path| {
         if let Some(lock) = lock_at(path) {
             found.push(lock.status());
         }
@@ -47,13 +47,16 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
 /// When the folder itself cannot be read.
 pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
     let mut removed = Vec::new();
-    walk(dir.as_ref(), &mut |path| {
-        let is_gone = if path.file_name().is_some_and(is_stage_name) {
-            clean_stage(path)
-        } else if let Some(lockdir) = before(path, SUFFIX) {
+    walk(dir.as_ref(), &mut |parent, path| {
+        // By the handle: whoever owns a folder on the way may put a link in its place.
+        let Some(name) = path.file_name() else { return };
+        let at = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
+        let is_gone = if is_stage_name(name) {
+            clean_stage(parent, &at)
+        } else if let Some(lockdir) = before(&at, SUFFIX) {
             Directory::new(lockdir.into(), 0o700, None).close_line().is_ok()
         } else {
-            clean_open(path)
+            clean_open(&at)
         };
         if is_gone {
             removed.push(path.to_owned());
@@ -63,20 +66,43 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
     Ok(removed)
 }
 
-/// Calls `found` for everything that is called like ours below a folder, and goes into all other
-/// directories.
-fn walk(dir: &Path, found: &mut dyn FnMut(&Path)) -> Result<(), Error> {
-    let entries = fs::read_dir(dir).map_err(|source| Error::io("read", dir, source))?;
-    for entry in entries.flatten() {
-        let path = entry.path();
+/// Folders within folders that are gone into: each costs handles and memory, and anybody may make
+/// a tree deeper than there are of them.
+const DEEPEST: u8 = 128;
+/// A directory to be read; the folder itself may be a link.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Calls `found` for everything that is called like ours below a folder, with a handle of the
+/// directory it is in, and goes into all other directories.
+fn walk(dir: &Path, found: &mut dyn FnMut(&OwnedFd, &Path)) -> Result<(), Error> {
+    let walked =
+        open(dir, FOLDER, Mode::empty()).and_then(|open| walk_in(&open, dir, DEEPEST, found));
+    walked.map_err(|errno| Error::io("read", dir, errno.into()))
+}
+
+fn walk_in(
+    open: &OwnedFd,
+    dir: &Path,
+    deeper: u8,
+    found: &mut dyn FnMut(&OwnedFd, &Path),
+) -> Result<(), Errno> {
+    for entry in Dir::read_from(open)?.map_while(Result::ok) {
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        let path = dir.join(name);
         let is_lock = |path: &Path| before(path, EXTENSION).is_some();
         if is_lock(&path)
             || before(&path, SUFFIX).is_some_and(|path| is_lock(Path::new(path)))
-            || is_stage_name(&entry.file_name())
+            || is_stage_name(name)
         {
-            found(&path);
-        } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let _ = walk(&path, found);
+            found(open, &path);
+        } else if deeper > 0
+            && matches!(entry.file_type(), FileType::Directory | FileType::Unknown)
+            && let Ok(inner) = openat(open, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+        {
+            let _ = walk_in(&inner, &path, deeper - 1, found);
         }
     }
     Ok(())
@@ -93,18 +119,11 @@ fn before<'a>(path: &'a Path, end: &str) -> Option<&'a OsStr> {
     path.as_os_str().as_bytes().strip_suffix(end.as_bytes()).map(OsStr::from_bytes)
 }
 
-fn clean_stage(path: &Path) -> bool {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+fn clean_stage(parent: &OwnedFd, path: &Path) -> bool {
+    let (Some(name), Some(here)) = (path.file_name(), here(path)) else {
         return false;
     };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(parent) = open(parent, flags) else {
-        return false;
-    };
-    let Some(here) = here(path) else {
-        return false;
-    };
-    remove_stage(&parent, name.as_ref(), |entry, modified| match entry {
+    remove_stage(parent, name.as_ref(), |entry, modified| match entry {
         Some(entry) => is_gone(entry, modified, &here),
         None => {
             let age = clock::now().wall.as_nanos().saturating_sub(modified.0.unsigned_abs());

@@ -3,7 +3,7 @@
 //! written to the bell, so nobody is killed by SIGPIPE: opening and closing it rings. Decides
 //! nothing.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +28,8 @@ const MOST_TICKETS: usize = 10_000;
 /// A ticket of another kernel that is older goes with the line, when nobody else is in it. Who still
 /// waits there takes a new one.
 const STALE_TICKET: Duration = Duration::from_secs(3600);
+/// In so long, one is woken so often; then one hears nothing for the rest of it.
+const WAKES: (Duration, u32) = (Duration::from_millis(100), 32);
 /// How often the line may be removed while we come to it.
 const ROUNDS: u8 = 8;
 const PIPE: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -96,8 +98,11 @@ impl Directory {
         tickets(&line).is_ok_and(|found| found.iter().any(may_come))
     }
 
+    /// Whoever removed the line may have taken the bell away that we have in hand: who still waits
+    /// has made another one by now, and listens to that.
     fn ring(&self, kept: &mut Kept) -> Result<(), Errno> {
-        if kept.bell.take().is_none() {
+        let in_hand = kept.bell.take();
+        if in_hand.as_ref().is_none_or(is_removed) {
             let line = self.line()?;
             open_pipe(&line, BELL, OFlags::WRONLY).map_err(|_| Errno::BUSY)?;
         }
@@ -126,8 +131,11 @@ impl Directory {
         if !living.is_empty() {
             return Err(Errno::NOTEMPTY);
         }
-        let bell = openat(&line, BELL.as_ref(), PIPE | OFlags::PATH);
-        let _ = unlinkat(&line, BELL.as_ref());
+        // What is called so and is no pipe is somebody's file.
+        let bell = open_pipe(&line, BELL, OFlags::PATH);
+        if bell.is_ok() {
+            let _ = unlinkat(&line, BELL.as_ref());
+        }
         rmdir(&self.line_path()).inspect_err(|_| {
             if let Ok(bell) = bell {
                 let again = format!("/proc/self/fd/{}", bell.as_raw_fd());
@@ -136,6 +144,11 @@ impl Directory {
             }
         })
     }
+}
+
+/// Is this a name that a line gives?
+fn is_ours(name: &CStr) -> bool {
+    name.to_str().is_ok_and(|name| name == BELL || Ticket::parse(name).is_some())
 }
 
 /// The tickets in a line, in no order.
@@ -217,6 +230,8 @@ pub(crate) struct Place<'a> {
     ahead: Option<(Ticket, OwnedFd)>,
     bell: Option<OwnedFd>,
     kept: Kept,
+    /// Until when wakes are counted, and how many there were.
+    wakes: (Duration, u32),
 }
 
 impl<'a> Place<'a> {
@@ -229,6 +244,7 @@ impl<'a> Place<'a> {
             ahead: None,
             bell: None,
             kept: Kept::default(),
+            wakes: (Duration::ZERO, 0),
         }
     }
 
@@ -252,7 +268,10 @@ impl<'a> Place<'a> {
         let name = ticket.to_string();
         for _ in 0..ROUNDS {
             match mkdir(&self.directory.line_path(), self.directory.mode()) {
-                Ok(()) => self.directory.widen(&self.directory.line_path())?,
+                Ok(()) => {
+                    let line = self.directory.open_made(&self.directory.line_path(), is_ours)?;
+                    self.directory.widen_open(&line, self.directory.mode())?;
+                }
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno),
             }
@@ -321,19 +340,33 @@ impl<'a> Place<'a> {
         Wake::Rung
     }
 
-    /// Is our own ticket gone? Told once: where no new one can be had, we sleep without.
+    fn is_interrupted(&self) -> bool {
+        self.interrupts.iter().any(|interrupt| interrupt.is_raised())
+    }
+
+    /// Is our ticket gone? Then its pipe is of no use: that is told once.
     fn is_expelled(&mut self) -> bool {
         self.own.take_if(|own| is_removed(own)).is_some()
     }
 
-    fn is_interrupted(&self) -> bool {
-        self.interrupts.iter().any(|interrupt| interrupt.is_raised())
+    /// The rest of this moment, where somebody has woken us too often in it: whoever may write to
+    /// a pipe in this line could keep us awake for ever.
+    fn deaf_until(&mut self) -> Option<Duration> {
+        let now = clock::boot();
+        if now >= self.wakes.0 {
+            self.wakes = (now + WAKES.0, 0);
+        }
+        self.wakes.1 += 1;
+        (self.wakes.1 > WAKES.1).then_some(self.wakes.0)
     }
 
     /// Sleeps until something is heard, or `until`.
     pub(crate) fn sleep(&mut self, ear: &Ear, until: Duration) -> Wake {
         if self.is_interrupted() {
             return Wake::Interrupted;
+        }
+        if let Some(end) = self.deaf_until() {
+            return self.doze(&[], end.min(until)).map_or(Wake::Interrupted, |_| Wake::Time);
         }
         if self.is_expelled() {
             return Wake::Expelled;
@@ -377,18 +410,11 @@ impl<'a> Place<'a> {
             Ear::Bell(_) => self.bell.as_ref(),
             Ear::Nothing => None,
         };
-        let events = self.interrupts.iter().map(|interrupt| interrupt.event());
-        let all = [heard.map(AsFd::as_fd), pidfd.as_ref().map(AsFd::as_fd)];
-        let all: Vec<_> = all.into_iter().chain(events).flatten().collect();
-        let mut polled: Vec<PollFd<'_>> =
-            all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        poll(&mut polled, until);
-        let is_heard = heard.is_some() && polled.first().is_some_and(|fd| !fd.revents().is_empty());
-        drop(polled);
-
-        if self.is_interrupted() {
+        let all: Vec<_> = [heard, pidfd.as_ref()].into_iter().flatten().collect();
+        let Some(first_is_heard) = self.doze(&all, until) else {
             return Wake::Interrupted;
-        }
+        };
+        let is_heard = heard.is_some() && first_is_heard;
         match ear {
             Ear::Ticket(_) if is_heard => told(heard.map_or(Said::End, hear)),
             Ear::Bell(_) if is_heard => self.rung(),
@@ -396,6 +422,17 @@ impl<'a> Place<'a> {
             _ if self.is_expelled() => Wake::Expelled,
             _ => Wake::Time,
         }
+    }
+
+    /// Polls these until then, and what may interrupt it, which gives none. Is the first ready?
+    fn doze(&self, open: &[&OwnedFd], until: Duration) -> Option<bool> {
+        let events = self.interrupts.iter().filter_map(|interrupt| interrupt.event());
+        let all: Vec<_> = open.iter().map(|open| open.as_fd()).chain(events).collect();
+        let mut polled: Vec<PollFd<'_>> =
+            all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        poll(&mut polled, until);
+        let is_ready = polled.first().is_some_and(|fd| !fd.revents().is_empty());
+        (!self.is_interrupted()).then_some(is_ready)
     }
 }
 

@@ -3,10 +3,13 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use lockbydir::printable;
+use rustix::fs::{Mode, OFlags};
 
 use crate::exit::{CANNOT_MAKE, DENIED, Failure, IO};
 
@@ -15,6 +18,8 @@ pub(super) struct Place {
     /// As the user named it, but absolute.
     parent: PathBuf,
     folder: PathBuf,
+    /// Opened when it was made: where anybody may move directories, another may be in its place.
+    made: fs::File,
 }
 
 impl Place {
@@ -41,8 +46,11 @@ impl Place {
         let parent = fs::canonicalize(dir).map_err(cannot)?;
         for nth in 0..1000 {
             let folder = parent.join(format!("lockbydir-bench.{}.{nth}", std::process::id()));
-            match fs::create_dir(&folder) {
-                Ok(()) => return Ok(Place { parent, folder }),
+            match fs::DirBuilder::new().mode(0o700).create(&folder) {
+                Ok(()) => {
+                    let made = just_made(&folder).map_err(cannot)?;
+                    return Ok(Place { parent, folder, made });
+                }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(cannot(error)),
             }
@@ -60,7 +68,7 @@ impl Place {
 
     /// Removes the folder and what is in it. All who work in it must have ended.
     pub(super) fn remove(&self) -> Result<(), Failure> {
-        match fs::remove_dir_all(&self.folder) {
+        match empty(&self.made).and_then(|()| fs::remove_dir(&self.folder)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::new(
                 IO,
                 format!("cannot remove {}: {error}; remove it", printable(&self.folder)),
@@ -74,6 +82,34 @@ impl Drop for Place {
     fn drop(&mut self) {
         let _ = self.remove();
     }
+}
+
+/// Opens the folder that was just made: ours, and empty.
+fn just_made(folder: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = fs::File::from(rustix::fs::open(folder, flags, Mode::empty())?);
+    let is_ours = made.metadata()?.uid() == rustix::process::geteuid().as_raw();
+    if !is_ours || fs::read_dir(by_handle(&made))?.next().is_some() {
+        return Err(io::Error::other("somebody else put another folder in the place of ours"));
+    }
+    Ok(made)
+}
+
+/// A path to what is open, whatever its name is by now.
+fn by_handle(made: &fs::File) -> PathBuf {
+    format!("/proc/self/fd/{}", made.as_raw_fd()).into()
+}
+
+/// Removes all that is in it.
+fn empty(made: &fs::File) -> io::Result<()> {
+    for entry in fs::read_dir(by_handle(made))? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// The file system that a path is on, by the name that `mount` gives it.

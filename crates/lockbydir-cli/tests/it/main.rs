@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "test names are sentences")]
 
+mod attacks;
 mod bad_input;
 mod bench;
 mod full_disk;

@@ -63,6 +63,10 @@ struct Plan {
     hasty: bool,
     /// It ends after this time, whatever the count.
     time: Duration,
+    /// A refused acquisition or release is no reason to end: somebody attacks.
+    undaunted: bool,
+    /// Permissions of the lock directory, as a decimal number.
+    mode: u32,
 }
 
 impl Plan {
@@ -83,6 +87,8 @@ impl Plan {
             interrupt_one_in: 0,
             hasty: false,
             time: Duration::MAX,
+            undaunted: false,
+            mode: 0o700,
         };
         for argument in arguments {
             let (name, value) = argument.split_once('=').ok_or("OPTION=NUMBER")?;
@@ -103,6 +109,8 @@ impl Plan {
                 "interrupt_one_in" => plan.interrupt_one_in = number,
                 "hasty" => plan.hasty = number > 0,
                 "time_ms" => plan.time = Duration::from_millis(number),
+                "undaunted" => plan.undaunted = number > 0,
+                "mode" => plan.mode = u32::try_from(number)?,
                 _ => return Err(format!("no such option: {name}").into()),
             }
         }
@@ -149,6 +157,7 @@ fn work(folder: &Path, worker: &str, plan: &Plan) -> Outcome<()> {
         .timeout(plan.timeout)
         .patience(plan.patience)
         .linger(plan.linger)
+        .mode(plan.mode)
         .fenced(plan.fenced);
     let mut dice = Dice::default();
     io::stdin().read_to_end(&mut Vec::new())?;
@@ -179,6 +188,10 @@ fn work(folder: &Path, worker: &str, plan: &Plan) -> Outcome<()> {
         }
         let guard = match waiting.acquire() {
             Err(error) if error.is_patience_over() || error.kind() == ErrorKind::Interrupted => {
+                history.note("gave-up");
+                continue;
+            }
+            Err(_) if plan.undaunted => {
                 history.note("gave-up");
                 continue;
             }
@@ -221,12 +234,18 @@ fn work(folder: &Path, worker: &str, plan: &Plan) -> Outcome<()> {
                     }
                 }
                 Err(error) if error.is_lost() => {
+                    // Where somebody attacks, a loss may be told before the deadline: it ends the
+                    // hold.
+                    if plan.undaunted {
+                        history.note(&format!("end {}", clock::now()));
+                    }
                     history.note("lost");
                     if guard.is_held() {
                         history.note("lie is_held after a loss");
                     }
                     continue;
                 }
+                Err(_) if plan.undaunted => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -234,6 +253,7 @@ fn work(folder: &Path, worker: &str, plan: &Plan) -> Outcome<()> {
         match guard.release() {
             Ok(()) => history.note("released"),
             Err(error) if error.is_lost() && clock::now() > latest => history.note("lost"),
+            Err(_) if plan.undaunted => {}
             Err(error) => {
                 history.note(&format!("lie {} at release", error.to_string().replace('\n', " ")));
             }
@@ -341,6 +361,7 @@ fn toy(name: &str, options: &[&str]) -> Outcome<Lock> {
             "patience_ms" => lock.patience(time),
             "linger_ms" => lock.linger(time),
             "fenced" => lock.fenced(number > 0),
+            "mode" => lock.mode(u32::try_from(number)?),
             _ => return Err(format!("no such option: {option}").into()),
         };
     }

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lockbydir::testing::{Call, Kind};
-use lockbydir_protocol::Entry;
+use lockbydir_protocol::{Entry, Nonce};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use rustix::io::Errno;
 
@@ -337,13 +337,22 @@ impl Play {
         let figure = &scene.figures[me];
         let doer = Doer { who: me, now: scene.now, forces: figure.forces, timeout: figure.timeout };
         scene.truth.changed(&doer, call);
-        let is_entry = call.on.to_str().and_then(Entry::parse).is_some();
+        let entry = call.on.to_str().and_then(Entry::parse);
         match (call.kind, call.on.parent()) {
             (Kind::MakeDir, _) => stamp(call.on, scene.now),
-            (Kind::MakeFile | Kind::Unlink, Some(parent)) if call.on.is_absolute() => {
+            (Kind::MakeFile, _) => {
+                if let Some(entry) = entry {
+                    let stage = entry.nonce.0.wrapping_add(entry.renewals.into());
+                    let stage = format!("jobs.lockdir.{}", Nonce(stage));
+                    stamp(&self.folder.join(stage), scene.now);
+                }
+            }
+            (Kind::Unlink, Some(parent)) if call.on.is_absolute() => {
                 stamp(parent, scene.now);
             }
-            (Kind::Rename | Kind::Unlink, _) if is_entry => stamp(&self.lockdir(), scene.now),
+            (Kind::Rename | Kind::Unlink, _) if entry.is_some() => {
+                stamp(&self.lockdir(), scene.now)
+            }
             _ => {}
         }
     }

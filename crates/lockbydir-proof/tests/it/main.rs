@@ -1,6 +1,7 @@
 //! Lockbydir's promises, between real processes, on real file systems. How long they look is
 //! said in the documentation of the `lockbydir_proof` crate.
 
+mod attacks;
 mod clock_steps;
 mod crash_points;
 mod death;

@@ -1,0 +1,127 @@
+//! Entries that lie, in a lock that attacker and victim share on purpose: who lives, since when,
+//! which number, how long.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::FileType;
+
+use super::{ATTACKER, Arena, VICTIM, boot_clock, entry};
+
+const TEN_YEARS: u64 = 315_360_000_000;
+const LARGEST: u64 = 999_999_999_999_999_999;
+
+/// A shared lock that holds this entry, made by the attacker and dated so.
+fn forged(name: &str, date: SystemTime) -> Arena {
+    let arena = Arena::sticky();
+    arena.attackers_directory("jobs.lockdir", 0o777);
+    arena.attackers_file(format!("jobs.lockdir/{name}"), FileType::RegularFile);
+    fs::File::open(arena.path("jobs.lockdir")).unwrap().set_modified(date).unwrap();
+    arena
+}
+
+fn hour(ahead: bool) -> SystemTime {
+    let hour = Duration::from_secs(3600);
+    if ahead { SystemTime::now() + hour } else { SystemTime::now() - hour }
+}
+
+#[test]
+fn a_forged_entry_is_judged_by_its_own_words_and_no_date_makes_two_holders() {
+    let now = boot_clock();
+    let living = format!("{}-0", std::process::id());
+    let long_ago = 1;
+    for (entry, is_taken) in [
+        // Who is dead, or says to have lapsed, holds nothing.
+        (entry("held", 5, TEN_YEARS, now, "4194303-1"), true),
+        (entry("held", 5, TEN_YEARS, now, "1-99999999"), true),
+        (entry("held", 5, 10, long_ago, &living), true),
+        (entry("open", 5, 10, 99_999_999_999_999, "none"), true),
+        // Who lives and says to hold does, whatever the date of the directory.
+        (entry("held", 5, TEN_YEARS, now, &living), false),
+        (entry("held", 5, TEN_YEARS, now, "none"), false),
+        (entry("held", 5, 600_000, 99_999_999_999_999, "none"), false),
+        (entry("held", LARGEST, 600_000, now, "none"), false),
+    ] {
+        for date in [hour(false), SystemTime::now(), hour(true), SystemTime::UNIX_EPOCH] {
+            let is_of_unknown_age = entry.contains(".99999999999999.");
+            let is_old = date < SystemTime::now() - Duration::from_secs(1000);
+            let arena = forged(&entry, date);
+
+            let ran = arena.run(
+                VICTIM,
+                &["run", "-q", "--mode", "777", "-w", "300ms", "jobs", "--", "echo", "in"],
+            );
+
+            // A stamp of the future says nothing: then the file system's clock tells.
+            let is_taken = is_taken || is_of_unknown_age && is_old;
+            let expected = if is_taken { (0, "in\n") } else { (75, "") };
+            assert_eq!((ran.code, ran.out.as_str()), expected, "{entry} {date:?}: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lock_held_for_ten_years_in_a_shared_place_is_broken_by_force_and_then_free() {
+    let arena = forged(&entry("held", 5, TEN_YEARS, boot_clock(), "none"), SystemTime::now());
+    let run = ["run", "--mode", "777", "-n", "jobs", "--", "true"];
+
+    assert_eq!(arena.run(VICTIM, &run).code, 75);
+    assert_eq!(arena.run(VICTIM, &["break", "--mode", "777", "jobs"]).code, 1);
+    // The sticky bit keeps the victim from removing the attacker's directory, not from freeing it.
+    let broken = arena.run(VICTIM, &["break", "--force", "--mode", "777", "jobs"]);
+
+    broken.refused(77, "cannot remove the emptied");
+    arena.run(0, &["break", "--force", "--mode", "777", "-t", "10ms", "jobs"]);
+    assert_eq!(arena.run(VICTIM, &run).code, 0);
+}
+
+#[test]
+fn the_largest_number_is_followed_by_none_and_refused() {
+    for name in [entry("open", LARGEST, 10, 1, "none"), entry("held", LARGEST, 10, 1, "none")] {
+        let arena = forged(&name, SystemTime::now());
+        let before = arena.seen();
+
+        for (verb, ran) in arena.run_every_verb(VICTIM, &["--mode", "777"]) {
+            if matches!(verb, "run" | "acquire") {
+                ran.refused(73, "largest value");
+            }
+        }
+
+        // Breaking frees a held one; nothing else was done.
+        if name.contains(".open.") {
+            assert_eq!(arena.seen(), before);
+        }
+    }
+}
+
+#[test]
+fn in_a_group_those_who_are_not_members_can_do_nothing() {
+    const GROUP: &str = "4321";
+    let arena = Arena::lawless();
+    fs::set_permissions(arena.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let place = arena.path("team");
+    fs::create_dir(&place).unwrap();
+    std::os::unix::fs::chown(&place, Some(0), Some(4321)).unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o1770)).unwrap();
+    let member = |user: u32, args: &[&str]| {
+        let mut command = arena.command(user, args);
+        std::os::unix::process::CommandExt::gid(&mut command, 4321);
+        crate::Ran::of(command.output().unwrap())
+    };
+
+    let key =
+        member(VICTIM, &["acquire", "--mode", "770", "--group", GROUP, "-t", "300ms", "team/jobs"]);
+    assert_eq!(key.code, 0, "{key:?}");
+    let other =
+        ["run", "-q", "--mode", "770", "--group", GROUP, "-w", "5s", "team/jobs", "--", "true"];
+    assert_eq!(member(1235, &other).code, 0, "another member");
+    for args in [
+        &["run", "--mode", "770", "-w", "300ms", "team/jobs", "--", "true"][..],
+        &["break", "--force", "--mode", "770", "team/jobs"],
+        &["acquire", "-n", "team/jobs"],
+        &["is-locked", "team/jobs"],
+    ] {
+        arena.run(ATTACKER, args).refused(77, "Permission denied");
+    }
+}

@@ -1,0 +1,201 @@
+//! What another user has put where a lock, its line, a ticket, the bell or an entry would be.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use rustix::fs::FileType;
+
+use super::{ATTACKER, Arena, VICTIM, boot_clock, entry, ticket};
+
+const KINDS: [FileType; 7] = [
+    FileType::Fifo,
+    FileType::Socket,
+    FileType::CharacterDevice,
+    FileType::BlockDevice,
+    FileType::RegularFile,
+    FileType::Directory,
+    FileType::Symlink,
+];
+
+/// Both a user and root fall into traps.
+const VICTIMS: [u32; 2] = [VICTIM, 0];
+
+#[test]
+fn a_lock_that_another_user_made_first_is_refused_and_left_alone() {
+    let forged = [
+        None,
+        Some(entry("held", 5, 600_000, boot_clock(), "none")),
+        Some(entry("held", 5, 10, 1, "none")),
+        Some(entry("open", 5, 600_000, 1, "none")),
+    ];
+    for (mode, forged) in [0o700, 0o755, 0o777, 0o1777]
+        .into_iter()
+        .flat_map(|mode| forged.iter().map(move |it| (mode, it)))
+    {
+        let arena = Arena::sticky();
+        arena.attackers_directory("jobs.lockdir", mode);
+        if let Some(name) = forged {
+            arena.attackers_file(format!("jobs.lockdir/{name}"), FileType::RegularFile);
+        }
+        let before = arena.seen();
+
+        for (user, (verb, ran)) in VICTIMS.into_iter().flat_map(|user| {
+            arena.run_every_verb(user, &[]).into_iter().map(move |ran| (user, ran))
+        }) {
+            match verb {
+                "run" | "acquire" | "break" => ran.refused(77, "user 65534"),
+                "renew" | "release" => ran.refused(76, "lost"),
+                "is-locked" => assert!(ran.code <= 1 || ran.code == 77, "{user}: {ran:?}"),
+                _ => assert_eq!(ran.code, 0, "{user} {verb}: {ran:?}"),
+            }
+        }
+
+        assert_eq!(arena.seen(), before, "{mode:o} {forged:?}");
+    }
+}
+
+#[test]
+fn a_line_that_another_user_made_first_is_not_used() {
+    for mode in [0o700, 0o755, 0o777, 0o1777] {
+        let arena = Arena::sticky();
+        arena.attackers_directory("jobs.lockdir.line", mode);
+        for nth in 0..3 {
+            arena.attackers_file(format!("jobs.lockdir.line/{}", ticket(5, nth)), FileType::Fifo);
+        }
+        arena.attackers_file("jobs.lockdir.line/bell", FileType::Fifo);
+        let before = arena.seen();
+
+        for user in VICTIMS {
+            for verb in [
+                &["run", "-n", "jobs", "--", "echo", "in"][..],
+                &["run", "-w", "300ms", "jobs", "--", "echo", "in"],
+            ] {
+                let ran = arena.run(user, verb);
+                assert_eq!((ran.code, ran.out.as_str()), (0, "in\n"), "{ran:?}");
+            }
+            arena.run(user, &["status", "jobs"]);
+            arena.run(user, &["clean"]);
+        }
+
+        assert_eq!(arena.seen(), before, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_lock_or_a_line_is_never_followed() {
+    for place in ["jobs.lockdir", "jobs.lockdir.line", "jobs.lockdir.0000000000000000000000000b"] {
+        for target in ["things", "things/empty", "nowhere", "other.lockdir", "jobs.lockdir", "/etc"]
+        {
+            for user in VICTIMS {
+                let arena = if user == 0 { Arena::lawless() } else { Arena::sticky() };
+                let key = arena.run(VICTIM, &["acquire", "other"]);
+                assert_eq!(key.code, 0, "{key:?}");
+                symlink(target, arena.path(place)).unwrap();
+                arena.give(ATTACKER, place);
+                let before = arena.seen();
+
+                for (verb, ran) in arena.run_every_verb(user, &["--mode", "777"]) {
+                    if place == "jobs.lockdir" && matches!(verb, "run" | "acquire" | "break") {
+                        ran.refused(73, "symbolic link");
+                    }
+                }
+
+                assert_eq!(arena.seen(), before, "{place} -> {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_directory_is_refused_and_nobody_hangs_at_it() {
+    for place in ["jobs.lockdir", "jobs.lockdir.line"] {
+        for kind in KINDS.into_iter().filter(|kind| *kind != FileType::Directory) {
+            let arena = Arena::sticky();
+            arena.attackers_file(place, kind);
+            let before = arena.seen();
+
+            for (verb, ran) in VICTIMS.into_iter().flat_map(|user| arena.run_every_verb(user, &[]))
+            {
+                match verb {
+                    "run" if place == "jobs.lockdir" => ran.refused(73, ""),
+                    "run" => assert_eq!(ran.code, 0, "{kind:?}: {ran:?}"),
+                    _ => {}
+                }
+            }
+
+            assert_eq!(arena.seen(), before, "{place} {kind:?}");
+        }
+    }
+}
+
+/// In a lock that attacker and victim share: whatever is called like an entry and is no file is
+/// neither opened nor removed.
+#[test]
+fn whatever_is_called_like_an_entry_is_never_opened() {
+    let names = [
+        entry("held", 5, 600_000, boot_clock(), "none"),
+        entry("open", 5, 10, 1, "none"),
+        "x".repeat(255),
+    ];
+    for (kind, name) in
+        KINDS.into_iter().flat_map(|kind| names.iter().map(move |name| (kind, name)))
+    {
+        if kind == FileType::RegularFile && name.starts_with("v1") {
+            continue; // that is an entry
+        }
+        let arena = Arena::sticky();
+        arena.attackers_directory("jobs.lockdir", 0o777);
+        arena.attackers_file(format!("jobs.lockdir/{name}"), kind);
+        if kind == FileType::RegularFile {
+            let file =
+                fs::OpenOptions::new().write(true).open(arena.path("jobs.lockdir").join(name));
+            file.unwrap().set_len(1 << 40).unwrap();
+        }
+        let before = arena.seen();
+
+        for (verb, ran) in
+            VICTIMS.into_iter().flat_map(|user| arena.run_every_verb(user, &["--mode", "777"]))
+        {
+            if matches!(verb, "run" | "acquire" | "break") {
+                ran.refused(73, "not ours");
+            }
+        }
+
+        assert_eq!(arena.seen(), before, "{kind:?} {name}");
+    }
+}
+
+#[test]
+fn whatever_is_called_like_a_ticket_or_the_bell_is_never_followed_nor_read() {
+    for kind in KINDS {
+        let arena = Arena::sticky();
+        arena.attackers_directory("jobs.lockdir.line", 0o777);
+        for name in [ticket(5, 1), ticket(6, 2), "bell".into()] {
+            arena.attackers_file(format!("jobs.lockdir.line/{name}"), kind);
+        }
+        let before = arena.seen();
+
+        for user in VICTIMS {
+            let key = arena.run(user, &["acquire", "--mode", "777", "-w", "300ms", "jobs"]);
+            assert_eq!(key.code, 0, "{kind:?}: {key:?}");
+            for args in [
+                &["run", "--mode", "777", "-w", "300ms", "jobs", "--", "true"][..],
+                &["run", "--mode", "777", "-n", "jobs", "--", "true"],
+            ] {
+                let ran = arena.run(user, args);
+                assert_eq!(ran.code, 75, "{kind:?}: {ran:?}");
+            }
+            arena.run(user, &["status", "jobs"]);
+            assert_eq!(arena.run(user, &["release", "jobs", key.out.trim()]).code, 0);
+        }
+
+        if kind != FileType::Fifo {
+            // Their change time is that of tickets that came and went.
+            let mut after = arena.seen();
+            let line = std::path::PathBuf::from("jobs.lockdir.line");
+            let old = before[&line].4;
+            after.get_mut(&line).unwrap().4 = old;
+            assert_eq!(after, before, "{kind:?}");
+        }
+    }
+}

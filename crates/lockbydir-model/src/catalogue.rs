@@ -1,0 +1,242 @@
+//! The worlds that are walked through, with the number of their states, and the world in which
+//! each mutant is convicted.
+
+use std::time::{Duration, Instant};
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use crate::contender::{Force, Plan};
+use crate::event::Event::{self, *};
+use crate::mutant::Mutant;
+use crate::story::story;
+use crate::world::{Clocks, World};
+
+/// A world to be walked through to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// In words.
+    pub name: &'static str,
+    /// Is it a matter of seconds?
+    pub is_small: bool,
+    make: fn() -> World,
+    /// How many states it has: a change that makes them more or fewer should be seen.
+    pub states: usize,
+    /// What must happen in it, lest its promises are kept for want of events.
+    pub happens: &'static [Event],
+}
+
+/// What came of a walk.
+#[derive(Debug)]
+pub struct Walk {
+    /// Different states seen.
+    pub states: usize,
+    /// Steps of the longest way that had to be gone.
+    pub depth: usize,
+    /// How long it took.
+    pub time: Duration,
+    /// All that is wrong, in words.
+    pub faults: Vec<String>,
+}
+
+impl Known {
+    /// Walks through it by so many threads.
+    #[must_use]
+    pub fn walk(&self, threads: usize) -> Walk {
+        let start = Instant::now();
+        let checker = (self.make)().checker().threads(threads).spawn_bfs().join();
+        let (states, depth, time) =
+            (checker.unique_state_count(), checker.max_depth(), start.elapsed());
+        let mut found = checker.discoveries();
+        let mut faults = Vec::new();
+        for promise in lockbydir_protocol::promise::ALL {
+            if let Some(path) = found.remove(promise) {
+                let end = path.last_state().end();
+                faults.push(format!("not kept: {promise}: {end}\n{}", story(path)));
+            }
+        }
+        let missing = self.happens.iter().filter(|event| !found.contains_key(event.words()));
+        faults.extend(missing.map(|event| format!("never happened: {}", event.words())));
+        if states != self.states {
+            faults.push(format!("{states} states, and {} are pinned", self.states));
+        }
+        Walk { states, depth, time, faults }
+    }
+}
+
+/// How a mutant was convicted.
+#[derive(Debug)]
+pub struct Conviction {
+    /// Steps of the shortest way.
+    pub steps: usize,
+    /// The way, a line a step.
+    pub story: String,
+}
+
+impl Mutant {
+    /// The shortest way in which it breaks its promise; none where it keeps it.
+    #[must_use]
+    pub fn convict(self) -> Option<Conviction> {
+        let world = World { mutant: Some(self), ..self.world() };
+        let only = HasDiscoveries::AllOf([self.promise()].into());
+        let checker = world.checker().finish_when(only).spawn_bfs().join();
+        let path = checker.discovery(self.promise())?;
+        Some(Conviction { steps: path.clone().into_actions().len(), story: story(path) })
+    }
+
+    /// Where it is convicted. Without it, all promises are kept there.
+    fn world(self) -> World {
+        match self {
+            Mutant::RenewsInPlace | Mutant::BreaksByFixedName | Mutant::CountsFromAfterTheCall => {
+                two(renewing(1))
+            }
+            Mutant::JudgesByTheWallClock => World { ticks: 1, ..two(once()) },
+            Mutant::HasNoMargin => World { clocks: Clocks::Drifting, ..two(once()) },
+            Mutant::BelievesItsCalls | Mutant::LooksNotAfterAnError => {
+                World { one_kernel: false, lies: 1, ticks: 1, ..two(hasty()) }
+            }
+            Mutant::JudgesByItsOwnTimeout => {
+                let plans = [3, 1].map(|timeout| Plan { timeout, ..once() }).to_vec();
+                World { plans, ..World::default() }
+            }
+            Mutant::AdoptsForeign => World { foreigner: true, ..two(once()) },
+            Mutant::EmptyDirectoryStays => World { crashes: 1, ..two(once()) },
+            Mutant::GivesUpAmidACall => two(hasty()),
+            Mutant::LooksBeforeItHasATicket | Mutant::RingsBeforeTheRelease => in_line(2, true),
+            Mutant::TicketRenamed | Mutant::RingsAnOldBell | Mutant::DoesNotStandInLine => {
+                in_line(3, true)
+            }
+            Mutant::ReusesItsNonce
+            | Mutant::ClockStopsInSuspend
+            | Mutant::InstallReplaces
+            | Mutant::SaysThatTheLivingAreGone
+            | Mutant::ReadsAddsAndWritesItsNumber
+            | Mutant::ReleasesByPath
+            | Mutant::RemovesByPath => two(once()),
+        }
+    }
+}
+
+fn once() -> Plan {
+    Plan::default()
+}
+
+fn twice() -> Plan {
+    Plan { acquisitions: 2, ..once() }
+}
+
+fn renewing(renewals: u8) -> Plan {
+    Plan { renewals, ..once() }
+}
+
+fn hasty() -> Plan {
+    Plan { patience: Some(0), ..once() }
+}
+
+fn breaking(force: Force) -> Plan {
+    Plan { acquisitions: 0, breaks: Some(force), ..once() }
+}
+
+fn people(plans: &[Plan]) -> World {
+    World { plans: plans.to_vec(), ..World::default() }
+}
+
+fn two(plan: Plan) -> World {
+    people(&[plan; 2])
+}
+
+fn three(plan: Plan) -> World {
+    people(&[plan; 3])
+}
+
+/// Each on a clock of its own, where no answer is believed.
+fn apart(world: World) -> World {
+    World { clocks: Clocks::Apart, one_kernel: false, ..world }
+}
+
+/// So many in line, while no time goes by. A tick is the moment that the first in line is left
+/// alone with a free lock.
+fn in_line(people: usize, is_held: bool) -> World {
+    let plans = vec![Plan { timeout: 8, ..once() }; people];
+    let tick = Duration::from_millis(100);
+    World { plans, has_line: true, is_held, tick, ticks: 0, ..World::default() }
+}
+
+/// A matter of seconds.
+const SMALL: bool = true;
+/// A matter of minutes.
+const LARGE: bool = false;
+
+macro_rules! catalogue {
+    ($($size:ident $name:literal: $states:literal, $happens:expr, $world:expr;)*) => {
+        /// All of them, the small ones first.
+        pub const WORLDS: &[Known] = &[$(Known {
+            name: $name,
+            is_small: $size,
+            make: || $world,
+            states: $states,
+            happens: &$happens,
+        }),*];
+    };
+}
+
+catalogue! {
+    SMALL "two on one kernel, each renewing twice": 58_229,
+        [Free, AfterLapse, Renewed, RenewedLate, ToldOfALoss, LostAtRelease, InstallRaceLost,
+            RenameRaceLost, NumberRaised],
+        two(renewing(2));
+    SMALL "two who do not see each other's processes, and a crash": 5_900, [Crashed, AfterLapse],
+        World { clocks: Clocks::Namespaces, crashes: 1, ticks: 2, ..two(once()) };
+    LARGE "two on clocks apart": 150_967, [AfterLapse], World { ticks: 4, ..apart(two(once())) };
+    SMALL "two of whom one has a slow clock": 128_216, [AfterLapse],
+        World { clocks: Clocks::Drifting, ticks: 4, ..apart(two(once())) };
+    SMALL "two with different timeouts": 32_497, [AfterLapse],
+        people(&[Plan { timeout: 3, ..renewing(1) }, Plan { timeout: 1, ..once() }]);
+    SMALL "two, and a break by force": 98_195, [Broken, ToldOfALoss, LostAtRelease],
+        World { ticks: 1, ..people(&[renewing(1), once(), breaking(Force::Forced)]) };
+    LARGE "two, a crash, and a break of what is lapsed or dead": 215_506, [Broken, AfterDeath],
+        World { ticks: 2, crashes: 1, ..people(&[once(), once(), breaking(Force::Judged)]) };
+    LARGE "two, and a plain mkdir": 185_461, [BareCame, BareRemoved],
+        World { bare: true, ..two(once()) };
+    SMALL "two, and a file of others in the directory": 41_607, [ForeignCame],
+        World { foreigner: true, ..two(once()) };
+    SMALL "two who come twice and may give up": 31_740, [GaveUp],
+        World { ticks: 1, ..two(Plan { acquisitions: 2, ..hasty() }) };
+    SMALL "two who come twice and let the directory stay": 46_689, [HandedOver],
+        World { lingers: true, ticks: 1, ..two(twice()) };
+    SMALL "two with a fenced lock, while the wall clock stands still": 25_040,
+        [HandedOver, AfterLapse], World { fenced: true, ticks: 2, ..two(twice()) };
+    SMALL "two, with an error or a torn listing": 28_425, [Torn, Lied],
+        World { lies: 1, ticks: 2, ..two(once()) };
+    SMALL "two on clocks apart, and a lie": 34_319, [Lied, Stale, MovedInside, Torn],
+        World { lies: 1, ticks: 1, ..apart(two(once())) };
+    SMALL "two in line, and a crash": 25_662, [Entered, Rung, HandedOver, HolderEnded, LineClosed],
+        World { ticks: 1, crashes: 1, ..in_line(2, false) };
+    LARGE "two, each renewing twice, with a crash and a pause anywhere": 901_118,
+        [Paused, Crashed, RenewedLate, AfterDeath],
+        World { pauses: true, crashes: 1, ..two(renewing(2)) };
+    LARGE "two on clocks apart, each renewing, and a lie": 1,
+        [Lied, Stale, MovedInside, Torn, AfterLapse, Renewed],
+        World { lies: 1, ..apart(two(renewing(1))) };
+    LARGE "two on clocks apart, and two lies": 1, [Lied, Stale, MovedInside, Torn],
+        World { lies: 2, ticks: 1, ..apart(two(once())) };
+    LARGE "two, a crash, a plain mkdir, and a break by force": 1, [Crashed, Broken, BareCame],
+        World {
+            bare: true, crashes: 1, ticks: 1,
+            ..people(&[renewing(1), once(), breaking(Force::Forced)])
+        };
+    LARGE "three on one kernel": 644_101, [AfterLapse, InstallRaceLost, RenameRaceLost],
+        World { ticks: 2, ..three(once()) };
+    LARGE "three, one of whom renews twice, and a crash": 1, [Crashed, AfterDeath, Renewed],
+        World { crashes: 1, ticks: 1, ..people(&[renewing(2), once(), once()]) };
+    LARGE "three on clocks apart": 1, [AfterLapse], World { ticks: 2, ..apart(three(once())) };
+    LARGE "three on clocks apart, and a lie": 1, [Lied],
+        World { ticks: 0, lies: 1, ..apart(three(once())) };
+    LARGE "two in line while time goes by, and a crash": 1,
+        [Entered, Rung, Expelled, PassedOver, HolderEnded],
+        World { ticks: 2, crashes: 1, ..in_line(2, false) };
+    LARGE "three in line": 1, [Entered, EnteredAnew, Rung, ToldFirst], in_line(3, true);
+    LARGE "three in line, and a crash": 1, [Crashed, Silent, HolderEnded],
+        World { crashes: 1, ..in_line(3, true) };
+    LARGE "three in line while time goes by": 1, [PassedOver, Expelled],
+        World { ticks: 2, ..in_line(3, true) };
+}

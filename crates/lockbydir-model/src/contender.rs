@@ -1,0 +1,441 @@
+//! One process: its machines, what it asks next, and what it believes. It changes nothing but
+//! itself.
+
+use std::time::Duration;
+
+use lockbydir_protocol::{
+    Acquire, Acquisition, Answer, Came, Ear, Entry, Evict, Eviction, Fault, Here, Host, Label,
+    Machine, Nonce, Now, Operation, Origin, Owner, Process, Queue, Release, Released, Renew,
+    Renewal, Sight, Step, Terms, Ticket, Waited, Wish, margin,
+};
+
+use crate::event::{Event, Events};
+use crate::mutant::Mutant;
+
+/// What a contender means to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    /// How often it acquires.
+    pub acquisitions: u8,
+    /// How often it renews each holding at most.
+    pub renewals: u8,
+    /// Its timeout, in ticks.
+    pub timeout: u16,
+    /// After how many ticks it may give up; it may wait for ever where there is none.
+    pub patience: Option<u16>,
+    /// It does not acquire but breaks: once, perhaps by force.
+    pub breaks: Option<Force>,
+}
+
+/// Does a break ask who lives?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Force {
+    /// Only what is lapsed or dead.
+    Judged,
+    /// Whoever holds.
+    Forced,
+}
+
+/// One acquisition, nothing else.
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan { acquisitions: 1, renewals: 0, timeout: 2, patience: None, breaks: None }
+    }
+}
+
+/// What a contender believes to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Hold {
+    pub(crate) entry: Entry,
+    /// Until then, on its own clock.
+    pub(crate) deadline: Duration,
+}
+
+#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Verb {
+    Acquire(Acquire),
+    Wait(Queue),
+    Renew(Renew),
+    Release(Release, u8),
+    Evict(Evict),
+}
+
+/// Where the contender is within its verb.
+#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Next {
+    /// Its own choice.
+    Nothing,
+    /// Asked for, and this many steps of it done.
+    Ask(Operation, u8),
+    Asleep(Ear, Duration),
+    /// Answered at this tick, and it does not know yet.
+    Told(Answer, u16),
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Contender {
+    pub(crate) id: u8,
+    pub(crate) is_crashed: bool,
+    pub(crate) plan: Plan,
+    pub(crate) renewals: u8,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) verb: Option<Verb>,
+    pub(crate) next: Next,
+    /// It was told "not now", and may give up before it tries again.
+    pub(crate) is_between_tries: bool,
+    /// It breaks whoever holds.
+    pub(crate) is_forcing: bool,
+    /// It has seen the line.
+    pub(crate) has_arrived: bool,
+    /// It has the directory open that it has emptied.
+    pub(crate) has_emptied: bool,
+    /// Its last look found D foreign.
+    pub(crate) saw_foreign: bool,
+    /// Its last look, and whether it is in line since: for a mutant that looks too early.
+    sight: Option<Sight>,
+    keeper: Option<Renew>,
+    pub(crate) shortcut: Option<Entry>,
+    made: u8,
+}
+
+/// What has come of a verb.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It holds now, and did not before.
+    Got(Entry),
+    /// It was told that it does not get it.
+    GaveUp(Nonce),
+    Else,
+}
+
+/// What is one and the same for all on a host, and for all in this world.
+pub(crate) struct Ground<'a> {
+    pub(crate) events: &'a Events,
+    pub(crate) here: Here,
+    pub(crate) tick: Duration,
+    pub(crate) fenced: bool,
+    pub(crate) has_line: bool,
+    pub(crate) mutant: Option<Mutant>,
+}
+
+/// Nonces say who made them.
+const NONCES: u128 = 8;
+
+pub(crate) fn owner_of(nonce: Nonce) -> usize {
+    usize::try_from(nonce.0 / NONCES).unwrap_or(usize::MAX)
+}
+
+impl Contender {
+    pub(crate) fn new(id: u8, plan: Plan) -> Contender {
+        Contender {
+            id,
+            is_crashed: false,
+            plan,
+            renewals: 0,
+            hold: None,
+            verb: None,
+            next: Next::Nothing,
+            is_between_tries: false,
+            is_forcing: false,
+            has_arrived: false,
+            has_emptied: false,
+            saw_foreign: false,
+            sight: None,
+            keeper: None,
+            shortcut: None,
+            made: 0,
+        }
+    }
+
+    /// Does it believe to hold, at this time of its own clock?
+    pub(crate) fn is_valid(&self, boot: Duration) -> bool {
+        !self.is_crashed && self.hold.as_ref().is_some_and(|hold| boot < hold.deadline)
+    }
+
+    /// Is it between verbs?
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_crashed && self.verb.is_none()
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.is_crashed && (self.verb.is_some() || self.hold.is_some())
+    }
+
+    /// It has done all that it meant to.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_idle()
+            && self.hold.is_none()
+            && self.plan.acquisitions == 0
+            && self.plan.breaks.is_none()
+    }
+
+    /// Forgets what it will never need.
+    pub(crate) fn retire(&mut self) {
+        *self = Contender::new(self.id, self.plan);
+    }
+
+    /// Nothing of it is left but what it did.
+    pub(crate) fn crash(&mut self) {
+        let plan = Plan { acquisitions: 0, ..self.plan };
+        *self = Contender { is_crashed: true, ..Contender::new(self.id, plan) };
+    }
+
+    pub(crate) fn wants_to_acquire(&self) -> bool {
+        self.is_idle() && self.hold.is_none() && self.plan.acquisitions > 0
+    }
+
+    pub(crate) fn nonce(&self, ground: &Ground<'_>) -> Nonce {
+        match ground.mutant {
+            Some(Mutant::ReusesItsNonce) => Nonce(1),
+            _ => Nonce(u128::from(self.id) * NONCES + u128::from(self.made)),
+        }
+    }
+
+    fn process(&self) -> Process {
+        Process { pid: u32::from(self.id) + 1, start: 1 }
+    }
+
+    pub(crate) fn acquire(&mut self, now: Now, ground: &Ground<'_>) -> News {
+        self.plan.acquisitions -= 1;
+        self.made += 1;
+        self.has_arrived = false;
+        let nonce = self.nonce(ground);
+        let wish = Wish {
+            nonce,
+            timeout: ground.tick * u32::from(self.plan.timeout),
+            fenced: ground.fenced,
+            owner: Owner::One(self.process()),
+            host: ground.here.host,
+            label: Label::default(),
+        };
+        let machine = Acquire::new(wish, ground.here, self.shortcut.take());
+        if !ground.has_line {
+            return self.go(Verb::Acquire(machine), None, now, ground);
+        }
+        let card = Ticket {
+            order: 0,
+            nonce,
+            stamp: Duration::ZERO,
+            origin: ground.here.origin,
+            process: self.process(),
+            host: ground.here.host,
+            label: Label::default(),
+        };
+        let until = self.plan.patience.map(|ticks| now.boot + ground.tick * u32::from(ticks));
+        let queue = Queue::new(machine, card, ground.here, until);
+        self.go(Verb::Wait(queue), None, now, ground)
+    }
+
+    pub(crate) fn renew(&mut self, now: Now, ground: &Ground<'_>) -> News {
+        let Some(hold) = &self.hold else { return News::Else };
+        let fresh = || Renew::new(hold.entry.clone(), Terms::default(), ground.here);
+        let machine = self.keeper.take().unwrap_or_else(fresh);
+        self.renewals -= 1;
+        self.go(Verb::Renew(machine), None, now, ground)
+    }
+
+    pub(crate) fn release(&mut self, stays: bool, now: Now, ground: &Ground<'_>) -> News {
+        let Some(hold) = self.hold.take() else { return News::Else };
+        self.keeper = None;
+        self.renewals = 0;
+        let machine = Release::new(hold.entry, stays, ground.here);
+        self.go(Verb::Release(machine, 1), None, now, ground)
+    }
+
+    pub(crate) fn evict(&mut self, force: Force, now: Now, ground: &Ground<'_>) -> News {
+        let timeout = ground.tick * u32::from(self.plan.timeout);
+        self.plan.breaks = None;
+        self.is_forcing = force == Force::Forced;
+        let machine = Evict::new(ground.here, self.is_forcing, timeout);
+        self.go(Verb::Evict(machine), None, now, ground)
+    }
+
+    /// Stops trying, wherever it is.
+    pub(crate) fn give_up(&mut self, ground: &Ground<'_>) -> News {
+        self.verb = None;
+        self.next = Next::Nothing;
+        self.is_between_tries = false;
+        News::GaveUp(self.nonce(ground))
+    }
+
+    /// Its verb is told what came of its operation.
+    pub(crate) fn resume(&mut self, answer: Answer, now: Now, ground: &Ground<'_>) -> News {
+        let asked = std::mem::replace(&mut self.next, Next::Nothing);
+        let Some(verb) = self.verb.take() else { return News::Else };
+        self.is_between_tries = false;
+        let answer = self.mutilated(&verb, &asked, answer, ground);
+        let is_change = matches!(
+            asked,
+            Next::Ask(Operation::Install(_) | Operation::Rename(..), _) | Next::Told(..)
+        );
+        if let (Verb::Acquire(_), true, Answer::Failed(Fault::Broken { .. }), true) =
+            (&verb, is_change, &answer, ground.mutant == Some(Mutant::LooksNotAfterAnError))
+        {
+            return self.give_up(ground);
+        }
+        self.go(verb, Some(answer), now, ground)
+    }
+
+    /// What a mutant makes of an answer.
+    fn mutilated(
+        &mut self,
+        verb: &Verb,
+        asked: &Next,
+        answer: Answer,
+        ground: &Ground<'_>,
+    ) -> Answer {
+        match (ground.mutant, answer) {
+            (Some(Mutant::JudgesByItsOwnTimeout), Answer::Seen(Sight::Directory(mut listing))) => {
+                for entry in &mut listing.entries {
+                    entry.timeout = ground.tick * u32::from(self.plan.timeout);
+                }
+                Answer::Seen(Sight::Directory(listing))
+            }
+            (Some(Mutant::LooksBeforeItHasATicket), Answer::Seen(sight)) => {
+                let is_in_line = matches!(verb, Verb::Wait(queue) if queue.ticket().is_some());
+                let known = self.sight.take().filter(|_| is_in_line);
+                self.sight = Some(sight.clone());
+                Answer::Seen(known.unwrap_or(sight))
+            }
+            (Some(Mutant::DoesNotStandInLine), Answer::Line(_))
+                if matches!(asked, Next::Ask(Operation::ListLine, _)) && self.sight.is_none() =>
+            {
+                self.sight = Some(Sight::Absent);
+                Answer::Line(Vec::new())
+            }
+            (_, answer) => answer,
+        }
+    }
+
+    fn go(&mut self, verb: Verb, answer: Option<Answer>, now: Now, ground: &Ground<'_>) -> News {
+        fn step<M: Machine>(machine: &mut M, now: Now, told: Option<Answer>) -> Step<M::Outcome> {
+            match told {
+                None => machine.start(now),
+                Some(answer) => machine.resume(now, answer),
+            }
+        }
+        self.next = Next::Nothing;
+        let (operation, verb) = match verb {
+            Verb::Acquire(mut machine) => match step(&mut machine, now, answer) {
+                Step::Perform(operation) => (operation, Verb::Acquire(machine)),
+                Step::Finished(outcome) => return self.tried(machine, outcome, now, ground),
+            },
+            Verb::Wait(mut machine) => match step(&mut machine, now, answer) {
+                Step::Perform(operation) => (operation, Verb::Wait(machine)),
+                Step::Finished(outcome) => return self.waited(outcome, now, ground),
+            },
+            Verb::Renew(mut machine) => match step(&mut machine, now, answer) {
+                Step::Perform(operation) => (operation, Verb::Renew(machine)),
+                Step::Finished(outcome) => return self.renewed(machine, outcome, now, ground),
+            },
+            Verb::Release(mut machine, tries) => match step(&mut machine, now, answer) {
+                Step::Perform(operation) => (operation, Verb::Release(machine, tries)),
+                // A guard tries once more.
+                Step::Finished(Released::Failed(_)) if tries > 0 => {
+                    return self.go(Verb::Release(machine, tries - 1), None, now, ground);
+                }
+                Step::Finished(outcome) => return self.released(outcome, ground),
+            },
+            Verb::Evict(mut machine) => match step(&mut machine, now, answer) {
+                Step::Perform(operation) => (operation, Verb::Evict(machine)),
+                Step::Finished(outcome) => {
+                    if let Eviction::Removed(_) = outcome {
+                        ground.events.note(Event::Broken);
+                    }
+                    self.has_emptied = false;
+                    return News::Else;
+                }
+            },
+        };
+        self.verb = Some(verb);
+        self.next = Next::Ask(operation, 0);
+        News::Else
+    }
+
+    fn tried(&mut self, machine: Acquire, outcome: Acquisition, now: Now, on: &Ground<'_>) -> News {
+        match outcome {
+            Acquisition::Blocked(_) => {
+                // Looks again, some time.
+                let news = self.go(Verb::Acquire(machine), None, now, on);
+                self.is_between_tries = self.plan.patience.is_some();
+                news
+            }
+            outcome => self.acquired(outcome, now, on),
+        }
+    }
+
+    fn waited(&mut self, outcome: Waited, now: Now, ground: &Ground<'_>) -> News {
+        self.sight = None;
+        match outcome {
+            Waited::Ended(outcome) => self.acquired(outcome, now, ground),
+            Waited::Over(_) | Waited::Interrupted => {
+                ground.events.note(Event::PatienceOver);
+                News::GaveUp(self.nonce(ground))
+            }
+        }
+    }
+
+    fn acquired(&mut self, outcome: Acquisition, now: Now, ground: &Ground<'_>) -> News {
+        let Acquisition::Got(entry, came) = outcome else {
+            return News::GaveUp(self.nonce(ground));
+        };
+        ground.events.note(match came {
+            Came::Free => Event::Free,
+            Came::HandedOver(_) => Event::HandedOver,
+            Came::AfterLapse(..) => Event::AfterLapse,
+            Came::AfterDeath(..) => Event::AfterDeath,
+        });
+        self.renewals = self.plan.renewals;
+        self.believe(entry.clone(), now, ground);
+        News::Got(entry)
+    }
+
+    fn believe(&mut self, entry: Entry, now: Now, ground: &Ground<'_>) {
+        let deadline = match ground.mutant {
+            Some(Mutant::CountsFromAfterTheCall) => {
+                now.boot + entry.timeout - margin(entry.timeout)
+            }
+            Some(Mutant::HasNoMargin) => entry.lapses_at(),
+            _ => entry.deadline(),
+        };
+        self.hold = Some(Hold { entry, deadline });
+    }
+
+    fn renewed(&mut self, machine: Renew, outcome: Renewal, now: Now, ground: &Ground<'_>) -> News {
+        match outcome {
+            Renewal::Renewed(entry) => {
+                let is_late = self.hold.as_ref().is_some_and(|hold| now.boot >= hold.deadline);
+                ground.events.note(if is_late { Event::RenewedLate } else { Event::Renewed });
+                self.believe(entry, now, ground);
+            }
+            Renewal::Lost(_) => {
+                self.hold = None;
+                self.renewals = 0;
+                ground.events.note(Event::ToldOfALoss);
+            }
+            Renewal::Failed(_) => self.keeper = Some(machine),
+        }
+        News::Else
+    }
+
+    fn released(&mut self, outcome: Released, ground: &Ground<'_>) -> News {
+        self.has_emptied = false;
+        match outcome {
+            Released::Opened(open) if self.plan.acquisitions > 0 && !open.fenced => {
+                self.shortcut = Some(open);
+            }
+            Released::Lost(_) => ground.events.note(Event::LostAtRelease),
+            Released::Remains(..) => ground.events.note(Event::Remains),
+            _ => {}
+        }
+        News::Else
+    }
+}
+
+/// Where a contender of this number stands.
+pub(crate) fn here(origin: Origin, one_kernel: bool) -> Here {
+    Here { origin, one_kernel, booted: None, host: Host::new("h") }
+}

@@ -1,0 +1,35 @@
+//! An exhaustive check of the protocol: the production machines, on a lock directory in memory,
+//! in every order in which their operations can interleave.
+//!
+//! - `disk`, `line`: the lock directory D and the line beside it, as the file system makes them
+//! - `contender`: one process with its machines, and what it believes
+//! - `world`: all of them together, as a model that stateright walks through
+//! - `steps`: what one operation does to the world, and who is to blame; `trick`: how it lies
+//! - `promises`: what must hold in every moment; `event`: what must happen in some
+//! - `mutant`: rules that are broken on purpose
+//! - `catalogue`: the worlds that are walked through, and where each mutant is convicted
+//! - `story`: a way through the world in words
+//!
+//! Nothing here touches a file, a clock or a thread, and no machine is copied: they come from
+//! `lockbydir-protocol`, which is what the library runs.
+
+mod catalogue;
+mod contender;
+mod disk;
+mod event;
+mod keyed;
+mod line;
+mod mutant;
+mod promises;
+mod steps;
+mod story;
+mod trick;
+mod world;
+
+pub use catalogue::{Conviction, Known, WORLDS, Walk};
+pub use contender::{Contender, Force, Plan};
+pub use event::{Event, Events};
+pub use mutant::Mutant;
+pub use story::story;
+pub use trick::Trick;
+pub use world::{Act, Clocks, Moment, Notes, World};

@@ -1,0 +1,152 @@
+//! A way through a world, told in words: who did what, and what D was then.
+
+use std::fmt::Write;
+
+use lockbydir_protocol::{Answer, Ear, Entry, Operation, Sight, State, Wake, Word};
+use stateright::Path;
+
+use crate::contender::{Next, owner_of};
+use crate::world::{Act, Moment};
+
+/// Tells it, a line a step.
+#[must_use]
+pub fn story(path: Path<Moment, Act>) -> String {
+    let steps = path.into_vec();
+    let mut text = String::new();
+    for (number, pair) in steps.windows(2).enumerate() {
+        let ((before, act), (after, _)) = (&pair[0], &pair[1]);
+        let Some(act) = act else { continue };
+        let line = told(before, *act, after);
+        let _ = writeln!(text, "{:>3}. t{} {line}", number + 1, after.time);
+    }
+    text
+}
+
+fn name(id: usize) -> char {
+    (b'A' + u8::try_from(id).unwrap_or(0)) as char
+}
+
+fn told(before: &Moment, act: Act, after: &Moment) -> String {
+    let done = match act {
+        Act::Tick => "time goes on".into(),
+        Act::TickAsleep => "time goes on while A's computer sleeps".into(),
+        Act::Acquire(id) => format!("{} takes what it left open", name(id)),
+        Act::Renew(id) => format!("{} begins to renew", name(id)),
+        Act::Release(id, stays) => {
+            let how = if stays { ", and lets D stay" } else { "" };
+            format!("{} begins to release{how}", name(id))
+        }
+        Act::GiveUp(id) => format!("{} gives up", name(id)),
+        Act::Effect(id) => format!("{} {}", name(id), asked(before, id, after)),
+        Act::EffectAndPause(id) => {
+            format!("{} {}; it stands still", name(id), asked(before, id, after))
+        }
+        Act::Lie(id, trick) => format!("{} {} ({trick:?})", name(id), asked(before, id, after)),
+        Act::GoOn(id) => format!("{} goes on", name(id)),
+        Act::Wake(id) => format!("{} wakes", name(id)),
+        Act::Crash(id) => format!("{} crashes", name(id)),
+        Act::Bare => "somebody's plain mkdir, or its rmdir".into(),
+        Act::Foreign => "somebody puts a file into D".into(),
+    };
+    let mut line = done;
+    if before.disk != after.disk {
+        let _ = write!(line, " -> D is {}", disk(after));
+    }
+    for (id, person) in after.people.iter().enumerate() {
+        let held = before.people[id].hold.is_some();
+        match (&person.hold, held) {
+            (Some(_), false) => {
+                let _ = write!(line, "; {} holds", name(id));
+            }
+            (None, true) if !matches!(act, Act::Release(..)) => {
+                let _ = write!(line, "; {} holds no more", name(id));
+            }
+            _ => {}
+        }
+    }
+    line
+}
+
+fn asked(before: &Moment, id: usize, after: &Moment) -> String {
+    let Next::Ask(operation, step) = &before.people[id].next else { return "waits".into() };
+    let is_asleep = matches!(after.people[id].next, Next::Asleep(..));
+    match operation {
+        Operation::Look => "looks".into(),
+        Operation::Stage(_) => "stages".into(),
+        Operation::Install(to) => format!("installs {}", entry(to)),
+        Operation::Unstage(_) => "clears its stage away".into(),
+        Operation::Rename(from, to) => format!("renames {} to {}", entry(from), entry(to)),
+        Operation::Unlink(from) => format!("unlinks {}", entry(from)),
+        Operation::RemoveDir(_) => "removes D if it is empty".into(),
+        Operation::AskLife(_) => "asks who lives".into(),
+        Operation::ReadFileClock => "reads the file system's clock".into(),
+        Operation::Knock => "listens whether somebody waits".into(),
+        Operation::Ring => "rings the bell".into(),
+        Operation::ListLine => "lists the line".into(),
+        Operation::Enter(_) if *step == 0 => "makes its ticket".into(),
+        Operation::Enter(_) => "opens its ticket".into(),
+        Operation::Leave(_, word) if *step == 0 => format!("says \"{}\"", said(word)),
+        Operation::Leave(..) => "unlinks its ticket".into(),
+        Operation::Expel(ticket, word) => {
+            format!("removes {}'s ticket, saying \"{}\"", name(owner_of(ticket.nonce)), said(word))
+        }
+        Operation::Listen => "opens the bell".into(),
+        Operation::CloseLine if *step == 0 => "clears the line of the dead".into(),
+        Operation::CloseLine => "removes the line".into(),
+        Operation::Sleep(ear, _) => {
+            let whom = match ear {
+                Ear::Ticket(ticket) => format!("{}'s ticket", name(owner_of(ticket.nonce))),
+                Ear::Bell(_) => "the bell".into(),
+                Ear::Nothing => "nothing".into(),
+            };
+            let end = if is_asleep { "falls asleep on" } else { "would sleep, but hears" };
+            format!("{end} {whom}")
+        }
+    }
+}
+
+fn said(word: &Word) -> String {
+    match word {
+        Word::First => "you are first".into(),
+        Word::Behind(ticket) => format!("{} is ahead of you", name(owner_of(ticket.nonce))),
+    }
+}
+
+/// Short for an entry: whose it is, the count of its name, and its token.
+fn entry(entry: &Entry) -> String {
+    let state = if entry.state == State::Held { "" } else { "open:" };
+    let (nonce, renewals) = (entry.nonce.0 & 7, entry.renewals);
+    format!("{state}{}{nonce}.{renewals}#{}", name(owner_of(entry.nonce)), entry.token)
+}
+
+fn disk(moment: &Moment) -> String {
+    match &moment.disk.inside {
+        None => "absent".into(),
+        Some(inside) => {
+            let mut names: Vec<String> = inside.entry.iter().map(entry).collect();
+            names.extend(inside.foreign.then(|| "a file of others".into()));
+            names.extend((inside.litter != 0).then(|| "a stage".into()));
+            if names.is_empty() { "empty".into() } else { format!("[{}]", names.join(", ")) }
+        }
+    }
+}
+
+impl Moment {
+    /// What each one is about to do, for one who looks for the end of a story.
+    #[must_use]
+    pub fn end(&self) -> String {
+        let all = self.people.iter().enumerate().map(|(id, person)| {
+            let next = match &person.next {
+                Next::Nothing if person.is_crashed => "is dead".into(),
+                Next::Nothing => "does nothing".into(),
+                Next::Ask(..) => format!("is about to: {}", asked(self, id, self)),
+                Next::Asleep(..) => "sleeps".into(),
+                Next::Told(Answer::Seen(Sight::Absent), _) => "was told: absent".into(),
+                Next::Told(Answer::Woken(Wake::Time), _) => "was told the time".into(),
+                Next::Told(..) => "was told something".into(),
+            };
+            format!("{} {next}", name(id))
+        });
+        all.collect::<Vec<_>>().join("; ")
+    }
+}

@@ -1,0 +1,177 @@
+//! An attacker: does one hostile thing again and again, as fast as it can, until its standard
+//! input ends; then it says how often it was done.
+//!
+//! `lockbydir-attacker DEED PATH...`; the tests start it as another user, so it can do what such a
+//! user can do, and no more.
+
+use std::{
+    ffi::CString,
+    io::{self, Read, Write},
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use rustix::{
+    fs::{
+        AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, mkdir, open, openat, rename, renameat_with,
+        rmdir, unlinkat,
+    },
+    io::Errno,
+};
+
+/// One deed; true if it was done.
+type Deed = Box<dyn FnMut() -> bool>;
+
+fn exchange(one: &Path, other: &Path) -> bool {
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).is_ok()
+}
+
+fn directory(path: &Path) -> Result<OwnedFd, Errno> {
+    open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn names(fd: &OwnedFd) -> Vec<CString> {
+    Dir::read_from(fd)
+        .into_iter()
+        .flatten()
+        .filter_map(|found| Some(found.ok()?.file_name().to_owned()))
+        .filter(|name| !matches!(name.to_bytes(), b"." | b".."))
+        .collect()
+}
+
+/// Opens a pipe in a line, whoever made it.
+fn pipe(line: &OwnedFd, name: &CString, how: OFlags) -> Result<OwnedFd, Errno> {
+    openat(line, name, how | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn deed(arguments: &[String]) -> Option<Deed> {
+    let path = |nth: usize| arguments.get(nth).map(|path| Path::new(path).to_owned());
+    let (one, other) = (path(1)?, path(2).unwrap_or_default());
+    let bell = CString::from(c"bell");
+    Some(match arguments[0].as_str() {
+        // Two things change places.
+        "exchange" => Box::new(move || exchange(&one, &other)),
+        // A thing is moved away, out of the sight of those who look for it.
+        "move-away" => {
+            let mut nth = 0;
+            Box::new(move || {
+                nth += 1;
+                let mut away = other.clone().into_os_string();
+                away.push(nth.to_string());
+                rename(&one, Path::new(&away)).is_ok()
+            })
+        }
+        // Whatever is staged in the folder changes places with the bait, and back. If the bait was
+        // installed meanwhile, it is fetched back.
+        "exchange-stages" => {
+            let folder = directory(&one).ok()?;
+            let mut nth = 0;
+            Box::new(move || {
+                let found = names(&folder).into_iter().find(|name| {
+                    let name = name.to_bytes();
+                    name.windows(9).any(|part| part == b".lockdir.") && !name.ends_with(b".line")
+                });
+                let Some(stage) = found.and_then(|name| name.into_string().ok()) else {
+                    return false;
+                };
+                let stage = one.join(stage);
+                let done = exchange(&stage, &other);
+                if done {
+                    thread::yield_now();
+                }
+                if done && !exchange(&stage, &other) {
+                    nth += 1;
+                    let installed = stage.with_extension("");
+                    let _ = rename(&other, one.join(format!("stolen{nth}")));
+                    let _ = rename(&installed, &other);
+                }
+                done
+            })
+        }
+        // The name is taken whenever it is free.
+        "squat" => Box::new(move || {
+            let done = mkdir(&one, Mode::RWXU).is_ok();
+            let _ = rmdir(&one);
+            done
+        }),
+        // The bell of a line is rung.
+        "ring" => Box::new(move || {
+            directory(&one).and_then(|line| pipe(&line, &bell, OFlags::WRONLY)).is_ok()
+        }),
+        // The bell is filled, and held open: it is readable for ever.
+        "fill-bell" => {
+            let mut kept = None;
+            Box::new(move || {
+                if kept.is_none() {
+                    let opened = directory(&one).and_then(|line| pipe(&line, &bell, OFlags::RDWR));
+                    kept = opened.ok().filter(|bell| rustix::io::write(bell, b"x").is_ok());
+                }
+                thread::yield_now();
+                kept.is_some()
+            })
+        }
+        // A pipe is held open: so its maker seems to live.
+        "hold" => {
+            let pipe = open(&one, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+            Box::new(move || {
+                thread::yield_now();
+                rustix::fs::fstat(&pipe).is_ok()
+            })
+        }
+        // Every pipe in the line is told something.
+        "say" => {
+            let words = arguments.get(2)?.replace("\\n", "\n");
+            Box::new(move || {
+                let Ok(line) = directory(&one) else { return false };
+                let mut done = false;
+                for name in names(&line) {
+                    if let Ok(pipe) = pipe(&line, &name, OFlags::RDWR) {
+                        done |= rustix::io::write(&pipe, words.as_bytes()).is_ok();
+                    }
+                }
+                done
+            })
+        }
+        // Every name in the line that can be removed is removed, but for those that begin so.
+        "expel" => {
+            let spared = arguments.get(2).cloned().unwrap_or_default();
+            Box::new(move || {
+                let Ok(line) = directory(&one) else { return false };
+                let mut done = false;
+                for name in names(&line) {
+                    let spare =
+                        !spared.is_empty() && name.to_bytes().starts_with(spared.as_bytes());
+                    done |= !spare && unlinkat(&line, &name, AtFlags::empty()).is_ok();
+                }
+                done
+            })
+        }
+        _ => return None,
+    })
+}
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(mut deed) = arguments.first().and_then(|_| deed(&arguments)) else {
+        return Err(io::Error::other("usage: lockbydir-attacker DEED PATH [MORE]"));
+    };
+    println!("begun");
+    io::stdout().flush()?;
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        told.store(true, Ordering::Relaxed);
+    });
+    let mut count: u64 = 0;
+    while !over.load(Ordering::Relaxed) {
+        count += u64::from(deed());
+    }
+    println!("{count}");
+    Ok(())
+}

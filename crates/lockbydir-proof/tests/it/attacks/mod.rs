@@ -1,0 +1,226 @@
+//! Attacks that are races: another user, in a folder that both can write, does one hostile thing
+//! as fast as it can, while victims lock there. Those that are no races are with the program's own
+//! tests.
+//!
+//! A quick look takes a second or two a test; `LOCKBYDIR_ATTACK_SECONDS=30` says for how long.
+
+mod nonces;
+mod pipes;
+mod privileges;
+mod swaps;
+mod walks;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use lockbydir_proof::judge::Record;
+use rustix::process::geteuid;
+
+use crate::stage::{Stage, WORKER};
+
+/// Users that need not exist. They share no group.
+const VICTIM: u32 = 1234;
+const ATTACKER: u32 = 65_534;
+
+/// How long one of so many attacks of a test lasts.
+fn one_of(attacks: u32) -> Duration {
+    let seconds = std::env::var("LOCKBYDIR_ATTACK_SECONDS");
+    let all = seconds.map_or(1, |text| text.parse().expect("a number of seconds"));
+    (Duration::from_secs(all) / attacks).max(SHORTEST)
+}
+
+/// Shorter attacks would see nothing.
+const SHORTEST: Duration = Duration::from_millis(250);
+
+/// A folder that everybody may write, in which the victim has a directory full of its own files.
+struct Ground {
+    stage: Stage,
+    programs: tempfile::TempDir,
+    before: BTreeMap<PathBuf, Seen>,
+    precious: fs::File,
+}
+
+/// All that must not change of a file of the victim's.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    kind_and_mode: u32,
+    owner: u32,
+    size: u64,
+    changed: (i64, i64),
+    content: Vec<u8>,
+}
+
+fn look_at(folder: &Path, found: &mut BTreeMap<PathBuf, Seen>) {
+    for file in fs::read_dir(folder).expect("the victim's own") {
+        let path = file.expect("an entry").path();
+        let stat = fs::symlink_metadata(&path).expect("a file");
+        if stat.is_dir() {
+            look_at(&path, found);
+        }
+        let content = if stat.is_file() { fs::read(&path).expect("a file") } else { Vec::new() };
+        let seen = Seen {
+            kind_and_mode: stat.mode(),
+            owner: stat.uid(),
+            size: if stat.is_dir() { 0 } else { stat.size() },
+            changed: (stat.mtime(), stat.mtime_nsec()),
+            content,
+        };
+        found.insert(path.components().skip(5).collect(), seen);
+    }
+}
+
+impl Ground {
+    /// `0o1777` is like `/tmp`; without the sticky bit anybody may move anything there.
+    fn of_mode(mode: u32) -> Self {
+        assert!(
+            geteuid().is_root(),
+            "these attacks are made by a second user, which only root can become: run them as root"
+        );
+        let stage = Stage::on_tmpfs();
+        fs::set_permissions(stage.folder(), fs::Permissions::from_mode(mode)).expect("a mode");
+        let programs = tempfile::tempdir().expect("a place for the programs");
+        fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+        for program in [WORKER, env!("CARGO_BIN_EXE_lockbydir-attacker")] {
+            let name = Path::new(program).file_name().expect("a name");
+            fs::copy(program, programs.path().join(name)).expect("a copy of a program");
+        }
+        let things = stage.path("things");
+        fs::create_dir_all(things.join("inner/empty")).expect("the victim's things");
+        for (name, content) in [("letter", "dear"), ("inner/will", "all to you"), ("bell", "dong")]
+        {
+            fs::write(things.join(name), content).expect("a thing");
+        }
+        for name in ["", "letter", "bell", "inner", "inner/will", "inner/empty"] {
+            let path = things.join(name);
+            chown(&path, Some(VICTIM), Some(VICTIM)).expect("root may give away");
+            let mode = if path.is_dir() { 0o700 } else { 0o600 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        }
+        let precious = fs::File::open(&things).expect("the victim's things");
+        let mut ground = Self { stage, programs, before: BTreeMap::new(), precious };
+        ground.before = ground.seen();
+        ground
+    }
+
+    /// Like `/tmp`.
+    fn sticky() -> Self {
+        Self::of_mode(0o1777)
+    }
+
+    /// Anybody may move anything.
+    fn lawless() -> Self {
+        Self::of_mode(0o777)
+    }
+
+    /// The victim's things, wherever an attacker has moved them.
+    fn seen(&self) -> BTreeMap<PathBuf, Seen> {
+        use std::os::fd::AsRawFd;
+
+        let mut found = BTreeMap::new();
+        look_at(Path::new(&format!("/proc/self/fd/{}", self.precious.as_raw_fd())), &mut found);
+        let stat = self.precious.metadata().expect("they are there");
+        let seen = Seen {
+            kind_and_mode: stat.mode(),
+            owner: stat.uid(),
+            size: 0,
+            changed: (stat.mtime(), stat.mtime_nsec()),
+            content: Vec::new(),
+        };
+        found.insert("things".into(), seen);
+        found
+    }
+
+    fn assert_untouched(&self) {
+        assert_eq!(self.seen(), self.before, "the victim's things");
+    }
+
+    /// The same, where for a moment a line's place was taken by the victim's own directory: named
+    /// pipes may have come and gone in it, or stay.
+    fn assert_untouched_but_for_pipes(&self) {
+        let is_pipe = |seen: &Seen| seen.kind_and_mode & 0o170_000 == 0o010_000;
+        let mut seen = self.seen();
+        seen.retain(|path, seen| self.before.contains_key(path) || !is_pipe(seen));
+        let (before, things) = (&self.before[Path::new("things")], Path::new("things"));
+        seen.get_mut(things).expect("the things").changed = before.changed;
+        assert_eq!(&seen, &self.before, "the victim's things");
+    }
+
+    fn program(&self, name: &str) -> Command {
+        Command::new(self.programs.path().join(name))
+    }
+
+    /// Attackers of their own user.
+    fn attacker(&self, deed: &[&str]) -> Attacker {
+        let mut command = self.program("lockbydir-attacker");
+        command.args(deed).current_dir(self.stage.folder()).uid(ATTACKER).gid(ATTACKER);
+        Attacker::start(command)
+    }
+
+    /// Two victims that lock again and again as `user`, for so long.
+    fn victims(&self, user: u32, time: Duration, options: &[&str]) -> Vec<Child> {
+        let time = format!("time_ms={}", time.as_millis());
+        let many = format!("count={}", u64::MAX);
+        ["one", "other"]
+            .map(|name| {
+                let mut command = self.program("lockbydir-worker");
+                command.arg("loop").arg(self.stage.folder()).arg(name);
+                command.args([&*time, &*many, "undaunted=1"]).args(options);
+                command.uid(user).gid(user).stdin(Stdio::null());
+                command.spawn().expect("a victim starts")
+            })
+            .into()
+    }
+
+    /// Waits for victims that must end by themselves, and reads what they noted.
+    fn record(&self, victims: Vec<Child>) -> Record {
+        for mut victim in victims {
+            let status = victim.wait().expect("a victim ends");
+            assert!(status.success(), "a victim failed: {status}");
+        }
+        Record::read(self.stage.folder()).expect("the histories")
+    }
+}
+
+/// An attacker at work.
+struct Attacker {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Attacker {
+    fn start(mut command: Command) -> Self {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().expect("an attacker starts");
+        let mut answers = BufReader::new(child.stdout.take().expect("it was piped"));
+        let mut begun = String::new();
+        answers.read_line(&mut begun).expect("an answer");
+        assert_eq!(begun.trim(), "begun", "the attacker");
+        Self { child, answers }
+    }
+
+    /// Ends it; how often it did its deed.
+    fn end(mut self) -> u64 {
+        drop(self.child.stdin.take());
+        let mut count = String::new();
+        self.answers.read_to_string(&mut count).expect("an answer");
+        count.trim().parse().expect("a number")
+    }
+}
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
