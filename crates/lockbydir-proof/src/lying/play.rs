@@ -428,7 +428,13 @@ impl Play {
 pub(super) const MOVED_INTO: &str = "moved into";
 
 fn spell_out(call: &Call<'_>, lie: Option<Lie>, answer: Result<(), Errno>) -> String {
-    let short = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let short = |path: &Path| match path.file_name() {
+        // The number of a handle is no part of the play.
+        Some(_) if path.starts_with("/proc/self/fd") && path.components().count() == 5 => {
+            "a handle".into()
+        }
+        name => name.unwrap_or_default().to_string_lossy().into_owned(),
+    };
     let to = call.to.map(|to| format!(" -> {}", short(to))).unwrap_or_default();
     let answer = match answer {
         Ok(()) => "done".into(),
