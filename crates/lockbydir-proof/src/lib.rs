@@ -24,6 +24,7 @@ pub mod chance;
 pub mod clock;
 pub mod history;
 pub mod judge;
+pub mod lying;
 pub mod passthrough;
 pub mod puppet;
 pub mod rivals;
@@ -52,6 +53,11 @@ pub const DEATHS: Size = Size { quick: 15, long: 50, full: 200 };
 /// Processes in a storm, and its length in seconds.
 pub const STORM: (Size, Size) =
     (Size { quick: 16, long: 64, full: 64 }, Size { quick: 5, long: 20, full: 60 });
+
+/// Schedules in the lying directory.
+pub const SCHEDULES: Size = Size { quick: 1_000, long: 100_000, full: 1_000_000 };
+/// Of the plays in which one call fails in one way, every how many-th is played.
+pub const EVERY_CALL: Size = Size { quick: 41, long: 1, full: 1 };
 
 impl Size {
     /// The number, as `LOCKBYDIR_PROOF` says: unset is quick.

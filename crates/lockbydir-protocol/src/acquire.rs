@@ -1,12 +1,14 @@
 //! Acquiring: install, take, or take over. One start of the machine is one try; between tries it
 //! remembers what it watched.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::entry::{Entry, MAX_TOKEN, Nonce, Owner, State, whole_millis};
 use crate::operation::{
     Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, TORN_LOOKS,
 };
+use crate::release::{Release, Released};
 use crate::text::{Host, Label};
 use crate::verdict::{Evidence, Facts, Here, Life, Question, Verdict, Watch, is_older, judge};
 
@@ -81,8 +83,11 @@ pub struct Acquire {
     bare: Option<(Stamp, Duration)>,
     names: u32,
     rounds: u8,
+    /// How often our entry was renewed before it could be handed out.
+    renewed: u8,
     torn: u8,
     doing: Doing,
+    giving_back: Option<Box<Release>>,
     mine: Option<(Entry, Came)>,
     /// The count in the name that got its number last, once D was there.
     numbered: Option<u32>,
@@ -108,7 +113,8 @@ enum Doing {
 
 type Next = Step<Acquisition>;
 
-/// Lost races within one try before it is left to the next.
+/// Lost races, or renewals of what was won too slowly, within one try before it is left to the
+/// next.
 const ROUNDS: u8 = 4;
 
 impl Acquire {
@@ -124,8 +130,10 @@ impl Acquire {
             bare: None,
             names: 0,
             rounds: 0,
+            renewed: 0,
             torn: 0,
             doing: Doing::Looking,
+            giving_back: None,
             mine: None,
             numbered: None,
             fault: None,
@@ -203,10 +211,10 @@ impl Acquire {
         if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
             return Step::Finished(Acquisition::Got(entry, came));
         }
-        self.rounds += 1;
-        if self.rounds > ROUNDS {
-            return Self::blocked(Blocker::Busy(Fault::Taken));
+        if self.renewed == ROUNDS {
+            return self.give_back(now, entry);
         }
+        self.renewed += 1;
         let fresh =
             Entry { renewals: self.names, token: raised, ..entry.next(State::Held, now.boot) };
         self.names += 1;
@@ -214,6 +222,24 @@ impl Acquire {
         self.mine = Some((fresh.clone(), came));
         self.doing = Doing::Renaming;
         Step::Perform(Operation::Rename(entry, fresh))
+    }
+
+    /// It is ours and comes to nothing, so it must not keep others waiting.
+    fn give_back(&mut self, now: Now, entry: Entry) -> Next {
+        self.mine = None;
+        let mut release = Release::new(entry, false, self.here);
+        let step = release.start(now);
+        self.giving_back(release, step)
+    }
+
+    fn giving_back(&mut self, release: Release, step: Step<Released>) -> Next {
+        match step {
+            Step::Perform(operation) => {
+                self.giving_back = Some(Box::new(release));
+                Step::Perform(operation)
+            }
+            Step::Finished(_) => Self::blocked(Blocker::Busy(Fault::Taken)),
+        }
     }
 
     fn seen(&mut self, now: Now, sight: Sight) -> Next {
@@ -362,6 +388,7 @@ impl Machine for Acquire {
 
     fn start(&mut self, now: Now) -> Next {
         self.rounds = 0;
+        self.renewed = 0;
         self.torn = 0;
         self.fault = None;
         self.parting = None;
@@ -372,6 +399,10 @@ impl Machine for Acquire {
     }
 
     fn resume(&mut self, now: Now, answer: Answer) -> Next {
+        if let Some(mut release) = self.giving_back.take() {
+            let step = release.resume(now, answer);
+            return self.giving_back(*release, step);
+        }
         match (self.doing.clone(), answer) {
             (_, Answer::Seen(sight)) => self.seen(now, sight),
             (Doing::Looking, Answer::Failed(fault)) => match &self.mine {

@@ -35,6 +35,7 @@ pub struct Evict {
     look: Option<Inspect>,
     victim: Option<Entry>,
     removing: bool,
+    /// Whether it was removed all the same, or is somebody's by now.
     checking: bool,
     rounds: u8,
     done: Option<Eviction>,

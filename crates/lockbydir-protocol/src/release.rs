@@ -137,7 +137,8 @@ impl Release {
         }
     }
 
-    /// Our entry is not there. Were it we who removed it, and the reply was lost?
+    /// Our entry is not there. Were it we who removed it, and the reply was lost, or the next one
+    /// was faster than our look?
     fn gone(
         &mut self,
         now: Now,
@@ -146,7 +147,8 @@ impl Release {
         fault: Option<Fault>,
     ) -> Step<Released> {
         let doubtful = match fault {
-            None => false,
+            // Said to be done, or sent by an earlier start of the machine.
+            None => self.tried.is_some(),
             Some(Fault::Missing) => !self.here.one_kernel,
             Some(_) => true,
         };

@@ -139,6 +139,287 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
     );
 }
 
+/// Somebody's entry, as the machine itself makes it.
+fn published(here: Here, nonce: u128, now: Now) -> Entry {
+    let wish = Wish {
+        nonce: Nonce(nonce),
+        timeout: Duration::from_secs(10),
+        fenced: true,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let mut acquire = Acquire::new(wish, here, None);
+    acquire.start(now);
+    match acquire.resume(now, Answer::Seen(Sight::Absent)) {
+        Step::Perform(Operation::Stage(entry)) => entry,
+        step => panic!("{step:?}"),
+    }
+}
+
+fn holding(entries: Vec<Entry>) -> Answer {
+    let listing =
+        Listing { entries, litter: None, modified: Stamp(0), stranger: None, foreign: None };
+    Answer::Seen(Sight::Directory(listing))
+}
+
+#[test]
+fn a_release_that_was_done_is_no_loss_though_the_next_one_was_faster_than_our_look() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let mine = published(here, 7, at(1));
+    let next = published(here, 8, at(2));
+    let mut release = Release::new(mine, false, here);
+    let step = release.start(at(2));
+    assert!(matches!(step, Step::Perform(Operation::Rename(..))), "{step:?}");
+
+    let step = release.resume(at(2), Answer::Done(None));
+    assert_eq!(step, Step::Perform(Operation::Look));
+    release.resume(at(2), holding(vec![next])); // -> ring
+    let step = release.resume(at(2), Answer::Done(None));
+
+    assert_eq!(step, Step::Finished(Released::Left));
+}
+
+#[test]
+fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let mine = Entry { fenced: false, ..published(here, 7, at(1)) };
+    let mut release = Release::new(mine, false, here);
+    release.start(at(2)); // -> knock
+    let step = release.resume(at(2), Answer::Somebody(false));
+    assert!(matches!(step, Step::Perform(Operation::Unlink(_))), "{step:?}");
+    let broken = Answer::Failed(Fault::Broken { code: 5 });
+    release.resume(at(2), broken.clone()); // -> look
+    let step = release.resume(at(2), broken);
+    assert!(matches!(step, Step::Finished(Released::Failed(_))), "{step:?}");
+
+    release.start(at(2)); // -> knock
+    let step = release.resume(at(2), Answer::Somebody(false));
+    assert_eq!(step, Step::Perform(Operation::Look));
+    let step = release.resume(at(2), holding(Vec::new()));
+    let step = match step {
+        // It may be a torn listing: the machine looks some times more.
+        Step::Perform(Operation::Look) => (0..8)
+            .map(|_| release.resume(at(2), holding(Vec::new())))
+            .find(|step| *step != Step::Perform(Operation::Look))
+            .expect("it believes at last"),
+        step => step,
+    };
+
+    assert!(matches!(step, Step::Perform(Operation::RemoveDir(_))), "{step:?}");
+}
+
+/// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3.
+fn behind_a_stranger(here: Here) -> Queue {
+    let wish = Wish {
+        nonce: Nonce(8),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let card = Ticket {
+        order: 0,
+        nonce: Nonce(8),
+        stamp: Duration::ZERO,
+        origin: here.origin,
+        process: Process { pid: 1, start: 1 },
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let elsewhere = Origin { boot: 2, time: 1, pids: 1 };
+    let first = Ticket { order: 1, nonce: Nonce(1), origin: elsewhere, ..card.clone() };
+    let mut queue = Queue::new(Acquire::new(wish, here, None), card, here, None);
+    queue.start(at(2));
+    let Step::Perform(Operation::Enter(ours)) =
+        queue.resume(at(2), Answer::Line(vec![first.clone()]))
+    else {
+        panic!("it enters a line that is there");
+    };
+    queue.resume(at(2), Answer::Done(None));
+    let step = queue.resume(at(3), Answer::Line(vec![first, ours]));
+    assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
+    queue
+}
+
+/// Looks at the same thing each second until the first in line is passed over.
+fn passes_over_at(queue: &mut Queue, seen: &Answer) -> u64 {
+    for second in 4..100 {
+        let step = queue.resume(at(second), Answer::Woken(Wake::Time));
+        assert_eq!(step, Step::Perform(Operation::Look));
+        match queue.resume(at(second), seen.clone()) {
+            Step::Perform(Operation::ListLine) => return second,
+            Step::Perform(Operation::Sleep(..)) => {}
+            step => panic!("{step:?}"),
+        }
+    }
+    panic!("the first in line is waited for without an end");
+}
+
+#[test]
+fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_the_lock_has_lapsed() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let elsewhere = Here { origin: Origin { boot: 2, time: 1, pids: 1 }, ..here };
+    let mut queue = behind_a_stranger(here);
+
+    let second = passes_over_at(&mut queue, &holding(vec![published(elsewhere, 9, at(1))]));
+
+    // Its timeout is ten seconds, counted from the first look at it, at 4; and a moment.
+    assert_eq!(second, 15);
+}
+
+#[test]
+fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_a_bare_lock_is_old() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let mut queue = behind_a_stranger(here);
+
+    let second = passes_over_at(&mut queue, &holding(Vec::new()));
+
+    assert_eq!(second, 15);
+}
+
+/// Runs a machine to its end, against a world that always answers the same.
+fn ends<M: Machine>(machine: &mut M, answer: impl Fn(&Operation) -> Answer) -> M::Outcome {
+    let mut step = machine.start(at(2));
+    for _ in 0..200 {
+        match step {
+            Step::Finished(outcome) => return outcome,
+            Step::Perform(operation) => step = machine.resume(at(2), answer(&operation)),
+        }
+    }
+    panic!("it goes on without an end");
+}
+
+#[test]
+fn a_server_that_says_done_and_does_nothing_holds_up_no_verb_for_ever() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let mine = published(here, 7, at(1));
+    let open = Entry { state: State::Open, ..mine.clone() };
+    let deaf = |seen: Answer| {
+        move |operation: &Operation| match operation {
+            Operation::Look => seen.clone(),
+            Operation::Knock => Answer::Somebody(false),
+            Operation::ReadFileClock => Answer::FileClock(Stamp(1 << 60)),
+            _ => Answer::Done(None),
+        }
+    };
+    let wish = Wish {
+        nonce: Nonce(8),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let busy = Acquisition::Blocked(Blocker::Busy(Fault::Taken));
+
+    let mut renew = Renew::new(mine.clone(), Terms::default(), here);
+    let renewed = ends(&mut renew, deaf(holding(vec![mine.clone()])));
+    assert_eq!(renewed, Renewal::Failed(Fault::Taken));
+    let mut release = Release::new(mine.clone(), true, here);
+    let released = ends(&mut release, deaf(holding(vec![mine])));
+    assert_eq!(released, Released::Failed(Fault::Taken));
+    let mut take = Acquire::new(wish.clone(), here, None);
+    assert_eq!(ends(&mut take, deaf(holding(vec![open]))), busy);
+    let mut install = Acquire::new(wish.clone(), here, None);
+    assert_eq!(ends(&mut install, deaf(Answer::Seen(Sight::Absent))), busy);
+    let mut remove_bare = Acquire::new(wish, here, None);
+    assert_eq!(ends(&mut remove_bare, deaf(holding(Vec::new()))), busy);
+}
+
+#[test]
+fn an_emptied_directory_that_cannot_be_looked_at_holds_up_no_verb_for_ever() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let mine = Entry { fenced: false, ..published(here, 7, at(1)) };
+    let stale = |operation: &Operation| match operation {
+        Operation::Unlink(_) => Answer::Done(Some(Stamp(0))),
+        Operation::Knock => Answer::Somebody(false),
+        _ => Answer::Failed(Fault::Taken),
+    };
+
+    let mut release = Release::new(mine.clone(), false, here);
+    assert_eq!(ends(&mut release, stale), Released::Remains(Fault::Taken, None));
+
+    let emptied = std::cell::Cell::new(false);
+    let mut evict = Evict::new(here, true, Duration::from_secs(1));
+    let evicted = ends(&mut evict, |operation| match operation {
+        Operation::Look if !emptied.get() => holding(vec![mine.clone()]),
+        operation => {
+            emptied.set(emptied.get() || matches!(operation, Operation::Unlink(_)));
+            stale(operation)
+        }
+    });
+    assert_eq!(evicted, Eviction::Remains(Some(mine), Fault::Taken));
+}
+
+fn wish_of(nonce: u128) -> Wish {
+    Wish {
+        nonce: Nonce(nonce),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    }
+}
+
+#[test]
+fn a_try_that_lost_four_races_and_then_installs_gets_the_lock() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let theirs = published(here, 7, at(1));
+    let mut acquire = Acquire::new(wish_of(8), here, None);
+    acquire.start(at(2));
+    let mut step = acquire.resume(at(2), Answer::Seen(Sight::Absent));
+    for _ in 0..4 {
+        assert!(matches!(step, Step::Perform(Operation::Stage(_))), "{step:?}");
+        acquire.resume(at(2), Answer::Done(None)); // -> install
+        acquire.resume(at(2), Answer::Failed(Fault::Taken)); // -> look
+        acquire.resume(at(2), holding(vec![theirs.clone()])); // -> unstage
+        acquire.resume(at(2), Answer::Done(None)); // -> look: they have left again
+        step = acquire.resume(at(2), Answer::Seen(Sight::Absent));
+    }
+    assert!(matches!(step, Step::Perform(Operation::Stage(_))), "{step:?}");
+    acquire.resume(at(2), Answer::Done(None)); // -> install
+
+    // A second later by the wall clock its number is raised.
+    let step = acquire.resume(at(3), Answer::Done(None));
+    assert!(matches!(step, Step::Perform(Operation::Rename(..))), "{step:?}");
+    let step = acquire.resume(at(3), Answer::Done(None));
+
+    assert!(matches!(step, Step::Finished(Acquisition::Got(..))), "{step:?}");
+}
+
+#[test]
+fn a_try_that_is_too_slow_each_time_gives_the_lock_back() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let mut acquire = Acquire::new(wish_of(8), here, None);
+    acquire.start(at(2));
+    acquire.resume(at(2), Answer::Seen(Sight::Absent)); // -> stage
+    acquire.resume(at(2), Answer::Done(None)); // -> install
+    let mut second = 2;
+    let mut mine = None;
+
+    let step = loop {
+        // Each call takes longer than half of the timeout.
+        second += 6;
+        match acquire.resume(at(second), Answer::Done(None)) {
+            Step::Perform(Operation::Rename(_, to)) => mine = Some(to),
+            step => break step,
+        }
+        assert!(second < 60, "it goes on without an end");
+    };
+
+    assert_eq!(step, Step::Perform(Operation::Knock));
+    let step = acquire.resume(at(second), Answer::Somebody(false));
+    assert_eq!(step, Step::Perform(Operation::Unlink(mine.expect("a name"))));
+    let step = acquire.resume(at(second), Answer::Done(Some(Stamp(5))));
+    assert_eq!(step, Step::Perform(Operation::RemoveDir(Stamp(5))));
+    acquire.resume(at(second), Answer::Done(None)); // -> ring
+    let step = acquire.resume(at(second), Answer::Failed(Fault::Missing));
+    assert_eq!(step, Step::Finished(Acquisition::Blocked(Blocker::Busy(Fault::Taken))));
+}
+
 /// A waiter that has come until so many seconds, and stands behind this ticket of an earlier boot.
 fn behind_the_dead(until: u64) -> (Queue, Ticket) {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });

@@ -1,28 +1,25 @@
-//! Performs the protocol's operations on a real directory; decides nothing. Every look opens the
-//! directory anew, no symbolic link is followed, and nothing is removed except by the exact name
-//! that an operation carries.
+//! Performs the protocol's operations on a real directory; decides nothing. No symbolic link is
+//! followed, and nothing is removed except by the exact name that an operation carries.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use lockbydir_protocol::{
-    Answer, Entry, Fault, Foreign, Here, Host, Listing, Machine, Nonce, Operation, Sight, Stamp,
-    Step,
+    Answer, Entry, Fault, Here, Host, Machine, Nonce, Operation, Stamp, Step,
 };
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, fchmod, fchown, fstat,
-    mkdir, open, openat, rename, renameat, renameat_with, rmdir, statat, statfs, unlinkat,
-};
+use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::call::{
+    createat, fchmod, fchown, fstat, list_of, mkdir, open, openat, rename, rename_new, renameat,
+    rmdir, rmdirat, stat, statfs, unlink, unlinkat,
+};
+use crate::look::changed;
 use crate::{clock, process, testing};
 
 /// What a lock directory's name ends in.
 pub(crate) const EXTENSION: &str = ".lockdir";
-/// More names than this in a lock directory make it foreign.
-const MOST_NAMES: usize = 64;
 pub(crate) const LOOK: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -38,7 +35,7 @@ pub(crate) struct Directory {
     /// Group of what we make.
     group: Option<u32>,
     /// Shall its maker's word be enough that it is shared on purpose? For looking it is.
-    only_looks: bool,
+    pub(crate) only_looks: bool,
     /// Asked once a directory, which is once a holding.
     here: std::sync::OnceLock<Here>,
 }
@@ -70,7 +67,10 @@ impl Directory {
     pub(crate) fn here(&self) -> Here {
         *self.here.get_or_init(|| {
             let parent = self.path.parent().unwrap_or(Path::new("/"));
-            let one_kernel = statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64));
+            let one_kernel = match testing::world() {
+                Some(world) => world.is_one_kernel(),
+                None => statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64)),
+            };
             let host = Host::new(&process::host());
             Here { origin: process::here().0, one_kernel, booted: clock::booted(), host }
         })
@@ -107,7 +107,7 @@ impl Directory {
                 Err(Errno::NOENT) => return no_place(Errno::NOENT),
                 done => done,
             },
-            Operation::Install(entry) => self.install(&self.stage_path(entry.nonce)),
+            Operation::Install(entry) => self.install(&self.stage_of(entry)),
             Operation::Unstage(entry) => self.unstage(entry),
             Operation::Rename(from, to) => self.rename(from, to),
             Operation::Unlink(entry) => return self.unlink(entry, kept),
@@ -120,98 +120,23 @@ impl Directory {
         }
     }
 
-    fn look(&self) -> Answer {
-        let fd = match open(&self.path, LOOK, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => return Answer::Seen(Sight::Absent),
-            Err(errno) => return self.look_from_outside(errno),
-        };
-        match self.listing(fd) {
-            Ok(sight) => Answer::Seen(sight),
-            Err(errno) => Answer::Failed(fault(errno)),
-        }
-    }
-
-    /// It could not be opened as a directory of ours: what is it?
-    fn look_from_outside(&self, errno: Errno) -> Answer {
-        let stat = match statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Answer::Seen(Sight::Absent),
-            Err(errno) => return Answer::Failed(fault(errno)),
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => Answer::Seen(Sight::Foreign(Foreign::Symlink)),
-            FileType::Directory => match self.stranger(&stat) {
-                Some(uid) if errno == Errno::ACCESS => Answer::Seen(Sight::Directory(Listing {
-                    entries: Vec::new(),
-                    foreign: None,
-                    litter: None,
-                    modified: changed(&stat),
-                    stranger: Some(uid),
-                })),
-                _ => Answer::Failed(fault(errno)),
-            },
-            _ => Answer::Seen(Sight::Foreign(Foreign::NotADirectory)),
-        }
-    }
-
-    fn listing(&self, fd: OwnedFd) -> Result<Sight, Errno> {
-        let (mut entries, mut foreign, mut litter) = (Vec::new(), None, None);
-        let mut seen = 0;
-        let mut dir = Dir::new(fd)?;
-        while let Some(found) = dir.read() {
-            let found = match found {
-                Ok(found) => found,
-                // Removed while we read it.
-                Err(Errno::NOENT) => break,
-                Err(errno) => return Err(errno),
-            };
-            let name = found.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            seen += 1;
-            if seen > MOST_NAMES {
-                foreign = Some(Foreign::TooMany);
-                break;
-            }
-            let is_file = matches!(found.file_type(), FileType::RegularFile | FileType::Unknown);
-            match name.to_str().ok().and_then(Entry::parse) {
-                Some(entry) if is_file => entries.push(entry),
-                _ if is_litter(name) => {
-                    litter = Some(crate::status::printable_bytes(name.to_bytes()));
-                }
-                _ => {
-                    let name = crate::status::printable_bytes(name.to_bytes());
-                    foreign.get_or_insert(Foreign::Holds(name));
-                }
-            }
-        }
-        let stat = dir.stat()?;
-        let (modified, stranger) = (changed(&stat), self.stranger(&stat));
-        Ok(Sight::Directory(Listing { entries, foreign, litter, modified, stranger }))
-    }
-
-    /// The owner, where it is somebody who could give the lock to two: neither we nor root, and
-    /// we were not told to share.
-    pub(crate) fn stranger(&self, stat: &Stat) -> Option<u32> {
-        let shared = self.mode & 0o022 != 0 || self.only_looks && stat.st_mode & 0o022 != 0;
-        let own = rustix::process::geteuid().as_raw();
-        (stat.st_uid != own && stat.st_uid != 0 && !shared).then_some(stat.st_uid)
-    }
-
     fn stage_path(&self, nonce: Nonce) -> PathBuf {
         let mut path = OsString::from(&self.path);
         path.push(format!(".{nonce}"));
         PathBuf::from(path)
     }
 
+    /// Each attempt stages under a name of its own: what an earlier one of the same acquisition could
+    /// not clear away is neither in the way nor installed with it.
+    fn stage_of(&self, entry: &Entry) -> PathBuf {
+        self.stage_path(Nonce(entry.nonce.0.wrapping_add(entry.renewals.into())))
+    }
+
     fn stage(&self, entry: &Entry) -> Result<(), Errno> {
-        let stage = self.stage_path(entry.nonce);
-        testing::point();
+        let stage = self.stage_of(entry);
         mkdir(&stage, Mode::from_raw_mode(self.mode))?;
         self.fill(&stage, entry).inspect_err(|_| {
-            let _ = rustix::fs::unlink(stage.join(entry.to_string()));
+            let _ = unlink(&stage.join(entry.to_string()));
             let _ = rmdir(&stage);
         })
     }
@@ -224,14 +149,12 @@ impl Directory {
     /// in its place by now, perhaps full of somebody's files: what holds anything but `ours` is
     /// not used.
     pub(crate) fn open_made(&self, made: &Path, ours: fn(&CStr) -> bool) -> Result<OwnedFd, Errno> {
-        let fd = open(made, LOOK, Mode::empty())?;
+        let fd = open(made, LOOK)?;
         if self.stranger(&fstat(&fd)?).is_some() {
             return Err(Errno::PERM);
         }
-        for found in Dir::read_from(&fd)? {
-            let found = found?;
-            let name = found.file_name();
-            if !matches!(name.to_bytes(), b"." | b"..") && !ours(name) {
+        for found in list_of(&fd)? {
+            if !ours(found?.file_name()) {
                 return Err(Errno::PERM);
             }
         }
@@ -245,7 +168,7 @@ impl Directory {
             fchmod(made, mode)?;
         }
         if let Some(group) = self.group {
-            fchown(made, None, Some(Gid::from_raw(group)))?;
+            fchown(made, Gid::from_raw(group))?;
         }
         Ok(())
     }
@@ -253,47 +176,37 @@ impl Directory {
     fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
         let stage = self.open_made(stage, |_| false)?;
         self.widen_open(&stage, self.mode())?;
-        testing::point();
-        let create =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&stage, entry.to_string(), create, Mode::from_raw_mode(self.mode & 0o666))?;
-        Ok(())
+        let mode = Mode::from_raw_mode(self.mode & 0o666);
+        createat(&stage, entry.to_string().as_ref(), mode)
     }
 
     fn install(&self, stage: &Path) -> Result<(), Errno> {
-        testing::point();
         let whole = if testing::is_no_replace_missing() {
             Err(Errno::INVAL)
         } else {
-            renameat_with(CWD, stage, CWD, &self.path, RenameFlags::NOREPLACE)
+            rename_new(stage, &self.path)
         };
         match whole {
             // No such call here. A plain rename refuses a directory that is not empty, so it
             // can only replace an empty one: look for that just before.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                match statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
-                    Err(Errno::NOENT) => rename(stage, &self.path),
-                    Ok(_) => Err(Errno::EXIST),
-                    Err(errno) => Err(errno),
-                }
-            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match stat(&self.path) {
+                Err(Errno::NOENT) => rename(stage, &self.path),
+                Ok(_) => Err(Errno::EXIST),
+                Err(errno) => Err(errno),
+            },
             done => done,
         }
     }
 
     fn unstage(&self, entry: &Entry) -> Result<(), Errno> {
-        let stage = self.stage_path(entry.nonce);
+        let stage = self.stage_of(entry);
         let name = entry.to_string();
-        testing::point();
-        match rustix::fs::unlink(stage.join(&name)) {
-            Ok(()) => {
-                testing::point();
-                rmdir(&stage)
-            }
+        match unlink(&stage.join(&name)) {
+            Ok(()) => rmdir(&stage),
             Err(Errno::NOENT) => {
                 // Some servers answer a refused rename by moving it inside.
                 let inside = self.path.join(stage.file_name().unwrap_or_default());
-                rustix::fs::unlink(inside.join(&name))?;
+                unlink(&inside.join(&name))?;
                 rmdir(&inside)
             }
             Err(errno) => Err(errno),
@@ -301,16 +214,14 @@ impl Directory {
     }
 
     fn rename(&self, from: &Entry, to: &Entry) -> Result<(), Errno> {
-        let fd = open(&self.path, HANDLE, Mode::empty())?;
-        testing::point();
-        renameat(&fd, from.to_string(), &fd, to.to_string())
+        let fd = open(&self.path, HANDLE)?;
+        renameat(&fd, from.to_string().as_ref(), to.to_string().as_ref())
     }
 
     fn unlink(&self, entry: &Entry, kept: &mut Kept) -> Answer {
         let mut unlink = || {
-            let fd = open(&self.path, HANDLE, Mode::empty())?;
-            testing::point();
-            unlinkat(&fd, entry.to_string(), AtFlags::empty())?;
+            let fd = open(&self.path, HANDLE)?;
+            unlinkat(&fd, entry.to_string().as_ref())?;
             let stamp = fstat(&fd).ok().map(|stat| changed(&stat));
             // Where another kernel may change D, only a handle opened anew sees it.
             kept.emptied = Some(fd).filter(|_| self.here().one_kernel);
@@ -327,7 +238,7 @@ impl Directory {
         let remove = || {
             let fd = match emptied {
                 Some(fd) => fd,
-                None => open(&self.path, HANDLE, Mode::empty())?,
+                None => open(&self.path, HANDLE)?,
             };
             let stat = fstat(&fd)?;
             if stat.st_nlink == 0 {
@@ -336,7 +247,6 @@ impl Directory {
             if changed(&stat) != stamp {
                 return Err(Errno::NOTEMPTY);
             }
-            testing::point();
             rmdir(&self.path)
         };
         match remove() {
@@ -352,10 +262,8 @@ impl Directory {
             return Ok(Stamp(i128::try_from(wall).unwrap_or(i128::MAX)));
         }
         let probe = self.stage_path(crate::key::nonce());
-        testing::point();
         mkdir(&probe, Mode::RWXU)?;
-        testing::point();
-        let stat = statat(CWD, &probe, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = stat(&probe);
         rmdir(&probe)?;
         Ok(changed(&stat?))
     }
@@ -365,21 +273,18 @@ impl Directory {
 /// be and removed when its maker is gone.
 pub(crate) fn remove_stage(
     parent: &OwnedFd,
-    name: &CStr,
+    name: &Path,
     gone: impl Fn(Option<&Entry>, Stamp) -> bool,
 ) -> bool {
     let removed = || {
-        let fd = openat(parent, name, LOOK, Mode::empty())?;
+        let fd = openat(parent, name, LOOK)?;
         let stat = fstat(&fd)?;
         if stat.st_uid != rustix::process::geteuid().as_raw() {
             return Err(Errno::PERM);
         }
         let mut inside = None;
-        for found in Dir::read_from(&fd)? {
+        for found in list_of(&fd)? {
             let found = found?;
-            if matches!(found.file_name().to_bytes(), b"." | b"..") {
-                continue;
-            }
             let entry = found.file_name().to_str().ok().and_then(Entry::parse);
             match entry {
                 Some(entry) if inside.is_none() => inside = Some(entry),
@@ -390,32 +295,11 @@ pub(crate) fn remove_stage(
             return Err(Errno::BUSY);
         }
         if let Some(entry) = &inside {
-            unlinkat(&fd, entry.to_string(), AtFlags::empty())?;
+            unlinkat(&fd, entry.to_string().as_ref())?;
         }
-        unlinkat(parent, name, AtFlags::REMOVEDIR)
+        rmdirat(parent, name)
     };
     removed().is_ok()
-}
-
-/// Is this what an attempt's own directory is called: a lock directory's name and a nonce?
-pub(crate) fn is_stage_name(name: &OsStr) -> bool {
-    let bytes = name.as_bytes();
-    bytes.iter().rposition(|&byte| byte == b'.').is_some_and(|dot| {
-        bytes[..dot].ends_with(EXTENSION.as_bytes())
-            && std::str::from_utf8(&bytes[dot + 1..]).ok().and_then(Nonce::parse).is_some()
-    })
-}
-
-fn is_litter(name: &CStr) -> bool {
-    let name = name.to_bytes();
-    name.starts_with(b".nfs")
-        || name.starts_with(b".fuse_hidden")
-        || is_stage_name(OsStr::from_bytes(name))
-        || matches!(name, b".DS_Store" | b"Thumbs.db")
-}
-
-fn changed(stat: &Stat) -> Stamp {
-    Stamp(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec))
 }
 
 /// File systems that a single kernel owns: whoever wrote there under another boot is dead.

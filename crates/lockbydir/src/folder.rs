@@ -1,6 +1,6 @@
 //! Whole folders of locks: listing them, and clearing away what crashes left behind.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use lockbydir_protocol::{Here, Question};
 use rustix::fs::{Dir, FileType, Mode, OFlags, open, openat};
 use rustix::io::Errno;
 
-use crate::dir::{Directory, EXTENSION, is_stage_name, remove_stage};
+use crate::dir::{Directory, EXTENSION, remove_stage};
 use crate::error::Error;
 use crate::line::SUFFIX;
 use crate::lock::Lock;
+use crate::look::is_stage_name;
 use crate::status::Status;
 use crate::{clock, process};
 
@@ -119,11 +120,10 @@ fn before<'a>(path: &'a Path, end: &str) -> Option<&'a OsStr> {
 }
 
 fn clean_stage(parent: &OwnedFd, path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok());
-    let (Some(name), Some(here)) = (name, here(path)) else {
+    let (Some(name), Some(here)) = (path.file_name(), here(path)) else {
         return false;
     };
-    remove_stage(parent, &name, |entry, modified| match entry {
+    remove_stage(parent, name.as_ref(), |entry, modified| match entry {
         Some(entry) => is_gone(entry, modified, &here),
         None => {
             let age = clock::now().wall.as_nanos().saturating_sub(modified.0.unsigned_abs());

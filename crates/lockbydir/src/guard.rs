@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lockbydir_protocol::{Came, Entry, Fault, Owner, Release, Released, Renew, Renewal, Terms};
+use lockbydir_protocol::{
+    Came, Entry, Fault, Owner, Release, Released, Renew, Renewal, Terms, margin,
+};
 
 use crate::dir::Directory;
 use crate::error::Error;
@@ -133,7 +135,8 @@ impl Guard {
         self.hold.renew(Terms::default())
     }
 
-    /// Gives the lock a new timeout, counted from now.
+    /// Gives the lock a new timeout, counted from now. A shorter one counts whether this succeeds
+    /// or not.
     ///
     /// # Errors
     /// As for [`renew`](Guard::renew); [`ErrorKind::Usage`](crate::ErrorKind::Usage) for a
@@ -304,6 +307,12 @@ impl Hold {
         let mut state = self.state();
         if let Some(why @ Why::Taken(_)) = &*self.loss() {
             return Err(self.lost_error(why));
+        }
+        if let Some(timeout) = terms.timeout {
+            // Others obey a shorter one from the call that publishes it on, though its answer may
+            // be late or lost: so do we, from before that call.
+            let sooner = clock::boot().saturating_add(timeout).saturating_sub(margin(timeout));
+            self.deadline.fetch_min(millis(sooner), Ordering::Relaxed);
         }
         let here = self.directory.here();
         let plain = terms == Terms::default();

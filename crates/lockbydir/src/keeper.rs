@@ -1,20 +1,19 @@
 //! The keeper: a thread that renews one guard's lock, and tells of its loss before the deadline.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use lockbydir_protocol::Terms;
 
-use crate::clock;
 use crate::guard::{Hold, notice};
+use crate::{call, clock};
 
 /// Starts the keeper of a hold; it ends with the hold.
 pub(crate) fn start(hold: Arc<Hold>) {
     // Without a thread the lock is simply not renewed, and its guard says when it is over.
     let run = |name: &str, work: fn(&Hold)| {
         let hold = hold.clone();
-        let _ = thread::Builder::new().name(name.into()).spawn(move || work(&hold));
+        let _ = call::thread(name, move || work(&hold));
     };
     run("lockbydir-keeper", keep);
     if hold.has_somebody_to_tell() {

@@ -44,6 +44,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod call;
 mod clock;
 mod crowd;
 mod dir;
@@ -56,6 +57,7 @@ mod key;
 mod line;
 mod linger;
 mod lock;
+mod look;
 mod process;
 mod settings;
 mod status;

@@ -9,21 +9,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lockbydir_protocol::{Answer, Ear, Here, Life, Operation, Ticket, Wake, Word};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdir, mknodat, open, openat, rmdir, unlinkat,
-};
-use rustix::io::{Errno, read, write};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
+use crate::call::{
+    fstat, list_of, mkdir, mkfifoat, open, openat, poll, read, rmdir, unlinkat, write,
+};
 use crate::dir::{Directory, Kept, LOOK, fault};
 use crate::interrupt::Interrupt;
-use crate::{clock, process, testing};
+use crate::{clock, process};
 
 /// What the line is called: D's name and this.
 pub(crate) const SUFFIX: &str = ".line";
 const BELL: &str = "bell";
 /// More tickets than this are not read.
 const MOST_TICKETS: usize = 10_000;
+/// A ticket of another kernel that is older goes with the line, when nobody else is in it. Who still
+/// waits there takes a new one.
+const STALE_TICKET: Duration = Duration::from_secs(3600);
 /// In so long, one is woken so often; then one hears nothing for the rest of it.
 const WAKES: (Duration, u32) = (Duration::from_millis(100), 32);
 /// How often the line may be removed while we come to it.
@@ -39,7 +43,7 @@ impl Directory {
 
     /// The line, if it is one that we may trust.
     fn line(&self) -> Result<OwnedFd, Errno> {
-        let line = open(self.line_path(), LOOK, Mode::empty())?;
+        let line = open(&self.line_path(), LOOK)?;
         match self.stranger(&fstat(&line)?) {
             Some(_) => Err(Errno::PERM),
             None => Ok(line),
@@ -85,8 +89,13 @@ impl Directory {
         if kept.bell.is_some() {
             return true;
         }
+        // Of another kernel's waiters nobody can tell whether they live, and none of them hears:
+        // a ticket that one of them left must not keep others from trying for ever.
         let here = self.here();
-        tickets(&line).is_ok_and(|found| found.iter().any(|ticket| is_alive(&line, ticket, &here)))
+        let may_come = |ticket: &Ticket| {
+            ticket.origin.is_same_boot(&here.origin) && is_alive(&line, ticket, &here)
+        };
+        tickets(&line).is_ok_and(|found| found.iter().any(may_come))
     }
 
     /// Whoever removed the line may have taken the bell away that we have in hand: who still waits
@@ -106,8 +115,7 @@ impl Directory {
         if let Ok(pipe) = open_pipe(&line, &name, OFlags::RDWR) {
             say(&pipe, &spell(word));
         }
-        testing::point();
-        unlinkat(&line, name, AtFlags::empty())
+        unlinkat(&line, name.as_ref())
     }
 
     /// Whoever comes while the line is being removed may listen to the old bell: it is rung once
@@ -118,24 +126,21 @@ impl Directory {
         let (living, gone): (Vec<_>, Vec<_>) =
             tickets(&line)?.into_iter().partition(|ticket| is_alive(&line, ticket, &here));
         for ticket in gone {
-            testing::point();
-            let _ = unlinkat(&line, ticket.to_string(), AtFlags::empty());
+            let _ = unlinkat(&line, ticket.to_string().as_ref());
         }
         if !living.is_empty() {
             return Err(Errno::NOTEMPTY);
         }
         // What is called so and is no pipe is somebody's file.
         let bell = open_pipe(&line, BELL, OFlags::PATH);
-        testing::point();
         if bell.is_ok() {
-            let _ = unlinkat(&line, BELL, AtFlags::empty());
+            let _ = unlinkat(&line, BELL.as_ref());
         }
-        testing::point();
-        rmdir(self.line_path()).inspect_err(|_| {
+        rmdir(&self.line_path()).inspect_err(|_| {
             if let Ok(bell) = bell {
                 let again = format!("/proc/self/fd/{}", bell.as_raw_fd());
-                let _ =
-                    open(again, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+                let how = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let _ = open(again.as_ref(), how);
             }
         })
     }
@@ -149,7 +154,7 @@ fn is_ours(name: &CStr) -> bool {
 /// The tickets in a line, in no order.
 pub(crate) fn tickets(line: &OwnedFd) -> Result<Vec<Ticket>, Errno> {
     let mut found = Vec::new();
-    for entry in Dir::read_from(line)?.take(MOST_TICKETS) {
+    for entry in list_of(line)?.take(MOST_TICKETS) {
         let entry = entry?;
         if matches!(entry.file_type(), FileType::Fifo | FileType::Unknown) {
             found.extend(entry.file_name().to_str().ok().and_then(Ticket::parse));
@@ -160,7 +165,7 @@ pub(crate) fn tickets(line: &OwnedFd) -> Result<Vec<Ticket>, Errno> {
 
 /// Opens a named pipe, and nothing else that may be there in its place.
 fn open_pipe(line: &OwnedFd, name: &str, how: OFlags) -> Result<OwnedFd, Errno> {
-    let pipe = openat(line, name, how | PIPE, Mode::empty())?;
+    let pipe = openat(line, name.as_ref(), how | PIPE)?;
     match FileType::from_raw_mode(fstat(&pipe)?.st_mode) {
         FileType::Fifo => Ok(pipe),
         _ => Err(Errno::INVAL),
@@ -170,7 +175,8 @@ fn open_pipe(line: &OwnedFd, name: &str, how: OFlags) -> Result<OwnedFd, Errno> 
 /// Has somebody the ticket's pipe open? Of another kernel's tickets only the age tells.
 fn is_alive(line: &OwnedFd, ticket: &Ticket, here: &Here) -> bool {
     if !ticket.origin.is_same_boot(&here.origin) {
-        return !(here.one_kernel && here.is_before_boot(ticket));
+        let age = clock::now().wall.saturating_sub(Duration::from_micros(ticket.order));
+        return age < STALE_TICKET && !(here.one_kernel && here.is_before_boot(ticket));
     }
     match open_pipe(line, &ticket.to_string(), OFlags::RDONLY) {
         Ok(pipe) => !matches!(read(&pipe, &mut [0; 1]), Ok(0)),
@@ -261,8 +267,7 @@ impl<'a> Place<'a> {
         self.bell = None;
         let name = ticket.to_string();
         for _ in 0..ROUNDS {
-            testing::point();
-            match mkdir(self.directory.line_path(), self.directory.mode()) {
+            match mkdir(&self.directory.line_path(), self.directory.mode()) {
                 Ok(()) => {
                     let line = self.directory.open_made(&self.directory.line_path(), is_ours)?;
                     self.directory.widen_open(&line, self.directory.mode())?;
@@ -271,9 +276,8 @@ impl<'a> Place<'a> {
                 Err(errno) => return Err(errno),
             }
             let made = self.directory.line().and_then(|line| {
-                testing::point();
                 let mode = self.directory.mode() & Mode::from_raw_mode(0o666);
-                mknodat(&line, &*name, FileType::Fifo, mode, 0)?;
+                mkfifoat(&line, name.as_ref(), mode)?;
                 let own = open_pipe(&line, &name, OFlags::RDWR)?;
                 self.directory.widen_open(&own, mode)?;
                 Ok((line, own))
@@ -288,10 +292,10 @@ impl<'a> Place<'a> {
                 }
                 Err(errno) => {
                     if let Ok(line) = self.directory.line() {
-                        let _ = unlinkat(&line, &*name, AtFlags::empty());
+                        let _ = unlinkat(&line, name.as_ref());
                     }
                     // Nobody may be in the line that was made for us; else the kernel refuses.
-                    let _ = rmdir(self.directory.line_path());
+                    let _ = rmdir(&self.directory.line_path());
                     return Err(errno);
                 }
             }
@@ -309,16 +313,14 @@ impl<'a> Place<'a> {
             say(own, &spell(word));
         }
         let line = self.line.take().map_or_else(|| self.directory.line(), Ok)?;
-        testing::point();
-        unlinkat(&line, ticket.to_string(), AtFlags::empty())
+        unlinkat(&line, ticket.to_string().as_ref())
     }
 
     fn listen(&mut self) -> Result<(), Errno> {
         self.ahead = None;
         let line = self.directory.line()?;
         let mode = self.directory.mode() & Mode::from_raw_mode(0o666);
-        testing::point();
-        let made = match mknodat(&line, BELL, FileType::Fifo, mode, 0) {
+        let made = match mkfifoat(&line, BELL.as_ref(), mode) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(errno) => return Err(errno),
@@ -437,16 +439,11 @@ impl<'a> Place<'a> {
 
     /// Polls these until then, and what may interrupt it, which gives none. Is the first ready?
     fn doze(&self, open: &[&OwnedFd], until: Duration) -> Option<bool> {
-        let rest = until.saturating_sub(clock::boot());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(rest.subsec_nanos()),
-        };
         let events = self.interrupts.iter().filter_map(|interrupt| interrupt.event());
         let all: Vec<_> = open.iter().map(|open| open.as_fd()).chain(events).collect();
         let mut polled: Vec<PollFd<'_>> =
             all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        let _ = poll(&mut polled, Some(&timeout));
+        poll(&mut polled, until);
         let is_ready = polled.first().is_some_and(|fd| !fd.revents().is_empty());
         (!self.is_interrupted()).then_some(is_ready)
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use lockbydir_protocol::{Entry, Release};
 
+use crate::call;
 use crate::dir::Directory;
 
 /// Where a handle remembers the open entry that it left behind.
@@ -69,10 +70,7 @@ impl Parking {
         parked.until = Some(until);
         if !parked.attended {
             let weak = Arc::downgrade(&self.0);
-            parked.attended = thread::Builder::new()
-                .name("lockbydir-linger".into())
-                .spawn(|| attend(weak))
-                .is_ok();
+            parked.attended = call::thread("lockbydir-linger", || attend(weak)).is_ok();
         }
     }
 }

@@ -10,10 +10,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
+use crate::testing;
+
 /// This process as the protocol knows it. A forked child finds its own.
 pub(crate) fn here() -> (Origin, Process) {
     static KNOWN: Mutex<Option<(Origin, Process)>> = Mutex::new(None);
 
+    if let Some(world) = testing::world() {
+        return world.here();
+    }
     let pid = std::process::id();
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     match *known {
@@ -43,6 +48,9 @@ pub(crate) fn life(owner: Owner) -> Life {
 }
 
 fn is_gone(process: Process) -> bool {
+    if let Some(world) = testing::world() {
+        return world.is_gone(process);
+    }
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
         return false;
     };
@@ -69,6 +77,9 @@ pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
 
 /// A handle on the first of the owner's processes that lives; it polls readable at its end.
 pub(crate) fn first_living(owner: Owner) -> Option<OwnedFd> {
+    if testing::world().is_some() {
+        return None;
+    }
     owner.processes().find_map(|process| {
         let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
@@ -106,6 +117,9 @@ fn namespace(kind: &str) -> u32 {
 
 /// The host's name.
 pub(crate) fn host() -> String {
+    if let Some(world) = testing::world() {
+        return world.host();
+    }
     static HOST: OnceLock<String> = OnceLock::new();
     HOST.get_or_init(|| rustix::system::uname().nodename().to_string_lossy().into_owned()).clone()
 }

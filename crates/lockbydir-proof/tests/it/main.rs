@@ -9,6 +9,7 @@ mod death;
 mod exclusion;
 mod kills;
 mod lingering;
+mod lying;
 mod riddle;
 mod stage;
 mod stop_points;

@@ -7,6 +7,7 @@ mod bare;
 mod crowd;
 mod examples;
 mod holding;
+mod line;
 mod naming;
 #[cfg(feature = "tokio")]
 mod tasks;

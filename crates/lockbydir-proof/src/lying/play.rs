@@ -1,0 +1,578 @@
+//! The stage on which contenders meet: one of them has the turn at any time, time is made, and
+//! every raw call passes by here. So a play of the real library on a real directory is repeated
+//! exactly by its seed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lockbydir::testing::{Call, Kind};
+use lockbydir_protocol::{Entry, Nonce};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::io::Errno;
+
+use super::lie::Lie;
+use super::truth::{Doer, EVERY_CALL_ENDS, Truth};
+use crate::chance::Dice;
+
+/// When a play begins, in its own time.
+pub(super) const BEGIN: Duration = Duration::from_secs(10_000_000);
+/// The wall clocks are so much ahead of a play's time.
+pub(super) const WALL: Duration = Duration::from_secs(1_700_000_000);
+/// A verb that makes more calls than this does not end.
+const MOST_CALLS: u32 = 20_000;
+/// Kernels stamp directories by the tick.
+const TICK: u128 = 4_000_000;
+/// How long one who gave a cue stands still, unless it is told to go on.
+const FOR_EVER: Duration = Duration::MAX;
+
+/// What is to become of some call.
+#[derive(Clone, Copy, Debug)]
+pub struct Spell {
+    /// Whose call.
+    pub who: usize,
+    /// In its how many-th deed, from 1.
+    pub deed: usize,
+    /// The how many-th call of that deed, from 1.
+    pub call: u32,
+    /// Does it come true for every call of the same kind from then on?
+    pub persists: bool,
+    /// What.
+    pub lie: Lie,
+}
+
+/// What else may happen: chances in a thousand calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mood {
+    /// Something becomes of the call.
+    pub lies: u64,
+    /// The turn is another's.
+    pub turns: u64,
+}
+
+/// What somebody on stage does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// Waits for its cue.
+    OffStage,
+    Ready,
+    /// Until then, or until it hears something; it has heard nothing since that event.
+    Asleep(Duration, u64),
+    Stopped(Duration),
+    Gone,
+}
+
+/// One on stage, as the play sees it.
+pub(super) struct Figure {
+    doing: Doing,
+    deed: usize,
+    pub(super) calls: u32,
+    /// It does nothing any more.
+    is_dead: bool,
+    forces: bool,
+    timeout: Duration,
+    persisting: Vec<(Kind, Lie)>,
+    /// All that it was told wrongly.
+    pub(super) told: Vec<Errno>,
+    /// How often it was lied to.
+    pub(super) lies: u32,
+    /// Of its last hold.
+    pub(super) deadline: Duration,
+    /// The nonces of its present deed.
+    pub(super) drawn: Vec<u128>,
+}
+
+/// What changes while a play is under way.
+pub(super) struct Scene {
+    pub(super) now: Duration,
+    turn: usize,
+    /// Grows with everything that somebody may hear.
+    events: u64,
+    pub(super) figures: Vec<Figure>,
+    pub(super) truth: Truth,
+    spells: Vec<Spell>,
+    mood: Mood,
+    pub(super) dice: Dice,
+    /// Whose turn it is again when the one on cue has done its part.
+    cued_by: Option<usize>,
+    story: Option<Vec<String>>,
+    /// Raw calls, of all.
+    pub(super) calls: u64,
+    /// How often something became of a call.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+    /// The calls of each deed, where they are counted.
+    pub(super) made: HashMap<(usize, usize), Vec<Kind>>,
+}
+
+/// A play under way.
+pub(super) struct Play {
+    pub(super) folder: PathBuf,
+    /// Does it lie as a file system of one kernel does?
+    one_kernel: bool,
+    /// What the library is told of that.
+    pub(super) is_believed: bool,
+    scene: Mutex<Scene>,
+    turns: Vec<Condvar>,
+}
+
+/// The payload with which a contender's thread unwinds when it dies.
+pub(super) struct Died;
+
+type Now<'a> = MutexGuard<'a, Scene>;
+
+impl Play {
+    /// `timeouts` are those that the contenders use themselves; who waits for a cue is marked.
+    pub(super) fn new(
+        folder: &Path,
+        (one_kernel, is_believed): (bool, bool),
+        cast: impl Iterator<Item = (Duration, bool)>,
+        spells: Vec<Spell>,
+        mood: Mood,
+        seed: u64,
+        tells: bool,
+    ) -> Play {
+        let figure = |(timeout, waits)| Figure {
+            doing: if waits { Doing::OffStage } else { Doing::Ready },
+            deed: 0,
+            calls: 0,
+            is_dead: false,
+            forces: false,
+            timeout,
+            persisting: Vec::new(),
+            told: Vec::new(),
+            lies: 0,
+            deadline: Duration::ZERO,
+            drawn: Vec::new(),
+        };
+        let figures: Vec<Figure> = cast.map(figure).collect();
+        let turns = figures.iter().map(|_| Condvar::new()).collect();
+        let scene = Scene {
+            now: BEGIN,
+            turn: 0,
+            events: 0,
+            figures,
+            truth: Truth::default(),
+            spells,
+            mood,
+            dice: Dice::seeded(seed),
+            cued_by: None,
+            story: tells.then(Vec::new),
+            calls: 0,
+            counts: BTreeMap::new(),
+            made: HashMap::new(),
+        };
+        Play { folder: folder.to_owned(), one_kernel, is_believed, scene: Mutex::new(scene), turns }
+    }
+
+    pub(super) fn scene(&self) -> Now<'_> {
+        self.scene.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn into_scene(self) -> Scene {
+        self.scene.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock directory.
+    pub(super) fn lockdir(&self) -> PathBuf {
+        self.folder.join("jobs.lockdir")
+    }
+
+    /// Waits for one's first turn.
+    pub(super) fn enter(&self, me: usize) {
+        drop(self.wait(me, self.scene()));
+    }
+
+    fn wait<'a>(&'a self, me: usize, mut scene: Now<'a>) -> Now<'a> {
+        while scene.turn != me {
+            scene = self.turns[me].wait(scene).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Doing::Stopped(_) = scene.figures[me].doing {
+            scene.figures[me].doing = Doing::Ready;
+        }
+        scene
+    }
+
+    fn give_turn(&self, scene: &mut Scene, to: usize) {
+        scene.turn = to;
+        if let Some(turn) = self.turns.get(to) {
+            turn.notify_one();
+        }
+    }
+
+    /// Lets somebody who can go on do so, and waits until it is our turn again.
+    fn pass<'a>(&'a self, me: usize, mut scene: Now<'a>) -> Now<'a> {
+        let next = scene.next();
+        if next != me {
+            self.give_turn(&mut scene, next);
+        }
+        self.wait(me, scene)
+    }
+
+    /// Our part is over; so is our process.
+    pub(super) fn leave(&self, me: usize) {
+        let mut scene = self.scene();
+        scene.figures[me].doing = Doing::Gone;
+        scene.truth.dead.insert(me);
+        scene.events += 1;
+        let next = scene.next();
+        self.give_turn(&mut scene, next);
+    }
+
+    /// Begins a deed.
+    pub(super) fn begin(&self, me: usize, deed: &str, forces: bool) {
+        let mut scene = self.scene();
+        let figure = &mut scene.figures[me];
+        figure.deed += 1;
+        figure.calls = 0;
+        figure.forces = forces;
+        figure.drawn.clear();
+        scene.tell(me, || format!("-- {deed}"));
+    }
+
+    /// It dies: it does nothing any more, and its thread unwinds. What is dropped on the way
+    /// may still ask, and is refused.
+    fn die(&self, me: usize, mut scene: Now<'_>) -> Errno {
+        scene.figures[me].is_dead = true;
+        scene.truth.dead.insert(me);
+        drop(scene);
+        if !std::thread::panicking() {
+            std::panic::resume_unwind(Box::new(Died));
+        }
+        Errno::IO
+    }
+
+    pub(super) fn dies(&self, me: usize) {
+        self.die(me, self.scene());
+    }
+
+    /// Does nothing for so long.
+    pub(super) fn pause(&self, me: usize, how_long: Duration) {
+        drop(self.stall(me, self.scene(), how_long));
+    }
+
+    /// Makes the lock directory as a plain `mkdir` does.
+    pub(super) fn make_bare(&self, me: usize) {
+        let mut scene = self.scene();
+        let made = std::fs::create_dir(self.lockdir());
+        stamp(&self.lockdir(), scene.now);
+        scene.tell(me, || format!("a bare directory: {made:?}"));
+    }
+
+    fn stall<'a>(&'a self, me: usize, mut scene: Now<'a>, how_long: Duration) -> Now<'a> {
+        scene.figures[me].doing = Doing::Stopped(scene.now + how_long);
+        self.pass(me, scene)
+    }
+
+    /// Somebody who waits for its cue acts now, and we go on when it is done.
+    fn cue<'a>(&'a self, me: usize, mut scene: Now<'a>) -> Now<'a> {
+        let last = scene.figures.len() - 1;
+        let waits = |figure: &Figure| figure.doing == Doing::OffStage;
+        let Some(next) = scene.figures[..last].iter().position(waits) else {
+            return scene;
+        };
+        scene.figures[me].doing = Doing::Stopped(FOR_EVER);
+        scene.figures[next].doing = Doing::Ready;
+        scene.cued_by = Some(me);
+        self.give_turn(&mut scene, next);
+        self.wait(me, scene)
+    }
+
+    /// A raw call: what becomes of it.
+    pub(super) fn call(
+        &self,
+        me: usize,
+        call: &Call<'_>,
+        perform: &mut dyn FnMut() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let mut scene = self.scene();
+        if scene.figures[me].is_dead {
+            return Err(Errno::IO);
+        }
+        scene.begin_call(me, call.kind);
+        if scene.truth.broken.is_some() {
+            return Err(self.die(me, scene));
+        }
+        let turns = scene.mood.turns;
+        if scene.dice.below(1000) < turns {
+            scene = self.pass(me, scene);
+        }
+        let lie = scene.lie(me, call.kind, self.one_kernel);
+        match lie {
+            Some(Lie::StalledBefore(how_long)) => scene = self.stall(me, scene, how_long),
+            Some(Lie::Meanwhile) => scene = self.cue(me, scene),
+            Some(Lie::DiedBefore) => {
+                scene.tell(me, || format!("dies before {call:?}"));
+                return Err(self.die(me, scene));
+            }
+            _ => {}
+        }
+        let answer = match lie {
+            Some(Lie::Refused(errno)) => Err(errno),
+            Some(Lie::NotDone) => Ok(()),
+            Some(Lie::MovedInto) => self.move_into(&mut scene, call, perform),
+            _ => {
+                let answer = perform();
+                if answer.is_ok() && call.kind.is_change() {
+                    self.changed(me, &mut scene, call);
+                }
+                answer
+            }
+        };
+        let answer = match lie {
+            Some(Lie::DoneBut(errno)) => answer.and(Err(errno)),
+            _ => answer,
+        };
+        scene.tell(me, || spell_out(call, lie, answer));
+        match lie {
+            Some(Lie::StalledAfter(how_long)) => drop(self.stall(me, scene, how_long)),
+            Some(Lie::MeanwhileAfter) => drop(self.cue(me, scene)),
+            Some(Lie::DiedAfter) => return Err(self.die(me, scene)),
+            _ => {}
+        }
+        answer
+    }
+
+    fn changed(&self, me: usize, scene: &mut Scene, call: &Call<'_>) {
+        let figure = &scene.figures[me];
+        let doer = Doer { who: me, now: scene.now, forces: figure.forces, timeout: figure.timeout };
+        scene.truth.changed(&doer, call);
+        let entry = call.on.to_str().and_then(Entry::parse);
+        match (call.kind, call.on.parent()) {
+            (Kind::MakeDir, _) => stamp(call.on, scene.now),
+            (Kind::MakeFile, _) => {
+                if let Some(entry) = entry {
+                    let stage = entry.nonce.0.wrapping_add(entry.renewals.into());
+                    let stage = format!("jobs.lockdir.{}", Nonce(stage));
+                    stamp(&self.folder.join(stage), scene.now);
+                }
+            }
+            (Kind::Unlink, Some(parent)) if call.on.is_absolute() => {
+                stamp(parent, scene.now);
+            }
+            (Kind::Rename | Kind::Unlink, _) if entry.is_some() => {
+                stamp(&self.lockdir(), scene.now)
+            }
+            _ => {}
+        }
+    }
+
+    /// Where D is, the stage goes into it; where it is not, it becomes D as it should.
+    fn move_into(
+        &self,
+        scene: &mut Scene,
+        call: &Call<'_>,
+        perform: &mut dyn FnMut() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let (Some(to), Some(name)) = (call.to, call.on.file_name()) else { return perform() };
+        if rustix::fs::rename(call.on, to.join(name)).is_err() {
+            return perform();
+        }
+        stamp(&self.lockdir(), scene.now);
+        *scene.counts.entry(MOVED_INTO).or_default() += 1;
+        Err(Errno::EXIST)
+    }
+
+    /// Sleeps until this time of the play.
+    pub(super) fn sleep(&self, me: usize, until: Duration, is_heard: &mut dyn FnMut() -> bool) {
+        let mut scene = self.scene();
+        let deaths = scene.truth.dead.len();
+        scene.tell(me, || format!("sleeps until {until:?}"));
+        loop {
+            if scene.truth.broken.is_some() {
+                self.die(me, scene);
+                return;
+            }
+            // Who listens to a process hears its end.
+            if scene.now >= until || scene.truth.dead.len() != deaths || is_heard() {
+                scene.figures[me].doing = Doing::Ready;
+                return;
+            }
+            scene.figures[me].doing = Doing::Asleep(until, scene.events);
+            scene = self.pass(me, scene);
+        }
+    }
+
+    /// Is this name left out of a listing, as one may be that is renamed meanwhile?
+    pub(super) fn is_hidden(&self, me: usize) -> bool {
+        let mut scene = self.scene();
+        let chance = if me + 1 == scene.figures.len() { 0 } else { scene.mood.lies / 2 };
+        let is_hidden = scene.dice.below(1000) < chance;
+        if is_hidden {
+            scene.figures[me].lies += 1;
+            *scene.counts.entry("hidden").or_default() += 1;
+            scene.tell(me, || "a name is left out".into());
+        }
+        is_hidden
+    }
+
+    /// Has the process of this contender ended?
+    pub(super) fn is_gone(&self, who: usize) -> bool {
+        self.scene()
+            .figures
+            .get(who)
+            .is_none_or(|figure| figure.is_dead || figure.doing == Doing::Gone)
+    }
+
+    pub(super) fn nonce(&self, me: usize) -> u128 {
+        let mut scene = self.scene();
+        let (high, low) = (scene.dice.below(u64::MAX), scene.dice.below(u64::MAX));
+        let nonce = u128::from(high) << 64 | u128::from(low);
+        scene.truth.drawn.insert(nonce, me);
+        scene.figures[me].drawn.push(nonce);
+        nonce
+    }
+}
+
+/// How moves into D are counted.
+pub(super) const MOVED_INTO: &str = "moved into";
+
+fn spell_out(call: &Call<'_>, lie: Option<Lie>, answer: Result<(), Errno>) -> String {
+    let short = |path: &Path| match path.file_name() {
+        // The number of a handle is no part of the play.
+        Some(_) if path.starts_with("/proc/self/fd") && path.components().count() == 5 => {
+            "a handle".into()
+        }
+        name => name.unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    let to = call.to.map(|to| format!(" -> {}", short(to))).unwrap_or_default();
+    let answer = match answer {
+        Ok(()) => "done".into(),
+        Err(errno) => format!("{errno:?}"),
+    };
+    let lie = lie.map(|lie| format!("  ** {lie:?}")).unwrap_or_default();
+    format!("{:?} {}{to}: {answer}{lie}", call.kind, short(call.on))
+}
+
+/// Dates a directory by the time of the play.
+pub(super) fn stamp(directory: &Path, now: Duration) {
+    let nanos = (now + WALL).as_nanos();
+    let nanos = nanos - nanos % TICK;
+    let time = Timespec {
+        tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(0),
+    };
+    let times = Timestamps { last_access: time, last_modification: time };
+    let _ = utimensat(CWD, directory, &times, AtFlags::empty());
+}
+
+impl Scene {
+    /// A holder says how much of its hold is left.
+    pub(super) fn has_left(&mut self, me: usize, rest: Duration) {
+        let until = self.now + rest;
+        if let Some(belief) = self.truth.beliefs.get_mut(&me) {
+            belief.deadline = until;
+        }
+    }
+
+    pub(super) fn tell(&mut self, me: usize, what: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            let at = self.now.saturating_sub(BEGIN);
+            story.push(format!("{at:>14.6?} {me}  {}", what()));
+        }
+    }
+
+    pub(super) fn story(&mut self) -> Vec<String> {
+        self.story.take().unwrap_or_default()
+    }
+
+    fn begin_call(&mut self, me: usize, kind: Kind) {
+        self.events += 1;
+        self.calls += 1;
+        self.now += Duration::from_micros(1 + self.dice.below(30));
+        let figure = &mut self.figures[me];
+        figure.calls += 1;
+        let deed = figure.deed;
+        if figure.calls > MOST_CALLS {
+            self.truth.broke(EVERY_CALL_ENDS, format!("deed {deed} of contender {me} goes on"));
+        }
+        if self.mood.turns == 0 {
+            self.made.entry((me, deed)).or_default().push(kind);
+        }
+    }
+
+    /// Who goes on: one who can, else the one whose sleep ends first, else one who was off stage.
+    /// Beyond all of them when everyone is gone.
+    fn next(&mut self) -> usize {
+        if let Some(by) = self.cued_by.take() {
+            return by;
+        }
+        loop {
+            let (now, events) = (self.now, self.events);
+            let can = |doing: Doing| match doing {
+                Doing::Ready => true,
+                Doing::Asleep(until, seen) => until <= now || seen != events,
+                Doing::Stopped(until) => until <= now,
+                Doing::OffStage | Doing::Gone => false,
+            };
+            let all: Vec<usize> =
+                (0..self.figures.len()).filter(|&who| can(self.figures[who].doing)).collect();
+            if !all.is_empty() {
+                let chosen = match self.mood.turns {
+                    0 => 0,
+                    _ => self.dice.below(all.len() as u64) as usize,
+                };
+                return all[chosen];
+            }
+            let ends = self.figures.iter().filter_map(|figure| match figure.doing {
+                Doing::Asleep(until, _) | Doing::Stopped(until) => Some(until),
+                _ => None,
+            });
+            if let Some(end) = ends.min() {
+                self.now = end;
+                continue;
+            }
+            let waits = |figure: &Figure| figure.doing == Doing::OffStage;
+            let Some(next) = self.figures.iter().position(waits) else {
+                return self.figures.len();
+            };
+            self.figures[next].doing = Doing::Ready;
+        }
+    }
+
+    /// What becomes of this call.
+    fn lie(&mut self, me: usize, kind: Kind, one_kernel: bool) -> Option<Lie> {
+        if kind == Kind::Thread {
+            // No thread of the library's own: it would act outside of the play.
+            return Some(Lie::Refused(Errno::AGAIN));
+        }
+        // Whoever comes last meets a file system that is well again.
+        if me + 1 == self.figures.len() {
+            return None;
+        }
+        let figure = &self.figures[me];
+        let (deed, nth) = (figure.deed, figure.calls);
+        let spelled = self
+            .spells
+            .iter()
+            .find(|spell| (spell.who, spell.deed, spell.call) == (me, deed, nth))
+            .copied();
+        if let Some(spell) = spelled.filter(|spell| spell.persists) {
+            self.figures[me].persisting.push((kind, spell.lie));
+        }
+        let persisting = || self.figures[me].persisting.iter().find(|(of, _)| *of == kind);
+        let lie = spelled.map(|spell| spell.lie).or_else(|| persisting().map(|(_, lie)| *lie));
+        let lie = lie.or_else(|| self.random_lie(kind, one_kernel))?;
+        let figure = &mut self.figures[me];
+        if lie.is_of_the_file_system() {
+            figure.lies += 1;
+            figure.told.extend(lie.errno());
+            if lie == Lie::NotDone {
+                // What was not made is missed by the next call.
+                figure.told.push(Errno::NOENT);
+            }
+        }
+        *self.counts.entry(lie.name()).or_default() += 1;
+        Some(lie)
+    }
+
+    fn random_lie(&mut self, kind: Kind, one_kernel: bool) -> Option<Lie> {
+        const STALLS: [u64; 5] = [1, 20, 120, 600, 3000];
+        if self.mood.lies == 0 || self.dice.below(1000) >= self.mood.lies {
+            return None;
+        }
+        let stall = STALLS[self.dice.below(STALLS.len() as u64) as usize];
+        let lies = Lie::all(kind, one_kernel, Duration::from_millis(stall));
+        Some(lies[self.dice.below(lies.len() as u64) as usize])
+    }
+}

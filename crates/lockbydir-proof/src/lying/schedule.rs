@@ -1,0 +1,88 @@
+//! Schedules: who meets whom, on which machines, doing what, and how the file system behaves, all
+//! drawn by one seed.
+
+use std::time::Duration;
+
+use super::contender::{Deed, Part};
+use super::play::Mood;
+use super::run::Plot;
+use crate::chance::Dice;
+
+fn one_of<T: Copy>(dice: &mut Dice, all: &[T]) -> T {
+    all[dice.below(all.len() as u64) as usize]
+}
+
+const fn millis(all: u64) -> Duration {
+    Duration::from_millis(all)
+}
+
+const TIMEOUTS: [Duration; 4] = [millis(20), millis(100), millis(400), millis(2_000)];
+const PATIENCES: [Duration; 4] = [Duration::ZERO, millis(50), millis(700), millis(5_000)];
+const WORKS: [Duration; 5] = [millis(1), millis(9), millis(90), millis(300), millis(3_000)];
+
+/// The schedule of this seed.
+#[must_use]
+pub fn of(seed: u64) -> Plot {
+    let dice = &mut Dice::seeded(seed);
+    let one_kernel = dice.below(2) == 0;
+    let lies = one_of(dice, &[0, 5, 20, 60, 200]);
+    let mood = Mood { lies, turns: one_of(dice, &[5, 40, 200, 500]) };
+    // Another machine cannot write where one kernel owns the file system alone.
+    let hosts = if one_kernel { 1 } else { 1 + dice.below(3) };
+    let lingers = dice.below(4) == 0;
+    let fenced = dice.below(4) == 0;
+    let bare = dice.below(12) == 0;
+    let count = 2 + dice.below(3);
+    let mut parts: Vec<Part> = (0..count)
+        .map(|_| Part {
+            host: dice.below(hosts),
+            timeout: one_of(dice, &TIMEOUTS),
+            fenced: fenced && dice.below(3) != 0,
+            lingers: lingers && dice.below(2) == 0,
+            is_nobodys: dice.below(4) == 0,
+            shares: dice.below(5) == 0,
+            deeds: deeds(dice),
+            ..Part::new(Duration::ZERO, Vec::new())
+        })
+        .collect();
+    if bare {
+        // Before anybody is there: a bare locker has no part in what is promised among ours.
+        parts[0].deeds.insert(0, Deed::MakeBare);
+    }
+    // The next one waits, or comes later and tries once.
+    let deeds = if dice.below(2) == 0 { Vec::new() } else { vec![Deed::Look] };
+    let host = dice.below(hosts);
+    parts.push(Part { host, ..Part::new(one_of(dice, &TIMEOUTS), deeds) });
+    Plot { one_kernel, is_mistaken: false, parts, spells: Vec::new(), mood, seed }
+}
+
+fn deeds(dice: &mut Dice) -> Vec<Deed> {
+    let mut deeds = Vec::new();
+    for _ in 0..1 + dice.below(3) {
+        deeds.extend(match dice.below(20) {
+            0 => Some(Deed::BreakLapsed),
+            1 => Some(Deed::BreakByForce),
+            2 => Some(Deed::Look),
+            3..=6 => Some(Deed::Work(one_of(dice, &WORKS))),
+            _ => None,
+        });
+        deeds.push(Deed::Acquire(one_of(dice, &PATIENCES)));
+        for _ in 0..dice.below(3) {
+            deeds.push(match dice.below(8) {
+                0..=2 => Deed::Renew,
+                3 => Deed::SetTimeout(one_of(dice, &TIMEOUTS)),
+                4 => Deed::Keep,
+                _ => Deed::Work(one_of(dice, &WORKS)),
+            });
+        }
+        deeds.push(match dice.below(12) {
+            0 => Deed::Drop,
+            1 => Deed::Die,
+            _ => Deed::Release,
+        });
+    }
+    if dice.below(4) == 0 {
+        deeds.push(Deed::Forget);
+    }
+    deeds
+}

@@ -1,0 +1,30 @@
+//! The line, as one process meets what others left in it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lockbydir::Lock;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+/// A ticket that a waiter on another host made so long ago; nobody here can tell whether it lives.
+fn make_ticket_of_another_host(line: &Path, age: Duration) {
+    let made = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - age;
+    let ticket = format!(
+        "t1.{}.00000000000000000000000001.5.00000000000000aa.effffffa.effffffc.7-7.elsewhere.-",
+        made.as_micros()
+    );
+    fs::create_dir_all(line).unwrap();
+    mknodat(CWD, line.join(ticket), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+#[test]
+fn one_try_gets_a_free_lock_though_a_waiter_of_another_host_left_its_ticket() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = folder.path().join("jobs.lockdir.line");
+    make_ticket_of_another_host(&line, Duration::from_secs(5));
+
+    let got = Lock::new(folder.path().join("jobs")).try_acquire().unwrap();
+
+    assert!(got.is_some(), "it would be refused for ever");
+}
