@@ -180,6 +180,7 @@ impl Acquire {
         let Some(to) = self.name(now, Some(&from)) else {
             return Step::Finished(Acquisition::Foreign(Foreign::Exhausted));
         };
+        self.numbered = Some(to.renewals);
         self.mine = Some((to.clone(), came));
         self.doing = Doing::Renaming;
         Step::Perform(Operation::Rename(from, to))
@@ -204,9 +205,9 @@ impl Acquire {
     fn settle(&mut self, now: Now, entry: Entry, came: Came) -> Next {
         // An entry that was staged got its number before others may have held and left: now that
         // D is there, it takes one that is larger than all of theirs.
-        let raised = match came {
-            Came::Free if self.numbered != Some(entry.renewals) => micros(now).max(entry.token),
-            _ => entry.token,
+        let raised = match self.numbered {
+            Some(numbered) if numbered == entry.renewals => entry.token,
+            _ => micros(now).max(entry.token),
         };
         if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
             return Step::Finished(Acquisition::Got(entry, came));

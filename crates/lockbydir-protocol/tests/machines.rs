@@ -502,3 +502,30 @@ fn who_is_put_out_of_line_again_and_again_waits_without_a_ticket_and_no_longer_t
         }
     }
 }
+
+#[test]
+fn an_install_that_could_not_be_seen_is_numbered_anew_when_its_maker_takes_it_over() {
+    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let mut acquire = Acquire::new(wish_of(8), here, None);
+    acquire.start(at(2));
+    let Step::Perform(Operation::Stage(staged)) =
+        acquire.resume(at(2), Answer::Seen(Sight::Absent))
+    else {
+        panic!("nothing is in the way");
+    };
+    acquire.resume(at(2), Answer::Done(None)); // -> install
+    // Seconds later, others may have held and left.
+    acquire.resume(at(20), Answer::Done(None)); // -> look
+    acquire.resume(at(20), Answer::Failed(Fault::Taken)); // -> unstage
+    acquire.resume(at(20), Answer::Failed(Fault::Taken)); // the try is over
+
+    // The next try finds its own entry, lapsed, and its rename fails.
+    acquire.start(at(20)); // -> look
+    let step = acquire.resume(at(20), holding(vec![staged.clone()]));
+    assert!(matches!(step, Step::Perform(Operation::Rename(..))), "{step:?}");
+    acquire.resume(at(20), Answer::Failed(Fault::Taken)); // -> look
+    let step = acquire.resume(at(20), holding(vec![staged.clone()]));
+
+    let Step::Perform(Operation::Rename(_, to)) = step else { panic!("{step:?}") };
+    assert!(to.token > staged.token + 1_000_000, "{} after {}", to.token, staged.token);
+}
