@@ -328,10 +328,21 @@ fn a_slow_acquisition_is_renewed_before_it_is_handed_out() {
 }
 
 #[test]
-fn an_acquisition_that_is_slow_again_and_again_counts_as_failed() {
+fn an_acquisition_that_is_slow_again_and_again_is_given_back() {
     let slow = |play: Play<Acquire>| play.after(secs(10)).told(DONE);
 
-    acquire().told(seen(&[open(7)])).times(ROUNDS + 1, slow).ends(busy(Fault::Taken));
+    let emptied = Stamp(77);
+    acquire()
+        .told(seen(&[open(7)]))
+        .times(ROUNDS + 1, slow)
+        .asks(Operation::Knock)
+        .told(Answer::Somebody(false))
+        .told(Answer::Done(Some(emptied)))
+        .asks(RemoveDir(emptied))
+        .told(DONE)
+        .asks(Operation::Ring)
+        .told(DONE)
+        .ends(busy(Fault::Taken));
     acquire().told(seen(&[open(7)])).times(ROUNDS, slow).told(DONE).ends({
         let last = later(now(), secs(10 * ROUNDS as u64));
         let token = micros(secs(WALL));

@@ -143,6 +143,10 @@ impl Rules {
         hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, may, "not alone, or not ours to touch: {from}");
         hold!(NUMBERS_GROW, to.fenced >= from.fenced, "no more fenced: {to}");
         match self.verb {
+            // What it won too slowly it gives back.
+            Verb::Acquire | Verb::Queue if is_own && to.state == State::Open => {
+                assert_eq!(*to, from.next(State::Open, now.boot));
+            }
             Verb::Acquire | Verb::Queue => {
                 assert_eq!((to.nonce, to.state), (self.nonce, State::Held));
                 let is_new = from.nonce != to.nonce || from.state == State::Open;
@@ -169,7 +173,8 @@ impl Rules {
     fn asked_unlink(&mut self, entry: &Entry, now: Now) {
         let is_own = entry.nonce == self.nonce;
         let was_shown = is_own && self.shown.iter().any(|(shown, _)| shown == entry);
-        let is_shown = was_shown || self.given.contains(entry) || self.is_shown(entry);
+        let is_given = self.given.contains(entry) || is_own && self.made.contains(entry);
+        let is_shown = was_shown || is_given || self.is_shown(entry);
         hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, is_shown, "never seen: {entry}");
         hold!(NUMBERS_GROW, !entry.fenced, "a fenced one's number is lost: {entry}");
         match self.verb {
@@ -182,6 +187,7 @@ impl Rules {
                 let is_own = entry.nonce == self.nonce && entry.state == state;
                 hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, is_own, "another's: {entry}");
             }
+            Verb::Acquire | Verb::Queue if is_own && entry.state == State::Held => {}
             // The last to leave a line removes what was opened for it.
             Verb::Queue => {
                 hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, entry.state == State::Open, "{entry}");
