@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::contender::{Deed, Part};
 use super::lie::Lie;
-use super::play::{Mood, Spell};
 use super::run::{House, Plot};
+use super::scene::{Mood, Spell};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -24,9 +24,10 @@ pub mod lie;
 pub mod mutant;
 mod play;
 pub mod run;
+mod scene;
 pub mod schedule;
 mod truth;
 
 pub use contender::{Deed, Part};
-pub use play::{Mood, Spell};
+pub use scene::{Mood, Spell};
 pub use truth::{Broken, EVERY_CALL_ENDS};

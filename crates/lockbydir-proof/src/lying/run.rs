@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use super::contender::{self, Part, boot, booted};
 use super::epilogue::names;
-use super::play::{Mood, Play, Spell};
+use super::play::Play;
+use super::scene::{Mood, Spell};
 use super::truth::Broken;
 
 /// What is played.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::contender::{Deed, Part};
-use super::play::Mood;
 use super::run::Plot;
+use super::scene::Mood;
 use crate::chance::Dice;
 
 fn one_of<T: Copy>(dice: &mut Dice, all: &[T]) -> T {
