@@ -508,6 +508,10 @@ impl Machine for Queue {
             (Doing::Looking, Answer::Seen(sight)) => self.looked(now, sight),
             (Doing::Looking, _) => self.sleep(now),
             (Doing::Passing, answer) => self.pass_over(&line(&answer)),
+            // The sticky bit keeps it, or it cannot be reached: it would stand there for ever.
+            (Doing::Expelling, Answer::Failed(fault)) if fault != Fault::Missing => {
+                self.wait_without_line(now)
+            }
             (Doing::Expelling, _) => self.perform(Doing::Placing, Operation::ListLine),
             (Doing::Leaving, _) => self.left(),
             (Doing::Emptying, Answer::Line(line)) if line.is_empty() => {

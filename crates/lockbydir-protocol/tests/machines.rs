@@ -457,7 +457,9 @@ fn behind_the_dead(until: u64) -> (Queue, Ticket) {
 
 #[test]
 fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
-    for (until, now, most) in [(60, 3, 15), (60, 61, 0)] {
+    let (done, denied) = (Answer::Done(None), Answer::Failed(Fault::Denied { code: 1 }));
+    for (until, now, answer, most) in [(60, 3, &done, 15), (60, 3, &denied, 1), (60, 61, &done, 0)]
+    {
         let (mut queue, dead) = behind_the_dead(until);
         let mut step = queue.resume(at(2), Answer::Done(None)); // it is in line
         let mut removed = 0;
@@ -465,7 +467,7 @@ fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
             step = queue.resume(at(now), Answer::Line(vec![dead.clone()]));
             if matches!(step, Step::Perform(Operation::Expel(..))) {
                 removed += 1;
-                step = queue.resume(at(now), Answer::Failed(Fault::Denied { code: 1 }));
+                step = queue.resume(at(now), answer.clone());
             }
         }
 
