@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stateright::Property;
 
-use crate::world::{Moment, World};
+use crate::moment::Moment;
+use crate::world::World;
 
 macro_rules! events {
     ($($name:ident: $words:literal,)*) => {

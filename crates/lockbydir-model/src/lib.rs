@@ -3,7 +3,8 @@
 //!
 //! - `disk`, `line`: the lock directory D and the line beside it, as the file system makes them
 //! - `contender`: one process with its machines, and what it believes
-//! - `world`: all of them together, as a model that stateright walks through
+//! - `world`: all of them together, and its bounds; `moment`: how it stands; `act`: what may happen
+//!   next, as a model that stateright walks through
 //! - `steps`: what one operation does to the world, and who is to blame; `trick`: how it lies
 //! - `promises`: what must hold in every moment; `event`: what must happen in some
 //! - `mutant`: rules that are broken on purpose
@@ -13,12 +14,14 @@
 //! Nothing here touches a file, a clock or a thread, and no machine is copied: they come from
 //! `lockbydir-protocol`, which is what the library runs.
 
+mod act;
 mod catalogue;
 mod contender;
 mod disk;
 mod event;
 mod keyed;
 mod line;
+mod moment;
 mod mutant;
 mod promises;
 mod steps;
@@ -26,10 +29,12 @@ mod story;
 mod trick;
 mod world;
 
+pub use act::Act;
 pub use catalogue::{Conviction, Known, WORLDS, Walk};
 pub use contender::{Contender, Force, Plan};
 pub use event::{Event, Events};
+pub use moment::Moment;
 pub use mutant::Mutant;
 pub use story::story;
 pub use trick::Trick;
-pub use world::{Act, Clocks, Moment, Notes, World};
+pub use world::{Clocks, Notes, World};

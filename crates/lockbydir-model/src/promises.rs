@@ -9,7 +9,8 @@ use crate::contender::{Contender, Next, Plan};
 use crate::event::sometimes;
 use crate::keyed::{Keyed, key_of};
 use crate::line::Handles;
-use crate::world::{Clocks, Moment, World};
+use crate::moment::Moment;
+use crate::world::{Clocks, World};
 
 macro_rules! kept {
     ($($promise:ident),*) => {

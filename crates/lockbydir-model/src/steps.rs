@@ -8,9 +8,10 @@ use crate::contender::{News, Next, Verb, owner_of};
 use crate::disk::{sight_of, torn};
 use crate::event::Event;
 use crate::line::Progress;
+use crate::moment::{Bare, Moment, bit};
 use crate::mutant::Mutant;
 use crate::trick::Trick;
-use crate::world::{Bare, Clocks, Moment, World, bit};
+use crate::world::{Clocks, World};
 
 const BROKEN: Answer = Answer::Failed(Fault::Broken { code: 5 });
 

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use lockbydir_protocol::{Answer, Ear, Entry, Operation, Sight, State, Wake, Word};
 use stateright::Path;
 
+use crate::act::Act;
 use crate::contender::{Next, owner_of};
-use crate::world::{Act, Moment};
+use crate::moment::Moment;
 
 /// Tells it, a line a step.
 #[must_use]

@@ -7,6 +7,7 @@ mod any_answers;
 mod evict;
 mod hostile;
 mod inspect;
+mod mended;
 mod names;
 mod play;
 mod queue;

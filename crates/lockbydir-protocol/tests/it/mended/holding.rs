@@ -1,14 +1,10 @@
-//! Machines told scripted answers: what they ask next.
-
-#![allow(missing_docs, reason = "test names are sentences")]
+//! In taking, judging and letting go.
 
 use std::time::Duration;
 
 use lockbydir_protocol::*;
 
-fn at(second: u64) -> Now {
-    Now { boot: Duration::from_secs(second), wall: Duration::from_secs(1_000_000 + second) }
-}
+use super::*;
 
 #[test]
 fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
@@ -60,11 +56,6 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
     }
 }
 
-fn here(origin: Origin) -> Here {
-    let booted = Some(Stamp(1_000_000_000_000_000));
-    Here { origin, one_kernel: true, booted, host: Host::new("h") }
-}
-
 /// A look's verdict on an entry that another boot of some kernel wrote, of this host and age.
 fn verdict_on_another_boots(host: &str, modified: Stamp) -> Verdict {
     let judge_here = here(Origin { boot: 1, time: 1, pids: 1 });
@@ -88,79 +79,6 @@ fn only_what_this_host_wrote_before_its_boot_is_dead_by_a_reboot() {
     // A client of an exported folder, whose entry a stepped clock makes look old.
     assert!(matches!(verdict_on_another_boots("client", before), Verdict::Live { .. }));
     assert!(matches!(verdict_on_another_boots("h", since), Verdict::Live { .. }));
-}
-
-#[test]
-fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
-    let here = here(Origin { boot: 1, time: 1, pids: 1 });
-    let wish = Wish {
-        nonce: Nonce(8),
-        timeout: Duration::from_secs(10),
-        fenced: false,
-        owner: Owner::Nobody,
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
-    let card = Ticket {
-        order: 0,
-        nonce: Nonce(8),
-        stamp: Duration::ZERO,
-        origin: here.origin,
-        process: Process { pid: 1, start: 1 },
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
-    let first = Ticket { order: 1, nonce: Nonce(1), ..card.clone() };
-    let faster = Ticket { order: u64::from(u32::MAX) * 1_000_000, nonce: Nonce(2), ..card.clone() };
-    let mut queue = Queue::new(Acquire::new(wish, here, None), card, here, None);
-    queue.start(at(2));
-    let Step::Perform(Operation::Enter(early)) =
-        queue.resume(at(2), Answer::Line(vec![first.clone()]))
-    else {
-        panic!("it enters a line that is there");
-    };
-    assert!(early < faster);
-
-    // Between its listing and its ticket another one came, who cannot know of it.
-    queue.resume(at(2), Answer::Done(None));
-    let line = vec![first.clone(), early.clone(), faster.clone()];
-    let step = queue.resume(at(2), Answer::Line(line));
-
-    assert_eq!(step, Step::Perform(Operation::Leave(early, Word::Behind(first.clone()))));
-    let Step::Perform(Operation::Enter(late)) = queue.resume(at(2), Answer::Done(None)) else {
-        panic!("it enters anew");
-    };
-    assert!(late > faster);
-    queue.resume(at(2), Answer::Done(None));
-    let step = queue.resume(at(2), Answer::Line(vec![first, late, faster.clone()]));
-    assert!(
-        matches!(&step, Step::Perform(Operation::Sleep(Ear::Ticket(ahead), _)) if *ahead == faster),
-        "{step:?}"
-    );
-}
-
-/// Somebody's entry, as the machine itself makes it.
-fn published(here: Here, nonce: u128, now: Now) -> Entry {
-    let wish = Wish {
-        nonce: Nonce(nonce),
-        timeout: Duration::from_secs(10),
-        fenced: true,
-        owner: Owner::Nobody,
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
-    let mut acquire = Acquire::new(wish, here, None);
-    acquire.start(now);
-    match acquire.resume(now, Answer::Seen(Sight::Absent)) {
-        Step::Perform(Operation::Stage(entry)) => entry,
-        step => panic!("{step:?}"),
-    }
-}
-
-fn holding(entries: Vec<Entry>) -> Answer {
-    let listing =
-        Listing { entries, litter: None, modified: Stamp(0), stranger: None, foreign: None };
-    Answer::Seen(Sight::Directory(listing))
 }
 
 #[test]
@@ -207,88 +125,6 @@ fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
     };
 
     assert!(matches!(step, Step::Perform(Operation::RemoveDir(_))), "{step:?}");
-}
-
-/// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3.
-fn behind_a_stranger(here: Here) -> Queue {
-    let wish = Wish {
-        nonce: Nonce(8),
-        timeout: Duration::from_secs(10),
-        fenced: false,
-        owner: Owner::Nobody,
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
-    let card = Ticket {
-        order: 0,
-        nonce: Nonce(8),
-        stamp: Duration::ZERO,
-        origin: here.origin,
-        process: Process { pid: 1, start: 1 },
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
-    let elsewhere = Origin { boot: 2, time: 1, pids: 1 };
-    let first = Ticket { order: 1, nonce: Nonce(1), origin: elsewhere, ..card.clone() };
-    let mut queue = Queue::new(Acquire::new(wish, here, None), card, here, None);
-    queue.start(at(2));
-    let Step::Perform(Operation::Enter(ours)) =
-        queue.resume(at(2), Answer::Line(vec![first.clone()]))
-    else {
-        panic!("it enters a line that is there");
-    };
-    queue.resume(at(2), Answer::Done(None));
-    let step = queue.resume(at(3), Answer::Line(vec![first, ours]));
-    assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
-    queue
-}
-
-/// Looks at the same thing each second until the first in line is passed over.
-fn passes_over_at(queue: &mut Queue, seen: &Answer) -> u64 {
-    for second in 4..100 {
-        let step = queue.resume(at(second), Answer::Woken(Wake::Time));
-        assert_eq!(step, Step::Perform(Operation::Look));
-        match queue.resume(at(second), seen.clone()) {
-            Step::Perform(Operation::ListLine) => return second,
-            Step::Perform(Operation::Sleep(..)) => {}
-            step => panic!("{step:?}"),
-        }
-    }
-    panic!("the first in line is waited for without an end");
-}
-
-#[test]
-fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_the_lock_has_lapsed() {
-    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
-    let elsewhere = Here { origin: Origin { boot: 2, time: 1, pids: 1 }, ..here };
-    let mut queue = behind_a_stranger(here);
-
-    let second = passes_over_at(&mut queue, &holding(vec![published(elsewhere, 9, at(1))]));
-
-    // Its timeout is ten seconds, counted from the first look at it, at 4; and a moment.
-    assert_eq!(second, 15);
-}
-
-#[test]
-fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_a_bare_lock_is_old() {
-    let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
-    let mut queue = behind_a_stranger(here);
-
-    let second = passes_over_at(&mut queue, &holding(Vec::new()));
-
-    assert_eq!(second, 15);
-}
-
-/// Runs a machine to its end, against a world that always answers the same.
-fn ends<M: Machine>(machine: &mut M, answer: impl Fn(&Operation) -> Answer) -> M::Outcome {
-    let mut step = machine.start(at(2));
-    for _ in 0..200 {
-        match step {
-            Step::Finished(outcome) => return outcome,
-            Step::Perform(operation) => step = machine.resume(at(2), answer(&operation)),
-        }
-    }
-    panic!("it goes on without an end");
 }
 
 #[test]
@@ -353,17 +189,6 @@ fn an_emptied_directory_that_cannot_be_looked_at_holds_up_no_verb_for_ever() {
     assert_eq!(evicted, Eviction::Remains(Some(mine), Fault::Taken));
 }
 
-fn wish_of(nonce: u128) -> Wish {
-    Wish {
-        nonce: Nonce(nonce),
-        timeout: Duration::from_secs(10),
-        fenced: false,
-        owner: Owner::Nobody,
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    }
-}
-
 #[test]
 fn a_try_that_lost_four_races_and_then_installs_gets_the_lock() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
@@ -418,91 +243,6 @@ fn a_try_that_is_too_slow_each_time_gives_the_lock_back() {
     acquire.resume(at(second), Answer::Done(None)); // -> ring
     let step = acquire.resume(at(second), Answer::Failed(Fault::Missing));
     assert_eq!(step, Step::Finished(Acquisition::Blocked(Blocker::Busy(Fault::Taken))));
-}
-
-/// A waiter that has come until so many seconds, and stands behind this ticket of an earlier boot.
-fn behind_the_dead(until: u64) -> (Queue, Ticket) {
-    let here = here(Origin { boot: 1, time: 1, pids: 1 });
-    let (host, label) = (Host::new("h"), Label::new("").unwrap());
-    let wish = Wish {
-        nonce: Nonce(8),
-        timeout: Duration::from_secs(10),
-        fenced: false,
-        owner: Owner::Nobody,
-        host,
-        label: label.clone(),
-    };
-    let card = Ticket {
-        order: 0,
-        nonce: Nonce(8),
-        stamp: Duration::ZERO,
-        origin: here.origin,
-        process: Process { pid: 1, start: 1 },
-        host,
-        label,
-    };
-    let dead = Ticket {
-        order: 1,
-        nonce: Nonce(1),
-        origin: Origin { boot: 2, time: 1, pids: 1 },
-        ..card.clone()
-    };
-    let until = Some(Duration::from_secs(until));
-    let mut queue = Queue::new(Acquire::new(wish, here, None), card, here, until);
-    queue.start(at(2));
-    let step = queue.resume(at(2), Answer::Line(vec![dead.clone()]));
-    assert!(matches!(step, Step::Perform(Operation::Enter(_))), "{step:?}");
-    (queue, dead)
-}
-
-#[test]
-fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
-    let (done, denied) = (Answer::Done(None), Answer::Failed(Fault::Denied { code: 1 }));
-    for (until, now, answer, most) in [(60, 3, &done, 15), (60, 3, &denied, 1), (60, 61, &done, 0)]
-    {
-        let (mut queue, dead) = behind_the_dead(until);
-        let mut step = queue.resume(at(2), Answer::Done(None)); // it is in line
-        let mut removed = 0;
-        while step == Step::Perform(Operation::ListLine) {
-            step = queue.resume(at(now), Answer::Line(vec![dead.clone()]));
-            if matches!(step, Step::Perform(Operation::Expel(..))) {
-                removed += 1;
-                step = queue.resume(at(now), answer.clone());
-            }
-        }
-
-        assert_eq!(removed, most);
-        let has_ended = matches!(step, Step::Perform(Operation::Leave(..)));
-        assert_eq!(has_ended, now > until, "{step:?}");
-        assert!(has_ended || step == Step::Perform(Operation::Look), "it tries at last: {step:?}");
-    }
-}
-
-#[test]
-fn who_is_put_out_of_line_again_and_again_waits_without_a_ticket_and_no_longer_than_its_patience() {
-    for until in [60, 5] {
-        let (mut queue, dead) = behind_the_dead(until);
-        let living = Ticket { origin: Origin { boot: 1, time: 1, pids: 1 }, ..dead };
-        let mut entered = 1;
-        let mut now = 2;
-        let step = loop {
-            queue.resume(at(now), Answer::Done(None)); // -> list
-            let step = queue.resume(at(now), Answer::Line(vec![living.clone()]));
-            assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
-            now += 1;
-            let step = queue.resume(at(now), Answer::Woken(Wake::Expelled));
-            if step != Step::Perform(Operation::ListLine) {
-                break step;
-            }
-            queue.resume(at(now), Answer::Line(vec![living.clone()])); // -> enter
-            entered += 1;
-        };
-
-        match until {
-            60 => assert_eq!((entered, step), (4, Step::Perform(Operation::Look))),
-            _ => assert!(matches!(step, Step::Perform(Operation::Leave(..))), "{step:?}"),
-        }
-    }
 }
 
 #[test]
