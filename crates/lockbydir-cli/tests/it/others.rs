@@ -21,7 +21,10 @@ fn shared() -> (Folder, tempfile::TempDir, String) {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = place.path().join("lockbydir");
-    fs::copy(env!("CARGO_BIN_EXE_lockbydir"), &program).unwrap();
+    // Not by this process: what another test starts meanwhile would have it open for writing, and
+    // then it cannot be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_lockbydir")).arg(&program).status();
+    assert!(copied.unwrap().success());
     let program = program.to_str().unwrap().to_owned();
     (folder, place, program)
 }

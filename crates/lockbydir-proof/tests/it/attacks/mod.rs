@@ -92,7 +92,10 @@ impl Ground {
         fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
         for program in [WORKER, TORTURE, env!("CARGO_BIN_EXE_lockbydir-attacker")] {
             let name = Path::new(program).file_name().expect("a name");
-            fs::copy(program, programs.path().join(name)).expect("a copy of a program");
+            // Not by this process: what another test starts meanwhile would have it open for
+            // writing, and then it cannot be run.
+            let copied = Command::new("cp").arg(program).arg(programs.path().join(name)).status();
+            assert!(copied.expect("cp").success(), "a copy of a program");
         }
         let things = stage.path("things");
         fs::create_dir_all(things.join("inner/empty")).expect("the victim's things");
