@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockbydir_proof::torture::{
-    self, Plan,
+    self, LEAST_RATE, Plan,
     contender::Outcome,
     faults::Fault,
     report::Conclusion,
@@ -92,6 +92,9 @@ struct Dials {
     /// A hold lasts a random time up to this; one in 32 lasts up to 100 times as long
     #[arg(long, value_name = "DUR", default_value = "200us", value_parser = duration)]
     hold: Duration,
+    /// With fewer acquisitions a second nothing is shown, and the run does not count
+    #[arg(long, value_name = "N", default_value_t = LEAST_RATE)]
+    least_rate: u32,
     /// A lock whose directory is kept for its number; always so with the fault `clock`
     #[arg(long)]
     fenced: bool,
@@ -183,6 +186,7 @@ impl Dials {
             faults,
             timeout: self.timeout.unwrap_or(least),
             hold: self.hold,
+            least_rate: self.least_rate,
             fenced: self.fenced,
             seed: self.seed.unwrap_or_else(fresh_seed),
             progress: std::io::stderr().is_terminal().then_some(progress),

@@ -69,6 +69,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// A hold lasts a random time up to this.
     pub hold: Duration,
+    /// Fewer acquisitions a second than this, and the run has shown nothing.
+    pub least_rate: u32,
     /// How long it keeps D after a release.
     pub linger: Duration,
     /// A fenced lock. So it is anyway where clocks are stepped.
@@ -87,6 +89,9 @@ pub struct Plan {
     pub over: Arc<AtomicBool>,
 }
 
+/// The least rate, unless told otherwise.
+pub const LEAST_RATE: u32 = 200;
+
 impl Plan {
     /// A calm run of our lock.
     #[must_use]
@@ -102,6 +107,7 @@ impl Plan {
             faults: Vec::new(),
             timeout: Duration::from_millis(20),
             hold: Duration::from_micros(200),
+            least_rate: LEAST_RATE,
             linger: Duration::ZERO,
             fenced: false,
             counting: false,

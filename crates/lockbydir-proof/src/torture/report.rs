@@ -16,9 +16,6 @@ use crate::{
     judge::{LateWrites, Verdict},
 };
 
-/// Fewer acquisitions a second than this, and the run has shown nothing.
-pub const LEAST_RATE: f64 = 200.0;
-
 /// The figures of a run.
 #[derive(Debug)]
 pub struct Report {
@@ -153,9 +150,10 @@ impl Report {
     fn nothing_shown(&self) -> Option<String> {
         let rate = self.rate();
         // A known-bad lock waits by trying, and is not asked for speed.
-        if self.plan.contestant == Contestant::Lockbydir && rate < LEAST_RATE {
+        let least = self.plan.least_rate;
+        if self.plan.contestant == Contestant::Lockbydir && rate < f64::from(least) {
             return Some(format!(
-                "{rate:.0} acquisitions a second; below {LEAST_RATE:.0} nothing is shown"
+                "{rate:.0} acquisitions a second; below {least} nothing is shown"
             ));
         }
         // Told by the judge's count, which may differ a little from what was counted on the way.
