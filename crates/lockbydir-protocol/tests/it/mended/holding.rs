@@ -140,14 +140,7 @@ fn a_server_that_says_done_and_does_nothing_holds_up_no_verb_for_ever() {
             _ => Answer::Done(None),
         }
     };
-    let wish = Wish {
-        nonce: Nonce(8),
-        timeout: Duration::from_secs(10),
-        fenced: false,
-        owner: Owner::Nobody,
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
+    let wish = wish_of(8);
     let busy = Acquisition::Blocked(Blocker::Busy(Fault::Taken));
 
     let mut renew = Renew::new(mine.clone(), Terms::default(), here);

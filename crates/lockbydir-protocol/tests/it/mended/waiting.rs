@@ -9,14 +9,7 @@ use super::*;
 #[test]
 fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
-    let wish = Wish {
-        nonce: Nonce(8),
-        timeout: Duration::from_secs(10),
-        fenced: false,
-        owner: Owner::Nobody,
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
+    let wish = wish_of(8);
     let card = Ticket {
         order: 0,
         nonce: Nonce(8),
@@ -57,14 +50,7 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
 
 /// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3.
 fn behind_a_stranger(here: Here) -> Queue {
-    let wish = Wish {
-        nonce: Nonce(8),
-        timeout: Duration::from_secs(10),
-        fenced: false,
-        owner: Owner::Nobody,
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
+    let wish = wish_of(8);
     let card = Ticket {
         order: 0,
         nonce: Nonce(8),
