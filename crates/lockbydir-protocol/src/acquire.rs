@@ -216,8 +216,8 @@ impl Acquire {
             return self.give_back(now, entry);
         }
         self.renewed += 1;
-        let fresh =
-            Entry { renewals: self.names, token: raised, ..entry.next(State::Held, now.boot) };
+        let next = entry.next(State::Held, now.boot, &self.here.origin);
+        let fresh = Entry { renewals: self.names, token: raised, ..next };
         self.names += 1;
         self.numbered = Some(fresh.renewals);
         self.mine = Some((fresh.clone(), came));

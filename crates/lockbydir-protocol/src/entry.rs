@@ -272,13 +272,23 @@ impl Entry {
         self.to_string().len() > MAX_NAME
     }
 
-    /// The next name of the same acquisition, in a new state and with a new stamp.
+    /// The next name of the same acquisition, in a new state, stamped by the clock of this origin.
+    ///
+    /// Whoever renames stamps by its own clock, so it must say whose clock that is; and what was
+    /// said of processes by other clocks or in other namespaces would be lies under it.
     #[must_use]
-    pub fn next(&self, state: State, stamp: Duration) -> Entry {
+    pub fn next(&self, state: State, stamp: Duration, origin: &Origin) -> Entry {
+        let owner = match self.origin.is_same_pids(origin) {
+            _ if self.origin == *origin => self.owner,
+            true => self.owner.any_start(),
+            false => Owner::Nobody,
+        };
         Entry {
             state,
             stamp: whole_millis(stamp),
             renewals: self.renewals.wrapping_add(1),
+            origin: *origin,
+            owner,
             ..self.clone()
         }
     }

@@ -96,7 +96,7 @@ impl Evict {
             return Step::Perform(Operation::Unlink(entry));
         }
         // Its number must not be lost.
-        let open = entry.next(State::Open, now.boot);
+        let open = entry.next(State::Open, now.boot, &self.here.origin);
         if open.is_too_long() {
             return Step::Finished(Eviction::Foreign(Foreign::Exhausted));
         }

@@ -85,7 +85,7 @@ impl Release {
         self.tried = Some(mine.clone());
         self.known = None;
         if mine.state == State::Held && (self.stay || self.hands_over || mine.fenced) {
-            let open = mine.next(State::Open, now.boot);
+            let open = mine.next(State::Open, now.boot, &self.here.origin);
             self.sent = Some(open.clone());
             Step::Perform(Operation::Rename(mine, open))
         } else if mine.fenced {

@@ -56,14 +56,8 @@ impl Renew {
 
     fn rename(&mut self, now: Now, from: Entry) -> Step<Renewal> {
         self.names = self.names.max(from.renewals).wrapping_add(1);
-        let mut to = Entry { renewals: self.names, ..from.next(State::Held, now.boot) };
-        // Whoever renews stamps by its own clock, so it must say whose clock that is; and what
-        // was said of processes by other clocks or in other namespaces would be lies under it.
-        if to.origin != self.here.origin {
-            let same_pids = to.origin.is_same_pids(&self.here.origin);
-            to.owner = if same_pids { to.owner.any_start() } else { Owner::Nobody };
-            to.origin = self.here.origin;
-        }
+        let next = from.next(State::Held, now.boot, &self.here.origin);
+        let mut to = Entry { renewals: self.names, ..next };
         to.timeout = self.terms.timeout.map_or(to.timeout, whole_millis);
         to.owner = self.terms.owner.unwrap_or(to.owner);
         self.known = None;

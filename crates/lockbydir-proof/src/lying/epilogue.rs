@@ -11,7 +11,7 @@ use lockbydir_protocol::{Entry, Nonce, State, promise};
 
 use super::actor::{lock, nonce};
 use super::contender::Part;
-use super::play::{BEGIN, MOVED_INTO, Play, stamp};
+use super::play::{BEGIN, MOVED_INTO, Play};
 
 /// What waiting may cost beside timeouts: the moments of those in line that are gone.
 const MOMENTS: Duration = Duration::from_secs(3);
@@ -111,6 +111,6 @@ fn remove_litter(play: &Play) {
             scene.truth.broke(promise, format!("{name} is in D, where no lie brought it"));
         }
         let _ = fs::remove_dir_all(play.lockdir().join(name));
-        stamp(&play.lockdir(), scene.now);
+        play.date(scene.now);
     }
 }

@@ -3,15 +3,16 @@
 //! exactly by its seed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use lockbydir::testing::{Call, Kind};
-use lockbydir_protocol::{Entry, Nonce};
+use lockbydir::testing::Call;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use rustix::io::Errno;
 
+use super::epilogue::names;
 use super::lie::Lie;
 use super::scene::{Doing, Figure, Mood, Scene, Spell};
 use super::truth::{Doer, Truth};
@@ -21,6 +22,8 @@ use crate::chance::Dice;
 pub(super) const BEGIN: Duration = Duration::from_secs(10_000_000);
 /// The wall clocks are so much ahead of a play's time.
 pub(super) const WALL: Duration = Duration::from_secs(1_700_000_000);
+/// No play lasts as long. The real clocks are ahead of the plays' by more than that.
+const EVER: Duration = Duration::from_secs(100 * 24 * 3600);
 /// Kernels stamp directories by the tick.
 const TICK: u128 = 4_000_000;
 /// How long one who gave a cue stands still, unless it is told to go on.
@@ -176,7 +179,7 @@ impl Play {
     pub(super) fn make_bare(&self, me: usize) {
         let mut scene = self.scene();
         let made = std::fs::create_dir(self.lockdir());
-        stamp(&self.lockdir(), scene.now);
+        self.date(scene.now);
         scene.tell(me, || format!("a bare directory: {made:?}"));
     }
 
@@ -258,23 +261,23 @@ impl Play {
         let figure = &scene.figures[me];
         let doer = Doer { who: me, now: scene.now, forces: figure.forces, timeout: figure.timeout };
         scene.truth.changed(&doer, call);
-        let entry = call.on.to_str().and_then(Entry::parse);
-        match (call.kind, call.on.parent()) {
-            (Kind::MakeDir, _) => stamp(call.on, scene.now),
-            (Kind::MakeFile, _) => {
-                if let Some(entry) = entry {
-                    let stage = entry.nonce.0.wrapping_add(entry.renewals.into());
-                    let stage = format!("jobs.lockdir.{}", Nonce(stage));
-                    stamp(&self.folder.join(stage), scene.now);
+        self.date(scene.now);
+    }
+
+    /// What the real file system has just dated by its own clock is dated by the play's: D, stages,
+    /// the line, and what was moved into D.
+    pub(super) fn date(&self, now: Duration) {
+        for folder in [&self.folder, &self.lockdir()] {
+            for name in names(folder).iter().filter(|name| name.starts_with("jobs.lockdir")) {
+                let directory = folder.join(name);
+                let is_dated_anew = |meta: &Metadata| {
+                    let dated = meta.modified().unwrap_or(UNIX_EPOCH);
+                    meta.is_dir() && dated > UNIX_EPOCH + BEGIN + WALL + EVER
+                };
+                if std::fs::symlink_metadata(&directory).is_ok_and(|meta| is_dated_anew(&meta)) {
+                    stamp(&directory, now);
                 }
             }
-            (Kind::Unlink, Some(parent)) if call.on.is_absolute() => {
-                stamp(parent, scene.now);
-            }
-            (Kind::Rename | Kind::Unlink, _) if entry.is_some() => {
-                stamp(&self.lockdir(), scene.now)
-            }
-            _ => {}
         }
     }
 
@@ -289,7 +292,7 @@ impl Play {
         if rustix::fs::rename(call.on, to.join(name)).is_err() {
             return perform();
         }
-        stamp(&self.lockdir(), scene.now);
+        self.date(scene.now);
         *scene.counts.entry(MOVED_INTO).or_default() += 1;
         Err(Errno::EXIST)
     }
@@ -366,7 +369,7 @@ fn spell_out(call: &Call<'_>, lie: Option<Lie>, answer: Result<(), Errno>) -> St
 }
 
 /// Dates a directory by the time of the play.
-pub(super) fn stamp(directory: &Path, now: Duration) {
+fn stamp(directory: &Path, now: Duration) {
     let nanos = (now + WALL).as_nanos();
     let nanos = nanos - nanos % TICK;
     let time = Timespec {

@@ -150,8 +150,8 @@ pub struct Tally {
     pub calls: u64,
     /// What became of calls, and how often.
     pub counts: BTreeMap<&'static str, u64>,
-    /// The first of all plays in which a promise was broken.
-    pub broken: Option<(u64, Plot)>,
+    /// The first of all plays in which a promise was broken, and how.
+    pub broken: Option<(u64, Plot, Broken)>,
 }
 
 impl Tally {
@@ -162,8 +162,10 @@ impl Tally {
         for (what, count) in played.counts {
             *self.counts.entry(what).or_default() += count;
         }
-        if played.broken.is_some() && self.broken.as_ref().is_none_or(|(first, _)| nth < *first) {
-            self.broken = Some((nth, plot));
+        if let Some(broken) = played.broken
+            && self.broken.as_ref().is_none_or(|(first, ..)| nth < *first)
+        {
+            self.broken = Some((nth, plot, broken));
         }
     }
 }

@@ -25,9 +25,9 @@ fn number(dial: &str) -> Option<u64> {
 /// Tells the story of a play that broke a promise, and fails.
 fn assert_kept(tally: &Tally, began: Instant) {
     println!("{tally}; {:?}", began.elapsed());
-    if let Some((nth, plot)) = &tally.broken {
+    if let Some((nth, plot, broken)) = &tally.broken {
         let played = House::default().play(plot, true);
-        panic!("{plot:#?}\n{played}\nthis was number {nth}");
+        panic!("{plot:#?}\n{played}\nthis was number {nth}, and there it was {broken:?}");
     }
 }
 
@@ -121,7 +121,7 @@ fn no_schedule_of_contenders_verbs_and_faults_breaks_a_promise() {
 
     let tally = play_all(0..count, schedule::of);
 
-    if let Some((seed, _)) = &tally.broken {
+    if let Some((seed, ..)) = &tally.broken {
         println!("LOCKBYDIR_LYING_SEED={seed} tells this story again");
     }
     assert_kept(&tally, began);

@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::{Doing, MOMENT, Next, Queue, Seen};
-use crate::entry::State;
+use crate::entry::{Entry, State};
 use crate::operation::{Now, Operation, Sight};
 use crate::ticket::Ticket;
 
@@ -16,7 +16,7 @@ impl Queue {
             Sight::Absent => ((None, None), now.boot),
             Sight::Foreign(_) => ((None, None), Duration::MAX),
             Sight::Directory(listing) => match listing.entries.into_iter().next() {
-                Some(entry) if self.here.origin.is_same_clock(&entry.origin) => {
+                Some(entry) if self.tells_time(&entry, now) => {
                     let since = match entry.state {
                         State::Open => entry.stamp,
                         State::Held => entry.lapses_at(),
@@ -50,6 +50,11 @@ impl Queue {
         // The next one gets a moment of its own.
         self.vacant = Some((seen, now.boot));
         self.perform(Doing::Passing, Operation::ListLine)
+    }
+
+    /// A stamp of our clock; one from the future is not (PROTOCOL.md, "The verdict").
+    fn tells_time(&self, entry: &Entry, now: Now) -> bool {
+        self.here.origin.is_same_clock(&entry.origin) && entry.stamp <= now.boot
     }
 
     /// What tells no time of our clock is free when it was seen unchanged for its timeout.

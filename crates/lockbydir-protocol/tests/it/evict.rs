@@ -58,13 +58,27 @@ fn a_living_holders_lock_is_broken_by_force_alone() {
 #[test]
 fn a_fenced_lock_is_opened_so_that_its_number_is_not_lost() {
     let fenced = Entry { fenced: true, ..held(7) };
-    let open = fenced.next(State::Open, secs(BEGIN));
+    let open = fenced.next(State::Open, secs(BEGIN), &ORIGIN);
 
     for answer in [DONE, Answer::Done(Some(EMPTIED))] {
         let play = look_at(evict(), &fenced, Life::Gone);
         rings(play.asks(Rename(fenced.clone(), open.clone())).told(answer))
             .ends(Eviction::Removed(Some(fenced.clone())));
     }
+}
+
+#[test]
+fn who_opens_the_lock_of_another_kernel_stamps_it_by_its_own_clock_and_says_so() {
+    let theirs = Entry { fenced: true, ..remote(7) };
+    let open = Entry { owner: Owner::Nobody, ..theirs.next(State::Open, secs(BEGIN), &ORIGIN) };
+    assert_eq!((open.origin, open.host), (ORIGIN, theirs.host));
+
+    let mut machine = Evict::new(shared(), true, secs(20));
+    machine.start(now());
+    let step = machine.resume(now(), seen(std::slice::from_ref(&theirs)));
+    assert_eq!(step, Step::Perform(ReadFileClock));
+    let step = machine.resume(now(), failed(BROKEN));
+    assert_eq!(step, Step::Perform(Rename(theirs, open)));
 }
 
 #[test]
@@ -80,7 +94,7 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_not_touched() {
         owner: Owner::Two(process(400_000_000), process(20_000_000)),
         host: Host::new("aaaaaaaaaaaaaaaa"),
         label: Label::default(),
-        ..remote(7)
+        ..held(7)
     };
     assert_eq!(Entry::parse(&entry.to_string()), Some(entry.clone()));
     assert_eq!(entry.to_string().len(), MAX_NAME);
@@ -90,12 +104,18 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_not_touched() {
     let soon = Now { boot: entry.stamp / 10, ..now() };
     for (now, outcome) in [
         (late, Step::Finished(Eviction::Foreign(Foreign::Exhausted))),
-        (soon, Step::Perform(Rename(entry.clone(), entry.next(State::Open, soon.boot)))),
+        (soon, Step::Perform(Rename(entry.clone(), entry.next(State::Open, soon.boot, &ORIGIN)))),
     ] {
         let mut machine = Evict::new(here(), true, secs(20));
         machine.start(now);
-        machine.resume(now, seen(std::slice::from_ref(&entry)));
-        assert_eq!(machine.resume(now, failed(BROKEN)), outcome);
+        let mut step = machine.resume(now, seen(std::slice::from_ref(&entry)));
+        if let Step::Perform(AskLife(_)) = step {
+            step = machine.resume(now, Answer::Life(Life::Alive));
+        }
+        if step == Step::Perform(ReadFileClock) {
+            step = machine.resume(now, failed(BROKEN));
+        }
+        assert_eq!(step, outcome);
     }
 }
 

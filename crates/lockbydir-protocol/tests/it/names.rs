@@ -178,7 +178,7 @@ fn stamps_are_whole_milliseconds_of_at_most_fourteen_digits() {
     assert!(Entry::parse(&name("99999999999999")).is_some());
     assert!(Entry::parse(&name("100000000000000")).is_none());
 
-    let stamped = |time| held(7).next(State::Held, time).stamp;
+    let stamped = |time| held(7).next(State::Held, time, &ORIGIN).stamp;
     assert_eq!(stamped(std::time::Duration::from_nanos(1_999_999)), millis(1));
     assert_eq!(stamped(millis(99_999_999_999_999)), millis(99_999_999_999_999));
     assert_eq!(stamped(millis(100_000_000_000_000)), millis(99_999_999_999_999));

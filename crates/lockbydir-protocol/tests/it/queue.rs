@@ -353,6 +353,15 @@ fn a_ticket_that_cannot_be_removed_keeps_nobody_from_waiting() {
 }
 
 #[test]
+fn a_ticket_that_others_have_removed_meanwhile_is_out_of_the_way() {
+    let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
+    let removing = entered(std::slice::from_ref(&old)).told(line(&[old.clone(), own()]));
+    let removing = removing.asks(Expel(old, Word::First));
+
+    removing.told(failed(Fault::Missing)).asks(ListLine).told(line(&[own()])).asks(Listen);
+}
+
+#[test]
 fn the_dead_are_counted_from_one_sleep_to_the_next() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
     let all = line(&[old.clone(), own()]);

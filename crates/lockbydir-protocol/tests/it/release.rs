@@ -28,7 +28,7 @@ fn opening(here: Here) -> Play<Release> {
 
 /// The entry opened when the play begins.
 fn opened() -> Entry {
-    held(7).next(State::Open, secs(BEGIN))
+    held(7).next(State::Open, secs(BEGIN), &ORIGIN)
 }
 
 /// The entry is unlinked, and the directory about to be removed.
@@ -58,7 +58,7 @@ fn what_shall_stay_or_is_fenced_is_opened_without_a_knock() {
     let fenced = Entry { fenced: true, ..held(7) };
 
     for (entry, stay) in [(held(7), true), (fenced.clone(), false), (fenced, true)] {
-        let open = entry.next(State::Open, secs(BEGIN));
+        let open = entry.next(State::Open, secs(BEGIN), &ORIGIN);
         let play = Play::of(Release::new(entry.clone(), stay, here()));
 
         rings(play.asks(Rename(entry, open.clone())).told(DONE)).ends(Released::Opened(open));
@@ -68,7 +68,7 @@ fn what_shall_stay_or_is_fenced_is_opened_without_a_knock() {
 #[test]
 fn by_key_the_nonce_is_looked_for_and_a_fenced_one_opened() {
     let fenced = Entry { fenced: true, ..held(7) };
-    let open = fenced.next(State::Open, secs(BEGIN));
+    let open = fenced.next(State::Open, secs(BEGIN), &ORIGIN);
     let look = || by_key(here()).asks(Knock).told(Answer::Somebody(false)).asks(Look);
 
     look().told(seen(&[open_and(9), held(7)])).asks(Unlink(held(7)));

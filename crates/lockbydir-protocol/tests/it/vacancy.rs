@@ -21,10 +21,12 @@ fn sleeps_on(play: Play<Queue>, until: Duration) -> Play<Queue> {
     play.asks(sleep(Ear::Ticket(first()), until))
 }
 
-fn free() -> [Answer; 3] {
+fn free() -> [Answer; 4] {
     let far = Entry { origin: ELSEWHERE, stamp: Duration::ZERO, ..open(7) };
     let just = Entry { stamp: secs(BEGIN), ..open(7) };
-    [absent(), seen(&[far]), seen(&[just])]
+    // Stamped by another's clock, whatever it says.
+    let ahead = Entry { stamp: secs(2 * BEGIN), ..open(7) };
+    [absent(), seen(&[far]), seen(&[just]), seen(&[ahead])]
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout
 
 #[test]
 fn another_vacancy_has_a_moment_of_its_own() {
-    let [gone, far, _] = free();
+    let [gone, far, _, _] = free();
     let look = sleeps_on(looking().told(gone), MOMENT).after(MOMENT).told(woken(Wake::Time));
 
     sleeps_on(look.told(far), 2 * MOMENT);

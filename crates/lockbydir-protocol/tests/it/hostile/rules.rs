@@ -145,7 +145,7 @@ impl Rules {
         match self.verb {
             // What it won too slowly it gives back.
             Verb::Acquire | Verb::Queue if is_own && to.state == State::Open => {
-                assert_eq!(*to, from.next(State::Open, now.boot));
+                assert_eq!(*to, from.next(State::Open, now.boot, &self.here.origin));
             }
             Verb::Acquire | Verb::Queue => {
                 assert_eq!((to.nonce, to.state), (self.nonce, State::Held));
@@ -162,7 +162,7 @@ impl Rules {
             }
             Verb::Evict { .. } => {
                 assert!(from.fenced, "opened, not removed: {from}");
-                assert_eq!(*to, from.next(State::Open, now.boot));
+                assert_eq!(*to, from.next(State::Open, now.boot, &self.here.origin));
                 self.ends(from, now);
             }
             Verb::Inspect => panic!("a look that changes something: {from}"),
