@@ -41,7 +41,7 @@ pub use inspect::{Inspect, View};
 pub use operation::{
     Answer, Ear, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
 };
-pub use queue::{MOMENT, Queue, Waited};
+pub use queue::{MOMENT, PACE, Queue, Waited};
 pub use release::{Release, Released};
 pub use renew::{Renew, Renewal, Terms};
 pub use text::{Host, Label, LabelError};

@@ -39,14 +39,16 @@ const EXPULSIONS: u8 = 4;
 const DEAD: u8 = 16;
 /// How long a newcomer is given to open its ticket, again and again.
 const NAP: Duration = Duration::from_millis(5);
-/// Between two looks of the first in line, where a release rings and where it can't.
-const FIRST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(50));
+/// Between two looks of the first in line, where a release rings.
+const FIRST: Duration = Duration::from_secs(1);
 /// Between two looks of all others together: so the cost does not grow with the line.
 const SHARE: Duration = Duration::from_millis(20);
 /// Shortest and longest time between two looks of one that is not first.
 const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// Shortest and longest time between two looks where nothing tells of a change.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// Shortest time between two looks where nothing tells of a change.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Longest such time, unless one asks for another.
+pub const PACE: Duration = Duration::from_millis(50);
 
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +70,8 @@ pub struct Queue {
     count: u32,
     place: u32,
     pause: Duration,
+    /// Longest pause.
+    pace: Duration,
     blocker: Option<Blocker>,
     /// What was free at the last look, and since when.
     vacant: Option<(Seen, Duration)>,
@@ -124,7 +128,8 @@ impl Queue {
             ahead: None,
             count: 0,
             place: 0,
-            pause: PAUSES.0,
+            pause: SHORTEST,
+            pace: PACE,
             blocker: None,
             vacant: None,
             watched: None,
@@ -132,6 +137,12 @@ impl Queue {
             outcome: None,
             doing: Doing::Arriving,
         }
+    }
+
+    /// Looks at least this often where nothing tells of a change; by default every [`PACE`].
+    #[must_use]
+    pub fn pace(self, pace: Duration) -> Queue {
+        Queue { pace: pace.max(SHORTEST), ..self }
     }
 
     /// What was in the way at the last try.
@@ -265,8 +276,8 @@ impl Queue {
             (None, Some(Blocker::Held { entry, until })) => {
                 let pause = match (self.no_line, hears(entry)) {
                     (true, _) => self.pause,
-                    (false, true) => FIRST.0,
-                    (false, false) => FIRST.1,
+                    (false, true) => FIRST,
+                    (false, false) => self.pace,
                 };
                 let (origin, here) = (&entry.origin, &self.here.origin);
                 // As the verdict asks: start times count from the boot of a time namespace.
@@ -275,7 +286,7 @@ impl Queue {
                     (true, false) => entry.owner.any_start(),
                     (false, _) => Owner::Nobody,
                 };
-                let lapse = until.saturating_sub(now.boot).max(PAUSES.0);
+                let lapse = until.saturating_sub(now.boot).max(SHORTEST);
                 (if self.no_line { Ear::Nothing } else { Ear::Bell(owner) }, pause.min(lapse))
             }
             (None, _) => {
@@ -284,7 +295,7 @@ impl Queue {
             }
         };
         self.removed = 0;
-        self.pause = (self.pause * 3 / 2).min(PAUSES.1);
+        self.pause = (self.pause * 3 / 2).min(self.pace);
         self.sleep_for(Doing::Sleeping, now, ear, pause)
     }
 

@@ -37,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) on_lost: Option<OnLost>,
     pub(crate) on_wait: Option<OnWait>,
     pub(crate) interrupt: Option<Interrupt>,
+    pub(crate) pace: Duration,
 }
 
 /// Whose life a lock depends on, beside its timeout.
@@ -69,6 +70,7 @@ impl Settings {
             on_lost: None,
             on_wait: None,
             interrupt: None,
+            pace: lockbydir_protocol::PACE,
         }
     }
 

@@ -132,7 +132,7 @@ impl<'a> Waiter<'a> {
             label: wish.label.clone(),
         };
         let acquire = Acquire::new(wish, here, shortcut);
-        let mut queue = Queue::new(acquire, card, here, self.until());
+        let mut queue = Queue::new(acquire, card, here, self.until()).pace(self.settings.pace);
         let interrupts = self.settings.interrupt.iter().chain(interrupt).collect();
         let mut place = Place::new(self.directory, interrupts);
         let mut step = queue.start(clock::now());

@@ -209,6 +209,29 @@ fn the_first_looks_ever_less_often_where_nothing_tells_when_it_is_free() {
 }
 
 #[test]
+fn who_wants_to_look_more_often_does() {
+    for (asked, pace) in [(millis(5), millis(5)), (Duration::ZERO, millis(1))] {
+        let acquire = Acquire::new(wish(), here(), None);
+        let queue = Queue::new(acquire, ticket(0, 8), here(), None).pace(asked);
+        let placed = Play::of(queue).asks(ListLine).told(line(&[first()])).told(DONE);
+        let far = Entry { origin: ELSEWHERE, ..held(7) };
+        let look = |play: Play<Queue>| {
+            play.asks(Look).told(seen(std::slice::from_ref(&far))).told(failed(BROKEN))
+        };
+
+        look(placed.told(line(&[own()])).told(DONE)).asks(sleep(Ear::Bell(Owner::Nobody), pace));
+    }
+    let bare = |play: Play<Queue>| play.asks(Look).told(seen(&[])).told(failed(BROKEN));
+    let acquire = Acquire::new(wish(), here(), None);
+    let queue = Queue::new(acquire, ticket(0, 8), here(), None).pace(millis(2));
+    let placed = Play::of(queue).asks(ListLine).told(line(&[first()])).told(DONE);
+    let mut play = bare(placed.told(line(&[own()])).told(DONE));
+    for pause in [millis(1), Duration::from_micros(1500), millis(2), millis(2)] {
+        play = bare(play.asks(sleep(Ear::Bell(Owner::Nobody), pause)).told(woken(Wake::Time)));
+    }
+}
+
+#[test]
 fn where_no_line_can_be_had_one_waits_without_a_ticket_and_looks_now_and_then() {
     let play =
         || blocked(queue().told(line(&[]))).asks(ListLine).told(line(&[])).asks(Enter(own()));

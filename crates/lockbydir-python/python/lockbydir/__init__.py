@@ -1,0 +1,50 @@
+"""Locking across processes by the existence and age of a directory.
+
+``NAME.lockdir`` exists and is recent = locked. The holder's *timeout* lives in the lock and all
+obey it; the waiter has *patience*; a lapsed or dead holder is replaced atomically; waiters stand in
+line and wake at once; each holding has a growing number, its *token*.
+
+>>> from lockbydir import Lock
+>>> with Lock("jobs", timeout=10, patience=30) as held:  # doctest: +SKIP
+...     print("fenced by", held.token)
+
+``DLock`` is the interface of the first version (2015), for programs written for it.
+"""
+
+from lockbydir._aio import AsyncHeld, AsyncLock
+from lockbydir._dlock import (
+    CHECKEVERYXSECONDS,
+    LOCKDIREXTENSION,
+    PATIENCE,
+    REMOVETIMEDOUT,
+    TIMEOUT,
+    DLock,
+)
+from lockbydir._errors import ForeignLock, LockError, LockLost, PatienceOver
+from lockbydir._facts import Holder, Predecessor, Status, Ticket
+from lockbydir._lock import Lock, clean, list_locks
+from lockbydir._native import Held, __version__
+
+__all__ = [
+    "CHECKEVERYXSECONDS",
+    "LOCKDIREXTENSION",
+    "PATIENCE",
+    "REMOVETIMEDOUT",
+    "TIMEOUT",
+    "AsyncHeld",
+    "AsyncLock",
+    "DLock",
+    "ForeignLock",
+    "Held",
+    "Holder",
+    "Lock",
+    "LockError",
+    "LockLost",
+    "PatienceOver",
+    "Predecessor",
+    "Status",
+    "Ticket",
+    "__version__",
+    "clean",
+    "list_locks",
+]

@@ -1,0 +1,232 @@
+"""``AsyncLock``: the same lock for asyncio. A thread of its own waits for each task, so the event
+loop is free, and nothing of the loop is needed after a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import threading
+from types import TracebackType
+from typing import Any, Callable, Coroutine, NoReturn, Optional, TypeVar
+
+from lockbydir import _native
+from lockbydir._facts import Status
+from lockbydir._lock import _UNSET, Lock, Seconds, patience_of
+from lockbydir._native import Held
+
+_Answer = TypeVar("_Answer")
+_Coroutine = TypeVar("_Coroutine", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+def _begin(work: Callable[[], _Answer]) -> "asyncio.Future[_Answer]":
+    """Has a thread do it; the future is set by the loop, if it still runs by then."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Answer] = loop.create_future()
+
+    def settle(answer: Optional[_Answer], error: Optional[BaseException]) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(answer)  # type: ignore[arg-type]
+
+    def do() -> None:
+        answer, error = None, None
+        try:
+            answer = work()
+        except BaseException as raised:
+            error = raised
+        try:
+            loop.call_soon_threadsafe(settle, answer, error)
+        except RuntimeError:
+            # The loop is closed: nobody asks any more, and a holding ends with its object.
+            pass
+
+    threading.Thread(target=do, name="lockbydir-wait", daemon=True).start()
+    return future
+
+
+class AsyncHeld:
+    """Proof of holding a lock, for asyncio; its release and renewals do not block the loop."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+
+    @property
+    def held(self) -> Held:
+        """The same holding for code that is not asynchronous."""
+        return self._held
+
+    @property
+    def token(self) -> int:
+        """The fencing token: larger than that of every holding before."""
+        return self._held.token
+
+    @property
+    def key(self) -> str:
+        """What renews and releases this holding from anywhere."""
+        return self._held.key
+
+    @property
+    def how(self) -> str:
+        """``free``, ``handed over``, ``after lapse`` or ``after death``."""
+        return self._held.how
+
+    @property
+    def remaining(self) -> float:
+        """How long the lock is still held for certain, in seconds; zero when it is over or lost."""
+        return self._held.remaining
+
+    @property
+    def is_held(self) -> bool:
+        """Is it still held, as far as its deadline tells?"""
+        return self._held.is_held
+
+    async def renew(self) -> None:
+        """Renews the lock: its timeout counts anew.
+
+        :raises LockLost: when the lock is somebody else's or gone.
+        """
+        await asyncio.shield(_begin(self._held.renew))
+
+    async def release(self) -> None:
+        """Releases the lock; only the first time does anything.
+
+        :raises LockLost: when it was not ours any more.
+        """
+        await asyncio.shield(_begin(self._held.release))
+
+    async def __aenter__(self) -> AsyncHeld:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        leave = functools.partial(self._held.__exit__, kind, error, traceback)
+        await asyncio.shield(_begin(leave))
+
+    def __repr__(self) -> str:
+        return repr(self._held).replace("lockbydir.Held", "lockbydir.AsyncHeld", 1)
+
+
+class AsyncLock:
+    """A `Lock` for asyncio: ``async with AsyncLock("jobs") as held:``.
+
+    Takes what `Lock` takes. A task that is cancelled while it waits has left the line when its
+    ``CancelledError`` is seen. ``on_lost`` is called from a thread: use ``call_soon_threadsafe``.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "_tasks")
+
+    def __init__(self, name: Any, **options: Any) -> None:
+        self._lock = Lock(name, **options)
+        self._tasks: dict[Any, list[AsyncHeld]] = {}
+
+    @property
+    def name(self) -> Any:
+        """The name, as given."""
+        return self._lock.name
+
+    @property
+    def path(self) -> str:
+        """The lock directory, as an absolute path."""
+        return self._lock.path
+
+    async def acquire(self, patience: Optional[Seconds] = _UNSET) -> AsyncHeld:
+        """Waits while patience lasts, then holds the lock until `AsyncHeld.release`.
+
+        :param patience: instead of the lock's own, in seconds; ``None`` for ever.
+        :raises PatienceOver: when the lock stayed taken.
+        """
+        lock = self._lock
+        lasts = lock._patience if patience is _UNSET else patience_of(patience)
+        interrupt = _native.Interrupt()
+        waiting = _begin(lambda: lock._native.acquire_unless(lasts, interrupt))
+        try:
+            return AsyncHeld(await asyncio.shield(waiting))
+        except asyncio.CancelledError:
+            interrupt.set()
+            await _settled(waiting)
+            if not waiting.cancelled() and waiting.exception() is None:
+                await _settled(_begin(waiting.result().release))
+            raise
+
+    async def try_acquire(self) -> Optional[AsyncHeld]:
+        """One try, without waiting: ``None`` when the lock is taken."""
+        trying = _begin(self._lock._native.try_acquire)
+        try:
+            held = await asyncio.shield(trying)
+        except asyncio.CancelledError:
+            await _settled(trying)
+            got = None if trying.exception() else trying.result()
+            if got is not None:
+                await _settled(_begin(got.release))
+            raise
+        return None if held is None else AsyncHeld(held)
+
+    async def locked(self) -> bool:
+        """Must the next one wait?"""
+        return await _begin(self._lock.locked)
+
+    async def status(self) -> Status:
+        """All that can be seen of the lock."""
+        return await _begin(self._lock.status)
+
+    async def break_lock(self, *, force: bool = False) -> bool:
+        """Ends the hold of one that lapsed or is dead, or of anyone if ``force``."""
+        return await _begin(functools.partial(self._lock.break_lock, force=force))
+
+    async def __aenter__(self) -> AsyncHeld:
+        held = await self.acquire()
+        self._tasks.setdefault(asyncio.current_task(), []).append(held)
+        return held
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        task = asyncio.current_task()
+        stack = self._tasks[task]
+        held = stack.pop()
+        if not stack:
+            del self._tasks[task]
+        await held.__aexit__(kind, error, traceback)
+
+    def __call__(self, function: _Coroutine) -> _Coroutine:
+        """Decorates a coroutine function: it runs under the lock."""
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"an AsyncLock decorates coroutine functions, not {function!r}")
+
+        @functools.wraps(function)
+        async def under_lock(*args: Any, **kwargs: Any) -> Any:
+            async with self:
+                return await function(*args, **kwargs)
+
+        return under_lock  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return f"<lockbydir.AsyncLock {os.fspath(self.name)!r}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "an AsyncLock cannot be copied or pickled: make one of the same name where it is needed"
+        )
+
+
+async def _settled(future: "asyncio.Future[Any]") -> None:
+    """Waits for its end, however often our task is cancelled meanwhile; the end is near."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue

@@ -1,0 +1,43 @@
+"""What can go wrong with a lock itself. What the system refuses is an ``OSError``, with its
+``errno`` and ``filename``; a parameter that cannot be is a ``ValueError`` or a ``TypeError``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from lockbydir._facts import Holder
+
+
+class LockError(Exception):
+    """The lock is the reason: the base of all errors of our own."""
+
+    path: Optional[str]
+    """The lock directory."""
+    holder: Optional[Holder]
+    """Who holds the lock, where that is known."""
+
+    def __init__(
+        self,
+        message: str,
+        path: Optional[str] = None,
+        holder: Optional[Holder] = None,
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.holder = holder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (str(self), self.path, self.holder))
+
+
+class PatienceOver(LockError, TimeoutError):
+    """The lock stayed taken while patience lasted; ``holder`` says by whom."""
+
+
+class LockLost(LockError):
+    """The lock is not ours any more: it lapsed, or was broken, or was released before."""
+
+
+class ForeignLock(LockError):
+    """What is at the lock's path is not ours to touch."""

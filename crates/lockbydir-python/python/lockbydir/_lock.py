@@ -1,0 +1,292 @@
+"""``Lock``: what Python people use."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import threading
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union
+
+from lockbydir import _native
+from lockbydir._errors import LockError
+from lockbydir._facts import Status
+from lockbydir._native import Held
+
+Seconds = Union[float, timedelta]
+Name = Union[str, "os.PathLike[str]"]
+Owner = Union[Literal["process", "nobody"], int]
+OnLost = Callable[[LockError], object]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_UNSET: Any = object()
+
+
+def seconds(value: object, name: str) -> float:
+    """A number of seconds."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(
+        f"{name} is a number of seconds or a timedelta, not {type(value).__name__}: {value!r}"
+    )
+
+
+def patience_of(value: object) -> Optional[float]:
+    """A number of seconds, or none for ever."""
+    return None if value is None else seconds(value, "patience")
+
+
+def _checked(value: object, kind: type, name: str, what: str) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{name} is {what}, not {type(value).__name__}: {value!r}")
+    return value
+
+
+def native(
+    name: object,
+    *,
+    timeout: object = 10.0,
+    patience: object = 30.0,
+    label: object = "",
+    fenced: object = False,
+    linger: object = 0.0,
+    mode: int = 0o700,
+    group: Optional[int] = None,
+    renew: object = None,
+    on_lost: Optional[OnLost] = None,
+    owner: object = "process",
+    pace: Optional[float] = None,
+) -> _native.Lock:
+    """A lock of the native module, from parameters that are looked at here."""
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f"a lock's name is a str or a path, not {type(name).__name__}: {name!r}")
+    path = os.fspath(name)
+    if not isinstance(path, str):
+        raise TypeError(f"a lock's name is a str or a path of str, not {path!r}")
+    if path.startswith("etcd://"):
+        raise ValueError(f"locks on etcd cannot be had here yet: {path!r}; use a folder")
+    if renew not in (None, "auto"):
+        raise ValueError(f'renew is None or "auto", not {renew!r}')
+    if not (on_lost is None or callable(on_lost)):
+        raise TypeError(f"on_lost is called with the error, so it cannot be {on_lost!r}")
+    if on_lost is not None and renew != "auto":
+        raise ValueError('on_lost is told by the thread that renews: it needs renew="auto"')
+    if isinstance(owner, str):
+        if owner not in ("process", "nobody"):
+            raise ValueError(f'owner is "process", "nobody" or a PID, not {owner!r}')
+        pid = None if owner == "process" else 0
+    else:
+        pid = _checked(owner, int, "owner", '"process", "nobody" or a PID')
+        if not 0 < pid < 2**31:
+            raise ValueError(f"owner is a PID from 1 on, not {pid}")
+    if group is not None and not 0 <= _checked(group, int, "group", "a number (a GID)") < 2**32:
+        raise ValueError(f"group is a GID, not {group}")
+    if not 0 <= _checked(mode, int, "mode", "a number like 0o770") <= 0o7777:
+        raise ValueError(f"mode is from 0 to 0o7777, not {mode!r}")
+    return _native.Lock(
+        path,
+        timeout=seconds(timeout, "timeout"),
+        patience=patience_of(patience),
+        label=_checked(label, str, "label", "a str"),
+        fenced=_checked(fenced, bool, "fenced", "a bool"),
+        linger=seconds(linger, "linger"),
+        mode=mode,
+        group=group,
+        renews=renew == "auto",
+        on_lost=on_lost,
+        owner=pid,
+        pace=pace,
+    )
+
+
+class Lock:
+    """A lock across processes and threads, by a name.
+
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> with Lock(folder / "jobs", timeout=10, patience=30) as held:
+    ...     held.is_held
+    True
+
+    All who use the same name exclude each other: processes, and threads of one process. It is not
+    reentrant: who holds it and asks again waits until patience is over. Make it once, before or after
+    a fork; hold it after.
+
+    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist.
+    :param timeout: how long the lock lasts unless renewed, in seconds, from 0.01 s to ten years. It
+        lives in the lock, and all others obey it. Longer than the work should take. **Not** how long
+        one waits, as ``timeout`` is in other packages: that is ``patience``.
+    :param patience: how long one waits, in seconds; 0 is one try, ``None`` for ever.
+    :param label: what the lock is held for; others see it.
+    :param fenced: the directory stays, so that tokens grow whatever happens to the clock.
+    :param linger: how long, in seconds, the directory may stay after a release, so that this object
+        gets the lock again by one rename.
+    :param mode: of the lock directory: ``0o770`` shares the lock with a group.
+    :param group: the GID to share it with.
+    :param renew: ``"auto"`` has a thread renew the lock every third of its timeout, while it is held.
+    :param on_lost: called from that thread with a `LockLost`, before others may hold the lock.
+    :param owner: on whose life the lock depends, beside its timeout: ``"process"`` (when this process
+        dies, the next one has the lock at once), ``"nobody"``, or a PID.
+    """
+
+    __slots__ = ("__weakref__", "_given", "_last", "_mine", "_native", "_patience", "name")
+
+    name: Name
+    """The name, as given."""
+
+    def __init__(
+        self,
+        name: Name,
+        *,
+        timeout: Seconds = 10.0,
+        patience: Optional[Seconds] = 30.0,
+        label: str = "",
+        fenced: bool = False,
+        linger: Seconds = 0.0,
+        mode: int = 0o700,
+        group: Optional[int] = None,
+        renew: Optional[Literal["auto"]] = None,
+        on_lost: Optional[OnLost] = None,
+        owner: Owner = "process",
+    ) -> None:
+        self._native = native(
+            name,
+            timeout=timeout,
+            patience=patience,
+            label=label,
+            fenced=fenced,
+            linger=linger,
+            mode=mode,
+            group=group,
+            renew=renew,
+            on_lost=on_lost,
+            owner=owner,
+        )
+        self.name = name
+        self._patience = patience_of(patience)
+        self._last: Optional[Held] = None
+        self._mine = threading.local()
+
+    @property
+    def path(self) -> str:
+        """The lock directory, as an absolute path."""
+        return self._native.path
+
+    def acquire(self, patience: Optional[Seconds] = _UNSET) -> Held:
+        """Waits while patience lasts, then holds the lock until `Held.release` or `release`.
+
+        :param patience: instead of the lock's own, in seconds; ``None`` for ever.
+        :raises PatienceOver: when the lock stayed taken.
+        :raises ForeignLock: when what is at its path is not ours to touch.
+        :raises OSError: when it cannot be made.
+        """
+        lasts = self._patience if patience is _UNSET else patience_of(patience)
+        is_main = threading.current_thread() is threading.main_thread()
+        self._last = held = self._native.acquire(lasts, is_main)
+        return held
+
+    def try_acquire(self) -> Optional[Held]:
+        """One try, without waiting: ``None`` when the lock is taken.
+
+        :raises ForeignLock: when what is at its path is not ours to touch.
+        :raises OSError: when it cannot be made.
+        """
+        held = self._native.try_acquire()
+        if held is not None:
+            self._last = held
+        return held
+
+    def release(self, key: Optional[str] = None) -> None:
+        """Releases what this object acquired last, or the holding of this key.
+
+        :param key: what `Held.keep` or the shell's ``acquire`` gave.
+        :raises LockLost: when it was not ours any more.
+        :raises LockError: when this object holds nothing.
+        """
+        if key is not None:
+            return self._native.release(key)
+        held, self._last = self._last, None
+        if held is None:
+            raise LockError(f"cannot release {self.path}: this Lock does not hold it", self.path)
+        held.release()
+
+    def renew(self, key: str) -> None:
+        """Renews the holding of this key; its timeout counts anew.
+
+        :raises LockLost: when the key holds the lock no more.
+        """
+        self._native.renew(key)
+
+    def locked(self) -> bool:
+        """Must the next one wait?
+
+        :raises ForeignLock: when what is at its path is not ours to touch.
+        """
+        return self._native.is_locked()
+
+    def status(self) -> Status:
+        """All that can be seen of the lock."""
+        return Status(**self._native.status())
+
+    def break_lock(self, *, force: bool = False) -> bool:
+        """Ends the hold of one whose timeout has passed or whose process is dead; true if there was one.
+
+        :param force: ends any hold. Its holder learns of it at its next renewal only, so until then
+            two may believe that they hold the lock.
+        """
+        return self._native.break_lock(force)
+
+    def __enter__(self) -> Held:
+        held = self.acquire()
+        try:
+            self._mine.stack.append(held)
+        except AttributeError:
+            self._mine.stack = [held]
+        return held
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        held = self._mine.stack.pop()
+        if self._last is held:
+            self._last = None
+        held.__exit__(kind, error, traceback)
+
+    def __call__(self, function: _Function) -> _Function:
+        """Decorates a function: it runs under the lock."""
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function!r} is asynchronous: decorate it by an AsyncLock")
+        if not callable(function):
+            raise TypeError(f"a Lock decorates functions, not {function!r}")
+
+        @functools.wraps(function)
+        def under_lock(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return under_lock  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return f"<lockbydir.Lock {os.fspath(self.name)!r}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be copied or pickled: "
+            f"make one of the same name where it is needed"
+        )
+
+
+def list_locks(folder: Name = ".") -> list[Status]:
+    """The locks in this folder, and below it no further than 128 folders deep."""
+    return [Status(**facts) for facts in _native.list_locks(os.fspath(folder))]
+
+
+def clean(folder: Name = ".") -> list[str]:
+    """Removes what crashed holders and waiters left in this folder; says what it removed."""
+    return _native.clean(os.fspath(folder))

@@ -1,0 +1,41 @@
+//! The library's errors as Python's: exceptions of our own where a lock is the reason, `OSError`
+//! with its number and file where the system is, `ValueError` where the caller is.
+
+use std::path::Path;
+
+use lockbydir::{Error, ErrorKind};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::facts;
+
+/// Not permitted: what the system would say of another user's directory.
+const EPERM: i32 = 1;
+const EIO: i32 = 5;
+
+/// This error, as Python raises it.
+pub(crate) fn told(py: Python<'_>, error: &Error) -> PyErr {
+    let own = |class: &str| raise(py, class, error).unwrap_or_else(|failed| failed);
+    match error.kind() {
+        ErrorKind::Usage => PyValueError::new_err(error.to_string()),
+        ErrorKind::PatienceOver => own("PatienceOver"),
+        ErrorKind::Lost => own("LockLost"),
+        ErrorKind::Foreign => own("ForeignLock"),
+        ErrorKind::Interrupted => own("LockError"),
+        ErrorKind::OtherUser => system(error, EPERM),
+        _ => system(error, EIO),
+    }
+}
+
+fn system(error: &Error, otherwise: i32) -> PyErr {
+    let path = error.path().map(|path| path.as_os_str().to_owned());
+    PyOSError::new_err((error.raw_os_error().unwrap_or(otherwise), error.to_string(), path))
+}
+
+/// One of the exceptions that Python code defines.
+fn raise(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
+    let class = py.import("lockbydir._errors")?.getattr(class)?;
+    let holder = error.holder().map(|holder| facts::holder(py, holder)).transpose()?;
+    let path = error.path().map(Path::as_os_str);
+    Ok(PyErr::from_value(class.call1((error.to_string(), path, holder))?))
+}

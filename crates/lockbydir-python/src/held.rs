@@ -1,0 +1,220 @@
+//! A holding, for as long as it lasts.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lockbydir::{Error, Guard};
+use pyo3::prelude::*;
+
+use crate::errors::told;
+use crate::facts;
+use crate::lock::seconds;
+
+/// Proof of holding a lock; a context manager that releases it at its end.
+///
+/// Whoever drops the last reference to it releases the lock, too.
+#[pyclass(frozen, module = "lockbydir")]
+pub(crate) struct Held {
+    guard: Mutex<Option<Guard>>,
+    token: u64,
+    key: String,
+    path: OsString,
+    how: lockbydir::How,
+}
+
+impl Held {
+    pub(crate) fn new(guard: Guard) -> Held {
+        Held {
+            token: guard.token(),
+            key: guard.key().to_string(),
+            path: guard.path().as_os_str().to_owned(),
+            how: guard.how().clone(),
+            guard: Mutex::new(Some(guard)),
+        }
+    }
+
+    fn guard(&self) -> std::sync::MutexGuard<'_, Option<Guard>> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the guard, with the interpreter let go of: its renewal may be under way.
+    fn ask<T: Send>(
+        &self,
+        py: Python<'_>,
+        otherwise: T,
+        ask: impl FnOnce(&Guard) -> T + Send,
+    ) -> T {
+        py.detach(|| self.guard().as_ref().map_or(otherwise, ask))
+    }
+
+    /// Lets go of the lock; only the first time does anything.
+    pub(crate) fn let_go(&self, py: Python<'_>) -> Result<(), Error> {
+        py.detach(|| {
+            let guard = self.guard().take();
+            guard.map_or(Ok(()), Guard::release)
+        })
+    }
+
+    fn over(&self, py: Python<'_>) -> PyErr {
+        let said =
+            format!("{} is not held any more: it was released", lockbydir::printable(&self.path));
+        let made = py
+            .import("lockbydir._errors")
+            .and_then(|errors| errors.getattr("LockLost"))
+            .and_then(|class| class.call1((said, &self.path, py.None())));
+        made.map_or_else(|failed| failed, PyErr::from_value)
+    }
+}
+
+#[pymethods]
+impl Held {
+    /// The fencing token: larger than that of every holding before.
+    #[getter]
+    fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// What renews and releases this holding from anywhere.
+    #[getter]
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The lock directory.
+    #[getter]
+    fn path(&self) -> &OsStr {
+        &self.path
+    }
+
+    /// How the lock was got: ``free``, ``handed over``, ``after lapse`` or ``after death``. After the
+    /// last two the predecessor's work may be half done; exactly one successor is told.
+    #[getter]
+    fn how(&self) -> &'static str {
+        facts::how(&self.how).0
+    }
+
+    /// Who held the lock before; ``None`` where there was nobody.
+    #[getter]
+    fn predecessor<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        facts::how(&self.how).1.map(|before| facts::predecessor(py, before)).transpose()
+    }
+
+    /// How long the lock is still held for certain, in seconds, on a clock that runs in suspend. Zero
+    /// when it is over or lost.
+    #[getter]
+    fn remaining(&self, py: Python<'_>) -> f64 {
+        self.ask(py, 0.0, |guard| guard.remaining().as_secs_f64())
+    }
+
+    /// Is the lock still held, as far as its deadline tells? Reads a clock only.
+    #[getter]
+    fn is_held(&self, py: Python<'_>) -> bool {
+        self.ask(py, false, Guard::is_held)
+    }
+
+    /// Renews the lock: its timeout counts anew. Succeeds even late, if nobody took the lock.
+    ///
+    /// :raises LockLost: when the lock is somebody else's or gone.
+    /// :raises OSError: when the renewal failed and may be tried again.
+    fn renew(&self, py: Python<'_>) -> PyResult<()> {
+        let renewed = self.ask(py, None, |guard| Some(guard.renew()));
+        renewed.ok_or_else(|| self.over(py))?.map_err(|error| told(py, &error))
+    }
+
+    /// Gives the lock a new timeout in seconds, counted from now.
+    ///
+    /// :raises LockLost: as `renew`.
+    fn set_timeout(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = seconds(timeout, "timeout")?;
+        let renewed = self.ask(py, None, |guard| Some(guard.set_timeout(timeout)));
+        renewed.ok_or_else(|| self.over(py))?.map_err(|error| told(py, &error))
+    }
+
+    /// Waits until the lock is known to be lost or about to be over; false when neither happened
+    /// within so many seconds.
+    fn wait_lost(&self, py: Python<'_>, up_to: f64) -> PyResult<bool> {
+        let up_to = seconds(up_to, "up_to")?;
+        // In pieces, so that signals are seen and a release is not kept waiting.
+        let piece = Duration::from_millis(50);
+        let mut left = up_to;
+        loop {
+            let is_lost = self.ask(py, true, |guard| guard.wait_lost(left.min(piece)));
+            if is_lost || left <= piece {
+                return Ok(is_lost);
+            }
+            left -= piece;
+            py.check_signals()?;
+        }
+    }
+
+    /// Hands the holding over: it is not released with this object any more, and the key that is
+    /// returned renews and releases it from anywhere.
+    fn keep(&self, py: Python<'_>) -> PyResult<String> {
+        let kept = py.detach(|| self.guard().take().map(|guard| guard.keep().to_string()));
+        kept.ok_or_else(|| self.over(py))
+    }
+
+    /// Releases the lock; only the first time does anything.
+    ///
+    /// :raises LockLost: when it was not ours any more.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.let_go(py).map_err(|error| told(py, &error))
+    }
+
+    fn __enter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
+        this
+    }
+
+    #[pyo3(signature = (kind, error, traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let _ = (kind, traceback);
+        match self.let_go(py) {
+            Ok(()) => Ok(false),
+            Err(why) if error.is_none() => Err(told(py, &why)),
+            // What went wrong under the lock matters more; the loss is noted on it.
+            Err(why) => {
+                if error.hasattr("add_note")? {
+                    error.call_method1("add_note", (why.to_string(),))?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let path = lockbydir::printable(&self.path);
+        match self.ask(py, Duration::ZERO, Guard::remaining) {
+            Duration::ZERO => format!("<lockbydir.Held {path} token {}, over>", self.token),
+            left => format!(
+                "<lockbydir.Held {path} token {}, lasts {:.1} s more>",
+                self.token,
+                left.as_secs_f64()
+            ),
+        }
+    }
+
+    fn __reduce_ex__(&self, protocol: i32) -> PyResult<()> {
+        let _ = protocol;
+        Err(pyo3::exceptions::PyTypeError::new_err(
+            "a Held cannot be copied or pickled: one process holds a lock once; hand over its `keep()`",
+        ))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let guard = self.guard.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if guard.is_some() {
+            // The thread that renews may need the interpreter to tell of a loss.
+            let let_go = |guard| Python::try_attach(|py| py.detach(|| drop(guard)));
+            let_go(guard);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The native part of the Python package `lockbydir`: the library's lock and guard, with the
+//! interpreter let go of wherever they touch a file system or wait. What Python people see of it
+//! is in `python/lockbydir`.
+
+mod errors;
+mod facts;
+mod held;
+mod lock;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::told;
+
+/// The locks in this folder.
+#[pyfunction]
+fn list_locks<'py>(py: Python<'py>, folder: PathBuf) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let all = py.detach(|| lockbydir::list(folder)).map_err(|error| told(py, &error))?;
+    all.iter().map(|status| facts::status(py, status)).collect()
+}
+
+/// Removes what crashed holders and waiters left in this folder, and says what.
+#[pyfunction]
+fn clean(py: Python<'_>, folder: PathBuf) -> PyResult<Vec<OsString>> {
+    let removed = py.detach(|| lockbydir::clean(folder)).map_err(|error| told(py, &error))?;
+    Ok(removed.into_iter().map(PathBuf::into_os_string).collect())
+}
+
+#[pymodule(gil_used = false)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<lock::Lock>()?;
+    module.add_class::<lock::Interrupt>()?;
+    module.add_class::<held::Held>()?;
+    module.add_function(wrap_pyfunction!(list_locks, module)?)?;
+    module.add_function(wrap_pyfunction!(clean, module)?)
+}

@@ -1,0 +1,234 @@
+//! A lock: what it was told, and the waits for it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lockbydir::{Broken, Error, ErrorKind, Guard, Key, Owner, Patience};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::told;
+use crate::facts;
+use crate::held::Held;
+
+/// How often the main thread looks for signals while it waits.
+const SIGNALS: Duration = Duration::from_millis(50);
+
+/// A duration of Python's.
+pub(crate) fn seconds(seconds: f64, name: &str) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        PyValueError::new_err(format!("{name} is a number of seconds from 0 on, not {seconds}"))
+    })
+}
+
+/// None is for ever.
+fn patience(seconds_or_none: Option<f64>) -> PyResult<Patience> {
+    match seconds_or_none {
+        None => Ok(Patience::FOREVER),
+        Some(endless) if endless == f64::INFINITY => Ok(Patience::FOREVER),
+        Some(number) => Ok(Patience::from(seconds(number, "patience")?)),
+    }
+}
+
+/// Ends waits from another thread.
+#[pyclass(frozen, module = "lockbydir._native")]
+pub(crate) struct Interrupt(lockbydir::Interrupt);
+
+#[pymethods]
+impl Interrupt {
+    #[new]
+    fn new() -> Interrupt {
+        Interrupt(lockbydir::Interrupt::new())
+    }
+
+    fn set(&self) {
+        self.0.raise();
+    }
+}
+
+/// A lock by its name.
+#[pyclass(frozen, module = "lockbydir._native")]
+pub(crate) struct Lock {
+    lock: lockbydir::Lock,
+}
+
+#[pymethods]
+impl Lock {
+    #[new]
+    #[pyo3(signature = (
+        name, *, timeout, patience, label, fenced, linger, mode, group, renews, on_lost, owner, pace
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python gives them by name")]
+    fn new(
+        name: PathBuf,
+        timeout: f64,
+        patience: Option<f64>,
+        label: String,
+        fenced: bool,
+        linger: f64,
+        mode: u32,
+        group: Option<u32>,
+        renews: bool,
+        on_lost: Option<Py<PyAny>>,
+        owner: Option<u32>,
+        pace: Option<f64>,
+    ) -> PyResult<Lock> {
+        let mut lock = lockbydir::Lock::new(name)
+            .timeout(seconds(timeout, "timeout")?)
+            .patience(self::patience(patience)?)
+            .label(label)
+            .fenced(fenced)
+            .linger(seconds(linger, "linger")?)
+            .mode(mode)
+            .renew_automatically(renews);
+        if let Some(group) = group {
+            lock = lock.group(group);
+        }
+        if let Some(pace) = pace {
+            lock = lock.pace(seconds(pace, "the time between two looks")?);
+        }
+        lock = lock.owner(match owner {
+            None => Owner::ThisProcess,
+            Some(0) => Owner::Nobody,
+            Some(pid) => Owner::Process(pid),
+        });
+        if let Some(on_lost) = on_lost {
+            lock = lock.on_lost(move |error| call_back(&on_lost, error));
+        }
+        lock.path().map(|_| Lock { lock }).map_err(|error| Python::attach(|py| told(py, &error)))
+    }
+
+    #[getter]
+    fn path(&self, py: Python<'_>) -> PyResult<OsString> {
+        self.lock.path().map(PathBuf::into_os_string).map_err(|error| told(py, &error))
+    }
+
+    /// Waits in the calling thread. Only the main thread hears signals, so there another one
+    /// waits in its place.
+    #[pyo3(signature = (patience, is_main))]
+    fn acquire(&self, py: Python<'_>, patience: Option<f64>, is_main: bool) -> PyResult<Held> {
+        let patience = self::patience(patience)?;
+        let got = match is_main {
+            false => {
+                let lock = self.lock.clone().patience(patience);
+                py.detach(|| lock.acquire())
+            }
+            true => self.acquire_as_main(py, patience)?,
+        };
+        got.map(Held::new).map_err(|error| told(py, &error))
+    }
+
+    /// The same, until this is set.
+    fn acquire_unless(
+        &self,
+        py: Python<'_>,
+        patience: Option<f64>,
+        interrupt: &Interrupt,
+    ) -> PyResult<Held> {
+        let lock = self.lock.clone().patience(self::patience(patience)?);
+        let lock = lock.interrupt(interrupt.0.clone());
+        py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error))
+    }
+
+    fn try_acquire(&self, py: Python<'_>) -> PyResult<Option<Held>> {
+        let got = py.detach(|| self.lock.try_acquire());
+        got.map(|got| got.map(Held::new)).map_err(|error| told(py, &error))
+    }
+
+    fn is_locked(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.lock.is_locked()).map_err(|error| told(py, &error))
+    }
+
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let status = py.detach(|| self.lock.status()).map_err(|error| told(py, &error))?;
+        facts::status(py, &status)
+    }
+
+    /// True when a hold was ended; false when there was none, or its holder lives.
+    fn break_lock(&self, py: Python<'_>, by_force: bool) -> PyResult<bool> {
+        let broken = py.detach(|| match by_force {
+            true => self.lock.break_by_force(),
+            false => self.lock.break_lapsed(),
+        });
+        broken.map(|broken| matches!(broken, Broken::Removed(_))).map_err(|error| told(py, &error))
+    }
+
+    fn renew(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+        self.by_key(py, key, lockbydir::Lock::renew)
+    }
+
+    fn release(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+        self.by_key(py, key, lockbydir::Lock::release)
+    }
+}
+
+impl Lock {
+    fn by_key(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        verb: fn(&lockbydir::Lock, &Key) -> Result<(), Error>,
+    ) -> PyResult<()> {
+        let done = py.detach(|| verb(&self.lock, &key.parse()?));
+        done.map_err(|error| told(py, &error))
+    }
+
+    /// One try here; then another thread waits, and this one sees to signals.
+    fn acquire_as_main(
+        &self,
+        py: Python<'_>,
+        patience: Patience,
+    ) -> PyResult<Result<Guard, Error>> {
+        let begun = Instant::now();
+        match py.detach(|| self.lock.try_acquire()) {
+            Ok(Some(guard)) => return Ok(Ok(guard)),
+            Err(error) => return Ok(Err(error)),
+            Ok(None) => {}
+        }
+        let rest = match patience.duration() {
+            None => Patience::FOREVER,
+            Some(all) => Patience::from(all.saturating_sub(begun.elapsed())),
+        };
+        let interrupt = lockbydir::Interrupt::new();
+        let lock = self.lock.clone().patience(rest).interrupt(interrupt.clone());
+        let (tell, mut told) = channel();
+        let waiter = thread::Builder::new()
+            .name("lockbydir-wait".into())
+            .spawn(move || drop(tell.send(lock.acquire())))?;
+        let got = loop {
+            let answer;
+            (answer, told) = py.detach(move || (told.recv_timeout(SIGNALS), told));
+            match answer {
+                Ok(got) => break Ok(got),
+                Err(RecvTimeoutError::Disconnected) => {
+                    break Err(PyRuntimeError::new_err("the thread that waited is gone"));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(signal) = py.check_signals() {
+                        interrupt.raise();
+                        // Got at the last moment, it is let go of again.
+                        drop(py.detach(move || told.recv()));
+                        break Err(signal);
+                    }
+                }
+            }
+        };
+        let _ = py.detach(|| waiter.join());
+        got
+    }
+}
+
+/// Tells Python of a loss, from a thread of the library's. An interpreter at its end is not told.
+fn call_back(on_lost: &Py<PyAny>, error: &Error) {
+    debug_assert_eq!(error.kind(), ErrorKind::Lost);
+    Python::try_attach(|py| {
+        let error = told(py, error).into_value(py);
+        if let Err(raised) = on_lost.call1(py, (error,)) {
+            raised.write_unraisable(py, Some(on_lost.bind(py)));
+        }
+    });
+}
