@@ -1,0 +1,41 @@
+"""One lock for all workers, and a decorator that puts a view under it."""
+
+import functools
+import os
+from typing import Any, Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from lockbydir import Lock, PatienceOver
+
+View = Callable[..., HttpResponse]
+
+# `counter.lockdir` lies beside the database: whoever can reach the one sees the other.
+# timeout: longer than any request works under the lock, in seconds. patience: how long a request
+# waits for the others, in seconds; less than uwsgi's harakiri, or uwsgi kills who waits.
+LOCK = Lock(settings.FOLDER / "counter", timeout=10, patience=20, label="count")
+LOCK_MADE_IN = os.getpid()
+
+
+def guarded(view: View) -> View:
+    """Run the view while holding `LOCK`: one request at a time, over all workers.
+
+    A request that gets no turn while its patience lasts is answered with 503, and has changed
+    nothing. The view finds the proof of holding in `request.held`, None with `LOCKED=0`.
+    """
+
+    @functools.wraps(view)
+    def guarded_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        request.held = None
+        if not settings.LOCKED:
+            return view(request, *args, **kwargs)
+        try:
+            held = LOCK.acquire()
+        except PatienceOver as over:
+            return JsonResponse({"error": str(over)}, status=503, headers={"Retry-After": "5"})
+        with held:
+            request.held = held
+            return view(request, *args, **kwargs)
+
+    return guarded_view

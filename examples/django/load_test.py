@@ -1,0 +1,252 @@
+"""The application under load, with real uwsgi workers, real requests and a real SIGKILL.
+
+    pytest examples/django/load_test.py
+
+It starts its own servers on free ports of the loopback, in a folder of its own, and prints what
+it has measured. It needs `lockbydir`, `django`, `uwsgi` and `pytest` in one virtual environment.
+"""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Type
+
+import pytest
+
+from lockbydir import Lock
+
+HERE = Path(__file__).resolve().parent
+BIN = Path(sys.executable).parent
+
+REQUESTS = 2_000
+AT_ONCE = 64
+WORKERS = 4
+CRASHES = 5
+# The lock's timeout in counting/guard.py, in seconds. A waiter that did not see the death of the
+# holder would have to wait for this.
+TIMEOUT = 10.0
+# Seconds after which a test is stuck, and is ended.
+TOO_LONG = 50
+
+
+class Answer(NamedTuple):
+    """What a client has got: the HTTP status, the JSON, and when, on the monotonic clock."""
+
+    status: int
+    body: Dict[str, Any]
+    at: float
+
+
+class Server:
+    """A uwsgi with its workers, from `with` to the end of the block."""
+
+    def __init__(self, folder: Path, **switches: str) -> None:
+        """Make the database in `folder`; `switches` are more environment variables."""
+        self.folder = folder
+        self.port = 0
+        self.log: List[str] = []
+        self._listens = threading.Event()
+        self._environment = dict(
+            os.environ,
+            PORT="0",
+            COUNTING_FOLDER=str(folder),
+            DJANGO_SETTINGS_MODULE="settings",
+            VIRTUAL_ENV=sys.prefix,
+            **switches,
+        )
+        subprocess.run(
+            [sys.executable, "-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"],
+            cwd=HERE,
+            env=self._environment,
+            check=True,
+            timeout=TOO_LONG,
+        )
+
+    def __enter__(self) -> "Server":
+        self.process = subprocess.Popen(
+            [str(BIN / "uwsgi"), str(HERE / "uwsgi.ini")],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read_log)
+        self._reader.start()
+        # The socket takes requests from now on; they wait in it until the workers are there.
+        if not self._listens.wait(20) or not self.port:
+            self.__exit__(None, None, None)
+            raise RuntimeError("uwsgi does not listen:\n" + "".join(self.log))
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            # The master leads a process group of its own, with its workers and nobody else in it.
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+        self._reader.join(10)
+        if kind is not None:
+            print("the log of uwsgi:\n" + "".join(self.log))
+
+    def _read_log(self) -> None:
+        """Read what uwsgi says, and find the port that it was given. Ends with the last worker."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.log.append(line)
+            if "bound to TCP address 127.0.0.1:" in line:
+                self.port = int(line.split("127.0.0.1:")[1].split()[0])
+                self._listens.set()
+        self._listens.set()
+
+    def ask(self, method: str, path: str) -> Answer:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TOO_LONG)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            text = response.read()
+            at = time.monotonic()
+        finally:
+            connection.close()
+        is_json = response.getheader("Content-Type") == "application/json"
+        return Answer(response.status, json.loads(text) if is_json else {"text": text}, at)
+
+    def value(self) -> int:
+        """The counter now."""
+        return int(self.ask("GET", "/count").body["value"])
+
+    def load(self, requests: int) -> List[Answer]:
+        """So many increments, `AT_ONCE` at a time."""
+        with ThreadPoolExecutor(AT_ONCE) as clients:
+            return list(clients.map(lambda _: self.ask("POST", "/count"), range(requests)))
+
+
+@pytest.fixture(autouse=True)
+def _no_test_takes_for_ever() -> Iterator[None]:
+    """Raise in the test, wherever it hangs, so that its server is still stopped."""
+
+    def is_stuck(_number: int, _frame: Optional[FrameType]) -> None:
+        raise TimeoutError(f"the test is stuck for {TOO_LONG} s")
+
+    before = signal.signal(signal.SIGALRM, is_stuck)
+    signal.alarm(TOO_LONG)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def wait_until_so_many_are_in_line(lock: Lock, number: int) -> None:
+    """Look at the line, which is entries in the lock's directory, until `number` are in it."""
+    deadline = time.monotonic() + 10
+    while len(lock.status().line) < number:
+        assert time.monotonic() < deadline, f"not {number} in line: {lock.status()}"
+        time.sleep(0.001)
+
+
+def summary(answers: List[Answer], seconds: float) -> str:
+    """Figures of a load, in a few words."""
+    workers = Counter(answer.body["worker"] for answer in answers)
+    got = Counter(answer.body["lock_got"] for answer in answers)
+    return (
+        f"{len(answers)} requests in {seconds:.1f} s ({len(answers) / seconds:.0f} a second), "
+        f"a worker did {min(workers.values())} to {max(workers.values())}; lock got: {dict(got)}"
+    )
+
+
+def test_with_the_lock_no_increment_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Server(tmp_path) as server:
+        assert server.value() == 0
+
+        begin = time.monotonic()
+        answers = server.load(REQUESTS)
+        seconds = time.monotonic() - begin
+        end = server.value()
+
+    assert [answer for answer in answers if answer.status != 200] == []
+    with capsys.disabled():
+        print(f"\nlocked: counter {end}; {summary(answers, seconds)}")
+    assert end == REQUESTS
+    # Nobody got the same number as another.
+    assert sorted(answer.body["value"] for answer in answers) == list(range(1, REQUESTS + 1))
+    # All workers took part, by one lock object, which was made before they were forked.
+    assert len({answer.body["worker"] for answer in answers}) == WORKERS
+    assert {answer.body["lock_made_in"] for answer in answers} == {server.process.pid}
+    # And nothing is left behind.
+    assert not Lock(tmp_path / "counter").locked()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["counter.sqlite3"]
+
+
+def test_without_the_lock_increments_are_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Server(tmp_path, LOCKED="0") as server:
+        assert server.value() == 0
+
+        begin = time.monotonic()
+        answers = server.load(REQUESTS)
+        seconds = time.monotonic() - begin
+        end = server.value()
+
+    # All are told that they have counted,
+    assert [answer for answer in answers if answer.status != 200] == []
+    with capsys.disabled():
+        print(f"\nunlocked: counter {end}, {REQUESTS - end} lost; {summary(answers, seconds)}")
+    # and it is not so.
+    assert end < REQUESTS
+
+
+def test_the_next_one_gets_the_lock_at_once_when_a_worker_is_killed_inside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    lock = Lock(tmp_path / "counter")
+    waited: List[float] = []
+    successes = 0
+
+    with Server(tmp_path, CRASH_PIPE=str(pipe)) as server:
+        for _ in range(CRASHES):
+            with ThreadPoolExecutor(AT_ONCE) as clients:
+                victim = clients.submit(server.ask, "POST", "/crash")
+                # Opens when a worker has opened the other end: it is inside, and holds the lock.
+                with open(pipe, "wb"):
+                    others = [clients.submit(server.ask, "POST", "/count") for _ in range(20)]
+                    wait_until_so_many_are_in_line(lock, WORKERS - 1)
+                    killed = time.monotonic()
+                answers = [other.result() for other in others]
+                # Its client hears nothing more than the end of the connection.
+                with pytest.raises(ConnectionError):
+                    victim.result()
+
+            assert [answer for answer in answers if answer.status != 200] == []
+            successes += len(answers)
+            first = min(answers, key=lambda answer: answer.at)
+            waited.append(first.at - killed)
+        end = server.value()
+
+    with capsys.disabled():
+        figures = ", ".join(f"{seconds * 1000:.1f}" for seconds in waited)
+        print(f"\nkilled inside: from the kill to the next one's answer {figures} ms", end="")
+        print(f" (timeout {TIMEOUT:.0f} s); lock then got: {first.body['lock_got']}")
+    assert max(waited) < 1.0 < TIMEOUT
+    # What the killed ones had not written was not counted, and nothing else is missing.
+    assert end == successes
