@@ -226,8 +226,11 @@ catalogue! {
         };
     LARGE "three on one kernel": 670_686, [AfterLapse, InstallRaceLost, RenameRaceLost],
         World { ticks: 2, ..three(once()) };
-    LARGE "three, one of whom renews twice, and a crash": 532_395, [Crashed, AfterDeath, Renewed],
-        World { crashes: 1, ticks: 1, ..people(&[renewing(2), once(), once()]) };
+    LARGE "three, one of whom renews twice, with a crash and a pause anywhere": 4_219_445,
+        [Paused, Crashed, AfterDeath, Renewed],
+        World { pauses: true, crashes: 1, ticks: 1, ..people(&[renewing(2), once(), once()]) };
+    LARGE "three on clocks apart, one of whom renews twice, and a crash": 551_493, [Crashed, Renewed],
+        World { crashes: 1, ticks: 1, ..apart(people(&[renewing(2), once(), once()])) };
     LARGE "three on clocks apart": 2_252_860, [AfterLapse], World { ticks: 2, ..apart(three(once())) };
     LARGE "three on clocks apart, and a lie": 327_713, [Lied],
         World { ticks: 0, lies: 1, ..apart(three(once())) };
