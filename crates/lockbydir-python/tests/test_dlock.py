@@ -1,0 +1,485 @@
+"""``DLock``: every name of the first version's interface, within one process."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+import os
+import pickle
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from dlock_scene import (
+    NOBODY,
+    FastDLock,
+    a_timed_out_lock,
+    in_a_child,
+    in_a_folder_that_all_can_enter,
+    in_a_fresh_folder,
+    until,
+)
+
+import lockbydir
+from lockbydir import DLock, Lock, _dlock
+
+__all__ = ["in_a_folder_that_all_can_enter", "in_a_fresh_folder"]
+
+
+# The names and defaults.
+
+
+def test_the_module_and_the_class_have_the_five_defaults() -> None:
+    lock = DLock("bed")
+
+    for has in (lockbydir, DLock, lock):
+        assert has.TIMEOUT == 10
+        assert has.PATIENCE == 30
+        assert has.CHECKEVERYXSECONDS == 0.03
+        assert has.REMOVETIMEDOUT is True
+        assert has.LOCKDIREXTENSION == ".lockdir"
+    assert lock.name == "bed"
+    assert lock.lockingTime is None and lock.startedWaitingTime is None
+
+
+def test_the_module_may_be_imported_by_any_name() -> None:
+    import lockbydir as other_name
+
+    assert other_name.DLock is lockbydir.DLock
+
+
+def test_dirname_is_the_name_and_the_extension() -> None:
+    assert DLock("bed").dirname() == "bed.lockdir"
+    assert DLock("/ram/disk/bed").dirname() == "/ram/disk/bed.lockdir"
+    assert DLock(Path("/ram/bed")).dirname() == "/ram/bed.lockdir"
+
+
+def test_the_example_in_the_documentation_runs() -> None:
+    result = doctest.testmod(_dlock)
+
+    assert result.attempted > 0 and result.failed == 0
+
+
+# Locking and unlocking.
+
+
+def test_waiting_for_an_open_lock_then_locking_makes_the_directory() -> None:
+    lock = DLock("bed")
+    before = time.time()
+
+    assert lock.LoopWhileLocked_ThenLocking() is True
+
+    assert os.path.isdir("bed.lockdir")
+    assert lock.lockingTime is not None and before <= lock.lockingTime <= time.time()
+    assert lock.startedWaitingTime is not None
+    assert before <= lock.startedWaitingTime <= lock.lockingTime
+    assert lock.unlocking() is True
+    assert not os.path.exists("bed.lockdir")
+
+
+def test_waiting_for_a_taken_lock_ends_with_patience() -> None:
+    assert DLock("bed").locking()
+    waiter = DLock("bed")
+    waiter.PATIENCE = 0.1
+    begun = time.monotonic()
+
+    assert waiter.LoopWhileLocked_ThenLocking() is False
+
+    assert 0.1 <= time.monotonic() - begun < 5
+    assert waiter.lockingTime is None
+    assert not waiter.stillPatience()
+
+
+def test_waiting_for_a_lock_that_times_out_ends_with_having_it() -> None:
+    assert FastDLock("bed").locking()
+    waiter = FastDLock("bed")
+
+    assert waiter.LoopWhileLocked_ThenLocking() is True
+
+    assert waiter.unlocking() is True
+
+
+def test_one_try_does_not_wait() -> None:
+    lock, other = DLock("bed"), DLock("bed")
+
+    assert lock.locking() is True
+    assert other.locking() is False
+
+
+def test_locking_twice_fails_even_for_the_holder() -> None:
+    lock = DLock("bed")
+    assert lock.locking()
+
+    assert lock.locking() is False
+
+    assert lock.unlocking() is True
+
+
+def test_a_holder_whose_lock_timed_out_may_lock_again() -> None:
+    lock = a_timed_out_lock()
+    lock.TIMEOUT = 10
+
+    assert not lock.locking(), "the longer timeout counts from when it was locked"
+    lock.TIMEOUT = 0.01
+    assert lock.locking()
+
+
+def test_only_the_owner_unlocks_and_only_once() -> None:
+    lock, other = DLock("bed"), DLock("bed")
+    assert other.unlocking() is False
+    assert lock.locking()
+
+    assert other.unlocking() is False
+    assert lock.unlocking() is True
+    assert lock.unlocking() is False
+
+
+def test_a_timed_out_lock_is_not_unlocked() -> None:
+    lock = a_timed_out_lock()
+
+    assert lock.unlocking() is False
+    assert lock.exists()
+
+
+def test_who_timed_out_does_not_unlock_the_next_one() -> None:
+    late = a_timed_out_lock()
+    next_one = DLock("bed")
+    assert next_one.locking()
+
+    assert late.unlocking() is False
+
+    assert next_one.isLocked()
+    assert next_one.unlocking() is True
+
+
+def test_dropping_an_instance_unlocks_nothing() -> None:
+    lock = DLock("bed")
+    assert lock.locking()
+
+    del lock
+
+    assert DLock("bed").isLocked()
+
+
+# Looks.
+
+
+def test_a_lock_that_does_not_exist_looks_so() -> None:
+    lock = DLock("bed")
+
+    assert lock.isLocked() is False
+    assert lock.exists() is False
+    assert lock.existsAndNotTimedOut() is False
+    assert lock.timedOut() is False
+    assert lock.age() == -1
+
+
+def test_a_held_lock_looks_so_to_all_instances() -> None:
+    lock = DLock("bed")
+    assert lock.locking()
+
+    for one in (lock, DLock("bed")):
+        assert one.isLocked() is True
+        assert one.exists() is True
+        assert one.existsAndNotTimedOut() is True
+        assert one.timedOut() is False
+        assert 0 <= one.age() < 5
+
+
+def test_a_timed_out_lock_looks_so_to_all_instances() -> None:
+    lock = a_timed_out_lock()
+
+    for one in (lock, DLock("bed")):
+        assert one.timedOut() is True
+        assert one.exists() is True
+        assert one.existsAndNotTimedOut() is False
+        assert one.age() >= 0.01
+
+
+def test_is_locked_removes_a_timed_out_directory_unless_told_not_to() -> None:
+    a_timed_out_lock()
+    other = DLock("bed")
+    other.REMOVETIMEDOUT = False
+
+    assert other.isLocked() is False
+    assert other.exists()
+    other.REMOVETIMEDOUT = True
+    assert other.isLocked() is False
+    assert not other.exists()
+
+
+def test_age_grows_and_starts_anew_with_each_change() -> None:
+    lock = DLock("bed")
+    assert lock.locking()
+    until(lambda: lock.age() > 0.1)
+
+    lock.TIMEOUT = 20
+
+    assert lock.age() < 0.1
+
+
+@pytest.mark.usefixtures("in_a_folder_that_all_can_enter")
+def test_age_is_minus_one_where_it_cannot_be_read() -> None:
+    os.mkdir("closed", 0o700)
+    lock = DLock("closed/bed")
+    assert lock.locking()
+    os.chmod("closed", 0)
+
+    assert in_a_child(lambda: DLock("closed/bed").age() == -1, user=NOBODY)
+
+
+def test_a_directory_made_by_mkdir_is_locked_until_it_is_older_than_the_lookers_timeout() -> None:
+    os.mkdir("bed.lockdir")
+    lock = FastDLock("bed")
+
+    assert lock.isLocked() and not lock.locking()
+    assert 0 <= lock.age() < 5
+    assert lock.loopWhileLocked() is True
+
+    assert lock.locking()
+    assert lock.unlocking() is True
+
+
+def test_a_directory_that_another_keeps_for_its_numbers_is_open() -> None:
+    Lock("bed", fenced=True).acquire().release()
+    lock = DLock("bed")
+
+    assert lock.exists() and not lock.isLocked()
+    assert lock.locking() and lock.unlocking()
+
+
+# Waiting, breaking, helpers.
+
+
+def test_waiting_only_is_false_if_it_was_open_at_once() -> None:
+    assert DLock("bed").loopWhileLocked() is False
+
+
+def test_waiting_only_does_not_lock() -> None:
+    assert FastDLock("bed").locking()
+    waiter = FastDLock("bed")
+
+    assert waiter.loopWhileLocked() is True
+
+    assert not waiter.isLocked()
+    assert not waiter.exists()
+    assert waiter.unlocking() is False
+
+
+def test_waiting_only_ends_with_patience() -> None:
+    assert DLock("bed").locking()
+    waiter = FastDLock("bed")
+    waiter.PATIENCE = 0.05
+
+    assert waiter.loopWhileLocked() is True
+
+    assert waiter.isLocked() and not waiter.stillPatience()
+
+
+def test_breaking_removes_it_whoever_holds_it() -> None:
+    lock = DLock("bed")
+    assert lock.locking()
+
+    assert DLock("bed").breakLock() is True
+    assert not lock.exists()
+    assert DLock("bed").breakLock() is False
+    assert lock.unlocking() is False
+
+
+def test_only_a_timed_out_lock_is_removed_as_timed_out() -> None:
+    lock = DLock("bed")
+    assert lock.removeIfTimedOut() is False
+    assert lock.locking()
+    assert lock.removeIfTimedOut() is False
+    assert lock.unlocking()
+    a_timed_out_lock()
+
+    assert lock.removeIfTimedOut() is True
+    assert lock.removeIfTimedOut() is False
+    assert not lock.exists()
+
+
+def test_of_all_who_remove_a_timed_out_lock_exactly_one_does() -> None:
+    for _ in range(20):
+        a_timed_out_lock()
+        start = threading.Barrier(8)
+        removed: list[bool] = []
+
+        def remove() -> None:
+            lock = DLock("bed")
+            start.wait()
+            removed.append(lock.removeIfTimedOut())
+
+        threads = [threading.Thread(target=remove) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert sorted(removed) == [False] * 7 + [True]
+
+
+def test_patience_counts_from_the_start_of_waiting() -> None:
+    lock = DLock("bed")
+    lock.PATIENCE = 0.05
+    before = time.time()
+
+    lock.startWaiting()
+
+    assert lock.startedWaitingTime is not None and before <= lock.startedWaitingTime <= time.time()
+    assert lock.stillPatience() is True
+    until(lambda: not lock.stillPatience())
+    lock.startWaiting()
+    assert lock.stillPatience() is True
+
+
+@pytest.mark.parametrize("patience", [None, float("inf"), timedelta(seconds=30), 30, 0.5])
+def test_patience_may_be_endless_or_a_timedelta(patience: object) -> None:
+    lock = DLock("bed")
+    lock.PATIENCE = patience  # type: ignore[assignment]
+
+    assert lock.LoopWhileLocked_ThenLocking() is True
+    assert lock.stillPatience() is True
+
+
+# Timeouts.
+
+
+def test_the_holders_timeout_counts_whatever_the_others_want() -> None:
+    holder, other = DLock("bed"), DLock("bed")
+    other.TIMEOUT = 0.01
+    assert holder.locking()
+    until(lambda: holder.age() > 0.05)
+
+    assert other.isLocked() is True
+    assert other.timedOut() is False
+
+
+def test_a_shorter_timeout_of_the_holders_opens_its_lock_from_when_it_was_locked() -> None:
+    holder = DLock("bed")
+    assert holder.locking()
+    until(lambda: holder.age() > 0.2)
+
+    holder.TIMEOUT = 0.1
+
+    assert DLock("bed").timedOut() is True
+    assert holder.unlocking() is False
+
+
+def test_a_longer_timeout_of_the_holders_keeps_its_lock() -> None:
+    holder = FastDLock("bed")
+    assert holder.locking()
+
+    holder.TIMEOUT = timedelta(seconds=10)
+
+    until(lambda: holder.age() > 0.3)
+    assert DLock("bed").isLocked()
+    remaining = Lock("bed").status().remaining
+    assert remaining is not None and 5 < remaining < 9.9
+    assert holder.unlocking() is True
+
+
+def test_a_new_timeout_does_not_touch_the_lock_of_the_next_one() -> None:
+    late = a_timed_out_lock()
+    next_one = DLock("bed")
+    assert next_one.locking()
+
+    late.TIMEOUT = 0.02
+
+    assert next_one.isLocked()
+    assert next_one.unlocking() is True
+
+
+def test_a_timeout_that_cannot_be_is_refused_and_changes_nothing() -> None:
+    lock = DLock("bed")
+    assert lock.locking()
+
+    for bad, error in (("soon", TypeError), (float("nan"), ValueError), (1e12, ValueError)):
+        with pytest.raises(error):
+            lock.TIMEOUT = bad  # type: ignore[assignment]
+        assert lock.TIMEOUT == 10
+
+    assert lock.unlocking()
+    lock.TIMEOUT = 0.001
+    with pytest.raises(ValueError, match="between 10 ms and ten years"):
+        lock.locking()
+
+
+# Subclasses, names, extensions.
+
+
+def test_a_subclass_may_have_plain_attributes_in_its_body() -> None:
+    class Short(DLock):
+        TIMEOUT = 0.1
+        PATIENCE = 0
+
+    lock = Short("bed")
+    assert lock.LoopWhileLocked_ThenLocking()
+    assert not Short("bed").LoopWhileLocked_ThenLocking()
+
+    until(lambda: not lock.isLocked())
+    assert lock.locking()
+    lock.TIMEOUT = 30
+    until(lambda: lock.age() > 0.15)
+    assert lock.isLocked()
+
+
+def test_attributes_may_be_set_at_any_time() -> None:
+    lock = FastDLock("bed")
+    assert lock.locking() and lock.unlocking()
+    lock.TIMEOUT = 60
+    assert lock.locking()
+    assert Lock("bed").status().timeout == 60
+    assert lock.unlocking()
+
+    lock.name = "sofa"
+
+    assert lock.dirname() == "sofa.lockdir"
+    assert lock.locking() and Lock("sofa").locked()
+
+
+def test_what_is_held_is_unlocked_though_name_and_folder_have_changed(tmp_path: Path) -> None:
+    lock = DLock("bed")
+    assert lock.locking()
+    lock.name = "sofa"
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+
+    lock.TIMEOUT = 20
+    assert lock.unlocking() is True
+
+    assert not (tmp_path / "bed.lockdir").exists()
+
+
+def test_an_extension_must_end_as_all_others_do() -> None:
+    lock = DLock("bed")
+    lock.LOCKDIREXTENSION = ".web.lockdir"
+    assert lock.locking()
+    assert os.path.isdir("bed.web.lockdir") and Lock("bed.web").locked()
+    assert lock.unlocking()
+
+    lock.LOCKDIREXTENSION = ".lock"
+
+    for use in (lock.locking, lock.isLocked, lock.dirname, lock.exists, lock.breakLock):
+        with pytest.raises(ValueError, match="LOCKDIREXTENSION"):
+            use()
+
+
+def test_names_that_cannot_be_are_refused_at_once() -> None:
+    for name in ("", "bed/", ".."):
+        with pytest.raises(ValueError):
+            DLock(name)
+    things: list[Any] = [5, None, b"bed"]
+    for thing in things:
+        with pytest.raises(TypeError):
+            DLock(thing)
+
+
+def test_copying_and_pickling_are_refused() -> None:
+    attempts: list[Callable[[DLock], object]] = [copy.copy, copy.deepcopy, pickle.dumps]
+    for attempt in attempts:
+        with pytest.raises(TypeError, match="make one of the same name"):
+            attempt(DLock("bed"))
