@@ -1,0 +1,120 @@
+"""Three hundred threads want one lock, all at once.
+
+Each holds it for 0.05 s, and notes the time at the end of that, just before it lets go. If the lock
+kept them apart, these times are more than 0.05 s from each other, every one. What is beyond 0.05 s
+is the overhead of a hand-over, of which the extremes, median, mean and deviation are printed.
+Patience is 5 s and all together would need 15 s: so about two thirds give up, and are counted.
+
+``--patience 60`` serves them all; ``--threads 50`` makes fewer; ``--scale 0.1`` makes all times ten
+times shorter. The exit code is 1 when the verdict is bad.
+
+After the example "massive" in Andreas Krueger's ``lockbydir`` (2015).
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from typing import List
+
+from lockbydir import DLock
+
+HOLD = 0.05
+
+
+class Crowd:
+    """What all the threads share, and what they lived through."""
+
+    def __init__(self, name: str, threads: int, hold: float, patience: float) -> None:
+        self.name = name
+        self.hold = hold
+        self.patience = patience
+        self.together = threading.Barrier(threads)
+        self.ends: List[float] = []
+        self.gave_up: List[int] = []
+        self.lost: List[int] = []
+        self.failed: List[BaseException] = []
+
+    def one(self) -> None:
+        """What one thread does."""
+        try:
+            lock = DLock(self.name)
+            lock.PATIENCE = self.patience
+            lock.CHECKEVERYXSECONDS = 0.005
+            self.together.wait()
+            if not lock.LoopWhileLocked_ThenLocking():
+                self.gave_up.append(1)
+                return
+            time.sleep(self.hold)
+            end = time.monotonic()
+            if lock.unlocking():
+                self.ends.append(end)
+            else:
+                self.lost.append(1)
+        except BaseException as error:
+            self.failed.append(error)
+
+
+def describe(overheads: List[float]) -> None:
+    """Prints min, max, median, mean and deviation, in milliseconds."""
+    deviation = statistics.stdev(overheads) if len(overheads) > 1 else 0.0
+    print(
+        f"Overhead of a hand-over in ms: min {min(overheads):.3f}, max {max(overheads):.3f}, "
+        f"median {statistics.median(overheads):.3f}, mean {statistics.mean(overheads):.3f}, "
+        f"deviation {deviation:.3f}"
+    )
+
+
+def massive(name: str, threads: int, hold: float, patience: float) -> bool:
+    """Lets them all loose; true if the lock kept them apart."""
+    print(
+        f"{threads} threads, one lock; each holds it for {hold:.3g} s, "
+        f"and waits at most {patience:.3g} s.",
+        flush=True,
+    )
+    crowd = Crowd(name, threads, hold, patience)
+    crew = [threading.Thread(target=crowd.one) for _ in range(threads)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    print(
+        f"{len(crowd.ends)} held it, {len(crowd.gave_up)} gave up waiting, "
+        f"{len(crowd.lost)} lost it while they held."
+    )
+    if crowd.failed:
+        print(f"Verdict: {len(crowd.failed)} FAILED; the first by {crowd.failed[0]!r}")
+        return False
+
+    ends = sorted(crowd.ends)
+    differences = [later - sooner for sooner, later in zip(ends, ends[1:])]
+    if not differences:
+        print("Verdict: too FEW held it to compare their times.")
+        return False
+    describe([(difference - hold) * 1e3 for difference in differences])
+
+    apart = all(difference > hold for difference in differences)
+    gone = not DLock(name).exists()
+    print(
+        f"Verdict: of {len(differences)} differences {'all are' if apart else 'NOT ALL are'} "
+        f"greater than {hold:.3f} s; the lock is {'gone' if gone else 'STILL THERE'}."
+    )
+    return apart and gone and not crowd.lost
+
+
+def main() -> bool:
+    parser = argparse.ArgumentParser(description="300 threads, 1 lock")
+    parser.add_argument("--threads", type=int, default=300)
+    parser.add_argument("--patience", type=float, default=5.0, help="in seconds, before scaling")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all times")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="lockbydir-") as folder:
+        name = os.path.join(folder, "counter")
+        return massive(name, given.threads, HOLD * given.scale, given.patience * given.scale)
+
+
+if __name__ == "__main__":
+    sys.exit(not main())
