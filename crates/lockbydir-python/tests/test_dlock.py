@@ -369,6 +369,17 @@ def test_a_shorter_timeout_of_the_holders_opens_its_lock_from_when_it_was_locked
     assert holder.unlocking() is False
 
 
+@pytest.mark.parametrize("age", [0, 0.002, 0.009, 0.011])
+def test_the_shortest_timeout_has_passed_when_it_is_set(age: float) -> None:
+    holder = DLock("bed")
+    assert holder.locking()
+    until(lambda: holder.age() >= age)
+
+    holder.TIMEOUT = 0.009
+
+    assert DLock("bed").timedOut() is True
+
+
 def test_a_longer_timeout_of_the_holders_keeps_its_lock() -> None:
     holder = FastDLock("bed")
     assert holder.locking()

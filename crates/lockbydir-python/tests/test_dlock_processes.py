@@ -74,6 +74,21 @@ def test_a_folder_that_becomes_writable_while_patience_lasts_gives_the_lock() ->
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be a second user")
+@pytest.mark.usefixtures("in_a_folder_that_all_can_enter")
+def test_the_lock_of_another_user_is_locked_and_not_acquired() -> None:
+    os.mkdir("shared", 0o700)
+    os.chmod("shared", 0o777)
+    assert in_a_child(lambda: FastDLock("shared/bed").locking(), user=NOBODY)
+    lock = DLock("shared/bed")
+    lock.PATIENCE = 0.3
+
+    assert lock.isLocked() and lock.exists()
+    assert lock.locking() is False
+    assert lock.LoopWhileLocked_ThenLocking() is False
+    assert lock.isLocked() and not lock.timedOut()
+
+
 def test_what_exists_and_is_no_lock_means_not_acquired_and_is_never_broken() -> None:
     Path("bed.lockdir").write_text("not a lock")
     lock = DLock("bed")

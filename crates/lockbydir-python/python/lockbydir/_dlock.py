@@ -79,7 +79,8 @@ class DLock:
     TIMEOUT: Seconds = TIMEOUT
     """After so many seconds the lock opens by itself, from 0.01 s to ten years. It counts for what
     this instance locks. Setting it while the lock is held makes the lock last that long, counted
-    from when it was locked; one that is over by then opens the lock at once."""
+    from when it was locked; one that is over by then opens it at once (0.01 s later: it returns
+    when it is open)."""
     PATIENCE: Optional[Seconds] = PATIENCE
     """After so many seconds a waiter gives up; 0 is one try, ``None`` or infinity is for ever."""
     CHECKEVERYXSECONDS: float = CHECKEVERYXSECONDS
@@ -337,8 +338,8 @@ class DLock:
         except LockLost:
             # It is another's by now; `unlocking` tells.
             return
-        if rest <= 0:
-            # It is over already, and so it shall look to whoever looks next.
+        if rest < _SHORTEST:
+            # No lock can be made to last that short. When this returns it is over, as was asked.
             time.sleep(_SHORTEST)
 
     if not TYPE_CHECKING:

@@ -1,0 +1,54 @@
+"""MIGRATING.md: its Python runs as it stands, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[1] / "MIGRATING.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_all_three_parts_have_python_to_run() -> None:
+    parts = PAGE.read_text().split("\n## ")[1:]
+
+    assert [part.split("\n")[0] for part in parts] == [
+        "From the first version (2015)",
+        "From filelock",
+        "From proper-lockfile",
+    ]
+    for part in parts:
+        assert part.count("```python\n") >= 2
+    assert any("import DLock" in block for block in BLOCKS)
+    assert any("import FileLock" in block for block in BLOCKS)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_its_python_runs_as_it_stands_and_leaves_no_lock(tmp_path: Path, block: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert not list(tmp_path.glob("*.lockdir*")), done.stdout
+
+
+def test_its_links_lead_somewhere() -> None:
+    text = PAGE.read_text()
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        else:
+            assert (PAGE.parent / target).exists(), target
