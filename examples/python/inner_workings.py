@@ -54,8 +54,10 @@ def check(is_so: bool, what: str) -> None:
 def tour(name: str) -> None:
     lock = DLock(name)
     print(f"One lock, looked at from all sides: {lock.dirname()}")
-    print(f"TIMEOUT {lock.TIMEOUT} s, PATIENCE {lock.PATIENCE} s, a look every "
-          f"{lock.CHECKEVERYXSECONDS} s")
+    print(
+        f"TIMEOUT {lock.TIMEOUT} s, PATIENCE {lock.PATIENCE} s, a look every "
+        f"{lock.CHECKEVERYXSECONDS} s"
+    )
 
     scene(1, "Breaking by force: whoever holds it, it is free afterwards")
     check(DLock(name).locking(), "it was free")

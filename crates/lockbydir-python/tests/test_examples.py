@@ -48,9 +48,7 @@ def test_how_to_use_locks_and_unlocks(tmp_path: Path) -> None:
 
 def test_the_second_cook_waits_for_the_first(tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / "how_to_use.py"), str(tmp_path)]
-    first, second = (
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    )
+    first, second = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
 
     for cook in (first, second):
         said, _ = cook.communicate(timeout=60)
