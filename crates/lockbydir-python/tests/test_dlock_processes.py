@@ -74,9 +74,9 @@ def test_a_folder_that_becomes_writable_while_patience_lasts_gives_the_lock() ->
     assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be a second user")
 @pytest.mark.usefixtures("in_a_folder_that_all_can_enter")
 def test_the_lock_of_another_user_is_locked_and_not_acquired() -> None:
+    assert os.getuid() == 0, "only root can be a second user: run this as root"
     os.mkdir("shared", 0o700)
     os.chmod("shared", 0o777)
     assert in_a_child(lambda: FastDLock("shared/bed").locking(), user=NOBODY)

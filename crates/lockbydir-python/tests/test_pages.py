@@ -1,4 +1,4 @@
-"""MIGRATING.md: its Python runs as it stands, and its links lead somewhere."""
+"""The pages: their Python runs as it stands, and the links of MIGRATING.md lead somewhere."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "MIGRATING.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+PACKAGE = Path(__file__).parents[1]
+PAGE = PACKAGE / "MIGRATING.md"
+
+
+def python_of(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = python_of(PAGE)
+READMES = python_of(PACKAGE / "README.md") + python_of(PACKAGE.parents[1] / "README.md")
 
 
 def test_all_three_parts_have_python_to_run() -> None:
@@ -27,7 +35,11 @@ def test_all_three_parts_have_python_to_run() -> None:
     assert any("import FileLock" in block for block in BLOCKS)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_both_readmes_have_python_to_run() -> None:
+    assert len(READMES) == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS + READMES, ids=range(len(BLOCKS + READMES)))
 def test_its_python_runs_as_it_stands_and_leaves_no_lock(tmp_path: Path, block: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
