@@ -294,10 +294,19 @@ class Lock(_native.With):
 
 
 def list_locks(folder: Name = ".") -> list[Status]:
-    """The locks in this folder, and below it no further than 128 folders deep."""
+    """The locks in this folder, and below it no further than 128 folders deep.
+
+    :raises OSError: when the folder cannot be read.
+    """
     return [Status(**facts) for facts in _native.list_locks(_path(folder, "folder"))]
 
 
 def clean(folder: Name = ".") -> list[str]:
-    """Removes what crashed holders and waiters left in this folder; says what it removed."""
+    """Removes what crashes left in this folder and below it; says what it removed.
+
+    That are lines whose waiters are gone, free directories that lingered, and half made ones. What a
+    dead holder holds stays: the next one who acquires it is told of the death.
+
+    :raises OSError: when the folder cannot be read.
+    """
     return _native.clean(_path(folder, "folder"))
