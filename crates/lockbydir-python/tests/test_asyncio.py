@@ -179,7 +179,7 @@ def test_a_cancellation_as_it_is_acquired_leaks_nothing(name: str) -> None:
             if before is not None:
                 await turned_up(lambda: len(line_of(name)) == 1)
                 before.release()
-            await asyncio.sleep(chance.choice([0, chance.uniform(0, 0.0015)]))
+            await asyncio.sleep(chance.choice([0, chance.uniform(0, 0.008)]))
             task.cancel()
             try:
                 await task
