@@ -1,22 +1,24 @@
 //! A holding, for as long as it lasts.
 
 use std::ffi::{OsStr, OsString};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use lockbydir::{Error, Guard};
 use pyo3::prelude::*;
 
 use crate::errors::told;
-use crate::facts;
-use crate::lock::seconds;
+use crate::{facts, given};
 
 /// Proof of holding a lock; a context manager that releases it at its end.
 ///
 /// Whoever drops the last reference to it releases the lock, too.
 #[pyclass(frozen, module = "lockbydir")]
 pub(crate) struct Held {
-    guard: Mutex<Option<Guard>>,
+    /// Shared by those who ask, so that a renewal that hangs stops none of them.
+    guard: RwLock<Option<Guard>>,
+    /// Whose it is. In a forked child the guard may be locked for ever, so it is not touched.
+    pid: u32,
     token: u64,
     key: String,
     path: OsString,
@@ -30,12 +32,13 @@ impl Held {
             key: guard.key().to_string(),
             path: guard.path().as_os_str().to_owned(),
             how: guard.how().clone(),
-            guard: Mutex::new(Some(guard)),
+            pid: std::process::id(),
+            guard: RwLock::new(Some(guard)),
         }
     }
 
-    fn guard(&self) -> std::sync::MutexGuard<'_, Option<Guard>> {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_a_parents(&self) -> bool {
+        self.pid != std::process::id()
     }
 
     /// Asks the guard, with the interpreter let go of: its renewal may be under way.
@@ -45,23 +48,37 @@ impl Held {
         otherwise: T,
         ask: impl FnOnce(&Guard) -> T + Send,
     ) -> T {
-        py.detach(|| self.guard().as_ref().map_or(otherwise, ask))
-    }
-
-    /// Lets go of the lock; only the first time does anything.
-    pub(crate) fn let_go(&self, py: Python<'_>) -> Result<(), Error> {
+        if self.is_a_parents() {
+            return otherwise;
+        }
         py.detach(|| {
-            let guard = self.guard().take();
-            guard.map_or(Ok(()), Guard::release)
+            let guard = self.guard.read().unwrap_or_else(PoisonError::into_inner);
+            guard.as_ref().map_or(otherwise, ask)
         })
     }
 
+    /// Takes the guard out; only the first time there is one.
+    fn take(&self) -> Option<Guard> {
+        self.guard.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Lets go of the lock; only the first time does anything, and in a forked child nothing does.
+    pub(crate) fn let_go(&self, py: Python<'_>) -> Result<(), Error> {
+        match self.is_a_parents() {
+            true => Ok(()),
+            false => py.detach(|| self.take().map_or(Ok(()), Guard::release)),
+        }
+    }
+
     fn over(&self, py: Python<'_>) -> PyErr {
-        let said =
-            format!("{} is not held any more: it was released", lockbydir::printable(&self.path));
+        let path = lockbydir::printable(&self.path);
+        let (class, said) = match self.is_a_parents() {
+            true => ("LockError", format!("a forked child does not hold its parent's lock {path}")),
+            false => ("LockLost", format!("{path} is not held any more: it was released")),
+        };
         let made = py
             .import("lockbydir._errors")
-            .and_then(|errors| errors.getattr("LockLost"))
+            .and_then(|errors| errors.getattr(class))
             .and_then(|class| class.call1((said, &self.path, py.None())));
         made.map_or_else(|failed| failed, PyErr::from_value)
     }
@@ -122,21 +139,21 @@ impl Held {
         renewed.ok_or_else(|| self.over(py))?.map_err(|error| told(py, &error))
     }
 
-    /// Gives the lock a new timeout in seconds, counted from now.
+    /// Gives the lock a new timeout, in seconds or as a ``timedelta``, counted from now.
     ///
     /// :raises LockLost: as `renew`.
-    fn set_timeout(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds(timeout, "timeout")?;
+    fn set_timeout(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
+        let timeout = given::duration(timeout, "timeout")?;
         let renewed = self.ask(py, None, |guard| Some(guard.set_timeout(timeout)));
         renewed.ok_or_else(|| self.over(py))?.map_err(|error| told(py, &error))
     }
 
     /// Waits until the lock is known to be lost or about to be over; false when neither happened
     /// within so many seconds.
-    fn wait_lost(&self, py: Python<'_>, up_to: f64) -> PyResult<bool> {
-        let up_to = seconds(up_to, "up_to")?;
+    fn wait_lost(&self, py: Python<'_>, up_to: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let up_to = given::duration(up_to, "up_to")?;
         // In pieces, so that signals are seen and a release is not kept waiting.
-        let piece = Duration::from_millis(50);
+        let piece = Duration::from_millis(20);
         let mut left = up_to;
         loop {
             let is_lost = self.ask(py, true, |guard| guard.wait_lost(left.min(piece)));
@@ -151,7 +168,10 @@ impl Held {
     /// Hands the holding over: it is not released with this object any more, and the key that is
     /// returned renews and releases it from anywhere.
     fn keep(&self, py: Python<'_>) -> PyResult<String> {
-        let kept = py.detach(|| self.guard().take().map(|guard| guard.keep().to_string()));
+        let kept = match self.is_a_parents() {
+            true => None,
+            false => py.detach(|| self.take().map(|guard| guard.keep().to_string())),
+        };
         kept.ok_or_else(|| self.over(py))
     }
 
@@ -167,7 +187,7 @@ impl Held {
     }
 
     #[pyo3(signature = (kind, error, traceback))]
-    fn __exit__(
+    pub(crate) fn __exit__(
         &self,
         py: Python<'_>,
         kind: &Bound<'_, PyAny>,

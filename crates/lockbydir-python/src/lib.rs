@@ -4,8 +4,10 @@
 
 mod errors;
 mod facts;
+mod given;
 mod held;
 mod lock;
+mod with;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,6 +37,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lock::Lock>()?;
     module.add_class::<lock::Interrupt>()?;
     module.add_class::<held::Held>()?;
+    module.add_class::<with::With>()?;
     module.add_function(wrap_pyfunction!(list_locks, module)?)?;
     module.add_function(wrap_pyfunction!(clean, module)?)
 }

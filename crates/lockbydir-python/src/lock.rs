@@ -7,32 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lockbydir::{Broken, Error, ErrorKind, Guard, Key, Owner, Patience};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::told;
 use crate::facts;
+use crate::given::{self, seconds};
 use crate::held::Held;
 
 /// How often the main thread looks for signals while it waits.
 const SIGNALS: Duration = Duration::from_millis(50);
-
-/// A duration of Python's.
-pub(crate) fn seconds(seconds: f64, name: &str) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        PyValueError::new_err(format!("{name} is a number of seconds from 0 on, not {seconds}"))
-    })
-}
-
-/// None is for ever.
-fn patience(seconds_or_none: Option<f64>) -> PyResult<Patience> {
-    match seconds_or_none {
-        None => Ok(Patience::FOREVER),
-        Some(endless) if endless == f64::INFINITY => Ok(Patience::FOREVER),
-        Some(number) => Ok(Patience::from(seconds(number, "patience")?)),
-    }
-}
 
 /// Ends waits from another thread.
 #[pyclass(frozen, module = "lockbydir._native")]
@@ -79,7 +64,7 @@ impl Lock {
     ) -> PyResult<Lock> {
         let mut lock = lockbydir::Lock::new(name)
             .timeout(seconds(timeout, "timeout")?)
-            .patience(self::patience(patience)?)
+            .patience(given::patience(patience)?)
             .label(label)
             .fenced(fenced)
             .linger(seconds(linger, "linger")?)
@@ -107,19 +92,11 @@ impl Lock {
         self.lock.path().map(PathBuf::into_os_string).map_err(|error| told(py, &error))
     }
 
-    /// Waits in the calling thread. Only the main thread hears signals, so there another one
-    /// waits in its place.
+    /// Waits in the calling thread, or, if that is the main one, lets another thread wait.
     #[pyo3(signature = (patience, is_main))]
     fn acquire(&self, py: Python<'_>, patience: Option<f64>, is_main: bool) -> PyResult<Held> {
-        let patience = self::patience(patience)?;
-        let got = match is_main {
-            false => {
-                let lock = self.lock.clone().patience(patience);
-                py.detach(|| lock.acquire())
-            }
-            true => self.acquire_as_main(py, patience)?,
-        };
-        got.map(Held::new).map_err(|error| told(py, &error))
+        let patience = given::patience(patience)?;
+        self.wait(py, patience, is_main)
     }
 
     /// The same, until this is set.
@@ -129,7 +106,7 @@ impl Lock {
         patience: Option<f64>,
         interrupt: &Interrupt,
     ) -> PyResult<Held> {
-        let lock = self.lock.clone().patience(self::patience(patience)?);
+        let lock = self.lock.clone().patience(given::patience(patience)?);
         let lock = lock.interrupt(interrupt.0.clone());
         py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error))
     }
@@ -149,7 +126,8 @@ impl Lock {
     }
 
     /// True when a hold was ended; false when there was none, or its holder lives.
-    fn break_lock(&self, py: Python<'_>, by_force: bool) -> PyResult<bool> {
+    fn break_lock(&self, py: Python<'_>, by_force: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let by_force = given::yes_or_no(by_force, "force")?;
         let broken = py.detach(|| match by_force {
             true => self.lock.break_by_force(),
             false => self.lock.break_lapsed(),
@@ -157,11 +135,11 @@ impl Lock {
         broken.map(|broken| matches!(broken, Broken::Removed(_))).map_err(|error| told(py, &error))
     }
 
-    fn renew(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+    fn renew(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
         self.by_key(py, key, lockbydir::Lock::renew)
     }
 
-    fn release(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+    fn release(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
         self.by_key(py, key, lockbydir::Lock::release)
     }
 }
@@ -170,56 +148,62 @@ impl Lock {
     fn by_key(
         &self,
         py: Python<'_>,
-        key: &str,
+        key: &Bound<'_, PyAny>,
         verb: fn(&lockbydir::Lock, &Key) -> Result<(), Error>,
     ) -> PyResult<()> {
+        let key = given::key(key)?;
         let done = py.detach(|| verb(&self.lock, &key.parse()?));
         done.map_err(|error| told(py, &error))
     }
 
-    /// One try here; then another thread waits, and this one sees to signals.
-    fn acquire_as_main(
-        &self,
-        py: Python<'_>,
-        patience: Patience,
-    ) -> PyResult<Result<Guard, Error>> {
+    /// Waits in the calling thread. But only the main thread hears signals: there it is one try,
+    /// and then another thread waits in its place.
+    pub(crate) fn wait(&self, py: Python<'_>, patience: Patience, is_main: bool) -> PyResult<Held> {
+        if !is_main {
+            let lock = self.lock.clone().patience(patience);
+            return py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error));
+        }
         let begun = Instant::now();
-        match py.detach(|| self.lock.try_acquire()) {
-            Ok(Some(guard)) => return Ok(Ok(guard)),
-            Err(error) => return Ok(Err(error)),
-            Ok(None) => {}
+        if let Some(held) = self.try_acquire(py)? {
+            return Ok(held);
         }
         let rest = match patience.duration() {
             None => Patience::FOREVER,
             Some(all) => Patience::from(all.saturating_sub(begun.elapsed())),
         };
-        let interrupt = lockbydir::Interrupt::new();
-        let lock = self.lock.clone().patience(rest).interrupt(interrupt.clone());
-        let (tell, mut told) = channel();
-        let waiter = thread::Builder::new()
-            .name("lockbydir-wait".into())
-            .spawn(move || drop(tell.send(lock.acquire())))?;
-        let got = loop {
-            let answer;
-            (answer, told) = py.detach(move || (told.recv_timeout(SIGNALS), told));
-            match answer {
-                Ok(got) => break Ok(got),
-                Err(RecvTimeoutError::Disconnected) => {
-                    break Err(PyRuntimeError::new_err("the thread that waited is gone"));
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Err(signal) = py.check_signals() {
-                        interrupt.raise();
-                        // Got at the last moment, it is let go of again.
-                        drop(py.detach(move || told.recv()));
-                        break Err(signal);
-                    }
+        let lock = self.lock.clone().patience(rest);
+        wait_as_main(py, lock)?.map(Held::new).map_err(|error| told(py, &error))
+    }
+}
+
+/// Another thread waits, and this one sees to signals.
+fn wait_as_main(py: Python<'_>, lock: lockbydir::Lock) -> PyResult<Result<Guard, Error>> {
+    let interrupt = lockbydir::Interrupt::new();
+    let lock = lock.interrupt(interrupt.clone());
+    let (tell, mut told) = channel();
+    let waiter = thread::Builder::new()
+        .name("lockbydir-wait".into())
+        .spawn(move || drop(tell.send(lock.acquire())))?;
+    let got = loop {
+        let answer;
+        (answer, told) = py.detach(move || (told.recv_timeout(SIGNALS), told));
+        match answer {
+            Ok(got) => break Ok(got),
+            Err(RecvTimeoutError::Disconnected) => {
+                break Err(PyRuntimeError::new_err("the thread that waited is gone"));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(signal) = py.check_signals() {
+                    interrupt.raise();
+                    // Got at the last moment, it is let go of again.
+                    drop(py.detach(move || told.recv()));
+                    break Err(signal);
                 }
             }
-        };
-        let _ = py.detach(|| waiter.join());
-        got
-    }
+        }
+    };
+    let _ = py.detach(|| waiter.join());
+    got
 }
 
 /// Tells Python of a loss, from a thread of the library's. An interpreter at its end is not told.

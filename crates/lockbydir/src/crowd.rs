@@ -4,25 +4,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "tokio")]
 use std::task::Waker;
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock;
 use crate::interrupt::Interrupt;
+use crate::own::Own;
 
 /// The lines of this process, by the path of the lock directory.
-static CROWDS: Mutex<Option<Crowds>> = Mutex::new(None);
-/// The process whose registry was left locked by a thread that a fork did not copy.
-static WITHOUT: AtomicU32 = AtomicU32::new(0);
+static CROWDS: Own<Mutex<Lines>> = Own::new();
 
-struct Crowds {
-    pid: u32,
-    lines: HashMap<PathBuf, VecDeque<Arc<Card>>>,
-}
+type Lines = HashMap<PathBuf, VecDeque<Arc<Card>>>;
 
 /// One who waits.
 struct Card {
@@ -75,17 +71,10 @@ impl Seat {
 
     fn join(path: &Path, caller: Caller) -> Seat {
         let card = Arc::new(Card { is_called: AtomicBool::new(false), caller: Mutex::new(caller) });
-        match crowds() {
-            Some(mut crowds) => {
-                let line = crowds.as_mut().map(|crowds| crowds.lines.entry(path.to_owned()));
-                let line = line.map(|line| line.or_default());
-                if let Some(line) = line {
-                    card.is_called.store(line.is_empty(), Ordering::Release);
-                    line.push_back(card.clone());
-                }
-            }
-            None => card.is_called.store(true, Ordering::Release),
-        }
+        let mut lines = lines();
+        let line = lines.entry(path.to_owned()).or_default();
+        card.is_called.store(line.is_empty(), Ordering::Release);
+        line.push_back(card.clone());
         Seat { path: path.to_owned(), card }
     }
 
@@ -103,8 +92,8 @@ impl Seat {
 
     /// How many of this process are before us.
     fn before(&self) -> usize {
-        let crowds = crowds();
-        let line = crowds.as_ref().and_then(|crowds| crowds.as_ref()?.lines.get(&self.path));
+        let lines = lines();
+        let line = lines.get(&self.path);
         line.and_then(|line| line.iter().position(|card| Arc::ptr_eq(card, &self.card)))
             .unwrap_or(0)
     }
@@ -144,46 +133,20 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Some(mut crowds) = crowds() else {
-            return;
-        };
-        let Some(crowds) = crowds.as_mut() else {
-            return;
-        };
-        let Some(line) = crowds.lines.get_mut(&self.path) else {
+        let mut lines = lines();
+        let Some(line) = lines.get_mut(&self.path) else {
             return;
         };
         line.retain(|card| !Arc::ptr_eq(card, &self.card));
         match line.front() {
             Some(next) => next.call(),
             None => {
-                crowds.lines.remove(&self.path);
+                lines.remove(&self.path);
             }
         }
     }
 }
 
-/// The registry; none in a forked child whose parent's other thread held it at the fork.
-fn crowds() -> Option<MutexGuard<'static, Option<Crowds>>> {
-    let pid = std::process::id();
-    if WITHOUT.load(Ordering::Relaxed) == pid {
-        return None;
-    }
-    let started = Instant::now();
-    let mut crowds = loop {
-        match CROWDS.try_lock() {
-            Ok(crowds) => break crowds,
-            Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) if started.elapsed() > Duration::from_secs(5) => {
-                WITHOUT.store(pid, Ordering::Relaxed);
-                return None;
-            }
-            Err(TryLockError::WouldBlock) => thread::yield_now(),
-        }
-    };
-    // A forked child has none of its parent's threads.
-    if crowds.as_ref().is_none_or(|crowds| crowds.pid != pid) {
-        *crowds = Some(Crowds { pid, lines: HashMap::new() });
-    }
-    Some(crowds)
+fn lines() -> MutexGuard<'static, Lines> {
+    CROWDS.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }

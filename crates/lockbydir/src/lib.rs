@@ -58,6 +58,7 @@ mod line;
 mod linger;
 mod lock;
 mod look;
+mod own;
 mod process;
 mod settings;
 mod status;

@@ -9,10 +9,12 @@ use lockbydir_protocol::{Entry, Release};
 
 use crate::call;
 use crate::dir::Directory;
+use crate::own::Own;
 
-/// Where a handle remembers the open entry that it left behind.
+/// Where a handle remembers the open entry that it left behind. What a parent left is its own to
+/// remove.
 #[derive(Default)]
-pub(crate) struct Parking(Arc<Lot>);
+pub(crate) struct Parking(Own<Arc<Lot>>);
 
 /// What the handle shares with the thread that attends it. The handle's end tows at once, so this
 /// must not keep the handle alive.
@@ -31,16 +33,13 @@ struct Parked {
 struct Car {
     directory: Directory,
     entry: Entry,
-    pid: u32,
 }
 
 impl Car {
     /// Removes the open entry and its directory, unless somebody has taken it.
     fn tow(self) {
-        if self.pid == std::process::id() {
-            let here = self.directory.here();
-            self.directory.run(&mut Release::new(self.entry, false, here));
-        }
+        let here = self.directory.here();
+        self.directory.run(&mut Release::new(self.entry, false, here));
     }
 }
 
@@ -51,25 +50,26 @@ impl Lot {
 }
 
 impl Parking {
-    fn parked(&self) -> MutexGuard<'_, Parked> {
-        self.0.parked()
+    fn lot(&self) -> &Arc<Lot> {
+        self.0.get_or_make(Arc::default)
     }
 
     /// The entry that may be taken without a look.
     pub(crate) fn take(&self, directory: &Directory) -> Option<Entry> {
-        let mut parked = self.parked();
+        let mut parked = self.0.get()?.parked();
         let car = parked.car.take_if(|car| car.directory.path() == directory.path())?;
         Some(car.entry)
     }
 
     /// Remembers an open entry for a while.
     pub(crate) fn park(&self, directory: Directory, entry: Entry, linger: Duration) {
-        let mut parked = self.parked();
+        let lot = self.lot();
+        let mut parked = lot.parked();
         let until = Instant::now() + linger.min(Duration::from_secs(365 * 24 * 3600));
-        parked.car = Some(Car { directory, entry, pid: std::process::id() });
+        parked.car = Some(Car { directory, entry });
         parked.until = Some(until);
         if !parked.attended {
-            let weak = Arc::downgrade(&self.0);
+            let weak = Arc::downgrade(lot);
             parked.attended = call::thread("lockbydir-linger", || attend(weak)).is_ok();
         }
     }
@@ -98,7 +98,7 @@ fn attend(lot: Weak<Lot>) {
 
 impl Drop for Parking {
     fn drop(&mut self) {
-        if let Some(car) = self.parked().car.take() {
+        if let Some(car) = self.0.get().and_then(|lot| lot.parked().car.take()) {
             car.tow();
         }
     }

@@ -3,31 +3,26 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lockbydir_protocol::{Life, Origin, Owner, Process};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
+use crate::own::Own;
 use crate::testing;
 
 /// This process as the protocol knows it. A forked child finds its own.
 pub(crate) fn here() -> (Origin, Process) {
-    static KNOWN: Mutex<Option<(Origin, Process)>> = Mutex::new(None);
+    static KNOWN: Own<(Origin, Process)> = Own::new();
 
     if let Some(world) = testing::world() {
         return world.here();
     }
-    let pid = std::process::id();
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    match *known {
-        Some(here) if here.1.pid == pid => here,
-        _ => *known.insert((
-            Origin { boot: boot(), time: namespace("time"), pids: namespace("pid") },
-            process(pid),
-        )),
-    }
+    *KNOWN.get_or_make(|| {
+        let origin = Origin { boot: boot(), time: namespace("time"), pids: namespace("pid") };
+        (origin, process(std::process::id()))
+    })
 }
 
 /// A process and its start time.
@@ -96,12 +91,9 @@ fn start_of(pid: u32) -> Option<u64> {
 }
 
 fn boot() -> u64 {
-    static BOOT: OnceLock<u64> = OnceLock::new();
-    *BOOT.get_or_init(|| {
-        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
-        u64::from_str_radix(&digits, 16).unwrap_or(0)
-    })
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).unwrap_or(0)
 }
 
 /// The number of one of our namespaces; 0 where it can't be read.
@@ -120,6 +112,6 @@ pub(crate) fn host() -> String {
     if let Some(world) = testing::world() {
         return world.host();
     }
-    static HOST: OnceLock<String> = OnceLock::new();
-    HOST.get_or_init(|| rustix::system::uname().nodename().to_string_lossy().into_owned()).clone()
+    static HOST: Own<String> = Own::new();
+    HOST.get_or_make(|| rustix::system::uname().nodename().to_string_lossy().into_owned()).clone()
 }

@@ -9,11 +9,11 @@ import inspect
 import os
 import threading
 from types import TracebackType
-from typing import Any, Callable, Coroutine, NoReturn, Optional, TypeVar
+from typing import Any, Callable, Coroutine, Literal, NoReturn, Optional, TypeVar
 
 from lockbydir import _native
 from lockbydir._facts import Status
-from lockbydir._lock import _UNSET, Lock, Seconds, patience_of
+from lockbydir._lock import _UNSET, Lock, Name, OnLost, Owner, Seconds, patience_of
 from lockbydir._native import Held
 
 _Answer = TypeVar("_Answer")
@@ -126,12 +126,38 @@ class AsyncLock:
 
     __slots__ = ("__weakref__", "_lock", "_tasks")
 
-    def __init__(self, name: Any, **options: Any) -> None:
-        self._lock = Lock(name, **options)
+    def __init__(
+        self,
+        name: Name,
+        *,
+        timeout: Seconds = 10.0,
+        patience: Optional[Seconds] = 30.0,
+        label: str = "",
+        fenced: bool = False,
+        linger: Seconds = 0.0,
+        mode: int = 0o700,
+        group: Optional[int] = None,
+        renew: Optional[Literal["auto"]] = None,
+        on_lost: Optional[OnLost] = None,
+        owner: Owner = "process",
+    ) -> None:
+        self._lock = Lock(
+            name,
+            timeout=timeout,
+            patience=patience,
+            label=label,
+            fenced=fenced,
+            linger=linger,
+            mode=mode,
+            group=group,
+            renew=renew,
+            on_lost=on_lost,
+            owner=owner,
+        )
         self._tasks: dict[Any, list[AsyncHeld]] = {}
 
     @property
-    def name(self) -> Any:
+    def name(self) -> Name:
         """The name, as given."""
         return self._lock.name
 
@@ -151,25 +177,27 @@ class AsyncLock:
         interrupt = _native.Interrupt()
         waiting = _begin(lambda: lock._native.acquire_unless(lasts, interrupt))
         try:
-            return AsyncHeld(await asyncio.shield(waiting))
+            await asyncio.wait([waiting])
         except asyncio.CancelledError:
             interrupt.set()
             await _settled(waiting)
-            if not waiting.cancelled() and waiting.exception() is None:
-                await _settled(_begin(waiting.result().release))
+            if waiting.exception() is None:
+                await _given_back(waiting.result())
             raise
+        return AsyncHeld(waiting.result())
 
     async def try_acquire(self) -> Optional[AsyncHeld]:
         """One try, without waiting: ``None`` when the lock is taken."""
         trying = _begin(self._lock._native.try_acquire)
         try:
-            held = await asyncio.shield(trying)
+            await asyncio.wait([trying])
         except asyncio.CancelledError:
             await _settled(trying)
             got = None if trying.exception() else trying.result()
             if got is not None:
-                await _settled(_begin(got.release))
+                await _given_back(got)
             raise
+        held = trying.result()
         return None if held is None else AsyncHeld(held)
 
     async def locked(self) -> bool:
@@ -221,6 +249,13 @@ class AsyncLock:
         raise TypeError(
             "an AsyncLock cannot be copied or pickled: make one of the same name where it is needed"
         )
+
+
+async def _given_back(held: Held) -> None:
+    """Releases what nobody will see; a loss is of no interest."""
+    giving = _begin(held.release)
+    await _settled(giving)
+    giving.exception()
 
 
 async def _settled(future: "asyncio.Future[Any]") -> None:

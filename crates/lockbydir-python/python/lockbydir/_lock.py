@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
-import threading
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union
 
 from lockbydir import _native
@@ -21,6 +20,8 @@ Owner = Union[Literal["process", "nobody"], int]
 OnLost = Callable[[LockError], object]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNSET: Any = object()
+_SHORTEST = 0.01
+_LONGEST = 3650.0 * 24 * 3600
 
 
 def seconds(value: object, name: str) -> float:
@@ -28,7 +29,10 @@ def seconds(value: object, name: str) -> float:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
     raise TypeError(
         f"{name} is a number of seconds or a timedelta, not {type(value).__name__}: {value!r}"
     )
@@ -43,6 +47,18 @@ def _checked(value: object, kind: type, name: str, what: str) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{name} is {what}, not {type(value).__name__}: {value!r}")
     return value
+
+
+def _path(value: object, name: str) -> str:
+    """A path of text, which may have the surrogates that stand for bytes that are none."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise TypeError(f"{name} is a str or a path of str, not {type(value).__name__}: {value!r}")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} cannot be the name of a file: {path!r}") from None
+    return path
 
 
 def native(
@@ -61,17 +77,18 @@ def native(
     pace: Optional[float] = None,
 ) -> _native.Lock:
     """A lock of the native module, from parameters that are looked at here."""
-    if not isinstance(name, (str, os.PathLike)):
-        raise TypeError(f"a lock's name is a str or a path, not {type(name).__name__}: {name!r}")
-    path = os.fspath(name)
-    if not isinstance(path, str):
-        raise TypeError(f"a lock's name is a str or a path of str, not {path!r}")
+    path = _path(name, "a lock's name")
     if path.startswith("etcd://"):
         raise ValueError(f"locks on etcd cannot be had here yet: {path!r}; use a folder")
+    if not (renew is None or isinstance(renew, str)):
+        raise TypeError(f'renew is None or "auto", not {type(renew).__name__}: {renew!r}')
     if renew not in (None, "auto"):
         raise ValueError(f'renew is None or "auto", not {renew!r}')
     if not (on_lost is None or callable(on_lost)):
-        raise TypeError(f"on_lost is called with the error, so it cannot be {on_lost!r}")
+        raise TypeError(
+            f"on_lost is None or what is called with the error, not "
+            f"{type(on_lost).__name__}: {on_lost!r}"
+        )
     if on_lost is not None and renew != "auto":
         raise ValueError('on_lost is told by the thread that renews: it needs renew="auto"')
     if isinstance(owner, str):
@@ -84,8 +101,8 @@ def native(
             raise ValueError(f"owner is a PID from 1 on, not {pid}")
     if group is not None and not 0 <= _checked(group, int, "group", "a number (a GID)") < 2**32:
         raise ValueError(f"group is a GID, not {group}")
-    if not 0 <= _checked(mode, int, "mode", "a number like 0o770") <= 0o7777:
-        raise ValueError(f"mode is from 0 to 0o7777, not {mode!r}")
+    if _checked(mode, int, "mode", "a number like 0o770") & ~0o777 or mode & 0o700 != 0o700:
+        raise ValueError(f"mode is from 0o700 to 0o777, like 0o770, not {oct(mode)}")
     return _native.Lock(
         path,
         timeout=seconds(timeout, "timeout"),
@@ -102,7 +119,17 @@ def native(
     )
 
 
-class Lock:
+def _check_holding(timeout: object, label: object) -> None:
+    """At once, rather than when the lock is wanted."""
+    lasts = seconds(timeout, "timeout")
+    if not _SHORTEST <= lasts <= _LONGEST:
+        raise ValueError(f"timeout is from 0.01 seconds to ten years, not {lasts} s")
+    text: str = _checked(label, str, "label", "a str")
+    if len(text) > 40 or not (text.isascii() and text.isprintable()):
+        raise ValueError(f"label is at most 40 printable ASCII characters, not {text!r}")
+
+
+class Lock(_native.With):
     """A lock across processes and threads, by a name.
 
     >>> import tempfile, pathlib
@@ -120,7 +147,7 @@ class Lock:
         lives in the lock, and all others obey it. Longer than the work should take. **Not** how long
         one waits, as ``timeout`` is in other packages: that is ``patience``.
     :param patience: how long one waits, in seconds; 0 is one try, ``None`` for ever.
-    :param label: what the lock is held for; others see it.
+    :param label: what the lock is held for, in at most 40 printable ASCII characters; others see it.
     :param fenced: the directory stays, so that tokens grow whatever happens to the clock.
     :param linger: how long, in seconds, the directory may stay after a release, so that this object
         gets the lock again by one rename.
@@ -132,7 +159,7 @@ class Lock:
         dies, the next one has the lock at once), ``"nobody"``, or a PID.
     """
 
-    __slots__ = ("__weakref__", "_given", "_last", "_mine", "_native", "_patience", "name")
+    __slots__ = ("__weakref__", "_native", "_patience", "name")
 
     name: Name
     """The name, as given."""
@@ -152,6 +179,7 @@ class Lock:
         on_lost: Optional[OnLost] = None,
         owner: Owner = "process",
     ) -> None:
+        _check_holding(timeout, label)
         self._native = native(
             name,
             timeout=timeout,
@@ -167,8 +195,7 @@ class Lock:
         )
         self.name = name
         self._patience = patience_of(patience)
-        self._last: Optional[Held] = None
-        self._mine = threading.local()
+        self._begin(self._native, self._patience)
 
     @property
     def path(self) -> str:
@@ -183,10 +210,9 @@ class Lock:
         :raises ForeignLock: when what is at its path is not ours to touch.
         :raises OSError: when it cannot be made.
         """
-        lasts = self._patience if patience is _UNSET else patience_of(patience)
-        is_main = threading.current_thread() is threading.main_thread()
-        self._last = held = self._native.acquire(lasts, is_main)
-        return held
+        if patience is _UNSET:
+            return self._acquire()
+        return self._acquire(patience_of(patience))
 
     def try_acquire(self) -> Optional[Held]:
         """One try, without waiting: ``None`` when the lock is taken.
@@ -196,7 +222,7 @@ class Lock:
         """
         held = self._native.try_acquire()
         if held is not None:
-            self._last = held
+            self._remember(held)
         return held
 
     def release(self, key: Optional[str] = None) -> None:
@@ -208,7 +234,7 @@ class Lock:
         """
         if key is not None:
             return self._native.release(key)
-        held, self._last = self._last, None
+        held = self._forget()
         if held is None:
             raise LockError(f"cannot release {self.path}: this Lock does not hold it", self.path)
         held.release()
@@ -239,29 +265,14 @@ class Lock:
         """
         return self._native.break_lock(force)
 
-    def __enter__(self) -> Held:
-        held = self.acquire()
-        try:
-            self._mine.stack.append(held)
-        except AttributeError:
-            self._mine.stack = [held]
-        return held
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        held = self._mine.stack.pop()
-        if self._last is held:
-            self._last = None
-        held.__exit__(kind, error, traceback)
-
     def __call__(self, function: _Function) -> _Function:
         """Decorates a function: it runs under the lock."""
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{function!r} is asynchronous: decorate it by an AsyncLock")
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{function!r} is a generator, which runs after the call: take the lock within it"
+            )
         if not callable(function):
             raise TypeError(f"a Lock decorates functions, not {function!r}")
 
@@ -283,10 +294,19 @@ class Lock:
 
 
 def list_locks(folder: Name = ".") -> list[Status]:
-    """The locks in this folder, and below it no further than 128 folders deep."""
-    return [Status(**facts) for facts in _native.list_locks(os.fspath(folder))]
+    """The locks in this folder, and below it no further than 128 folders deep.
+
+    :raises OSError: when the folder cannot be read.
+    """
+    return [Status(**facts) for facts in _native.list_locks(_path(folder, "folder"))]
 
 
 def clean(folder: Name = ".") -> list[str]:
-    """Removes what crashed holders and waiters left in this folder; says what it removed."""
-    return _native.clean(os.fspath(folder))
+    """Removes what crashes left in this folder and below it; says what it removed.
+
+    That are lines whose waiters are gone, free directories that lingered, and half made ones. What a
+    dead holder holds stays: the next one who acquires it is told of the death.
+
+    :raises OSError: when the folder cannot be read.
+    """
+    return _native.clean(_path(folder, "folder"))

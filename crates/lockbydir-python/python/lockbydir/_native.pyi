@@ -1,12 +1,15 @@
 """The native part: private, but for `Held`."""
 
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Callable, NoReturn, Optional, SupportsIndex, final
+from typing import Any, Callable, NoReturn, Optional, SupportsIndex, Union, final
+
+from typing_extensions import Self
 
 from lockbydir._facts import Predecessor
 
 __version__: str
-__all__ = ["Held", "Interrupt", "Lock", "__version__", "clean", "list_locks"]
+__all__ = ["Held", "Interrupt", "Lock", "With", "__version__", "clean", "list_locks"]
 
 @final
 class Interrupt:
@@ -41,6 +44,20 @@ class Lock:
     def break_lock(self, by_force: bool) -> bool: ...
     def renew(self, key: str) -> None: ...
     def release(self, key: str) -> None: ...
+
+class With:
+    def __new__(cls, *args: object, **options: object) -> Self: ...
+    def _begin(self, lock: Lock, patience: Optional[float]) -> None: ...
+    def _acquire(self, *patience: Optional[float]) -> Held: ...
+    def _remember(self, held: Held) -> None: ...
+    def _forget(self) -> Optional[Held]: ...
+    def __enter__(self) -> Held: ...
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> bool: ...
 
 @final
 class Held:
@@ -78,12 +95,12 @@ class Held:
         :raises LockLost: when the lock is somebody else's or gone.
         :raises OSError: when the renewal failed and may be tried again.
         """
-    def set_timeout(self, timeout: float) -> None:
-        """Gives the lock a new timeout in seconds, counted from now.
+    def set_timeout(self, timeout: Union[float, timedelta]) -> None:
+        """Gives the lock a new timeout, in seconds or as a ``timedelta``, counted from now.
 
         :raises LockLost: as `renew`.
         """
-    def wait_lost(self, up_to: float) -> bool:
+    def wait_lost(self, up_to: Union[float, timedelta]) -> bool:
         """Waits until the lock is known to be lost or about to be over; false when neither happened
         within so many seconds."""
     def keep(self) -> str:

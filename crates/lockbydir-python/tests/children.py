@@ -1,0 +1,126 @@
+"""Real processes that tests start, talk to by lines, kill and wait for; each wait has an end."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Optional
+
+BOUND = 20.0
+"""How long, in seconds, a test waits for what must happen at once."""
+
+_BEGINNING = """
+import os, sys, time, threading, signal
+from lockbydir import *
+from lockbydir import _native
+name = sys.argv[1]
+def say(*words):
+    os.write(1, (" ".join(str(word) for word in words) + "\\n").encode())
+def hear():
+    return sys.stdin.readline().strip()
+"""
+
+
+class Child:
+    """A Python process that runs this code; it has `say`, `hear` and `name`."""
+
+    def __init__(self, code: str, name: object, *, python: str = sys.executable) -> None:
+        program = _BEGINNING + textwrap.dedent(code)
+        self.process = subprocess.Popen(
+            [python, "-c", program, os.fspath(str(name))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        self._heard = b""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def hears(self, bound: float = BOUND) -> str:
+        """The next line that it says."""
+        assert self.process.stdout is not None
+        until = time.monotonic() + bound
+        while b"\n" not in self._heard:
+            rest = until - time.monotonic()
+            ready = select.select([self.process.stdout], [], [], max(rest, 0))[0]
+            assert ready, f"the child said nothing more within {bound} s, after {self._heard!r}"
+            piece = os.read(self.process.stdout.fileno(), 65536)
+            assert piece, f"the child ended: {self.end()}"
+            self._heard += piece
+        line, self._heard = self._heard.split(b"\n", 1)
+        return line.decode()
+
+    def tell(self, line: str = "go on") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kills it as kill -9 does, and waits for its end."""
+        self.signal(signal.SIGKILL)
+        self.process.wait(BOUND)
+
+    def end(self, bound: float = BOUND) -> tuple[int, str]:
+        """Its exit code and what it said on standard error, once it has ended by itself."""
+        try:
+            said, errors = self.process.communicate(timeout=bound)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the child has not ended within {bound} s") from None
+        self._heard += said
+        return self.process.returncode, errors.decode(errors="replace")
+
+    def ends_well(self, bound: float = BOUND) -> None:
+        code, errors = self.end(bound)
+        assert (code, errors) == (0, ""), f"exit code {code}: {errors}"
+
+    def stop(self) -> None:
+        """For the end of a test: nothing is left behind."""
+        if self.process.poll() is None:
+            self.kill()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def line_of(name: object) -> list[str]:
+    """The tickets in a lock's line."""
+    line = Path(f"{name}.lockdir.line")
+    try:
+        return sorted(found for found in os.listdir(line) if found != "bell")
+    except FileNotFoundError:
+        return []
+
+
+def until(what: object, bound: float = BOUND) -> None:
+    """Looks until this is true: for what other processes do to the file system."""
+    assert callable(what)
+    end = time.monotonic() + bound
+    while not what():
+        assert time.monotonic() < end, f"it did not come true within {bound} s"
+        time.sleep(0.001)
+
+
+def exit_code_of(pid: int, bound: float = BOUND) -> Optional[int]:
+    """How a forked child ended; one that hangs is killed, and none is told."""
+    end = time.monotonic() + bound
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return None
+        time.sleep(0.001)

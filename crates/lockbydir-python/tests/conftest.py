@@ -1,0 +1,69 @@
+"""What all tests share: a folder of their own, children that do not outlive them, and an end."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Callable, Optional
+
+import pytest
+from children import Child
+
+LONGEST = 40
+"""No test may last longer, in seconds."""
+
+
+@pytest.fixture(autouse=True)
+def _an_end() -> Iterator[None]:
+    """Fails a test that hangs in Python; one that hangs below ends the run and says where."""
+
+    def too_long(number: int, frame: Optional[FrameType]) -> None:
+        pytest.fail(f"the test has not ended within {LONGEST} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(LONGEST)
+    faulthandler.dump_traceback_later(LONGEST + 10, exit=True, file=sys.__stderr__)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> str:
+    """The name of a lock that nobody else uses."""
+    return str(tmp_path / "jobs")
+
+
+StartChild = Callable[..., Child]
+
+
+@pytest.fixture
+def child(name: str) -> Iterator[StartChild]:
+    """Starts Python processes for a test and ends them with it."""
+    started: list[Child] = []
+
+    def start(code: str, *, of: Optional[str] = None, python: str = sys.executable) -> Child:
+        one = Child(code, of or name, python=python)
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def program() -> str:
+    """The command line program, for what Python shares with it."""
+    path = os.environ.get("LOCKBYDIR_PROGRAM")
+    if not path:
+        pytest.fail("set LOCKBYDIR_PROGRAM to the program `lockbydir` (cargo build --release)")
+    subprocess.run([path, "--version"], check=True, stdout=subprocess.DEVNULL, timeout=10)
+    return path

@@ -1,0 +1,61 @@
+//! What belongs to this process alone. A fork copies one thread: a lock that another one had taken
+//! at that moment stays taken for ever in the child. So nothing that threads share under a lock
+//! outlives a fork: a child begins with its own, and never touches what its parent left it.
+
+use std::sync::OnceLock;
+
+/// One value for each process; a forked child has a new one.
+pub(crate) struct Own<T>(OnceLock<Box<Generation<T>>>);
+
+/// What a process has, and after a fork what its child has.
+struct Generation<T> {
+    pid: u32,
+    value: T,
+    next: OnceLock<Box<Generation<T>>>,
+}
+
+impl<T> Default for Own<T> {
+    fn default() -> Own<T> {
+        Own::new()
+    }
+}
+
+impl<T> Own<T> {
+    pub(crate) const fn new() -> Own<T> {
+        Own(OnceLock::new())
+    }
+
+    /// This process's own; made now, if it has none yet.
+    pub(crate) fn get_or_make(&self, make: impl Fn() -> T) -> &T {
+        let pid = std::process::id();
+        let mut slot = &self.0;
+        loop {
+            match slot.get() {
+                Some(found) if found.pid == pid => return &found.value,
+                Some(of_a_parent) => slot = &of_a_parent.next,
+                // Made before it is put there, so that a fork finds the slot empty or full. Who
+                // comes second takes what the first one has put.
+                None => {
+                    let _ = slot.set(Box::new(Generation {
+                        pid,
+                        value: make(),
+                        next: OnceLock::new(),
+                    }));
+                }
+            }
+        }
+    }
+
+    /// This process's own, if it has one.
+    pub(crate) fn get(&self) -> Option<&T> {
+        let pid = std::process::id();
+        let mut slot = &self.0;
+        while let Some(found) = slot.get() {
+            if found.pid == pid {
+                return Some(&found.value);
+            }
+            slot = &found.next;
+        }
+        None
+    }
+}
