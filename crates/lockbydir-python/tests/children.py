@@ -59,6 +59,11 @@ class Child:
         line, self._heard = self._heard.split(b"\n", 1)
         return line.decode()
 
+    def has_said(self) -> bool:
+        """Has it said something that was not heard yet?"""
+        assert self.process.stdout is not None
+        return bool(self._heard or select.select([self.process.stdout], [], [], 0)[0])
+
     def tell(self, line: str = "go on") -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")

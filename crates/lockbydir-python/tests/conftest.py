@@ -28,7 +28,7 @@ def _an_end() -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(LONGEST)
-    faulthandler.dump_traceback_later(LONGEST + 10, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(LONGEST + 10, exit=True, file=2)
     yield
     faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)

@@ -179,7 +179,13 @@ def test_how_a_lock_was_got_after_a_lapse(name: str) -> None:
 
 
 def test_how_a_lock_was_got_after_a_death(name: str, child: StartChild) -> None:
-    victim = child("held = Lock(name, timeout=600, label='work').acquire(); say(held.token); hear()")
+    victim = child(
+        """
+        held = Lock(name, timeout=600, label="work").acquire()
+        say(held.token)
+        hear()
+        """
+    )
     token = int(victim.hears())
     begun = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Threads of one interpreter, forked children, interpreters that end: nothing hangs, nothing is lost."""
+"""Threads, forked children, interpreters that end: nothing hangs and nothing is lost."""
 
 from __future__ import annotations
 
@@ -32,10 +32,14 @@ def forked(work: Callable[[], object], bound: float = 10.0) -> object:
 def test_other_threads_run_while_one_waits(name: str) -> None:
     with Lock(name):
         ends = threading.Event()
-        waiter = threading.Thread(
-            target=lambda: (pytest.raises(TimeoutError, Lock(name, patience=0.5).acquire), ends.set())
-        )
         counted = 0
+
+        def wait() -> None:
+            with pytest.raises(TimeoutError):
+                Lock(name, patience=0.5).acquire()
+            ends.set()
+
+        waiter = threading.Thread(target=wait)
 
         waiter.start()
         while not ends.is_set():
@@ -118,8 +122,9 @@ _shared: list[Lock] = []
 
 def _count_by(name: str) -> int:
     lock = _shared[0] if _shared else Lock(name)
-    with lock as held:
-        return held.token
+    held = lock.acquire()
+    lock.release()
+    return held.token
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
@@ -161,12 +166,18 @@ def once(lock: Lock) -> None:
 def test_a_child_forked_while_another_thread_locks_does_not_hang(name: str, linger: float) -> None:
     lock = Lock(name, linger=linger)
     other = Lock(name + ".other", linger=linger)
+
+    def work() -> None:
+        once(other)
+        once(lock)
+        other.locked()
+
     stop = busy(lock, once)
     try:
         outcomes: dict[tuple[object, str], int] = {}
         for _ in range(150):
             begun = time.monotonic()
-            outcome = forked(lambda: [once(other), once(lock), other.locked()] and None, 5)
+            outcome = forked(work, 5)
             slow = "slow" if time.monotonic() - begun > 2 else ""
             outcomes[outcome, slow] = outcomes.get((outcome, slow), 0) + 1
     finally:
@@ -183,7 +194,8 @@ def test_a_child_forked_while_another_thread_renews_or_asks_does_not_hang(name: 
 
         def look() -> bool:
             repr(held)
-            return not held.is_held and held.remaining == 0 and not lock.release()
+            lock.release()
+            return not held.is_held and held.remaining == 0
 
         outcomes = [forked(look, 5) for _ in range(60)]
     finally:
@@ -199,7 +211,12 @@ def test_a_child_forked_while_another_thread_waits_waits_by_itself(name: str) ->
     lock = Lock(name, patience=20)
     held = Lock(name).acquire()
     got = threading.Event()
-    waiter = threading.Thread(target=lambda: (once(lock), got.set()))
+
+    def wait() -> None:
+        once(lock)
+        got.set()
+
+    waiter = threading.Thread(target=wait)
     waiter.start()
     until(lambda: len(line_of(name)) == 1)
 

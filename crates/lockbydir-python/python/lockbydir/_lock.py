@@ -139,24 +139,29 @@ class Lock(_native.With):
     True
 
     All who use the same name exclude each other: processes, and threads of one process. It is not
-    reentrant: who holds it and asks again waits until patience is over. Make it once, before or after
-    a fork; hold it after.
+    reentrant: who holds it and asks again waits until patience is over. Make it once, before or
+    after a fork; hold it after. What a parent holds, a forked child neither renews nor releases.
 
     :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist.
-    :param timeout: how long the lock lasts unless renewed, in seconds, from 0.01 s to ten years. It
-        lives in the lock, and all others obey it. Longer than the work should take. **Not** how long
-        one waits, as ``timeout`` is in other packages: that is ``patience``.
+    :param timeout: how long the lock lasts unless renewed, in seconds or as a ``timedelta``, from
+        0.01 s to ten years. It lives in the lock, and all others obey it. Longer than the work
+        should take. **Not** how long one waits, as ``timeout`` is in other packages: that is
+        ``patience``.
     :param patience: how long one waits, in seconds; 0 is one try, ``None`` for ever.
-    :param label: what the lock is held for, in at most 40 printable ASCII characters; others see it.
+    :param label: what the lock is held for, in at most 40 printable ASCII characters; others see
+        it.
     :param fenced: the directory stays, so that tokens grow whatever happens to the clock.
     :param linger: how long, in seconds, the directory may stay after a release, so that this object
         gets the lock again by one rename.
-    :param mode: of the lock directory: ``0o770`` shares the lock with a group.
+    :param mode: of the lock directory, from ``0o700`` to ``0o777``: ``0o770`` shares the lock with
+        a group.
     :param group: the GID to share it with.
-    :param renew: ``"auto"`` has a thread renew the lock every third of its timeout, while it is held.
+    :param renew: ``"auto"`` has a thread renew the lock every third of its timeout, while it is
+        held.
     :param on_lost: called from that thread with a `LockLost`, before others may hold the lock.
-    :param owner: on whose life the lock depends, beside its timeout: ``"process"`` (when this process
-        dies, the next one has the lock at once), ``"nobody"``, or a PID.
+    :param owner: on whose life the lock depends, beside its timeout: ``"process"`` (when this
+        process dies, the next one has the lock at once), ``"nobody"``, or a PID.
+    :raises TypeError: for a parameter of a wrong type, ValueError for one of a wrong value.
     """
 
     __slots__ = ("__weakref__", "_native", "_patience", "name")
@@ -258,7 +263,7 @@ class Lock(_native.With):
         return Status(**self._native.status())
 
     def break_lock(self, *, force: bool = False) -> bool:
-        """Ends the hold of one whose timeout has passed or whose process is dead; true if there was one.
+        """Ends the hold of one that lapsed or whose process is dead; true if there was one.
 
         :param force: ends any hold. Its holder learns of it at its next renewal only, so until then
             two may believe that they hold the lock.
@@ -304,8 +309,8 @@ def list_locks(folder: Name = ".") -> list[Status]:
 def clean(folder: Name = ".") -> list[str]:
     """Removes what crashes left in this folder and below it; says what it removed.
 
-    That are lines whose waiters are gone, free directories that lingered, and half made ones. What a
-    dead holder holds stays: the next one who acquires it is told of the death.
+    That are lines whose waiters are gone, free directories that lingered, and half made ones.
+    What a dead holder holds stays: the next one who acquires it is told of the death.
 
     :raises OSError: when the folder cannot be read.
     """

@@ -4,7 +4,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Callable, NoReturn, Optional, SupportsIndex, Union, final
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 from lockbydir._facts import Predecessor
 
@@ -45,6 +45,7 @@ class Lock:
     def renew(self, key: str) -> None: ...
     def release(self, key: str) -> None: ...
 
+@disjoint_base
 class With:
     def __new__(cls, *args: object, **options: object) -> Self: ...
     def _begin(self, lock: Lock, patience: Optional[float]) -> None: ...
