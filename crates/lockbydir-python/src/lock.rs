@@ -206,12 +206,17 @@ fn wait_as_main(py: Python<'_>, lock: lockbydir::Lock) -> PyResult<Result<Guard,
     got
 }
 
-/// Tells Python of a loss, from a thread of the library's. An interpreter at its end is not told.
+/// Tells Python of a loss. An interpreter at its end is not told, and it ends each thread that comes
+/// back to Python code then. A thread of the library's would not survive that, nor would the
+/// process; so a thread of Python's own calls.
 fn call_back(on_lost: &Py<PyAny>, error: &Error) {
     debug_assert_eq!(error.kind(), ErrorKind::Lost);
     Python::try_attach(|py| {
         let error = told(py, error).into_value(py);
-        if let Err(raised) = on_lost.call1(py, (error,)) {
+        let begun = py
+            .import("_thread")
+            .and_then(|thread| thread.call_method1("start_new_thread", (on_lost, (error,))));
+        if let Err(raised) = begun {
             raised.write_unraisable(py, Some(on_lost.bind(py)));
         }
     });

@@ -2,6 +2,7 @@
 //! beginning of each function of its own: a `KeyboardInterrupt` there, between the acquisition and
 //! the block or before the release, would leave the lock held.
 
+use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -121,9 +122,21 @@ impl With {
     }
 }
 
-/// Is this the thread that hears signals?
+/// Is this the thread that hears signals? Asked once by each thread, and anew after a fork, which
+/// makes the thread that forked the main one.
 fn is_main(py: Python<'_>) -> PyResult<bool> {
-    let threading = py.import("threading")?;
-    let main = threading.call_method0("main_thread")?.getattr("ident")?;
-    main.eq(threading.call_method0("get_ident")?)
+    thread_local! {
+        static KNOWN: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
+    }
+    let pid = std::process::id();
+    match KNOWN.get() {
+        Some((of, is_main)) if of == pid => Ok(is_main),
+        _ => {
+            let threading = py.import("threading")?;
+            let main = threading.call_method0("main_thread")?.getattr("ident")?;
+            let is_main = main.eq(threading.call_method0("get_ident")?)?;
+            KNOWN.set(Some((pid, is_main)));
+            Ok(is_main)
+        }
+    }
 }

@@ -168,12 +168,14 @@ def test_an_interrupt_while_another_thread_waits_comes_to_the_main_thread(
             waiter = threading.Thread(target=lambda: (Lock(name).acquire(), say("got")))
             waiter.start()
             try:
+                say("hears")
                 hear()
             except KeyboardInterrupt:
                 say("interrupted")
             waiter.join()
             """
         )
+        assert one.hears() == "hears"
         until(lambda: len(line_of(name)) == 1)
         one.signal(signal.SIGINT)
         assert one.hears(2) == "interrupted"

@@ -158,7 +158,8 @@ class Lock(_native.With):
     :param group: the GID to share it with.
     :param renew: ``"auto"`` has a thread renew the lock every third of its timeout, while it is
         held.
-    :param on_lost: called from that thread with a `LockLost`, before others may hold the lock.
+    :param on_lost: called with a `LockLost`, in a thread of its own that is begun before others may
+        hold the lock.
     :param owner: on whose life the lock depends, beside its timeout: ``"process"`` (when this
         process dies, the next one has the lock at once), ``"nobody"``, or a PID.
     :raises TypeError: for a parameter of a wrong type, ValueError for one of a wrong value.
