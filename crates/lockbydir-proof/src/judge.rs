@@ -293,13 +293,19 @@ impl Record {
             let at = by_start.partition_point(|judged| judged.hold.start < hold.start);
             by_start[at..].iter().find(|judged| std::ptr::eq(judged.hold, hold))
         };
+        // Who holds while the directory is removed by hand may begin before or after who follows.
+        let is_of_a_life = |hold: &Hold| judged(hold).is_some_and(|judged| judged.life.is_some());
         let (mut undercut, mut shut_out) = (Vec::new(), Vec::new());
         let mut newest: Option<&Hold> = None;
         let mut largest: Option<&Hold> = None;
         for (write, hold) in self.writes() {
             if write.accepted {
                 match newest {
-                    Some(newer) if newer.start > hold.start => {
+                    Some(newer)
+                        if newer.start > hold.start
+                            && is_of_a_life(newer)
+                            && is_of_a_life(hold) =>
+                    {
                         undercut.push((newer.clone(), hold.clone()));
                     }
                     _ if hold.is_known_since() => newest = Some(hold),

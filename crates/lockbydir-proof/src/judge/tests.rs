@@ -144,6 +144,19 @@ fn an_old_write_that_is_taken_after_a_newer_holders_is_found() {
 }
 
 #[test]
+fn writes_of_those_who_held_at_a_removal_by_hand_are_in_no_order_and_those_of_older_ones_are() {
+    let removed = ("hand", "removed 40 45\n");
+    let before = ("a", "start 48 148 5 handed-over 30 38\nwrite 50 accepted\nend 51\nlost 52\n");
+    let after = ("b", "start 47 147 6 free 30 43\nwrite 55 accepted\nend 56\nreleased\n");
+    assert!(judged(&[removed, before, after]).is_clean());
+    assert_eq!(judged(&[before, after]).undercut.len(), 1);
+
+    let old = ("a", "start 10 30 5 free 5 8\noutlived\nwrite 70 accepted\nlost 71\n");
+    let next = ("b", "start 50 150 6 free 30 46\nwrite 60 accepted\nend 65\nreleased\n");
+    assert_eq!(judged(&[removed, old, next]).undercut.len(), 1);
+}
+
+#[test]
 fn one_that_was_over_when_it_was_noted_down_is_no_newer_holder() {
     let verdict = judged(&[
         ("a", "start 130 130 1 free 10 10\noutlived\nwrite 135 accepted\nlost 136\n"),

@@ -9,7 +9,6 @@ mod death;
 mod exclusion;
 mod kills;
 mod lingering;
-mod lying;
 mod riddle;
 mod stage;
 mod stop_points;

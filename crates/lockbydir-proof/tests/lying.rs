@@ -1,5 +1,8 @@
 //! The lying directory: the real library, on a directory whose calls fail, lie, stall and kill.
 //!
+//! These tests have a process of their own: a child that another test has just forked would keep
+//! the pipes of a contender open that is dead, until it runs its program, and change the play.
+//!
 //! `LOCKBYDIR_LYING_SCHEDULES=N` plays the schedules of the seeds below N, and
 //! `LOCKBYDIR_LYING_SEED=S` that of one seed, telling it call by call.
 
