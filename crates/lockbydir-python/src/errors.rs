@@ -1,6 +1,7 @@
 //! The library's errors as Python's: exceptions of our own where a lock is the reason, `OSError`
 //! with its number and file where the system is, `ValueError` where the caller is.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use lockbydir::{Error, ErrorKind};
@@ -15,7 +16,13 @@ const EIO: i32 = 5;
 
 /// This error, as Python raises it.
 pub(crate) fn told(py: Python<'_>, error: &Error) -> PyErr {
-    let own = |class: &str| raise(py, class, error).unwrap_or_else(|failed| failed);
+    let own = |class: &str| {
+        let holder = error.holder().map(|holder| facts::holder(py, holder)).transpose();
+        holder.map_or_else(
+            |failed| failed,
+            |holder| own(py, class, &error.to_string(), error.path().map(Path::as_os_str), holder),
+        )
+    };
     match error.kind() {
         ErrorKind::Usage => PyValueError::new_err(error.to_string()),
         ErrorKind::PatienceOver => own("PatienceOver"),
@@ -33,9 +40,15 @@ fn system(error: &Error, otherwise: i32) -> PyErr {
 }
 
 /// One of the exceptions that Python code defines.
-fn raise(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
-    let class = py.import("lockbydir._errors")?.getattr(class)?;
-    let holder = error.holder().map(|holder| facts::holder(py, holder)).transpose()?;
-    let path = error.path().map(Path::as_os_str);
-    Ok(PyErr::from_value(class.call1((error.to_string(), path, holder))?))
+pub(crate) fn own(
+    py: Python<'_>,
+    class: &str,
+    said: &str,
+    path: Option<&OsStr>,
+    holder: Option<Bound<'_, PyAny>>,
+) -> PyErr {
+    py.import("lockbydir._errors")
+        .and_then(|errors| errors.getattr(class))
+        .and_then(|class| class.call1((said, path, holder)))
+        .map_or_else(|failed| failed, PyErr::from_value)
 }

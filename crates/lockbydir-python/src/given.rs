@@ -19,7 +19,9 @@ pub(crate) fn duration(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Duratio
     seconds(number(value, name)?, name)
 }
 
-fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
+/// A number of seconds or a `timedelta`, as a number.
+#[pyfunction(name = "seconds")]
+pub(crate) fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     let is_number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>();
     if is_number && !value.is_instance_of::<PyBool>() {
         // An int may be larger than any float.

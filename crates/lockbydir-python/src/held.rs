@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockbydir::{Error, Guard};
 use pyo3::prelude::*;
 
-use crate::errors::told;
+use crate::errors::{own, told};
 use crate::{facts, given};
 
 /// Proof of holding a lock; a context manager that releases it at its end.
@@ -76,11 +76,7 @@ impl Held {
             true => ("LockError", format!("a forked child does not hold its parent's lock {path}")),
             false => ("LockLost", format!("{path} is not held any more: it was released")),
         };
-        let made = py
-            .import("lockbydir._errors")
-            .and_then(|errors| errors.getattr(class))
-            .and_then(|class| class.call1((said, &self.path, py.None())));
-        made.map_or_else(|failed| failed, PyErr::from_value)
+        own(py, class, &said, Some(&self.path), None)
     }
 }
 

@@ -38,6 +38,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lock::Interrupt>()?;
     module.add_class::<held::Held>()?;
     module.add_class::<with::With>()?;
+    module.add_function(wrap_pyfunction!(given::number, module)?)?;
     module.add_function(wrap_pyfunction!(list_locks, module)?)?;
     module.add_function(wrap_pyfunction!(clean, module)?)
 }

@@ -1,5 +1,6 @@
 //! A lock: what it was told, and the waits for it.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -93,10 +94,8 @@ impl Lock {
     }
 
     /// Waits in the calling thread, or, if that is the main one, lets another thread wait.
-    #[pyo3(signature = (patience, is_main))]
-    fn acquire(&self, py: Python<'_>, patience: Option<f64>, is_main: bool) -> PyResult<Held> {
-        let patience = given::patience(patience)?;
-        self.wait(py, patience, is_main)
+    fn acquire(&self, py: Python<'_>, patience: Option<f64>) -> PyResult<Held> {
+        self.wait(py, given::patience(patience)?)
     }
 
     /// The same, until this is set.
@@ -158,8 +157,8 @@ impl Lock {
 
     /// Waits in the calling thread. But only the main thread hears signals: there it is one try,
     /// and then another thread waits in its place.
-    pub(crate) fn wait(&self, py: Python<'_>, patience: Patience, is_main: bool) -> PyResult<Held> {
-        if !is_main {
+    pub(crate) fn wait(&self, py: Python<'_>, patience: Patience) -> PyResult<Held> {
+        if !is_main(py)? {
             let lock = self.lock.clone().patience(patience);
             return py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error));
         }
@@ -204,6 +203,25 @@ fn wait_as_main(py: Python<'_>, lock: lockbydir::Lock) -> PyResult<Result<Guard,
     };
     let _ = py.detach(|| waiter.join());
     got
+}
+
+/// Is this the thread that hears signals? Asked once by each thread, and anew after a fork, which
+/// makes the thread that forked the main one.
+fn is_main(py: Python<'_>) -> PyResult<bool> {
+    thread_local! {
+        static KNOWN: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
+    }
+    let pid = std::process::id();
+    match KNOWN.get() {
+        Some((of, is_main)) if of == pid => Ok(is_main),
+        _ => {
+            let threading = py.import("threading")?;
+            let main = threading.call_method0("main_thread")?.getattr("ident")?;
+            let is_main = main.eq(threading.call_method0("get_ident")?)?;
+            KNOWN.set(Some((pid, is_main)));
+            Ok(is_main)
+        }
+    }
 }
 
 /// Tells Python of a loss. An interpreter at its end is not told, and it ends each thread that comes

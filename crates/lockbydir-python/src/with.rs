@@ -2,7 +2,6 @@
 //! beginning of each function of its own: a `KeyboardInterrupt` there, between the acquisition and
 //! the block or before the release, would leave the lock held.
 
-use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -40,7 +39,7 @@ impl With {
         let Some((lock, own)) = self.lock.get() else {
             return Err(PyRuntimeError::new_err("Lock.__init__ was not called"));
         };
-        let held = lock.get().wait(py, patience.unwrap_or(*own), is_main(py)?)?;
+        let held = lock.get().wait(py, patience.unwrap_or(*own))?;
         Py::new(py, held)
     }
 
@@ -118,25 +117,6 @@ impl With {
         match held {
             Some(held) => held.get().__exit__(py, kind, error, traceback),
             None => Err(PyRuntimeError::new_err("this Lock was not entered by a `with`")),
-        }
-    }
-}
-
-/// Is this the thread that hears signals? Asked once by each thread, and anew after a fork, which
-/// makes the thread that forked the main one.
-fn is_main(py: Python<'_>) -> PyResult<bool> {
-    thread_local! {
-        static KNOWN: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
-    }
-    let pid = std::process::id();
-    match KNOWN.get() {
-        Some((of, is_main)) if of == pid => Ok(is_main),
-        _ => {
-            let threading = py.import("threading")?;
-            let main = threading.call_method0("main_thread")?.getattr("ident")?;
-            let is_main = main.eq(threading.call_method0("get_ident")?)?;
-            KNOWN.set(Some((pid, is_main)));
-            Ok(is_main)
         }
     }
 }

@@ -28,34 +28,26 @@ impl<T> Own<T> {
     /// This process's own; made now, if it has none yet.
     pub(crate) fn get_or_make(&self, make: impl Fn() -> T) -> &T {
         let pid = std::process::id();
-        let mut slot = &self.0;
-        loop {
-            match slot.get() {
-                Some(found) if found.pid == pid => return &found.value,
-                Some(of_a_parent) => slot = &of_a_parent.next,
-                // Made before it is put there, so that a fork finds the slot empty or full. Who
-                // comes second takes what the first one has put.
-                None => {
-                    let _ = slot.set(Box::new(Generation {
-                        pid,
-                        value: make(),
-                        next: OnceLock::new(),
-                    }));
-                }
-            }
+        let slot = self.slot(pid);
+        if slot.get().is_none() {
+            // Made before it is put there, so that a fork finds the slot empty or full. Who comes
+            // second takes what the first one has put.
+            let _ = slot.set(Box::new(Generation { pid, value: make(), next: OnceLock::new() }));
         }
+        &slot.get().expect("just put there").value
     }
 
     /// This process's own, if it has one.
     pub(crate) fn get(&self) -> Option<&T> {
-        let pid = std::process::id();
+        self.slot(std::process::id()).get().map(|found| &found.value)
+    }
+
+    /// Where the value of this process is, or will be: behind those of its parents.
+    fn slot(&self, pid: u32) -> &OnceLock<Box<Generation<T>>> {
         let mut slot = &self.0;
-        while let Some(found) = slot.get() {
-            if found.pid == pid {
-                return Some(&found.value);
-            }
-            slot = &found.next;
+        while let Some(of_a_parent) = slot.get().filter(|found| found.pid != pid) {
+            slot = &of_a_parent.next;
         }
-        None
+        slot
     }
 }

@@ -17,6 +17,7 @@ from lockbydir._lock import _UNSET, Lock, Name, OnLost, Owner, Seconds, patience
 from lockbydir._native import Held
 
 _Answer = TypeVar("_Answer")
+_Got = TypeVar("_Got", bound=Optional[Held])
 _Coroutine = TypeVar("_Coroutine", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
@@ -176,28 +177,11 @@ class AsyncLock:
         lasts = lock._patience if patience is _UNSET else patience_of(patience)
         interrupt = _native.Interrupt()
         waiting = _begin(lambda: lock._native.acquire_unless(lasts, interrupt))
-        try:
-            await asyncio.wait([waiting])
-        except asyncio.CancelledError:
-            interrupt.set()
-            await _settled(waiting)
-            if waiting.exception() is None:
-                await _given_back(waiting.result())
-            raise
-        return AsyncHeld(waiting.result())
+        return AsyncHeld(await _taken(waiting, interrupt))
 
     async def try_acquire(self) -> Optional[AsyncHeld]:
         """One try, without waiting: ``None`` when the lock is taken."""
-        trying = _begin(self._lock._native.try_acquire)
-        try:
-            await asyncio.wait([trying])
-        except asyncio.CancelledError:
-            await _settled(trying)
-            got = None if trying.exception() else trying.result()
-            if got is not None:
-                await _given_back(got)
-            raise
-        held = trying.result()
+        held = await _taken(_begin(self._lock._native.try_acquire), _native.Interrupt())
         return None if held is None else AsyncHeld(held)
 
     async def locked(self) -> bool:
@@ -249,6 +233,20 @@ class AsyncLock:
         raise TypeError(
             "an AsyncLock cannot be copied or pickled: make one of the same name where it is needed"
         )
+
+
+async def _taken(waiting: "asyncio.Future[_Got]", interrupt: _native.Interrupt) -> _Got:
+    """What a thread gets; if our task is cancelled, that is let go of before it is seen to be."""
+    try:
+        await asyncio.wait([waiting])
+    except asyncio.CancelledError:
+        interrupt.set()
+        await _settled(waiting)
+        got = None if waiting.exception() else waiting.result()
+        if got is not None:
+            await _given_back(got)
+        raise
+    return waiting.result()
 
 
 async def _given_back(held: Held) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, NoReturn, Optional
 
 from lockbydir import _native
 from lockbydir._errors import ForeignLock, LockLost, PatienceOver
 from lockbydir._facts import Status
-from lockbydir._lock import Name, Owner, Seconds, native, patience_of, seconds
+from lockbydir._lock import Name, Owner, Seconds, native, patience_of
+from lockbydir._native import seconds
 
 TIMEOUT = 10
 """How long a lock lasts, in seconds, unless the instance says otherwise."""
@@ -125,8 +125,7 @@ class DLock:
         :raises ValueError: when ``TIMEOUT``, ``PATIENCE`` or the name cannot be.
         """
         self.startWaiting()
-        is_main = threading.current_thread() is threading.main_thread()
-        while not self._take(lambda lock: lock.acquire(self._patienceLeft(), is_main)):
+        while not self._take(lambda lock: lock.acquire(self._patienceLeft())):
             if not self.stillPatience():
                 return False
             self._pause()

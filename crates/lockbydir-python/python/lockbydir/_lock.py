@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import os
 from datetime import timedelta
 from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union
@@ -12,7 +11,7 @@ from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union
 from lockbydir import _native
 from lockbydir._errors import LockError
 from lockbydir._facts import Status
-from lockbydir._native import Held
+from lockbydir._native import Held, seconds
 
 Seconds = Union[float, timedelta]
 Name = Union[str, "os.PathLike[str]"]
@@ -22,20 +21,6 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNSET: Any = object()
 _SHORTEST = 0.01
 _LONGEST = 3650.0 * 24 * 3600
-
-
-def seconds(value: object, name: str) -> float:
-    """A number of seconds."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf
-    raise TypeError(
-        f"{name} is a number of seconds or a timedelta, not {type(value).__name__}: {value!r}"
-    )
 
 
 def patience_of(value: object) -> Optional[float]:
