@@ -204,6 +204,12 @@ impl Server {
         }
     }
 
+    /// True if it answers, and says that it is well.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.is_up() && self.get("/health").is_ok_and(|health| health.contains("\"true\""))
+    }
+
     /// What it logs.
     #[must_use]
     pub fn log(&self) -> PathBuf {
