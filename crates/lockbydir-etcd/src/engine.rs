@@ -220,9 +220,14 @@ impl Etcd {
         if let (Some((rest, whole)), State::Held | State::Dead | State::Bare) =
             (lease, status.state)
         {
-            status.age = Some(whole.saturating_sub(rest));
-            status.remaining =
-                Some(if status.state == State::Dead { Duration::ZERO } else { rest });
+            // The servers count in seconds; a clock we share tells it exactly.
+            let age = recorded.and_then(|(_, who)| who.age()).filter(|_| is_held(view));
+            let age = age.unwrap_or(whole.saturating_sub(rest));
+            status.age = Some(age);
+            status.remaining = Some(match status.state {
+                State::Dead => Duration::ZERO,
+                _ => whole.saturating_sub(age),
+            });
         }
         let tickets = line.iter().filter_map(|spot| Some(spot.who.as_ref()?.to_ticket()));
         status.line = tickets.collect();
