@@ -226,6 +226,9 @@ fn increment(counter: &Path) -> io::Result<()> {
 /// # Errors
 /// When it cannot begin, or the last acquisition fails.
 pub fn work(orders: &Orders) -> Outcome<()> {
+    if orders.is_on_etcd() {
+        lockbydir_etcd::register(lockbydir_etcd::Access::default());
+    }
     if orders.last {
         return finish(orders);
     }
