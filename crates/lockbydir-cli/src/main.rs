@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(DENIED);
     }
+    #[cfg(feature = "etcd")]
+    lockbydir_etcd::register();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

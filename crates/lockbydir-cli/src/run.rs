@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Run) -> Result<u8, Failure> {
     let program = args.command.first().map(Path::new).unwrap_or(Path::new(""));
     let label = program.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let label: String = label.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-    let lock = args.holding.apply(args.named.lock()?, &label).renew_automatically(!args.no_renew);
+    let lock = args.holding.apply(args.named.lock(), &label).renew_automatically(!args.no_renew);
     let path = lock.path()?;
 
     let signals = Signals::watch();
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Run) -> Result<u8, Failure> {
 
 /// Waits for the command's end; ends it when the lock cannot be kept.
 fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u8, Failure> {
-    let timeout = args.holding.timeout();
+    let timeout = guard.timeout();
     let grace = (timeout / 8).min(LONGEST_GRACE);
     // The keeper gives up before this, and says why.
     let notice = if args.no_renew { grace } else { timeout / 5 };
