@@ -28,6 +28,7 @@ pub(crate) fn told(py: Python<'_>, error: &Error) -> PyErr {
         ErrorKind::PatienceOver => own("PatienceOver"),
         ErrorKind::Lost => own("LockLost"),
         ErrorKind::Foreign => own("ForeignLock"),
+        ErrorKind::Unavailable => own("LockUnavailable"),
         ErrorKind::Interrupted => own("LockError"),
         ErrorKind::OtherUser => system(error, EPERM),
         _ => system(error, EIO),

@@ -8,6 +8,9 @@ line and wake at once; each holding has a growing number, its *token*.
 >>> with Lock("jobs", timeout=10, patience=30) as held:  # doctest: +SKIP
 ...     print("fenced by", held.token)
 
+For several machines, a name may be a URL like ``"etcd://host:2379,host2:2379/jobs"``: then there is
+no directory, and etcd keeps the lock.
+
 ``DLock`` is the interface of the first version (2015), for programs written for it.
 """
 
@@ -20,7 +23,7 @@ from lockbydir._dlock import (
     TIMEOUT,
     DLock,
 )
-from lockbydir._errors import ForeignLock, LockError, LockLost, PatienceOver
+from lockbydir._errors import ForeignLock, LockError, LockLost, LockUnavailable, PatienceOver
 from lockbydir._facts import Holder, Predecessor, Status, Ticket
 from lockbydir._lock import Lock, clean, list_locks
 from lockbydir._native import Held, __version__
@@ -40,6 +43,7 @@ __all__ = [
     "Lock",
     "LockError",
     "LockLost",
+    "LockUnavailable",
     "PatienceOver",
     "Predecessor",
     "Status",
