@@ -18,7 +18,7 @@ use crate::lease::Lease;
 use crate::runtime;
 use crate::trouble::Trouble;
 
-/// One try may take so long, however short patience is: a few round trips.
+/// One try without any patience may take so long: a few round trips.
 const ONE_TRY: Duration = Duration::from_secs(2);
 /// After a round in which nobody answered.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -39,7 +39,7 @@ pub(crate) fn acquire(etcd: &Etcd, wish: &Wish, wait: &Wait<'_>) -> Result<(Held
             keys: etcd.keys(),
             wait,
             nudge: nudge.clone(),
-            last: wait.until().map(|until| until.max(began + ONE_TRY)),
+            last: wait.until().map(|until| if until > began { until } else { began + ONE_TRY }),
             is_one_try: wait.until().is_some_and(|until| until <= began),
             ear: Arc::default(),
             seen: None,
@@ -356,7 +356,7 @@ impl Queue<'_, '_> {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => trouble,
             };
-            let is_over = self.last.is_some_and(|last| boot() >= last);
+            let is_over = self.is_one_try || self.last.is_some_and(|last| boot() >= last);
             if trouble == Trouble::NoLease {
                 return Err(Ended::PlaceLost);
             }
