@@ -21,7 +21,7 @@ use crate::trouble::Trouble;
 /// One try without any patience may take so long: a few round trips.
 const ONE_TRY: Duration = Duration::from_secs(2);
 /// After a round in which nobody answered.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often a waiter looks whether one whose process it can see still lives.
 const PULSE: Duration = Duration::from_millis(50);
 /// Leaving the line is waited for so long.
@@ -379,7 +379,7 @@ impl Queue<'_, '_> {
     {
         let once = Limit::new(boot(), timeout);
         let last = self.last.unwrap_or(Duration::MAX);
-        let limit = Limit { until: (boot() + 2 * once.a_try).min(last), ..once };
+        let limit = Limit { until: last, is_once: true, ..once };
         Ok(runtime::wait(question(self.keys.clone(), limit))?)
     }
 
