@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::engine::{Engine, LockDirectory, registered, without_secrets};
+use crate::engine::{Engine, LockDirectory, registered, shown};
 use crate::error::Error;
 use crate::guard::{self, Guard};
 use crate::interrupt::Interrupt;
@@ -40,7 +40,7 @@ pub struct Lock {
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock")
-            .field("name", &without_secrets(&self.settings.name.to_string_lossy()))
+            .field("name", &shown(&self.settings.name))
             .field("timeout", &self.settings.timeout)
             .field("patience", &self.settings.patience)
             .finish_non_exhaustive()

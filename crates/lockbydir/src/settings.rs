@@ -9,7 +9,7 @@ use std::time::Duration;
 use lockbydir_protocol::{Label, MAX_TIMEOUT, MIN_TIMEOUT, Wish};
 
 use crate::dir::{Directory, EXTENSION};
-use crate::engine::without_secrets;
+use crate::engine::shown;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::key::nonce;
@@ -119,7 +119,7 @@ impl Settings {
     pub(crate) fn check_for_url(&self) -> Result<(), Error> {
         for (is_set, option) in [(self.mode != MODE, "mode"), (self.group.is_some(), "group")] {
             if is_set {
-                let shown = printable(without_secrets(&self.name.to_string_lossy()));
+                let shown = shown(&self.name);
                 return Err(Error::usage(format!(
                     "`{shown}` is no directory, and only those have a {option}; leave it out"
                 )));

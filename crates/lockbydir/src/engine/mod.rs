@@ -18,7 +18,7 @@ use std::time::Duration;
 use lockbydir_protocol::{Life, Origin, Owner, Process, Terms, Wish};
 
 pub(crate) use directory::LockDirectory;
-pub(crate) use scheme::{registered, without_secrets};
+pub(crate) use scheme::registered;
 
 use crate::error::Error;
 use crate::key::Key;
@@ -26,7 +26,7 @@ pub use crate::own::Own;
 use crate::status::{Broken, How, Status};
 pub use crate::waiter::Wait;
 use crate::{clock, process};
-pub use scheme::{Opened, Scheme, register};
+pub use scheme::{Opened, Scheme, is_url, register, shown};
 
 /// One lock, by its name. Used by many threads at once, and by forked children of the process
 /// that opened it: what threads share under a lock belongs in an [`Own`].

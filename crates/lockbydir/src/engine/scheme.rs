@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::status::{Status, printable};
 
 /// How the locks of a URL's scheme are opened, listed and cleaned. All get the URL as it was
@@ -62,6 +62,31 @@ fn scheme_of(url: &str) -> Option<&str> {
     is_scheme.then_some(scheme)
 }
 
+/// Is this name a URL, and no path of a directory? It begins with a scheme: a letter, then letters,
+/// digits and `+.-`, and then `://`.
+///
+/// ```
+/// use lockbydir::engine::is_url;
+///
+/// assert!(is_url("etcd://host:2379/jobs"));
+/// assert!(!is_url("./etcd://host:2379/jobs") && !is_url("/dev/shm/jobs"));
+/// ```
+#[must_use]
+pub fn is_url(name: impl AsRef<Path>) -> bool {
+    scheme_of(&name.as_ref().to_string_lossy()).is_some()
+}
+
+/// A name as it may be shown: [`printable`](crate::printable), and of a URL no user, password and
+/// query.
+///
+/// ```
+/// assert_eq!(lockbydir::engine::shown("etcd://me:secret@h1:1,h2:1/jobs?ca=x"), "etcd://h1:1,h2:1/jobs");
+/// ```
+#[must_use]
+pub fn shown(name: impl AsRef<Path>) -> String {
+    printable(without_secrets(&name.as_ref().to_string_lossy()))
+}
+
 /// Whose scheme this name has, and the name as a URL; none for the path of a directory.
 pub(crate) fn registered(name: &Path) -> Result<Option<(Scheme, &str)>, Error> {
     // What has a scheme but is no UTF-8 is no path that anybody meant either.
@@ -70,28 +95,34 @@ pub(crate) fn registered(name: &Path) -> Result<Option<(Scheme, &str)>, Error> {
         return Ok(None);
     };
     let Some(url) = name.to_str() else {
-        let shown = printable(without_secrets(&lossy));
-        return Err(Error::usage(format!("`{shown}` is not a lock's name: a URL is UTF-8")));
+        return Err(Error::usage(format!("`{}` cannot be a URL: it is no UTF-8", shown(name))));
     };
-    let mut slot = &FIRST;
-    while let Some(there) = slot.get() {
-        if there.scheme.name.eq_ignore_ascii_case(scheme) {
-            return Ok(Some((there.scheme, url)));
-        }
-        slot = &there.next;
+    match schemes().find(|known| known.name.eq_ignore_ascii_case(scheme)) {
+        Some(found) => Ok(Some((found, url))),
+        None => Err(no_engine(url, scheme)),
     }
-    Err(Error::new(
-        ErrorKind::Usage,
-        format!(
-            "no engine is here for `{}`: `{scheme}://` needs the crate `lockbydir-{}`, its `register` called first (the program and the Python package: a build with the feature `{0}`); or use a path",
-            printable(without_secrets(url)),
-            scheme.to_ascii_lowercase(),
-        ),
+}
+
+fn schemes() -> impl Iterator<Item = Scheme> {
+    let first = FIRST.get();
+    std::iter::successors(first, |there| there.next.get()).map(|there| there.scheme)
+}
+
+fn no_engine(url: &str, scheme: &str) -> Error {
+    let known: Vec<_> = schemes().map(|known| format!("`{}://`", known.name)).collect();
+    let instead = match scheme {
+        "etcd" => "it is in the crate `lockbydir-etcd`, whose `register` is called first; the program and the Python package have it by their feature `etcd`".into(),
+        _ if known.is_empty() => "none is registered".into(),
+        _ => format!("there is one for {}", known.join(", ")),
+    };
+    Error::usage(format!(
+        "cannot use `{}`: there is no engine for `{scheme}://` names ({instead}); use a path",
+        shown(url),
     ))
 }
 
 /// A URL as it may be shown: without user, password and query. A path stays as it is.
-pub(crate) fn without_secrets(url: &str) -> String {
+fn without_secrets(url: &str) -> String {
     let Some(scheme) = scheme_of(url) else {
         return url.into();
     };
