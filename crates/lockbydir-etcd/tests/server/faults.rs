@@ -145,7 +145,7 @@ fn a_compaction_while_one_waits_costs_no_wake_up() {
 
     let at = Instant::now();
     guard.release().unwrap();
-    waiter.join().unwrap().unwrap();
+    drop(waiter.join().unwrap().unwrap());
 
     assert!(at.elapsed() < secs(5), "{:?}", at.elapsed());
 }
@@ -158,7 +158,7 @@ fn a_lease_lost_while_waiting_puts_the_waiter_back_into_the_line() {
     let waiter = wait_in_line(&lock);
     let by_age = ["get", "--prefix", "jobs.lockdir/", "--keys-only", "--sort-by=CREATE"];
     let keys = server.control(&by_age).unwrap();
-    let own = keys.lines().filter(|line| !line.is_empty()).next_back().unwrap().to_owned();
+    let own = keys.lines().rfind(|line| !line.is_empty()).unwrap().to_owned();
     let lease = own.rsplit('/').next().unwrap().to_owned();
 
     server.control(&["lease", "revoke", &lease]).unwrap();
@@ -169,7 +169,7 @@ fn a_lease_lost_while_waiting_puts_the_waiter_back_into_the_line() {
     });
 
     guard.release().unwrap();
-    waiter.join().unwrap().unwrap();
+    drop(waiter.join().unwrap().unwrap());
 }
 
 #[test]
