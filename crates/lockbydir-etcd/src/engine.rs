@@ -106,7 +106,8 @@ fn name_of(key: &[u8]) -> Option<String> {
     let record = key
         .rsplit_once('/')
         .map_or(key, |(before, _)| if before.ends_with(EXTENSION) { before } else { key });
-    record.strip_suffix(EXTENSION).filter(|name| !name.is_empty()).map(String::from)
+    let name = record.strip_suffix(EXTENSION)?;
+    (!name.is_empty() && !name.ends_with('/')).then(|| name.to_owned())
 }
 
 /// The first key behind all that begin so.
