@@ -68,8 +68,8 @@ impl<'a> ClusterTormentor<'a> {
     fn lasts(&mut self, fault: Fault) -> Duration {
         let share = self.dice.below(1000) as f64 / 1000.0;
         match fault {
-            // Well beyond the deadline, mostly.
-            Fault::Stop => self.plan.timeout.mul_f64(0.5 + share * 2.5),
+            // Beyond the deadline.
+            Fault::Stop => self.plan.timeout.mul_f64(1.25 + share * 1.75),
             _ => Duration::from_secs_f64(1.0 + share * 2.0),
         }
     }
@@ -100,15 +100,15 @@ impl<'a> ClusterTormentor<'a> {
         Ok(true)
     }
 
-    /// Mostly it hits who holds.
+    /// It hits who holds, but for some of those that are killed.
     fn strike_worker(&mut self, fault: Fault, crew: &mut Crew<'_>) -> bool {
-        let caught = if self.dice.once_in(4) { None } else { crew.catch_holding() };
-        let Some(place) = caught.or_else(|| {
+        let hit = if fault == Fault::Kill && self.dice.once_in(4) {
             let random = usize::try_from(self.dice.below(crew.members.len() as u64)).unwrap_or(0);
             crew.members[random].may_be_hit().then_some(random)
-        }) else {
-            return false;
+        } else {
+            crew.catch_holding()
         };
+        let Some(place) = hit else { return false };
         let now = clock::now();
         crew.told.note("hand", &format!("fault {now} {now}"));
         if fault == Fault::Kill {

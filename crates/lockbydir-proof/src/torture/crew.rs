@@ -28,7 +28,7 @@ use crate::{chance::Dice, clock, history::Record, puppet};
 const HOUR: u64 = 3600;
 
 /// As long one tries to catch somebody who holds.
-const CATCHING: Duration = Duration::from_secs(1);
+const CATCHING: Duration = Duration::from_secs(3);
 
 /// So many lines before and after a fault are shown.
 const SOME: usize = 8;
@@ -250,7 +250,7 @@ impl<'a> Crew<'a> {
     }
 
     /// Stops whoever holds, in the middle of it, until it is told to go on or is killed; none if
-    /// nobody was caught at it for a second.
+    /// nobody was caught at it in some seconds.
     pub(crate) fn catch_holding(&mut self) -> Option<usize> {
         let begun = Instant::now();
         while begun.elapsed() < CATCHING {
