@@ -302,6 +302,7 @@ impl Queue<'_, '_> {
         let mut held = Held {
             keys: self.keys.clone(),
             path: self.etcd.path.clone(),
+            token: token(own.since),
             own,
             who: place.who.clone(),
             lease: place.lease,

@@ -1,10 +1,13 @@
 //! The lock on a real etcd. A missing etcd is a failure.
 
+#[path = "../../../lockbydir/tests/contract/mod.rs"]
+mod contract;
 mod faults;
 mod line;
 mod proxy;
 mod safety;
 mod unanswered;
+mod world;
 
 use std::sync::Once;
 use std::thread;
