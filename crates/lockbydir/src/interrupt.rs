@@ -1,11 +1,10 @@
 //! Ending a wait from outside, at once.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 
-use rustix::event::{EventfdFlags, eventfd};
+use crate::system::Alarm;
 
 /// Ends waits: give it to [`Lock::interrupt`](crate::Lock::interrupt), keep a clone, and raise
 /// that from any thread.
@@ -32,17 +31,13 @@ struct Raised {
     /// Threads that wait for their turn within this process.
     parked: Mutex<Vec<Thread>>,
     /// Wakes a sleeping waiter; without it the flag is seen at the waiter's next look.
-    event: Option<OwnedFd>,
+    event: Option<Alarm>,
 }
 
 impl Default for Interrupt {
     fn default() -> Interrupt {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok();
-        Interrupt(Arc::new(Raised {
-            flag: AtomicBool::new(false),
-            parked: Mutex::default(),
-            event,
-        }))
+        let (flag, parked) = (AtomicBool::new(false), Mutex::default());
+        Interrupt(Arc::new(Raised { flag, parked, event: Alarm::new() }))
     }
 }
 
@@ -57,7 +52,7 @@ impl Interrupt {
     pub fn raise(&self) {
         self.0.flag.store(true, Ordering::Release);
         if let Some(event) = &self.0.event {
-            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+            event.raise();
         }
         self.parked().iter().for_each(Thread::unpark);
     }
@@ -72,7 +67,7 @@ impl Interrupt {
     pub fn lower(&self) {
         self.0.flag.store(false, Ordering::Release);
         if let Some(event) = &self.0.event {
-            let _ = rustix::io::read(event, &mut [0; 8]);
+            event.lower();
         }
     }
 
@@ -86,8 +81,8 @@ impl Interrupt {
         Parked(self)
     }
 
-    pub(crate) fn event(&self) -> Option<BorrowedFd<'_>> {
-        self.0.event.as_ref().map(AsFd::as_fd)
+    pub(crate) fn event(&self) -> Option<&Alarm> {
+        self.0.event.as_ref()
     }
 }
 
