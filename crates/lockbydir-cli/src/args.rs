@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueHint};
+use lockbydir::engine::is_url;
 use lockbydir::{Lock, Patience};
 
 use crate::duration::{parse, parse_patience, parse_timeout};
-use crate::exit::{Failure, UNAVAILABLE};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,7 +28,8 @@ Exit codes:
 /// Lock across processes by the existence and age of a directory.
 ///
 /// NAME.lockdir exists and is recent = locked. The holder's timeout lives in the lock and all
-/// obey it; a waiter has patience; a timed-out or dead holder is replaced atomically.
+/// obey it; a waiter has patience; a timed-out or dead holder is replaced atomically. For several
+/// machines a NAME may be the URL of a lock on etcd.
 #[derive(Parser)]
 #[command(name = "lockbydir", version, after_help = EXIT_CODES, propagate_version = true)]
 pub(crate) struct Args {
@@ -83,7 +84,7 @@ pub(crate) enum Command {
 
 #[derive(clap::Args)]
 pub(crate) struct Named {
-    /// The lock: a path without its `.lockdir`
+    /// The lock: a path without its `.lockdir`, or a URL like etcd://host:2379,host2:2379/jobs
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::FilePath)]
     name: PathBuf,
     /// Where a relative NAME begins [default: the current directory]
@@ -96,16 +97,14 @@ impl Named {
         &self.name
     }
 
-    pub(crate) fn lock(&self) -> Result<Lock, Failure> {
-        if let Some((scheme, _)) = self.name.to_str().and_then(|name| name.split_once("://")) {
-            let message = format!("this build has no engine for `{scheme}://` names; use a path");
-            return Err(Failure::new(UNAVAILABLE, message));
-        }
-        // An empty name stays empty, to be refused as such.
-        Ok(match &self.dir {
-            Some(dir) if !self.name.as_os_str().is_empty() => Lock::new(dir.join(&self.name)),
+    pub(crate) fn lock(&self) -> Lock {
+        match &self.dir {
+            // An empty name stays empty, to be refused as such.
+            Some(dir) if !self.name.as_os_str().is_empty() && !is_url(&self.name) => {
+                Lock::new(dir.join(&self.name))
+            }
             _ => Lock::new(&self.name),
-        })
+        }
     }
 }
 
@@ -154,10 +153,6 @@ impl Holding {
             Some(gid) => lock.group(gid),
             None => lock,
         }
-    }
-
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
     }
 }
 
@@ -226,7 +221,7 @@ pub(crate) struct Status {
 
 #[derive(clap::Args)]
 pub(crate) struct List {
-    /// The folder [default: the current directory]
+    /// The folder, or a URL like etcd://host:2379/team [default: the current directory]
     #[arg(env = "LOCKBYDIR_DIR", default_value = ".", hide_default_value = true, hide_env = true)]
     pub(crate) dir: PathBuf,
     /// A JSON array
@@ -251,7 +246,7 @@ pub(crate) struct Break {
 
 #[derive(clap::Args)]
 pub(crate) struct Clean {
-    /// The folder [default: the current directory]
+    /// The folder, or a URL like etcd://host:2379/team [default: the current directory]
     #[arg(env = "LOCKBYDIR_DIR", default_value = ".", hide_default_value = true, hide_env = true)]
     pub(crate) dir: PathBuf,
 }

@@ -33,6 +33,7 @@ impl From<Error> for Failure {
             ErrorKind::Usage => USAGE,
             ErrorKind::PatienceOver => PATIENCE_OVER,
             ErrorKind::Lost => LOST,
+            ErrorKind::Unavailable => UNAVAILABLE,
             ErrorKind::OtherUser | ErrorKind::PermissionDenied => DENIED,
             // What is in its place cannot become a lock directory.
             ErrorKind::CannotMake | ErrorKind::Foreign => CANNOT_MAKE,

@@ -6,6 +6,8 @@ mod args;
 mod bench;
 mod child;
 mod duration;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod exit;
 mod render;
 mod run;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(DENIED);
     }
+    #[cfg(feature = "etcd")]
+    etcd::begin();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
         Command::Run(ref run) => run::run(run),
         other => verbs::perform(other),
     };
+    #[cfg(feature = "etcd")]
+    etcd::end();
     match done {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, message }) => {

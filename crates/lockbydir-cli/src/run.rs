@@ -23,6 +23,10 @@ pub(crate) fn wait_for(lock: Lock, holding: &Holding) -> Result<Guard, Failure> 
 }
 
 fn wait_with(lock: Lock, holding: &Holding, signals: &Arc<Signals>) -> Result<Guard, Failure> {
+    #[cfg(feature = "etcd")]
+    if holding.quiet {
+        crate::etcd::be_quiet();
+    }
     let is_live = stderr().is_terminal() && !holding.quiet;
     let lock = lock.interrupt(signals.early().clone());
     let lock = if is_live { lock.on_wait(render::waiting) } else { lock };
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &Run) -> Result<u8, Failure> {
     let program = args.command.first().map(Path::new).unwrap_or(Path::new(""));
     let label = program.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let label: String = label.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-    let lock = args.holding.apply(args.named.lock()?, &label).renew_automatically(!args.no_renew);
+    let lock = args.holding.apply(args.named.lock(), &label).renew_automatically(!args.no_renew);
     let path = lock.path()?;
 
     let signals = Signals::watch();
@@ -75,7 +79,7 @@ pub(crate) fn run(args: &Run) -> Result<u8, Failure> {
 
 /// Waits for the command's end; ends it when the lock cannot be kept.
 fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u8, Failure> {
-    let timeout = args.holding.timeout();
+    let timeout = guard.timeout();
     let grace = (timeout / 8).min(LONGEST_GRACE);
     // The keeper gives up before this, and says why.
     let notice = if args.no_renew { grace } else { timeout / 5 };

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::CommandFactory;
+use lockbydir::engine::shown;
 use lockbydir::{Broken, Key, Owner, printable};
 
 use crate::args::{Acquire, Args, Break, Command};
@@ -14,7 +15,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         Command::Run(run) => run::run(&run),
         Command::Acquire(acquire) => self::acquire(&acquire),
         Command::Renew(renew) => {
-            let lock = renew.named.lock()?;
+            let lock = renew.named.lock();
             let lock = match renew.timeout {
                 Some(timeout) => lock.timeout(timeout),
                 None => lock,
@@ -23,18 +24,18 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
             Ok(0)
         }
         Command::Release(release) => {
-            release.named.lock()?.release(&release.key.parse::<Key>()?)?;
+            release.named.lock().release(&release.key.parse::<Key>()?)?;
             Ok(0)
         }
         Command::Status(status) => {
-            let found = status.named.lock()?.status()?;
+            let found = status.named.lock().status()?;
             render::print(&if status.json {
                 render::json(&render::StatusJson::of(&found))?
             } else {
                 render::status(&found)
             })
         }
-        Command::IsLocked(named) => Ok(if named.lock()?.is_locked()? { 0 } else { NOT_DONE }),
+        Command::IsLocked(named) => Ok(if named.lock().is_locked()? { 0 } else { NOT_DONE }),
         Command::List(list) => {
             let found = lockbydir::list(&list.dir)?;
             if list.json {
@@ -42,7 +43,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
                 return render::print(&render::json(&found)?);
             }
             if found.is_empty() {
-                eprintln!("lockbydir: no locks below {}", printable(&list.dir));
+                eprintln!("lockbydir: no locks below {}", shown(&list.dir));
                 return Ok(0);
             }
             render::print(&render::table(&found))
@@ -82,7 +83,7 @@ fn manual(command: Option<&str>) -> Result<u8, Failure> {
 }
 
 fn acquire(args: &Acquire) -> Result<u8, Failure> {
-    let lock = args.holding.apply(args.named.lock()?, "");
+    let lock = args.holding.apply(args.named.lock(), "");
     let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
     let guard = run::wait_for(lock, &args.holding)?;
     // The key must be known to somebody before the lock is left to it.
@@ -97,7 +98,7 @@ fn acquire(args: &Acquire) -> Result<u8, Failure> {
 fn break_lock(args: &Break) -> Result<u8, Failure> {
     let lock = args
         .named
-        .lock()?
+        .lock()
         .mode(args.mode)
         .timeout(args.timeout.max(std::time::Duration::from_millis(10)));
     let broken = if args.force { lock.break_by_force() } else { lock.break_lapsed() }?;
@@ -105,7 +106,7 @@ fn break_lock(args: &Break) -> Result<u8, Failure> {
         Broken::StillHeld(holder) => {
             let holder = holder
                 .map_or("a bare directory that is not old".into(), |holder| holder.to_string());
-            let name = printable(args.named.name());
+            let name = shown(args.named.name());
             Err(Failure::new(
                 NOT_DONE,
                 format!("{name} is held by {holder}; --force breaks it all the same"),

@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use lockbydir::{Error, ErrorKind};
+#[cfg(feature = "etcd")]
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -28,6 +30,7 @@ pub(crate) fn told(py: Python<'_>, error: &Error) -> PyErr {
         ErrorKind::PatienceOver => own("PatienceOver"),
         ErrorKind::Lost => own("LockLost"),
         ErrorKind::Foreign => own("ForeignLock"),
+        ErrorKind::Unavailable => own("LockUnavailable"),
         ErrorKind::Interrupted => own("LockError"),
         ErrorKind::OtherUser => system(error, EPERM),
         _ => system(error, EIO),
@@ -51,4 +54,17 @@ pub(crate) fn own(
         .and_then(|errors| errors.getattr(class))
         .and_then(|class| class.call1((said, path, holder)))
         .map_or_else(|failed| failed, PyErr::from_value)
+}
+
+/// Warns as Python does, from any thread; said once by Python's own rules.
+#[cfg(feature = "etcd")]
+pub(crate) fn warn(warning: &str) {
+    // An interpreter that is ending is not told any more.
+    Python::try_attach(|py| {
+        let warned = py.import("warnings").and_then(|warnings| {
+            warnings.call_method1("warn", (warning, py.get_type::<PyRuntimeWarning>()))
+        });
+        // Where warnings are errors, there is nobody here to raise them to.
+        let _ = warned;
+    });
 }

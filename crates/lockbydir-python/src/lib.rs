@@ -17,6 +17,18 @@ use pyo3::types::PyDict;
 
 use crate::errors::told;
 
+/// Is this name a URL, and no path?
+#[pyfunction]
+fn is_url(name: PathBuf) -> bool {
+    lockbydir::engine::is_url(name)
+}
+
+/// A name as it may be shown: of a URL no user, password and query.
+#[pyfunction]
+fn shown(name: PathBuf) -> String {
+    lockbydir::engine::shown(name)
+}
+
 /// The locks in this folder.
 #[pyfunction]
 fn list_locks<'py>(py: Python<'py>, folder: PathBuf) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -31,14 +43,30 @@ fn clean(py: Python<'_>, folder: PathBuf) -> PyResult<Vec<OsString>> {
     Ok(removed.into_iter().map(PathBuf::into_os_string).collect())
 }
 
+/// Gives back, at the end of the program, what engines keep that nobody needs any more.
+#[pyfunction]
+fn settle(py: Python<'_>) {
+    #[cfg(feature = "etcd")]
+    py.detach(|| lockbydir_etcd::settle(std::time::Duration::from_secs(1)));
+    let _ = py;
+}
+
 #[pymodule(gil_used = false)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    #[cfg(feature = "etcd")]
+    {
+        lockbydir_etcd::on_warning(errors::warn);
+        lockbydir_etcd::register(lockbydir_etcd::Access::from_env());
+    }
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<lock::Lock>()?;
     module.add_class::<lock::Interrupt>()?;
     module.add_class::<held::Held>()?;
     module.add_class::<with::With>()?;
     module.add_function(wrap_pyfunction!(given::number, module)?)?;
+    module.add_function(wrap_pyfunction!(is_url, module)?)?;
+    module.add_function(wrap_pyfunction!(shown, module)?)?;
     module.add_function(wrap_pyfunction!(list_locks, module)?)?;
+    module.add_function(wrap_pyfunction!(settle, module)?)?;
     module.add_function(wrap_pyfunction!(clean, module)?)
 }

@@ -114,7 +114,7 @@ def test_an_unknown_option_and_one_by_position_are_refused(name: str, kind: Any)
         (".", ValueError, "is not a lock's name; it ends in dots"),
         ("x" * 221, ValueError, "a lock's name is too long: 221 bytes, at most 220"),
         ("\ud800", ValueError, "a lock's name cannot be the name of a file"),
-        ("etcd://host/jobs", ValueError, "locks on etcd cannot be had here yet"),
+        ("nowhere://host/jobs", ValueError, "there is no engine for `nowhere://` names"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(

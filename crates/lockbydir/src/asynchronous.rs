@@ -12,8 +12,9 @@ use lockbydir_protocol::Wake;
 
 use crate::clock;
 use crate::crowd::Seat;
+use crate::engine::{Engine, Wait};
 use crate::error::Error;
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::interrupt::Interrupt;
 use crate::lock::Lock;
 use crate::waiter::Patience;
@@ -79,14 +80,14 @@ impl Lock {
     /// # Errors
     /// As for [`acquire`](Lock::acquire).
     pub async fn acquire_async(&self) -> Result<Guard, Error> {
-        let directory = self.settings.directory()?;
+        let engine = self.engine()?;
         self.settings.checked_timeout()?;
         let started = clock::boot();
         let rest = || {
             let all = self.settings.patience.duration();
             all.map(|all| all.saturating_sub(clock::boot().saturating_sub(started)))
         };
-        let seat = Seat::take_for_task(directory.path());
+        let seat = Seat::take_for_task(engine.path());
         let turn = poll_fn(|context| {
             seat.set_waker(context.waker());
             if seat.is_called() { Poll::Ready(()) } else { Poll::Pending }
@@ -96,7 +97,7 @@ impl Lock {
             Some(rest) => {
                 if tokio::time::timeout(rest, turn).await.is_err() {
                     drop(seat);
-                    return self.after_waiting(started, Patience::NONE);
+                    return Err(self.given_up(&*engine, started));
                 }
             }
             None => turn.await,
@@ -105,13 +106,14 @@ impl Lock {
         let standing = Standing(Arc::default());
         let gate = standing.0.clone();
         let lock = self.clone().patience(rest().map_or(Patience::FOREVER, Patience::from));
+        let path = engine.path().to_owned();
         let stand = move || {
             let mut open = Some(gate.lock());
             let is_cancelled = open.as_ref().is_some_and(|state| state.is_cancelled);
             let result = (!is_cancelled).then(|| {
-                lock.stand_for_task(seat, &gate.interrupt, &mut |sleep| {
+                lock.stand_for_task(engine, seat, &gate.interrupt, &mut |pause| {
                     open = None;
-                    let wake = sleep();
+                    let wake = pause();
                     let state = open.insert(gate.lock());
                     if state.is_cancelled { Wake::Interrupted } else { wake }
                 })
@@ -129,7 +131,7 @@ impl Lock {
             .name("lockbydir-waiter".into())
             .stack_size(STACK)
             .spawn(stand)
-            .map_err(|source| Error::io("wait for", directory.path(), source))?;
+            .map_err(|source| Error::io("wait for", &path, source))?;
         poll_fn(|context| {
             let mut state = standing.0.lock();
             match state.result.take() {
@@ -143,11 +145,30 @@ impl Lock {
         .await
     }
 
+    /// Waits by the calling thread for a task whose turn it is; the next one's comes when `seat`
+    /// goes.
+    fn stand_for_task(
+        &self,
+        engine: Arc<dyn Engine>,
+        seat: Seat,
+        interrupt: &Interrupt,
+        around_pause: &mut dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake,
+    ) -> Result<Guard, Error> {
+        let settings = &self.settings;
+        let wish = settings.wish()?;
+        let (patience, interrupt) = (settings.patience, Some(interrupt));
+        let mut wait = Wait::since(clock::boot(), patience, settings, interrupt, around_pause);
+        let (holding, how) = engine.acquire(wish, &mut wait)?;
+        drop(wait);
+        drop(seat);
+        Ok(guard::hold(settings, engine, holding, how))
+    }
+
     /// The error of a wait that ended before its turn came.
-    fn after_waiting(&self, started: Duration, patience: Patience) -> Result<Guard, Error> {
-        let directory = self.settings.directory()?;
-        Err(crate::waiter::Waiter::since(started, &self.settings, &directory, patience)
-            .given_up(None))
+    fn given_up(&self, engine: &dyn Engine, started: Duration) -> Error {
+        let mut plain = |pause: &mut dyn FnMut() -> Wake| pause();
+        let wait = Wait::since(started, Patience::NONE, &self.settings, None, &mut plain);
+        wait.given_up(engine.path(), &engine.glance())
     }
 }
 

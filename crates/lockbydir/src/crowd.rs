@@ -90,21 +90,12 @@ impl Seat {
         *caller = Caller::Task(Some(waker.clone()));
     }
 
-    /// How many of this process are before us.
-    fn before(&self) -> usize {
-        let lines = lines();
-        let line = lines.get(&self.path);
-        line.and_then(|line| line.iter().position(|card| Arc::ptr_eq(card, &self.card)))
-            .unwrap_or(0)
-    }
-
-    /// Waits for our turn until this time of the boot clock; `tell` is called now and then with
-    /// the number of those before us.
+    /// Waits for our turn until this time of the boot clock; `tell` is called now and then.
     pub(crate) fn wait(
         &self,
         until: Option<Duration>,
         interrupt: Option<&Interrupt>,
-        mut tell: impl FnMut(usize),
+        mut tell: impl FnMut(),
     ) -> Called {
         if self.is_called() {
             return Called::Yes;
@@ -126,7 +117,7 @@ impl Seat {
                 return Called::Over;
             }
             thread::park_timeout(rest.min(Duration::from_millis(500)));
-            tell(self.before());
+            tell();
         }
     }
 }

@@ -19,8 +19,10 @@ struct Inner {
     message: String,
     path: Option<PathBuf>,
     holder: Option<Holder>,
-    source: Option<io::Error>,
+    source: Option<Source>,
 }
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// What kind of error it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,10 +46,16 @@ pub enum ErrorKind {
     Io,
     /// The wait was interrupted by the program itself.
     Interrupted,
+    /// The engine that keeps the lock is out of reach, or does not take us.
+    Unavailable,
 }
 
+/// For [engines](crate::engine): how errors are made.
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+    /// One of this kind. The message is a whole sentence: the verb, the path, the cause, and what
+    /// to do; what others wrote is in it by [`printable`] only.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
             kind,
             message: message.into(),
@@ -61,17 +69,33 @@ impl Error {
         Error::new(ErrorKind::Usage, message)
     }
 
-    pub(crate) fn at(mut self, path: &Path) -> Error {
+    /// Which lock it is about.
+    #[must_use]
+    pub fn at(mut self, path: &Path) -> Error {
         self.0.path = Some(path.to_owned());
         self
     }
 
-    pub(crate) fn held_by(mut self, holder: Option<Holder>) -> Error {
-        self.0.holder = holder;
+    /// Who holds the lock, if it is known.
+    #[must_use]
+    pub fn held_by(mut self, holder: impl Into<Option<Holder>>) -> Error {
+        self.0.holder = holder.into();
         self
     }
 
-    pub(crate) fn patience_over(
+    /// What caused it. Its text is told again when the lock is lost for this.
+    #[must_use]
+    pub fn caused_by(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The lock stayed taken while patience lasted; `blocked` says by what.
+    #[must_use]
+    pub fn patience_over(
         path: &Path,
         blocked: &str,
         holder: Option<Holder>,
@@ -85,7 +109,9 @@ impl Error {
         Error::new(ErrorKind::PatienceOver, message).at(path).held_by(holder)
     }
 
-    pub(crate) fn lost(path: &Path, holder: Option<Holder>) -> Error {
+    /// The lock is ours no more; who holds it now, where somebody does.
+    #[must_use]
+    pub fn lost(path: &Path, holder: Option<Holder>) -> Error {
         let now = match &holder {
             Some(holder) => format!("it is now held by {holder}"),
             None => "its entry is gone".into(),
@@ -104,8 +130,8 @@ impl Error {
     }
 
     /// It could not be renewed before its deadline.
-    pub(crate) fn too_late(path: &Path, fault: Option<Fault>) -> Error {
-        let why = fault.map(|fault| format!(" ({})", reason(fault).1)).unwrap_or_default();
+    pub(crate) fn too_late(path: &Path, cause: Option<&str>) -> Error {
+        let why = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
         let message =
             format!("lost the lock {}: it could not be renewed in time{why}", printable(path));
         Error::new(ErrorKind::Lost, message).at(path)
@@ -131,9 +157,7 @@ impl Error {
     pub(crate) fn fault(verb: &str, path: &Path, fault: Fault) -> Error {
         let (kind, source, advice) = reason(fault);
         let message = format!("cannot {verb} {}: {source}{advice}", printable(path));
-        let mut error = Error::new(kind, message).at(path);
-        error.0.source = Some(source);
-        error
+        Error::new(kind, message).at(path).caused_by(source)
     }
 
     pub(crate) fn io(verb: &str, path: &Path, source: io::Error) -> Error {
@@ -142,9 +166,7 @@ impl Error {
             _ => ErrorKind::Io,
         };
         let message = format!("cannot {verb} {}: {source}", printable(path));
-        let mut error = Error::new(kind, message).at(path);
-        error.0.source = Some(source);
-        error
+        Error::new(kind, message).at(path).caused_by(source)
     }
 
     /// The kind of error.
@@ -168,7 +190,7 @@ impl Error {
     /// The system's error number, where there was one.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
-        self.0.source.as_ref().and_then(io::Error::raw_os_error)
+        self.0.source.as_ref()?.downcast_ref::<io::Error>()?.raw_os_error()
     }
 
     /// Did the lock stay taken while patience lasted?
@@ -237,6 +259,6 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_ref().map(|source| source as _)
+        self.0.source.as_ref().map(|source| &**source as _)
     }
 }

@@ -7,6 +7,7 @@ use lockbydir_protocol::{Entry, Facts, Release, Released, Sight, Stamp, State, V
 use lockbydir_protocol::{Here, Question};
 
 use crate::dir::{Directory, EXTENSION, remove_stage};
+use crate::engine::registered;
 use crate::error::Error;
 use crate::line::SUFFIX;
 use crate::lock::Lock;
@@ -18,11 +19,15 @@ use crate::{clock, process};
 /// An empty stage that is older than this was left by a crash.
 const STALE_STAGE: Duration = Duration::from_secs(60);
 
-/// Every lock below a folder, sorted by path; symbolic links are not followed.
+/// Every lock below a folder, sorted by path; symbolic links are not followed. A URL like
+/// `etcd://host:2379/team` is a folder of locks that another [engine](crate::engine) keeps.
 ///
 /// # Errors
 /// When the folder itself cannot be read; what cannot be read below it is left out.
 pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
+    if let Some((scheme, url)) = registered(dir.as_ref())? {
+        return (scheme.list)(url);
+    }
     let mut found = Vec::new();
     walk(dir.as_ref(), &mut |_, path| {
         if let Some(lock) = lock_at(path) {
@@ -36,12 +41,15 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
 
 /// Removes what crashes left behind below a folder, if it is ours by name and by owner and its
 /// maker is gone: directories that were never installed, open locks that nobody removed, lines and
-/// tickets of waiters that are gone. Returns
-/// what was removed.
+/// tickets of waiters that are gone; of a URL, what its [engine](crate::engine) left. Returns what
+/// was removed.
 ///
 /// # Errors
 /// When the folder itself cannot be read.
 pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
+    if let Some((scheme, url)) = registered(dir.as_ref())? {
+        return (scheme.clean)(url);
+    }
     let mut removed = Vec::new();
     walk(dir.as_ref(), &mut |parent, path| {
         // By the handle: whoever owns a folder on the way may put a link in its place.

@@ -1,21 +1,18 @@
 //! A guard: the proof of holding, and its three ends. Drop tries, `release` reports, `keep`
 //! hands over.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lockbydir_protocol::{
-    Came, Entry, Fault, Owner, Release, Released, Renew, Renewal, Terms, margin,
-};
+use lockbydir_protocol::{Owner, Terms, margin};
 
-use crate::dir::Directory;
+use crate::engine::{Engine, Holding};
 use crate::error::Error;
 use crate::key::Key;
-use crate::linger::Parking;
 use crate::settings::{OnLost, Settings, check_timeout, living};
-use crate::status::{Holder, How};
+use crate::status::{Holder, How, printable};
 use crate::{clock, keeper};
 
 /// Proof that the lock is held, until its deadline. Dropping it releases the lock; a forked
@@ -23,15 +20,13 @@ use crate::{clock, keeper};
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct Guard {
     hold: Arc<Hold>,
-    settings: Settings,
-    parking: Arc<Parking>,
     how: How,
     key: Key,
 }
 
 /// What the guard and its keeper share.
 pub(crate) struct Hold {
-    directory: Directory,
+    engine: Arc<dyn Engine>,
     pid: u32,
     /// Boot clock, milliseconds: from then on it counts as over.
     deadline: AtomicU64,
@@ -41,42 +36,41 @@ pub(crate) struct Hold {
     is_told: AtomicBool,
     state: Mutex<Held>,
     changed: Condvar,
-    /// Apart from the state, which is locked while a call to the file system lasts: a loss must
-    /// be told in time though a renewal hangs.
+    /// Apart from the state, which is locked while a call to the engine lasts: a loss must be told
+    /// in time though a renewal hangs.
     loss: Mutex<Option<Why>>,
     lost: Condvar,
     on_lost: Option<OnLost>,
 }
 
 pub(crate) struct Held {
-    entry: Entry,
-    /// A renewal whose outcome is not known.
-    unsure: Option<(Renew, Fault)>,
+    holding: Box<dyn Holding>,
+    /// Why the last renewal failed, if it did.
+    failed: Option<String>,
 }
 
 /// Why a lock was lost.
 #[derive(Clone)]
 enum Why {
     Taken(Option<Holder>),
-    TooLate(Option<Fault>),
+    TooLate(Option<String>),
 }
 
 pub(crate) fn hold(
     settings: &Settings,
-    directory: Directory,
-    entry: Entry,
-    came: &Came,
-    parking: Arc<Parking>,
+    engine: Arc<dyn Engine>,
+    holding: Box<dyn Holding>,
+    how: How,
 ) -> Guard {
-    let key = Key::new(entry.token, entry.nonce);
+    let key = holding.key();
     let hold = Arc::new(Hold {
-        directory,
+        engine,
         pid: std::process::id(),
-        deadline: AtomicU64::new(millis(entry.deadline())),
-        timeout: AtomicU64::new(millis(entry.timeout)),
+        deadline: AtomicU64::new(millis(holding.deadline())),
+        timeout: AtomicU64::new(millis(holding.timeout())),
         is_over: AtomicBool::new(false),
         is_told: AtomicBool::new(false),
-        state: Mutex::new(Held { entry, unsure: None }),
+        state: Mutex::new(Held { holding, failed: None }),
         changed: Condvar::new(),
         loss: Mutex::new(None),
         lost: Condvar::new(),
@@ -85,7 +79,7 @@ pub(crate) fn hold(
     if settings.renews {
         keeper::start(hold.clone());
     }
-    Guard { hold, settings: settings.clone(), parking, how: How::of(came), key }
+    Guard { hold, how, key }
 }
 
 impl Guard {
@@ -107,10 +101,16 @@ impl Guard {
         self.key
     }
 
-    /// The lock directory.
+    /// The lock directory, or the URL of a lock that another engine keeps.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.hold.directory.path()
+        self.hold.path()
+    }
+
+    /// How long a renewal lasts: as it is in force, which may be longer than what was asked for.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.hold.timeout()
     }
 
     /// How long the lock is still held for certain, on a clock that runs in suspend. A little
@@ -153,7 +153,7 @@ impl Guard {
     /// no such process.
     pub fn name_child(&self, pid: u32) -> Result<(), Error> {
         let child = living(pid)?;
-        let first = self.hold.state().entry.owner.processes().next();
+        let first = self.hold.state().holding.owner().processes().next();
         let owner = first.map_or(Owner::One(child), |first| Owner::Two(first, child));
         self.hold.renew(Terms { timeout: None, owner: Some(owner) })
     }
@@ -192,34 +192,7 @@ impl Guard {
         let Some(mut state) = self.hold.end() else {
             return Ok(());
         };
-        let directory = &self.hold.directory;
-        let linger = self.settings.linger;
-        let mut machine = Release::new(state.entry.clone(), !linger.is_zero(), directory.here());
-        let mut outcome = directory.run(&mut machine);
-        if matches!(outcome, Released::Failed(_)) {
-            outcome = directory.run(&mut machine);
-        }
-        state.unsure = None;
-        drop(state);
-        if let Some(open) = released(directory.path(), outcome)?
-            && !linger.is_zero()
-            && !open.fenced
-        {
-            self.parking.park(directory.clone(), open, linger);
-        }
-        Ok(())
-    }
-}
-
-/// What a release came to; the open entry that stays, if one does.
-pub(crate) fn released(path: &Path, outcome: Released) -> Result<Option<Entry>, Error> {
-    match outcome {
-        Released::Left => Ok(None),
-        Released::Opened(open) => Ok(Some(open)),
-        Released::Lost(by) => Err(Error::lost(path, by.as_ref().map(Holder::of))),
-        Released::Remains(_, Some(name)) => Err(Error::littered(path, &name)),
-        Released::Remains(fault, None) => Err(Error::fault("remove the released", path, fault)),
-        Released::Failed(fault) => Err(Error::fault("release", path, fault)),
+        state.holding.release()
     }
 }
 
@@ -232,9 +205,8 @@ impl Drop for Guard {
 
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path: PathBuf = self.path().to_owned();
         f.debug_struct("Guard")
-            .field("path", &path)
+            .field("path", &self.path())
             .field("token", &self.token())
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
@@ -270,6 +242,10 @@ impl Hold {
         self.changed.notify_all();
     }
 
+    fn path(&self) -> &Path {
+        self.engine.path()
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout.load(Ordering::Relaxed))
     }
@@ -297,11 +273,10 @@ impl Hold {
     }
 
     pub(crate) fn renew(&self, terms: Terms) -> Result<(), Error> {
-        let path = self.directory.path();
         if self.pid != std::process::id() {
             return Err(Error::usage(format!(
                 "a forked child does not hold its parent's lock {}",
-                crate::status::printable(path)
+                printable(self.path())
             )));
         }
         let mut state = self.state();
@@ -314,33 +289,21 @@ impl Hold {
             let sooner = clock::boot().saturating_add(timeout).saturating_sub(margin(timeout));
             self.deadline.fetch_min(millis(sooner), Ordering::Relaxed);
         }
-        let here = self.directory.here();
-        let plain = terms == Terms::default();
-        let mut machine = match state.unsure.take() {
-            Some((machine, _)) if plain => machine,
-            Some(_) => Renew::by_nonce(state.entry.nonce, terms, here),
-            None => Renew::new(state.entry.clone(), terms, here),
-        };
-        match self.directory.run(&mut machine) {
-            Renewal::Renewed(entry) => {
-                self.deadline.store(millis(entry.deadline()), Ordering::Relaxed);
-                self.timeout.store(millis(entry.timeout), Ordering::Relaxed);
+        state.failed = None;
+        let renewed = state.holding.renew(terms);
+        match &renewed {
+            Ok(()) => {
+                self.deadline.store(millis(state.holding.deadline()), Ordering::Relaxed);
+                self.timeout.store(millis(state.holding.timeout()), Ordering::Relaxed);
                 *self.loss() = None;
-                state.entry = entry;
-                Ok(())
             }
-            Renewal::Lost(by) => {
-                let why = Why::Taken(by.as_ref().map(Holder::of));
-                let error = self.lost_error(&why);
+            Err(error) if error.is_lost() => {
                 self.loss().take();
-                self.lose(why);
-                Err(error)
+                self.lose(Why::Taken(error.holder().cloned()));
             }
-            Renewal::Failed(fault) => {
-                state.unsure = Some((machine, fault));
-                Err(Error::fault("renew", path, fault))
-            }
+            Err(error) => state.failed = Some(cause(error)),
         }
+        renewed
     }
 
     pub(crate) fn has_somebody_to_tell(&self) -> bool {
@@ -357,9 +320,9 @@ impl Hold {
         if self.is_over() {
             return;
         }
-        // A renewal that hangs has the state to itself; then there is no fault to tell of yet.
-        let fault = self.state.try_lock().ok().and_then(|state| Some(state.unsure.as_ref()?.1));
-        self.lose(Why::TooLate(fault));
+        // A renewal that hangs has the state to itself; then there is no failure to tell of yet.
+        let failed = self.state.try_lock().ok().and_then(|state| state.failed.clone());
+        self.lose(Why::TooLate(failed));
         let why = self.loss().clone();
         if let (Some(told), Some(why)) = (&self.on_lost, why)
             && !self.is_told.swap(true, Ordering::AcqRel)
@@ -388,12 +351,16 @@ impl Hold {
     }
 
     fn lost_error(&self, why: &Why) -> Error {
-        let path = self.directory.path();
         match why {
-            Why::Taken(holder) => Error::lost(path, holder.clone()),
-            Why::TooLate(fault) => Error::too_late(path, *fault),
+            Why::Taken(holder) => Error::lost(self.path(), holder.clone()),
+            Why::TooLate(failed) => Error::too_late(self.path(), failed.as_deref()),
         }
     }
+}
+
+/// In few words, why it failed.
+fn cause(error: &Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn wait<'a, T>(

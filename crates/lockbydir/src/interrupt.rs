@@ -1,7 +1,8 @@
 //! Ending a wait from outside, at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 
 use crate::system::Alarm;
@@ -28,16 +29,22 @@ pub struct Interrupt(Arc<Raised>);
 #[derive(Debug)]
 struct Raised {
     flag: AtomicBool,
-    /// Threads that wait for their turn within this process.
-    parked: Mutex<Vec<Thread>>,
+    /// Whom to wake beside, each in a slot of its own.
+    wakers: Mutex<Vec<Slot>>,
     /// Wakes a sleeping waiter; without it the flag is seen at the waiter's next look.
     event: Option<Alarm>,
 }
 
+#[derive(Debug)]
+struct Slot {
+    of: u64,
+    waker: Waker,
+}
+
 impl Default for Interrupt {
     fn default() -> Interrupt {
-        let (flag, parked) = (AtomicBool::new(false), Mutex::default());
-        Interrupt(Arc::new(Raised { flag, parked, event: Alarm::new() }))
+        let (flag, wakers) = (AtomicBool::new(false), Mutex::default());
+        Interrupt(Arc::new(Raised { flag, wakers, event: Alarm::new() }))
     }
 }
 
@@ -54,7 +61,9 @@ impl Interrupt {
         if let Some(event) = &self.0.event {
             event.raise();
         }
-        self.parked().iter().for_each(Thread::unpark);
+        // Whoever is woken may come back here at once.
+        let wakers: Vec<_> = self.wakers().iter().map(|slot| slot.waker.clone()).collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Was it raised?
@@ -71,14 +80,21 @@ impl Interrupt {
         }
     }
 
-    fn parked(&self) -> MutexGuard<'_, Vec<Thread>> {
-        self.0.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wakers(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one waker.
+    pub(crate) fn listen(&self) -> Listening<'_> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Listening { interrupt: self, of: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Unparks the calling thread when it is raised, as long as the answer lives.
-    pub(crate) fn unpark_me(&self) -> Parked<'_> {
-        self.parked().push(thread::current());
-        Parked(self)
+    pub(crate) fn unpark_me(&self) -> Listening<'_> {
+        let listening = self.listen();
+        listening.set(&Waker::from(Arc::new(Unpark(thread::current()))));
+        listening
     }
 
     pub(crate) fn event(&self) -> Option<&Alarm> {
@@ -86,15 +102,38 @@ impl Interrupt {
     }
 }
 
-/// A thread that is unparked by an interrupt.
-pub(crate) struct Parked<'a>(&'a Interrupt);
+struct Unpark(Thread);
 
-impl Drop for Parked<'_> {
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Has a waker woken when the interrupt is raised, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Listening<'a> {
+    interrupt: &'a Interrupt,
+    of: u64,
+}
+
+impl Listening<'_> {
+    /// This one, and none given before. If the interrupt is raised already, nobody is woken: look
+    /// at that afterwards.
+    pub(crate) fn set(&self, waker: &Waker) {
+        let mut wakers = self.interrupt.wakers();
+        match wakers.iter_mut().find(|slot| slot.of == self.of) {
+            Some(slot) => slot.waker.clone_from(waker),
+            None => wakers.push(Slot { of: self.of, waker: waker.clone() }),
+        }
+    }
+}
+
+impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        let own = thread::current().id();
-        let mut parked = self.0.parked();
-        if let Some(at) = parked.iter().position(|thread| thread.id() == own) {
-            parked.swap_remove(at);
+        let mut wakers = self.interrupt.wakers();
+        if let Some(at) = wakers.iter().position(|slot| slot.of == self.of) {
+            wakers.swap_remove(at);
         }
     }
 }

@@ -22,11 +22,14 @@ pub(crate) fn nonce() -> Nonce {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     token: u64,
-    pub(crate) nonce: Nonce,
+    nonce: Nonce,
 }
 
 impl Key {
-    pub(crate) fn new(token: u64, nonce: Nonce) -> Key {
+    /// For [engines](crate::engine): the key of a holding with this token, acquired under this
+    /// nonce.
+    #[must_use]
+    pub fn new(token: u64, nonce: Nonce) -> Key {
         Key { token, nonce }
     }
 
@@ -34,6 +37,12 @@ impl Key {
     #[must_use]
     pub fn token(&self) -> u64 {
         self.token
+    }
+
+    /// What nobody can guess of it.
+    #[must_use]
+    pub fn nonce(&self) -> Nonce {
+        self.nonce
     }
 }
 

@@ -23,6 +23,9 @@
 //! # Ok::<(), lockbydir::Error>(())
 //! ```
 //!
+//! A name like `etcd://host:2379/jobs` is a lock without a directory, kept by another
+//! [engine] that was registered before, like that of the crate `lockbydir-etcd`.
+//!
 //! # Promises
 //! - Never two valid holders: a guard counts its deadline from before the call that published
 //!   it, on a clock that runs in suspend, less a margin; others take a lock over only after it.
@@ -48,6 +51,7 @@ mod call;
 mod clock;
 mod crowd;
 mod dir;
+pub mod engine;
 mod error;
 mod folder;
 mod guard;

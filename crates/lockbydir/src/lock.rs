@@ -2,22 +2,17 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lockbydir_protocol::{Entry, Evict, Eviction, Listing, Release, Renew, Renewal, Sight, Terms};
-
-#[cfg(feature = "tokio")]
-use crate::crowd::Seat;
+use crate::engine::{Engine, LockDirectory, registered, shown};
 use crate::error::Error;
 use crate::guard::{self, Guard};
 use crate::interrupt::Interrupt;
 use crate::key::Key;
 use crate::linger::Parking;
 use crate::settings::{Owner, Settings};
-use crate::status::{Broken, Holder, Predecessor, Status};
-#[cfg(feature = "tokio")]
-use crate::waiter::Waiter;
+use crate::status::{Broken, Status};
 use crate::waiter::{self, Patience, Waiting};
 
 /// A lock: a name, and how one wants to hold and to wait. Making one touches nothing.
@@ -38,12 +33,14 @@ use crate::waiter::{self, Patience, Waiting};
 pub struct Lock {
     pub(crate) settings: Settings,
     parking: Arc<Parking>,
+    /// The engine of a name that is a URL; a path is found anew at each use.
+    opened: Arc<OnceLock<Arc<dyn Engine>>>,
 }
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock")
-            .field("name", &self.settings.name)
+            .field("name", &shown(&self.settings.name))
             .field("timeout", &self.settings.timeout)
             .field("patience", &self.settings.patience)
             .finish_non_exhaustive()
@@ -53,9 +50,16 @@ impl fmt::Debug for Lock {
 impl Lock {
     /// The lock of this name: the directory `NAME.lockdir`. The name is a path, relative to the
     /// current directory at each use; it is checked when a verb needs it.
+    ///
+    /// A name that begins with `SCHEME://` is a URL: the lock is kept by the
+    /// [engine](crate::engine) that was registered for this scheme, and has no directory.
     #[must_use]
     pub fn new(name: impl AsRef<Path>) -> Lock {
-        Lock { settings: Settings::new(name.as_ref()), parking: Arc::default() }
+        Lock {
+            settings: Settings::new(name.as_ref()),
+            parking: Arc::default(),
+            opened: Arc::default(),
+        }
     }
 
     /// How long the lock lasts unless renewed: 10 ms to ten years; 10 s if not set. It is the
@@ -64,6 +68,7 @@ impl Lock {
     pub fn timeout(mut self, timeout: Duration) -> Lock {
         self.settings.timeout = timeout;
         self.settings.has_timeout = true;
+        self.opened = Arc::default();
         self
     }
 
@@ -81,7 +86,8 @@ impl Lock {
         self
     }
 
-    /// Keeps the lock directory for ever, so that tokens only grow whatever clocks do.
+    /// Keeps the lock directory for ever, so that tokens only grow whatever clocks do. Other
+    /// engines may do so always.
     #[must_use]
     pub fn fenced(mut self, fenced: bool) -> Lock {
         self.settings.fenced = fenced;
@@ -89,7 +95,7 @@ impl Lock {
     }
 
     /// Keeps the released directory in place for this long, so that this handle and its clones
-    /// (and others) acquire it anew by one rename.
+    /// (and others) acquire it anew by one rename. Nothing to other engines.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Lock {
         self.settings.linger = linger;
@@ -97,14 +103,14 @@ impl Lock {
     }
 
     /// Permissions of the lock directory; `0o700` if not set. Write permission for group or
-    /// others says that the lock is shared with other users on purpose.
+    /// others says that the lock is shared with other users on purpose. Refused with a URL.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Lock {
         self.settings.mode = mode & 0o777;
         self
     }
 
-    /// The group that the lock directory is given to.
+    /// The group that the lock directory is given to. Refused with a URL.
     #[must_use]
     pub fn group(mut self, gid: u32) -> Lock {
         self.settings.group = Some(gid);
@@ -154,18 +160,40 @@ impl Lock {
         self
     }
 
-    /// The name as given.
+    /// The name as given; a URL may have secrets in it.
     #[must_use]
     pub fn name(&self) -> &Path {
         &self.settings.name
     }
 
-    /// The lock directory, as an absolute path.
+    /// The lock directory, as an absolute path; or a URL without user, password and query, ending
+    /// in `.lockdir` too.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if no lock can have this name.
     pub fn path(&self) -> Result<PathBuf, Error> {
-        self.settings.path()
+        Ok(self.engine()?.path().to_owned())
+    }
+
+    /// What keeps this lock.
+    pub(crate) fn engine(&self) -> Result<Arc<dyn Engine>, Error> {
+        if let Some(engine) = self.opened.get() {
+            return Ok(engine.clone());
+        }
+        let settings = &self.settings;
+        let Some((scheme, url)) = registered(&settings.name)? else {
+            return Ok(Arc::new(LockDirectory {
+                directory: settings.directory()?,
+                name: settings.name.clone(),
+                timeout: settings.timeout,
+                pace: settings.pace,
+                linger: settings.linger,
+                parking: self.parking.clone(),
+            }));
+        };
+        settings.check_for_url()?;
+        let engine = (scheme.open)(url, settings.checked_timeout()?)?;
+        Ok(self.opened.get_or_init(|| engine).clone())
     }
 
     /// Waits while patience lasts, then holds the lock.
@@ -174,7 +202,8 @@ impl Lock {
     /// [`Error::is_patience_over`] when the lock stayed taken; [`Error::is_foreign`] when what is
     /// at its path is not ours; [`ErrorKind::OtherUser`](crate::ErrorKind::OtherUser), [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied),
     /// [`ErrorKind::CannotMake`](crate::ErrorKind::CannotMake), [`ErrorKind::Io`](crate::ErrorKind::Io) when it cannot be made; [`ErrorKind::Usage`](crate::ErrorKind::Usage)
-    /// for a name, timeout or label that cannot be.
+    /// for a name, timeout or label that cannot be;
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when its engine is out of reach.
     pub fn acquire(&self) -> Result<Guard, Error> {
         self.acquire_within(self.settings.patience)
     }
@@ -192,33 +221,10 @@ impl Lock {
     }
 
     fn acquire_within(&self, patience: Patience) -> Result<Guard, Error> {
-        let settings = &self.settings;
-        let directory = settings.directory()?;
-        let wish = settings.wish()?;
-        let shortcut = self.parking.take(&directory);
-        let (entry, came) = waiter::acquire(settings, &directory, wish, shortcut, patience)?;
-        Ok(guard::hold(settings, directory, entry, &came, self.parking.clone()))
-    }
-
-    /// Waits by the calling thread for a task whose turn it is; the next one's comes when `seat`
-    /// goes.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn stand_for_task(
-        &self,
-        seat: Seat,
-        interrupt: &Interrupt,
-        around_sleep: &mut dyn FnMut(
-            &mut dyn FnMut() -> lockbydir_protocol::Wake,
-        ) -> lockbydir_protocol::Wake,
-    ) -> Result<Guard, Error> {
-        let settings = &self.settings;
-        let directory = settings.directory()?;
-        let wish = settings.wish()?;
-        let shortcut = self.parking.take(&directory);
-        let mut waiter = Waiter::new(settings, &directory, settings.patience);
-        let (entry, came) = waiter.stand_in_line(wish, shortcut, Some(interrupt), around_sleep)?;
-        drop(seat);
-        Ok(guard::hold(settings, directory, entry, &came, self.parking.clone()))
+        let engine = self.engine()?;
+        let wish = self.settings.wish()?;
+        let (holding, how) = waiter::acquire(&self.settings, &*engine, wish, patience)?;
+        Ok(guard::hold(&self.settings, engine, holding, how))
     }
 
     /// What can be seen of the lock.
@@ -226,8 +232,7 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage), [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) or [`ErrorKind::Io`](crate::ErrorKind::Io).
     pub fn status(&self) -> Result<Status, Error> {
-        let directory = self.settings.directory()?.only_looking();
-        waiter::status(&self.settings, &directory)
+        self.engine()?.status()
     }
 
     /// Must the next one wait?
@@ -236,17 +241,7 @@ impl Lock {
     /// As for [`status`](Lock::status), and for what nobody could acquire:
     /// [`Error::is_foreign`], [`ErrorKind::OtherUser`](crate::ErrorKind::OtherUser).
     pub fn is_locked(&self) -> Result<bool, Error> {
-        let directory = self.settings.directory()?.only_looking();
-        let (view, status) = self.settings.look(&directory);
-        match view.sight {
-            _ if view.fault.is_some() => self.status(),
-            Sight::Foreign(why) => Err(Error::foreign(directory.path(), &why)),
-            Sight::Directory(Listing { stranger: Some(uid), .. }) => {
-                Err(Error::stranger(directory.path(), uid))
-            }
-            _ => Ok(status),
-        }
-        .map(|status| status.is_locked())
+        self.engine()?.is_locked()
     }
 
     /// Removes a lapsed or dead holder's lock.
@@ -254,7 +249,7 @@ impl Lock {
     /// # Errors
     /// As for [`acquire`](Lock::acquire), except that a living holder is no error.
     pub fn break_lapsed(&self) -> Result<Broken, Error> {
-        self.evict(false)
+        self.engine()?.evict(false)
     }
 
     /// Removes the lock, whoever holds it. The holder learns of it only at its next renewal, so
@@ -263,24 +258,7 @@ impl Lock {
     /// # Errors
     /// As for [`break_lapsed`](Lock::break_lapsed).
     pub fn break_by_force(&self) -> Result<Broken, Error> {
-        self.evict(true)
-    }
-
-    fn evict(&self, force: bool) -> Result<Broken, Error> {
-        let directory = self.settings.directory()?;
-        let mut machine = Evict::new(directory.here(), force, self.settings.timeout);
-        let predecessor =
-            |entry: &Entry| Predecessor { holder: Holder::of(entry), token: entry.token };
-        let path = directory.path();
-        match directory.run(&mut machine) {
-            Eviction::WasFree => Ok(Broken::WasFree),
-            Eviction::Removed(entry) => Ok(Broken::Removed(entry.as_ref().map(predecessor))),
-            Eviction::StillHeld(entry) => Ok(Broken::StillHeld(entry.as_ref().map(Holder::of))),
-            Eviction::Stranger(uid) => Err(Error::stranger(path, uid)),
-            Eviction::Foreign(why) => Err(Error::foreign(path, &why)),
-            Eviction::Remains(_, fault) => Err(Error::fault("remove the emptied", path, fault)),
-            Eviction::Failed(fault) => Err(Error::fault("break", path, fault)),
-        }
+        self.engine()?.evict(true)
     }
 
     /// Renews the holding of this key, with this lock's timeout if it was set.
@@ -288,16 +266,9 @@ impl Lock {
     /// # Errors
     /// [`Error::is_lost`] if the key no longer holds the lock.
     pub fn renew(&self, key: &Key) -> Result<(), Error> {
-        let directory = self.settings.directory()?;
         let timeout =
             if self.settings.has_timeout { Some(self.settings.checked_timeout()?) } else { None };
-        let terms = Terms { timeout, owner: None };
-        let mut machine = Renew::by_nonce(key.nonce, terms, directory.here());
-        match directory.run(&mut machine) {
-            Renewal::Renewed(_) => Ok(()),
-            Renewal::Lost(by) => Err(Error::lost(directory.path(), by.as_ref().map(Holder::of))),
-            Renewal::Failed(fault) => Err(Error::fault("renew", directory.path(), fault)),
-        }
+        self.engine()?.renew(*key, timeout)
     }
 
     /// Releases the holding of this key.
@@ -305,8 +276,6 @@ impl Lock {
     /// # Errors
     /// [`Error::is_lost`] if the key no longer holds the lock.
     pub fn release(&self, key: &Key) -> Result<(), Error> {
-        let directory = self.settings.directory()?;
-        let mut machine = Release::by_nonce(key.nonce, false, directory.here());
-        guard::released(directory.path(), directory.run(&mut machine)).map(|_| ())
+        self.engine()?.release(*key)
     }
 }

@@ -4,8 +4,18 @@
 
 use std::sync::OnceLock;
 
-/// One value for each process; a forked child has a new one.
-pub(crate) struct Own<T>(OnceLock<Box<Generation<T>>>);
+/// One value for each process; a forked child has a new one. What its parent left is neither used
+/// nor dropped there.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use lockbydir::engine::Own;
+///
+/// static NAMES: Own<Mutex<Vec<String>>> = Own::new();
+/// NAMES.get_or_make(Mutex::default).lock().unwrap().push("jobs".into());
+/// assert_eq!(NAMES.get().unwrap().lock().unwrap().len(), 1);
+/// ```
+pub struct Own<T>(OnceLock<Box<Generation<T>>>);
 
 /// What a process has, and after a fork what its child has.
 struct Generation<T> {
@@ -21,12 +31,14 @@ impl<T> Default for Own<T> {
 }
 
 impl<T> Own<T> {
-    pub(crate) const fn new() -> Own<T> {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Own<T> {
         Own(OnceLock::new())
     }
 
     /// This process's own; made now, if it has none yet.
-    pub(crate) fn get_or_make(&self, make: impl Fn() -> T) -> &T {
+    pub fn get_or_make(&self, make: impl Fn() -> T) -> &T {
         let pid = std::process::id();
         let slot = self.slot(pid);
         if slot.get().is_none() {
@@ -38,7 +50,7 @@ impl<T> Own<T> {
     }
 
     /// This process's own, if it has one.
-    pub(crate) fn get(&self) -> Option<&T> {
+    pub fn get(&self) -> Option<&T> {
         self.slot(std::process::id()).get().map(|found| &found.value)
     }
 

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockbydir_protocol::{Inspect, Label, MAX_TIMEOUT, MIN_TIMEOUT, Wish};
+use lockbydir_protocol::{Label, MAX_TIMEOUT, MIN_TIMEOUT, Wish};
 
 use crate::dir::{Directory, EXTENSION};
+use crate::engine::shown;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::key::nonce;
-use crate::status::{Status, Ticket};
+use crate::status::printable;
 use crate::waiter::{Patience, Waiting};
-use crate::{clock, process, system};
+use crate::{process, system};
 
 /// Whom to tell of a loss.
 pub(crate) type OnLost = Arc<dyn Fn(&Error) + Send + Sync>;
@@ -62,7 +63,7 @@ impl Settings {
             label: String::new(),
             fenced: false,
             linger: Duration::ZERO,
-            mode: 0o700,
+            mode: MODE,
             group: None,
             owner: Owner::ThisProcess,
             renews: false,
@@ -73,9 +74,9 @@ impl Settings {
         }
     }
 
-    pub(crate) fn path(&self) -> Result<PathBuf, Error> {
+    fn path(&self) -> Result<PathBuf, Error> {
         let name = self.name.as_os_str().as_encoded_bytes();
-        let shown = || crate::status::printable(&self.name);
+        let shown = || printable(&self.name);
         if name.is_empty() {
             return Err(Error::usage("a lock's name is empty; give it one, like `jobs`"));
         }
@@ -113,11 +114,25 @@ impl Settings {
         Ok(PathBuf::from(path))
     }
 
+    /// The lock directory, where the name is no URL.
     pub(crate) fn directory(&self) -> Result<Directory, Error> {
         if self.group.is_some() && !system::HAS_GROUPS {
             return Err(Error::usage("a lock directory has no group here; leave the group out"));
         }
         Ok(Directory::new(self.path()?, self.mode, self.group))
+    }
+
+    /// Refuses what only a directory has.
+    pub(crate) fn check_for_url(&self) -> Result<(), Error> {
+        for (is_set, option) in [(self.mode != MODE, "mode"), (self.group.is_some(), "group")] {
+            if is_set {
+                let shown = shown(&self.name);
+                return Err(Error::usage(format!(
+                    "`{shown}` is no directory, and only those have a {option}; leave it out"
+                )));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn checked_timeout(&self) -> Result<Duration, Error> {
@@ -140,17 +155,10 @@ impl Settings {
             label,
         })
     }
-
-    pub(crate) fn look(&self, directory: &Directory) -> (lockbydir_protocol::View, Status) {
-        let here = directory.here();
-        let view = directory.run(&mut Inspect::new(here));
-        let mut status =
-            Status::of(&self.name, directory.path(), &view, clock::now(), &here, self.timeout);
-        status.line = directory.line_now().iter().map(Ticket::of).collect();
-        (view, status)
-    }
 }
 
+/// Permissions of a lock directory, unless it is told others.
+const MODE: u32 = 0o700;
 /// Longest last part of a name: what is made beside it needs its room in 255 bytes.
 const MAX_LOCK_NAME: usize = 220;
 

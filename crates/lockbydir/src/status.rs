@@ -31,6 +31,12 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// For [engines](crate::engine): a holder of whom nothing else is known yet.
+    #[must_use]
+    pub fn new(host: impl Into<String>, since: SystemTime) -> Holder {
+        Holder { host: host.into(), pid: None, child: None, command: None, label: None, since }
+    }
+
     pub(crate) fn of(entry: &Entry) -> Holder {
         let mut holder = Holder::past(entry);
         let visible = entry.origin.is_same_pids(&process::here().0);
@@ -43,17 +49,24 @@ impl Holder {
         let mut pids = entry.owner.processes().map(|process| process.pid);
         let (pid, child) = (pids.next(), pids.next());
         Holder {
-            host: entry.host.as_str().into(),
             pid,
             child,
-            command: None,
             label: (!entry.label.is_empty()).then(|| entry.label.as_str().into()),
-            since: SystemTime::UNIX_EPOCH + Duration::from_micros(entry.token),
+            ..Holder::new(
+                entry.host.as_str(),
+                SystemTime::UNIX_EPOCH + Duration::from_micros(entry.token),
+            )
         }
     }
 }
 
 impl Ticket {
+    /// For [engines](crate::engine): one of whom nothing else is known yet.
+    #[must_use]
+    pub fn new(host: impl Into<String>, waiting: Duration) -> Ticket {
+        Ticket { pid: None, host: host.into(), command: None, label: None, waiting }
+    }
+
     pub(crate) fn of(ticket: &lockbydir_protocol::Ticket) -> Ticket {
         let here = process::here().0;
         let waiting = match ticket.origin.is_same_clock(&here) {
@@ -118,8 +131,7 @@ pub enum How {
 
 impl How {
     pub(crate) fn of(came: &Came) -> How {
-        let predecessor =
-            |entry: &Entry| Predecessor { holder: Holder::past(entry), token: entry.token };
+        let predecessor = |entry: &Entry| Predecessor::new(Holder::past(entry), entry.token);
         match came {
             Came::Free => How::Free,
             Came::HandedOver(entry) => How::HandedOver(predecessor(entry)),
@@ -137,6 +149,14 @@ pub struct Predecessor {
     pub holder: Holder,
     /// Its token.
     pub token: u64,
+}
+
+impl Predecessor {
+    /// For [engines](crate::engine).
+    #[must_use]
+    pub fn new(holder: Holder, token: u64) -> Predecessor {
+        Predecessor { holder, token }
+    }
 }
 
 /// How breaking a lock ended.
@@ -228,17 +248,12 @@ pub struct Status {
 }
 
 impl Status {
-    pub(crate) fn of(
-        name: &Path,
-        path: &Path,
-        view: &View,
-        now: Now,
-        here: &Here,
-        bare_timeout: Duration,
-    ) -> Status {
-        let mut status = Status {
-            name: name.to_owned(),
-            path: path.to_owned(),
+    /// For [engines](crate::engine): a free lock, of which nothing else is known yet.
+    #[must_use]
+    pub fn new(name: impl Into<PathBuf>, path: impl Into<PathBuf>) -> Status {
+        Status {
+            name: name.into(),
+            path: path.into(),
             state: State::Free,
             token: None,
             timeout: None,
@@ -247,7 +262,18 @@ impl Status {
             holder: None,
             line: Vec::new(),
             note: None,
-        };
+        }
+    }
+
+    pub(crate) fn of(
+        name: &Path,
+        path: &Path,
+        view: &View,
+        now: Now,
+        here: &Here,
+        bare_timeout: Duration,
+    ) -> Status {
+        let mut status = Status::new(name, path);
         match &view.sight {
             Sight::Absent => {}
             Sight::Foreign(why) => {

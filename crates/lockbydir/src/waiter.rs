@@ -1,23 +1,20 @@
-//! Waiting for a lock: the only loop that waits. Threads of one process stand in line among
-//! themselves first; one at a time stands in the line beside the lock directory.
+//! Waiting for a lock. Threads of one process stand in line among themselves first; one at a time
+//! waits where the lock's engine says.
 
+use std::cell::{Cell, RefCell};
 use std::path::Path;
+use std::task::Waker;
 use std::time::Duration;
 
-use lockbydir_protocol::{
-    Acquire, Acquisition, Answer, Blocker, Came, Entry, Fault, Host, Machine, Operation, Queue,
-    Step, Waited, Wake, Wish,
-};
+use lockbydir_protocol::{Wake, Wish};
 
 use crate::clock;
 use crate::crowd::{Called, Seat};
-use crate::dir::Directory;
+use crate::engine::{Engine, Holding};
 use crate::error::{Error, ErrorKind};
-use crate::interrupt::Interrupt;
-use crate::line::Place;
-use crate::process;
-use crate::settings::Settings;
-use crate::status::{Status, printable};
+use crate::interrupt::{Interrupt, Listening};
+use crate::settings::{OnWait, Settings};
+use crate::status::{How, Status, printable};
 
 /// How long one waits for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +43,7 @@ impl From<Duration> for Patience {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Waiting<'a> {
-    /// The lock directory.
+    /// The lock directory, or the URL of a lock that another engine keeps.
     pub path: &'a Path,
     /// What is in the way, and who waits.
     pub status: &'a Status,
@@ -61,163 +58,147 @@ pub struct Waiting<'a> {
 /// Waiting is told after this, and then this often.
 const TOLD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(100));
 
-/// One wait, from its beginning to its end.
-pub(crate) struct Waiter<'a> {
-    settings: &'a Settings,
-    directory: &'a Directory,
+/// A sleep, done within something.
+type Around<'a> = dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake + 'a;
+
+/// One wait, from its beginning to its end, as an [engine](crate::engine) is told of it: how long
+/// it may last, what ends it, and who wants to hear of it.
+pub struct Wait<'a> {
     patience: Patience,
     started: Duration,
-    tell_at: Duration,
+    /// After so long it is told next.
+    tell_at: Cell<Duration>,
+    on_wait: Option<&'a OnWait>,
+    interrupts: [Option<&'a Interrupt>; 2],
+    listening: RefCell<[Option<Listening<'a>>; 2]>,
+    around_pause: RefCell<&'a mut Around<'a>>,
 }
 
-/// Tries until the lock is had or patience is over.
-pub(crate) fn acquire(
-    settings: &Settings,
-    directory: &Directory,
-    wish: Wish,
-    shortcut: Option<Entry>,
-    patience: Patience,
-) -> Result<(Entry, Came), Error> {
-    let mut waiter = Waiter::new(settings, directory, patience);
-    let seat = Seat::take(directory.path());
-    match seat.wait(waiter.until(), settings.interrupt.as_ref(), |seat| waiter.tell(None, seat)) {
-        Called::Yes => waiter.stand_in_line(wish, shortcut, None, &mut |sleep| sleep()),
-        Called::Over => Err(waiter.given_up(None)),
-        Called::Interrupted => Err(waiter.interrupted()),
+impl std::fmt::Debug for Wait<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wait")
+            .field("patience", &self.patience)
+            .field("started", &self.started)
+            .finish_non_exhaustive()
     }
 }
 
-impl<'a> Waiter<'a> {
-    pub(crate) fn new(
-        settings: &'a Settings,
-        directory: &'a Directory,
-        patience: Patience,
-    ) -> Waiter<'a> {
-        Waiter::since(clock::boot(), settings, directory, patience)
-    }
-
-    /// One that began then, on the boot clock.
+impl<'a> Wait<'a> {
+    /// One that began at `started`, on the boot clock.
     pub(crate) fn since(
         started: Duration,
-        settings: &'a Settings,
-        directory: &'a Directory,
         patience: Patience,
-    ) -> Waiter<'a> {
-        Waiter { settings, directory, patience, started, tell_at: TOLD.0 }
-    }
-
-    /// The end of patience on the boot clock.
-    pub(crate) fn until(&self) -> Option<Duration> {
-        self.patience.duration().map(|all| self.started.saturating_add(all))
-    }
-
-    /// Waits in the line beside the lock directory. Each sleep is done within `around_sleep`;
-    /// outside of it, tries may be under way.
-    pub(crate) fn stand_in_line(
-        &mut self,
-        wish: Wish,
-        shortcut: Option<Entry>,
-        interrupt: Option<&Interrupt>,
-        around_sleep: &mut dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake,
-    ) -> Result<(Entry, Came), Error> {
-        let path = self.directory.path();
-        let here = self.directory.here();
-        let card = lockbydir_protocol::Ticket {
-            order: 0,
-            nonce: wish.nonce,
-            stamp: Duration::ZERO,
-            origin: here.origin,
-            process: process::here().1,
-            host: Host::new(&process::host()),
-            label: wish.label.clone(),
-        };
-        let acquire = Acquire::new(wish, here, shortcut);
-        let mut queue = Queue::new(acquire, card, here, self.until()).pace(self.settings.pace);
-        let interrupts = self.settings.interrupt.iter().chain(interrupt).collect();
-        let mut place = Place::new(self.directory, interrupts);
-        let mut step = queue.start(clock::now());
-        let waited = loop {
-            let answer = match step {
-                Step::Finished(waited) => break waited,
-                Step::Perform(Operation::Sleep(ear, until)) => {
-                    Answer::Woken(around_sleep(&mut || {
-                        loop {
-                            let wake = place.sleep(&ear, until.min(self.next_telling()));
-                            self.tell(queue.ticket(), 0);
-                            if wake != Wake::Time || clock::boot() >= until {
-                                break wake;
-                            }
-                        }
-                    }))
-                }
-                Step::Perform(operation) => place.perform(&operation),
-            };
-            step = queue.resume(clock::now(), answer);
-        };
-        match waited {
-            Waited::Ended(Acquisition::Got(entry, came)) => Ok((entry, came)),
-            Waited::Ended(Acquisition::Blocked(blocker)) | Waited::Over(blocker) => {
-                Err(self.given_up(Some(blocker)))
-            }
-            Waited::Ended(Acquisition::Stranger(uid)) => Err(Error::stranger(path, uid)),
-            Waited::Ended(Acquisition::Foreign(why)) => Err(Error::foreign(path, &why)),
-            Waited::Ended(Acquisition::Failed(fault)) => Err(Error::fault("acquire", path, fault)),
-            Waited::Interrupted => Err(self.interrupted()),
+        settings: &'a Settings,
+        interrupt: Option<&'a Interrupt>,
+        around_pause: &'a mut Around<'a>,
+    ) -> Wait<'a> {
+        Wait {
+            patience,
+            started,
+            tell_at: Cell::new(TOLD.0),
+            on_wait: settings.on_wait.as_ref(),
+            interrupts: [settings.interrupt.as_ref(), interrupt],
+            listening: RefCell::default(),
+            around_pause: RefCell::new(around_pause),
         }
     }
 
-    /// When somebody wants to be told again, on the boot clock.
-    fn next_telling(&self) -> Duration {
-        match self.settings.on_wait {
-            Some(_) => self.started.saturating_add(self.tell_at),
+    /// The end of patience on the boot clock; none: it waits for ever.
+    #[must_use]
+    pub fn until(&self) -> Option<Duration> {
+        self.patience.duration().map(|all| self.started.saturating_add(all))
+    }
+
+    /// What ends it.
+    pub(crate) fn interrupts(&self) -> impl Iterator<Item = &'a Interrupt> + use<'a> {
+        self.interrupts.into_iter().flatten()
+    }
+
+    /// Shall it end at once, with [`interrupted`](Wait::interrupted)?
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupts().any(Interrupt::is_raised)
+    }
+
+    /// Wakes this waker when the wait is interrupted from now on, until it ends. The last waker
+    /// counts, as in a future; ask [`is_interrupted`](Wait::is_interrupted) after giving it.
+    pub fn wake_on_interrupt(&self, waker: &Waker) {
+        let mut listening = self.listening.borrow_mut();
+        for (interrupt, listening) in self.interrupts.iter().zip(listening.iter_mut()) {
+            if let Some(interrupt) = interrupt {
+                listening.get_or_insert_with(|| interrupt.listen()).set(waker);
+            }
+        }
+    }
+
+    /// Sleeps by calling `pause` once, and tells what ended the sleep. Every sleep goes through
+    /// here, and nothing but sleeping: whoever gives up a wait in async code is kept until the
+    /// next pause begins, then has [`Wake::Interrupted`] told at its end. Outside of a pause a
+    /// try may be under way; after such an answer there must not be another one.
+    ///
+    /// # Panics
+    /// Within a pause.
+    pub fn pause(&self, pause: &mut dyn FnMut() -> Wake) -> Wake {
+        (self.around_pause.borrow_mut())(pause)
+    }
+
+    /// When somebody wants to be told again how the wait stands, on the boot clock;
+    /// [`Duration::MAX`] where nobody does.
+    #[must_use]
+    pub fn next_telling(&self) -> Duration {
+        match self.on_wait {
+            Some(_) => self.started.saturating_add(self.tell_at.get()),
             None => Duration::MAX,
         }
     }
 
-    /// Tells how the wait stands, if it is time. `seat` is our place among the threads of this
-    /// process that wait for the same lock.
-    fn tell(&mut self, ticket: Option<&lockbydir_protocol::Ticket>, seat: usize) {
-        let waited = clock::boot().saturating_sub(self.started);
-        let Some(told) = self.settings.on_wait.as_ref().filter(|_| waited >= self.tell_at) else {
+    /// Tells how the wait stands, if it is time: calls `look` only then, for the lock's status
+    /// and our place in its line, from 1. Best called within a [pause](Wait::pause).
+    pub fn tell(&self, look: impl FnOnce() -> (Status, Option<usize>)) {
+        let waited = self.waited();
+        let Some(told) = self.on_wait.filter(|_| waited >= self.tell_at.get()) else {
             return;
         };
-        self.tell_at = waited + TOLD.1;
-        let (_, status) = self.settings.look(self.directory);
-        let line = self.directory.line_now();
-        let place = ticket
-            .and_then(|own| line.iter().position(|ticket| ticket == own))
-            .map(|before| before + seat + 1);
-        let (path, patience) = (self.directory.path(), self.patience);
+        self.tell_at.set(waited + TOLD.1);
+        let (status, place) = look();
+        let (path, patience) = (&status.path, self.patience);
         told(&Waiting { path, status: &status, place, waited, patience });
     }
 
-    /// Why patience ended: somebody holds the lock, or a call kept failing.
-    pub(crate) fn given_up(&self, blocker: Option<Blocker>) -> Error {
-        let path = self.directory.path();
-        match blocker {
-            Some(Blocker::Busy(fault)) if !matches!(fault, Fault::Missing | Fault::Taken) => {
-                Error::fault("acquire", path, fault)
-            }
-            _ => {
-                let (_, status) = self.settings.look(self.directory);
-                let waited = clock::boot().saturating_sub(self.started);
-                Error::patience_over(path, &status.blocked(), status.holder.clone(), waited)
-            }
-        }
+    fn waited(&self) -> Duration {
+        clock::boot().saturating_sub(self.started)
     }
 
-    fn interrupted(&self) -> Error {
-        let path = self.directory.path();
+    /// The error of a wait whose patience is over, with what blocked it.
+    #[must_use]
+    pub fn given_up(&self, path: &Path, status: &Status) -> Error {
+        Error::patience_over(path, &status.blocked(), status.holder.clone(), self.waited())
+    }
+
+    /// The error of a wait that was interrupted.
+    #[must_use]
+    pub fn interrupted(&self, path: &Path) -> Error {
         let message = format!("the wait for {} was interrupted", printable(path));
         Error::new(ErrorKind::Interrupted, message).at(path)
     }
 }
 
-/// One look, for people.
-pub(crate) fn status(settings: &Settings, directory: &Directory) -> Result<Status, Error> {
-    let (view, status) = settings.look(directory);
-    match view.fault {
-        Some(fault) => Err(Error::fault("look at", directory.path(), fault)),
-        None => Ok(status),
+/// Waits among the threads of this process, then with the engine, until the lock is had or
+/// patience is over.
+pub(crate) fn acquire(
+    settings: &Settings,
+    engine: &dyn Engine,
+    wish: Wish,
+    patience: Patience,
+) -> Result<(Box<dyn Holding>, How), Error> {
+    let mut plain = |pause: &mut dyn FnMut() -> Wake| pause();
+    let mut wait = Wait::since(clock::boot(), patience, settings, None, &mut plain);
+    let path = engine.path();
+    let seat = Seat::take(path);
+    let tell = || wait.tell(|| (engine.glance(), None));
+    match seat.wait(wait.until(), settings.interrupt.as_ref(), tell) {
+        Called::Yes => engine.acquire(wish, &mut wait),
+        Called::Over => Err(wait.given_up(path, &engine.glance())),
+        Called::Interrupted => Err(wait.interrupted(path)),
     }
 }

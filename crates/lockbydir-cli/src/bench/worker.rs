@@ -39,7 +39,6 @@ pub(super) fn clock() -> i64 {
 }
 
 /// A lock that is held.
-#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 enum Held {
     Ours(Guard),
     Flock(OwnedFd),

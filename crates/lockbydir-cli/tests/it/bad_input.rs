@@ -36,7 +36,44 @@ fn names_that_cannot_be() {
         ] {
             folder.run(&with_name(verb, name)).refused(64, words);
         }
-        folder.run(&with_name(verb, "etcd://h:2379/jobs")).refused(69, "no engine for `etcd://`");
+        let ran = folder.run(&with_name(verb, "nowhere://me:secret@h:2379/jobs"));
+        ran.refused(64, "`nowhere://h:2379/jobs`: there is no engine for `nowhere://` names");
+        assert!(!ran.err.contains("secret"), "{ran:?}");
+    }
+    for verb in ["list", "clean"] {
+        folder.run(&[verb, "nowhere://h/team"]).refused(64, "no engine for `nowhere://`");
+    }
+}
+
+#[test]
+#[cfg(feature = "etcd")]
+fn an_engine_out_of_reach_is_69_for_every_verb() {
+    // Nobody listens there: one must be root, and those have other places.
+    const NOBODY: &str = "etcd://me:secret@127.0.0.1:1/jobs";
+    let folder = Folder::new();
+    let mut verbs: Vec<Vec<&str>> = VERBS.iter().map(|verb| with_name(verb, NOBODY)).collect();
+    for verb in &mut verbs[..2] {
+        verb.insert(1, "-n");
+    }
+    verbs.extend([vec!["list", NOBODY], vec!["clean", NOBODY]]);
+    // A folder is for paths.
+    verbs.push(vec!["status", "--dir", "folder", NOBODY]);
+
+    for verb in verbs {
+        let ran = folder.run(&verb);
+
+        ran.refused(69, "127.0.0.1:1");
+        assert!(!ran.err.contains("secret"), "{ran:?}");
+    }
+}
+
+#[test]
+#[cfg(feature = "etcd")]
+fn what_only_a_directory_has_is_refused_with_a_url() {
+    let folder = Folder::new();
+    for (option, value) in [("--mode", "770"), ("--group", "0")] {
+        let ran = folder.run(&["acquire", "-n", option, value, "etcd://127.0.0.1:1/jobs"]);
+        ran.refused(64, &format!("no directory, and only those have a {}", &option[2..]));
     }
 }
 

@@ -8,8 +8,13 @@ line and wake at once; each holding has a growing number, its *token*.
 >>> with Lock("jobs", timeout=10, patience=30) as held:  # doctest: +SKIP
 ...     print("fenced by", held.token)
 
+For several machines, a name may be a URL like ``"etcd://host:2379,host2:2379/jobs"``: then there is
+no directory, and etcd keeps the lock.
+
 ``DLock`` is the interface of the first version (2015), for programs written for it.
 """
+
+import atexit
 
 from lockbydir._aio import AsyncHeld, AsyncLock
 from lockbydir._dlock import (
@@ -20,10 +25,10 @@ from lockbydir._dlock import (
     TIMEOUT,
     DLock,
 )
-from lockbydir._errors import ForeignLock, LockError, LockLost, PatienceOver
+from lockbydir._errors import ForeignLock, LockError, LockLost, LockUnavailable, PatienceOver
 from lockbydir._facts import Holder, Predecessor, Status, Ticket
 from lockbydir._lock import Lock, clean, list_locks
-from lockbydir._native import Held, __version__
+from lockbydir._native import Held, __version__, settle as _settle
 
 __all__ = [
     "CHECKEVERYXSECONDS",
@@ -40,6 +45,7 @@ __all__ = [
     "Lock",
     "LockError",
     "LockLost",
+    "LockUnavailable",
     "PatienceOver",
     "Predecessor",
     "Status",
@@ -48,3 +54,5 @@ __all__ = [
     "clean",
     "list_locks",
 ]
+
+atexit.register(_settle)

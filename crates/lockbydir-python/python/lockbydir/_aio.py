@@ -6,14 +6,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import os
 import threading
 from types import TracebackType
 from typing import Any, Callable, Coroutine, Literal, NoReturn, Optional, TypeVar
 
 from lockbydir import _native
 from lockbydir._facts import Status
-from lockbydir._lock import _UNSET, Lock, Name, OnLost, Owner, Seconds, patience_of
+from lockbydir._lock import _UNSET, Lock, Name, OnLost, Owner, Seconds, patience_of, shown
 from lockbydir._native import Held
 
 _Answer = TypeVar("_Answer")
@@ -227,7 +226,7 @@ class AsyncLock:
         return under_lock  # type: ignore[return-value]
 
     def __repr__(self) -> str:
-        return f"<lockbydir.AsyncLock {os.fspath(self.name)!r}>"
+        return f"<lockbydir.AsyncLock {shown(self.name)}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, NoReturn, Optional
 from lockbydir import _native
 from lockbydir._errors import ForeignLock, LockLost, PatienceOver
 from lockbydir._facts import Status
-from lockbydir._lock import Name, Owner, Seconds, native, patience_of
+from lockbydir._lock import Name, Owner, Seconds, native, patience_of, shown
 from lockbydir._native import seconds
 
 TIMEOUT = 10
@@ -41,7 +41,8 @@ class _Holding(NamedTuple):
 
     pid: int
     base: str
-    """The absolute path without the extension: neither a new ``name`` nor a ``chdir`` misleads."""
+    """The absolute path without the extension: neither a new ``name`` nor a ``chdir`` misleads. Or
+    the URL, as it was given."""
     key: str
     token: int
     since: float
@@ -71,7 +72,8 @@ class DLock:
     What is locked before a fork belongs to the parent; the child's copy of the instance does not
     own it.
 
-    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist.
+    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. Or the
+        URL of a lock on etcd, which has no directory: then ``exists`` tells whether it is locked.
     :raises ValueError: when no lock can have this name.
     :raises TypeError: when it is neither a ``str`` nor a path.
     """
@@ -201,11 +203,16 @@ class DLock:
     # Looks.
 
     def dirname(self) -> str:
-        """The lock directory: the name and ``LOCKDIREXTENSION``, relative if the name is."""
+        """The lock directory: the name and ``LOCKDIREXTENSION``, relative if the name is; the URL
+        of a lock that has none, without its secrets."""
+        if _native.is_url(self._base()):
+            return self._lock().path
         return self._base() + ".lockdir"
 
     def exists(self) -> bool:
         """Is there a lock directory, timed out or not?"""
+        if _native.is_url(self._base()):
+            return self._status().state not in ("free", "open")
         return os.path.lexists(self.dirname())
 
     def age(self) -> float:
@@ -315,7 +322,9 @@ class DLock:
             raise
         if held is None:
             return False
-        base = held.path[: -len(".lockdir")]
+        base = self._base()
+        if not _native.is_url(base):
+            base = held.path[: -len(".lockdir")]
         self._holding = _Holding(os.getpid(), base, held.keep(), held.token, _clock())
         self.lockingTime = time.time()
         return True
@@ -350,7 +359,7 @@ class DLock:
             object.__setattr__(self, attribute, value)
 
     def __repr__(self) -> str:
-        return f"<lockbydir.{type(self).__name__} {os.fspath(self.name)!r}>"
+        return f"<lockbydir.{type(self).__name__} {shown(self.name)}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

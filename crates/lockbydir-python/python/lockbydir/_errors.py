@@ -13,7 +13,7 @@ class LockError(Exception):
     """The lock is the reason: the base of all errors of our own."""
 
     path: Optional[str]
-    """The lock directory."""
+    """The lock directory, or the URL of the lock."""
     holder: Optional[Holder]
     """Who holds the lock, where that is known."""
 
@@ -41,3 +41,7 @@ class LockLost(LockError):
 
 class ForeignLock(LockError):
     """What is at the lock's path is not ours to touch."""
+
+
+class LockUnavailable(LockError, ConnectionError):
+    """The engine that keeps the lock, such as an etcd server, is out of reach."""

@@ -46,6 +46,12 @@ def _path(value: object, name: str) -> str:
     return path
 
 
+def shown(name: Name) -> str:
+    """A name as it may be shown: of a URL no user, password and query."""
+    path = os.fspath(name)
+    return repr(_native.shown(path) if _native.is_url(path) else path)
+
+
 def native(
     name: object,
     *,
@@ -63,8 +69,6 @@ def native(
 ) -> _native.Lock:
     """A lock of the native module, from parameters that are looked at here."""
     path = _path(name, "a lock's name")
-    if path.startswith("etcd://"):
-        raise ValueError(f"locks on etcd cannot be had here yet: {path!r}; use a folder")
     if not (renew is None or isinstance(renew, str)):
         raise TypeError(f'renew is None or "auto", not {type(renew).__name__}: {renew!r}')
     if renew not in (None, "auto"):
@@ -127,7 +131,8 @@ class Lock(_native.With):
     reentrant: who holds it and asks again waits until patience is over. Make it once, before or
     after a fork; hold it after. What a parent holds, a forked child neither renews nor releases.
 
-    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist.
+    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. Or the
+        URL of a lock on etcd, as a ``str``: ``"etcd://host:2379,host2:2379/jobs"``.
     :param timeout: how long the lock lasts unless renewed, in seconds or as a ``timedelta``, from
         0.01 s to ten years. It lives in the lock, and all others obey it. Longer than the work
         should take. **Not** how long one waits, as ``timeout`` is in other packages: that is
@@ -190,7 +195,7 @@ class Lock(_native.With):
 
     @property
     def path(self) -> str:
-        """The lock directory, as an absolute path."""
+        """The lock directory, as an absolute path; or a URL without user, password and query."""
         return self._native.path
 
     def acquire(self, patience: Optional[Seconds] = _UNSET) -> Held:
@@ -199,6 +204,7 @@ class Lock(_native.With):
         :param patience: instead of the lock's own, in seconds; ``None`` for ever.
         :raises PatienceOver: when the lock stayed taken.
         :raises ForeignLock: when what is at its path is not ours to touch.
+        :raises LockUnavailable: when the engine of a URL is out of reach.
         :raises OSError: when it cannot be made.
         """
         if patience is _UNSET:
@@ -275,7 +281,7 @@ class Lock(_native.With):
         return under_lock  # type: ignore[return-value]
 
     def __repr__(self) -> str:
-        return f"<lockbydir.Lock {os.fspath(self.name)!r}>"
+        return f"<lockbydir.Lock {shown(self.name)}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -287,6 +293,7 @@ class Lock(_native.With):
 def list_locks(folder: Name = ".") -> list[Status]:
     """The locks in this folder, and below it no further than 128 folders deep.
 
+    :param folder: a path, or a URL like ``"etcd://host:2379/team"``.
     :raises OSError: when the folder cannot be read.
     """
     return [Status(**facts) for facts in _native.list_locks(_path(folder, "folder"))]
@@ -298,6 +305,7 @@ def clean(folder: Name = ".") -> list[str]:
     That are lines whose waiters are gone, free directories that lingered, and half made ones.
     What a dead holder holds stays: the next one who acquires it is told of the death.
 
+    :param folder: a path, or a URL like ``"etcd://host:2379/team"``.
     :raises OSError: when the folder cannot be read.
     """
     return _native.clean(_path(folder, "folder"))

@@ -9,7 +9,18 @@ from typing_extensions import Self, disjoint_base
 from lockbydir._facts import Predecessor
 
 __version__: str
-__all__ = ["Held", "Interrupt", "Lock", "With", "__version__", "clean", "list_locks", "seconds"]
+__all__ = [
+    "Held",
+    "Interrupt",
+    "Lock",
+    "With",
+    "__version__",
+    "clean",
+    "is_url",
+    "list_locks",
+    "seconds",
+    "shown",
+]
 
 @final
 class Interrupt:
@@ -122,5 +133,8 @@ class Held:
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn: ...
 
 def seconds(value: object, name: str) -> float: ...
+def is_url(name: str) -> bool: ...
+def shown(name: str) -> str: ...
+def settle() -> None: ...
 def list_locks(folder: str) -> list[dict[str, Any]]: ...
 def clean(folder: str) -> list[str]: ...

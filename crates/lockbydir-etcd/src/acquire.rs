@@ -1,0 +1,467 @@
+//! Acquiring: into the line, and to its front.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockbydir::engine::{Wait, boot};
+use lockbydir::{Error, ErrorKind, How, printable};
+use lockbydir_protocol::{Wake, Wish};
+use tokio::sync::Mutex;
+
+use crate::cluster::Limit;
+use crate::contender::Contender;
+use crate::ear::{Ear, Heard, Nudge};
+use crate::engine::Etcd;
+use crate::holding::Held;
+use crate::keys::{Done, Keys, Record, Spot, View, lease_id, token};
+use crate::lease::Lease;
+use crate::runtime;
+use crate::trouble::Trouble;
+
+/// One try may take so long, however short patience is: a few round trips.
+const ONE_TRY: Duration = Duration::from_secs(2);
+/// After a round in which nobody answered.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often a waiter looks whether one whose process it can see still lives.
+const PULSE: Duration = Duration::from_millis(50);
+/// Leaving the line is waited for so long.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// Waits for the lock as `wait` allows.
+pub(crate) fn acquire(etcd: &Etcd, wish: &Wish, wait: &Wait<'_>) -> Result<(Held, How), Error> {
+    let began = boot();
+    let nudge = Nudge::default();
+    wait.wake_on_interrupt(&nudge.waker());
+    let mut lease = lease_id(wish.nonce.0);
+    loop {
+        let mut queue = Queue {
+            etcd,
+            keys: etcd.keys(),
+            wait,
+            nudge: nudge.clone(),
+            last: wait.until().map(|until| until.max(began + ONE_TRY)),
+            is_one_try: wait.until().is_some_and(|until| until <= began),
+            ear: Arc::default(),
+            seen: None,
+            before: None,
+            ahead: None,
+            own: None,
+        };
+        if let Some(got) = queue.stand(wish, lease)? {
+            return Ok(got);
+        }
+        if queue.last.is_some_and(|last| boot() >= last) {
+            return Err(queue.given_up());
+        }
+        // Our lease was lost while we waited: to the end of the line, with a new one.
+        lease = lease_id(crate::random());
+    }
+}
+
+/// One who waits, from the grant of its lease to its end.
+struct Queue<'a, 'w> {
+    etcd: &'a Etcd,
+    keys: Keys,
+    wait: &'a Wait<'w>,
+    nudge: Nudge,
+    /// The end of patience, or of one try.
+    last: Option<Duration>,
+    is_one_try: bool,
+    ear: Arc<Mutex<Ear>>,
+    /// The revision of the record, and since when it is seen so.
+    seen: Option<(i64, Duration)>,
+    /// A record that may be overwritten: whose holder did not release, and is over.
+    before: Option<Record>,
+    /// The holder that we waited for.
+    ahead: Option<Spot>,
+    /// Our key in the line.
+    own: Option<String>,
+}
+
+/// What ends standing in line, beside holding the lock.
+enum Ended {
+    Error(Error),
+    /// The lease is over, or nobody knows whether it is.
+    PlaceLost,
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Ended {
+        Ended::Error(error)
+    }
+}
+
+impl Queue<'_, '_> {
+    /// Stands in line with a new lease; none if its place was lost.
+    fn stand(&mut self, wish: &Wish, lease: i64) -> Result<Option<(Held, How)>, Error> {
+        let timeout = wish.timeout;
+        let granted =
+            self.ask(
+                timeout,
+                move |keys, limit| async move { keys.grant(limit, lease, timeout).await },
+            );
+        let lease = match granted {
+            Ok(lease) => lease,
+            Err(Ended::Error(error)) => return Err(error),
+            Err(Ended::PlaceLost) => return Ok(None),
+        };
+        let mut place = Place { who: Contender::new(wish, lease.id, lease.timeout), lease };
+        let ended = match self.stand_with(&mut place) {
+            Ok(got) => return Ok(Some(got)),
+            Err(ended) => ended,
+        };
+        self.leave(&place.lease);
+        match ended {
+            Ended::Error(error) => Err(error),
+            Ended::PlaceLost => Ok(None),
+        }
+    }
+
+    fn stand_with(&mut self, place: &mut Place) -> Result<(Held, How), Ended> {
+        let own = match self.enter(place)? {
+            Entered::Held(own) => return self.hold(place, own),
+            Entered::InLine(own) => own,
+        };
+        self.own = Some(own.key.clone());
+        loop {
+            if boot() >= place.lease.due() {
+                self.keep_alive(place)?;
+            }
+            let (who, spot, record) = (place.who.clone(), own.clone(), self.allowed());
+            let done = self.ask(place.lease.timeout, move |keys, limit| {
+                let (who, spot) = (who.clone(), spot.clone());
+                async move { keys.win(limit, &spot, &who, record).await }
+            })?;
+            place.lease.confirm(done.term());
+            if boot() >= place.lease.deadline() {
+                return Err(Ended::PlaceLost);
+            }
+            let view = match done {
+                Done::Yes { .. } => return self.hold(place, own),
+                Done::No(view) => view,
+            };
+            match &view.own {
+                Some(there) if there.since == own.since && there.lease == own.lease => {}
+                _ => return Err(Ended::PlaceLost),
+            }
+            let ahead = view.line.first().filter(|spot| spot.key != own.key).cloned();
+            match ahead {
+                Some(ahead) => self.wait_for(place, &ahead, &view)?,
+                None => self.judge(place, &view, true)?,
+            }
+        }
+    }
+
+    /// Takes the lock at once, or stands in line.
+    fn enter(&mut self, place: &mut Place) -> Result<Entered, Ended> {
+        loop {
+            let (who, lease, joins) = (place.who.clone(), place.lease.id, !self.is_one_try);
+            let record = self.allowed();
+            let done = self.ask(place.lease.timeout, move |keys, limit| {
+                let who = who.clone();
+                async move { keys.enter(limit, lease, &who, record, joins).await }
+            })?;
+            let view = match done {
+                Done::Yes { revision, .. } => {
+                    let (key, who) = (self.keys.key(lease), Some(place.who.clone()));
+                    return Ok(Entered::Held(Spot { key, since: revision, lease, who }));
+                }
+                Done::No(view) => view,
+            };
+            // Put just now; or by an earlier try that was not answered, then it may even hold the
+            // lock, which is seen next.
+            if let Some(own) = view.own.clone().filter(|own| own.lease == lease) {
+                return Ok(Entered::InLine(own));
+            }
+            match view.line.first() {
+                Some(first) if is_dead(first) => self.remove(place, first)?,
+                Some(first) => {
+                    self.check(first)?;
+                    return Err(self.given_up().into());
+                }
+                None => self.judge(place, &view, false)?,
+            }
+        }
+    }
+
+    /// Nobody is before us but a record of another revision than we knew: of one who released
+    /// meanwhile, or did not. May it be overwritten?
+    fn judge(&mut self, place: &mut Place, view: &View, waits: bool) -> Result<(), Ended> {
+        self.before = None;
+        let Some(record) = &view.record else { return Ok(()) };
+        let now = boot();
+        let since = match self.seen {
+            Some((revision, since)) if revision == record.revision => since,
+            _ => self.seen.insert((record.revision, now)).1,
+        };
+        let who = record.who.as_ref();
+        let is_own = who.is_some_and(|who| who.lease == place.who.lease);
+        let unchanged = now.saturating_sub(since);
+        let is_over = who.is_none_or(|who| who.is_over(unchanged));
+        if is_own || is_over || self.is_sound(place)? {
+            self.before = Some(record.clone());
+            return Ok(());
+        }
+        if !waits {
+            return Err(self.given_up().into());
+        }
+        // A server with known faults may have ended a lease too soon: its holder's own count is
+        // waited for.
+        let over = since + who.map_or(Duration::ZERO, Contender::timeout);
+        let until = over.min(place.lease.due()).min(now + PULSE);
+        self.pause(until, None, None, place.lease.timeout).map(|_| ())
+    }
+
+    fn is_sound(&self, place: &Place) -> Result<bool, Ended> {
+        self.ask(place.lease.timeout, |keys, limit| async move {
+            Ok(keys.cluster.is_sound(limit).await)
+        })
+    }
+
+    /// The revision of the record that may be overwritten; 0: there must be none.
+    fn allowed(&self) -> i64 {
+        self.before.as_ref().map_or(0, |record| record.revision)
+    }
+
+    /// Waits until the one ahead is gone, or there is something else to do.
+    fn wait_for(&mut self, place: &mut Place, ahead: &Spot, view: &View) -> Result<(), Ended> {
+        self.check(ahead)?;
+        if is_dead(ahead) {
+            return self.remove(place, ahead);
+        }
+        let is_holder = view.record.as_ref().is_some_and(|record| {
+            let whose = record.who.as_ref().map(|who| &who.lease);
+            whose.is_some() && whose == ahead.who.as_ref().map(|who| &who.lease)
+        });
+        if is_holder {
+            self.ahead = Some(ahead.clone());
+            if let Some(record) = &view.record
+                && self.seen.is_none_or(|(revision, _)| revision != record.revision)
+            {
+                self.seen = Some((record.revision, boot()));
+            }
+        }
+        let is_visible = ahead.who.as_ref().is_some_and(Contender::is_visible);
+        loop {
+            let now = boot();
+            let pulse = if is_holder { PULSE } else { 20 * PULSE };
+            let until = if is_visible { now + pulse } else { Duration::MAX };
+            let until = until.min(place.lease.due());
+            let listens = Some((ahead.key.as_str(), view.revision));
+            match self.pause(until, listens, None, place.lease.timeout)? {
+                Heard::Written(revision) => self.seen = Some((revision, boot())),
+                Heard::Nothing if boot() < place.lease.due() && !is_dead(ahead) => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// What nobody of us stands for.
+    fn check(&self, spot: &Spot) -> Result<(), Error> {
+        if spot.lease != 0 {
+            return Ok(());
+        }
+        let path = &self.etcd.path;
+        let message = format!(
+            "will not use {}: the key `{}` in its line has no lease, so it would never go; delete it, or use another name",
+            printable(path),
+            printable(&spot.key),
+        );
+        Err(Error::new(ErrorKind::Foreign, message).at(path))
+    }
+
+    /// Removes one whose process is gone; its record stays, to tell the next holder.
+    fn remove(&self, place: &Place, dead: &Spot) -> Result<(), Ended> {
+        let dead = dead.clone();
+        self.ask(place.lease.timeout, move |keys, limit| {
+            let dead = dead.clone();
+            async move { keys.leave(limit, &dead, false).await.map(|_| ()) }
+        })
+    }
+
+    fn keep_alive(&self, place: &mut Place) -> Result<(), Ended> {
+        let id = place.lease.id;
+        let deadline = place.lease.deadline();
+        let kept = self.try_ask(place.lease.timeout, move |keys, limit| async move {
+            let limit = Limit { until: limit.until.min(deadline), ..limit };
+            keys.keep_alive(limit, id).await
+        })?;
+        match kept {
+            Ok((sent, term)) if place.lease.offer(sent, term, boot()) => Ok(()),
+            Ok(_) | Err(Trouble::NoLease) => Err(Ended::PlaceLost),
+            Err(trouble) if trouble.may_pass() && boot() < deadline => {
+                self.pause(boot() + PAUSE, None, Some(&trouble), place.lease.timeout).map(|_| ())
+            }
+            Err(trouble) if trouble.may_pass() => Err(Ended::PlaceLost),
+            Err(trouble) => Err(trouble.error("acquire", &self.etcd.path).into()),
+        }
+    }
+
+    /// The lock is ours.
+    fn hold(&mut self, place: &Place, own: Spot) -> Result<(Held, How), Ended> {
+        let mut held = Held {
+            keys: self.keys.clone(),
+            path: self.etcd.path.clone(),
+            own,
+            who: place.who.clone(),
+            lease: place.lease,
+            is_unsure: false,
+        };
+        // What took long has used some of it up.
+        let rest = held.lease.deadline().saturating_sub(boot());
+        if rest < held.lease.timeout / 2 {
+            match held.renew_now(Default::default()) {
+                Ok(()) => {}
+                Err(error) if error.is_lost() => return Err(Ended::PlaceLost),
+                Err(_) if !rest.is_zero() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let is_own = |who: &Contender| who.lease == place.who.lease;
+        let before = self.before.take().filter(|record| !record.who.as_ref().is_some_and(is_own));
+        let how = match (&before, &self.ahead) {
+            (Some(record), _) => match &record.who {
+                Some(who) if who.is_dead() => How::AfterDeath(who.to_predecessor(record.token())),
+                Some(who) => How::AfterLapse(who.to_predecessor(record.token())),
+                None => How::Free,
+            },
+            (None, Some(Spot { who: Some(who), since, .. })) => {
+                How::HandedOver(who.to_predecessor(token(*since)))
+            }
+            _ => How::Free,
+        };
+        Ok((held, how))
+    }
+
+    /// Leaves the line, and waits for that a moment.
+    fn leave(&self, lease: &Lease) {
+        let (keys, id) = (self.keys.clone(), lease.id);
+        let limit = Limit::new(boot() + lease.timeout.max(LEAVING), lease.timeout);
+        let (told, left) = std::sync::mpsc::sync_channel(1);
+        crate::pending::start(async move {
+            keys.revoke(limit, id).await;
+            let _ = told.send(());
+        });
+        let _ = left.recv_timeout(LEAVING);
+    }
+
+    /// Asks until there is an answer or patience is over.
+    fn ask<T, F>(&self, timeout: Duration, question: impl Fn(Keys, Limit) -> F) -> Result<T, Ended>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Trouble>> + Send + 'static,
+    {
+        loop {
+            let trouble = match self.try_ask(timeout, &question)? {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) => trouble,
+            };
+            let is_over = self.last.is_some_and(|last| boot() >= last);
+            if trouble == Trouble::NoLease {
+                return Err(Ended::PlaceLost);
+            }
+            if !trouble.may_pass() || is_over {
+                return Err(trouble.error("acquire", &self.etcd.path).into());
+            }
+            self.pause(boot() + PAUSE, None, Some(&trouble), timeout)?;
+        }
+    }
+
+    /// Asks each member once.
+    fn try_ask<T, F>(
+        &self,
+        timeout: Duration,
+        question: impl FnOnce(Keys, Limit) -> F,
+    ) -> Result<Result<T, Trouble>, Ended>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Trouble>> + Send + 'static,
+    {
+        let once = Limit::new(boot(), timeout);
+        let last = self.last.unwrap_or(Duration::MAX);
+        let limit = Limit { until: (boot() + 2 * once.a_try).min(last), ..once };
+        Ok(runtime::wait(question(self.keys.clone(), limit))?)
+    }
+
+    /// Sleeps until this time, or until something is heard of the one ahead and of the record;
+    /// tells how the wait stands meanwhile. An error when the wait is over: that of the trouble,
+    /// if that is what it waits for.
+    fn pause(
+        &self,
+        until: Duration,
+        listens: Option<(&str, i64)>,
+        trouble: Option<&Trouble>,
+        timeout: Duration,
+    ) -> Result<Heard, Ended> {
+        loop {
+            if self.wait.is_interrupted() {
+                return Err(self.wait.interrupted(&self.etcd.path).into());
+            }
+            if self.last.is_some_and(|last| boot() >= last) {
+                let error = trouble.map(|trouble| trouble.error("acquire", &self.etcd.path));
+                return Err(error.unwrap_or_else(|| self.given_up()).into());
+            }
+            let end = until.min(self.wait.next_telling()).min(self.last.unwrap_or(Duration::MAX));
+            let mut heard = Heard::Nothing;
+            let mut failed = None;
+            let wake = self.wait.pause(&mut || {
+                match self.hear(end, listens, timeout) {
+                    Ok(what) => heard = what,
+                    Err(error) => failed = Some(error),
+                }
+                self.wait.tell(|| self.etcd.glance_at(self.own.as_deref()));
+                if heard == Heard::Interrupted { Wake::Interrupted } else { Wake::Time }
+            });
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+            if wake == Wake::Interrupted {
+                return Err(self.wait.interrupted(&self.etcd.path).into());
+            }
+            if heard != Heard::Nothing || boot() >= until {
+                return Ok(heard);
+            }
+        }
+    }
+
+    fn hear(
+        &self,
+        end: Duration,
+        listens: Option<(&str, i64)>,
+        timeout: Duration,
+    ) -> Result<Heard, Error> {
+        let (ear, nudge, keys) = (self.ear.clone(), self.nudge.clone(), self.keys.clone());
+        let listens = listens.map(|(key, revision)| (key.to_owned(), revision));
+        let limit = Limit::new(end, timeout);
+        runtime::wait(async move {
+            let mut ear = ear.lock().await;
+            match listens {
+                Some((gone, revision)) => {
+                    ear.turn_to(&keys.cluster, limit, &gone, &keys.record, revision).await;
+                    ear.listen(end, &nudge).await
+                }
+                None => Ear::default().listen(end, &nudge).await,
+            }
+        })
+    }
+
+    fn given_up(&self) -> Error {
+        self.wait.given_up(&self.etcd.path, &self.etcd.glance_at(None).0)
+    }
+}
+
+/// Our place in line.
+struct Place {
+    who: Contender,
+    lease: Lease,
+}
+
+enum Entered {
+    Held(Spot),
+    InLine(Spot),
+}
+
+/// Is it the key of one whose process is gone, as we can see?
+fn is_dead(spot: &Spot) -> bool {
+    spot.who.as_ref().is_some_and(Contender::is_dead)
+}

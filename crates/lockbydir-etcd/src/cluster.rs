@@ -1,0 +1,223 @@
+//! The members of a cluster, and asking them: whoever is silent or gone is passed over for the
+//! next, until an answer comes or time is over.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{Certificate, Channel, Client, ConnectOptions, Identity, TlsOptions};
+use lockbydir::engine::{Own, boot};
+use tokio::time::{sleep, timeout};
+use tonic::transport::Endpoint;
+
+use crate::address::{Access, Servers};
+use crate::old::{is_sound, warn_of_old};
+use crate::trouble::Trouble;
+
+/// Between two rounds in which nobody answered.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A member that does not answer a ping in this time is given up, and connected to anew.
+const PING: Duration = Duration::from_secs(3);
+
+/// The clusters that this process talks to: all locks of one share its connections.
+static CLUSTERS: Own<Mutex<HashMap<Servers, Arc<Cluster>>>> = Own::new();
+
+/// One cluster.
+pub(crate) struct Cluster {
+    members: Vec<Member>,
+    access: Access,
+    /// The member that answered last.
+    preferred: AtomicUsize,
+    /// Has its version been looked at?
+    is_looked_at: AtomicBool,
+}
+
+struct Member {
+    host: String,
+    client: tokio::sync::Mutex<Option<Client>>,
+}
+
+/// How long one asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    /// No try begins after this, on the boot clock.
+    pub(crate) until: Duration,
+    /// How long one member may take.
+    pub(crate) a_try: Duration,
+}
+
+impl Limit {
+    /// Until then, for a lock that is renewed within this timeout: several members can be asked
+    /// before it is too late.
+    pub(crate) fn new(until: Duration, timeout: Duration) -> Limit {
+        let a_try = (timeout / 8).clamp(Duration::from_millis(250), Duration::from_secs(2));
+        Limit { until, a_try }
+    }
+
+    fn rest(self) -> Duration {
+        self.until.saturating_sub(boot())
+    }
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answered<T> {
+    pub(crate) what: T,
+    /// When the try that was answered was sent, on the boot clock.
+    pub(crate) sent: Duration,
+    /// An earlier try was not answered: it may have been carried out too, before this one.
+    pub(crate) is_repeated: bool,
+}
+
+/// The cluster of these servers, with this process's connections.
+pub(crate) fn cluster(servers: &Servers) -> Arc<Cluster> {
+    let clusters = CLUSTERS.get_or_make(Mutex::default);
+    let mut clusters: MutexGuard<'_, _> = clusters.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = || {
+        let member = |host: &String| Member { host: host.clone(), client: Default::default() };
+        Arc::new(Cluster {
+            members: servers.hosts.iter().map(member).collect(),
+            access: servers.access.clone(),
+            preferred: AtomicUsize::new(0),
+            is_looked_at: AtomicBool::new(false),
+        })
+    };
+    clusters.entry(servers.clone()).or_insert_with(made).clone()
+}
+
+impl Cluster {
+    /// Asks one member after the other until one answers. What is asked must bear being asked
+    /// twice. At least one try is made.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        limit: Limit,
+        question: impl Fn(Client) -> F,
+    ) -> Result<Answered<T>, Trouble>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let mut is_repeated = false;
+        loop {
+            let first = self.preferred.load(Ordering::Relaxed);
+            let mut hopeless = 0;
+            for nth in first..first + self.members.len() {
+                let nth = nth % self.members.len();
+                let a_try = limit.a_try.min(limit.rest()).max(Duration::from_millis(20));
+                let (trouble, was_sent) = match self.ask_one(nth, a_try, &question).await {
+                    Ok((what, sent)) => {
+                        self.preferred.store(nth, Ordering::Relaxed);
+                        return Ok(Answered { what, sent, is_repeated });
+                    }
+                    Err(failed) => failed,
+                };
+                is_repeated |= was_sent && trouble.may_pass();
+                match trouble {
+                    // Another member may be called rightly.
+                    Trouble::Setup(_) => hopeless += 1,
+                    _ if trouble.may_pass() => {}
+                    Trouble::LeaseExists { .. } => {
+                        return Err(Trouble::LeaseExists { is_ours: is_repeated });
+                    }
+                    _ => return Err(trouble),
+                }
+                if limit.rest().is_zero() || hopeless == self.members.len() {
+                    return Err(trouble);
+                }
+            }
+            sleep(PAUSE.min(limit.rest())).await;
+        }
+    }
+
+    /// One try; when it was sent is told with the answer, whether it was with the trouble.
+    async fn ask_one<T, F>(
+        &self,
+        nth: usize,
+        a_try: Duration,
+        question: &impl Fn(Client) -> F,
+    ) -> Result<(T, Duration), (Trouble, bool)>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let silent = || Trouble::Unreachable(format!("{} does not answer", self.members[nth].host));
+        let begun = boot();
+        let client = match timeout(a_try, self.client(nth)).await {
+            Ok(client) => client.map_err(|trouble| (trouble, false))?,
+            Err(_) => return Err((silent(), false)),
+        };
+        let sent = boot();
+        let rest = (begun + a_try).saturating_sub(sent).max(a_try / 4);
+        match timeout(rest, question(client)).await {
+            Ok(Ok(what)) => Ok((what, sent)),
+            Ok(Err(error)) => Err((Trouble::of(error), true)),
+            Err(_) => Err((silent(), true)),
+        }
+    }
+
+    /// The client of a member, connected when it is first needed; it connects anew by itself.
+    async fn client(&self, nth: usize) -> Result<Client, Trouble> {
+        let member = &self.members[nth];
+        let mut known = member.client.lock().await;
+        if let Some(client) = &*known {
+            return Ok(client.clone());
+        }
+        let client = connect(&member.host, &self.access).await?;
+        if !self.is_looked_at.swap(true, Ordering::Relaxed) {
+            crate::pending::start(warn_of_old(client.clone(), member.host.clone()));
+        }
+        *known = Some(client.clone());
+        Ok(client)
+    }
+
+    /// Are its leases without known faults? In doubt they are not.
+    pub(crate) async fn is_sound(&self, limit: Limit) -> bool {
+        let asked = self.ask(limit, |mut client| async move { client.status().await }).await;
+        asked.is_ok_and(|answered| is_sound(answered.what.version()))
+    }
+
+    /// The client of the member that answered last, for what is not a question: a watch.
+    pub(crate) async fn preferred(&self, a_try: Duration) -> Result<Client, Trouble> {
+        let nth = self.preferred.load(Ordering::Relaxed);
+        match timeout(a_try, self.client(nth)).await {
+            Ok(client) => client,
+            Err(_) => Err(Trouble::Unreachable("no answer".into())),
+        }
+    }
+}
+
+async fn connect(host: &str, access: &Access) -> Result<Client, Trouble> {
+    let scheme = if access.is_tls() { "https" } else { "http" };
+    let setup = |error: tonic::transport::Error| Trouble::of_transport(&error);
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{host}"))
+        .map_err(setup)?
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .connect_timeout(PING);
+    if access.is_tls() {
+        endpoint = endpoint.tls_config(tls(access)?).map_err(setup)?;
+    }
+    let channel = Channel::Tonic(endpoint.connect().await.map_err(setup)?);
+    let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
+    if let (Some(user), Some(password)) = (&access.user, &access.password) {
+        options = options.with_user(user, password);
+    }
+    Client::from_channel(channel, Some(options)).await.map_err(Trouble::of)
+}
+
+fn tls(access: &Access) -> Result<TlsOptions, Trouble> {
+    let read = |path: &std::path::Path| {
+        std::fs::read(path)
+            .map_err(|error| Trouble::Setup(format!("cannot read {}: {error}", path.display())))
+    };
+    let mut tls = TlsOptions::new();
+    tls = match &access.ca {
+        Some(ca) => tls.ca_certificate(Certificate::from_pem(read(ca)?)),
+        None => tls.with_native_roots(),
+    };
+    if let (Some(cert), Some(key)) = (&access.cert, &access.key) {
+        tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+    }
+    Ok(tls)
+}

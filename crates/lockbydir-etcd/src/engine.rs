@@ -1,0 +1,370 @@
+//! The lock on etcd as the library knows it: one engine a lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use etcd_client::{Client, GetOptions};
+use lockbydir::engine::{Engine, Holding, Scheme, Wait, boot};
+use lockbydir::{Broken, Error, ErrorKind, How, Key, State, Status, printable};
+use lockbydir_protocol::{Terms, Wish};
+
+use crate::acquire::acquire;
+use crate::address::{Access, Address, EXTENSION, SCHEME};
+use crate::cluster::{Answered, Limit, cluster};
+use crate::contender::Contender;
+use crate::holding::Held;
+use crate::keys::{Done, Keys, Record, Spot, View, token};
+use crate::lease::Lease;
+use crate::runtime;
+use crate::trouble::Trouble;
+
+/// A verb that does not wait for a lock is given up after this.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What is only told to a person who waits is not waited for.
+const GLANCE: Duration = Duration::from_millis(500);
+/// Keys that are read at once.
+const PAGE: i64 = 1000;
+
+/// What is not said in an address.
+static ACCESS: OnceLock<Access> = OnceLock::new();
+
+/// Lets `Lock::new("etcd://...")` work in this process; `access` is what addresses leave unsaid.
+/// The first call counts.
+///
+/// ```no_run
+/// use lockbydir::Lock;
+///
+/// lockbydir_etcd::register(lockbydir_etcd::Access::default());
+/// let guard = Lock::new("etcd://host1:2379,host2:2379/jobs").acquire()?;
+/// guard.release()?;
+/// # Ok::<(), lockbydir::Error>(())
+/// ```
+pub fn register(access: Access) {
+    let _ = ACCESS.set(access);
+    lockbydir::engine::register(Scheme { name: SCHEME, open, list, clean });
+}
+
+fn access() -> &'static Access {
+    ACCESS.get_or_init(Access::default)
+}
+
+fn open(url: &str, timeout: Duration) -> Result<Arc<dyn Engine>, Error> {
+    let address = Address::parse(url, access())?;
+    let path = address.path();
+    Ok(Arc::new(Etcd { address, path, timeout }))
+}
+
+/// Every lock whose name begins as the address says.
+fn list(url: &str) -> Result<Vec<Status>, Error> {
+    let address = Address::parse_prefix(url, access())?;
+    let shown = PathBuf::from(format!("{SCHEME}://{}/", address.servers.hosts.join(",")));
+    let cluster = cluster(&address.servers);
+    let limit = Limit::new(boot() + PATIENCE, PATIENCE);
+    let prefix = address.name.clone();
+    let names = runtime::wait(async move {
+        let mut names: Vec<String> = Vec::new();
+        let mut from = prefix.clone();
+        loop {
+            let end =
+                GetOptions::new().with_range(end_of(&prefix)).with_keys_only().with_limit(PAGE);
+            let page = cluster.ask(limit, |mut client: Client| {
+                let (from, end) = (from.clone(), end.clone());
+                // An empty key is none: the first of all is a zero byte.
+                let from = if from.is_empty() { vec![0] } else { from.into_bytes() };
+                async move { client.get(from, Some(end)).await }
+            });
+            let Answered { what: page, .. } = page.await?;
+            for found in page.kvs() {
+                from = format!("{}\0", String::from_utf8_lossy(found.key()));
+                if let Some(name) = name_of(found.key()).filter(|name| names.last() != Some(name)) {
+                    names.push(name);
+                }
+            }
+            if !page.more() {
+                names.sort();
+                names.dedup();
+                return Ok(names);
+            }
+        }
+    })?;
+    let names = names.map_err(|trouble: Trouble| trouble.error("list", &shown))?;
+    names
+        .into_iter()
+        .map(|name| {
+            let address = Address { servers: address.servers.clone(), name };
+            let path = address.path();
+            Etcd { address, path, timeout: PATIENCE }.status()
+        })
+        .collect()
+}
+
+/// The lock that this key is of.
+fn name_of(key: &[u8]) -> Option<String> {
+    let key = std::str::from_utf8(key).ok()?;
+    let record = key
+        .rsplit_once('/')
+        .map_or(key, |(before, _)| if before.ends_with(EXTENSION) { before } else { key });
+    record.strip_suffix(EXTENSION).filter(|name| !name.is_empty()).map(String::from)
+}
+
+/// The first key behind all that begin so.
+fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![0]
+}
+
+/// Crashes leave nothing behind that a lease does not end.
+fn clean(url: &str) -> Result<Vec<PathBuf>, Error> {
+    list(url).map(|_| Vec::new())
+}
+
+/// One lock.
+pub(crate) struct Etcd {
+    pub(crate) address: Address,
+    pub(crate) path: PathBuf,
+    /// For what is only looked at.
+    timeout: Duration,
+}
+
+impl Etcd {
+    pub(crate) fn keys(&self) -> Keys {
+        Keys { cluster: cluster(&self.address.servers), record: self.address.record() }
+    }
+
+    fn limit(&self, patience: Duration) -> Limit {
+        Limit::new(boot() + patience, self.timeout)
+    }
+
+    /// The lock, and what its holder's lease still has: the rest and the whole.
+    fn view(&self, own: Option<&str>, patience: Duration) -> Result<Seen, Trouble> {
+        let (keys, limit) = (self.keys(), self.limit(patience));
+        let own = own.map(String::from);
+        let seen = runtime::wait(async move {
+            let view = keys.look(limit, own.as_deref()).await?;
+            let lease = match view.line.first() {
+                Some(first) if first.lease != 0 => keys.rest(limit, first.lease).await?,
+                _ => None,
+            };
+            Ok((view, lease))
+        });
+        seen.unwrap_or_else(|error| Err(Trouble::Refused(error.to_string())))
+    }
+
+    fn try_status(
+        &self,
+        own: Option<&str>,
+        patience: Duration,
+    ) -> Result<(Status, Option<usize>), Trouble> {
+        let (view, lease) = self.view(own, patience)?;
+        let place = own.and_then(|own| {
+            let ahead = view.line.iter().position(|spot| spot.key == own)?;
+            // Who holds the lock stands in front of the line.
+            Some(if is_held(&view) { ahead } else { ahead + 1 })
+        });
+        Ok((self.status_of(&view, lease), place))
+    }
+
+    /// How the lock stands, and our own place in its line, for one who waits.
+    pub(crate) fn glance_at(&self, own: Option<&str>) -> (Status, Option<usize>) {
+        self.try_status(own, GLANCE).unwrap_or_else(|trouble| {
+            let mut status = Status::new(&self.path, &self.path);
+            status.note = Some(format!("etcd is out of reach: {}", trouble.cause()));
+            (status, None)
+        })
+    }
+
+    fn status_of(&self, view: &View, lease: Option<(Duration, Duration)>) -> Status {
+        let mut status = Status::new(self.path.with_extension(""), &self.path);
+        let record = view.record.as_ref();
+        let recorded = record.and_then(|record| Some((record, record.who.as_ref()?)));
+        let mut line = view.line.as_slice();
+        match (view.line.split_first(), recorded) {
+            (Some((first, rest)), _) if is_held(view) => {
+                line = rest;
+                let (_, who) = recorded.expect("what is held has a record");
+                status.state = if who.is_dead() { State::Dead } else { State::Held };
+                status.token = Some(token(first.since));
+                status.holder = Some(who.to_holder());
+                status.timeout = Some(who.timeout());
+            }
+            (Some((first, rest)), _) if first.who.is_none() => {
+                line = rest;
+                status.state = if first.lease == 0 { State::Foreign } else { State::Bare };
+                status.note = Some(match first.lease {
+                    0 => format!(
+                        "the key `{}` has no lease, so it never goes",
+                        printable(&first.key)
+                    ),
+                    _ => "its holder is no lock of ours, but stands in the same line".into(),
+                });
+            }
+            (_, Some((record, who))) => {
+                status.state = if who.is_dead() { State::Dead } else { State::Lapsed };
+                status.token = Some(record.token());
+                status.holder = Some(who.to_holder());
+                status.timeout = Some(who.timeout());
+                status.age = who.age();
+                status.remaining = Some(Duration::ZERO);
+            }
+            (Some(_), None) => status.state = State::Open,
+            (None, None) => status.state = State::Free,
+        }
+        if let (Some((rest, whole)), State::Held | State::Dead | State::Bare) =
+            (lease, status.state)
+        {
+            // The servers count in seconds; a clock we share tells it exactly.
+            let age = recorded.and_then(|(_, who)| who.age()).filter(|_| is_held(view));
+            let age = age.unwrap_or(whole.saturating_sub(rest));
+            status.age = Some(age);
+            status.remaining = Some(match status.state {
+                State::Dead => Duration::ZERO,
+                _ => whole.saturating_sub(age),
+            });
+        }
+        let tickets = line.iter().filter_map(|spot| Some(spot.who.as_ref()?.to_ticket()));
+        status.line = tickets.collect();
+        status
+    }
+
+    fn lost(&self, trouble: &Trouble, verb: &str) -> Error {
+        trouble.error(verb, &self.path)
+    }
+
+    /// The holding of this key.
+    fn held(&self, key: Key, verb: &str) -> Result<Held, Error> {
+        let keys = self.keys();
+        let own = match i64::try_from(key.nonce().0) {
+            Ok(lease) if lease > 0 => keys.key(lease),
+            _ => return Err(Error::lost(&self.path, None)),
+        };
+        let (view, _) =
+            self.view(Some(&own), PATIENCE).map_err(|trouble| self.lost(&trouble, verb))?;
+        match view.own.clone() {
+            Some(Spot { who: Some(who), since, lease, key: own })
+                if token(since) == key.token() =>
+            {
+                // How old it is, nobody knows: it counts as over, and is moved to a new lease.
+                let own = Spot { key: own, since, lease, who: Some(who.clone()) };
+                let lease = Lease::new(lease, who.timeout(), Duration::ZERO);
+                Ok(Held { keys, path: self.path.clone(), own, who, lease, is_unsure: true })
+            }
+            _ => {
+                let status = self.status_of(&view, None);
+                let holder = status.holder.filter(|_| status.state == State::Held);
+                Err(Error::lost(&self.path, holder))
+            }
+        }
+    }
+}
+
+type Seen = (View, Option<(Duration, Duration)>);
+
+/// Does the first in line hold the lock, as the record says?
+fn is_held(view: &View) -> bool {
+    let first = view.line.first().and_then(|first| first.who.as_ref());
+    let record = view.record.as_ref().and_then(|record| record.who.as_ref());
+    matches!((first, record), (Some(first), Some(record)) if first.lease == record.lease)
+}
+
+impl Engine for Etcd {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn acquire(&self, wish: Wish, wait: &mut Wait<'_>) -> Result<(Box<dyn Holding>, How), Error> {
+        let (held, how) = acquire(self, &wish, wait)?;
+        Ok((Box::new(held), how))
+    }
+
+    fn status(&self) -> Result<Status, Error> {
+        let found = self.try_status(None, PATIENCE);
+        found.map(|(status, _)| status).map_err(|trouble| self.lost(&trouble, "look at"))
+    }
+
+    fn glance(&self) -> Status {
+        self.glance_at(None).0
+    }
+
+    fn is_locked(&self) -> Result<bool, Error> {
+        let status = self.status()?;
+        match (status.state, &status.note) {
+            (State::Foreign, Some(note)) => {
+                let message = format!("will not use {}: {note}", printable(&self.path));
+                Err(Error::new(ErrorKind::Foreign, message).at(&self.path))
+            }
+            _ => Ok(status.is_locked()),
+        }
+    }
+
+    fn evict(&self, force: bool) -> Result<Broken, Error> {
+        let failed = |trouble: Trouble| self.lost(&trouble, "break");
+        for _ in 0..8 {
+            let (view, lease) = self.view(None, PATIENCE).map_err(failed)?;
+            let status = self.status_of(&view, lease);
+            if status.state == State::Foreign {
+                let note = status.note.unwrap_or_default();
+                let message =
+                    format!("will not touch {}: {note}; delete it", printable(&self.path));
+                return Err(Error::new(ErrorKind::Foreign, message).at(&self.path));
+            }
+            let before = status
+                .holder
+                .clone()
+                .zip(status.token)
+                .map(|(holder, token)| lockbydir::Predecessor::new(holder, token));
+            let (keys, limit) = (self.keys(), self.limit(PATIENCE));
+            let broken = match (view.line.first().cloned(), view.record.clone()) {
+                (None, None) => return Ok(Broken::WasFree),
+                (None, Some(record)) => {
+                    if !force && !self.is_over(&record).map_err(failed)? {
+                        return Ok(Broken::StillHeld(status.holder));
+                    }
+                    runtime::wait(async move { keys.forget(limit, record.revision).await })?
+                }
+                (Some(first), _) => {
+                    let is_holder = is_held(&view);
+                    if !force && (!is_holder || status.state != State::Dead) {
+                        return Ok(match status.state {
+                            State::Open => Broken::WasFree,
+                            _ => Broken::StillHeld(status.holder),
+                        });
+                    }
+                    runtime::wait(async move { keys.leave(limit, &first, is_holder).await })?
+                }
+            };
+            if let Done::Yes { .. } = broken.map_err(failed)? {
+                return Ok(Broken::Removed(before));
+            }
+        }
+        Err(self.lost(&Trouble::Unreachable("it keeps changing".into()), "break"))
+    }
+
+    fn renew(&self, key: Key, timeout: Option<Duration>) -> Result<(), Error> {
+        let mut held = self.held(key, "renew")?;
+        held.renew_now(Terms { timeout, owner: None })
+    }
+
+    fn release(&self, key: Key) -> Result<(), Error> {
+        self.held(key, "release")?.release_now()
+    }
+}
+
+impl Etcd {
+    /// Is the time of one over who did not release?
+    fn is_over(&self, record: &Record) -> Result<bool, Trouble> {
+        if record.who.as_ref().is_none_or(|who: &Contender| who.is_over(Duration::ZERO)) {
+            return Ok(true);
+        }
+        let (keys, limit) = (self.keys(), self.limit(PATIENCE));
+        let sound = runtime::wait(async move { keys.cluster.is_sound(limit).await });
+        sound.map_err(|error| Trouble::Refused(error.to_string()))
+    }
+}

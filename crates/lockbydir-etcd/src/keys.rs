@@ -1,0 +1,377 @@
+//! A lock's keys, and the transactions that change them. Each takes effect at one revision, and
+//! is guarded by what must be true then; none decides anything.
+//!
+//! `NAME.lockdir/LEASE`: one who stands in line; the oldest may hold the lock. `NAME.lockdir`:
+//! the record, of the present holder or of one who did not release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{
+    Client, Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, LeaseGrantOptions, PutOptions,
+    SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
+use lockbydir::engine::boot;
+
+use crate::cluster::{Answered, Cluster, Limit};
+use crate::contender::Contender;
+use crate::lease::Lease;
+use crate::trouble::Trouble;
+
+/// Keys of a line that are read for people.
+const SHOWN: i64 = 1000;
+
+/// The keys of one lock.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    pub(crate) cluster: Arc<Cluster>,
+    /// The key of the record.
+    pub(crate) record: String,
+}
+
+/// One key of the line.
+#[derive(Clone, Debug)]
+pub(crate) struct Spot {
+    pub(crate) key: String,
+    /// The revision that it was made at.
+    pub(crate) since: i64,
+    pub(crate) lease: i64,
+    /// Who stands there; none if it is not one of ours.
+    pub(crate) who: Option<Contender>,
+}
+
+/// The record.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// The revision of its last change.
+    pub(crate) revision: i64,
+    /// Whose it is; none if it is not one of ours.
+    pub(crate) who: Option<Contender>,
+}
+
+impl Record {
+    pub(crate) fn token(&self) -> u64 {
+        let said = self.who.as_ref().and_then(Contender::token);
+        said.unwrap_or_else(|| token(self.revision))
+    }
+}
+
+/// What a look found.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// At which revision, in which term of the cluster's leader.
+    pub(crate) revision: i64,
+    pub(crate) term: u64,
+    /// An earlier try was not answered: it may have been carried out before this look.
+    pub(crate) is_repeated: bool,
+    /// Our own key, if it was asked for and is there.
+    pub(crate) own: Option<Spot>,
+    /// The line, or the part of it that was asked for.
+    pub(crate) line: Vec<Spot>,
+    pub(crate) record: Option<Record>,
+}
+
+/// How a guarded transaction ended: done, or what there was instead.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// Done at this revision, in this term of the cluster's leader.
+    Yes { revision: i64, term: u64 },
+    /// Not done.
+    No(Box<View>),
+}
+
+impl Done {
+    /// The term of the cluster's leader when it was answered.
+    pub(crate) fn term(&self) -> u64 {
+        match self {
+            Done::Yes { term, .. } => *term,
+            Done::No(view) => view.term,
+        }
+    }
+}
+
+/// A revision as a token.
+pub(crate) fn token(revision: i64) -> u64 {
+    revision.unsigned_abs()
+}
+
+impl Keys {
+    /// The key that this lease stands in line with, as `etcdctl lock` would call it.
+    pub(crate) fn key(&self, lease: i64) -> String {
+        format!("{}/{lease:x}", self.record)
+    }
+
+    fn line(&self) -> String {
+        format!("{}/", self.record)
+    }
+
+    /// A lease of this number, or of a random one if that is taken.
+    pub(crate) async fn grant(
+        &self,
+        limit: Limit,
+        mut id: i64,
+        timeout: Duration,
+    ) -> Result<Lease, Trouble> {
+        let ttl = i64::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
+        loop {
+            let began = boot();
+            let options = || Some(LeaseGrantOptions::new().with_id(id));
+            let granted = self.cluster.ask(limit, |mut client: Client| async move {
+                client.lease_grant(ttl, options()).await
+            });
+            let (granted, sent) = match granted.await {
+                Ok(Answered { what, sent, .. }) => (what.ttl(), sent),
+                Err(Trouble::LeaseExists { is_ours: true }) => {
+                    // An earlier try was carried out, and its answer lost.
+                    let found = self.cluster.ask(limit, |mut client: Client| async move {
+                        client.lease_time_to_live(id, None).await
+                    });
+                    match found.await?.what.granted_ttl() {
+                        ..=0 => return Err(Trouble::NoLease),
+                        granted => (granted, began),
+                    }
+                }
+                Err(Trouble::LeaseExists { .. }) => {
+                    id = lease_id(crate::random());
+                    continue;
+                }
+                Err(trouble) => return Err(trouble),
+            };
+            let timeout = Duration::from_secs(granted.unsigned_abs());
+            return Ok(Lease::new(id, timeout, sent));
+        }
+    }
+
+    /// Ends a lease, and with it the key it stands in line with.
+    pub(crate) async fn revoke(&self, limit: Limit, id: i64) {
+        let revoked = self
+            .cluster
+            .ask(limit, |mut client: Client| async move { client.lease_revoke(id).await });
+        // What is not revoked runs out.
+        let _ = revoked.await;
+    }
+
+    /// Keeps a lease alive; the time it was sent at, and the term of the leader it was told to.
+    pub(crate) async fn keep_alive(
+        &self,
+        limit: Limit,
+        id: i64,
+    ) -> Result<(Duration, u64), Trouble> {
+        let kept = self.cluster.ask(limit, |mut client: Client| async move {
+            // What opens the stream is one request itself, of which no answer is shown.
+            let (mut keeper, mut answers) = client.lease_keep_alive(id).await?;
+            let sent = boot();
+            keeper.keep_alive().await?;
+            Ok((answers.message().await?, sent))
+        });
+        match kept.await?.what {
+            (Some(answer), sent) if answer.ttl() > 0 => {
+                Ok((sent, answer.header().map_or(0, |header| header.raft_term())))
+            }
+            (Some(_), _) => Err(Trouble::NoLease),
+            (None, _) => Err(Trouble::Unreachable("the stream of keep-alives ended".into())),
+        }
+    }
+
+    /// Takes the lock if nobody stands in line and the record is of this revision (0: there is
+    /// none). Else stands in line, if that is wanted.
+    pub(crate) async fn enter(
+        &self,
+        limit: Limit,
+        lease: i64,
+        who: &Contender,
+        record: i64,
+        joins: bool,
+    ) -> Result<Done, Trouble> {
+        let key = self.key(lease);
+        let put = || {
+            let options = PutOptions::new().with_lease(lease);
+            TxnOp::put(key.clone(), who.to_json(), Some(options))
+        };
+        let taken = who.holding(None).to_json();
+        let when = vec![
+            Compare::create_revision(self.line(), CompareOp::Equal, 0).with_prefix(),
+            Compare::mod_revision(self.record.clone(), CompareOp::Equal, record),
+        ];
+        let then = vec![put(), TxnOp::put(self.record.clone(), taken, None)];
+        let mut instead = Vec::new();
+        if joins {
+            instead.push(put());
+        }
+        instead.extend(self.looks(Some(&key), first(1)));
+        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+    }
+
+    /// Takes the lock for this key, made at that revision, if it is the first in line and the
+    /// record is of this revision.
+    pub(crate) async fn win(
+        &self,
+        limit: Limit,
+        own: &Spot,
+        who: &Contender,
+        record: i64,
+    ) -> Result<Done, Trouble> {
+        let taken = who.holding(Some(token(own.since))).to_json();
+        let when = vec![
+            Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
+            Compare::create_revision(self.line(), CompareOp::Greater, own.since - 1).with_prefix(),
+            Compare::mod_revision(self.record.clone(), CompareOp::Equal, record),
+        ];
+        let then = vec![TxnOp::put(self.record.clone(), taken, None)];
+        let before = GetOptions::new()
+            .with_prefix()
+            .with_max_create_revision(own.since - 1)
+            .with_sort(SortTarget::Create, SortOrder::Descend)
+            .with_limit(1);
+        let instead = self.looks(Some(&own.key), before);
+        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+    }
+
+    /// Writes the record of the holder anew, if its key is on the lease that we know; and the key
+    /// too, if it shall be on another lease or says something new.
+    pub(crate) async fn renew(
+        &self,
+        limit: Limit,
+        own: &Spot,
+        who: &Contender,
+        rewritten: Option<i64>,
+    ) -> Result<Done, Trouble> {
+        let taken = who.holding(Some(token(own.since))).to_json();
+        let when = vec![
+            Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
+            // Whatever of ours is still under way must not move it back.
+            Compare::lease(own.key.clone(), CompareOp::Equal, own.lease),
+        ];
+        let mut then = vec![TxnOp::put(self.record.clone(), taken, None)];
+        if let Some(lease) = rewritten {
+            let options = PutOptions::new().with_lease(lease);
+            then.push(TxnOp::put(own.key.clone(), who.to_json(), Some(options)));
+        }
+        let instead = self.looks(Some(&own.key), first(1));
+        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+    }
+
+    /// Removes a key of the line that was made at this revision, and the record with it if that
+    /// is wanted.
+    pub(crate) async fn leave(
+        &self,
+        limit: Limit,
+        own: &Spot,
+        with_record: bool,
+    ) -> Result<Done, Trouble> {
+        let when = vec![Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since)];
+        let mut then = vec![TxnOp::delete(own.key.clone(), None::<DeleteOptions>)];
+        if with_record {
+            then.push(TxnOp::delete(self.record.clone(), None));
+        }
+        let instead = self.looks(Some(&own.key), first(1));
+        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+    }
+
+    /// Removes the record of this revision, if nobody stands in line.
+    pub(crate) async fn forget(&self, limit: Limit, record: i64) -> Result<Done, Trouble> {
+        let when = vec![
+            Compare::create_revision(self.line(), CompareOp::Equal, 0).with_prefix(),
+            Compare::mod_revision(self.record.clone(), CompareOp::Equal, record),
+        ];
+        let then = vec![TxnOp::delete(self.record.clone(), None)];
+        let instead = self.looks(None, first(1));
+        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+    }
+
+    /// Looks at the whole lock.
+    pub(crate) async fn look(&self, limit: Limit, own: Option<&str>) -> Result<View, Trouble> {
+        let txn = Txn::new().and_then(self.looks(own, first(SHOWN)));
+        Ok(View::of(&self.ask(limit, txn).await?))
+    }
+
+    /// How long a lease still has; none if it is gone.
+    pub(crate) async fn rest(
+        &self,
+        limit: Limit,
+        lease: i64,
+    ) -> Result<Option<(Duration, Duration)>, Trouble> {
+        let found = self.cluster.ask(limit, |mut client: Client| async move {
+            client.lease_time_to_live(lease, None).await
+        });
+        let found = found.await?.what;
+        let seconds = |number: i64| Duration::from_secs(number.max(0).unsigned_abs());
+        Ok((found.ttl() >= 0).then(|| (seconds(found.ttl()), seconds(found.granted_ttl()))))
+    }
+
+    /// Reads our own key, as much of the line as is asked for, and the record.
+    fn looks(&self, own: Option<&str>, line: GetOptions) -> Vec<TxnOp> {
+        let own = own.map(|own| TxnOp::get(own, None));
+        let mut looks = vec![TxnOp::get(self.line(), Some(line))];
+        looks.push(TxnOp::get(self.record.clone(), None));
+        looks.extend(own);
+        looks
+    }
+
+    async fn ask(&self, limit: Limit, txn: Txn) -> Result<Answered<TxnResponse>, Trouble> {
+        let asked = self.cluster.ask(limit, |mut client: Client| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        });
+        asked.await
+    }
+
+    async fn transact(&self, limit: Limit, txn: Txn) -> Result<Done, Trouble> {
+        let answered = self.ask(limit, txn).await?;
+        let view = View::of(&answered);
+        Ok(match answered.what.succeeded() {
+            true => Done::Yes { revision: view.revision, term: view.term },
+            false => Done::No(view.into()),
+        })
+    }
+}
+
+impl View {
+    /// Reads the answer to [`Keys::looks`].
+    fn of(answered: &Answered<TxnResponse>) -> View {
+        let header = answered.what.header();
+        let read = answered.what.op_responses().into_iter().filter_map(|response| match response {
+            TxnOpResponse::Get(found) => Some(found.kvs().iter().map(Spot::of).collect::<Vec<_>>()),
+            _ => None,
+        });
+        let mut read = read.fuse();
+        let line = read.next().unwrap_or_default();
+        let record = read.next().unwrap_or_default().pop();
+        let own = read.next().unwrap_or_default().pop();
+        View {
+            revision: header.map_or(0, |header| header.revision()),
+            term: header.map_or(0, |header| header.raft_term()),
+            is_repeated: answered.is_repeated,
+            own: own.map(|(own, _)| own),
+            line: line.into_iter().map(|(spot, _)| spot).collect(),
+            record: record.map(|(spot, revision)| Record { revision, who: spot.who }),
+        }
+    }
+}
+
+impl Spot {
+    /// A key and the revision of its last change.
+    fn of(found: &KeyValue) -> (Spot, i64) {
+        let spot = Spot {
+            key: String::from_utf8_lossy(found.key()).into_owned(),
+            since: found.create_revision(),
+            lease: found.lease(),
+            who: Contender::parse(found.value()),
+        };
+        (spot, found.mod_revision())
+    }
+}
+
+/// The oldest keys of a line.
+fn first(limit: i64) -> GetOptions {
+    GetOptions::new()
+        .with_prefix()
+        .with_sort(SortTarget::Create, SortOrder::Ascend)
+        .with_limit(limit)
+}
+
+/// The number of a lease from random bits: never zero, which would let the server choose.
+pub(crate) fn lease_id(random: u128) -> i64 {
+    let bits = u64::try_from(random & u128::from(u64::MAX >> 1)).unwrap_or(1);
+    i64::try_from(bits.max(1)).unwrap_or(1)
+}

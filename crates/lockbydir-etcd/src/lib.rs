@@ -1,0 +1,63 @@
+//! The lock of lockbydir on etcd, for where one machine is not enough: the same [`Lock`], with
+//! `etcd://` in front of its name.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use lockbydir::Lock;
+//!
+//! lockbydir_etcd::register(lockbydir_etcd::Access::from_env()); // once, at the program's start
+//!
+//! let lock = Lock::new("etcd://host1:2379,host2:2379,host3:2379/jobs");
+//! let guard = lock.timeout(Duration::from_secs(10)).acquire()?;
+//! println!("fenced by {}", guard.token());
+//! guard.release()?;
+//! # Ok::<(), lockbydir::Error>(())
+//! ```
+//!
+//! # What is different from a directory
+//! - A timeout is a lease of etcd: whole seconds, rounded up, and at least what the servers allow
+//!   (2 s where their election timeout is the usual 1 s). [`Guard::timeout`](lockbydir::Guard)
+//!   tells what was granted.
+//! - The token is a revision of the cluster: it only grows, so a lock is always fenced.
+//! - A holder whose process died is replaced at once by waiters on its own machine, and by all
+//!   others when its lease ends.
+//! - Who waits stands in the same line as `etcdctl lock NAME.lockdir`, and they exclude each other.
+//! - [`Lock::linger`], [`Lock::pace`] do nothing.
+//!
+//! # Pitfalls
+//! - Servers older than 3.4.38, 3.5.23 or 3.6.5 have known faults in their leases. The lock
+//!   guards against them, and then may wait for as long as one timeout more before it takes over
+//!   from a holder of another machine that did not release.
+//! - While a majority of the servers is gone, nobody acquires and nobody renews: a holder is told
+//!   of the loss before its deadline.
+//!
+//! [`Lock`]: lockbydir::Lock
+//! [`Lock::linger`]: lockbydir::Lock::linger
+//! [`Lock::pace`]: lockbydir::Lock::pace
+#![forbid(unsafe_code)]
+
+mod acquire;
+mod address;
+mod cluster;
+mod contender;
+mod ear;
+mod engine;
+mod holding;
+mod keys;
+mod lease;
+mod old;
+mod pending;
+mod runtime;
+mod trouble;
+
+pub use address::Access;
+pub use engine::register;
+pub use old::on_warning;
+pub use pending::settle;
+
+/// Fresh random bits from the kernel.
+pub(crate) fn random() -> u128 {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    u128::from_ne_bytes(bytes)
+}
