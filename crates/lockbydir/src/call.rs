@@ -80,6 +80,22 @@ pub(crate) fn rmdirat(dir: &Handle, name: &Path) -> Result<(), Errno> {
     change(Kind::RemoveDir, name, None, || system::rmdirat(dir, name))
 }
 
+/// A new, empty file that nobody else can open to write while it is open.
+#[cfg(windows)]
+pub(crate) fn create_and_keep_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    let mut made = None;
+    change(Kind::MakeFile, name, None, || {
+        made = Some(system::create_and_keep_at(dir, name)?);
+        Ok(())
+    })?;
+    made.ok_or(Errno::IO)
+}
+
+#[cfg(windows)]
+pub(crate) fn open_to_write_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, name, || system::open_to_write_at(dir, name))
+}
+
 #[cfg(unix)]
 pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
     change(Kind::MakePipe, name, None, || system::mkfifoat(dir, name, mode))

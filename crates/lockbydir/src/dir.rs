@@ -38,6 +38,7 @@ pub(crate) struct Kept {
     /// The handle that D was emptied through: what it tells of D is true of that very one.
     emptied: Option<Handle>,
     /// The bell; closing it rings.
+    #[cfg(unix)]
     pub(crate) bell: Option<Handle>,
 }
 

@@ -8,6 +8,10 @@
 mod pipes;
 #[cfg(unix)]
 use pipes as system_line;
+#[cfg(windows)]
+mod events;
+#[cfg(windows)]
+use events as system_line;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -19,6 +19,10 @@ use lockbydir_protocol::Stamp;
 mod unix;
 #[cfg(unix)]
 pub use unix::*;
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::*;
 
 /// What is known of a thing in the file system.
 pub(crate) struct About {
@@ -33,6 +37,7 @@ pub(crate) struct About {
 }
 
 /// What kind of thing it is.
+#[cfg_attr(windows, expect(dead_code, reason = "Windows has some of them"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     File,
