@@ -3,6 +3,7 @@
 #![cfg(windows)]
 
 mod clock;
+mod control;
 mod errno;
 mod event;
 mod file;
@@ -12,6 +13,7 @@ mod process;
 mod volume;
 
 pub use clock::since_boot;
+pub use control::{Control, on_control};
 pub use errno::Errno;
 pub use event::{Event, sleep_on};
 pub use file::{Access, Facts, Kind, Names, Share};
