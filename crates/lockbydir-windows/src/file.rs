@@ -239,13 +239,19 @@ pub fn create_file(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle,
 /// # Errors
 /// [`Errno::BUSY`] when somebody has it open who lets nobody else write.
 pub fn open_file(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle, Errno> {
-    let how = How {
-        rights: FILE_WRITE_DATA,
+    let how = |rights| How {
+        rights,
         share: ALL,
         disposition: FILE_OPEN,
         options: FILE_NON_DIRECTORY_FILE,
     };
-    open_at(dir, name, &how)
+    open_at(dir, name, &how(FILE_WRITE_DATA)).map_err(|errno| {
+        // One that is going may still be kept from us; to look at it, nobody can keep us from.
+        match open_at(dir, name, &how(FILE_READ_ATTRIBUTES)) {
+            Err(gone @ (Errno::NOENT | Errno::GOING)) => gone,
+            _ => errno,
+        }
+    })
 }
 
 /// Opens a file so that nobody else may move or remove it meanwhile, and makes sure that it is still
