@@ -216,6 +216,32 @@ fn processes_are_served_in_the_order_in_which_they_came() {
     assert_empty(folder.path());
 }
 
+/// Without a bell the first in line looks once a second: half a second each time, as a rule.
+#[test]
+fn a_release_wakes_the_first_in_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut late = Duration::ZERO;
+    for _ in 0..10 {
+        let key = run(folder.path(), &["acquire", "-t", "5m", "jobs"]).1;
+        let mut waiter =
+            lockbydir(folder.path(), &["acquire", "-w", "2m", "jobs"]).spawn().unwrap();
+        until("a ticket", || {
+            status(folder.path())["line"].as_array().is_some_and(|l| l.len() == 1)
+        });
+        assert_eq!(run(folder.path(), &["release", "jobs", key.trim()]).0, 0);
+
+        let begin = Instant::now();
+        let mut next = String::new();
+        BufReader::new(waiter.stdout.take().unwrap()).read_line(&mut next).unwrap();
+        late += begin.elapsed();
+
+        assert_eq!(waiter.wait().unwrap().code(), Some(0));
+        assert_eq!(run(folder.path(), &["release", "jobs", next.trim()]).0, 0);
+    }
+    assert!(late < Duration::from_secs(2), "{late:?} in ten rounds");
+    assert_empty(folder.path());
+}
+
 #[test]
 fn a_killed_waiter_does_not_hold_up_the_one_behind_it() {
     let folder = tempfile::tempdir().unwrap();
