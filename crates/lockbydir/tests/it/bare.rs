@@ -63,7 +63,7 @@ fn a_bare_locker_can_neither_make_nor_remove_ours() {
 fn litter_is_tolerated_never_deleted_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path()).timeout(ms(20));
-    let guard = lock.acquire().unwrap();
+    let guard = lock.clone().timeout(secs(10)).acquire().unwrap();
     let litter = folder.path().join("jobs.lockdir/.nfs0001");
     fs::write(&litter, "somebody's").unwrap();
 
