@@ -24,8 +24,8 @@ pub(crate) fn wait_for(lock: Lock, holding: &Holding) -> Result<Guard, Failure> 
 
 fn wait_with(lock: Lock, holding: &Holding, signals: &Arc<Signals>) -> Result<Guard, Failure> {
     #[cfg(feature = "etcd")]
-    if holding.quiet {
-        crate::etcd::be_quiet();
+    if !holding.quiet {
+        crate::etcd::tell_warnings();
     }
     let is_live = stderr().is_terminal() && !holding.quiet;
     let lock = lock.interrupt(signals.early().clone());

@@ -18,10 +18,10 @@ use crate::lease::Lease;
 use crate::runtime;
 use crate::trouble::Trouble;
 
-/// One try may take so long, however short patience is: a few round trips.
+/// One try without any patience may take so long: a few round trips.
 const ONE_TRY: Duration = Duration::from_secs(2);
 /// After a round in which nobody answered.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often a waiter looks whether one whose process it can see still lives.
 const PULSE: Duration = Duration::from_millis(50);
 /// Leaving the line is waited for so long.
@@ -39,7 +39,7 @@ pub(crate) fn acquire(etcd: &Etcd, wish: &Wish, wait: &Wait<'_>) -> Result<(Held
             keys: etcd.keys(),
             wait,
             nudge: nudge.clone(),
-            last: wait.until().map(|until| until.max(began + ONE_TRY)),
+            last: wait.until().map(|until| if until > began { until } else { began + ONE_TRY }),
             is_one_try: wait.until().is_some_and(|until| until <= began),
             ear: Arc::default(),
             seen: None,
@@ -302,6 +302,7 @@ impl Queue<'_, '_> {
         let mut held = Held {
             keys: self.keys.clone(),
             path: self.etcd.path.clone(),
+            token: token(own.since),
             own,
             who: place.who.clone(),
             lease: place.lease,
@@ -356,7 +357,7 @@ impl Queue<'_, '_> {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => trouble,
             };
-            let is_over = self.last.is_some_and(|last| boot() >= last);
+            let is_over = self.is_one_try || self.last.is_some_and(|last| boot() >= last);
             if trouble == Trouble::NoLease {
                 return Err(Ended::PlaceLost);
             }
@@ -379,7 +380,7 @@ impl Queue<'_, '_> {
     {
         let once = Limit::new(boot(), timeout);
         let last = self.last.unwrap_or(Duration::MAX);
-        let limit = Limit { until: (boot() + 2 * once.a_try).min(last), ..once };
+        let limit = Limit { until: last, is_once: true, ..once };
         Ok(runtime::wait(question(self.keys.clone(), limit))?)
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Limit {
     pub(crate) until: Duration,
     /// How long one member may take.
     pub(crate) a_try: Duration,
+    /// Each member is asked once at most.
+    pub(crate) is_once: bool,
 }
 
 impl Limit {
@@ -53,7 +55,7 @@ impl Limit {
     /// before it is too late.
     pub(crate) fn new(until: Duration, timeout: Duration) -> Limit {
         let a_try = (timeout / 8).clamp(Duration::from_millis(250), Duration::from_secs(2));
-        Limit { until, a_try }
+        Limit { until, a_try, is_once: false }
     }
 
     fn rest(self) -> Duration {
@@ -100,6 +102,7 @@ impl Cluster {
     {
         let mut is_repeated = false;
         loop {
+            let mut left = self.members.len();
             let first = self.preferred.load(Ordering::Relaxed);
             let mut hopeless = 0;
             for nth in first..first + self.members.len() {
@@ -122,7 +125,9 @@ impl Cluster {
                     }
                     _ => return Err(trouble),
                 }
-                if limit.rest().is_zero() || hopeless == self.members.len() {
+                left -= 1;
+                let is_last = left == 0 && (limit.is_once || hopeless == self.members.len());
+                if limit.rest().is_zero() || is_last {
                     return Err(trouble);
                 }
             }

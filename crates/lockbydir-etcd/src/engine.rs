@@ -15,7 +15,7 @@ use crate::address::{Access, Address, EXTENSION, SCHEME};
 use crate::cluster::{Answered, Limit, cluster};
 use crate::contender::Contender;
 use crate::holding::Held;
-use crate::keys::{Done, Keys, Record, Spot, View, token};
+use crate::keys::{Done, Keys, Record, Spot, View};
 use crate::lease::Lease;
 use crate::runtime;
 use crate::trouble::Trouble;
@@ -106,7 +106,8 @@ fn name_of(key: &[u8]) -> Option<String> {
     let record = key
         .rsplit_once('/')
         .map_or(key, |(before, _)| if before.ends_with(EXTENSION) { before } else { key });
-    record.strip_suffix(EXTENSION).filter(|name| !name.is_empty()).map(String::from)
+    let name = record.strip_suffix(EXTENSION)?;
+    (!name.is_empty() && !name.ends_with('/')).then(|| name.to_owned())
 }
 
 /// The first key behind all that begin so.
@@ -187,11 +188,11 @@ impl Etcd {
         let recorded = record.and_then(|record| Some((record, record.who.as_ref()?)));
         let mut line = view.line.as_slice();
         match (view.line.split_first(), recorded) {
-            (Some((first, rest)), _) if is_held(view) => {
+            (Some((_, rest)), _) if is_held(view) => {
                 line = rest;
-                let (_, who) = recorded.expect("what is held has a record");
+                let (record, who) = recorded.expect("what is held has a record");
                 status.state = if who.is_dead() { State::Dead } else { State::Held };
-                status.token = Some(token(first.since));
+                status.token = Some(record.token());
                 status.holder = Some(who.to_holder());
                 status.timeout = Some(who.timeout());
             }
@@ -247,21 +248,22 @@ impl Etcd {
         };
         let (view, _) =
             self.view(Some(&own), PATIENCE).map_err(|trouble| self.lost(&trouble, verb))?;
-        match view.own.clone() {
-            Some(Spot { who: Some(who), since, lease, key: own })
-                if token(since) == key.token() =>
-            {
-                // How old it is, nobody knows: it counts as over, and is moved to a new lease.
-                let own = Spot { key: own, since, lease, who: Some(who.clone()) };
-                let lease = Lease::new(lease, who.timeout(), Duration::ZERO);
-                Ok(Held { keys, path: self.path.clone(), own, who, lease, is_unsure: true })
-            }
-            _ => {
-                let status = self.status_of(&view, None);
-                let holder = status.holder.filter(|_| status.state == State::Held);
-                Err(Error::lost(&self.path, holder))
-            }
-        }
+        let name = own.rsplit('/').next().unwrap_or_default();
+        let recorded = view.record.as_ref().and_then(|record| {
+            let who = record.who.clone().filter(|who| who.lease == name)?;
+            (record.token() == key.token()).then_some(who)
+        });
+        let Some(who) = recorded else {
+            let status = self.status_of(&view, None);
+            let holder = status.holder.filter(|_| status.state == State::Held);
+            return Err(Error::lost(&self.path, holder));
+        };
+        // Gone, if its lease has run out: that is seen when it is renewed.
+        let own = view.own.unwrap_or(Spot { key: own, since: 0, lease: 0, who: None });
+        // How old it is, nobody knows: it counts as over, and is moved to a new lease.
+        let lease = Lease::new(own.lease, who.timeout(), Duration::ZERO);
+        let path = self.path.clone();
+        Ok(Held { keys, path, own, token: key.token(), who, lease, is_unsure: true })
     }
 }
 
@@ -327,7 +329,7 @@ impl Engine for Etcd {
                     if !force && !self.is_over(&record).map_err(failed)? {
                         return Ok(Broken::StillHeld(status.holder));
                     }
-                    runtime::wait(async move { keys.forget(limit, record.revision).await })?
+                    runtime::wait(async move { keys.forget(limit, record.revision, true).await })?
                 }
                 (Some(first), _) => {
                     let is_holder = is_held(&view);

@@ -9,7 +9,7 @@ use lockbydir_protocol::{Nonce, Owner, Terms};
 
 use crate::cluster::Limit;
 use crate::contender::Contender;
-use crate::keys::{Done, Keys, Spot, View, lease_id, token};
+use crate::keys::{Done, Keys, Record, Spot, View, lease_id};
 use crate::lease::Lease;
 use crate::trouble::Trouble;
 use crate::{pending, runtime};
@@ -24,6 +24,7 @@ pub(crate) struct Held {
     pub(crate) path: PathBuf,
     /// The key we hold it by, and the lease that it is on.
     pub(crate) own: Spot,
+    pub(crate) token: u64,
     pub(crate) who: Contender,
     pub(crate) lease: Lease,
     /// A change of the key was not answered: nobody knows which lease it is on.
@@ -44,10 +45,6 @@ impl From<Trouble> for Failed {
 }
 
 impl Held {
-    fn token(&self) -> u64 {
-        token(self.own.since)
-    }
-
     /// Renews for as long as the lock is ours in any case, or once.
     fn limit(&self) -> Limit {
         let limit = Limit::new(Duration::ZERO, self.lease.timeout);
@@ -71,13 +68,16 @@ impl Held {
                 Ok(_) | Err(Trouble::NoLease) => break,
                 Err(trouble) => return Err(trouble.into()),
             }
-            let done = self.keys.renew(limit, &self.own, &self.who, rewritten).await?;
+            let done = self.keys.renew(limit, &self.own, &self.who, self.token, rewritten).await?;
             let is_confirmed = self.lease.confirm(done.term());
             match done {
                 Done::Yes { .. } if is_confirmed => return Ok(()),
                 // Another leads now.
                 Done::Yes { .. } => {}
-                Done::No(view) => self.still(*view)?,
+                Done::No(view) => match self.still(&view) {
+                    Err(Failed::Lost(_)) if self.is_left(&view) => break,
+                    still => still?,
+                },
             }
         }
         self.relet(limit, timeout).await
@@ -88,43 +88,74 @@ impl Held {
         let lease = self.keys.grant(limit, lease_id(crate::random()), timeout).await?;
         let mut who = self.who.clone();
         who.set_timeout(lease.timeout);
-        for _ in 0..3 {
+        let mut vanished: Option<Record> = None;
+        for _ in 0..4 {
             self.is_unsure = true;
-            let moved = self.keys.renew(limit, &self.own, &who, Some(lease.id)).await;
-            match moved {
-                Ok(Done::Yes { .. }) => {
-                    self.revoke(self.own.lease);
-                    self.own.lease = lease.id;
-                    (self.who, self.lease, self.is_unsure) = (who, lease, false);
-                    return Ok(());
+            let moved = match &vanished {
+                None => {
+                    let moves_to = Some(lease.id);
+                    self.keys.renew(limit, &self.own, &who, self.token, moves_to).await?
                 }
-                Ok(Done::No(view)) => {
-                    if let Err(lost) = self.still(*view) {
+                Some(record) => {
+                    self.keys.revive(limit, &self.own.key, &who, record, lease.id).await?
+                }
+            };
+            let done = match moved {
+                Done::Yes { revision, .. } => {
+                    if vanished.take().is_some() {
+                        self.own.since = revision;
+                    }
+                    true
+                }
+                Done::No(view) => match self.still(&view) {
+                    // Done by an earlier try.
+                    Ok(()) => self.own.lease == lease.id,
+                    // Its lease has run out, but nobody came.
+                    Err(Failed::Lost(_)) if vanished.is_none() && self.is_left(&view) => {
+                        vanished = view.record;
+                        false
+                    }
+                    Err(lost) => {
                         self.revoke(lease.id);
                         return Err(lost);
                     }
-                    if self.own.lease == lease.id {
-                        // Done by an earlier try.
-                        (self.who, self.lease, self.is_unsure) = (who, lease, false);
-                        return Ok(());
-                    }
+                },
+            };
+            if done {
+                if self.lease.id != lease.id {
+                    self.revoke(self.lease.id);
                 }
-                Err(trouble) => return Err(trouble.into()),
+                self.own.lease = lease.id;
+                (self.who, self.lease, self.is_unsure) = (who, lease, false);
+                return Ok(());
             }
         }
         Err(Trouble::Unreachable("its key keeps changing".into()).into())
     }
 
-    /// Is the key still ours, if perhaps on another lease?
-    fn still(&mut self, view: View) -> Result<(), Failed> {
-        match view.own {
-            Some(own) if own.since == self.own.since => {
-                self.own.lease = own.lease;
+    /// Is the key still ours, if perhaps on another lease, or put back by an earlier try?
+    fn still(&mut self, view: &View) -> Result<(), Failed> {
+        match &view.own {
+            Some(own) if own.since == self.own.since || self.is_recorded(view) => {
+                (self.own.lease, self.own.since) = (own.lease, own.since);
                 self.is_unsure = true;
                 Ok(())
             }
-            _ => Err(Failed::Lost(holder_of(&view))),
+            _ => Err(Failed::Lost(holder_of(view))),
         }
+    }
+
+    /// Is the record that of this very holding?
+    fn is_recorded(&self, view: &View) -> bool {
+        view.record.as_ref().is_some_and(|record| {
+            let is_ours = record.who.as_ref().is_some_and(|who| who.lease == self.who.lease);
+            is_ours && record.token() == self.token
+        })
+    }
+
+    /// Is nothing there but the record of this very holding?
+    fn is_left(&self, view: &View) -> bool {
+        view.line.is_empty() && self.is_recorded(view)
     }
 
     fn revoke(&self, lease: i64) {
@@ -134,10 +165,21 @@ impl Held {
     }
 
     async fn release(&self) -> Result<(), Failed> {
-        let until = boot() + self.lease.timeout.min(LONGEST_RELEASE);
-        let limit = Limit::new(until, self.lease.timeout);
-        let left = self.keys.leave(limit, &self.own, true).await;
+        // Nobody waits long for what is over, or soon runs out by itself.
+        let limit = Limit::new(Duration::ZERO, self.lease.timeout);
+        let rest = self.lease.deadline().saturating_sub(boot());
+        let until = boot() + rest.clamp(limit.a_try, LONGEST_RELEASE);
+        let limit = Limit { until, ..limit };
+        let mut left = self.keys.leave(limit, &self.own, true).await;
         self.revoke(self.own.lease);
+        // Its lease has run out, but nobody has taken the lock.
+        if let Ok(Done::No(view)) = &left
+            && view.own.is_none()
+            && self.is_recorded(view)
+            && let Some(record) = &view.record
+        {
+            left = self.keys.forget(limit, record.revision, false).await;
+        }
         match left? {
             Done::Yes { .. } => Ok(()),
             // Nobody else could end it so soon: it was an earlier try of ours.
@@ -183,7 +225,7 @@ impl Holding for Held {
     fn key(&self) -> Key {
         // The name of the key says its first lease.
         let lease = self.own.key.rsplit('/').next().unwrap_or_default();
-        Key::new(self.token(), Nonce(u128::from_str_radix(lease, 16).unwrap_or(0)))
+        Key::new(self.token, Nonce(u128::from_str_radix(lease, 16).unwrap_or(0)))
     }
 
     fn deadline(&self) -> Duration {

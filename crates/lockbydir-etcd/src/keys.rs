@@ -234,9 +234,10 @@ impl Keys {
         limit: Limit,
         own: &Spot,
         who: &Contender,
+        token: u64,
         rewritten: Option<i64>,
     ) -> Result<Done, Trouble> {
-        let taken = who.holding(Some(token(own.since))).to_json();
+        let taken = who.holding(Some(token)).to_json();
         let when = vec![
             Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
             // Whatever of ours is still under way must not move it back.
@@ -248,6 +249,31 @@ impl Keys {
             then.push(TxnOp::put(own.key.clone(), who.to_json(), Some(options)));
         }
         let instead = self.looks(Some(&own.key), first(1));
+        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+    }
+
+    /// Puts the key of a holder back, whose lease has run out, on another lease: if the record of
+    /// this revision is still there, which is the holder's own, and nobody stands in line. So
+    /// nobody has held the lock since.
+    pub(crate) async fn revive(
+        &self,
+        limit: Limit,
+        key: &str,
+        who: &Contender,
+        record: &Record,
+        lease: i64,
+    ) -> Result<Done, Trouble> {
+        let taken = who.holding(Some(record.token())).to_json();
+        let when = vec![
+            Compare::create_revision(self.line(), CompareOp::Equal, 0).with_prefix(),
+            Compare::mod_revision(self.record.clone(), CompareOp::Equal, record.revision),
+        ];
+        let options = PutOptions::new().with_lease(lease);
+        let then = vec![
+            TxnOp::put(key, who.to_json(), Some(options)),
+            TxnOp::put(self.record.clone(), taken, None),
+        ];
+        let instead = self.looks(Some(key), first(1));
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
@@ -268,12 +294,18 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Removes the record of this revision, if nobody stands in line.
-    pub(crate) async fn forget(&self, limit: Limit, record: i64) -> Result<Done, Trouble> {
-        let when = vec![
-            Compare::create_revision(self.line(), CompareOp::Equal, 0).with_prefix(),
-            Compare::mod_revision(self.record.clone(), CompareOp::Equal, record),
-        ];
+    /// Removes the record of this revision; if that is wanted, only if nobody stands in line.
+    pub(crate) async fn forget(
+        &self,
+        limit: Limit,
+        record: i64,
+        if_alone: bool,
+    ) -> Result<Done, Trouble> {
+        let mut when = vec![Compare::mod_revision(self.record.clone(), CompareOp::Equal, record)];
+        if if_alone {
+            let alone = Compare::create_revision(self.line(), CompareOp::Equal, 0);
+            when.push(alone.with_prefix());
+        }
         let then = vec![TxnOp::delete(self.record.clone(), None)];
         let instead = self.looks(None, first(1));
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await

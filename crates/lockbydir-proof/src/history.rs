@@ -19,6 +19,8 @@
 //! | `lie TEXT` | the library said something untrue |
 //! | `removed FROM TO` | the lock directory was removed by hand between these moments |
 //! | `hindered FROM TO` | the disk was full, or permission was taken away |
+//! | `fault FROM TO` | a member of a cluster was gone, or a worker was stopped or killed (then both are that moment) |
+//! | `added ELEMENT` | the [set](crate::torture::set) was written with this in it |
 //!
 //! All times are [`crate::clock::now`]. HOW is one word. SINCE may be left out, and STAMP.
 
@@ -76,6 +78,10 @@ pub struct Record {
     pub removals: Vec<Span>,
     /// When nobody could lock, for want of room or permission.
     pub hindrances: Vec<Span>,
+    /// When something was wrong with a cluster or a worker.
+    pub faults: Vec<Span>,
+    /// Elements of the set whose writes were done.
+    pub added: Vec<String>,
     /// Workers killed.
     pub killed: usize,
     /// Times a worker was stopped.
@@ -168,6 +174,8 @@ impl Record {
                 ("failed", ..) => self.failed += 1,
                 ("removed", Some(from), Some(to), _) => self.removals.push(Span { from, to }),
                 ("hindered", Some(from), Some(to), _) => self.hindrances.push(Span { from, to }),
+                ("fault", Some(from), Some(to), _) => self.faults.push(Span { from, to }),
+                ("added", ..) if words.len() == 2 => self.added.push(words[1].to_owned()),
                 _ => self.lies.push(format!("{worker}: {line}")),
             }
         }

@@ -43,15 +43,39 @@ impl Store {
     /// Those of the file.
     pub fn write(&self, token: u64) -> io::Result<Answer> {
         flock(&self.0, FlockOperation::LockExclusive)?;
+        let accepted = self.is_accepted(token)?;
+        let moment = clock::now();
+        flock(&self.0, FlockOperation::Unlock)?;
+        Ok(Answer { moment, accepted })
+    }
+
+    /// Does something by this token, while no other can; none if a larger one was here before.
+    ///
+    /// # Errors
+    /// Those of the file, and of what is done.
+    pub fn admit<T>(
+        &self,
+        token: u64,
+        act: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        flock(&self.0, FlockOperation::LockExclusive)?;
+        let done = match self.is_accepted(token) {
+            Ok(true) => act().map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        flock(&self.0, FlockOperation::Unlock)?;
+        done
+    }
+
+    fn is_accepted(&self, token: u64) -> io::Result<bool> {
         let mut largest = [0; 8];
         let known = self.0.read_at(&mut largest, 0)?;
         let accepted = known < largest.len() || token >= u64::from_le_bytes(largest);
         if accepted {
             self.0.write_all_at(&token.to_le_bytes(), 0)?;
         }
-        let moment = clock::now();
-        flock(&self.0, FlockOperation::Unlock)?;
-        Ok(Answer { moment, accepted })
+        Ok(accepted)
     }
 }
 

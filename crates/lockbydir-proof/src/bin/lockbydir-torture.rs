@@ -10,10 +10,11 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockbydir_proof::torture::{
-    self, LEAST_RATE, Plan,
+    self, Ground, LEAST_RATE, Plan,
     contender::Outcome,
     faults::Fault,
     report::Conclusion,
+    set::Care,
     worker::{self, Contestant},
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -37,7 +38,8 @@ than 200 acquisitions a second, a fault that never happened).
 Examples:
   lockbydir-torture --seconds 10
   lockbydir-torture --dir /dev/shm --hand-overs 100000 --faults kill,stop,remove
-  lockbydir-torture --lock first-version --faults kill,stop --until-broken --seconds 120"
+  lockbydir-torture --lock first-version --faults kill,stop --until-broken --seconds 120
+  lockbydir-torture --etcd --dir /dev/shm --seconds 300 --set tokens"
 )]
 struct Command {
     #[command(flatten)]
@@ -58,7 +60,19 @@ enum Verb {
 
 #[derive(Args)]
 struct Dials {
-    /// Where to lock: a folder for the run is made in it, and removed again
+    /// Lock on three members of etcd, made for the run, each in a network of its own (root; etcd,
+    /// etcdctl, ip). One fault at a time
+    #[arg(long)]
+    etcd: bool,
+    /// How often a fault happens, with --etcd
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration)]
+    every: Duration,
+    /// Each hold also adds to a set: it reads all of it, and writes all of it back. What is lost of
+    /// it is counted, and may not be where numbers are looked at
+    #[arg(long, value_name = "CARE", value_enum)]
+    set: Option<Care>,
+    /// Where to lock: a folder for the run is made in it, and removed again. With --etcd, where the
+    /// members' data are
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
     /// End after so many seconds [default: 10, or 600 with --hand-overs]
@@ -71,30 +85,28 @@ struct Dials {
     #[arg(long)]
     until_broken: bool,
     /// How many processes; a quarter of them is spared all faults, so that somebody always waits
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = processes)]
-    processes: usize,
-    /// What happens to them, separated by commas
-    #[arg(
-        long,
-        value_name = "FAULTS",
-        value_delimiter = ',',
-        default_value = "kill,stop,remove",
-        value_enum
-    )]
+    /// [default: 16, or 8 with --etcd]
+    #[arg(long, value_name = "N", value_parser = processes)]
+    processes: Option<usize>,
+    /// What happens to them, separated by commas [default: kill,stop,remove, or
+    /// kill,stop,member,leader,cut with --etcd]
+    #[arg(long, value_name = "FAULTS", value_delimiter = ',', value_enum)]
     faults: Vec<FaultWord>,
     /// Of the dice: the same seed, the same faults at the same times [default: another each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// How long the lock lasts unless renewed, such as 100ms or 2s [default: 20ms, or the least
-    /// that the lock can]
+    /// that the lock can; 2s with --etcd]
     #[arg(long, value_name = "DUR", value_parser = duration)]
     timeout: Option<Duration>,
-    /// A hold lasts a random time up to this; one in 32 lasts up to 100 times as long
-    #[arg(long, value_name = "DUR", default_value = "200us", value_parser = duration)]
-    hold: Duration,
-    /// With fewer acquisitions a second nothing is shown, and the run does not count
-    #[arg(long, value_name = "N", default_value_t = LEAST_RATE)]
-    least_rate: u32,
+    /// A hold lasts a random time up to this; one in 32 lasts up to 100 times as long [default:
+    /// 200us, or 1ms with --etcd]
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    hold: Option<Duration>,
+    /// With fewer acquisitions a second nothing is shown, and the run does not count [default: 200,
+    /// or 50 outside of faults with --etcd]
+    #[arg(long, value_name = "N")]
+    least_rate: Option<u32>,
     /// A lock whose directory is kept for its number; always so with the fault `clock`
     #[arg(long)]
     fenced: bool,
@@ -122,7 +134,13 @@ enum FaultWord {
     Remove,
     /// The lock directory or its folder closed by chmod (as root: the workers are another user)
     Permission,
-    /// All of these
+    /// A member of etcd killed, and started again after 1 to 3 s
+    Member,
+    /// The leader of etcd stopped, for 1 to 3 s
+    Leader,
+    /// A member of etcd cut off from all others, for 1 to 3 s
+    Cut,
+    /// All of those that happen to folders
     All,
     /// None of these
     None,
@@ -138,11 +156,17 @@ impl FaultWord {
             Self::Full => vec![Fault::Full],
             Self::Remove => vec![Fault::Remove],
             Self::Permission => vec![Fault::Permission],
+            Self::Member => vec![Fault::Member],
+            Self::Leader => vec![Fault::Leader],
+            Self::Cut => vec![Fault::Cut],
             Self::All => Fault::ALL.to_vec(),
             Self::None => Vec::new(),
         }
     }
 }
+
+/// How long a hold lasts on etcd at most, mostly.
+const ETCD_HOLD: Duration = Duration::from_millis(1);
 
 fn processes(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -169,24 +193,33 @@ fn fresh_seed() -> u64 {
 impl Dials {
     fn plan(self) -> Outcome<Plan> {
         let mut faults: Vec<Fault> = self.faults.iter().flat_map(|word| word.faults()).collect();
+        if self.faults.is_empty() && self.etcd {
+            faults = Fault::OF_A_CLUSTER.to_vec();
+        } else if self.faults.is_empty() {
+            faults = vec![Fault::Kill, Fault::Stop, Fault::Remove];
+        }
         faults.sort();
         faults.dedup();
         let seconds = self.seconds.unwrap_or(if self.hand_overs.is_some() { 600 } else { 10 });
         let plan = Plan::new(std::env::current_exe()?, self.dir.canonicalize()?);
         let least = match self.lock {
+            _ if self.etcd => Duration::from_secs(2),
             Contestant::ProperLockfile => Duration::from_secs(2),
             _ => plan.timeout,
         };
         Ok(Plan {
+            ground: if self.etcd { Ground::Etcd } else { Ground::Folder },
             contestant: self.lock,
-            processes: self.processes,
+            processes: self.processes.unwrap_or(if self.etcd { 8 } else { plan.processes }),
             time: Duration::from_secs(seconds),
             hand_overs: self.hand_overs.unwrap_or(u64::MAX),
             until_broken: self.until_broken,
             faults,
+            every: self.every,
+            set: self.set,
             timeout: self.timeout.unwrap_or(least),
-            hold: self.hold,
-            least_rate: self.least_rate,
+            hold: self.hold.unwrap_or(if self.etcd { ETCD_HOLD } else { plan.hold }),
+            least_rate: self.least_rate.unwrap_or(if self.etcd { 50 } else { LEAST_RATE }),
             fenced: self.fenced,
             seed: self.seed.unwrap_or_else(fresh_seed),
             progress: std::io::stderr().is_terminal().then_some(progress),

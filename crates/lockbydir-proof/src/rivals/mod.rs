@@ -4,6 +4,7 @@
 //! as one only before its own deadline, with the margin that ours has. `proper-lockfile` is the
 //! real package; its adapter is `rivals/workers/torture.js`.
 
+mod etcd;
 mod first_version;
 mod stat_unlink;
 mod utimes_lease;
@@ -21,6 +22,7 @@ use crate::{
     torture::contender::{Answer, Contender, Hold, Outcome},
 };
 
+pub use etcd::{Deaf, LookThenPut};
 pub use first_version::FirstVersion;
 pub use stat_unlink::StatUnlink;
 pub use utimes_lease::UtimesLease;

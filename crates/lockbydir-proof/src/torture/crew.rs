@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -22,10 +22,13 @@ use super::{
     faults::Fault,
     worker::{Contestant, Orders},
 };
-use crate::{chance::Dice, clock, history::Record};
+use crate::{chance::Dice, clock, history::Record, puppet};
 
 /// As far as clocks are off, in seconds.
 const HOUR: u64 = 3600;
+
+/// As long one tries to catch somebody who holds.
+const CATCHING: Duration = Duration::from_secs(3);
 
 /// So many lines before and after a fault are shown.
 const SOME: usize = 8;
@@ -39,11 +42,18 @@ pub(crate) struct Told {
     pub(crate) contended: AtomicU64,
     /// The place of the one who got the lock last.
     pub(crate) holder: AtomicUsize,
+    /// The place of the one who has not said yet that its hold is over, and one more; 0 for nobody.
+    holding: AtomicUsize,
 }
 
 impl Told {
     fn histories(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.histories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of the one who holds, as far as it was told.
+    pub(crate) fn holding(&self) -> Option<usize> {
+        self.holding.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Adds a line to somebody's history.
@@ -91,14 +101,22 @@ impl Told {
             let mut words = line.split(' ');
             let word = words.next().unwrap_or_default();
             let number = |word: Option<&str>| word.and_then(|word| word.parse::<u64>().ok());
+            let place = name.split('.').next().and_then(|place| place.parse::<usize>().ok());
+            let holding = place.map_or(0, |place| place + 1);
             if word == "start" {
                 self.holds.fetch_add(1, Ordering::Relaxed);
                 let waited_for = number(words.nth(4)).is_some_and(|since| since < ended);
                 self.contended.fetch_add(u64::from(waited_for), Ordering::Relaxed);
-                if let Some(place) = name.split('.').next().and_then(|place| place.parse().ok()) {
+                if let Some(place) = place {
                     self.holder.store(place, Ordering::Relaxed);
+                    self.holding.store(holding, Ordering::Relaxed);
                 }
-            } else if word == "end" {
+            } else if matches!(word, "end" | "lost") {
+                // Another may have begun before this one said that it is over.
+                let (order, of) = (Ordering::Relaxed, &self.holding);
+                let _ = of.compare_exchange(holding, 0, order, order);
+            }
+            if word == "end" {
                 ended = ended.max(number(words.next()).unwrap_or(0));
             }
         }
@@ -229,6 +247,34 @@ impl<'a> Crew<'a> {
         self.told.note(&member.name, &format!("stopped {}", clock::now()));
         member.signal(Signal::STOP);
         member.wake = Some(wake);
+    }
+
+    /// Stops whoever holds, in the middle of it, until it is told to go on or is killed; none if
+    /// nobody was caught at it in some seconds.
+    pub(crate) fn catch_holding(&mut self) -> Option<usize> {
+        let begun = Instant::now();
+        while begun.elapsed() < CATCHING {
+            let Some(place) = self.told.holding() else {
+                thread::yield_now();
+                continue;
+            };
+            let Some(member) = self.members.get_mut(place).filter(|member| member.may_be_hit())
+            else {
+                thread::yield_now();
+                continue;
+            };
+            member.signal(Signal::STOP);
+            while !puppet::is_stopped(member.child.id()) && begun.elapsed() < CATCHING {
+                thread::yield_now();
+            }
+            // Not to synchronise: what it told before is to be heard.
+            thread::sleep(Duration::from_millis(2));
+            if self.told.holding() == Some(place) {
+                return Some(place);
+            }
+            member.signal(Signal::CONT);
+        }
+        None
     }
 
     /// How many are stopped.

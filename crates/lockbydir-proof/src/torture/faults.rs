@@ -30,10 +30,16 @@ pub enum Fault {
     Remove,
     /// Permission taken from the lock directory, or from its folder.
     Permission,
+    /// A member of a cluster killed, and started again.
+    Member,
+    /// The leader of a cluster stopped.
+    Leader,
+    /// A member of a cluster cut off from all others.
+    Cut,
 }
 
 impl Fault {
-    /// All of them.
+    /// All of them that happen to a folder.
     pub const ALL: [Self; 7] = [
         Self::Kill,
         Self::Stop,
@@ -43,6 +49,10 @@ impl Fault {
         Self::Remove,
         Self::Permission,
     ];
+
+    /// All of them that happen to a cluster.
+    pub const OF_A_CLUSTER: [Self; 5] =
+        [Self::Kill, Self::Stop, Self::Member, Self::Leader, Self::Cut];
 
     /// Its word.
     #[must_use]
@@ -55,6 +65,9 @@ impl Fault {
             Self::Full => "full",
             Self::Remove => "remove",
             Self::Permission => "permission",
+            Self::Member => "member",
+            Self::Leader => "leader",
+            Self::Cut => "cut",
         }
     }
 
@@ -63,7 +76,9 @@ impl Fault {
         match self {
             Self::Kill => 100,
             Self::Stop => 200,
-            Self::Clock | Self::Namespace => u64::MAX / 4_000,
+            Self::Clock | Self::Namespace | Self::Member | Self::Leader | Self::Cut => {
+                u64::MAX / 4_000
+            }
             Self::Full => 1_500,
             Self::Remove => 1_000,
             Self::Permission => 1_500,
@@ -89,9 +104,9 @@ pub(crate) struct Tormentor<'a> {
     next: Vec<(Fault, Instant)>,
     hindrance: Option<Hindrance>,
     /// What has not happened yet.
-    pub(crate) missing: Vec<Fault>,
+    missing: Vec<Fault>,
     /// How often each was done that the histories do not tell.
-    pub(crate) done: Done,
+    done: Done,
 }
 
 /// How often.
@@ -103,10 +118,39 @@ pub struct Done {
     pub removed: usize,
     /// Permissions taken.
     pub closed: usize,
+    /// Members killed.
+    pub members: usize,
+    /// Leaders stopped.
+    pub leaders: usize,
+    /// Members cut off.
+    pub cuts: usize,
 }
 
+/// Whoever makes faults happen, and looks at what is left at the end.
+pub(crate) trait Torment {
+    /// Does what is due.
+    fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()>;
+    /// Puts everything in order again.
+    fn relieve(&mut self, crew: &Crew<'_>) -> Outcome<()>;
+    /// Each kind of fault has happened.
+    fn has_done_all(&self) -> bool;
+    /// How often each was done.
+    fn done(&self) -> Done;
+    /// What of the lock is still there at the end.
+    fn left_behind(&self) -> Outcome<Vec<String>>;
+    /// What is not the lock's, and was removed all the same.
+    fn bystanders_gone(&self) -> Outcome<Vec<String>>;
+}
+
+/// Names that are not the lock's, though they look like it.
+const BYSTANDERS: [&str; 2] = ["contended.lockdir.notes", "contended.lockdi"];
+
 impl<'a> Tormentor<'a> {
-    pub(crate) fn new(plan: &'a Plan, folder: PathBuf) -> Self {
+    pub(crate) fn new(plan: &'a Plan, folder: PathBuf) -> Outcome<Self> {
+        for name in BYSTANDERS {
+            fs::create_dir(folder.join(name))?;
+            fs::write(folder.join(name).join("note"), "not to be touched")?;
+        }
         let mut tormentor = Self {
             plan,
             folder,
@@ -125,7 +169,7 @@ impl<'a> Tormentor<'a> {
                 tormentor.missing.push(fault);
             }
         }
-        tormentor
+        Ok(tormentor)
     }
 
     /// How long until the next one of this kind.
@@ -138,26 +182,6 @@ impl<'a> Tormentor<'a> {
             _ => 1.0,
         };
         rest.mul_f64(pace.clamp(0.25, 4.0))
-    }
-
-    /// Does what is due.
-    pub(crate) fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
-        if self.hindrance.as_ref().is_some_and(|hindrance| hindrance.until <= Instant::now()) {
-            self.relieve(crew)?;
-        }
-        for at in 0..self.next.len() {
-            let (fault, due) = self.next[at];
-            // One hindrance at a time; the next one waits.
-            let must_wait =
-                self.hindrance.is_some() && matches!(fault, Fault::Full | Fault::Permission);
-            if due <= Instant::now() && !must_wait {
-                if self.strike(fault, crew)? {
-                    self.missing.retain(|&missing| missing != fault);
-                }
-                self.next[at].1 = Instant::now() + self.rest(fault);
-            }
-        }
-        Ok(())
     }
 
     /// True if it did it: D may be absent just now, and a victim dead.
@@ -178,7 +202,8 @@ impl<'a> Tormentor<'a> {
                 crew.stop(place, Instant::now() + self.plan.timeout.mul_f64(timeouts));
                 return Ok(true);
             }
-            Fault::Clock | Fault::Namespace => {}
+            // Clocks are a matter of birth, and of a cluster there is nothing here.
+            Fault::Clock | Fault::Namespace | Fault::Member | Fault::Leader | Fault::Cut => {}
             Fault::Remove => self.remove(crew),
             Fault::Full => {
                 self.done.full += 1;
@@ -229,9 +254,29 @@ impl<'a> Tormentor<'a> {
         let rest = Duration::from_millis(20 + self.dice.below(400));
         self.hindrance = Some(Hindrance { begun, until: Instant::now() + rest, ballast, closed });
     }
+}
 
-    /// Puts the place in order again.
-    pub(crate) fn relieve(&mut self, crew: &Crew<'_>) -> Outcome<()> {
+impl Torment for Tormentor<'_> {
+    fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+        if self.hindrance.as_ref().is_some_and(|hindrance| hindrance.until <= Instant::now()) {
+            self.relieve(crew)?;
+        }
+        for at in 0..self.next.len() {
+            let (fault, due) = self.next[at];
+            // One hindrance at a time; the next one waits.
+            let must_wait =
+                self.hindrance.is_some() && matches!(fault, Fault::Full | Fault::Permission);
+            if due <= Instant::now() && !must_wait {
+                if self.strike(fault, crew)? {
+                    self.missing.retain(|&missing| missing != fault);
+                }
+                self.next[at].1 = Instant::now() + self.rest(fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn relieve(&mut self, crew: &Crew<'_>) -> Outcome<()> {
         let Some(hindrance) = self.hindrance.take() else {
             return Ok(());
         };
@@ -247,6 +292,33 @@ impl<'a> Tormentor<'a> {
         }
         crew.told.note("hand", &format!("hindered {} {}", hindrance.begun, clock::now()));
         Ok(())
+    }
+
+    fn has_done_all(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    fn done(&self) -> Done {
+        self.done
+    }
+
+    fn left_behind(&self) -> Outcome<Vec<String>> {
+        let directory = self.plan.directory(&self.folder);
+        let mut left = Vec::new();
+        for file in fs::read_dir(&self.folder)? {
+            let path = file?.path();
+            let is_known = BYSTANDERS.iter().any(|name| path.ends_with(name));
+            let may_stay = self.plan.is_fenced() && path == directory;
+            if !is_known && !may_stay {
+                left.push(path.display().to_string());
+            }
+        }
+        Ok(left)
+    }
+
+    fn bystanders_gone(&self) -> Outcome<Vec<String>> {
+        let is_gone = |name: &&str| !self.folder.join(name).join("note").exists();
+        Ok(BYSTANDERS.into_iter().filter(is_gone).map(str::to_owned).collect())
     }
 }
 

@@ -2,17 +2,22 @@
 //!
 //! [`Plan`] says what is done, [`run`] does it, [`Report`] tells how it went. The workers
 //! ([`worker`]) tell their histories into one pipe, so nothing that was told is lost with the one
-//! who told it; [`crew`](self) gives birth to them, [`faults`] is what happens to them.
+//! who told it; [`crew`](self) gives birth to them, [`faults`] is what happens to them in a folder,
+//! [`cluster`](self) what happens on etcd.
 
+mod calm;
+mod cluster;
 pub mod contender;
 mod crew;
 pub mod faults;
 pub mod report;
+pub mod set;
 pub mod worker;
 
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -28,11 +33,14 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
+pub use self::calm::Calm;
 use self::{
+    cluster::ClusterTormentor,
     contender::Outcome,
     crew::Crew,
-    faults::{Fault, Tormentor},
+    faults::{Fault, Torment, Tormentor},
     report::Report,
+    set::Care,
     worker::{Contestant, Orders},
 };
 use crate::{clock, history::Record, judge::Verdict};
@@ -43,15 +51,26 @@ const TICK: Duration = Duration::from_millis(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// The lock's name.
 const NAME: &str = "contended";
-/// Names that are not the lock's, though they look like it.
-const BYSTANDERS: [&str; 2] = ["contended.lockdir.notes", "contended.lockdi"];
+/// The set's file.
+const SET: &str = "set";
+
+/// Where the lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// In a folder.
+    Folder,
+    /// On three members of etcd, made for the run.
+    Etcd,
+}
 
 /// What a run does.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The program whose verb `worker` is a worker.
     pub program: PathBuf,
-    /// Where a folder for the run is made.
+    /// Where the lock is.
+    pub ground: Ground,
+    /// Where a folder for the run is made; on etcd, its members' data.
     pub dir: PathBuf,
     /// Which lock.
     pub contestant: Contestant,
@@ -65,6 +84,8 @@ pub struct Plan {
     pub until_broken: bool,
     /// What happens meanwhile.
     pub faults: Vec<Fault>,
+    /// How often one happens, on etcd.
+    pub every: Duration,
     /// The lock's timeout.
     pub timeout: Duration,
     /// A hold lasts a random time up to this.
@@ -77,6 +98,8 @@ pub struct Plan {
     pub fenced: bool,
     /// Each hold increments a counter, unguarded.
     pub counting: bool,
+    /// Each hold adds to a set, unguarded, with this care.
+    pub set: Option<Care>,
     /// Some waits are short, some are interrupted.
     pub restless: bool,
     /// Everyone has a lock of its own, which excludes nobody: to show that the judge bites.
@@ -98,6 +121,7 @@ impl Plan {
     pub fn new(program: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
+            ground: Ground::Folder,
             dir: dir.into(),
             contestant: Contestant::Lockbydir,
             processes: 16,
@@ -105,12 +129,14 @@ impl Plan {
             hand_overs: u64::MAX,
             until_broken: false,
             faults: Vec::new(),
+            every: Duration::from_secs(5),
             timeout: Duration::from_millis(20),
             hold: Duration::from_micros(200),
             least_rate: LEAST_RATE,
             linger: Duration::ZERO,
             fenced: false,
             counting: false,
+            set: None,
             restless: true,
             alone: false,
             seed: crate::chance::Dice::default().below(u64::MAX),
@@ -171,8 +197,15 @@ impl Plan {
     /// and an emptied directory must be as old as that; then the line's own bound (PROTOCOL.md,
     /// "Who does not come"), with half of the processes stopped; and a second, for the machine may
     /// be busy.
+    ///
+    /// On etcd one who is gone lapses after the timeout, and a new leader lets all leases count
+    /// anew; then there are the longest trouble of a member, an election, and the time in which a
+    /// client finds that nobody answers any more.
     #[must_use]
     pub fn longest_stall(&self) -> Duration {
+        if self.ground == Ground::Etcd {
+            return self.timeout * 3 + Duration::from_secs(9);
+        }
         let processes = u32::try_from(self.processes).unwrap_or(u32::MAX);
         let line = MOMENT * 2 + Duration::from_millis(20) * processes;
         let stopped = MOMENT * (processes / 2);
@@ -184,6 +217,9 @@ impl Plan {
     /// # Errors
     /// When the place cannot be looked at.
     pub fn refusal(&self) -> Outcome<Option<String>> {
+        if let Some(why) = self.refusal_of_ground() {
+            return Ok(Some(why));
+        }
         let is_root = geteuid().is_root();
         let simple = |fault: &Fault| matches!(fault, Fault::Kill | Fault::Stop);
         if self.contestant != Contestant::Lockbydir && !self.faults.iter().all(simple) {
@@ -224,8 +260,27 @@ impl Plan {
         Ok(None)
     }
 
+    fn refusal_of_ground(&self) -> Option<String> {
+        let is_etcd = self.ground == Ground::Etcd;
+        let is_there = match self.contestant {
+            Contestant::Lockbydir => true,
+            other => other.is_on_etcd() == is_etcd,
+        };
+        if !is_there {
+            return Some("this lock is not there: some are on etcd, others in folders".to_owned());
+        }
+        let faults: &[Fault] = if is_etcd { &Fault::OF_A_CLUSTER } else { &Fault::ALL };
+        if let Some(fault) = self.faults.iter().find(|fault| !faults.contains(fault)) {
+            return Some(format!("`{}` does not happen there", fault.word()));
+        }
+        let needs_root = is_etcd && !geteuid().is_root();
+        needs_root.then(|| "etcd's members get networks of their own: that needs root".to_owned())
+    }
+
     fn shortest_timeout(&self) -> Duration {
         match self.contestant {
+            // A lease's least, in whole seconds.
+            _ if self.ground == Ground::Etcd => Duration::from_secs(1),
             Contestant::ProperLockfile => Duration::from_secs(2),
             _ => lockbydir_protocol::MIN_TIMEOUT,
         }
@@ -240,11 +295,12 @@ impl Plan {
         }
     }
 
-    fn orders(&self, folder: &Path, desk: &Path) -> Orders {
+    fn orders(&self, name: PathBuf, desk: &Path) -> Orders {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Orders {
             contestant: self.contestant,
             counter: self.counting.then(|| desk.join("counter")),
+            set: self.set.map(|care| (desk.join(SET), care)),
             timeout_ms: millis(self.timeout),
             linger_ms: millis(self.linger),
             fenced: self.is_fenced(),
@@ -253,7 +309,7 @@ impl Plan {
             restless: self.restless,
             behind_ns: behind(),
             seed: self.seed,
-            ..Orders::new("last", folder.join(NAME), desk.join("store"))
+            ..Orders::new("last", name, desk.join("store"))
         }
     }
 }
@@ -281,25 +337,47 @@ fn folder(parent: &Path, plan: &Plan) -> Outcome<tempfile::TempDir> {
 /// # Errors
 /// When it cannot be done, which says nothing about the lock.
 pub fn run(plan: &Plan) -> Outcome<Report> {
-    // What must not be hit by the faults lies elsewhere: the store, and a counter.
+    // What must not be hit by the faults lies elsewhere: the store, a counter, a set.
     let desk = folder(Path::new("/dev/shm"), plan)?;
-    let place = folder(&plan.dir, plan)?;
-    for name in BYSTANDERS {
-        fs::create_dir(place.path().join(name))?;
-        fs::write(place.path().join(name).join("note"), "not to be touched")?;
+    match plan.ground {
+        Ground::Folder => {
+            let place = folder(&plan.dir, plan)?;
+            let mut tormentor = Tormentor::new(plan, place.path().to_owned())?;
+            torture(plan, desk.path(), place.path().join(NAME), &mut tormentor)
+        }
+        // In a thread of its own, for it leaves the machine's network.
+        Ground::Etcd => thread::scope(|scope| {
+            let on_etcd = || torture_on_etcd(plan, desk.path()).map_err(|error| error.to_string());
+            let report = scope.spawn(on_etcd).join();
+            Ok(report.unwrap_or_else(|panic| resume_unwind(panic))?)
+        }),
     }
+}
+
+fn torture_on_etcd(plan: &Plan, desk: &Path) -> Outcome<Report> {
+    let mut tormentor = ClusterTormentor::start(plan)?;
+    let name = tormentor.cluster.url(NAME).into();
+    torture(plan, desk, name, &mut tormentor)
+}
+
+/// The lock of this name, with the tormentor for its place.
+fn torture(
+    plan: &Plan,
+    desk: &Path,
+    name: PathBuf,
+    tormentor: &mut dyn Torment,
+) -> Outcome<Report> {
     if plan.counting {
-        fs::write(desk.path().join("counter"), "0\n")?;
+        fs::write(desk.join("counter"), "0\n")?;
     }
     let begun = Instant::now();
     let begun_at = clock::now();
-    let mut crew = Crew::start(plan, plan.orders(place.path(), desk.path()))?;
-    let mut tormentor = Tormentor::new(plan, place.path().to_owned());
+    let mut crew = Crew::start(plan, plan.orders(name, desk))?;
     let mut looked = Instant::now();
     while begun.elapsed() < plan.time
         && !plan.over.load(Ordering::Relaxed)
         && (crew.told.contended.load(Ordering::Relaxed) < plan.hand_overs
-            || !tormentor.missing.is_empty())
+            || !tormentor.has_done_all())
     {
         // Not to synchronise: how finely this loop looks.
         thread::sleep(TICK);
@@ -317,15 +395,17 @@ pub fn run(plan: &Plan) -> Outcome<Report> {
     }
     tormentor.relieve(&crew)?;
     let took = begun.elapsed();
-    let done = tormentor.done;
     let mut last = crew.last()?;
     let told = crew.end()?;
     let record = told.record();
     let verdict = plan.judge(&record);
-    let mut report = Report::new(plan, &told, record, verdict, done, took, begun_at);
+    let mut report = Report::new(plan, &told, record, verdict, tormentor.done(), took, begun_at);
     if plan.counting {
-        let counter = fs::read_to_string(desk.path().join("counter")).unwrap_or_default();
+        let counter = fs::read_to_string(desk.join("counter")).unwrap_or_default();
         report.count(&counter);
+    }
+    if let Some(care) = plan.set {
+        report.compare(care, &fs::read_to_string(desk.join(SET)).unwrap_or_default());
     }
     if plan.contestant == Contestant::Lockbydir && !plan.alone {
         let output = last.output()?;
@@ -333,29 +413,14 @@ pub fn run(plan: &Plan) -> Outcome<Report> {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             report.breaks(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN, why);
         }
-        judge_the_place(plan, place.path(), &mut report)?;
-    }
-    Ok(report)
-}
-
-/// Nothing of the lock is left, and all that is not the lock's.
-fn judge_the_place(plan: &Plan, folder: &Path, report: &mut Report) -> Outcome<()> {
-    for name in BYSTANDERS {
-        if !folder.join(name).join("note").exists() {
+        for name in tormentor.bystanders_gone()? {
             let why = format!("{name} was removed");
             report.breaks(promise::NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, why);
         }
-    }
-    let directory = plan.directory(folder);
-    let stays = plan.is_fenced();
-    for file in fs::read_dir(folder)? {
-        let path = file?.path();
-        let is_known = BYSTANDERS.iter().any(|name| path.ends_with(name));
-        let may_stay = stays && path == directory;
-        if !is_known && !may_stay {
-            let why = format!("{} was left behind", path.display());
+        for name in tormentor.left_behind()? {
+            let why = format!("{name} was left behind");
             report.breaks(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN, why);
         }
     }
-    Ok(())
+    Ok(report)
 }

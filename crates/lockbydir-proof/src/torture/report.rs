@@ -6,9 +6,10 @@ use lockbydir_protocol::promise;
 use serde_json::{Value, json};
 
 use super::{
-    Plan,
+    Calm, Ground, Plan,
     crew::Told,
     faults::{Done, Fault},
+    set::{Care, Kept},
     worker::Contestant,
 };
 use crate::{
@@ -34,6 +35,10 @@ pub struct Report {
     pub took: Duration,
     /// Increments that the unguarded counter lost, if there was one.
     pub lost_increments: Option<u64>,
+    /// What became of the set, if there was one.
+    pub kept: Option<Kept>,
+    /// The times in which no member of a cluster and no worker had a fault.
+    pub calm: Calm,
     /// When two held for the first time, from the beginning, and after how many holds.
     pub first_overlap: Option<(Duration, usize)>,
     /// What the two of the first fault told around it.
@@ -68,6 +73,7 @@ impl Report {
             let told = [(&one.worker, other.start), (&other.worker, other.start)];
             told.iter().flat_map(|(worker, moment)| around.around(worker, *moment)).collect()
         });
+        let calm = Calm::of(&record, begun, begun + took.as_nanos() as u64);
         let first = verdict.overlaps.iter().map(|(_, second)| second.start).min();
         let first_overlap = first.map(|moment| {
             let holds = record.holds.iter().filter(|hold| hold.start < moment).count();
@@ -82,6 +88,8 @@ impl Report {
             verdict,
             took,
             lost_increments: None,
+            kept: None,
+            calm,
             first_overlap,
             evidence,
             done,
@@ -105,9 +113,23 @@ impl Report {
         }
     }
 
-    /// Acquisitions a second.
+    /// Compares the set with what was promised of it. Only where numbers are looked at is nothing
+    /// lost; else it is counted.
+    pub(crate) fn compare(&mut self, care: Care, all: &str) {
+        let kept = Kept::of(&self.record.added, all);
+        self.kept = Some(kept);
+        if care == Care::Tokens && kept.lost > 0 {
+            let why = format!("{} elements of an unguarded set were lost", kept.lost);
+            self.breaks(promise::NUMBERS_GROW, why);
+        }
+    }
+
+    /// Acquisitions a second. On etcd: outside of faults.
     #[must_use]
     pub fn rate(&self) -> f64 {
+        if self.plan.ground == Ground::Etcd {
+            return self.calm.rate();
+        }
         self.record.holds.len() as f64 / self.took.as_secs_f64()
     }
 
@@ -142,6 +164,9 @@ impl Report {
             Fault::Full => self.done.full == 0,
             Fault::Remove => self.done.removed == 0,
             Fault::Permission => self.done.closed == 0,
+            Fault::Member => self.done.members == 0,
+            Fault::Leader => self.done.leaders == 0,
+            Fault::Cut => self.done.cuts == 0,
             Fault::Clock | Fault::Namespace => false,
         });
         missing.map(|fault| fault.word())
@@ -174,6 +199,22 @@ impl Report {
         value.as_str().unwrap_or_default().to_owned()
     }
 
+    fn etcd_json(&self) -> Option<Value> {
+        (self.plan.ground == Ground::Etcd).then(|| {
+            json!({
+                "members_killed": self.done.members,
+                "leaders_stopped": self.done.leaders,
+                "members_cut_off": self.done.cuts,
+                "calm_s": self.calm.lasted.as_secs_f64(),
+            })
+        })
+    }
+
+    fn set_json(&self) -> Option<Value> {
+        let kept = self.kept?;
+        Some(json!({ "care": self.plan.set, "added": kept.promised, "lost": kept.lost }))
+    }
+
     /// All figures.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -202,6 +243,8 @@ impl Report {
             "disks_filled": self.done.full,
             "removed_by_hand": self.done.removed,
             "permissions_taken": self.done.closed,
+            "set": self.set_json(),
+            "etcd": self.etcd_json(),
             "late_writes": self.late.tried,
             "late_writes_overtaken": self.late.overtaken,
             "late_writes_refused": self.late.refused,
@@ -239,7 +282,11 @@ fn number(number: usize) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { record, verdict, late, done, plan, .. } = self;
-        writeln!(f, "{} in {}, seed {}", self.lock(), plan.dir.display(), plan.seed)?;
+        let place = match plan.ground {
+            Ground::Folder => "in",
+            Ground::Etcd => "on three members of etcd, their data in",
+        };
+        writeln!(f, "{} {place} {}, seed {}", self.lock(), plan.dir.display(), plan.seed)?;
         writeln!(
             f,
             "{} processes for {:.1?}, timeout {:?}, faults: {}\n",
@@ -267,7 +314,10 @@ impl fmt::Display for Report {
             "token regressions",
             counted(verdict.regressions.len()),
         )?;
-        row("a second", rate, "lost before the deadline", counted(verdict.robbed.len()))?;
+        let calm = format!("{:.1?}", self.calm.lasted);
+        let a_second =
+            if plan.ground == Ground::Etcd { "a second, while calm" } else { "a second" };
+        row(a_second, rate, "lost before the deadline", counted(verdict.robbed.len()))?;
         row("killed", text(record.killed), "late writes", text(late.tried))?;
         row("stopped", text(record.stopped), "  after another's", text(late.overtaken))?;
         row("outlived", text(record.outlived), "  of those refused", text(late.refused))?;
@@ -276,10 +326,26 @@ impl fmt::Display for Report {
         let gave_up = text(record.gave_up);
         row("gave up, interrupted", gave_up, "longest stall", format!("{stall:.2?}"))?;
         row("calls failed", text(record.failed), "  allowed", judged(format!("{allowed:.2?}")))?;
-        row("disks filled", text(done.full), "removed by hand", text(done.removed))?;
-        row("permissions taken", text(done.closed), "untrue statements", text(verdict.lies.len()))?;
+        let lies = text(verdict.lies.len());
+        if plan.ground == Ground::Etcd {
+            row("members killed", text(done.members), "leaders stopped", text(done.leaders))?;
+            row("members cut off", text(done.cuts), "calm", calm)?;
+            row("", String::new(), "untrue statements", lies)?;
+        } else {
+            row("disks filled", text(done.full), "removed by hand", text(done.removed))?;
+            row("permissions taken", text(done.closed), "untrue statements", lies)?;
+        }
         if let Some(lost) = self.lost_increments {
             writeln!(f, "\n  increments lost by an unguarded counter: {lost}")?;
+        }
+        if let (Some(kept), Some(care)) = (self.kept, plan.set) {
+            let care = match care {
+                Care::None => "written without a look",
+                Care::Asks => "written after a look whether the lock is held",
+                Care::Tokens => "read and written by number",
+            };
+            let (promised, lost) = (number(kept.promised), number(kept.lost));
+            writeln!(f, "\n  a set, {care}: {promised} elements added, {lost} of them lost")?;
         }
         if let Some((time, holds)) = self.first_overlap {
             let holds = number(holds);

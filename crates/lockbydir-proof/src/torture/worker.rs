@@ -18,11 +18,14 @@ use lockbydir::{Interrupt, Lock};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::contender::{Answer, Contender, Hold, Ours, Outcome};
+use super::{
+    contender::{Answer, Contender, Hold, Ours, Outcome},
+    set::{Care, Set},
+};
 use crate::{
     chance::Dice,
     clock,
-    rivals::{FirstVersion, Polled, StatUnlink, UtimesLease},
+    rivals::{Deaf, FirstVersion, LookThenPut, Polled, StatUnlink, UtimesLease},
     store::Store,
 };
 
@@ -40,6 +43,18 @@ pub enum Contestant {
     StatUnlink,
     /// A lock file renewed by utimes. Known to be bad.
     UtimesLease,
+    /// A key on etcd that is looked for, and then put. Known to be bad.
+    EtcdLookThenPut,
+    /// A key on etcd with a lease, whose holder does not hear that it is gone. Known to be bad.
+    EtcdDeaf,
+}
+
+impl Contestant {
+    /// It can only be tortured on etcd.
+    #[must_use]
+    pub fn is_on_etcd(self) -> bool {
+        matches!(self, Self::EtcdLookThenPut | Self::EtcdDeaf)
+    }
 }
 
 /// One hold in so many is long: up to so many times as long as the others.
@@ -59,6 +74,8 @@ pub struct Orders {
     pub store: PathBuf,
     /// A counter that each hold increments, unguarded.
     pub counter: Option<PathBuf>,
+    /// A set that each hold adds to, and with what care.
+    pub set: Option<(PathBuf, Care)>,
     /// How long a hold lasts unless renewed, in milliseconds.
     pub timeout_ms: u64,
     /// How long it waits at most, in milliseconds.
@@ -98,6 +115,7 @@ impl Orders {
             lock,
             store,
             counter: None,
+            set: None,
             timeout_ms: 30_000,
             patience_ms: 300_000,
             linger_ms: 0,
@@ -120,6 +138,11 @@ impl Orders {
         Duration::from_millis(self.timeout_ms)
     }
 
+    /// The lock's name is a URL.
+    fn is_on_etcd(&self) -> bool {
+        self.lock.starts_with("etcd:")
+    }
+
     fn contender(&self) -> Outcome<Box<dyn Contender>> {
         let timeout = self.timeout();
         let file = self.lock.with_extension("lock");
@@ -128,8 +151,14 @@ impl Orders {
             Contestant::Lockbydir => {
                 let linger = Duration::from_millis(self.linger_ms);
                 let lock = Lock::new(&self.lock).timeout(timeout).linger(linger);
-                Box::new(Ours { lock: lock.fenced(self.fenced).mode(self.mode), timeout })
+                let lock = lock.fenced(self.fenced);
+                let lock = if self.is_on_etcd() { lock } else { lock.mode(self.mode) };
+                Box::new(Ours { lock, timeout })
             }
+            Contestant::EtcdLookThenPut => {
+                Box::new(Polled::new(LookThenPut::new(&self.lock, timeout)?, timeout))
+            }
+            Contestant::EtcdDeaf => Box::new(Polled::new(Deaf::new(&self.lock, timeout)?, timeout)),
             Contestant::FirstVersion => {
                 let directory = self.lock.with_extension("lockdir");
                 Box::new(Polled::new(FirstVersion { directory, timeout }, timeout))
@@ -197,6 +226,9 @@ fn increment(counter: &Path) -> io::Result<()> {
 /// # Errors
 /// When it cannot begin, or the last acquisition fails.
 pub fn work(orders: &Orders) -> Outcome<()> {
+    if orders.is_on_etcd() {
+        lockbydir_etcd::register(lockbydir_etcd::Access::default());
+    }
     if orders.last {
         return finish(orders);
     }
@@ -225,6 +257,11 @@ pub fn work(orders: &Orders) -> Outcome<()> {
         },
         contender: orders.contender()?,
         store: Store::open(&orders.store)?,
+        set: match &orders.set {
+            Some((file, care)) => Some((Set::open(file, *care, &orders.name)?, *care)),
+            None => None,
+        },
+        added: 0,
         dice: Dice::seeded(orders.seed),
         interrupt,
         orders,
@@ -240,6 +277,9 @@ struct Worker<'a> {
     teller: Teller,
     contender: Box<dyn Contender>,
     store: Store,
+    set: Option<(Set, Care)>,
+    /// Elements so far.
+    added: u64,
     dice: Dice,
     interrupt: Interrupt,
 }
@@ -278,6 +318,20 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Writes the set back, with an element more.
+    fn add(&mut self, hold: &dyn Hold, mut all: String) -> Outcome<()> {
+        let Some((set, care)) = &self.set else { return Ok(()) };
+        self.added += 1;
+        let element = format!("{}-{}", self.orders.name, self.added);
+        all.push_str(&element);
+        all.push('\n');
+        let may_write = *care != Care::Asks || !hold.remaining().is_zero();
+        if may_write && set.write(hold.token(), &all)?.is_some() {
+            self.teller.tell(&format!("added {element}"));
+        }
+        Ok(())
+    }
+
     fn failed(&self, verb: &str, why: &str) {
         self.teller.tell(&format!("failed {verb}: {}", why.replace('\n', " ")));
     }
@@ -298,6 +352,10 @@ impl Worker<'_> {
         if let Some(counter) = &self.orders.counter {
             increment(counter)?;
         }
+        let all = match &self.set {
+            Some((set, _)) => set.read(hold.token())?,
+            None => None,
+        };
         if self.dice.once_in(LONG) {
             // Not to synchronise: one of the holds in which a fault is likely to come.
             thread::sleep(Duration::from_nanos(self.dice.below(self.orders.hold_ns * LONGER)));
@@ -305,6 +363,9 @@ impl Worker<'_> {
             clock::spin_until(start + self.dice.below(self.orders.hold_ns));
         }
 
+        if let Some(all) = all {
+            self.add(&*hold, all)?;
+        }
         let asked = clock::now();
         let held = !hold.remaining().is_zero();
         if asked > latest && held {
@@ -346,7 +407,7 @@ impl Worker<'_> {
     }
 }
 
-/// Whatever the dead left: the lock can be had, and the folder be cleaned.
+/// Whatever the dead left: the lock can be had, and the place be cleaned.
 fn finish(orders: &Orders) -> Outcome<()> {
     let interrupt = Interrupt::new();
     let patience = Duration::from_millis(orders.patience_ms);
@@ -356,6 +417,10 @@ fn finish(orders: &Orders) -> Outcome<()> {
         other => return Err(format!("its release said {other:?}").into()),
     }
     let folder = orders.lock.parent().ok_or("a lock without a folder")?;
+    if orders.is_on_etcd() {
+        lockbydir::clean(folder)?;
+        return Ok(());
+    }
     clean(folder)?;
     Ok(())
 }

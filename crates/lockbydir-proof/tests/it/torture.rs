@@ -79,6 +79,10 @@ fn what_cannot_be_done_here_is_refused_in_a_sentence() {
     for arguments in [
         &["--faults", "full"][..],
         &["--lock", "first-version", "--faults", "remove"],
+        &["--lock", "etcd-deaf", "--faults", "kill"],
+        &["--faults", "cut"],
+        &["--etcd", "--faults", "remove"],
+        &["--etcd", "--lock", "utimes-lease", "--faults", "kill"],
         &["--lock", "proper-lockfile", "--faults", "kill", "--timeout", "1s"],
     ] {
         let output = Command::new(TORTURE)

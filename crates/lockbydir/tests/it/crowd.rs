@@ -1,13 +1,12 @@
-//! Many threads and tasks of one process: they stand in line among themselves.
+//! Many threads of one process: what they cost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 
-use lockbydir::{Lock, Patience};
+use lockbydir::Lock;
 
-use crate::{assert_empty, impatient, ms, secs};
+use crate::{assert_empty, impatient, secs};
 
 #[cfg(unix)]
 fn descriptors() -> usize {
@@ -57,85 +56,5 @@ fn three_hundred_threads_cost_one_ticket_and_few_descriptors() {
     guard.release().unwrap();
 
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    assert_empty(folder.path());
-}
-
-#[test]
-fn threads_are_served_in_the_order_in_which_they_came() {
-    let folder = tempfile::tempdir().unwrap();
-    let lock = impatient(folder.path()).patience(secs(60)).timeout(secs(60));
-    let guard = lock.acquire().unwrap();
-    let (send, served) = mpsc::channel();
-    let threads: Vec<_> = (0..8)
-        .map(|number| {
-            let (lock, send) = (lock.clone(), send.clone());
-            let (told, is_waiting) = mpsc::channel();
-            let lock = lock.on_wait(move |_| {
-                let _ = told.send(());
-            });
-            let thread = thread::spawn(move || {
-                let guard = lock.acquire().unwrap();
-                send.send(number).unwrap();
-                guard.release().unwrap();
-            });
-            is_waiting.recv().unwrap();
-            thread
-        })
-        .collect();
-
-    guard.release().unwrap();
-
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    drop(send);
-    assert_eq!(served.iter().collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
-    assert_empty(folder.path());
-}
-
-#[test]
-fn a_thread_whose_patience_ends_leaves_its_place_to_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let lock = impatient(folder.path());
-    let guard = lock.acquire().unwrap();
-    let impatient = lock.clone().patience(ms(300));
-    let hasty: Vec<_> = (0..5)
-        .map(|_| {
-            let lock = impatient.clone();
-            thread::spawn(move || lock.acquire().map(drop).unwrap_err())
-        })
-        .collect();
-    let patient = lock.clone().patience(secs(60));
-    let patient = thread::spawn(move || patient.acquire().map(drop));
-
-    for thread in hasty {
-        assert!(thread.join().unwrap().is_patience_over());
-    }
-    guard.release().unwrap();
-
-    patient.join().unwrap().unwrap();
-    assert_empty(folder.path());
-}
-
-#[test]
-fn an_interrupt_reaches_a_thread_that_is_not_yet_in_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let lock = impatient(folder.path()).patience(Patience::FOREVER);
-    let guard = lock.acquire().unwrap();
-    let interrupt = lockbydir::Interrupt::new();
-    let threads: Vec<_> = (0..10)
-        .map(|_| {
-            let lock = lock.clone().interrupt(interrupt.clone());
-            thread::spawn(move || lock.acquire().map(drop).unwrap_err())
-        })
-        .collect();
-    while tickets(folder.path()) == 0 {
-        thread::yield_now();
-    }
-
-    interrupt.raise();
-
-    for thread in threads {
-        assert_eq!(thread.join().unwrap().kind(), lockbydir::ErrorKind::Interrupted);
-    }
-    guard.release().unwrap();
     assert_empty(folder.path());
 }

@@ -1,11 +1,9 @@
-//! Acquiring, renewing, releasing, keeping, lingering.
+//! Holding, where it has to do with directories: what they are called, keep, and leave behind.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use lockbydir::{Broken, ErrorKind, How, Key, Lock, Owner, State};
+use lockbydir::{Broken, How, Lock, State};
 
 use crate::{assert_empty, entry, impatient, ms, secs};
 
@@ -26,19 +24,6 @@ fn a_held_lock_excludes_and_a_released_one_leaves_nothing() {
     guard.release().unwrap();
     assert!(!lock.is_locked().unwrap());
     assert_empty(folder.path());
-}
-
-#[test]
-fn tokens_grow_over_holdings_and_directories() {
-    let folder = tempfile::tempdir().unwrap();
-    let lock = impatient(folder.path());
-    let mut last = 0;
-
-    for _ in 0..200 {
-        let guard = lock.acquire().unwrap();
-        assert!(guard.token() > last);
-        last = guard.token();
-    }
 }
 
 #[test]
@@ -63,70 +48,6 @@ fn a_fenced_lock_keeps_its_directory_and_its_number() {
 }
 
 #[test]
-fn a_lapsed_lock_is_taken_over_and_exactly_one_successor_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let name = folder.path().join("jobs");
-    let sleeper = Lock::new(&name).timeout(ms(60)).label("sleeper").acquire().unwrap();
-    let renewed = Arc::new(AtomicU64::new(0));
-
-    let told: usize = std::thread::scope(|scope| {
-        let waiters: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(|| {
-                    let guard = Lock::new(&name).patience(secs(20)).acquire().unwrap();
-                    assert!(!sleeper.is_held(), "taken before the holder's deadline");
-                    renewed.fetch_add(1, Ordering::Relaxed);
-                    match guard.how() {
-                        How::AfterLapse(before) => {
-                            assert_eq!(before.holder.label.as_deref(), Some("sleeper"));
-                            assert_eq!(before.token, sleeper.token());
-                            1
-                        }
-                        _ => 0,
-                    }
-                })
-            })
-            .collect();
-        waiters.into_iter().map(|waiter| waiter.join().unwrap()).sum()
-    });
-
-    assert_eq!((told, renewed.load(Ordering::Relaxed)), (1, 8));
-    assert!(sleeper.renew().unwrap_err().is_lost());
-    drop(sleeper);
-    assert_empty(folder.path());
-}
-
-#[test]
-fn a_late_renewal_succeeds_if_nobody_took_the_lock() {
-    let folder = tempfile::tempdir().unwrap();
-    let lock = impatient(folder.path()).timeout(ms(20));
-    let guard = lock.acquire().unwrap();
-    while lock.status().unwrap().state != State::Lapsed {}
-
-    assert!(!guard.is_held());
-    guard.set_timeout(secs(10)).unwrap();
-
-    assert!(guard.is_held());
-    assert!(lock.try_acquire().unwrap().is_none());
-}
-
-#[test]
-fn the_keeper_keeps_a_lock_for_many_timeouts() {
-    let folder = tempfile::tempdir().unwrap();
-    // Under Wine every call goes through one server, which other tests keep busy.
-    let timeout = ms(if cfg!(windows) { 1000 } else { 150 });
-    let lock = impatient(folder.path()).timeout(timeout).renew_automatically(true);
-    let guard = lock.acquire().unwrap();
-    let watcher = impatient(folder.path()).patience(timeout * 6);
-
-    assert!(watcher.acquire().unwrap_err().is_patience_over());
-    assert!(guard.is_held());
-
-    guard.release().unwrap();
-    assert_empty(folder.path());
-}
-
-#[test]
 fn the_keeper_tells_of_a_loss_before_the_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let (tell, told) = mpsc::channel();
@@ -144,22 +65,6 @@ fn the_keeper_tells_of_a_loss_before_the_deadline() {
     assert!(error.contains("lost the lock"), "{error}");
     assert!(guard.wait_lost(secs(1)));
     assert!(!guard.is_held() && guard.lost().is_some());
-}
-
-#[test]
-fn a_kept_lock_is_renewed_and_released_by_its_key_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let lock = impatient(folder.path()).owner(Owner::Nobody);
-
-    let key: Key = lock.acquire().unwrap().keep().to_string().parse().unwrap();
-
-    assert!(lock.try_acquire().unwrap().is_none());
-    lock.clone().timeout(secs(77)).renew(&key).unwrap();
-    assert_eq!(lock.status().unwrap().timeout, Some(secs(77)));
-    lock.release(&key).unwrap();
-    assert!(lock.release(&key).unwrap_err().is_lost());
-    assert!(lock.renew(&key).unwrap_err().is_lost());
-    assert_empty(folder.path());
 }
 
 #[test]
@@ -209,23 +114,6 @@ fn without_a_rename_that_refuses_to_replace_the_lock_still_excludes() {
     lockbydir::testing::force_no_replace_fallback(false);
     fs::remove_dir(folder.path().join("jobs.lockdir")).unwrap();
     assert_empty(folder.path());
-}
-
-#[test]
-fn a_wait_can_be_interrupted() {
-    let folder = tempfile::tempdir().unwrap();
-    let _guard = impatient(folder.path()).acquire().unwrap();
-    let interrupt = lockbydir::Interrupt::new();
-    let raise = interrupt.clone();
-    let lock = impatient(folder.path())
-        .patience(lockbydir::Patience::FOREVER)
-        .interrupt(interrupt)
-        .on_wait(move |waiting| {
-            assert_eq!(waiting.status.state, State::Held);
-            raise.raise();
-        });
-
-    assert_eq!(lock.acquire().unwrap_err().kind(), ErrorKind::Interrupted);
 }
 
 #[test]

@@ -4,13 +4,14 @@
 
 mod bad_input;
 mod bare;
+#[path = "../contract/mod.rs"]
+mod contract;
 mod crowd;
+mod directory;
 mod examples;
 mod holding;
 mod line;
 mod naming;
-#[cfg(feature = "tokio")]
-mod tasks;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(crate) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(crate) fn ms(milliseconds: u64) -> Duration {
+pub(crate) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 

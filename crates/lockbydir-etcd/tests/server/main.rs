@@ -1,0 +1,65 @@
+//! The lock on a real etcd. A missing etcd is a failure.
+
+#[path = "../../../lockbydir/tests/contract/mod.rs"]
+mod contract;
+mod faults;
+mod line;
+mod proxy;
+mod safety;
+mod unanswered;
+mod world;
+
+use std::sync::Once;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lockbydir::{Lock, Patience};
+use lockbydir_etcd_lab::Server;
+
+/// Said once a process, as a program does it at its start.
+fn begin() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        lockbydir_etcd::on_warning(safety::warned);
+        lockbydir_etcd::register(lockbydir_etcd::Access::default());
+    });
+}
+
+fn server() -> Server {
+    begin();
+    Server::start().expect("a server of etcd")
+}
+
+/// A lock that gives up at once.
+fn lock(url: &str) -> Lock {
+    begin();
+    Lock::new(url).timeout(secs(10)).patience(Patience::NONE)
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Waits for what can be seen, and no longer than a minute.
+#[track_caller]
+fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
+    let end = Instant::now() + secs(60);
+    while !is_seen() {
+        assert!(Instant::now() < end, "not within a minute: {what}");
+        thread::sleep(ms(5));
+    }
+}
+
+/// Starts to wait for a lock, and is in its line.
+#[track_caller]
+fn wait_in_line(lock: &Lock) -> thread::JoinHandle<Result<lockbydir::Guard, lockbydir::Error>> {
+    let waits = lock.clone().patience(secs(60)).label("waits");
+    let waiter = thread::spawn(move || waits.acquire());
+    let is_there = |ticket: &lockbydir::Ticket| ticket.label.as_deref() == Some("waits");
+    see("it stands in line", || lock.status().unwrap().line.iter().any(is_there));
+    waiter
+}

@@ -1,0 +1,208 @@
+//! The torture on etcd: three members, each in a network of its own, and what happens to them and
+//! to the workers, one thing at a time.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use lockbydir_etcd_lab::{Cluster, Options};
+
+use super::{
+    NAME, Plan,
+    contender::Outcome,
+    crew::Crew,
+    faults::{Done, Fault, Torment},
+};
+use crate::{chance::Dice, clock};
+
+/// Keys that are not the lock's, though they look like it.
+const BYSTANDERS: [&str; 2] = ["contended.lockdir.notes", "contended.lockdi"];
+
+/// A member that is not well, and since when.
+struct Trouble {
+    fault: Fault,
+    member: usize,
+    begun: u64,
+    /// When it is put in order.
+    until: Instant,
+    /// It was, and need only come to itself.
+    mended: bool,
+}
+
+/// Who does it.
+pub(crate) struct ClusterTormentor<'a> {
+    plan: &'a Plan,
+    pub(crate) cluster: Cluster,
+    dice: Dice,
+    next: Instant,
+    /// What is left of this round: in each, every fault happens once.
+    round: Vec<Fault>,
+    trouble: Option<Trouble>,
+    missing: Vec<Fault>,
+    done: Done,
+}
+
+impl<'a> ClusterTormentor<'a> {
+    /// A fresh cluster. The calling thread is moved to where its clients are.
+    pub(crate) fn start(plan: &'a Plan) -> Outcome<Self> {
+        let options = Options { parent: Some(plan.dir.clone()), ..Options::default() };
+        let cluster = Cluster::in_namespaces(&options).map_err(|error| error.to_string())?;
+        cluster.enter().map_err(|error| error.to_string())?;
+        for name in BYSTANDERS {
+            control(&cluster, &["put", name, "not to be touched"])?;
+        }
+        Ok(Self {
+            plan,
+            cluster,
+            dice: Dice::seeded(plan.seed),
+            next: Instant::now() + plan.every,
+            round: Vec::new(),
+            trouble: None,
+            missing: plan.faults.clone(),
+            done: Done::default(),
+        })
+    }
+
+    /// How long this one lasts.
+    fn lasts(&mut self, fault: Fault) -> Duration {
+        let share = self.dice.below(1000) as f64 / 1000.0;
+        match fault {
+            // Beyond the deadline.
+            Fault::Stop => self.plan.timeout.mul_f64(1.25 + share * 1.75),
+            _ => Duration::from_secs_f64(1.0 + share * 2.0),
+        }
+    }
+
+    fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<bool> {
+        match fault {
+            Fault::Kill | Fault::Stop => return Ok(self.strike_worker(fault, crew)),
+            Fault::Member | Fault::Leader | Fault::Cut => {}
+            other => return Err(format!("`{}` is nothing for etcd", other.word()).into()),
+        }
+        let leader = self.cluster.leader().map_err(|error| error.to_string())?;
+        let other = (leader + 1 + usize::from(self.dice.once_in(2))) % 3;
+        let member = if fault == Fault::Leader || self.dice.once_in(2) { leader } else { other };
+        let begun = clock::now();
+        let struck = match fault {
+            Fault::Member => self.cluster.member(member).kill(),
+            Fault::Leader => self.cluster.member(member).stop(),
+            _ => self.cluster.cut(member),
+        };
+        struck.map_err(|error| error.to_string())?;
+        match fault {
+            Fault::Member => self.done.members += 1,
+            Fault::Leader => self.done.leaders += 1,
+            _ => self.done.cuts += 1,
+        }
+        let until = Instant::now() + self.lasts(fault);
+        self.trouble = Some(Trouble { fault, member, begun, until, mended: false });
+        Ok(true)
+    }
+
+    /// It hits who holds, but for some of those that are killed.
+    fn strike_worker(&mut self, fault: Fault, crew: &mut Crew<'_>) -> bool {
+        let hit = if fault == Fault::Kill && self.dice.once_in(4) {
+            let random = usize::try_from(self.dice.below(crew.members.len() as u64)).unwrap_or(0);
+            crew.members[random].may_be_hit().then_some(random)
+        } else {
+            crew.catch_holding()
+        };
+        let Some(place) = hit else { return false };
+        let now = clock::now();
+        crew.told.note("hand", &format!("fault {now} {now}"));
+        if fault == Fault::Kill {
+            crew.kill(place);
+        } else {
+            crew.stop(place, Instant::now() + self.lasts(fault));
+        }
+        true
+    }
+
+    /// Puts the member in order again, and sees whether it has come to itself.
+    fn mend(&mut self, crew: &Crew<'_>) -> Outcome<()> {
+        let Some(trouble) = &mut self.trouble else { return Ok(()) };
+        let member = trouble.member;
+        if !trouble.mended {
+            let mended = match trouble.fault {
+                Fault::Member => self.cluster.member(member).restart_begin(),
+                Fault::Leader => self.cluster.member(member).go_on(),
+                _ => self.cluster.heal(member),
+            };
+            mended.map_err(|error| error.to_string())?;
+            trouble.mended = true;
+        }
+        if self.cluster.members()[member].is_well() {
+            let (begun, now) = (trouble.begun, clock::now());
+            crew.told.note("hand", &format!("fault {begun} {now}"));
+            self.trouble = None;
+        }
+        Ok(())
+    }
+}
+
+impl Torment for ClusterTormentor<'_> {
+    fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+        if let Some(trouble) = &self.trouble {
+            if trouble.until <= Instant::now() {
+                self.mend(crew)?;
+            }
+            return Ok(());
+        }
+        if self.next > Instant::now() || self.plan.faults.is_empty() {
+            return Ok(());
+        }
+        self.next = Instant::now() + self.plan.every;
+        if self.round.is_empty() {
+            self.round.clone_from(&self.plan.faults);
+        }
+        let at = usize::try_from(self.dice.below(self.round.len() as u64)).unwrap_or(0);
+        let fault = self.round.swap_remove(at);
+        if self.strike(fault, crew)? {
+            self.missing.retain(|&missing| missing != fault);
+        }
+        Ok(())
+    }
+
+    fn relieve(&mut self, crew: &Crew<'_>) -> Outcome<()> {
+        while self.trouble.is_some() {
+            self.mend(crew)?;
+            // Not to synchronise: how often one looks whether the member is well.
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn has_done_all(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    fn done(&self) -> Done {
+        self.done
+    }
+
+    /// Of the dead a key stays until its lease ends, and no longer.
+    fn left_behind(&self) -> Outcome<Vec<String>> {
+        let begun = Instant::now();
+        loop {
+            let keys = control(&self.cluster, &["get", "--prefix", "--keys-only", NAME])?;
+            let of_the_lock = |key: &&str| !key.is_empty() && !BYSTANDERS.contains(key);
+            let left: Vec<String> = keys.lines().filter(of_the_lock).map(str::to_owned).collect();
+            if left.is_empty() || begun.elapsed() > self.plan.longest_stall() {
+                return Ok(left);
+            }
+            // Not to synchronise: how often one looks.
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn bystanders_gone(&self) -> Outcome<Vec<String>> {
+        let keys = control(&self.cluster, &["get", "--prefix", "--keys-only", NAME])?;
+        let gone = BYSTANDERS.iter().filter(|name| !keys.lines().any(|key| key == **name));
+        Ok(gone.map(|&name| name.to_owned()).collect())
+    }
+}
+
+fn control(cluster: &Cluster, arguments: &[&str]) -> Outcome<String> {
+    cluster.members()[0].control(arguments).map_err(|error| error.to_string().into())
+}

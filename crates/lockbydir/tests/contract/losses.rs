@@ -1,0 +1,51 @@
+//! Losing a lock, and hearing of it before others may hold it.
+
+use std::sync::mpsc;
+use std::time::Instant;
+
+use super::{World, calm, jobs, same_jobs, secs};
+
+pub(crate) fn the_keeper_tells_of_a_loss_before_the_deadline<W: World>(world: &W) {
+    let (tell, told) = mpsc::channel();
+    let lock = jobs(world)
+        .timeout(calm::<W>())
+        .renew_automatically(true)
+        .on_lost(move |error| tell.send((error.is_lost(), error.to_string())).unwrap());
+    let begin = Instant::now();
+    let guard = lock.acquire().unwrap();
+
+    same_jobs(world).break_by_force().unwrap();
+
+    let (is_lost, said) = told.recv_timeout(secs(60)).unwrap();
+    assert!(begin.elapsed() < guard.timeout(), "{:?}", begin.elapsed());
+    assert!(is_lost && said.contains("lost the lock"), "{said}");
+    assert!(guard.wait_lost(secs(1)));
+    assert!(!guard.is_held() && guard.lost().is_some());
+    assert!(told.try_recv().is_err(), "told twice");
+    assert!(guard.release().unwrap_err().is_lost());
+}
+
+pub(crate) fn one_waits_for_the_end_of_a_holding_and_hears_of_it_before<W: World>(world: &W) {
+    let guard = jobs(world).timeout(calm::<W>()).acquire().unwrap();
+    assert!(!guard.wait_lost(guard.timeout() / 20));
+
+    assert!(guard.wait_lost(secs(60)));
+
+    assert!(guard.is_held() && guard.lost().is_none(), "heard of it too late");
+}
+
+pub(crate) fn a_renewal_tells_who_holds_it_now<W: World>(world: &W) {
+    let guard = jobs(world).acquire().unwrap();
+    let other = same_jobs(world).label("usurper").timeout(secs(60));
+    other.break_by_force().unwrap();
+    let usurper = other.acquire().unwrap();
+
+    let error = guard.renew().unwrap_err();
+
+    assert!(error.is_lost(), "{error}");
+    assert_eq!(error.holder().unwrap().label.as_deref(), Some("usurper"));
+    assert!(error.to_string().contains("it is now held by"), "{error}");
+    assert_eq!(guard.lost().unwrap().holder().unwrap().label.as_deref(), Some("usurper"));
+    drop(guard);
+    usurper.renew().unwrap();
+}

@@ -1,0 +1,99 @@
+//! A lock that is free while somebody waits is taken, in the order in which they came.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use lockbydir::{Lock, State};
+
+use super::{World, jobs, patient, same_jobs, secs, see_in_line};
+
+pub(crate) fn a_release_wakes_who_waits<W: World>(world: &W) {
+    // Whoever missed the wake-up would sleep for an hour.
+    let lock = patient(&same_jobs(world)).pace(secs(3600)).timeout(secs(3600));
+    let guard = jobs(world).timeout(secs(3600)).acquire().unwrap();
+    let waiting = lock.clone();
+    let waiter = thread::spawn(move || waiting.acquire().map(|guard| (Instant::now(), guard)));
+    see_in_line(&lock, 1);
+
+    let released = Instant::now();
+    guard.release().unwrap();
+
+    let (got, guard) = waiter.join().unwrap().unwrap();
+    let took = got.saturating_duration_since(released);
+    assert!(took < secs(10), "{took:?}");
+    guard.release().unwrap();
+}
+
+/// Begins to wait one after the other, each when it is known that the one before waits; then the
+/// lock is released, and they are served in this order.
+fn assert_order(guard: lockbydir::Guard, waiters: &[Lock], mut begun: impl FnMut(usize)) {
+    let (send, served) = mpsc::channel();
+    let threads: Vec<_> = waiters
+        .iter()
+        .enumerate()
+        .map(|(number, lock)| {
+            let (lock, send) = (lock.clone(), send.clone());
+            let thread = thread::spawn(move || {
+                let guard = lock.acquire().unwrap();
+                send.send(number).unwrap();
+                guard.release().unwrap();
+            });
+            begun(number);
+            thread
+        })
+        .collect();
+
+    guard.release().unwrap();
+
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    drop(send);
+    assert_eq!(served.iter().collect::<Vec<_>>(), (0..waiters.len()).collect::<Vec<_>>());
+}
+
+pub(crate) fn threads_are_served_in_the_order_in_which_they_came<W: World>(world: &W) {
+    let lock = patient(&jobs(world)).timeout(secs(60));
+    let guard = lock.acquire().unwrap();
+    let (told, is_waiting) = mpsc::channel();
+    let waiters: Vec<_> = (0..5)
+        .map(|number| {
+            let told = told.clone();
+            lock.clone().on_wait(move |_| {
+                let _ = told.send(number);
+            })
+        })
+        .collect();
+
+    assert_order(guard, &waiters, |number| while is_waiting.recv().unwrap() != number {});
+}
+
+pub(crate) fn processes_are_served_in_the_order_in_which_they_came<W: World>(world: &W) {
+    let (lock, other) = (patient(&jobs(world)), patient(&same_jobs(world)));
+
+    for waiters in [[lock.clone(), other.clone()], [other, lock.clone()]] {
+        let guard = lock.clone().timeout(secs(60)).acquire().unwrap();
+        assert_order(guard, &waiters, |number| drop(see_in_line(&lock, number + 1)));
+    }
+}
+
+pub(crate) fn who_waits_is_told_of_its_place<W: World>(world: &W) {
+    let guard = jobs(world).label("before").timeout(secs(60)).acquire().unwrap();
+    let (tell, told) = mpsc::channel();
+    let lock = patient(&same_jobs(world)).on_wait(move |waiting| {
+        let (status, place) = (waiting.status.clone(), waiting.place);
+        let _ = tell.send((waiting.path.to_owned(), status, place, waiting.waited));
+    });
+    let waiting = lock.clone();
+    let waiter = thread::spawn(move || waiting.acquire().map(drop));
+
+    let (path, status, place, waited) = told.recv_timeout(secs(30)).unwrap();
+
+    assert_eq!(path, lock.path().unwrap());
+    assert_eq!((status.state, place), (State::Held, Some(1)));
+    assert_eq!(status.holder.unwrap().label.as_deref(), Some("before"));
+    assert!(waited >= super::ms(500) && waited < secs(20), "{waited:?}");
+    // Told again and again.
+    told.recv_timeout(secs(30)).unwrap();
+    guard.release().unwrap();
+    waiter.join().unwrap().unwrap();
+}
