@@ -165,8 +165,11 @@ impl Held {
     }
 
     async fn release(&self) -> Result<(), Failed> {
-        let until = boot() + self.lease.timeout.min(LONGEST_RELEASE);
-        let limit = Limit::new(until, self.lease.timeout);
+        // Nobody waits long for what is over, or soon runs out by itself.
+        let limit = Limit::new(Duration::ZERO, self.lease.timeout);
+        let rest = self.lease.deadline().saturating_sub(boot());
+        let until = boot() + rest.clamp(limit.a_try, LONGEST_RELEASE);
+        let limit = Limit { until, ..limit };
         let mut left = self.keys.leave(limit, &self.own, true).await;
         self.revoke(self.own.lease);
         // Its lease has run out, but nobody has taken the lock.

@@ -65,7 +65,7 @@ pub(crate) fn same_jobs<W: World>(world: &W) -> Lock {
 
 /// A timeout that a pause of a busy machine does not eat up.
 pub(crate) fn calm<W: World>() -> Duration {
-    W::SHORTEST.max(secs(2))
+    W::SHORTEST.max(secs(4))
 }
 
 /// More patience than anything here takes.

@@ -21,7 +21,7 @@ pub(crate) fn who_renews_holds_on<W: World>(world: &W) {
 }
 
 pub(crate) fn the_keeper_holds_on_for_many_timeouts<W: World>(world: &W) {
-    let lock = jobs(world).timeout(W::SHORTEST).renew_automatically(true);
+    let lock = jobs(world).timeout(calm::<W>()).renew_automatically(true);
     let guard = lock.acquire().unwrap();
     let watcher = same_jobs(world).patience(guard.timeout() * 3);
 

@@ -1,0 +1,176 @@
+//! The program with locks on a real etcd. A missing etcd is a failure.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use lockbydir_etcd_lab::Server;
+use serde_json::Value;
+
+fn lockbydir(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockbydir"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end: exit code, output, errors.
+fn ended(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = lockbydir(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[track_caller]
+fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is_seen() {
+        assert!(Instant::now() < end, "not within a minute: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// `lockbydir run` with a command that writes into this file again and again.
+fn run_writing(url: &str, timeout: &str, file: &Path) -> Child {
+    let script = "while :; do date +%s%N >> \"$0\"; sleep 0.02; done";
+    let mut command = lockbydir(&["run", "-t", timeout, url, "--", "sh", "-c", script]);
+    let child = command.arg(file).stderr(Stdio::piped()).spawn().unwrap();
+    see("that the command runs", || file.exists());
+    child
+}
+
+#[test]
+fn a_command_runs_under_the_lock_and_is_told_its_name_and_token() {
+    let server = Server::start().unwrap();
+    let url = server.url("team/jobs");
+    let script = "echo $LOCKBYDIR_NAME $LOCKBYDIR_TOKEN; exit 7";
+
+    let (code, first, _) = ended(&["run", &url, "--", "sh", "-c", script]);
+    let (_, second, _) = ended(&["run", &url, "--", "sh", "-c", script]);
+
+    let token = |said: &str| -> u64 {
+        let (name, token) = said.trim().split_once(' ').unwrap();
+        assert_eq!(name, url);
+        token.parse().unwrap()
+    };
+    assert_eq!(code, 7);
+    assert!(token(&first) < token(&second));
+    see("that no lease is left", || {
+        server.control(&["lease", "list"]).unwrap().contains("found 0 leases")
+    });
+}
+
+#[test]
+fn every_verb_works_by_the_address() {
+    let server = Server::start().unwrap();
+    let url = server.url("jobs");
+    let status =
+        || -> Value { serde_json::from_str(&ended(&["status", "--json", &url]).1).unwrap() };
+    assert_eq!(ended(&["is-locked", &url]).0, 1);
+
+    let (code, key, _) = ended(&["acquire", "-q", "-t", "20s", "--label", "deploy", &url]);
+    let key = key.trim();
+
+    assert_eq!(code, 0);
+    assert_eq!(ended(&["is-locked", &url]), (0, String::new(), String::new()));
+    let held = status();
+    assert_eq!(held["state"], "held");
+    assert_eq!(held["name"], url.as_str());
+    assert_eq!(held["path"], format!("{url}.lockdir"));
+    assert_eq!(held["timeout_s"], 20.0);
+    assert_eq!(held["holder"]["label"], "deploy");
+    assert!(held["remaining_s"].as_f64().is_some_and(|rest| rest > 10.0));
+    assert_eq!(held["token"].to_string(), key.split('-').next().unwrap());
+
+    let (code, _, said) = ended(&["run", "-n", "-q", &url, "--", "true"]);
+    assert_eq!(code, 75);
+    assert!(said.contains("held by a key given out on"), "{said}");
+    assert_eq!(ended(&["run", "-n", "-q", "-E", "9", &url, "--", "true"]).0, 9);
+    assert_eq!(ended(&["break", &url]).0, 1);
+    assert_eq!(ended(&["renew", &url, key, "-t", "40s"]).0, 0);
+    assert_eq!(status()["timeout_s"], 40.0);
+    let (_, listed, _) = ended(&["list", "--json", &server.url("")]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(listed[0]["state"], "held");
+    assert_eq!(ended(&["clean", &server.url("")]).0, 0);
+
+    assert_eq!(ended(&["release", &url, key]).0, 0);
+    assert_eq!(ended(&["release", &url, key]).0, 76);
+    assert_eq!(ended(&["renew", &url, key]).0, 76);
+    assert_eq!(status()["state"], "free");
+    ended(&["acquire", "-q", &url]);
+    assert_eq!(ended(&["break", "--force", &url]).0, 0);
+    assert_eq!(status()["state"], "free");
+}
+
+#[test]
+fn a_server_that_dies_ends_the_command_before_the_lock_can_pass() {
+    let mut server = Server::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("written");
+    let mut child = run_writing(&server.url("jobs"), "4s", &file);
+
+    server.stop().unwrap();
+    let silent = SystemTime::now();
+    let status = child.wait().unwrap();
+
+    assert_eq!(status.code(), Some(76));
+    assert!(silent.elapsed().unwrap() < Duration::from_secs(7), "{silent:?}");
+    // The last renewal was sent before the server fell silent.
+    let written = fs::read_to_string(&file).unwrap();
+    let last = Duration::from_nanos(written.lines().last().unwrap().parse().unwrap());
+    let over = silent.duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_secs(4);
+    assert!(last < over, "it wrote {:?} after the lock could pass", last - over);
+    server.go_on().unwrap();
+}
+
+#[test]
+fn a_hold_broken_by_force_ends_the_command() {
+    let server = Server::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("written");
+    let url = server.url("jobs");
+    let mut child = run_writing(&url, "3s", &file);
+
+    assert_eq!(ended(&["break", "--force", &url]).0, 0);
+
+    assert_eq!(child.wait().unwrap().code(), Some(76));
+}
+
+#[test]
+fn who_kills_the_program_frees_the_lock_for_this_machine() {
+    let server = Server::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("written");
+    let url = server.url("jobs");
+    let mut child = run_writing(&url, "60s", &file);
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let at = Instant::now();
+    let (code, _, said) = ended(&["run", "-w", "30s", &url, "--", "true"]);
+
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("after the death of"), "{said}");
+    assert!(at.elapsed() < Duration::from_secs(5), "{:?}", at.elapsed());
+}
+
+#[test]
+fn who_cannot_reach_a_server_is_told_with_69_and_who_may_not_with_77() {
+    let mut server = Server::start().unwrap();
+    server.require_users(&[]).unwrap();
+    let denied = ended(&["run", "-w", "1s", &server.url("jobs"), "--", "true"]);
+    let url = server.url("jobs");
+    server.kill().unwrap();
+    let gone = ended(&["run", "-w", "1s", &url, "--", "true"]);
+    let looked = ended(&["status", &url]);
+    let wrong = ended(&["status", "etcd://127.0.0.1/"]);
+
+    assert_eq!(denied.0, 77, "{}", denied.2);
+    assert_eq!(gone.0, 69, "{}", gone.2);
+    assert!(gone.2.contains("Connection refused"), "{}", gone.2);
+    assert_eq!(looked.0, 69);
+    assert_eq!(wrong.0, 64, "{}", wrong.2);
+}
