@@ -81,7 +81,9 @@ impl User {
                 command
             }
         };
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // `etcdctl` says there that it was interrupted.
+        let mut child = piped.stderr(Stdio::null()).spawn()?;
         let orders = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().ok_or("it was piped")?);
         Ok(Self { child, orders, lines })
