@@ -247,7 +247,7 @@ impl Queue<'_, '_> {
             let pulse = if is_holder { PULSE } else { 20 * PULSE };
             let until = if is_visible { now + pulse } else { Duration::MAX };
             let until = until.min(place.lease.due());
-            let listens = Some((ahead.key.as_str(), view.revision));
+            let listens = Some(Listens { ahead: &ahead.key, is_holder, revision: view.revision });
             match self.pause(until, listens, None, place.lease.timeout)? {
                 Heard::Written(revision) => self.seen = Some((revision, boot())),
                 Heard::Nothing if boot() < place.lease.due() && !is_dead(ahead) => {}
@@ -390,7 +390,7 @@ impl Queue<'_, '_> {
     fn pause(
         &self,
         until: Duration,
-        listens: Option<(&str, i64)>,
+        listens: Option<Listens<'_>>,
         trouble: Option<&Trouble>,
         timeout: Duration,
     ) -> Result<Heard, Ended> {
@@ -428,17 +428,23 @@ impl Queue<'_, '_> {
     fn hear(
         &self,
         end: Duration,
-        listens: Option<(&str, i64)>,
+        listens: Option<Listens<'_>>,
         timeout: Duration,
     ) -> Result<Heard, Error> {
         let (ear, nudge, keys) = (self.ear.clone(), self.nudge.clone(), self.keys.clone());
-        let listens = listens.map(|(key, revision)| (key.to_owned(), revision));
+        // The holder's record matters to the one behind it: whoever else watched it would be woken
+        // by every hand-over.
+        let listens = listens.map(|listens| {
+            let record = listens.is_holder.then(|| keys.record.clone());
+            (listens.ahead.to_owned(), record, listens.revision)
+        });
         let limit = Limit::new(end, timeout);
         runtime::wait(async move {
             let mut ear = ear.lock().await;
             match listens {
-                Some((gone, revision)) => {
-                    ear.turn_to(&keys.cluster, limit, &gone, &keys.record, revision).await;
+                Some((gone, written, revision)) => {
+                    let written = written.as_deref();
+                    ear.turn_to(&keys.cluster, limit, &gone, written, revision).await;
                     ear.listen(end, &nudge).await
                 }
                 None => Ear::default().listen(end, &nudge).await,
@@ -449,6 +455,14 @@ impl Queue<'_, '_> {
     fn given_up(&self) -> Error {
         self.wait.given_up(&self.etcd.path, &self.etcd.glance_at(None).0)
     }
+}
+
+/// What a waiter listens to: the key ahead of it, as it was at this revision.
+#[derive(Clone, Copy)]
+struct Listens<'a> {
+    ahead: &'a str,
+    is_holder: bool,
+    revision: i64,
 }
 
 /// Our place in line.

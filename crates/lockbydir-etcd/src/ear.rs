@@ -18,8 +18,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// What one waiter hears with.
 #[derive(Default)]
 pub(crate) struct Ear {
-    /// The keys it listens to: one that vanishes, one that is written.
-    keys: Option<(String, String)>,
+    /// The keys it listens to: one that vanishes, and perhaps one that is written.
+    keys: Option<(String, Option<String>)>,
     stream: Option<WatchStream>,
     /// No new watch before this, on the boot clock.
     again: Duration,
@@ -62,10 +62,10 @@ impl Ear {
         cluster: &Cluster,
         limit: Limit,
         gone: &str,
-        written: &str,
+        written: Option<&str>,
         revision: i64,
     ) {
-        let keys = Some((gone.to_owned(), written.to_owned()));
+        let keys = Some((gone.to_owned(), written.map(String::from)));
         if self.keys == keys && self.stream.is_some() || boot() < self.again {
             return;
         }
@@ -75,7 +75,9 @@ impl Ear {
             let mut client = cluster.preferred(limit.a_try).await.ok()?;
             let options = WatchOptions::new().with_start_revision(revision + 1);
             let mut stream = client.watch(gone, Some(options.clone())).await.ok()?;
-            stream.watch(written, Some(options)).await.ok()?;
+            if let Some(written) = written {
+                stream.watch(written, Some(options)).await.ok()?;
+            }
             Some(stream)
         };
         if let Ok(Some(stream)) = tokio::time::timeout(limit.a_try, watched).await {
@@ -118,7 +120,9 @@ impl Ear {
                 let Some(kv) = event.kv() else { continue };
                 match event.event_type() {
                     EventType::Delete if kv.key() == gone.as_bytes() => return Heard::Gone,
-                    EventType::Put if kv.key() == written.as_bytes() => {
+                    EventType::Put
+                        if written.as_ref().is_some_and(|key| kv.key() == key.as_bytes()) =>
+                    {
                         return Heard::Written(kv.mod_revision());
                     }
                     _ => {}
