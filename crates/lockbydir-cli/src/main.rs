@@ -3,6 +3,10 @@
 #![deny(unsafe_code)]
 
 mod args;
+#[cfg(unix)]
+mod bench;
+#[cfg(not(unix))]
+#[path = "bench/missing.rs"]
 mod bench;
 mod child;
 mod duration;
@@ -23,9 +27,24 @@ use crate::exit::{DENIED, Failure, USAGE};
 /// Were privileges raised by the set-user-ID or set-group-ID bit of this program, or of one that
 /// started it? Then environment, current directory and arguments are those of somebody else, and
 /// this program runs what they say.
+#[cfg(unix)]
 fn is_raised() -> bool {
     use rustix::process::{getegid, geteuid, getgid, getuid};
     getuid() != geteuid() || getgid() != getegid()
+}
+
+/// There is no such bit.
+#[cfg(not(unix))]
+fn is_raised() -> bool {
+    false
+}
+
+/// An exit code of the command, which is larger than a byte on some systems.
+fn exit_code(code: u32) -> ExitCode {
+    match u8::try_from(code) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => std::process::exit(code.cast_signed()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -48,12 +67,12 @@ fn main() -> ExitCode {
     };
     let done = match args.command {
         Command::Run(ref run) => run::run(run),
-        other => verbs::perform(other),
+        other => verbs::perform(other).map(u32::from),
     };
     #[cfg(feature = "etcd")]
     etcd::end();
     match done {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => exit_code(code),
         Err(Failure { code, message }) => {
             eprintln!("lockbydir: {message}");
             ExitCode::from(code)

@@ -254,8 +254,8 @@ pub(crate) fn waiting(waiting: &Waiting<'_>) {
             format!("{} in line{behind}; ", ordinal(place))
         }
     };
-    let width = match rustix::termios::tcgetwinsize(stderr()) {
-        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+    let width = match terminal_size::terminal_size_of(stderr()) {
+        Some((terminal_size::Width(columns), _)) if columns > 0 => usize::from(columns),
         _ => 80,
     };
     let line = format!("waiting {patience} for {name}: {place}{what}");

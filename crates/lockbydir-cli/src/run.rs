@@ -47,7 +47,7 @@ fn wait_with(lock: Lock, holding: &Holding, signals: &Arc<Signals>) -> Result<Gu
     Ok(guard)
 }
 
-pub(crate) fn run(args: &Run) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     let program = args.command.first().map(Path::new).unwrap_or(Path::new(""));
     let label = program.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let label: String = label.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Run) -> Result<u8, Failure> {
 }
 
 /// Waits for the command's end; ends it when the lock cannot be kept.
-fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u8, Failure> {
+fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u32, Failure> {
     let timeout = guard.timeout();
     let grace = (timeout / 8).min(LONGEST_GRACE);
     // The keeper gives up before this, and says why.
@@ -117,7 +117,7 @@ fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u8, Failure> {
     Err(Failure::new(LOST, "the lock was lost, so the command was ended"))
 }
 
-fn ended(args: &Run, event: Event) -> Result<u8, Failure> {
+fn ended(args: &Run, event: Event) -> Result<u32, Failure> {
     let program = args.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
     match event {
         Event::Exited(code) => Ok(code),

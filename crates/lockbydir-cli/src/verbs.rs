@@ -12,7 +12,7 @@ use crate::{bench, render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Run(run) => run::run(&run),
+        Command::Run(run) => run::run(&run).map(|code| u8::try_from(code).unwrap_or(u8::MAX)),
         Command::Acquire(acquire) => self::acquire(&acquire),
         Command::Renew(renew) => {
             let lock = renew.named.lock();
@@ -56,6 +56,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
             )
         }
         Command::Bench(args) => bench::bench(&args),
+        #[cfg(unix)]
         Command::BenchWorker(worker) => bench::work(&worker),
         Command::Completions { shell } => {
             let mut out = Vec::new();

@@ -1,5 +1,7 @@
 //! The program with locks on a real etcd. A missing etcd is a failure.
 
+#![cfg(unix)]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

@@ -156,14 +156,15 @@ impl Lock {
     }
 
     /// Waits in the calling thread. But only the main thread hears signals: there it is one try,
-    /// and then another thread waits in its place.
+    /// and then another thread waits in its place. Where a try may take long, it does so at once.
     pub(crate) fn wait(&self, py: Python<'_>, patience: Patience) -> PyResult<Held> {
         if !is_main(py)? {
             let lock = self.lock.clone().patience(patience);
             return py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error));
         }
         let begun = Instant::now();
-        if let Some(held) = self.try_acquire(py)? {
+        let is_far = lockbydir::engine::is_url(self.lock.name());
+        if !is_far && let Some(held) = self.try_acquire(py)? {
             return Ok(held);
         }
         let rest = match patience.duration() {

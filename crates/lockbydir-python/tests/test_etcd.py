@@ -31,11 +31,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--listen-client-urls", client, "--advertise-client-urls", client]
     command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
     command += ["--initial-cluster", f"default={peer}"]
-    with subprocess.Popen(command) as process:
-        address = "etcd://" + client.removeprefix("http://")
+    process = subprocess.Popen(command)
+    try:
+        address = "etcd://" + client[len("http://") :]
         Lock(address + "/ready", patience=20).acquire().release()
         yield address
+    finally:
         process.kill()
+        process.wait()
 
 
 def test_a_lock_excludes_and_says_who_holds_it(server: str) -> None:
@@ -91,7 +94,7 @@ def test_tasks_wait_and_a_cancelled_one_leaves_the_line(server: str) -> None:
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            assert Lock(server + "/tasks").status().line == []
+            assert Lock(server + "/tasks").status().line == ()
         async with jobs:
             pass
 

@@ -1,156 +1,173 @@
-//! The raw calls on the file system: each is one system call, made here and nowhere else, and each
-//! is shown to the [`World`](crate::testing::World) of a test, where there is one. Decides nothing.
+//! The raw calls on the file system: each is one call of the system, made here and nowhere else, and
+//! each is shown to the [`World`](crate::testing::World) of a test, where there is one. Decides
+//! nothing.
 
-use std::ffi::CStr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::event::{PollFd, Timespec};
-use rustix::fs::{
-    self, AtFlags, CWD, DirEntry, FileType, Gid, Mode, OFlags, RenameFlags, Stat, StatFs,
-};
-use rustix::io::{self, Errno};
-
 use crate::clock;
+#[cfg(unix)]
+use crate::system::PipeEnd;
+use crate::system::{self, About, Errno, Found, Handle};
 use crate::testing::{self, Kind, ask, change};
 
-pub(crate) fn open(path: &Path, how: OFlags) -> Result<OwnedFd, Errno> {
-    ask(Kind::Open, path, || fs::open(path, how, Mode::empty()))
+pub(crate) fn open_to_list(path: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, path, || system::open_to_list(path))
 }
 
-pub(crate) fn openat(dir: &OwnedFd, name: &Path, how: OFlags) -> Result<OwnedFd, Errno> {
-    ask(Kind::Open, name, || fs::openat(dir, name, how, Mode::empty()))
+pub(crate) fn open_to_list_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, name, || system::open_to_list_at(dir, name))
+}
+
+pub(crate) fn open_to_change(path: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, path, || system::open_to_change(path))
 }
 
 /// Of a link itself.
-pub(crate) fn stat(path: &Path) -> Result<Stat, Errno> {
-    ask(Kind::Stat, path, || fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW))
+pub(crate) fn about_path(path: &Path) -> Result<About, Errno> {
+    ask(Kind::Stat, path, || system::about_path(path))
 }
 
-pub(crate) fn fstat(fd: &OwnedFd) -> Result<Stat, Errno> {
-    ask(Kind::Stat, Path::new(""), || fs::fstat(fd))
+pub(crate) fn about(fd: &Handle) -> Result<About, Errno> {
+    ask(Kind::Stat, Path::new(""), || system::about(fd))
 }
 
-pub(crate) fn statfs(path: &Path) -> Result<StatFs, Errno> {
-    ask(Kind::Stat, path, || fs::statfs(path))
-}
-
-pub(crate) fn mkdir(path: &Path, mode: Mode) -> Result<(), Errno> {
-    change(Kind::MakeDir, path, None, || fs::mkdir(path, mode))
+pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
+    change(Kind::MakeDir, path, None, || system::mkdir(path, mode))
 }
 
 /// A new, empty file.
-pub(crate) fn createat(dir: &OwnedFd, name: &Path, mode: Mode) -> Result<(), Errno> {
-    const NEW: OFlags = OFlags::WRONLY
-        .union(OFlags::CREATE)
-        .union(OFlags::EXCL)
-        .union(OFlags::NOFOLLOW)
-        .union(OFlags::CLOEXEC);
-    change(Kind::MakeFile, name, None, || fs::openat(dir, name, NEW, mode).map(drop))
+pub(crate) fn createat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    change(Kind::MakeFile, name, None, || system::createat(dir, name, mode))
 }
 
-pub(crate) fn mkfifoat(dir: &OwnedFd, name: &Path, mode: Mode) -> Result<(), Errno> {
-    change(Kind::MakePipe, name, None, || fs::mknodat(dir, name, FileType::Fifo, mode, 0))
-}
-
-pub(crate) fn fchmod(fd: &OwnedFd, mode: Mode) -> Result<(), Errno> {
-    change(Kind::Widen, Path::new(""), None, || fs::fchmod(fd, mode))
+pub(crate) fn fchmod(fd: &Handle, mode: u32) -> Result<(), Errno> {
+    change(Kind::Widen, Path::new(""), None, || system::fchmod(fd, mode))
 }
 
 /// Gives it to a group.
-pub(crate) fn fchown(fd: &OwnedFd, group: Gid) -> Result<(), Errno> {
-    change(Kind::Widen, Path::new(""), None, || fs::fchown(fd, None, Some(group)))
+pub(crate) fn fchown(fd: &Handle, group: u32) -> Result<(), Errno> {
+    change(Kind::Widen, Path::new(""), None, || system::fchown(fd, group))
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
-    change(Kind::Install, from, Some(to), || fs::rename(from, to))
+    change(Kind::Install, from, Some(to), || system::rename(from, to))
 }
 
 /// Refuses to replace anything.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
-    change(Kind::Install, from, Some(to), || {
-        fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
-    })
+    change(Kind::Install, from, Some(to), || system::rename_new(from, to))
 }
 
 /// Within one directory.
-pub(crate) fn renameat(dir: &OwnedFd, from: &Path, to: &Path) -> Result<(), Errno> {
-    change(Kind::Rename, from, Some(to), || fs::renameat(dir, from, dir, to))
+pub(crate) fn renameat(dir: &Handle, from: &Path, to: &Path) -> Result<(), Errno> {
+    change(Kind::Rename, from, Some(to), || system::renameat(dir, from, to))
 }
 
 pub(crate) fn unlink(path: &Path) -> Result<(), Errno> {
-    change(Kind::Unlink, path, None, || fs::unlink(path))
+    change(Kind::Unlink, path, None, || system::unlink(path))
 }
 
-pub(crate) fn unlinkat(dir: &OwnedFd, name: &Path) -> Result<(), Errno> {
-    change(Kind::Unlink, name, None, || fs::unlinkat(dir, name, AtFlags::empty()))
+pub(crate) fn unlinkat(dir: &Handle, name: &Path) -> Result<(), Errno> {
+    change(Kind::Unlink, name, None, || system::unlinkat(dir, name))
 }
 
 pub(crate) fn rmdir(path: &Path) -> Result<(), Errno> {
-    change(Kind::RemoveDir, path, None, || fs::rmdir(path))
+    change(Kind::RemoveDir, path, None, || system::rmdir(path))
 }
 
-pub(crate) fn rmdirat(dir: &OwnedFd, name: &Path) -> Result<(), Errno> {
-    change(Kind::RemoveDir, name, None, || fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
+pub(crate) fn rmdirat(dir: &Handle, name: &Path) -> Result<(), Errno> {
+    change(Kind::RemoveDir, name, None, || system::rmdirat(dir, name))
 }
 
-pub(crate) fn read(pipe: &OwnedFd, into: &mut [u8]) -> Result<usize, Errno> {
-    ask(Kind::Read, Path::new(""), || io::read(pipe, &mut *into))
+/// A new, empty file that nobody else can open to write while it is open.
+#[cfg(windows)]
+pub(crate) fn create_and_keep_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    let mut made = None;
+    change(Kind::MakeFile, name, None, || {
+        made = Some(system::create_and_keep_at(dir, name)?);
+        Ok(())
+    })?;
+    made.ok_or(Errno::IO)
 }
 
-pub(crate) fn write(pipe: &OwnedFd, what: &[u8]) -> Result<usize, Errno> {
-    ask(Kind::Write, Path::new(""), || io::write(pipe, what))
+#[cfg(windows)]
+pub(crate) fn open_to_write_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, name, || system::open_to_write_at(dir, name))
+}
+
+#[cfg(unix)]
+pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    change(Kind::MakePipe, name, None, || system::mkfifoat(dir, name, mode))
+}
+
+#[cfg(unix)]
+pub(crate) fn open_pipe_at(dir: &Handle, name: &Path, end: PipeEnd) -> Result<Handle, Errno> {
+    ask(Kind::Open, name, || system::open_pipe_at(dir, name, end))
+}
+
+#[cfg(unix)]
+pub(crate) fn reopen_to_write(pipe: &Handle) -> Result<Handle, Errno> {
+    ask(Kind::Open, Path::new(""), || system::reopen_to_write(pipe))
+}
+
+#[cfg(unix)]
+pub(crate) fn read(pipe: &Handle, into: &mut [u8]) -> Result<usize, Errno> {
+    ask(Kind::Read, Path::new(""), || system::read(pipe, into))
+}
+
+#[cfg(unix)]
+pub(crate) fn write(pipe: &Handle, what: &[u8]) -> Result<usize, Errno> {
+    ask(Kind::Write, Path::new(""), || system::write(pipe, what))
 }
 
 /// What is in a directory but itself and its parent.
-pub(crate) struct Names(fs::Dir);
+pub(crate) struct Names(system::Names);
 
-pub(crate) fn list(dir: OwnedFd) -> Result<Names, Errno> {
+pub(crate) fn list(dir: Handle) -> Result<Names, Errno> {
     let mut dir = Some(dir);
-    ask(Kind::List, Path::new(""), || dir.take().map_or(Err(Errno::BADF), fs::Dir::new)).map(Names)
+    let taken_once = || dir.take().map_or(Err(Errno::BADF), system::Names::of);
+    ask(Kind::List, Path::new(""), taken_once).map(Names)
 }
 
 /// The same, of a handle that is needed further.
-pub(crate) fn list_of(dir: &OwnedFd) -> Result<Names, Errno> {
-    ask(Kind::List, Path::new(""), || fs::Dir::read_from(dir)).map(Names)
+pub(crate) fn list_of(dir: &Handle) -> Result<Names, Errno> {
+    ask(Kind::List, Path::new(""), || system::Names::of_open(dir)).map(Names)
 }
 
 impl Names {
-    pub(crate) fn stat(&self) -> Result<Stat, Errno> {
-        ask(Kind::Stat, Path::new(""), || self.0.stat())
+    /// Of the directory itself.
+    pub(crate) fn about(&self) -> Result<About, Errno> {
+        ask(Kind::Stat, Path::new(""), || self.0.about())
     }
 }
 
 impl Iterator for Names {
-    type Item = Result<DirEntry, Errno>;
+    type Item = Result<Found, Errno>;
 
-    fn next(&mut self) -> Option<Result<DirEntry, Errno>> {
-        let is_own = |name: &CStr| matches!(name.to_bytes(), b"." | b"..");
+    fn next(&mut self) -> Option<Result<Found, Errno>> {
         loop {
-            match self.0.read()? {
-                Ok(found) if is_own(found.file_name()) => {}
-                Ok(found) if testing::is_hidden(found.file_name()) => {}
+            match self.0.next()? {
+                Ok(_) if testing::is_hidden() => {}
                 found => return Some(found),
             }
         }
     }
 }
 
-/// Sleeps until one of these has something to tell, or until this time of the boot clock.
-pub(crate) fn poll(polled: &mut [PollFd<'_>], until: Duration) {
-    let mut poll_for = |rest: Duration| {
-        let timeout = Timespec {
-            tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(rest.subsec_nanos()),
-        };
-        matches!(rustix::event::poll(polled, Some(&timeout)), Ok(1..))
-    };
+/// Sleeps until one of these has something to tell, which one it is, or until this time of the boot
+/// clock.
+pub(crate) fn sleep_on(on: &[system::Source<'_>], until: Duration) -> Option<usize> {
     match testing::world() {
-        Some(world) => world.sleep(until, &mut || poll_for(Duration::ZERO)),
-        None => {
-            poll_for(until.saturating_sub(clock::boot()));
+        Some(world) => {
+            let mut heard = None;
+            world.sleep(until, &mut || {
+                heard = system::sleep_on(on, Duration::ZERO);
+                heard.is_some()
+            });
+            heard
         }
+        None => system::sleep_on(on, until.saturating_sub(clock::boot())),
     }
 }
 

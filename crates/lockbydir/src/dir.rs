@@ -1,30 +1,22 @@
 //! Performs the protocol's operations on a real directory; decides nothing. No symbolic link is
 //! followed, and nothing is removed except by the exact name that an operation carries.
 
-use std::ffi::{CStr, OsString};
-use std::os::fd::OwnedFd;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use lockbydir_protocol::{
     Answer, Entry, Fault, Here, Host, Machine, Nonce, Operation, Stamp, Step,
 };
-use rustix::fs::{Gid, Mode, OFlags};
-use rustix::io::Errno;
 
 use crate::call::{
-    createat, fchmod, fchown, fstat, list_of, mkdir, open, openat, rename, rename_new, renameat,
-    rmdir, rmdirat, stat, statfs, unlink, unlinkat,
+    about, about_path, createat, fchmod, fchown, list_of, mkdir, open_to_change, open_to_list,
+    open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat, unlink, unlinkat,
 };
-use crate::look::changed;
+use crate::system::{self, Errno, Found, Handle, Whose, fault};
 use crate::{clock, process, testing};
 
 /// What a lock directory's name ends in.
 pub(crate) const EXTENSION: &str = ".lockdir";
-pub(crate) const LOOK: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-/// A handle to change what is in a directory, not to list it.
-const HANDLE: OFlags = LOOK.union(OFlags::PATH);
 
 /// A lock directory's place, and how it is made.
 #[derive(Clone, Debug)]
@@ -44,9 +36,10 @@ pub(crate) struct Directory {
 #[derive(Default)]
 pub(crate) struct Kept {
     /// The handle that D was emptied through: what it tells of D is true of that very one.
-    emptied: Option<OwnedFd>,
+    emptied: Option<Handle>,
     /// The bell; closing it rings.
-    pub(crate) bell: Option<OwnedFd>,
+    #[cfg(unix)]
+    pub(crate) bell: Option<Handle>,
 }
 
 impl Directory {
@@ -69,7 +62,7 @@ impl Directory {
             let parent = self.path.parent().unwrap_or(Path::new("/"));
             let one_kernel = match testing::world() {
                 Some(world) => world.is_one_kernel(),
-                None => statfs(parent).is_ok_and(|stat| is_of_one_kernel(stat.f_type as u64)),
+                None => system::is_of_one_kernel(parent),
             };
             let host = Host::new(&process::host());
             Here { origin: process::here().0, one_kernel, booted: clock::booted(), host }
@@ -134,27 +127,27 @@ impl Directory {
 
     fn stage(&self, entry: &Entry) -> Result<(), Errno> {
         let stage = self.stage_of(entry);
-        mkdir(&stage, Mode::from_raw_mode(self.mode))?;
+        mkdir(&stage, self.mode)?;
         self.fill(&stage, entry).inspect_err(|_| {
             let _ = unlink(&stage.join(entry.to_string()));
             let _ = rmdir(&stage);
         })
     }
 
-    pub(crate) fn mode(&self) -> Mode {
-        Mode::from_raw_mode(self.mode)
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
     }
 
     /// Opens the directory that we just made. Where anybody may move directories, another may be
     /// in its place by now, perhaps full of somebody's files: what holds anything but `ours` is
     /// not used.
-    pub(crate) fn open_made(&self, made: &Path, ours: fn(&CStr) -> bool) -> Result<OwnedFd, Errno> {
-        let fd = open(made, LOOK)?;
-        if self.stranger(&fstat(&fd)?).is_some() {
+    pub(crate) fn open_made(&self, made: &Path, ours: fn(&Found) -> bool) -> Result<Handle, Errno> {
+        let fd = open_to_list(made)?;
+        if self.stranger(&about(&fd)?).is_some() {
             return Err(Errno::PERM);
         }
         for found in list_of(&fd)? {
-            if !ours(found?.file_name()) {
+            if !ours(&found?) {
                 return Err(Errno::PERM);
             }
         }
@@ -163,21 +156,20 @@ impl Directory {
 
     /// Gives what we just made the mode and group that were asked for: the umask does not narrow
     /// what is shared on purpose.
-    pub(crate) fn widen_open(&self, made: &OwnedFd, mode: Mode) -> Result<(), Errno> {
+    pub(crate) fn widen_open(&self, made: &Handle, mode: u32) -> Result<(), Errno> {
         if self.mode != 0o700 {
             fchmod(made, mode)?;
         }
         if let Some(group) = self.group {
-            fchown(made, Gid::from_raw(group))?;
+            fchown(made, group)?;
         }
         Ok(())
     }
 
     fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
         let stage = self.open_made(stage, |_| false)?;
-        self.widen_open(&stage, self.mode())?;
-        let mode = Mode::from_raw_mode(self.mode & 0o666);
-        createat(&stage, entry.to_string().as_ref(), mode)
+        self.widen_open(&stage, self.mode)?;
+        createat(&stage, entry.to_string().as_ref(), self.mode & 0o666)
     }
 
     fn install(&self, stage: &Path) -> Result<(), Errno> {
@@ -189,7 +181,7 @@ impl Directory {
         match whole {
             // No such call here. A plain rename refuses a directory that is not empty, so it
             // can only replace an empty one: look for that just before.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match stat(&self.path) {
+            Err(errno) if system::is_no_such_call(errno) => match about_path(&self.path) {
                 Err(Errno::NOENT) => rename(stage, &self.path),
                 Ok(_) => Err(Errno::EXIST),
                 Err(errno) => Err(errno),
@@ -214,15 +206,15 @@ impl Directory {
     }
 
     fn rename(&self, from: &Entry, to: &Entry) -> Result<(), Errno> {
-        let fd = open(&self.path, HANDLE)?;
+        let fd = open_to_change(&self.path)?;
         renameat(&fd, from.to_string().as_ref(), to.to_string().as_ref())
     }
 
     fn unlink(&self, entry: &Entry, kept: &mut Kept) -> Answer {
         let mut unlink = || {
-            let fd = open(&self.path, HANDLE)?;
+            let fd = open_to_change(&self.path)?;
             unlinkat(&fd, entry.to_string().as_ref())?;
-            let stamp = fstat(&fd).ok().map(|stat| changed(&stat));
+            let stamp = about(&fd).ok().map(|about| about.modified);
             // Where another kernel may change D, only a handle opened anew sees it.
             kept.emptied = Some(fd).filter(|_| self.here().one_kernel);
             Ok(stamp)
@@ -234,17 +226,17 @@ impl Directory {
     }
 
     /// One last look through a handle, then `rmdir`, which the kernel refuses unless it is empty.
-    fn remove(&self, stamp: Stamp, emptied: Option<OwnedFd>) -> Answer {
+    fn remove(&self, stamp: Stamp, emptied: Option<Handle>) -> Answer {
         let remove = || {
             let fd = match emptied {
                 Some(fd) => fd,
-                None => open(&self.path, HANDLE)?,
+                None => open_to_change(&self.path)?,
             };
-            let stat = fstat(&fd)?;
-            if stat.st_nlink == 0 {
+            let about = about(&fd)?;
+            if about.is_removed {
                 return Err(Errno::NOENT);
             }
-            if changed(&stat) != stamp {
+            if about.modified != stamp {
                 return Err(Errno::NOTEMPTY);
             }
             rmdir(&self.path)
@@ -262,36 +254,36 @@ impl Directory {
             return Ok(Stamp(i128::try_from(wall).unwrap_or(i128::MAX)));
         }
         let probe = self.stage_path(crate::key::nonce());
-        mkdir(&probe, Mode::RWXU)?;
-        let stat = stat(&probe);
+        mkdir(&probe, 0o700)?;
+        let made = about_path(&probe);
         rmdir(&probe)?;
-        Ok(changed(&stat?))
+        Ok(made?.modified)
     }
 }
 
 /// A directory that a crashed attempt may have left beside its lock, judged like its lock would
 /// be and removed when its maker is gone.
 pub(crate) fn remove_stage(
-    parent: &OwnedFd,
+    parent: &Handle,
     name: &Path,
     gone: impl Fn(Option<&Entry>, Stamp) -> bool,
 ) -> bool {
     let removed = || {
-        let fd = openat(parent, name, LOOK)?;
-        let stat = fstat(&fd)?;
-        if stat.st_uid != rustix::process::geteuid().as_raw() {
+        let fd = open_to_list_at(parent, name)?;
+        let about = about(&fd)?;
+        if about.owner != Whose::Ours {
             return Err(Errno::PERM);
         }
         let mut inside = None;
         for found in list_of(&fd)? {
             let found = found?;
-            let entry = found.file_name().to_str().ok().and_then(Entry::parse);
+            let entry = found.text().and_then(Entry::parse);
             match entry {
                 Some(entry) if inside.is_none() => inside = Some(entry),
                 _ => return Err(Errno::NOTEMPTY),
             }
         }
-        if !gone(inside.as_ref(), changed(&stat)) {
+        if !gone(inside.as_ref(), about.modified) {
             return Err(Errno::BUSY);
         }
         if let Some(entry) = &inside {
@@ -302,34 +294,6 @@ pub(crate) fn remove_stage(
     removed().is_ok()
 }
 
-/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
-fn is_of_one_kernel(kind: u64) -> bool {
-    const EXT: u64 = 0xEF53;
-    const XFS: u64 = 0x5846_5342;
-    const BTRFS: u64 = 0x9123_683E;
-    const TMPFS: u64 = 0x0102_1994;
-    const RAMFS: u64 = 0x8584_58F6;
-    const OVERLAY: u64 = 0x794C_7630;
-    const F2FS: u64 = 0xF2F5_2010;
-    const ZFS: u64 = 0x2FC1_2FC1;
-    matches!(kind, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
-}
-
 fn no_place(errno: Errno) -> Answer {
     Answer::Failed(Fault::NoPlace { code: errno.raw_os_error() })
-}
-
-pub(crate) fn fault(errno: Errno) -> Fault {
-    let code = errno.raw_os_error();
-    match errno {
-        Errno::NOENT => Fault::Missing,
-        Errno::EXIST | Errno::NOTEMPTY | Errno::BUSY | Errno::XDEV | Errno::STALE | Errno::INTR => {
-            Fault::Taken
-        }
-        Errno::ACCESS | Errno::PERM => Fault::Denied { code },
-        Errno::NOSPC | Errno::DQUOT => Fault::Full { code },
-        Errno::ROFS => Fault::ReadOnly { code },
-        Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP => Fault::NoPlace { code },
-        _ => Fault::Broken { code },
-    }
 }

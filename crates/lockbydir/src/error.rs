@@ -8,6 +8,7 @@ use std::time::Duration;
 use lockbydir_protocol::{Fault, Foreign};
 
 use crate::status::{Holder, people_duration, printable};
+use crate::system::TAKEN;
 
 /// What went wrong with a lock. [`Display`](fmt::Display) is a whole sentence: the verb, the
 /// path, the cause, and what to do.
@@ -215,7 +216,7 @@ impl Error {
 fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
     let (kind, code, advice) = match fault {
         Fault::Missing => (ErrorKind::Io, 2, ""),
-        Fault::Taken => (ErrorKind::Io, 39, ""),
+        Fault::Taken => (ErrorKind::Io, TAKEN, ""),
         Fault::NoPlace { code } => {
             (ErrorKind::CannotMake, code, "; the folder it shall be in must exist")
         }

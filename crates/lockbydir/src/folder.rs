@@ -1,15 +1,10 @@
 //! Whole folders of locks: listing them, and clearing away what crashes left behind.
 
-use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockbydir_protocol::{Entry, Facts, Release, Released, Sight, Stamp, State, Verdict, judge};
 use lockbydir_protocol::{Here, Question};
-use rustix::fs::{Dir, FileType, Mode, OFlags, open, openat};
-use rustix::io::Errno;
 
 use crate::dir::{Directory, EXTENSION, remove_stage};
 use crate::engine::registered;
@@ -18,6 +13,7 @@ use crate::line::SUFFIX;
 use crate::lock::Lock;
 use crate::look::is_stage_name;
 use crate::status::Status;
+use crate::system::{Errno, FileKind, Handle, Names, open_folder, open_folder_at, path_in};
 use crate::{clock, process};
 
 /// An empty stage that is older than this was left by a crash.
@@ -58,11 +54,11 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
     walk(dir.as_ref(), &mut |parent, path| {
         // By the handle: whoever owns a folder on the way may put a link in its place.
         let Some(name) = path.file_name() else { return };
-        let at = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
+        let at = path_in(parent, name);
         let is_gone = if is_stage_name(name) {
             clean_stage(parent, &at)
         } else if let Some(lockdir) = before(&at, SUFFIX) {
-            Directory::new(lockdir.into(), 0o700, None).close_line().is_ok()
+            Directory::new(lockdir, 0o700, None).close_line().is_ok()
         } else {
             clean_open(&at)
         };
@@ -77,38 +73,32 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
 /// Folders within folders that are gone into: each costs handles and memory, and anybody may make
 /// a tree deeper than there are of them.
 const DEEPEST: u8 = 128;
-/// A directory to be read; the folder itself may be a link.
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Calls `found` for everything that is called like ours below a folder, with a handle of the
 /// directory it is in, and goes into all other directories.
-fn walk(dir: &Path, found: &mut dyn FnMut(&OwnedFd, &Path)) -> Result<(), Error> {
-    let walked =
-        open(dir, FOLDER, Mode::empty()).and_then(|open| walk_in(&open, dir, DEEPEST, found));
+fn walk(dir: &Path, found: &mut dyn FnMut(&Handle, &Path)) -> Result<(), Error> {
+    let walked = open_folder(dir).and_then(|open| walk_in(&open, dir, DEEPEST, found));
     walked.map_err(|errno| Error::io("read", dir, errno.into()))
 }
 
 fn walk_in(
-    open: &OwnedFd,
+    open: &Handle,
     dir: &Path,
     deeper: u8,
-    found: &mut dyn FnMut(&OwnedFd, &Path),
+    found: &mut dyn FnMut(&Handle, &Path),
 ) -> Result<(), Errno> {
-    for entry in Dir::read_from(open)?.map_while(Result::ok) {
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name == "." || name == ".." {
-            continue;
-        }
-        let path = dir.join(name);
+    for entry in Names::of_open(open)?.map_while(Result::ok) {
+        let name = entry.name();
+        let path = dir.join(&name);
         let is_lock = |path: &Path| before(path, EXTENSION).is_some();
         if is_lock(&path)
-            || before(&path, SUFFIX).is_some_and(|path| is_lock(Path::new(path)))
-            || is_stage_name(name)
+            || before(&path, SUFFIX).is_some_and(|path| is_lock(&path))
+            || is_stage_name(&name)
         {
             found(open, &path);
         } else if deeper > 0
-            && matches!(entry.file_type(), FileType::Directory | FileType::Unknown)
-            && let Ok(inner) = openat(open, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+            && matches!(entry.kind(), FileKind::Directory | FileKind::Unknown)
+            && let Ok(inner) = open_folder_at(open, &name)
         {
             let _ = walk_in(&inner, &path, deeper - 1, found);
         }
@@ -123,11 +113,12 @@ fn lock_at(path: &Path) -> Option<Lock> {
 }
 
 /// The path without this end.
-fn before<'a>(path: &'a Path, end: &str) -> Option<&'a OsStr> {
-    path.as_os_str().as_bytes().strip_suffix(end.as_bytes()).map(OsStr::from_bytes)
+fn before(path: &Path, end: &str) -> Option<PathBuf> {
+    let has_end = path.extension().is_some_and(|found| end.strip_prefix('.') == found.to_str());
+    has_end.then(|| path.with_extension(""))
 }
 
-fn clean_stage(parent: &OwnedFd, path: &Path) -> bool {
+fn clean_stage(parent: &Handle, path: &Path) -> bool {
     let (Some(name), Some(here)) = (path.file_name(), here(path)) else {
         return false;
     };

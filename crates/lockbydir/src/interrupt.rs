@@ -1,12 +1,11 @@
 //! Ending a wait from outside, at once.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 
-use rustix::event::{EventfdFlags, eventfd};
+use crate::system::Alarm;
 
 /// Ends waits: give it to [`Lock::interrupt`](crate::Lock::interrupt), keep a clone, and raise
 /// that from any thread.
@@ -33,7 +32,7 @@ struct Raised {
     /// Whom to wake beside, each in a slot of its own.
     wakers: Mutex<Vec<Slot>>,
     /// Wakes a sleeping waiter; without it the flag is seen at the waiter's next look.
-    event: Option<OwnedFd>,
+    event: Option<Alarm>,
 }
 
 #[derive(Debug)]
@@ -44,12 +43,8 @@ struct Slot {
 
 impl Default for Interrupt {
     fn default() -> Interrupt {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok();
-        Interrupt(Arc::new(Raised {
-            flag: AtomicBool::new(false),
-            wakers: Mutex::default(),
-            event,
-        }))
+        let (flag, wakers) = (AtomicBool::new(false), Mutex::default());
+        Interrupt(Arc::new(Raised { flag, wakers, event: Alarm::new() }))
     }
 }
 
@@ -64,7 +59,7 @@ impl Interrupt {
     pub fn raise(&self) {
         self.0.flag.store(true, Ordering::Release);
         if let Some(event) = &self.0.event {
-            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+            event.raise();
         }
         // Whoever is woken may come back here at once.
         let wakers: Vec<_> = self.wakers().iter().map(|slot| slot.waker.clone()).collect();
@@ -81,7 +76,7 @@ impl Interrupt {
     pub fn lower(&self) {
         self.0.flag.store(false, Ordering::Release);
         if let Some(event) = &self.0.event {
-            let _ = rustix::io::read(event, &mut [0; 8]);
+            event.lower();
         }
     }
 
@@ -102,8 +97,8 @@ impl Interrupt {
         listening
     }
 
-    pub(crate) fn event(&self) -> Option<BorrowedFd<'_>> {
-        self.0.event.as_ref().map(AsFd::as_fd)
+    pub(crate) fn event(&self) -> Option<&Alarm> {
+        self.0.event.as_ref()
     }
 }
 

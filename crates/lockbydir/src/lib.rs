@@ -66,6 +66,7 @@ mod own;
 mod process;
 mod settings;
 mod status;
+mod system;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 mod readme {}

@@ -1,7 +1,6 @@
 //! What a lock was told, and whether it can be: names, timeouts, labels, owners.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +12,9 @@ use crate::engine::shown;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::key::nonce;
-use crate::process;
 use crate::status::printable;
 use crate::waiter::{Patience, Waiting};
+use crate::{process, system};
 
 /// Whom to tell of a loss.
 pub(crate) type OnLost = Arc<dyn Fn(&Error) + Send + Sync>;
@@ -76,7 +75,7 @@ impl Settings {
     }
 
     fn path(&self) -> Result<PathBuf, Error> {
-        let name = self.name.as_os_str().as_bytes();
+        let name = self.name.as_os_str().as_encoded_bytes();
         let shown = || printable(&self.name);
         if name.is_empty() {
             return Err(Error::usage("a lock's name is empty; give it one, like `jobs`"));
@@ -84,13 +83,15 @@ impl Settings {
         if name.contains(&0) {
             return Err(Error::usage("a lock's name has a NUL byte in it; leave that out"));
         }
-        if name.ends_with(b"/") {
+        let is_separator = |byte: &u8| std::path::is_separator(char::from(*byte));
+        if name.last().is_some_and(is_separator) {
             return Err(Error::usage(format!(
                 "a lock's name ends in a slash: `{}`; name the lock after it",
                 shown()
             )));
         }
-        let last = self.name.file_name().filter(|_| !name.ends_with(b"/."));
+        let ends_in_dot = matches!(name, [.., before, b'.'] if is_separator(before));
+        let last = self.name.file_name().filter(|_| !ends_in_dot);
         let Some(last) = last else {
             return Err(Error::usage(format!(
                 "`{}` is not a lock's name; it ends in dots",
@@ -103,6 +104,9 @@ impl Settings {
                 last.len()
             )));
         }
+        if let Some(why) = system::refuses_name(last) {
+            return Err(Error::usage(format!("`{}` cannot be a lock's name: {why}", shown())));
+        }
         let mut path = std::path::absolute(&self.name)
             .map_err(|source| Error::io("find", &self.name, source))?
             .into_os_string();
@@ -112,6 +116,9 @@ impl Settings {
 
     /// The lock directory, where the name is no URL.
     pub(crate) fn directory(&self) -> Result<Directory, Error> {
+        if self.group.is_some() && !system::HAS_GROUPS {
+            return Err(Error::usage("a lock directory has no group here; leave the group out"));
+        }
         Ok(Directory::new(self.path()?, self.mode, self.group))
     }
 
@@ -167,7 +174,7 @@ pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
 pub(crate) fn living(pid: u32) -> Result<lockbydir_protocol::Process, Error> {
     let found = process::process(pid);
     match process::life(lockbydir_protocol::Owner::One(found)) {
-        lockbydir_protocol::Life::Alive if pid != 0 && i32::try_from(pid).is_ok() => Ok(found),
+        lockbydir_protocol::Life::Alive if system::is_pid(pid) => Ok(found),
         _ => Err(Error::usage(format!("there is no process {pid} to tie the lock to"))),
     }
 }

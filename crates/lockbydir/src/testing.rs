@@ -3,15 +3,15 @@
 //! stands between the verbs of one thread and the system.
 
 use std::cell::RefCell;
-use std::ffi::CStr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lockbydir_protocol::{Now, Origin, Process};
-use rustix::io::Errno;
-use rustix::process::{Signal, getpid, kill_process};
+
+use crate::system;
+pub use crate::system::Errno;
 
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 static CRASH_BEFORE: AtomicU64 = AtomicU64::new(0);
@@ -108,8 +108,8 @@ pub trait World {
         perform: &mut dyn FnMut() -> Result<(), Errno>,
     ) -> Result<(), Errno>;
 
-    /// Is this name left out of a listing, as when it is renamed meanwhile?
-    fn is_hidden(&self, name: &CStr) -> bool;
+    /// Is the next name left out of a listing, as when it is renamed meanwhile?
+    fn is_hidden(&self) -> bool;
 
     /// Comes back when `is_heard` says so, or at this time of the boot clock, or before.
     fn sleep(&self, until: Duration, is_heard: &mut dyn FnMut() -> bool);
@@ -182,9 +182,9 @@ pub(crate) fn change(
     mut perform: impl FnMut() -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let nth = CHANGES.fetch_add(1, Ordering::Relaxed) + 1;
-    for (at, signal) in [(&CRASH_BEFORE, Signal::KILL), (&STOP_BEFORE, Signal::STOP)] {
+    for (at, happen) in [(&CRASH_BEFORE, system::crash as fn()), (&STOP_BEFORE, system::stop)] {
         if nth == at.load(Ordering::Relaxed) {
-            let _ = kill_process(getpid(), signal);
+            happen();
         }
     }
     match world() {
@@ -193,6 +193,6 @@ pub(crate) fn change(
     }
 }
 
-pub(crate) fn is_hidden(name: &CStr) -> bool {
-    world().is_some_and(|world| world.is_hidden(name))
+pub(crate) fn is_hidden() -> bool {
+    world().is_some_and(|world| world.is_hidden())
 }

@@ -1,5 +1,7 @@
 //! The command line as a contract: real processes, their exit codes and what they print.
 
+// What is here wants a shell, signals and modes; `windows.rs` is the same elsewhere.
+#![cfg(unix)]
 #![allow(missing_docs, reason = "test names are sentences")]
 
 mod attacks;

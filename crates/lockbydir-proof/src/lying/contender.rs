@@ -1,7 +1,6 @@
 //! One who plays: a thread that is a process of its own to the library, on a machine of its own.
 
 use std::cell::RefCell;
-use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::{Rc, Weak};
@@ -141,7 +140,7 @@ impl World for View {
         self.play.call(self.me, call, perform)
     }
 
-    fn is_hidden(&self, _name: &CStr) -> bool {
+    fn is_hidden(&self) -> bool {
         self.play.is_hidden(self.me)
     }
 

@@ -104,8 +104,11 @@ pub(crate) struct Process(std::process::Child);
 
 impl Process {
     pub(crate) fn start() -> Process {
-        let mut cat = std::process::Command::new("cat");
-        Process(cat.stdin(std::process::Stdio::piped()).spawn().expect("cat"))
+        let mut listener = std::process::Command::new(if cfg!(windows) { "cmd" } else { "cat" });
+        if cfg!(windows) {
+            listener.args(["/c", "set /p x="]);
+        }
+        Process(listener.stdin(std::process::Stdio::piped()).spawn().expect("a listener"))
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,9 +1,10 @@
 //! Input that cannot be: each has its kind, says what was wrong, and touches nothing.
 
+#[cfg(unix)]
 use std::ffi::OsStr;
 use std::fs;
+#[cfg(unix)]
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use lockbydir::{ErrorKind, Key, Lock, State};
@@ -28,6 +29,55 @@ fn names_that_cannot_be_are_refused() {
     }
 }
 
+#[cfg(windows)]
+#[test]
+fn names_that_windows_would_change_or_that_are_devices_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "jobs.",
+        "jobs ",
+        "con",
+        "Nul",
+        "aux.txt",
+        "COM1",
+        "lpt9.log",
+        "jobs:b",
+        "jobs*b",
+        "jobs?b",
+        "jobs<b",
+        "jobs|b",
+        "jobs\"b",
+        "jobs\u{1}b",
+    ] {
+        let error = Lock::new(folder.path().join(name)).try_acquire().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{name:?}: {error}");
+        assert!(error.to_string().contains("Windows"), "{name:?}: {error}");
+    }
+    for name in ["console", "com10", "a b", "b\u{e4}ckup"] {
+        Lock::new(folder.path().join(name)).acquire().unwrap().release().unwrap();
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[cfg(windows)]
+#[test]
+fn a_path_longer_than_windows_once_allowed_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut deep = fs::canonicalize(folder.path()).unwrap();
+    for _ in 0..4 {
+        deep.push("x".repeat(90));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    let lock = Lock::new(deep.join("y".repeat(200)));
+
+    let guard = lock.acquire().unwrap();
+
+    assert!(lock.path().unwrap().as_os_str().len() > 500);
+    guard.release().unwrap();
+    assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
 #[test]
 fn the_longest_name_and_a_name_of_any_bytes_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,15 +137,22 @@ fn what_is_not_ours_is_refused_and_left_alone() {
     assert_eq!(fs::read_to_string(&at).unwrap(), "a file");
     fs::remove_file(&at).unwrap();
 
+    #[cfg(unix)]
     for target in ["victim", "dangling"] {
-        symlink(folder.path().join(target), &at).unwrap();
+        std::os::unix::fs::symlink(folder.path().join(target), &at).unwrap();
         refuses(target);
         fs::remove_file(&at).unwrap();
     }
 
-    for name in [&b"notes.txt"[..], b"\xff\xfe", b"v1.held", b"\x1b[2J", &[b'v'; 255]] {
+    #[cfg(unix)]
+    let names = [&b"notes.txt"[..], b"\xff\xfe", b"v1.held", b"\x1b[2J", &[b'v'; 255]];
+    #[cfg(unix)]
+    let names = names.map(OsStr::from_bytes);
+    #[cfg(windows)]
+    let names = ["notes.txt", "v1.held", "\u{202e}x", &"v".repeat(200)];
+    for name in names {
         fs::create_dir(&at).unwrap();
-        fs::write(at.join(OsStr::from_bytes(name)), "theirs").unwrap();
+        fs::write(at.join(name), "theirs").unwrap();
         refuses("foreign content");
         let error = lock.acquire().unwrap_err().to_string();
         assert!(error.chars().all(|c| !c.is_control()), "{error:?}");

@@ -1,12 +1,24 @@
 //! Living with locks of a plain `mkdir`, as shell scripts and the first version make them.
 
 use std::fs;
+#[cfg(unix)]
 use std::process::Command;
 
 use lockbydir::{Broken, How, State};
 
 use crate::{assert_empty, impatient, ms, secs};
 
+/// As the first version does it there.
+#[cfg(windows)]
+fn shell(command: &str, path: &std::path::Path) -> bool {
+    let place = path.join("jobs.lockdir");
+    match command {
+        "mkdir" => fs::create_dir(place).is_ok(),
+        _ => fs::remove_dir(place).is_ok(),
+    }
+}
+
+#[cfg(unix)]
 fn shell(command: &str, path: &std::path::Path) -> bool {
     Command::new("sh")
         .args(["-c", &format!("{command} \"$0\" 2>/dev/null")])
@@ -51,7 +63,7 @@ fn a_bare_locker_can_neither_make_nor_remove_ours() {
 fn litter_is_tolerated_never_deleted_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path()).timeout(ms(20));
-    let guard = lock.acquire().unwrap();
+    let guard = lock.clone().timeout(secs(10)).acquire().unwrap();
     let litter = folder.path().join("jobs.lockdir/.nfs0001");
     fs::write(&litter, "somebody's").unwrap();
 

@@ -19,6 +19,13 @@ impl World for Folder {
         self.0.path().to_str().unwrap().to_owned()
     }
 
+    #[cfg(windows)]
+    fn folder_of_another_process(&self) -> String {
+        // Letters of another case stay in an absolute path, and are the same folder.
+        self.folder().to_uppercase()
+    }
+
+    #[cfg(unix)]
     fn folder_of_another_process(&self) -> String {
         // The detour stays in an absolute path.
         self.folder() + "/../" + self.0.path().file_name().unwrap().to_str().unwrap()

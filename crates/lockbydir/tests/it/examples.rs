@@ -28,6 +28,7 @@ fn example(name: &str, folder: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .current_dir(folder)
         .env("TMPDIR", folder)
+        .env("TMP", folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -154,7 +154,8 @@ fn every_lock_below_a_folder_is_listed() {
     let found: Vec<_> = found
         .iter()
         .map(|status| {
-            (status.path.strip_prefix(folder.path()).unwrap().to_str().unwrap(), status.state)
+            let below = status.path.strip_prefix(folder.path()).unwrap();
+            (below.to_str().unwrap().replace('\\', "/"), status.state)
         })
         .collect();
     let expected = [
@@ -162,5 +163,5 @@ fn every_lock_below_a_folder_is_listed() {
         ("bare.lockdir", State::Bare),
         ("one.lockdir", State::Held),
     ];
-    assert_eq!(found, expected);
+    assert_eq!(found, expected.map(|(path, state)| (path.to_owned(), state)));
 }

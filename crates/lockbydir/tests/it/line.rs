@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockbydir::Lock;
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// A ticket that a waiter on another host made so long ago; nobody here can tell whether it lives.
 fn make_ticket_of_another_host(line: &Path, age: Duration) {
@@ -15,7 +14,18 @@ fn make_ticket_of_another_host(line: &Path, age: Duration) {
         made.as_micros()
     );
     fs::create_dir_all(line).unwrap();
-    mknodat(CWD, line.join(ticket), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    make_ticket(&line.join(ticket));
+}
+
+#[cfg(unix)]
+fn make_ticket(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+#[cfg(windows)]
+fn make_ticket(path: &Path) {
+    fs::write(path, "").unwrap();
 }
 
 #[test]

@@ -16,6 +16,31 @@ fn rewrite(folder: &std::path::Path, part: usize, value: &str) {
     fs::rename(at.join(&old), at.join(parts.join("."))).unwrap();
 }
 
+/// A program that ends when its standard input does.
+fn listener() -> Command {
+    let mut command = Command::new(if cfg!(windows) { "cmd" } else { "cat" });
+    if cfg!(windows) {
+        command.args(["/c", "set /p x="]);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    command
+}
+
+/// A directory, opened to set its times.
+fn open_dir(path: &std::path::Path) -> fs::File {
+    #[cfg(unix)]
+    return fs::File::open(path).unwrap();
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt;
+        const WRITE_ATTRIBUTES: u32 = 0x100;
+        const BACKUP_SEMANTICS: u32 = 0x0200_0000;
+        let mut options = fs::OpenOptions::new();
+        options.access_mode(WRITE_ATTRIBUTES).custom_flags(BACKUP_SEMANTICS);
+        options.open(path).unwrap()
+    }
+}
+
 const BOOT: usize = 8;
 const TIME: usize = 9;
 const PIDS: usize = 10;
@@ -26,8 +51,9 @@ fn a_holder_whose_process_is_gone_is_dead_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let _old = lock.acquire().unwrap();
-    let mut child = Command::new("true").spawn().unwrap();
+    let mut child = listener().spawn().unwrap();
     let pid = child.id();
+    drop(child.stdin.take());
     child.wait().unwrap();
 
     rewrite(folder.path(), OWNER, &format!("{pid}-7"));
@@ -52,7 +78,7 @@ fn a_zombie_is_dead_and_a_lock_of_two_processes_lives_until_both_are_gone() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let guard = lock.acquire().unwrap();
-    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = listener().spawn().unwrap();
     guard.name_child(child.id()).unwrap();
     let both = entry(folder.path()).split('.').nth(OWNER).unwrap().to_owned();
     let (own, other) = both.split_once('+').unwrap();
@@ -91,7 +117,7 @@ fn a_holder_of_an_earlier_boot_is_dead_on_a_file_system_of_our_own() {
     assert_eq!(lock.status().unwrap().state, State::Held);
 
     let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-    let directory = std::fs::File::open(folder.path().join("jobs.lockdir")).unwrap();
+    let directory = open_dir(&folder.path().join("jobs.lockdir"));
     directory.set_times(std::fs::FileTimes::new().set_modified(long_ago)).unwrap();
     assert_eq!(lock.status().unwrap().state, State::Dead);
 }

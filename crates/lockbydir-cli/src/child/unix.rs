@@ -1,5 +1,5 @@
-//! The command as a process: started so that it cannot outlive its lock, told the signals that
-//! we are told, ended with all that it started.
+//! The command on Unix: in a process group of its own where there is no terminal, told signals, its
+//! descendants found by their parents.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -23,6 +23,7 @@ use signal_hook::consts::signal::{
 };
 use signal_hook::iterator::Signals as Received;
 
+use super::Event;
 use crate::exit::{CANNOT_RUN, Failure, SIGNAL};
 
 /// Passes on the signals that this process gets.
@@ -103,14 +104,6 @@ fn ignored() -> u64 {
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0)
-}
-
-/// What became of the command.
-pub(crate) enum Event {
-    /// It ended: its exit code, or 128 and the signal's number.
-    Exited(u8),
-    /// It could not be started.
-    NotStarted(io::Error),
 }
 
 /// The command.
@@ -207,7 +200,7 @@ fn live(mut prepared: Command, signals: &Signals, tell: &Sender<Event>) {
                 Ok(status) => {
                     let signal = status.signal().map(|number| i32::from(SIGNAL) + number);
                     let code = status.code().or(signal).unwrap_or(i32::from(CANNOT_RUN));
-                    Event::Exited(u8::try_from(code).unwrap_or(u8::MAX))
+                    Event::Exited(u32::try_from(code).unwrap_or(u8::MAX.into()))
                 }
                 Err(error) => Event::NotStarted(error),
             }

@@ -1,0 +1,61 @@
+//! The system's own calls: the one contract, and a folder for each system with the same functions.
+//! Nothing else in this library calls the system. Each call on files is one call of the system;
+//! `call` makes them, and shows them to tests first. Decides nothing.
+//!
+//! What a system has:
+//!
+//! | file | functions |
+//! |---|---|
+//! | `files.rs` | [`Handle`], [`Errno`], [`fault`], [`Names`], [`Found`], and the calls on files |
+//! | `process.rs` | who lives and where we are: [`start_of`], [`is_gone`], [`Life`], [`command`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
+//! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
+//! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
+//!
+//! How one who stands in line is woken is another matter on each system: see `line`.
+
+use lockbydir_protocol::Stamp;
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub use unix::*;
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::*;
+
+/// What is known of a thing in the file system.
+pub(crate) struct About {
+    pub(crate) kind: FileKind,
+    /// When it was last changed, by the file system's clock.
+    pub(crate) modified: Stamp,
+    pub(crate) owner: Whose,
+    /// May others than its owner write to it, as far as its mode says?
+    pub(crate) is_shared: bool,
+    /// Has it lost its name?
+    pub(crate) is_removed: bool,
+}
+
+/// What kind of thing it is.
+#[cfg_attr(windows, expect(dead_code, reason = "Windows has some of them"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    /// A named pipe.
+    Pipe,
+    Other,
+    /// A listing need not tell.
+    Unknown,
+}
+
+/// Whom a thing belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Ours,
+    /// Those who may do anything anyway.
+    Administrators,
+    /// Another user's, and the number of that one.
+    Strangers(u32),
+}

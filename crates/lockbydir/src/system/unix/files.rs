@@ -1,0 +1,283 @@
+//! Files: handles relative to a directory, and no symbolic link is followed.
+
+use std::ffi::{CStr, OsStr, OsString};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use lockbydir_protocol::{Fault, Stamp};
+use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat};
+
+use crate::system::{About, FileKind, Whose};
+
+pub use rustix::io::Errno;
+
+/// An open directory or pipe.
+pub(crate) type Handle = std::os::fd::OwnedFd;
+
+/// The error number of a thing that is taken, for people.
+pub(crate) const TAKEN: i32 = Errno::NOTEMPTY.raw_os_error();
+
+/// Can files be given to a group?
+pub(crate) const HAS_GROUPS: bool = true;
+
+const LOOK: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A handle to change what is in a directory, not to list it.
+const CHANGE: OFlags = LOOK.union(OFlags::PATH);
+/// A directory to be read; the folder itself may be a link.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const PIPE: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Why no lock's name can end in this part.
+pub(crate) fn refuses_name(_last: &OsStr) -> Option<&'static str> {
+    None
+}
+
+/// What this error is to the protocol.
+pub(crate) fn fault(errno: Errno) -> Fault {
+    let code = errno.raw_os_error();
+    match errno {
+        Errno::NOENT => Fault::Missing,
+        Errno::EXIST | Errno::NOTEMPTY | Errno::BUSY | Errno::XDEV | Errno::STALE | Errno::INTR => {
+            Fault::Taken
+        }
+        Errno::ACCESS | Errno::PERM => Fault::Denied { code },
+        Errno::NOSPC | Errno::DQUOT => Fault::Full { code },
+        Errno::ROFS => Fault::ReadOnly { code },
+        Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP => Fault::NoPlace { code },
+        _ => Fault::Broken { code },
+    }
+}
+
+/// Is it an error of a file system that has no such call?
+pub(crate) fn is_no_such_call(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
+}
+
+/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
+pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {
+    const EXT: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683E;
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58F6;
+    const OVERLAY: u64 = 0x794C_7630;
+    const F2FS: u64 = 0xF2F5_2010;
+    const ZFS: u64 = 0x2FC1_2FC1;
+    fs::statfs(folder).is_ok_and(|stat| {
+        matches!(stat.f_type as u64, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
+    })
+}
+
+/// A directory, to list what is in it.
+pub(crate) fn open_to_list(path: &Path) -> Result<Handle, Errno> {
+    fs::open(path, LOOK, Mode::empty())
+}
+
+pub(crate) fn open_to_list_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    fs::openat(dir, name, LOOK, Mode::empty())
+}
+
+/// A directory, to change what is in it.
+pub(crate) fn open_to_change(path: &Path) -> Result<Handle, Errno> {
+    fs::open(path, CHANGE, Mode::empty())
+}
+
+/// A folder, to walk through it; it may be a link.
+pub(crate) fn open_folder(path: &Path) -> Result<Handle, Errno> {
+    fs::open(path, FOLDER, Mode::empty())
+}
+
+/// A folder in this one, which is no link.
+pub(crate) fn open_folder_at(dir: &Handle, name: &OsStr) -> Result<Handle, Errno> {
+    fs::openat(dir, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// A path to what is in this directory, whatever has taken its place meanwhile.
+pub(crate) fn path_in(dir: &Handle, name: &OsStr) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
+}
+
+/// Of a link itself.
+pub(crate) fn about_path(path: &Path) -> Result<About, Errno> {
+    fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| told(&stat))
+}
+
+pub(crate) fn about(fd: &Handle) -> Result<About, Errno> {
+    fs::fstat(fd).map(|stat| told(&stat))
+}
+
+fn told(stat: &Stat) -> About {
+    let own = rustix::process::geteuid().as_raw();
+    About {
+        kind: kind(FileType::from_raw_mode(stat.st_mode)),
+        modified: Stamp(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)),
+        owner: match stat.st_uid {
+            uid if uid == own => Whose::Ours,
+            0 => Whose::Administrators,
+            uid => Whose::Strangers(uid),
+        },
+        is_shared: stat.st_mode & 0o022 != 0,
+        is_removed: stat.st_nlink == 0,
+    }
+}
+
+fn kind(of: FileType) -> FileKind {
+    match of {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        FileType::Fifo => FileKind::Pipe,
+        FileType::Unknown => FileKind::Unknown,
+        _ => FileKind::Other,
+    }
+}
+
+pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
+    fs::mkdir(path, Mode::from_raw_mode(mode))
+}
+
+/// A new, empty file.
+pub(crate) fn createat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    const NEW: OFlags = OFlags::WRONLY
+        .union(OFlags::CREATE)
+        .union(OFlags::EXCL)
+        .union(OFlags::NOFOLLOW)
+        .union(OFlags::CLOEXEC);
+    fs::openat(dir, name, NEW, Mode::from_raw_mode(mode)).map(drop)
+}
+
+pub(crate) fn fchmod(fd: &Handle, mode: u32) -> Result<(), Errno> {
+    fs::fchmod(fd, Mode::from_raw_mode(mode))
+}
+
+/// Gives it to a group.
+pub(crate) fn fchown(fd: &Handle, group: u32) -> Result<(), Errno> {
+    fs::fchown(fd, None, Some(Gid::from_raw(group)))
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
+    fs::rename(from, to)
+}
+
+/// Refuses to replace anything.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
+    fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
+}
+
+/// Within one directory.
+pub(crate) fn renameat(dir: &Handle, from: &Path, to: &Path) -> Result<(), Errno> {
+    fs::renameat(dir, from, dir, to)
+}
+
+pub(crate) fn unlink(path: &Path) -> Result<(), Errno> {
+    fs::unlink(path)
+}
+
+pub(crate) fn unlinkat(dir: &Handle, name: &Path) -> Result<(), Errno> {
+    fs::unlinkat(dir, name, AtFlags::empty())
+}
+
+pub(crate) fn rmdir(path: &Path) -> Result<(), Errno> {
+    fs::rmdir(path)
+}
+
+pub(crate) fn rmdirat(dir: &Handle, name: &Path) -> Result<(), Errno> {
+    fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
+}
+
+pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    fs::mknodat(dir, name, FileType::Fifo, Mode::from_raw_mode(mode), 0)
+}
+
+/// What one does with a pipe.
+#[derive(Clone, Copy)]
+pub(crate) enum PipeEnd {
+    Read,
+    Write,
+    Both,
+    /// Neither, until it is opened again.
+    Hold,
+}
+
+/// Opens what is called so, without waiting for anybody; it may be no pipe.
+pub(crate) fn open_pipe_at(dir: &Handle, name: &Path, end: PipeEnd) -> Result<Handle, Errno> {
+    let how = match end {
+        PipeEnd::Read => OFlags::RDONLY,
+        PipeEnd::Write => OFlags::WRONLY,
+        PipeEnd::Both => OFlags::RDWR,
+        PipeEnd::Hold => OFlags::PATH,
+    };
+    fs::openat(dir, name, how | PIPE, Mode::empty())
+}
+
+/// The same pipe, to write to, whatever became of its name.
+pub(crate) fn reopen_to_write(pipe: &Handle) -> Result<Handle, Errno> {
+    let again = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    fs::open(again, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+}
+
+pub(crate) fn read(pipe: &Handle, into: &mut [u8]) -> Result<usize, Errno> {
+    rustix::io::read(pipe, &mut *into)
+}
+
+pub(crate) fn write(pipe: &Handle, what: &[u8]) -> Result<usize, Errno> {
+    rustix::io::write(pipe, what)
+}
+
+/// What is in a directory but itself and its parent.
+pub(crate) struct Names(fs::Dir);
+
+impl Names {
+    pub(crate) fn of(dir: Handle) -> Result<Names, Errno> {
+        fs::Dir::new(dir).map(Names)
+    }
+
+    /// The same, of a handle that is needed further.
+    pub(crate) fn of_open(dir: &Handle) -> Result<Names, Errno> {
+        fs::Dir::read_from(dir).map(Names)
+    }
+
+    /// Of the directory itself.
+    pub(crate) fn about(&self) -> Result<About, Errno> {
+        self.0.stat().map(|stat| told(&stat))
+    }
+}
+
+impl Iterator for Names {
+    type Item = Result<Found, Errno>;
+
+    fn next(&mut self) -> Option<Result<Found, Errno>> {
+        let is_own = |name: &CStr| matches!(name.to_bytes(), b"." | b"..");
+        loop {
+            match self.0.read()? {
+                Ok(found) if is_own(found.file_name()) => {}
+                found => return Some(found.map(Found)),
+            }
+        }
+    }
+}
+
+/// One of them.
+pub(crate) struct Found(fs::DirEntry);
+
+impl Found {
+    pub(crate) fn kind(&self) -> FileKind {
+        kind(self.0.file_type())
+    }
+
+    /// Its name, where that is text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.0.file_name().to_str().ok()
+    }
+
+    pub(crate) fn name(&self) -> OsString {
+        OsStr::from_bytes(self.0.file_name().to_bytes()).to_owned()
+    }
+
+    /// For people.
+    pub(crate) fn printable(&self) -> String {
+        crate::status::printable_bytes(self.0.file_name().to_bytes())
+    }
+}
