@@ -19,6 +19,7 @@ __all__ = [
     "is_url",
     "list_locks",
     "seconds",
+    "settle",
     "shown",
 ]
 
