@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockbydir::engine::{Wait, boot};
-use lockbydir::{Error, ErrorKind, How, printable};
+use lockbydir::{Error, How};
 use lockbydir_protocol::{Wake, Wish};
 use tokio::sync::Mutex;
 
@@ -39,6 +39,7 @@ pub(crate) fn acquire(etcd: &Etcd, wish: &Wish, wait: &Wait<'_>) -> Result<(Held
             keys: etcd.keys(),
             wait,
             nudge: nudge.clone(),
+            timeout: wish.timeout,
             last: wait.until().map(|until| if until > began { until } else { began + ONE_TRY }),
             is_one_try: wait.until().is_some_and(|until| until <= began),
             ear: Arc::default(),
@@ -64,6 +65,8 @@ struct Queue<'a, 'w> {
     keys: Keys,
     wait: &'a Wait<'w>,
     nudge: Nudge,
+    /// As it was asked for, then as it was granted: how long a member may take follows from it.
+    timeout: Duration,
     /// The end of patience, or of one try.
     last: Option<Duration>,
     is_one_try: bool,
@@ -96,15 +99,13 @@ impl Queue<'_, '_> {
     fn stand(&mut self, wish: &Wish, lease: i64) -> Result<Option<(Held, How)>, Error> {
         let timeout = wish.timeout;
         let granted =
-            self.ask(
-                timeout,
-                move |keys, limit| async move { keys.grant(limit, lease, timeout).await },
-            );
+            self.ask(move |keys, limit| async move { keys.grant(limit, lease, timeout).await });
         let lease = match granted {
             Ok(lease) => lease,
             Err(Ended::Error(error)) => return Err(error),
             Err(Ended::PlaceLost) => return Ok(None),
         };
+        self.timeout = lease.timeout;
         let mut place = Place { who: Contender::new(wish, lease.id, lease.timeout), lease };
         let ended = match self.stand_with(&mut place) {
             Ok(got) => return Ok(Some(got)),
@@ -128,7 +129,7 @@ impl Queue<'_, '_> {
                 self.keep_alive(place)?;
             }
             let (who, spot, record) = (place.who.clone(), own.clone(), self.allowed());
-            let done = self.ask(place.lease.timeout, move |keys, limit| {
+            let done = self.ask(move |keys, limit| {
                 let (who, spot) = (who.clone(), spot.clone());
                 async move { keys.win(limit, &spot, &who, record).await }
             })?;
@@ -153,11 +154,11 @@ impl Queue<'_, '_> {
     }
 
     /// Takes the lock at once, or stands in line.
-    fn enter(&mut self, place: &mut Place) -> Result<Entered, Ended> {
+    fn enter(&mut self, place: &Place) -> Result<Entered, Ended> {
         loop {
             let (who, lease, joins) = (place.who.clone(), place.lease.id, !self.is_one_try);
             let record = self.allowed();
-            let done = self.ask(place.lease.timeout, move |keys, limit| {
+            let done = self.ask(move |keys, limit| {
                 let who = who.clone();
                 async move { keys.enter(limit, lease, &who, record, joins).await }
             })?;
@@ -174,10 +175,10 @@ impl Queue<'_, '_> {
                 return Ok(Entered::InLine(own));
             }
             match view.line.first() {
-                Some(first) if is_dead(first) => self.remove(place, first)?,
+                Some(first) if is_dead(first) => self.remove(first)?,
                 Some(first) => {
-                    self.check(first)?;
-                    return Err(self.given_up().into());
+                    let foreign = self.etcd.foreign(first);
+                    return Err(foreign.unwrap_or_else(|| self.given_up()).into());
                 }
                 None => self.judge(place, &view, false)?,
             }
@@ -186,7 +187,7 @@ impl Queue<'_, '_> {
 
     /// Nobody is before us but a record of another revision than we knew: of one who released
     /// meanwhile, or did not. May it be overwritten?
-    fn judge(&mut self, place: &mut Place, view: &View, waits: bool) -> Result<(), Ended> {
+    fn judge(&mut self, place: &Place, view: &View, waits: bool) -> Result<(), Ended> {
         self.before = None;
         let Some(record) = &view.record else { return Ok(()) };
         let now = boot();
@@ -198,7 +199,7 @@ impl Queue<'_, '_> {
         let is_own = who.is_some_and(|who| who.lease == place.who.lease);
         let unchanged = now.saturating_sub(since);
         let is_over = who.is_none_or(|who| who.is_over(unchanged));
-        if is_own || is_over || self.is_sound(place)? {
+        if is_own || is_over || self.is_sound()? {
             self.before = Some(record.clone());
             return Ok(());
         }
@@ -209,13 +210,11 @@ impl Queue<'_, '_> {
         // waited for.
         let over = since + who.map_or(Duration::ZERO, Contender::timeout);
         let until = over.min(place.lease.due()).min(now + PULSE);
-        self.pause(until, None, None, place.lease.timeout).map(|_| ())
+        self.pause(until, None, None).map(|_| ())
     }
 
-    fn is_sound(&self, place: &Place) -> Result<bool, Ended> {
-        self.ask(place.lease.timeout, |keys, limit| async move {
-            Ok(keys.cluster.is_sound(limit).await)
-        })
+    fn is_sound(&self) -> Result<bool, Ended> {
+        self.ask(|keys, limit| async move { Ok(keys.cluster.is_sound(limit).await) })
     }
 
     /// The revision of the record that may be overwritten; 0: there must be none.
@@ -224,20 +223,18 @@ impl Queue<'_, '_> {
     }
 
     /// Waits until the one ahead is gone, or there is something else to do.
-    fn wait_for(&mut self, place: &mut Place, ahead: &Spot, view: &View) -> Result<(), Ended> {
-        self.check(ahead)?;
-        if is_dead(ahead) {
-            return self.remove(place, ahead);
+    fn wait_for(&mut self, place: &Place, ahead: &Spot, view: &View) -> Result<(), Ended> {
+        if let Some(error) = self.etcd.foreign(ahead) {
+            return Err(error.into());
         }
-        let is_holder = view.record.as_ref().is_some_and(|record| {
-            let whose = record.who.as_ref().map(|who| &who.lease);
-            whose.is_some() && whose == ahead.who.as_ref().map(|who| &who.lease)
-        });
-        if is_holder {
+        if is_dead(ahead) {
+            return self.remove(ahead);
+        }
+        let holder = view.holder();
+        let is_holder = holder.is_some();
+        if let Some((record, _)) = holder {
             self.ahead = Some(ahead.clone());
-            if let Some(record) = &view.record
-                && self.seen.is_none_or(|(revision, _)| revision != record.revision)
-            {
+            if self.seen.is_none_or(|(revision, _)| revision != record.revision) {
                 self.seen = Some((record.revision, boot()));
             }
         }
@@ -248,7 +245,7 @@ impl Queue<'_, '_> {
             let until = if is_visible { now + pulse } else { Duration::MAX };
             let until = until.min(place.lease.due());
             let listens = Some(Listens { ahead: &ahead.key, is_holder, revision: view.revision });
-            match self.pause(until, listens, None, place.lease.timeout)? {
+            match self.pause(until, listens, None)? {
                 Heard::Written(revision) => self.seen = Some((revision, boot())),
                 Heard::Nothing if boot() < place.lease.due() && !is_dead(ahead) => {}
                 _ => return Ok(()),
@@ -256,24 +253,10 @@ impl Queue<'_, '_> {
         }
     }
 
-    /// What nobody of us stands for.
-    fn check(&self, spot: &Spot) -> Result<(), Error> {
-        if spot.lease != 0 {
-            return Ok(());
-        }
-        let path = &self.etcd.path;
-        let message = format!(
-            "will not use {}: the key `{}` in its line has no lease, so it would never go; delete it, or use another name",
-            printable(path),
-            printable(&spot.key),
-        );
-        Err(Error::new(ErrorKind::Foreign, message).at(path))
-    }
-
     /// Removes one whose process is gone; its record stays, to tell the next holder.
-    fn remove(&self, place: &Place, dead: &Spot) -> Result<(), Ended> {
+    fn remove(&self, dead: &Spot) -> Result<(), Ended> {
         let dead = dead.clone();
-        self.ask(place.lease.timeout, move |keys, limit| {
+        self.ask(move |keys, limit| {
             let dead = dead.clone();
             async move { keys.leave(limit, &dead, false).await.map(|_| ()) }
         })
@@ -282,7 +265,7 @@ impl Queue<'_, '_> {
     fn keep_alive(&self, place: &mut Place) -> Result<(), Ended> {
         let id = place.lease.id;
         let deadline = place.lease.deadline();
-        let kept = self.try_ask(place.lease.timeout, move |keys, limit| async move {
+        let kept = self.try_ask(move |keys, limit| async move {
             let limit = Limit { until: limit.until.min(deadline), ..limit };
             keys.keep_alive(limit, id).await
         })?;
@@ -290,7 +273,7 @@ impl Queue<'_, '_> {
             Ok((sent, term)) if place.lease.offer(sent, term, boot()) => Ok(()),
             Ok(_) | Err(Trouble::NoLease) => Err(Ended::PlaceLost),
             Err(trouble) if trouble.may_pass() && boot() < deadline => {
-                self.pause(boot() + PAUSE, None, Some(&trouble), place.lease.timeout).map(|_| ())
+                self.pause(boot() + PAUSE, None, Some(&trouble)).map(|_| ())
             }
             Err(trouble) if trouble.may_pass() => Err(Ended::PlaceLost),
             Err(trouble) => Err(trouble.error("acquire", &self.etcd.path).into()),
@@ -347,13 +330,13 @@ impl Queue<'_, '_> {
     }
 
     /// Asks until there is an answer or patience is over.
-    fn ask<T, F>(&self, timeout: Duration, question: impl Fn(Keys, Limit) -> F) -> Result<T, Ended>
+    fn ask<T, F>(&self, question: impl Fn(Keys, Limit) -> F) -> Result<T, Ended>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Trouble>> + Send + 'static,
     {
         loop {
-            let trouble = match self.try_ask(timeout, &question)? {
+            let trouble = match self.try_ask(&question)? {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => trouble,
             };
@@ -364,21 +347,20 @@ impl Queue<'_, '_> {
             if !trouble.may_pass() || is_over {
                 return Err(trouble.error("acquire", &self.etcd.path).into());
             }
-            self.pause(boot() + PAUSE, None, Some(&trouble), timeout)?;
+            self.pause(boot() + PAUSE, None, Some(&trouble))?;
         }
     }
 
     /// Asks each member once.
     fn try_ask<T, F>(
         &self,
-        timeout: Duration,
         question: impl FnOnce(Keys, Limit) -> F,
     ) -> Result<Result<T, Trouble>, Ended>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Trouble>> + Send + 'static,
     {
-        let once = Limit::new(boot(), timeout);
+        let once = Limit::new(boot(), self.timeout);
         let last = self.last.unwrap_or(Duration::MAX);
         let limit = Limit { until: last, is_once: true, ..once };
         Ok(runtime::wait(question(self.keys.clone(), limit))?)
@@ -392,7 +374,6 @@ impl Queue<'_, '_> {
         until: Duration,
         listens: Option<Listens<'_>>,
         trouble: Option<&Trouble>,
-        timeout: Duration,
     ) -> Result<Heard, Ended> {
         loop {
             if self.wait.is_interrupted() {
@@ -406,7 +387,7 @@ impl Queue<'_, '_> {
             let mut heard = Heard::Nothing;
             let mut failed = None;
             let wake = self.wait.pause(&mut || {
-                match self.hear(end, listens, timeout) {
+                match self.hear(end, listens) {
                     Ok(what) => heard = what,
                     Err(error) => failed = Some(error),
                 }
@@ -425,12 +406,7 @@ impl Queue<'_, '_> {
         }
     }
 
-    fn hear(
-        &self,
-        end: Duration,
-        listens: Option<Listens<'_>>,
-        timeout: Duration,
-    ) -> Result<Heard, Error> {
+    fn hear(&self, end: Duration, listens: Option<Listens<'_>>) -> Result<Heard, Error> {
         let (ear, nudge, keys) = (self.ear.clone(), self.nudge.clone(), self.keys.clone());
         // The holder's record matters to the one behind it: whoever else watched it would be woken
         // by every hand-over.
@@ -438,7 +414,7 @@ impl Queue<'_, '_> {
             let record = listens.is_holder.then(|| keys.record.clone());
             (listens.ahead.to_owned(), record, listens.revision)
         });
-        let limit = Limit::new(end, timeout);
+        let limit = Limit::new(end, self.timeout);
         runtime::wait(async move {
             let mut ear = ear.lock().await;
             match listens {

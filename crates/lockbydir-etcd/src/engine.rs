@@ -168,7 +168,7 @@ impl Etcd {
         let place = own.and_then(|own| {
             let ahead = view.line.iter().position(|spot| spot.key == own)?;
             // Who holds the lock stands in front of the line.
-            Some(if is_held(&view) { ahead } else { ahead + 1 })
+            Some(if view.holder().is_some() { ahead } else { ahead + 1 })
         });
         Ok((self.status_of(&view, lease), place))
     }
@@ -188,9 +188,8 @@ impl Etcd {
         let recorded = record.and_then(|record| Some((record, record.who.as_ref()?)));
         let mut line = view.line.as_slice();
         match (view.line.split_first(), recorded) {
-            (Some((_, rest)), _) if is_held(view) => {
+            (Some((_, rest)), Some((record, who))) if view.holder().is_some() => {
                 line = rest;
-                let (record, who) = recorded.expect("what is held has a record");
                 status.state = if who.is_dead() { State::Dead } else { State::Held };
                 status.token = Some(record.token());
                 status.holder = Some(who.to_holder());
@@ -222,7 +221,7 @@ impl Etcd {
             (lease, status.state)
         {
             // The servers count in seconds; a clock we share tells it exactly.
-            let age = recorded.and_then(|(_, who)| who.age()).filter(|_| is_held(view));
+            let age = view.holder().and_then(|(_, who)| who.age());
             let age = age.unwrap_or(whole.saturating_sub(rest));
             status.age = Some(age);
             status.remaining = Some(match status.state {
@@ -235,8 +234,14 @@ impl Etcd {
         status
     }
 
-    fn lost(&self, trouble: &Trouble, verb: &str) -> Error {
-        trouble.error(verb, &self.path)
+    /// The error of a key in the line that has no lease; none if it has one.
+    pub(crate) fn foreign(&self, spot: &Spot) -> Option<Error> {
+        let message = format!(
+            "will not use {}: the key `{}` in its line has no lease, so it would never go; delete it, or use another name",
+            printable(&self.path),
+            printable(&spot.key),
+        );
+        (spot.lease == 0).then(|| Error::new(ErrorKind::Foreign, message).at(&self.path))
     }
 
     /// The holding of this key.
@@ -247,7 +252,7 @@ impl Etcd {
             _ => return Err(Error::lost(&self.path, None)),
         };
         let (view, _) =
-            self.view(Some(&own), PATIENCE).map_err(|trouble| self.lost(&trouble, verb))?;
+            self.view(Some(&own), PATIENCE).map_err(|trouble| trouble.error(verb, &self.path))?;
         let name = own.rsplit('/').next().unwrap_or_default();
         let recorded = view.record.as_ref().and_then(|record| {
             let who = record.who.clone().filter(|who| who.lease == name)?;
@@ -269,13 +274,6 @@ impl Etcd {
 
 type Seen = (View, Option<(Duration, Duration)>);
 
-/// Does the first in line hold the lock, as the record says?
-fn is_held(view: &View) -> bool {
-    let first = view.line.first().and_then(|first| first.who.as_ref());
-    let record = view.record.as_ref().and_then(|record| record.who.as_ref());
-    matches!((first, record), (Some(first), Some(record)) if first.lease == record.lease)
-}
-
 impl Engine for Etcd {
     fn path(&self) -> &Path {
         &self.path
@@ -288,7 +286,7 @@ impl Engine for Etcd {
 
     fn status(&self) -> Result<Status, Error> {
         let found = self.try_status(None, PATIENCE);
-        found.map(|(status, _)| status).map_err(|trouble| self.lost(&trouble, "look at"))
+        found.map(|(status, _)| status).map_err(|trouble| trouble.error("look at", &self.path))
     }
 
     fn glance(&self) -> Status {
@@ -296,26 +294,21 @@ impl Engine for Etcd {
     }
 
     fn is_locked(&self) -> Result<bool, Error> {
-        let status = self.status()?;
-        match (status.state, &status.note) {
-            (State::Foreign, Some(note)) => {
-                let message = format!("will not use {}: {note}", printable(&self.path));
-                Err(Error::new(ErrorKind::Foreign, message).at(&self.path))
-            }
-            _ => Ok(status.is_locked()),
+        let failed = |trouble: Trouble| trouble.error("look at", &self.path);
+        let (view, lease) = self.view(None, PATIENCE).map_err(failed)?;
+        match view.line.first().and_then(|first| self.foreign(first)) {
+            Some(error) => Err(error),
+            None => Ok(self.status_of(&view, lease).is_locked()),
         }
     }
 
     fn evict(&self, force: bool) -> Result<Broken, Error> {
-        let failed = |trouble: Trouble| self.lost(&trouble, "break");
+        let failed = |trouble: Trouble| trouble.error("break", &self.path);
         for _ in 0..8 {
             let (view, lease) = self.view(None, PATIENCE).map_err(failed)?;
             let status = self.status_of(&view, lease);
-            if status.state == State::Foreign {
-                let note = status.note.unwrap_or_default();
-                let message =
-                    format!("will not touch {}: {note}; delete it", printable(&self.path));
-                return Err(Error::new(ErrorKind::Foreign, message).at(&self.path));
+            if let Some(error) = view.line.first().and_then(|first| self.foreign(first)) {
+                return Err(error);
             }
             let before = status
                 .holder
@@ -332,7 +325,7 @@ impl Engine for Etcd {
                     runtime::wait(async move { keys.forget(limit, record.revision, true).await })?
                 }
                 (Some(first), _) => {
-                    let is_holder = is_held(&view);
+                    let is_holder = view.holder().is_some();
                     if !force && (!is_holder || status.state != State::Dead) {
                         return Ok(match status.state {
                             State::Open => Broken::WasFree,
@@ -346,7 +339,7 @@ impl Engine for Etcd {
                 return Ok(Broken::Removed(before));
             }
         }
-        Err(self.lost(&Trouble::Unreachable("it keeps changing".into()), "break"))
+        Err(failed(Trouble::Unreachable("it keeps changing".into())))
     }
 
     fn renew(&self, key: Key, timeout: Option<Duration>) -> Result<(), Error> {

@@ -214,11 +214,10 @@ impl Held {
     }
 }
 
-/// Who holds the lock, by what was found instead of us.
+/// Who holds the lock, or is about to, by what was found instead of us.
 fn holder_of(view: &View) -> Option<Holder> {
-    let who = view.line.first()?.who.as_ref()?;
-    let record = view.record.as_ref().and_then(|record| record.who.as_ref());
-    Some(record.filter(|record| record.lease == who.lease).unwrap_or(who).to_holder())
+    let first = || view.line.first()?.who.as_ref();
+    Some(view.holder().map(|(_, who)| who).or_else(first)?.to_holder())
 }
 
 impl Holding for Held {

@@ -359,6 +359,14 @@ impl Keys {
 }
 
 impl View {
+    /// The record of the first of the line that was read, if that one holds the lock.
+    pub(crate) fn holder(&self) -> Option<(&Record, &Contender)> {
+        let first = self.line.first()?.who.as_ref()?;
+        let record = self.record.as_ref()?;
+        let who = record.who.as_ref()?;
+        (who.lease == first.lease).then_some((record, who))
+    }
+
     /// Reads the answer to [`Keys::looks`].
     fn of(answered: &Answered<TxnResponse>) -> View {
         let header = answered.what.header();
