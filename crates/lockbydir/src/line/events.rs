@@ -80,15 +80,7 @@ impl Directory {
 
     pub(crate) fn close_line(&self) -> Result<(), Errno> {
         let line = self.line()?;
-        let here = self.here();
-        let (living, gone): (Vec<_>, Vec<_>) =
-            tickets(&line)?.into_iter().partition(|ticket| waits(&line, ticket, &here));
-        for ticket in gone {
-            let _ = unlinkat(&line, ticket.to_string().as_ref());
-        }
-        if !living.is_empty() {
-            return Err(Errno::NOTEMPTY);
-        }
+        self.clear(&line)?;
         drop(line);
         rmdir(&self.line_path())
     }

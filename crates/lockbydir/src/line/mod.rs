@@ -54,6 +54,20 @@ impl Directory {
         }
     }
 
+    /// Removes the tickets of those who are gone.
+    ///
+    /// # Errors
+    /// [`Errno::NOTEMPTY`] while somebody waits.
+    fn clear(&self, line: &Handle) -> Result<(), Errno> {
+        let here = self.here();
+        let (living, gone): (Vec<_>, Vec<_>) =
+            tickets(line)?.into_iter().partition(|ticket| is_alive(line, ticket, &here));
+        for ticket in gone {
+            let _ = unlinkat(line, ticket.to_string().as_ref());
+        }
+        if living.is_empty() { Ok(()) } else { Err(Errno::NOTEMPTY) }
+    }
+
     /// Those in line now, in their order.
     pub(crate) fn line_now(&self) -> Vec<Ticket> {
         let mut line = self.line().and_then(|line| tickets(&line)).unwrap_or_default();

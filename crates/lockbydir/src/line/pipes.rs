@@ -67,15 +67,7 @@ impl Directory {
     /// more, through a handle that is neither a reader nor a writer until then.
     pub(crate) fn close_line(&self) -> Result<(), Errno> {
         let line = self.line()?;
-        let here = self.here();
-        let (living, gone): (Vec<_>, Vec<_>) =
-            tickets(&line)?.into_iter().partition(|ticket| waits(&line, ticket, &here));
-        for ticket in gone {
-            let _ = unlinkat(&line, ticket.to_string().as_ref());
-        }
-        if !living.is_empty() {
-            return Err(Errno::NOTEMPTY);
-        }
+        self.clear(&line)?;
         // What is called so and is no pipe is somebody's file.
         let bell = open_pipe(&line, BELL, PipeEnd::Hold);
         if bell.is_ok() {
