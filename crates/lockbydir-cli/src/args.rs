@@ -68,7 +68,7 @@ pub(crate) enum Command {
     #[command(after_help = crate::bench::HELP)]
     Bench(crate::bench::Args),
     /// What `bench` starts
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     #[command(hide = true)]
     BenchWorker(crate::bench::Worker),
     /// Print completions for a shell

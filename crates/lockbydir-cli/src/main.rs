@@ -3,9 +3,9 @@
 #![deny(unsafe_code)]
 
 mod args;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod bench;
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 #[path = "bench/missing.rs"]
 mod bench;
 mod child;

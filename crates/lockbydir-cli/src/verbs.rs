@@ -56,7 +56,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
             )
         }
         Command::Bench(args) => bench::bench(&args),
-        #[cfg(unix)]
+        #[cfg(target_os = "linux")]
         Command::BenchWorker(worker) => bench::work(&worker),
         Command::Completions { shell } => {
             let mut out = Vec::new();

@@ -1,8 +1,8 @@
-//! The verb `bench` where it is not: its measures compare with calls of Unix.
+//! The verb `bench` where it is not: its measures compare with calls of Linux.
 
 use crate::exit::{Failure, UNAVAILABLE};
 
-pub(crate) const HELP: &str = "Not on this system yet: `bench` compares with calls of Unix.";
+pub(crate) const HELP: &str = "Not on this system yet: `bench` compares with calls of Linux.";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

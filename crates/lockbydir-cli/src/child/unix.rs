@@ -1,10 +1,16 @@
 //! The command on Unix: in a process group of its own where there is no terminal, told signals, its
 //! descendants found by their parents.
 
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod kernel;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod kernel;
+
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,10 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use lockbydir::Interrupt;
-use rustix::process::{
-    Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
-    set_parent_process_death_signal, setpgid,
-};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, kill_process_group, setpgid};
 use signal_hook::consts::signal::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
 };
@@ -48,7 +51,7 @@ impl Signals {
         });
         // On a terminal the command is in our own group: the terminal stops and continues both.
         let stops: &[i32] = if has_terminal { &[] } else { &[SIGTSTP, SIGCONT] };
-        let ignored = ignored();
+        let ignored = kernel::ignored();
         let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2]
             .iter()
             .chain(stops)
@@ -96,16 +99,6 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignores, as a bit mask.
-fn ignored() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
-}
-
 /// The command.
 pub(crate) struct Child {
     signals: Arc<Signals>,
@@ -125,14 +118,11 @@ impl Child {
         signals: &Arc<Signals>,
         named: impl FnOnce(u32) -> Result<(), Failure>,
     ) -> Result<Child, Failure> {
-        let cannot = |error: rustix::io::Errno| {
-            Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"))
-        };
-        let flags = rustix::pipe::PipeFlags::CLOEXEC;
-        let (pid_out, pid_in) = rustix::pipe::pipe_with(flags).map_err(cannot)?;
-        let (go_out, go_in) = rustix::pipe::pipe_with(flags).map_err(cannot)?;
-        // What the command leaves behind becomes ours, so that it can be found and ended.
-        let _ = set_child_subreaper(Some(getpid()));
+        let cannot =
+            |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"));
+        let (pid_out, pid_in) = io::pipe().map_err(cannot)?;
+        let (go_out, go_in) = io::pipe().map_err(cannot)?;
+        kernel::adopt_orphans();
 
         let mut prepared = Command::new(command.first().cloned().unwrap_or_default());
         prepared.args(command.iter().skip(1)).envs(variables);
@@ -213,8 +203,8 @@ fn live(mut prepared: Command, signals: &Signals, tell: &Sender<Event>) {
 struct Gate {
     own_group: bool,
     parent: Pid,
-    pid_in: OwnedFd,
-    go_out: OwnedFd,
+    pid_in: PipeWriter,
+    go_out: PipeReader,
 }
 
 impl Gate {
@@ -222,7 +212,7 @@ impl Gate {
         if self.own_group {
             setpgid(None, None)?;
         }
-        set_parent_process_death_signal(Some(Signal::KILL))?;
+        kernel::die_with_parent()?;
         if getppid() != Some(self.parent) {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -249,21 +239,7 @@ fn pass_gate(prepared: &mut Command, gate: Gate) {
 
 /// All processes below this one, by their parents.
 fn descendants(root: Pid) -> Vec<Pid> {
-    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read(entry.path().join("stat")).ok()?;
-            let close = stat.iter().rposition(|&byte| byte == b')')?;
-            let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
-            let mut fields = rest.split_ascii_whitespace();
-            let state = fields.next()?;
-            let parent = fields.next()?.parse().ok()?;
-            (state != "Z").then_some((pid, parent))
-        })
-        .collect();
+    let parents = kernel::parents();
     let mut found = vec![root.as_raw_nonzero().get()];
     let mut at = 0;
     while at < found.len() {

@@ -1,31 +1,36 @@
-//! What wakes a sleeping thread: a descriptor that polls readable, and the poll itself.
+//! Sleeping on several things at once, and being woken by another thread.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Handle, Life};
+use super::{Handle, Life, alarm};
 
 /// Raised from any thread, it wakes whoever sleeps on it.
 #[derive(Debug)]
-pub(crate) struct Alarm(Handle);
+pub(crate) struct Alarm {
+    /// By which it is raised, if that is another handle.
+    raise: Option<Handle>,
+    hear: Handle,
+}
 
 impl Alarm {
     pub(crate) fn new() -> Option<Alarm> {
-        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok().map(Alarm)
+        alarm().ok().map(|(raise, hear)| Alarm { raise, hear })
     }
 
     pub(crate) fn raise(&self) {
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(self.raise.as_ref().unwrap_or(&self.hear), &1u64.to_ne_bytes());
     }
 
     pub(crate) fn lower(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        // All that it was raised: one number, or as many as were written.
+        while matches!(rustix::io::read(&self.hear, &mut [0; 64]), Ok(64)) {}
     }
 
     pub(crate) fn source(&self) -> Source<'_> {
-        self.0.as_fd()
+        self.hear.as_fd()
     }
 }
 

@@ -1,13 +1,13 @@
 //! Files: handles relative to a directory, and no symbolic link is followed.
 
 use std::ffi::{CStr, OsStr, OsString};
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lockbydir_protocol::{Fault, Stamp};
 use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat};
 
+use super::NEITHER;
 use crate::system::{About, FileKind, Whose};
 
 pub use rustix::io::Errno;
@@ -24,7 +24,7 @@ pub(crate) const HAS_GROUPS: bool = true;
 const LOOK: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// A handle to change what is in a directory, not to list it.
-const CHANGE: OFlags = LOOK.union(OFlags::PATH);
+const CHANGE: OFlags = LOOK.union(NEITHER);
 /// A directory to be read; the folder itself may be a link.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const PIPE: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -55,21 +55,6 @@ pub(crate) fn is_no_such_call(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
 }
 
-/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
-pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {
-    const EXT: u64 = 0xEF53;
-    const XFS: u64 = 0x5846_5342;
-    const BTRFS: u64 = 0x9123_683E;
-    const TMPFS: u64 = 0x0102_1994;
-    const RAMFS: u64 = 0x8584_58F6;
-    const OVERLAY: u64 = 0x794C_7630;
-    const F2FS: u64 = 0xF2F5_2010;
-    const ZFS: u64 = 0x2FC1_2FC1;
-    fs::statfs(folder).is_ok_and(|stat| {
-        matches!(stat.f_type as u64, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
-    })
-}
-
 /// A directory, to list what is in it.
 pub(crate) fn open_to_list(path: &Path) -> Result<Handle, Errno> {
     fs::open(path, LOOK, Mode::empty())
@@ -92,11 +77,6 @@ pub(crate) fn open_folder(path: &Path) -> Result<Handle, Errno> {
 /// A folder in this one, which is no link.
 pub(crate) fn open_folder_at(dir: &Handle, name: &OsStr) -> Result<Handle, Errno> {
     fs::openat(dir, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
-}
-
-/// A path to what is in this directory, whatever has taken its place meanwhile.
-pub(crate) fn path_in(dir: &Handle, name: &OsStr) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
 }
 
 /// Of a link itself.
@@ -134,8 +114,13 @@ fn kind(of: FileType) -> FileKind {
     }
 }
 
+/// As wide as the system has it.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode as _)
+}
+
 pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
-    fs::mkdir(path, Mode::from_raw_mode(mode))
+    fs::mkdir(path, permissions(mode))
 }
 
 /// A new, empty file.
@@ -145,11 +130,11 @@ pub(crate) fn createat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno
         .union(OFlags::EXCL)
         .union(OFlags::NOFOLLOW)
         .union(OFlags::CLOEXEC);
-    fs::openat(dir, name, NEW, Mode::from_raw_mode(mode)).map(drop)
+    fs::openat(dir, name, NEW, permissions(mode)).map(drop)
 }
 
 pub(crate) fn fchmod(fd: &Handle, mode: u32) -> Result<(), Errno> {
-    fs::fchmod(fd, Mode::from_raw_mode(mode))
+    fs::fchmod(fd, permissions(mode))
 }
 
 /// Gives it to a group.
@@ -187,10 +172,6 @@ pub(crate) fn rmdirat(dir: &Handle, name: &Path) -> Result<(), Errno> {
     fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
-pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
-    fs::mknodat(dir, name, FileType::Fifo, Mode::from_raw_mode(mode), 0)
-}
-
 /// What one does with a pipe.
 #[derive(Clone, Copy)]
 pub(crate) enum PipeEnd {
@@ -207,15 +188,9 @@ pub(crate) fn open_pipe_at(dir: &Handle, name: &Path, end: PipeEnd) -> Result<Ha
         PipeEnd::Read => OFlags::RDONLY,
         PipeEnd::Write => OFlags::WRONLY,
         PipeEnd::Both => OFlags::RDWR,
-        PipeEnd::Hold => OFlags::PATH,
+        PipeEnd::Hold => NEITHER,
     };
     fs::openat(dir, name, how | PIPE, Mode::empty())
-}
-
-/// The same pipe, to write to, whatever became of its name.
-pub(crate) fn reopen_to_write(pipe: &Handle) -> Result<Handle, Errno> {
-    let again = format!("/proc/self/fd/{}", pipe.as_raw_fd());
-    fs::open(again, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
 }
 
 pub(crate) fn read(pipe: &Handle, into: &mut [u8]) -> Result<usize, Errno> {

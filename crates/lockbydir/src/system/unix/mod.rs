@@ -1,11 +1,19 @@
-//! Unix.
+//! Unix: what all have, and a file for what each does in its own way, with the same functions.
 
 mod alarm;
 mod clock;
 mod files;
 mod process;
 
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod kernel;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod kernel;
+
 pub(crate) use alarm::*;
 pub(crate) use clock::*;
 pub use files::*;
+pub(crate) use kernel::*;
 pub(crate) use process::*;

@@ -1,0 +1,119 @@
+//! What only Linux does so.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::time::ClockId;
+
+use super::{Errno, Handle};
+
+/// The clock that runs while the machine is suspended.
+pub(super) const BOOT_CLOCK: ClockId = ClockId::Boottime;
+
+/// A handle that can neither read nor write.
+pub(super) const NEITHER: OFlags = OFlags::PATH;
+
+/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
+pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {
+    const EXT: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683E;
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58F6;
+    const OVERLAY: u64 = 0x794C_7630;
+    const F2FS: u64 = 0xF2F5_2010;
+    const ZFS: u64 = 0x2FC1_2FC1;
+    rustix::fs::statfs(folder).is_ok_and(|stat| {
+        matches!(stat.f_type as u64, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
+    })
+}
+
+/// A path to what is in this directory, whatever has taken its place meanwhile.
+pub(crate) fn path_in(dir: &Handle, name: &OsStr) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
+}
+
+pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    rustix::fs::mknodat(dir, name, FileType::Fifo, Mode::from_raw_mode(mode), 0)
+}
+
+/// The same pipe, to write to, whatever became of its name.
+pub(crate) fn reopen_to_write(pipe: &Handle) -> Result<Handle, Errno> {
+    let again = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    rustix::fs::open(again, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Does the clock count from the kernel's boot? In a time namespace of its own it does not.
+pub(crate) fn counts_from_boot(time_space: u32) -> bool {
+    /// The number of the first time namespace, the same on every kernel.
+    const FIRST: u32 = 0xEFFF_FFFA;
+    time_space == FIRST
+}
+
+/// A handle to raise an alarm by, if it is another one than that it is heard on, and that one.
+pub(super) fn alarm() -> Result<(Option<Handle>, Handle), Errno> {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(|both| (None, both))
+}
+
+/// A handle on a process, which tells of its end.
+pub(crate) struct Life(pub(super) Handle);
+
+impl Life {
+    pub(crate) fn of(pid: u32) -> Option<Life> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        pidfd_open(pid, PidfdFlags::empty()).ok().map(Life)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
+        let instant = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut polled, Some(&instant)), Ok(1..))
+    }
+}
+
+/// The program a PID of our namespace runs, for people.
+pub(crate) fn command(pid: u32) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(crate::status::printable_bytes(name.trim_ascii_end()))
+}
+
+/// What tells a process from an earlier one that had its PID.
+pub(crate) fn start_of(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name, in parentheses, may hold anything; the last one closes it.
+    let close = stat.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// What tells this boot from all others; 0 where it can't be read.
+pub(crate) fn boot_id() -> u64 {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    super::process::boot_number(&id)
+}
+
+/// Whose boot clock we read; 0 where it can't be told.
+pub(crate) fn time_space() -> u32 {
+    namespace("time")
+}
+
+/// Whose PIDs we see; 0 where it can't be told.
+pub(crate) fn pid_space() -> u32 {
+    namespace("pid")
+}
+
+/// The number of one of our namespaces.
+fn namespace(kind: &str) -> u32 {
+    fs::read_link(format!("/proc/self/ns/{kind}"))
+        .ok()
+        .and_then(|link| {
+            let link = link.to_str()?;
+            link.split_once('[')?.1.strip_suffix(']')?.parse().ok()
+        })
+        .unwrap_or(0)
+}
