@@ -1,12 +1,13 @@
 //! Proofs of lockbydir's promises between real processes.
 //!
 //! Two programs are for people: `lockbydir-torture` tortures a lock and judges exactly what
-//! happened, `lockbydir-passthrough` mounts a folder anew through FUSE.
+//! happened, `lockbydir-passthrough` mounts a folder anew through FUSE, and lies if told so.
 //!
 //! Behind them, and behind the tests: the [`torture`], the [`history`] that its workers tell and
 //! the exact [`judge`] of it, the token-checking [`store`], the known-bad [`rivals`] that show that
 //! it bites, the [`clock`] and the dice ([`chance`]), the [`puppet`], a worker process moved by one
-//! command at a time, and the sizes of tests ([`Size`]). The promises are tested in `tests/it`, by
+//! command at a time, the
+//! durations that people type ([`typed`]), and the sizes of tests ([`Size`]). The promises are tested in `tests/it`, by
 //! one sentence-named test each.
 //!
 //! # Sizes
@@ -30,6 +31,7 @@ pub mod puppet;
 pub mod rivals;
 pub mod store;
 pub mod torture;
+pub mod typed;
 
 /// How much of something a test does: in a quick look, and in a full one.
 #[derive(Clone, Copy, Debug)]

@@ -1,37 +1,39 @@
-//! Mounts a folder anew, through a file system in user space that may lack things.
+//! Mounts a folder anew, through a file system in user space that may lack things and lie.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use lockbydir_proof::passthrough::{self, Lacks};
+use lockbydir_proof::passthrough::{self, Manners};
 
 /// Mounts a folder anew, through a file system in user space (FUSE), and serves it until somebody
 /// unmounts it (`umount AT`).
 ///
 /// Nothing is cached. It needs root and /dev/fuse.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  lockbydir-passthrough /tmp/folder /mnt --lack no-replace,flock,named-pipes
+  lockbydir-passthrough /tmp/folder /mnt --lies rename-twice,stale-list
+  lockbydir-passthrough /tmp/folder /mnt --case-insensitive --grain 2s --clock -3600"
+)]
 struct Command {
     /// The folder
     source: PathBuf,
     /// Where it is mounted
     at: PathBuf,
-    /// Lack the rename that refuses to replace: it answers EINVAL
-    #[arg(long)]
-    without_no_replace: bool,
-    /// Lack flock(2): it answers ENOLCK
-    #[arg(long)]
-    without_flock: bool,
+    #[command(flatten)]
+    manners: Manners,
 }
 
 fn main() -> ExitCode {
-    let Command { source, at, without_no_replace, without_flock } = Command::parse();
+    let Command { source, at, manners } = Command::parse();
     if !rustix::process::geteuid().is_root() {
         eprintln!("lockbydir-passthrough: it needs root, to mount");
         return ExitCode::from(2);
     }
-    let lacks = Lacks { no_replace: without_no_replace, flock: without_flock };
-    match passthrough::serve(&source, &at, lacks) {
+    match passthrough::serve(&source, &at, manners) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lockbydir-passthrough: {} on {}: {error}", source.display(), at.display());

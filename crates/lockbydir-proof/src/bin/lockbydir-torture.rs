@@ -9,13 +9,16 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lockbydir_proof::torture::{
-    self, Ground, LEAST_RATE, Plan,
-    contender::Outcome,
-    faults::Fault,
-    report::Conclusion,
-    set::Care,
-    worker::{self, Contestant},
+use lockbydir_proof::{
+    torture::{
+        self, Ground, LEAST_RATE, Plan,
+        contender::Outcome,
+        faults::Fault,
+        report::Conclusion,
+        set::Care,
+        worker::{self, Contestant},
+    },
+    typed,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -65,7 +68,7 @@ struct Dials {
     #[arg(long)]
     etcd: bool,
     /// How often a fault happens, with --etcd
-    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = typed::duration)]
     every: Duration,
     /// Each hold also adds to a set: it reads all of it, and writes all of it back. What is lost of
     /// it is counted, and may not be where numbers are looked at
@@ -97,11 +100,11 @@ struct Dials {
     seed: Option<u64>,
     /// How long the lock lasts unless renewed, such as 100ms or 2s [default: 20ms, or the least
     /// that the lock can; 2s with --etcd]
-    #[arg(long, value_name = "DUR", value_parser = duration)]
+    #[arg(long, value_name = "DUR", value_parser = typed::duration)]
     timeout: Option<Duration>,
     /// A hold lasts a random time up to this; one in 32 lasts up to 100 times as long [default:
     /// 200us, or 1ms with --etcd]
-    #[arg(long, value_name = "DUR", value_parser = duration)]
+    #[arg(long, value_name = "DUR", value_parser = typed::duration)]
     hold: Option<Duration>,
     /// With fewer acquisitions a second nothing is shown, and the run does not count [default: 200,
     /// or 50 outside of faults with --etcd]
@@ -173,15 +176,6 @@ fn processes(text: &str) -> Result<usize, String> {
         Ok(number) if (4..=1000).contains(&number) => Ok(number),
         _ => Err("4 to 1000 processes".to_owned()),
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
-    let parsed = units.iter().find_map(|(unit, seconds)| {
-        let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
-        Duration::try_from_secs_f64(number * seconds).ok()
-    });
-    parsed.ok_or_else(|| "write it like 200us, 100ms or 2s".to_owned())
 }
 
 fn fresh_seed() -> u64 {

@@ -105,7 +105,11 @@ impl Nodes {
 
     /// The node of a name. Every lookup makes a new one, unless it is known already.
     pub(super) fn enter(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
-        let handle = node_at(self.node(parent)?, name)?;
+        self.enter_file(Arc::new(node_at(self.node(parent)?, name)?))
+    }
+
+    /// The node of what a handle stands for.
+    pub(super) fn enter_file(&self, handle: Arc<OwnedFd>) -> io::Result<FileAttr> {
         let stat = rustix::fs::fstat(&handle)?;
         let mut nodes = self.nodes();
         // While its handle is kept, no other file gets its number.
@@ -118,11 +122,7 @@ impl Nodes {
             }
         };
         nodes.numbers.insert(file, number);
-        nodes
-            .known
-            .entry(number)
-            .or_insert(Node { handle: Arc::new(handle), file, lookups: 0 })
-            .lookups += 1;
+        nodes.known.entry(number).or_insert(Node { handle, file, lookups: 0 }).lookups += 1;
         Ok(attributes(number, &stat))
     }
 
