@@ -102,8 +102,9 @@ pub fn resume(pid: u32) -> Result<(), Errno> {
     resumed
 }
 
-/// Asks the processes of this group, which share our console, to end.
-pub fn interrupt_group(pid: u32) {
+/// Asks the processes of this group, which share our console, to end. False where they cannot be
+/// asked: there is no console, or they have none.
+pub fn interrupt_group(pid: u32) -> bool {
     // SAFETY: it has no conditions.
-    unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, pid) };
+    unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, pid) != 0 }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::windows::io::AsHandle;
 use std::os::windows::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -21,6 +21,8 @@ use crate::exit::{CANNOT_RUN, Failure};
 /// Flags of a new process: it does nothing until it is resumed; control events can be sent to it.
 const SUSPENDED: u32 = 0x4;
 const NEW_GROUP: u32 = 0x200;
+/// The exit code of a program that Ctrl-C has ended.
+const ENDED_BY_CONTROL: u32 = 0xC000_013A;
 /// Windows ends whoever is told that its window, its session or the computer is closed, after 5 s or
 /// as soon as it has heard it: so long the command and its release have.
 const LAST_MOMENTS: Duration = Duration::from_millis(4500);
@@ -33,6 +35,8 @@ pub(crate) struct Signals {
     last: AtomicU8,
     /// The command's process, or 0.
     pid: AtomicU32,
+    /// One could not be passed on, so the command has to end without being asked.
+    is_deaf: AtomicBool,
 }
 
 impl Signals {
@@ -49,6 +53,7 @@ impl Signals {
                 early: Interrupt::new(),
                 last: AtomicU8::new(0),
                 pid: AtomicU32::new(0),
+                is_deaf: AtomicBool::new(false),
             })
         };
         WATCHING.get_or_init(begin).clone()
@@ -73,10 +78,16 @@ impl Signals {
             0 => self.early.raise(),
             // It has its own event of the end of its window.
             _ if is_end => {}
-            pid => interrupt_group(pid),
+            pid => self.interrupt(pid),
         }
         if is_end {
             thread::sleep(LAST_MOMENTS);
+        }
+    }
+
+    fn interrupt(&self, pid: u32) {
+        if !interrupt_group(pid) {
+            self.is_deaf.store(true, Ordering::Release);
         }
     }
 }
@@ -122,7 +133,7 @@ impl Child {
                 signals.pid.store(pid, Ordering::Release);
                 if signals.early.is_raised() {
                     signals.early.lower();
-                    interrupt_group(pid);
+                    signals.interrupt(pid);
                 }
                 let passing = signals.clone();
                 thread::spawn(move || live(child, &passing, &tell));
@@ -133,6 +144,9 @@ impl Child {
 
     /// What became of it, if anything within this time.
     pub(crate) fn event(&self, up_to: Duration) -> Option<Event> {
+        if self.signals.is_deaf.load(Ordering::Acquire) {
+            self.job.end(ENDED_BY_CONTROL);
+        }
         self.events.recv_timeout(up_to).ok()
     }
 
@@ -144,7 +158,8 @@ impl Child {
         }
         match self.signals.pid.load(Ordering::Acquire) {
             0 => {}
-            pid => interrupt_group(pid),
+            // Where it cannot be asked, the hard end comes soon.
+            pid => drop(interrupt_group(pid)),
         }
     }
 }

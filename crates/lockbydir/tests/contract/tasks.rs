@@ -79,15 +79,16 @@ fn drop_everywhere<W: World>(world: &W, release_after: usize) {
                 }
             }
         }
-        // From here on it never takes the lock: it is ours, or free for us.
+        // From here on it never takes the lock: it is ours, or free for us, once it has left the line.
         drop(guard.take());
         if let Some(ahead) = ahead {
             ahead.join().unwrap().unwrap();
         }
-        let mine = lock.try_acquire().unwrap();
-        assert!(mine.is_some(), "dropped after {drop_after} polls, released after {release_after}");
+        let mine = lock.clone().patience(secs(5)).acquire();
+        let what = format!("dropped after {drop_after} polls, released after {release_after}");
+        let mine = mine.unwrap_or_else(|error| panic!("{what}: {error}"));
         std::thread::sleep(ms(5)); // whatever it may still do, it would do now
-        assert!(mine.as_ref().unwrap().renew().is_ok());
+        assert!(mine.renew().is_ok(), "{what}");
         drop(mine);
         world.assert_clean();
     }
