@@ -6,9 +6,9 @@
 //! Behind them, and behind the tests: the [`torture`], the [`history`] that its workers tell and
 //! the exact [`judge`] of it, the token-checking [`store`], the known-bad [`rivals`] that show that
 //! it bites, the [`clock`] and the dice ([`chance`]), the [`puppet`], a worker process moved by one
-//! command at a time, the
-//! durations that people type ([`typed`]), and the sizes of tests ([`Size`]). The promises are tested in `tests/it`, by
-//! one sentence-named test each.
+//! command at a time, the durations that people type ([`typed`]), and the sizes of tests ([`Size`]).
+//! The promises are tested in `tests/it`, by one sentence-named test each; `tests/mounts` does so on
+//! other mounts and in containers.
 //!
 //! # Sizes
 //! Plain `cargo test` takes a quick look. `LOCKBYDIR_PROOF=full` takes a long one, and
@@ -55,6 +55,9 @@ pub const DEATHS: Size = Size { quick: 15, long: 50, full: 200 };
 /// Processes in a storm, and its length in seconds.
 pub const STORM: (Size, Size) =
     (Size { quick: 16, long: 64, full: 64 }, Size { quick: 5, long: 20, full: 60 });
+
+/// Seconds of torture on each mount and in each kind of container.
+pub const MOUNTED: Size = Size { quick: 4, long: 8, full: 60 };
 
 /// Schedules in the lying directory.
 pub const SCHEDULES: Size = Size { quick: 1_000, long: 100_000, full: 1_000_000 };

@@ -60,6 +60,20 @@ impl Puppet {
         Self::spawn(unshare(&["--pid", "--mount-proc"]).arg(worker))
     }
 
+    /// The same, with the `/proc` of the namespace outside, where its own PID is another process.
+    #[must_use]
+    pub fn start_in_another_pid_namespace_with_our_proc(worker: impl AsRef<OsStr>) -> Self {
+        Self::spawn(unshare(&["--pid"]).arg(worker))
+    }
+
+    /// Starts it in the namespaces of a process of somebody else's.
+    #[must_use]
+    pub fn start_beside(worker: impl AsRef<OsStr>, other: u32) -> Self {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &other.to_string(), "--pid", "--", "unshare", "--mount-proc"]);
+        Self::spawn(command.arg(worker))
+    }
+
     /// Starts it in a time namespace whose boot clock is so many seconds ahead of ours.
     #[must_use]
     pub fn start_in_another_time_namespace(worker: impl AsRef<OsStr>, ahead: i64) -> Self {
@@ -124,6 +138,20 @@ impl Puppet {
     /// Tells which lock the next commands are about.
     pub fn lock(&mut self, name: &Path, options: &str) {
         assert_eq!(self.ask(&format!("lock {} {options}", name.display())), "ok");
+    }
+
+    /// The PID, out here, of the one that does the work, be it in namespaces of its own or not.
+    #[must_use]
+    pub fn inner(&self) -> u32 {
+        let outer = self.child.id().to_string();
+        let is_child = |pid: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let rest = stat.rsplit(") ").next();
+            rest.is_some_and(|rest| rest.split(' ').nth(1) == Some(&outer))
+        };
+        let all = std::fs::read_dir("/proc").expect("the processes");
+        let pids = all.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
+        pids.into_iter().find(is_child).unwrap_or(self.child.id())
     }
 
     /// Sends it a signal.

@@ -78,6 +78,10 @@ struct Dials {
     /// members' data are
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+    /// The same folder by another path, another mount for example; may be said more than once.
+    /// Workers take turns at the paths
+    #[arg(long, value_name = "DIR")]
+    also: Vec<PathBuf>,
     /// End after so many seconds [default: 10, or 600 with --hand-overs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
@@ -131,6 +135,8 @@ enum FaultWord {
     Clock,
     /// Other boot clocks, in time namespaces (root)
     Namespace,
+    /// PID namespaces of their own, half of them with the /proc of another (root)
+    Pids,
     /// A full disk for a moment (DIR must be on a small file system)
     Full,
     /// The lock directory, or the line, removed by `rm -r`
@@ -156,6 +162,7 @@ impl FaultWord {
             Self::Stop => vec![Fault::Stop],
             Self::Clock => vec![Fault::Clock],
             Self::Namespace => vec![Fault::Namespace],
+            Self::Pids => vec![Fault::Pids],
             Self::Full => vec![Fault::Full],
             Self::Remove => vec![Fault::Remove],
             Self::Permission => vec![Fault::Permission],
@@ -203,6 +210,7 @@ impl Dials {
         };
         Ok(Plan {
             ground: if self.etcd { Ground::Etcd } else { Ground::Folder },
+            also: self.also,
             contestant: self.lock,
             processes: self.processes.unwrap_or(if self.etcd { 8 } else { plan.processes }),
             time: Duration::from_secs(seconds),

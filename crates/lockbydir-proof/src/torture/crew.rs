@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     io::{self, BufRead, BufReader, PipeReader, PipeWriter},
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,7 +21,7 @@ use super::{
     Plan,
     contender::Outcome,
     faults::Fault,
-    worker::{Contestant, Orders},
+    worker::{Contestant, Orders, Proc},
 };
 use crate::{chance::Dice, clock, history::Record, puppet};
 
@@ -180,13 +181,15 @@ impl<'a> Crew<'a> {
         } else {
             0
         };
+        let pids = if self.plan.has(Fault::Pids) && self.dice.once_in(2) {
+            Some(if self.dice.once_in(2) { Proc::Own } else { Proc::Outer })
+        } else {
+            None
+        };
         let orders = Orders {
             name: name.clone(),
-            lock: if self.plan.alone {
-                self.orders.lock.with_file_name(format!("alone-{place}"))
-            } else {
-                self.orders.lock.clone()
-            },
+            lock: self.lock(place),
+            pids,
             restless: self.orders.restless && !spared,
             ahead_s,
             seed: self.plan.seed ^ (self.births as u64).rotate_left(32),
@@ -204,6 +207,22 @@ impl<'a> Crew<'a> {
         Ok(Member { child, name, spared, killed: false, wake: None })
     }
 
+    /// The lock's name, as this place knows it.
+    fn lock(&self, place: usize) -> PathBuf {
+        let lock = &self.orders.lock;
+        if self.plan.alone {
+            return lock.with_file_name(format!("alone-{place}"));
+        }
+        let ways = self.plan.also.len() + 1;
+        match (place % ways).checked_sub(1) {
+            None => lock.clone(),
+            Some(way) => {
+                let within = lock.strip_prefix(&self.plan.dir).unwrap_or(lock);
+                self.plan.also[way].join(within)
+            }
+        }
+    }
+
     /// The program, and what it is told.
     fn command(&self, orders: &Orders) -> Outcome<Command> {
         let told = serde_json::to_string(orders)?;
@@ -213,10 +232,16 @@ impl<'a> Crew<'a> {
             command.env("RIVALS_NODE_MODULES", self.plan.node_modules());
             return Ok(command);
         }
-        let mut command = if orders.ahead_s > 0 {
+        let mut command = if orders.ahead_s > 0 || orders.pids.is_some() {
             let mut command = Command::new("unshare");
-            command.args(["--fork", "--kill-child", "--time", "--boottime"]);
-            command.arg(orders.ahead_s.to_string());
+            command.args(["--fork", "--kill-child"]);
+            if orders.ahead_s > 0 {
+                command.arg("--time").arg("--boottime").arg(orders.ahead_s.to_string());
+            }
+            if let Some(proc) = orders.pids {
+                command.arg("--pid");
+                command.args((proc == Proc::Own).then_some("--mount-proc"));
+            }
             if let Some(user) = self.plan.user() {
                 command.arg(format!("--setgid={user}")).arg(format!("--setuid={user}"));
             }

@@ -24,6 +24,8 @@ pub enum Fault {
     Clock,
     /// Other boot clocks, in time namespaces.
     Namespace,
+    /// PID namespaces of their own, where nobody outside sees them die.
+    Pids,
     /// No room on the disk.
     Full,
     /// The lock directory, or the line, removed by hand.
@@ -40,11 +42,12 @@ pub enum Fault {
 
 impl Fault {
     /// All of them that happen to a folder.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Kill,
         Self::Stop,
         Self::Clock,
         Self::Namespace,
+        Self::Pids,
         Self::Full,
         Self::Remove,
         Self::Permission,
@@ -62,6 +65,7 @@ impl Fault {
             Self::Stop => "stop",
             Self::Clock => "clock",
             Self::Namespace => "namespace",
+            Self::Pids => "pids",
             Self::Full => "full",
             Self::Remove => "remove",
             Self::Permission => "permission",
@@ -71,14 +75,22 @@ impl Fault {
         }
     }
 
-    /// It happens about so often, in milliseconds; clocks are a matter of birth.
+    /// It does not happen to somebody: they are born with it.
+    pub(crate) const fn is_of_birth(self) -> bool {
+        matches!(self, Self::Clock | Self::Namespace | Self::Pids)
+    }
+
+    /// It happens about so often, in milliseconds; clocks and namespaces are a matter of birth.
     const fn every_ms(self) -> u64 {
         match self {
             Self::Kill => 100,
             Self::Stop => 200,
-            Self::Clock | Self::Namespace | Self::Member | Self::Leader | Self::Cut => {
-                u64::MAX / 4_000
-            }
+            Self::Clock
+            | Self::Namespace
+            | Self::Pids
+            | Self::Member
+            | Self::Leader
+            | Self::Cut => u64::MAX / 4_000,
             Self::Full => 1_500,
             Self::Remove => 1_000,
             Self::Permission => 1_500,
@@ -164,8 +176,7 @@ impl<'a> Tormentor<'a> {
         for &fault in &plan.faults {
             let rest = tormentor.rest(fault) / 4;
             tormentor.next.push((fault, Instant::now() + rest));
-            // Clocks are wrong from birth.
-            if !matches!(fault, Fault::Clock | Fault::Namespace) {
+            if !fault.is_of_birth() {
                 tormentor.missing.push(fault);
             }
         }
@@ -203,7 +214,12 @@ impl<'a> Tormentor<'a> {
                 return Ok(true);
             }
             // Clocks are a matter of birth, and of a cluster there is nothing here.
-            Fault::Clock | Fault::Namespace | Fault::Member | Fault::Leader | Fault::Cut => {}
+            Fault::Clock
+            | Fault::Namespace
+            | Fault::Pids
+            | Fault::Member
+            | Fault::Leader
+            | Fault::Cut => {}
             Fault::Remove => self.remove(crew),
             Fault::Full => {
                 self.done.full += 1;

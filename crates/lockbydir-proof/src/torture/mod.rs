@@ -72,6 +72,8 @@ pub struct Plan {
     pub ground: Ground,
     /// Where a folder for the run is made; on etcd, its members' data.
     pub dir: PathBuf,
+    /// The same folder by other paths: workers take turns at them.
+    pub also: Vec<PathBuf>,
     /// Which lock.
     pub contestant: Contestant,
     /// How many workers.
@@ -123,6 +125,7 @@ impl Plan {
             program: program.into(),
             ground: Ground::Folder,
             dir: dir.into(),
+            also: Vec::new(),
             contestant: Contestant::Lockbydir,
             processes: 16,
             time: Duration::from_secs(10),
@@ -225,8 +228,10 @@ impl Plan {
         if self.contestant != Contestant::Lockbydir && !self.faults.iter().all(simple) {
             return Ok(Some("a known-bad lock is tortured by `kill` and `stop` only".to_owned()));
         }
-        if self.has(Fault::Namespace) && !is_root {
-            return Ok(Some("`namespace` needs root".to_owned()));
+        for fault in [Fault::Namespace, Fault::Pids] {
+            if self.has(fault) && !is_root {
+                return Ok(Some(format!("`{}` needs root", fault.word())));
+            }
         }
         if self.has(Fault::Clock) && !self.stepped_clock().exists() {
             return Ok(Some(format!(

@@ -167,7 +167,7 @@ impl Report {
             Fault::Member => self.done.members == 0,
             Fault::Leader => self.done.leaders == 0,
             Fault::Cut => self.done.cuts == 0,
-            Fault::Clock | Fault::Namespace => false,
+            Fault::Clock | Fault::Namespace | Fault::Pids => false,
         });
         missing.map(|fault| fault.word())
     }

@@ -57,6 +57,16 @@ impl Contestant {
     }
 }
 
+/// Whose `/proc` a worker in a PID namespace of its own sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proc {
+    /// That of its own namespace.
+    Own,
+    /// The torturer's: its own PID is another process there.
+    Outer,
+}
+
 /// One hold in so many is long: up to so many times as long as the others.
 const LONG: u64 = 32;
 const LONGER: u64 = 100;
@@ -98,6 +108,8 @@ pub struct Orders {
     pub last: bool,
     /// How many seconds its boot clock is ahead of the torturer's.
     pub ahead_s: u64,
+    /// It has a PID namespace of its own, and whose `/proc`.
+    pub pids: Option<Proc>,
     /// How many nanoseconds the monotonic clock is behind the boot clock: for those who have only
     /// the former.
     pub behind_ns: u64,
@@ -127,6 +139,7 @@ impl Orders {
             restless: false,
             last: false,
             ahead_s: 0,
+            pids: None,
             behind_ns: 0,
             seed: 0,
         }

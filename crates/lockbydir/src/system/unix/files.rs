@@ -1,13 +1,14 @@
 //! Files: handles relative to a directory, and no symbolic link is followed.
 
 use std::ffi::{CStr, OsStr, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use lockbydir_protocol::{Fault, Stamp};
 use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat};
 
-use super::NEITHER;
+use super::{NEITHER, is_own};
 use crate::system::{About, FileKind, Whose};
 
 pub use rustix::io::Errno;
@@ -85,8 +86,19 @@ pub(crate) fn about_path(path: &Path) -> Result<About, Errno> {
 }
 
 pub(crate) fn about(fd: &Handle) -> Result<About, Errno> {
-    fs::fstat(fd).map(|stat| told(&stat))
+    about_open(fd, &fs::fstat(fd)?)
 }
+
+fn about_open(fd: impl AsFd, stat: &Stat) -> Result<About, Errno> {
+    let about = told(stat);
+    let is_strangers = about.owner == Whose::Ours && stat.st_uid == NOBODY && !is_own(fd);
+    let owner = if is_strangers { Whose::Strangers(NOBODY) } else { about.owner };
+    Ok(About { owner, ..about })
+}
+
+/// The number that a user namespace shows for all users that it has no number for; it may be our
+/// own, too.
+const NOBODY: u32 = 65534;
 
 fn told(stat: &Stat) -> About {
     let own = rustix::process::geteuid().as_raw();
@@ -216,7 +228,7 @@ impl Names {
 
     /// Of the directory itself.
     pub(crate) fn about(&self) -> Result<About, Errno> {
-        self.0.stat().map(|stat| told(&stat))
+        about_open(self.0.fd()?, &self.0.stat()?)
     }
 }
 

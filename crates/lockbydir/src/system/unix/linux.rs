@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -36,6 +36,13 @@ pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {
 /// A path to what is in this directory, whatever has taken its place meanwhile.
 pub(crate) fn path_in(dir: &Handle, name: &OsStr) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
+}
+
+/// Is this directory our own, whatever numbers say? Who may leave its time of access alone is its
+/// owner.
+pub(super) fn is_own(dir: impl AsFd) -> bool {
+    const QUIETLY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+    rustix::fs::openat(dir, ".", QUIETLY | OFlags::NOATIME, Mode::empty()).is_ok()
 }
 
 pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
@@ -78,7 +85,7 @@ impl Life {
 
 /// The program a PID of our namespace runs, for people.
 pub(crate) fn command(pid: u32) -> Option<String> {
-    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    let name = fs::read(format!("/proc/{pid}/comm")).ok().filter(|_| is_proc_of_our_pids())?;
     Some(crate::status::printable_bytes(name.trim_ascii_end()))
 }
 
@@ -88,7 +95,18 @@ pub(crate) fn start_of(pid: u32) -> Option<u64> {
     // The program's name, in parentheses, may hold anything; the last one closes it.
     let close = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    rest.split_ascii_whitespace().nth(19)?.parse().ok().filter(|_| is_proc_of_our_pids())
+}
+
+/// Does `/proc` show the PIDs of our own namespace? A process may be put into another one and keep
+/// the `/proc` of the one before: there, its PIDs are other processes.
+fn is_proc_of_our_pids() -> bool {
+    let Ok(status) = fs::read("/proc/self/status") else { return false };
+    let status = String::from_utf8_lossy(&status);
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    // Our PID in each namespace from that of this /proc down to ours.
+    let pids = field("NSpid:").or_else(|| field("Pid:")).unwrap_or_default();
+    pids.trim() == std::process::id().to_string()
 }
 
 /// What tells this boot from all others; 0 where it can't be read.

@@ -1,0 +1,204 @@
+//! Containers: PIDs and boot clocks that mean something else in each.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use lockbydir_proof::{
+    clock,
+    puppet::{Held, Puppet, send},
+    torture::{self, faults::Fault},
+};
+use rustix::process::Signal;
+
+use crate::{
+    place::Place,
+    program::{WORKER, playing, puppet},
+};
+
+pub(crate) const LONG: &str = "timeout_ms=30000 patience_ms=300";
+pub(crate) const SHORT: &str = "timeout_ms=1000";
+pub(crate) const PATIENT: &str = "timeout_ms=30000 patience_ms=10000";
+
+/// The first process of a container: PIDs, host name and mounts of its own, and nothing in `/etc`.
+fn container(options: &[&str]) -> Puppet {
+    let script = "echo box > /proc/sys/kernel/hostname; mount -t tmpfs lockbydir /etc; exec $W";
+    let mut command = Command::new("unshare");
+    command.args(["--fork", "--kill-child", "--pid", "--mount-proc", "--uts"]).args(options);
+    let mut first = Puppet::spawn(command.args(["sh", "-ec", script]).env("W", WORKER));
+    assert_eq!(first.number("pid"), 1, "the first process of a container");
+    first
+}
+
+/// One more process in it.
+fn one_more(container: &Puppet) -> Puppet {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &container.inner().to_string(), "--all", WORKER]);
+    Puppet::spawn(&mut command)
+}
+
+/// The waiter neither takes nor breaks what the holder holds.
+#[track_caller]
+pub(crate) fn assert_respects(waiter: &mut Puppet, holder: &mut Puppet) {
+    assert_eq!(waiter.ask("try"), "no");
+    assert_eq!(waiter.ask("break-lapsed"), "still-held");
+    assert_eq!(waiter.ask("acquire"), "patience-over");
+    assert_eq!(holder.ask("is-held"), "true");
+    assert_eq!(holder.ask("renew"), "ok");
+}
+
+/// Kills the one that does the work.
+fn kill(mut puppet: Puppet) {
+    send(puppet.inner(), Signal::KILL);
+    puppet.wait();
+}
+
+/// The holder gets the lock and is killed; the next one gets it after its timeout of a second, not
+/// before and not much later.
+#[track_caller]
+pub(crate) fn assert_follows_after_the_timeout(mut holder: Puppet, next: &mut Puppet) {
+    let before = clock::now();
+    holder.hold("acquire");
+    kill(holder);
+    let taken = next.hold("acquire");
+    let waited = Duration::from_nanos(clock::now() - before);
+    assert_eq!(taken.how, "after-lapse");
+    assert!(waited + Duration::from_millis(1) > Duration::from_secs(1), "after {waited:?}");
+    assert!(waited < Duration::from_secs(4), "after {waited:?} only");
+    assert_eq!(next.ask("release"), "ok");
+}
+
+/// On tmpfs, and on ext4.
+fn volumes(place: &mut Place) -> [std::path::PathBuf; 2] {
+    [place.tmpfs("tmpfs"), place.ext4("ext4", &[])]
+}
+
+/// What the name of the one entry there says of its owner.
+fn owner(folder: &Path) -> String {
+    let mut entries = fs::read_dir(folder.join("jobs.lockdir")).expect("it is held");
+    let name = entries.next().expect("an entry").expect("an entry").file_name();
+    name.to_string_lossy().split('.').nth(11).expect("an owner").to_owned()
+}
+
+#[test]
+fn the_first_process_of_one_container_never_takes_that_of_another_for_dead() {
+    let mut place = Place::new();
+    for folder in volumes(&mut place) {
+        let mut holder = playing(container(&[]), &folder, LONG);
+        let mut waiter = playing(container(&[]), &folder, LONG);
+
+        for _ in 0..2 {
+            holder.hold("acquire");
+            assert!(owner(&folder).starts_with("1-"), "{}", owner(&folder));
+            assert_respects(&mut waiter, &mut holder);
+            assert_eq!(holder.ask("release"), "ok");
+            std::mem::swap(&mut holder, &mut waiter);
+        }
+    }
+}
+
+#[test]
+fn a_holder_with_the_pid_and_the_start_of_a_living_one_elsewhere_lives_and_dies_by_itself() {
+    let mut place = Place::new();
+    let folder = place.tmpfs("volume");
+    let owners = |puppet: &mut Puppet| {
+        puppet.hold("acquire");
+        let owner = owner(&folder);
+        assert_eq!(puppet.ask("release"), "ok");
+        owner
+    };
+    // Clocks count in hundredths of a second here, so two that start together soon are alike.
+    let (mut one, mut other) = (0..200)
+        .find_map(|_| {
+            let starts: Vec<_> = (0..2).map(|_| std::thread::spawn(|| container(&[]))).collect();
+            let mut both = starts.into_iter().map(|start| start.join().expect("a container"));
+            let mut next = || playing(both.next().expect("two"), &folder, PATIENT);
+            let (mut one, mut other) = (next(), next());
+            (owners(&mut one) == owners(&mut other)).then_some((one, other))
+        })
+        .expect("two of the same PID and start");
+
+    one.lock(&folder.join("jobs"), SHORT);
+    other.lock(&folder.join("jobs"), LONG);
+    one.hold("acquire");
+    assert_respects(&mut other, &mut one);
+    assert_eq!(one.ask("release"), "ok");
+    other.lock(&folder.join("jobs"), PATIENT);
+    assert_follows_after_the_timeout(one, &mut other);
+}
+
+#[test]
+fn a_killed_holder_is_followed_at_once_in_its_container_and_after_its_timeout_in_another() {
+    let mut place = Place::new();
+    for folder in volumes(&mut place) {
+        let (here, there) = (container(&[]), container(&[]));
+        let mut beside = playing(one_more(&here), &folder, PATIENT);
+
+        let mut holder = playing(one_more(&here), &folder, "timeout_ms=30000");
+        holder.hold("acquire");
+        beside.order("acquire");
+        kill(holder);
+        let answer = beside.answer().expect("an answer");
+        assert_eq!(Held::parse(&answer).expect("the lock").how, "after-death");
+        assert_eq!(beside.ask("release"), "ok");
+
+        let holder = playing(one_more(&here), &folder, SHORT);
+        assert_follows_after_the_timeout(holder, &mut playing(there, &folder, PATIENT));
+    }
+}
+
+#[test]
+fn a_holder_has_its_timeout_though_boot_clocks_are_a_thousand_hours_apart() {
+    let mut place = Place::new();
+    let folder = place.tmpfs("volume");
+    let ahead = "3600000".to_owned();
+    // A boot clock cannot be set to a time before its boot.
+    let behind = format!("-{}", (clock::now() / 1_000_000_000).saturating_sub(60));
+    for (holders, waiters) in [(&ahead, &behind), (&behind, &ahead)] {
+        let [of_holder, of_waiter] =
+            [holders, waiters].map(|offset| ["--time", "--boottime", offset.as_str()]);
+
+        let mut holder = playing(container(&of_holder), &folder, LONG);
+        let mut waiter = playing(container(&of_waiter), &folder, LONG);
+        holder.hold("acquire");
+        assert_respects(&mut waiter, &mut holder);
+        assert_eq!(holder.ask("release"), "ok");
+
+        holder.lock(&folder.join("jobs"), SHORT);
+        waiter.lock(&folder.join("jobs"), PATIENT);
+        assert_follows_after_the_timeout(holder, &mut waiter);
+        // And one outside of all containers.
+        let holder = playing(container(&of_holder), &folder, SHORT);
+        assert_follows_after_the_timeout(holder, &mut puppet(&folder, PATIENT));
+    }
+}
+
+#[test]
+fn a_holder_that_sees_the_proc_of_another_namespace_is_not_taken_for_dead() {
+    let place = Place::new();
+    let folder = place.folder("volume");
+    let holder = Puppet::start_in_another_pid_namespace_with_our_proc(WORKER);
+    let mut holder = playing(holder, &folder, LONG);
+    let mut beside = playing(Puppet::start_beside(WORKER, holder.inner()), &folder, LONG);
+
+    // Whichever of the two holds, the other one has another process for it in its /proc.
+    for _ in 0..2 {
+        holder.hold("acquire");
+        assert_respects(&mut beside, &mut holder);
+        assert_eq!(holder.ask("release"), "ok");
+        std::mem::swap(&mut holder, &mut beside);
+    }
+}
+
+#[test]
+fn two_never_hold_at_once_among_containers() {
+    let mut place = Place::new();
+    for folder in volumes(&mut place) {
+        let mut plan = place.plan(&folder);
+        plan.faults = vec![Fault::Kill, Fault::Stop, Fault::Pids, Fault::Namespace];
+
+        let report = torture::run(&plan).expect("a run");
+
+        println!("{report}");
+        report.assert_kept();
+        place.done();
+    }
+}

@@ -1,0 +1,171 @@
+//! Mounts of a test's own, unmounted when it ends.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    thread,
+    time::{Duration, Instant},
+};
+
+use lockbydir_proof::{MOUNTED, torture::Plan};
+use rustix::process::geteuid;
+use tempfile::TempDir;
+
+/// A torture has the machine for itself.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// A folder, and what is mounted in it.
+pub(crate) struct Place {
+    folder: TempDir,
+    mounted: Vec<PathBuf>,
+    servers: Vec<Child>,
+    shared: Option<RwLockReadGuard<'static, ()>>,
+    alone: Option<RwLockWriteGuard<'static, ()>>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        assert!(geteuid().is_root(), "these tests mount things, which only root may: be root");
+        let folder = tempfile::tempdir().expect("a folder");
+        open_to_all(folder.path());
+        let shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        Self { folder, mounted: Vec::new(), servers: Vec::new(), shared: Some(shared), alone: None }
+    }
+
+    /// What is called so here.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A folder that everybody may write.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("a folder");
+        open_to_all(&path);
+        path
+    }
+
+    fn mount(&mut self, name: &str, arguments: &[&str], source: &Path) -> PathBuf {
+        let at = self.path(name);
+        fs::create_dir_all(&at).expect("a place to mount on");
+        let mounted = Command::new("mount").args(arguments).arg(source).arg(&at).status();
+        assert!(mounted.expect("mount").success(), "mount {arguments:?} on {}", at.display());
+        self.mounted.push(at.clone());
+        at
+    }
+
+    pub(crate) fn tmpfs(&mut self, name: &str) -> PathBuf {
+        let at = self.mount(name, &["-t", "tmpfs", "-o", "size=16m"], Path::new("lockbydir"));
+        open_to_all(&at);
+        at
+    }
+
+    /// A small ext4 made with these options.
+    pub(crate) fn ext4(&mut self, name: &str, options: &[&str]) -> PathBuf {
+        let image = self.path(&format!("{name}.img"));
+        fs::File::create(&image).and_then(|file| file.set_len(32 << 20)).expect("an image");
+        let made = Command::new("mkfs.ext4").arg("-q").args(options).arg(&image).status();
+        assert!(made.expect("mkfs.ext4 (e2fsprogs)").success(), "an ext4");
+        let at = self.mount(name, &["-o", "loop"], &image);
+        open_to_all(&at);
+        at
+    }
+
+    /// Lays an empty folder over one that is to be below.
+    pub(crate) fn overlay(&mut self, name: &str, lower: &Path) -> PathBuf {
+        // The upper layer must be on a file system that is no overlay itself.
+        let above = self.tmpfs(&format!("{name}.above"));
+        let (upper, work) = (above.join("upper"), above.join("work"));
+        for folder in [&upper, &work] {
+            fs::create_dir(folder).expect("a layer");
+            open_to_all(folder);
+        }
+        let show = |path: &Path| path.display().to_string();
+        let (lower, upper, work) = (show(lower), show(&upper), show(&work));
+        let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let at = self.mount(name, &["-t", "overlay", "-o", &layers], Path::new("lockbydir"));
+        open_to_all(&at);
+        at
+    }
+
+    /// The same folder by another path.
+    pub(crate) fn bind(&mut self, name: &str, folder: &Path) -> PathBuf {
+        self.mount(name, &["--bind"], folder)
+    }
+
+    /// A folder through FUSE, with these manners.
+    pub(crate) fn fuse(&mut self, name: &str, folder: &Path, manners: &[&str]) -> PathBuf {
+        let at = self.path(name);
+        fs::create_dir(&at).expect("a place to mount on");
+        let mut server = Command::new(env!("CARGO_BIN_EXE_lockbydir-passthrough"));
+        let server = server.arg(folder).arg(&at).args(manners).stdin(Stdio::null()).spawn();
+        self.servers.push(server.expect("the FUSE server starts"));
+        let begun = Instant::now();
+        while !is_mounted(&at) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "there is no FUSE here");
+            thread::yield_now();
+        }
+        self.mounted.push(at.clone());
+        at
+    }
+
+    /// Mounts it anew, read-only or not.
+    pub(crate) fn set_read_only(&self, at: &Path, read_only: bool) {
+        let options = if read_only { "remount,bind,ro" } else { "remount,bind,rw" };
+        let mounted = Command::new("mount").args(["-o", options]).arg(at).status();
+        assert!(mounted.expect("mount").success(), "{options} {}", at.display());
+    }
+
+    /// Lets others have the machine again.
+    pub(crate) fn done(&mut self) {
+        self.alone = None;
+    }
+
+    /// A torture of some seconds in a folder, with the machine for itself until it is done.
+    pub(crate) fn plan(&mut self, folder: &Path) -> Plan {
+        self.shared = None;
+        self.alone = Some(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+        Plan {
+            time: Duration::from_secs(MOUNTED.number()),
+            ..Plan::new(env!("CARGO_BIN_EXE_lockbydir-torture"), folder)
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for at in self.mounted.iter().rev() {
+            let unmounted = Command::new("umount").arg(at).status().expect("umount");
+            assert!(unmounted.success() || thread::panicking(), "{} is in use", at.display());
+        }
+        for server in &mut self.servers {
+            if thread::panicking() {
+                let _ = server.kill();
+            }
+            let _ = server.wait();
+        }
+    }
+}
+
+fn is_mounted(at: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("what is mounted");
+    mounts.lines().any(|line| line.split(' ').nth(1) == at.to_str())
+}
+
+pub(crate) fn open_to_all(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("a mode");
+}
+
+/// What is in a folder.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let list = fs::read_dir(folder).expect("a folder");
+    let name = |file: std::io::Result<fs::DirEntry>| {
+        file.expect("an entry").file_name().to_string_lossy().into_owned()
+    };
+    let mut names: Vec<String> = list.map(name).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,129 @@
+//! User namespaces: the same user has another number in each, or none.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use lockbydir_proof::puppet::Puppet;
+use rustix::process::Signal;
+
+use crate::{
+    namespaces::assert_respects,
+    place::Place,
+    program::{Ran, WORKER, finished, lockbydir, playing, run},
+};
+
+/// A user namespace, for as long as its first process lives.
+struct Users(Child);
+
+impl Users {
+    /// In which these users' numbers begin from 0.
+    fn from(first: Option<u32>) -> Self {
+        let mut command = Command::new("unshare");
+        let piped = command.args(["--user", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let child = piped.spawn().expect("a user namespace");
+        let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).expect("its number");
+        let ours = space("self");
+        while space(&child.id().to_string()) == ours {
+            thread::yield_now();
+        }
+        for map in ["uid_map", "gid_map"] {
+            if let Some(first) = first {
+                let mapped =
+                    fs::write(format!("/proc/{}/{map}", child.id()), format!("0 {first} 65536"));
+                mapped.expect("root may map users");
+            }
+        }
+        Self(child)
+    }
+
+    /// A command within, as this user of it, or as who we are.
+    fn command(&self, user: Option<u32>, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.0.id().to_string(), "--user"]);
+        match user {
+            Some(user) => command.args(["--setuid", &user.to_string(), "--setgid", "0"]),
+            None => command.arg("--preserve-credentials"),
+        };
+        command.arg("--").arg(program);
+        command
+    }
+
+    fn run(&self, user: Option<u32>, folder: &Path, arguments: &[&str]) -> Ran {
+        finished(self.command(user, &lockbydir()).args(arguments).current_dir(folder))
+    }
+
+    fn puppet(&self, folder: &Path, options: &str) -> Puppet {
+        let mut command = self.command(Some(0), Path::new(WORKER));
+        playing(Puppet::spawn(&mut command), folder, options)
+    }
+}
+
+impl Drop for Users {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const ROOT: Option<u32> = Some(0);
+const ONE: u32 = 100_000;
+const OTHER: u32 = 200_000;
+
+#[test]
+fn a_lock_of_another_user_namespace_is_refused_with_its_owners_number_there() {
+    let mut place = Place::new();
+    let folder = place.tmpfs("volume");
+    let (one, other) = (Users::from(Some(ONE)), Users::from(Some(OTHER)));
+    let key = one.run(ROOT, &folder, &["acquire", "jobs"]);
+    assert_eq!(key.code, 0, "{key:?}");
+
+    // Its owner has no number there, and so the kernel's for nobody.
+    for verb in [&["run", "-n", "jobs", "--", "true"][..], &["break", "jobs"]] {
+        let words = "belongs to user 65534, who could give the lock to two";
+        other.run(ROOT, &folder, verb).refused(77, words);
+        run(&folder, verb).refused(77, "belongs to user 100000, who could give the lock to two");
+    }
+    assert_eq!(one.run(ROOT, &folder, &["release", "jobs", key.out.trim()]).code, 0);
+}
+
+#[test]
+fn a_lock_shared_on_purpose_goes_from_user_namespace_to_user_namespace() {
+    let mut place = Place::new();
+    let folder = place.tmpfs("volume");
+    let (one, other) = (Users::from(Some(ONE)), Users::from(Some(OTHER)));
+    let shared = format!("timeout_ms=30000 patience_ms=300 mode={}", 0o777);
+    let (mut holder, mut waiter) = (one.puppet(&folder, &shared), other.puppet(&folder, &shared));
+
+    for _ in 0..2 {
+        holder.hold("acquire");
+        assert_respects(&mut waiter, &mut holder);
+        assert_eq!(holder.ask("release"), "ok");
+        std::mem::swap(&mut holder, &mut waiter);
+    }
+    // They see each other's processes, though not who they are.
+    holder.hold("acquire");
+    holder.signal(Signal::KILL);
+    holder.wait();
+    assert_eq!(waiter.hold("try").how, "after-death");
+    assert_eq!(waiter.ask("release"), "ok");
+}
+
+#[test]
+fn who_has_no_number_takes_nobody_elses_lock_for_its_own() {
+    let mut place = Place::new();
+    let folder = place.tmpfs("volume");
+    let (one, nobody) = (Users::from(Some(ONE)), Users::from(None));
+    let key = one.run(ROOT, &folder, &["acquire", "--mode", "777", "jobs"]);
+    assert_eq!(key.code, 0, "{key:?}");
+
+    // To it, both it and the owner are 65534.
+    let verb = ["run", "-n", "jobs", "--", "true"];
+    nobody.run(None, &folder, &verb).refused(77, "belongs to user 65534");
+    assert_eq!(one.run(ROOT, &folder, &["release", "jobs", key.out.trim()]).code, 0);
+    // It may have a lock of its own.
+    nobody.run(None, &folder, &["run", "-n", "jobs", "--", "echo", "in"]).said("in");
+}
