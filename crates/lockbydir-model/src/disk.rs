@@ -46,9 +46,9 @@ pub(crate) struct At {
 }
 
 impl At {
-    /// The file system's clock.
+    /// The file system's clock, which is never at a whole second: it does not round.
     pub(crate) fn stamp(self, time: u16) -> Stamp {
-        Stamp(i128::from(time) * i128::try_from(self.tick.as_nanos()).unwrap_or(i128::MAX))
+        Stamp(i128::from(time) * i128::try_from(self.tick.as_nanos()).unwrap_or(i128::MAX) + 1)
     }
 
     fn is(self, mutant: Mutant) -> bool {

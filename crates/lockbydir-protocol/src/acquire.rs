@@ -10,7 +10,9 @@ use crate::operation::{
 };
 use crate::release::{Release, Released};
 use crate::text::{Host, Label};
-use crate::verdict::{Evidence, Facts, Here, Life, Question, Verdict, Watch, is_older, judge};
+use crate::verdict::{
+    Evidence, Facts, Here, Life, Question, Verdict, Watch, grain, is_older, judge,
+};
 
 /// What is to be acquired, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -142,9 +144,9 @@ impl Acquire {
         }
     }
 
-    /// How long the lock shall last; and how old an empty directory may become.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.wish.timeout
+    /// How old an empty directory of this change time may become: as old as ours would.
+    pub(crate) fn bare_timeout(&self, modified: Stamp) -> Duration {
+        self.wish.timeout + grain(modified)
     }
 
     fn look(&mut self) -> Next {
@@ -350,7 +352,7 @@ impl Acquire {
             _ => now.boot,
         };
         self.bare = Some((listing.modified, since));
-        if now.boot.saturating_sub(since) >= self.wish.timeout {
+        if now.boot.saturating_sub(since) >= self.bare_timeout(listing.modified) {
             self.doing = Doing::RemovingBare { litter: listing.litter };
             return Step::Perform(Operation::RemoveDir(listing.modified));
         }
@@ -448,7 +450,7 @@ impl Machine for Acquire {
                 self.judged(now, Some(modified))
             }
             (Doing::AgeingBare { modified, litter }, Answer::FileClock(clock)) => {
-                if is_older(modified, clock, self.wish.timeout) {
+                if is_older(modified, clock, self.bare_timeout(modified)) {
                     self.doing = Doing::RemovingBare { litter };
                     Step::Perform(Operation::RemoveDir(modified))
                 } else {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::entry::{Entry, State};
 use crate::inspect::{Inspect, View};
 use crate::operation::{Answer, Fault, Foreign, Machine, Now, Operation, Sight, Step};
-use crate::verdict::{Here, Verdict, is_older};
+use crate::verdict::{Here, Verdict, grain, is_older};
 
 /// How breaking ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,9 +75,9 @@ impl Evict {
             return Step::Finished(Eviction::Foreign(why));
         }
         let Some(entry) = listing.entries.first().cloned() else {
-            let old = view
-                .file_clock
-                .is_some_and(|clock| is_older(listing.modified, clock, self.bare_timeout));
+            let timeout = self.bare_timeout + grain(listing.modified);
+            let old =
+                view.file_clock.is_some_and(|clock| is_older(listing.modified, clock, timeout));
             if !(self.force || old) {
                 return Step::Finished(Eviction::StillHeld(None));
             }

@@ -46,7 +46,9 @@ pub use release::{Release, Released};
 pub use renew::{Renew, Renewal, Terms};
 pub use text::{Host, Label, LabelError};
 pub use ticket::Ticket;
-pub use verdict::{CLOCK_SLACK, Evidence, Facts, Here, Life, Question, Verdict, Watch, judge};
+pub use verdict::{
+    CLOCK_SLACK, Evidence, Facts, Here, Life, Question, Verdict, Watch, grain, judge,
+};
 
 use core::time::Duration;
 

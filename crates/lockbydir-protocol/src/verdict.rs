@@ -167,6 +167,14 @@ pub fn judge(entry: &Entry, here: &Here, facts: &Facts) -> Verdict {
     }
 }
 
+/// How much younger a thing may be than its stamp says. One of whole seconds is from a file system
+/// that rounds down, to two seconds at worst (FAT).
+#[must_use]
+pub fn grain(stamp: Stamp) -> Duration {
+    const SECOND: i128 = 1_000_000_000;
+    if stamp.0 % SECOND == 0 { Duration::from_secs(2) } else { Duration::ZERO }
+}
+
 /// Is `stamp` more than `age` before `clock`?
 pub(crate) fn is_older(stamp: Stamp, clock: Stamp, age: Duration) -> bool {
     let age = i128::try_from(age.as_nanos()).unwrap_or(i128::MAX);

@@ -32,6 +32,11 @@ pub(crate) fn about(fd: &Handle) -> Result<About, Errno> {
     ask(Kind::Stat, Path::new(""), || system::about(fd))
 }
 
+/// Is something mounted just there?
+pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
+    ask(Kind::Stat, path, || system::is_mount(path))
+}
+
 pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
     change(Kind::MakeDir, path, None, || system::mkdir(path, mode))
 }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use lockbydir_protocol::{
-    Came, Entry, Here, Listing, Now, Sight, State as EntryState, Verdict, View,
+    Came, Entry, Here, Listing, Now, Sight, Stamp, State as EntryState, Verdict, View, grain,
 };
 
+use crate::call::is_mount;
 use crate::error::foreign_reason;
 use crate::process;
 
@@ -280,9 +281,7 @@ impl Status {
                 status.state = State::Foreign;
                 status.note = Some(foreign_reason(why));
             }
-            Sight::Directory(listing) => {
-                status.fill(listing, view.verdict, now, here, bare_timeout)
-            }
+            Sight::Directory(listing) => status.fill(listing, view, now, here, bare_timeout),
         }
         status
     }
@@ -290,13 +289,14 @@ impl Status {
     fn fill(
         &mut self,
         listing: &Listing,
-        verdict: Option<Verdict>,
+        view: &View,
         now: Now,
         here: &Here,
         bare_timeout: Duration,
     ) {
-        let wall = i128::try_from(now.wall.as_nanos()).unwrap_or(i128::MAX);
-        let by_file = u64::try_from(wall - listing.modified.0).unwrap_or(0);
+        let wall = Stamp(i128::try_from(now.wall.as_nanos()).unwrap_or(i128::MAX));
+        let clock = view.file_clock.unwrap_or(wall);
+        let by_file = u64::try_from(clock.0 - listing.modified.0).unwrap_or(0);
         let by_file = Duration::from_nanos(by_file);
         if let Some(litter) = &listing.litter {
             self.note = Some(format!("`{litter}` in it keeps it from vanishing"));
@@ -309,7 +309,12 @@ impl Status {
         let Some(entry) = listing.entries.first() else {
             self.state = State::Bare;
             self.age = Some(by_file);
-            self.remaining = Some(bare_timeout.saturating_sub(by_file));
+            let timeout = bare_timeout + grain(listing.modified);
+            self.remaining = Some(timeout.saturating_sub(by_file));
+            if is_mount(&self.path).is_ok_and(|is_one| is_one) {
+                let advice = "it is a mount itself and never vanishes; mount the folder it is in";
+                self.note.get_or_insert_with(|| advice.into());
+            }
             return;
         };
         self.token = Some(entry.token);
@@ -320,7 +325,7 @@ impl Status {
             self.state = State::Open;
             return;
         }
-        self.state = match verdict {
+        self.state = match view.verdict {
             Some(Verdict::Lapsed(_)) => State::Lapsed,
             Some(Verdict::Dead(_)) => State::Dead,
             _ => State::Held,

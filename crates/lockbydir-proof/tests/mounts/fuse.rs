@@ -1,1 +1,137 @@
-//! .
+//! FUSE, and file systems that lack things, lie, or do not tell case apart.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use lockbydir_proof::torture::faults::Fault;
+
+use crate::{
+    place::{Place, names},
+    program::{puppet, run},
+};
+
+const FAT: [&str; 5] =
+    ["--lack", "no-replace,flock,named-pipes", "--case-insensitive", "--grain", "2s"];
+
+/// Tortures through FUSE, where every call goes through a server: time enough to be held up by it.
+fn torture(manners: &[&str], also: Option<&str>, faults: &[Fault]) {
+    let mut place = Place::new();
+    let source = place.folder("source");
+    let at = place.fuse("at", &source, manners);
+    let folder = at.join("folder");
+    fs::create_dir(&folder).expect("a folder");
+    let also: Vec<PathBuf> = also.iter().map(|name| at.join(name)).collect();
+    let mut plan = place.plan(&folder);
+    plan.also = also;
+    plan.faults = faults.to_vec();
+    place.judge_slow(plan);
+    assert_eq!(names(&folder), Vec::<String>::new(), "left behind");
+}
+
+#[test]
+fn two_never_hold_at_once_where_flock_pipes_and_a_rename_that_refuses_are_lacking() {
+    torture(&["--lack", "no-replace,flock,named-pipes"], None, &[Fault::Kill, Fault::Stop]);
+}
+
+#[test]
+fn two_never_hold_at_once_where_stamps_are_of_two_seconds_and_case_does_not_count() {
+    torture(&FAT, Some("FOLDER"), &[Fault::Kill, Fault::Stop]);
+}
+
+#[test]
+fn two_never_hold_at_once_where_a_second_rename_of_a_name_says_done() {
+    torture(&["--lies", "rename-twice"], None, &[Fault::Kill, Fault::Stop, Fault::Remove]);
+}
+
+#[test]
+fn two_never_hold_at_once_where_stamps_are_an_hour_off_and_no_clock_is_shared() {
+    let faults = [Fault::Kill, Fault::Stop, Fault::Pids, Fault::Namespace];
+    for clock in ["+3600", "-3600"] {
+        torture(&["--clock", clock], None, &faults);
+    }
+}
+
+#[test]
+fn two_never_hold_at_once_through_two_mounts_with_clocks_two_hours_apart() {
+    let mut place = Place::new();
+    let source = place.folder("source");
+    let ahead = place.fuse("ahead", &source, &["--clock", "+3600"]);
+    let behind = place.fuse("behind", &source, &["--clock", "-3600"]);
+    let mut plan = place.plan(&ahead);
+    plan.also = vec![behind];
+    plan.faults = vec![Fault::Kill, Fault::Stop, Fault::Pids];
+    place.judge_slow(plan);
+}
+
+#[test]
+fn names_that_differ_only_by_case_are_one_lock_where_case_does_not_count() {
+    let mut place = Place::new();
+    let source = place.folder("source");
+    let at = place.fuse("at", &source, &FAT);
+    let key = run(&at, &["acquire", "-t", "20s", "--label", "nightly", "Jobs"]);
+    assert_eq!(key.code, 0, "{key:?}");
+
+    let refused = run(&at, &["run", "-w", "300ms", "jobs", "--", "true"]);
+
+    refused.refused(75, "jobs.lockdir: held by a key given out on ");
+    assert!(refused.err.contains("`nightly`"), "{refused:?}");
+    assert_eq!(run(&at, &["release", "JOBS", key.out.trim()]).code, 0);
+    run(&at, &["run", "-n", "jobs", "--", "echo", "in"]).said("in");
+    assert_eq!(names(&at), Vec::<String>::new(), "left behind");
+}
+
+#[test]
+fn who_waits_where_there_are_no_pipes_gets_the_lock_when_it_is_released() {
+    let mut place = Place::new();
+    let source = place.folder("source");
+    let at = place.fuse("at", &source, &FAT);
+    let mut holder = puppet(&at, "timeout_ms=30000");
+    let mut waiters = [(); 3].map(|()| puppet(&at, "timeout_ms=30000 patience_ms=20000"));
+    holder.hold("acquire");
+    waiters.iter_mut().for_each(|waiter| waiter.order("acquire"));
+
+    assert_eq!(holder.ask("release"), "ok");
+
+    let begun = std::time::Instant::now();
+    // Whichever comes first lets go at once.
+    waiters.iter_mut().for_each(|waiter| waiter.order("release"));
+    let mut tokens: Vec<u64> = Vec::new();
+    for waiter in &mut waiters {
+        let answer = waiter.answer().expect("an answer");
+        let held = lockbydir_proof::puppet::Held::parse(&answer).expect("the lock");
+        assert_eq!(waiter.answer().as_deref(), Some("ok"));
+        tokens.push(held.token);
+    }
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 3, "each had its turn");
+    assert!(begun.elapsed() < Duration::from_secs(5), "after {:?} only", begun.elapsed());
+}
+
+#[test]
+fn where_listings_are_seconds_old_nobody_gets_a_lock_rather_than_two() {
+    let mut place = Place::new();
+    let source = place.folder("source");
+    let at = place.fuse("at", &source, &["--lies", "stale-list"]);
+
+    for _ in 0..2 {
+        let ran = run(&at, &["run", "-w", "300ms", "jobs", "--", "echo", "in"]);
+        ran.refused(75, "locked by a bare directory, of which only the age tells when it is over");
+        assert_eq!(ran.out, "");
+    }
+}
+
+#[test]
+fn what_is_foreign_is_not_removed_where_rmdir_would_remove_it() {
+    let mut place = Place::new();
+    let source = place.folder("source");
+    let at =
+        place.fuse("at", &source, &["--lack", "no-replace", "--lies", "rmdir-full,replace-full"]);
+    fs::create_dir(at.join("jobs.lockdir")).expect("a directory");
+    fs::write(at.join("jobs.lockdir/mine"), "precious").expect("a file in it");
+
+    for verb in [&["run", "-n", "jobs", "--", "true"][..], &["break", "--force", "jobs"]] {
+        run(&at, verb).refused(73, "it holds `mine`, which is not ours; move it away");
+    }
+
+    assert_eq!(fs::read(at.join("jobs.lockdir/mine")).expect("still there"), b"precious");
+}

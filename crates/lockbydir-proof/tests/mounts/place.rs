@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lockbydir_proof::{MOUNTED, torture::Plan};
+use lockbydir_proof::{
+    MOUNTED,
+    torture::{self, Plan, report::Conclusion},
+};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
@@ -119,19 +122,38 @@ impl Place {
         assert!(mounted.expect("mount").success(), "{options} {}", at.display());
     }
 
-    /// Lets others have the machine again.
-    pub(crate) fn done(&mut self) {
-        self.alone = None;
-    }
-
-    /// A torture of some seconds in a folder, with the machine for itself until it is done.
+    /// A torture of some seconds in a folder, with the machine for itself.
     pub(crate) fn plan(&mut self, folder: &Path) -> Plan {
         self.shared = None;
-        self.alone = Some(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+        if self.alone.is_none() {
+            self.alone = Some(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+        }
         Plan {
             time: Duration::from_secs(MOUNTED.number()),
             ..Plan::new(env!("CARGO_BIN_EXE_lockbydir-torture"), folder)
         }
+    }
+
+    /// Tortures, and fails if a promise was broken, or if hardly anybody ever waited.
+    pub(crate) fn judge(&self, plan: Plan) {
+        self.judge_above(plan, 500);
+    }
+
+    /// The same, where every call goes through a server, twice between processes: time enough to be
+    /// held up by it.
+    pub(crate) fn judge_slow(&self, plan: Plan) {
+        let (timeout, hold) = (Duration::from_millis(200), Duration::from_micros(50));
+        self.judge_above(Plan { timeout, hold, processes: 8, ..plan }, 50);
+    }
+
+    fn judge_above(&self, plan: Plan, hand_overs: u64) {
+        assert!(self.alone.is_some(), "a plan of this place");
+        let report = torture::run(&plan).expect("a run");
+        println!("{report}");
+        let broken = matches!(report.conclusion(), Conclusion::Broken(..));
+        assert!(!broken, "{report}");
+        let done = report.json()["contended_hand_overs"].as_u64();
+        assert!(done >= Some(hand_overs), "{done:?} hand-overs show nothing: {report}");
     }
 }
 

@@ -1,6 +1,9 @@
 //! No `/proc`, or one that hides things: nothing is known of processes, and nobody is called dead.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use lockbydir_proof::puppet::Puppet;
 
@@ -10,12 +13,15 @@ use crate::{
     program::{WORKER, playing, puppet, run_within},
 };
 
-/// The first process of a PID namespace with nothing in `/proc`.
+/// In a PID namespace with nothing in `/proc`, and with a PID that is nobody's in any other.
 fn blind() -> Puppet {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+    let others = COUNT.fetch_add(5, Ordering::Relaxed);
+    let script = "mount -t tmpfs lockbydir /proc; for _ in $(seq $N); do (:); done; $W; exit";
     let mut command = Command::new("unshare");
-    command.args(["--fork", "--kill-child", "--pid", "--mount"]);
-    command.args(["sh", "-ec", "mount -t tmpfs lockbydir /proc; exec $W"]).env("W", WORKER);
-    Puppet::spawn(&mut command)
+    command.args(["--fork", "--kill-child", "--pid", "--mount", "sh", "-ec", script]);
+    Puppet::spawn(command.env("W", WORKER).env("N", others.to_string()))
 }
 
 /// With a `/proc` that shows nobody else's processes, as this user.

@@ -29,7 +29,7 @@ impl Queue {
                     self.watch(now, (Some(entry), None), timeout)
                 }
                 None => {
-                    let timeout = self.acquire.timeout();
+                    let timeout = self.acquire.bare_timeout(listing.modified);
                     self.watch(now, (None, Some(listing.modified)), timeout)
                 }
             },

@@ -255,6 +255,25 @@ fn a_bare_lock_older_than_our_own_timeout_is_removed() {
 }
 
 #[test]
+fn a_bare_lock_whose_stamp_may_be_rounded_is_two_seconds_older_before_it_is_removed() {
+    let rounded = Stamp(changed().0 / 1_000_000_000 * 1_000_000_000);
+    let bare = Listing { modified: rounded, ..listing(&[]) };
+    let just = Stamp(rounded.0 + 22_000_000_000);
+
+    acquire()
+        .told(found(bare.clone()))
+        .asks(ReadFileClock)
+        .told(Answer::FileClock(just))
+        .ends(bare_for(None))
+        .after(secs(21))
+        .again()
+        .told(found(bare.clone()))
+        .asks(ReadFileClock)
+        .told(Answer::FileClock(Stamp(just.0 + 1)))
+        .asks(RemoveDir(rounded));
+}
+
+#[test]
 fn a_bare_lock_watched_for_our_own_timeout_is_removed_whatever_the_file_systems_clock_says() {
     let bare = listing(&[]);
 
@@ -277,7 +296,7 @@ fn a_bare_lock_watched_for_our_own_timeout_is_removed_whatever_the_file_systems_
 #[test]
 fn a_bare_lock_that_is_made_anew_is_watched_anew() {
     let bare = listing(&[]);
-    let new = Listing { modified: stamp(secs(WALL)), ..bare.clone() };
+    let new = Listing { modified: Stamp(changed().0 + 1_000_000_000), ..bare.clone() };
 
     acquire()
         .told(found(bare))

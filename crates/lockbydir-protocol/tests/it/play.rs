@@ -151,7 +151,8 @@ pub(crate) fn remote(nonce: u128) -> Entry {
 
 /// When D was changed, in most plays: a second before they begin.
 pub(crate) fn changed() -> Stamp {
-    stamp(secs(WALL - 1))
+    // Not in whole seconds, as on file systems that round.
+    stamp(secs(WALL - 1) + Duration::from_nanos(1))
 }
 
 pub(crate) fn listing(entries: &[Entry]) -> Listing {

@@ -36,7 +36,7 @@ pub(super) fn published(here: Here, nonce: u128, now: Now) -> Entry {
 
 pub(super) fn holding(entries: Vec<Entry>) -> Answer {
     let listing =
-        Listing { entries, litter: None, modified: Stamp(0), stranger: None, foreign: None };
+        Listing { entries, litter: None, modified: Stamp(1), stranger: None, foreign: None };
     Answer::Seen(Sight::Directory(listing))
 }
 

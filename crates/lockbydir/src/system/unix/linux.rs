@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::ClockId;
 
@@ -38,11 +38,18 @@ pub(crate) fn path_in(dir: &Handle, name: &OsStr) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
 }
 
-/// Is this directory our own, whatever numbers say? Who may leave its time of access alone is its
-/// owner.
+/// Is this directory our own, whatever numbers say? Only its owner may leave its time of access
+/// alone.
 pub(super) fn is_own(dir: impl AsFd) -> bool {
     const QUIETLY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-    rustix::fs::openat(dir, ".", QUIETLY | OFlags::NOATIME, Mode::empty()).is_ok()
+    rustix::fs::openat(dir, ".", QUIETLY | OFlags::NOATIME, Mode::empty()).err()
+        != Some(Errno::PERM)
+}
+
+/// Is something mounted just there?
+pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
+    let about = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())?;
+    Ok(about.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
@@ -115,9 +122,11 @@ pub(crate) fn boot_id() -> u64 {
     super::process::boot_number(&id)
 }
 
-/// Whose boot clock we read; 0 where it can't be told.
+/// Whose boot clock we read; 0 where it can't be told. A lock may outlive the time namespace that it
+/// was made in, and the kernel gives the number of one that is gone to the next one, of another
+/// clock: so only the first one is told, which stays.
 pub(crate) fn time_space() -> u32 {
-    namespace("time")
+    Some(namespace("time")).filter(|&number| counts_from_boot(number)).unwrap_or(0)
 }
 
 /// Whose PIDs we see; 0 where it can't be told.

@@ -139,6 +139,11 @@ fn kind(of: Kind) -> FileKind {
     }
 }
 
+/// Is something mounted just there? Such a thing is a link here, and refused as one.
+pub(crate) fn is_mount(_path: &Path) -> Result<bool, Errno> {
+    Ok(false)
+}
+
 pub(crate) fn mkdir(path: &Path, _mode: u32) -> Result<(), Errno> {
     windows::make_dir(path)
 }
