@@ -143,7 +143,7 @@ impl Place {
     /// held up by it.
     pub(crate) fn judge_slow(&self, plan: Plan) {
         let (timeout, hold) = (Duration::from_millis(200), Duration::from_micros(50));
-        self.judge_above(Plan { timeout, hold, processes: 8, ..plan }, 50);
+        self.judge_above(Plan { timeout, hold, processes: 8, ..plan }, 30);
     }
 
     fn judge_above(&self, plan: Plan, hand_overs: u64) {
@@ -160,8 +160,12 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         for at in self.mounted.iter().rev() {
-            let unmounted = Command::new("umount").arg(at).status().expect("umount");
-            assert!(unmounted.success() || thread::panicking(), "{} is in use", at.display());
+            let mut umount = Command::new("umount");
+            let unmounted = umount.arg(at).status().expect("umount").success();
+            if !unmounted {
+                let _ = Command::new("umount").arg("--lazy").arg(at).status();
+            }
+            assert!(unmounted || thread::panicking(), "{} is in use", at.display());
         }
         for server in &mut self.servers {
             if thread::panicking() {
