@@ -14,10 +14,11 @@ use crate::duration::{parse, parse_patience, parse_timeout};
 const EXIT_CODES: &str = "\
 Exit codes:
   CMD's own, or 128+signal   CMD ran
-   1  `is-locked`: free; `break`: a living holder was left in peace
+   1  `is-locked`: free; `break`: a living holder was left in peace; `doctor`: not safe
   64  wrong usage
   69  engine out of reach
-  73  the lock directory can't be made (parent missing, read-only, something else in its place)
+  73  the lock directory can't be made (parent missing, read-only, something else in its place,
+      a file system on which no lock is safe)
   74  input/output error
   75  patience is over (`run -E CODE` sets another)
   76  lock lost: timed out or taken; a KEY that no longer holds
@@ -64,6 +65,15 @@ pub(crate) enum Command {
     Break(Break),
     /// Remove what crashes left behind below a folder
     Clean(Clean),
+    /// Try whether a folder is safe to lock in
+    ///
+    /// Tries in a folder of its own, with another process, what a lock needs of the file system,
+    /// and says what was seen and what it means. Exit 0: safe, perhaps with remarks; 1: not safe.
+    #[command(after_help = crate::doctor::HELP)]
+    Doctor(crate::doctor::Args),
+    /// What `doctor` starts
+    #[command(hide = true)]
+    DoctorAssistant(crate::doctor::Assistant),
     /// Measure what locking costs in a folder, beside flock and the raw calls
     #[command(after_help = crate::bench::HELP)]
     Bench(crate::bench::Args),

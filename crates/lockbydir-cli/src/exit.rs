@@ -35,8 +35,9 @@ impl From<Error> for Failure {
             ErrorKind::Lost => LOST,
             ErrorKind::Unavailable => UNAVAILABLE,
             ErrorKind::OtherUser | ErrorKind::PermissionDenied => DENIED,
-            // What is in its place cannot become a lock directory.
-            ErrorKind::CannotMake | ErrorKind::Foreign => CANNOT_MAKE,
+            // What is in its place cannot become a lock directory; and where no lock is safe,
+            // none is made.
+            ErrorKind::CannotMake | ErrorKind::Foreign | ErrorKind::Unfit => CANNOT_MAKE,
             _ => IO,
         };
         Failure::new(code, error.to_string())

@@ -9,6 +9,7 @@ mod bench;
 #[path = "bench/missing.rs"]
 mod bench;
 mod child;
+mod doctor;
 mod duration;
 #[cfg(feature = "etcd")]
 mod etcd;

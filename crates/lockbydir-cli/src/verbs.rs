@@ -8,7 +8,7 @@ use lockbydir::{Broken, Key, Owner, printable};
 
 use crate::args::{Acquire, Args, Break, Command};
 use crate::exit::{Failure, IO, NOT_DONE, USAGE};
-use crate::{bench, render, run};
+use crate::{bench, doctor, render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
     match command {
@@ -55,6 +55,8 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
                 &removed.iter().map(|path| format!("{}\n", printable(path))).collect::<String>(),
             )
         }
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::DoctorAssistant(assistant) => doctor::assist(&assistant),
         Command::Bench(args) => bench::bench(&args),
         #[cfg(target_os = "linux")]
         Command::BenchWorker(worker) => bench::work(&worker),

@@ -15,6 +15,8 @@ use crate::facts;
 /// Not permitted: what the system would say of another user's directory.
 const EPERM: i32 = 1;
 const EIO: i32 = 5;
+/// Not supported: no lock is safe on that file system.
+const ENOTSUP: i32 = if cfg!(target_os = "macos") { 45 } else { 95 };
 
 /// This error, as Python raises it.
 pub(crate) fn told(py: Python<'_>, error: &Error) -> PyErr {
@@ -33,6 +35,7 @@ pub(crate) fn told(py: Python<'_>, error: &Error) -> PyErr {
         ErrorKind::Unavailable => own("LockUnavailable"),
         ErrorKind::Interrupted => own("LockError"),
         ErrorKind::OtherUser => system(error, EPERM),
+        ErrorKind::Unfit => system(error, ENOTSUP),
         _ => system(error, EIO),
     }
 }

@@ -14,6 +14,11 @@ pub(crate) fn boot() -> Duration {
     }
 }
 
+/// The same of the system itself, also within a test's world: for those who meet others outside of it.
+pub(crate) fn real_boot() -> Duration {
+    system::since_boot()
+}
+
 /// Both clocks that the protocol wants.
 pub(crate) fn now() -> Now {
     if let Some(world) = testing::world() {

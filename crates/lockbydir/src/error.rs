@@ -48,6 +48,8 @@ pub enum ErrorKind {
     Interrupted,
     /// The engine that keeps the lock is out of reach, or does not take us.
     Unavailable,
+    /// The file system does what would let two hold a lock.
+    Unfit,
 }
 
 /// For [engines](crate::engine): how errors are made.
@@ -169,6 +171,66 @@ impl Error {
         Error::new(kind, message).at(path).caused_by(source)
     }
 
+    /// No lock is safe on the file system of this folder.
+    pub(crate) fn unfit(folder: &Path, why: &str) -> Error {
+        let folder_shown = printable(folder);
+        let message = format!(
+            "will not lock in {folder_shown}: its file system is unfit for locks ({why}); choose another one, and see `lockbydir doctor {folder_shown}`"
+        );
+        Error::new(ErrorKind::Unfit, message).at(folder)
+    }
+
+    /// For the doctor: nothing can be tried there.
+    pub(crate) fn cannot_examine(folder: &Path, fault: Fault) -> Error {
+        let (kind, source, advice) = match fault {
+            Fault::Missing if folder.is_dir() => {
+                (ErrorKind::CannotMake, reason(fault).1, "; nothing can be made there")
+            }
+            Fault::Missing => (ErrorKind::CannotMake, reason(fault).1, "; make the folder first"),
+            Fault::NoPlace { .. } => (ErrorKind::CannotMake, reason(fault).1, "; name a folder"),
+            Fault::Denied { .. } => {
+                let advice = "; name a folder that you may write in: nothing else can be locked in";
+                (ErrorKind::PermissionDenied, reason(fault).1, advice)
+            }
+            Fault::ReadOnly { .. } => {
+                let advice = "; nothing can be locked there: name one that can be written";
+                (ErrorKind::CannotMake, reason(fault).1, advice)
+            }
+            _ => reason(fault),
+        };
+        let message = format!("cannot examine {}: {source}{advice}", printable(folder));
+        Error::new(kind, message).at(folder).caused_by(source)
+    }
+
+    /// For the doctor: the other one does not answer.
+    pub(crate) fn silent(folder: &Path, what: String) -> Error {
+        let message = format!(
+            "cannot examine {}: the other one fell silent, asked to {what}; it has ended, or what it does is not seen here",
+            printable(folder)
+        );
+        Error::new(ErrorKind::Io, message).at(folder)
+    }
+
+    /// For the doctor: it was ended early.
+    pub(crate) fn ended(folder: &Path) -> Error {
+        let message = format!("the examination of {} was interrupted", printable(folder));
+        Error::new(ErrorKind::Interrupted, message).at(folder)
+    }
+
+    /// For the doctor: there was no other one to meet.
+    pub(crate) fn nobody_came(folder: &Path, waited: Duration, stranger: Option<u32>) -> Error {
+        let why = match stranger {
+            Some(user) => format!("somebody waits there as user {user}; run both as one user"),
+            None => "nobody came; run `lockbydir doctor --peer` on the other host in the same folder at the same time".into(),
+        };
+        let message = format!(
+            "cannot examine {} between two hosts: {why}; waited {}",
+            printable(folder),
+            people_duration(waited)
+        );
+        Error::new(ErrorKind::PatienceOver, message).at(folder)
+    }
+
     /// The kind of error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -209,6 +271,12 @@ impl Error {
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.kind() == ErrorKind::Foreign
+    }
+
+    /// Is the file system one on which no lock is safe? [`doctor`](crate::doctor) says why.
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        self.kind() == ErrorKind::Unfit
     }
 }
 

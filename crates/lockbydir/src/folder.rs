@@ -7,6 +7,7 @@ use lockbydir_protocol::{Entry, Facts, Release, Released, Sight, Stamp, State, V
 use lockbydir_protocol::{Here, Question};
 
 use crate::dir::{Directory, EXTENSION, remove_stage};
+use crate::doctor::{is_room_name, remove_left};
 use crate::engine::registered;
 use crate::error::Error;
 use crate::line::SUFFIX;
@@ -41,7 +42,7 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
 
 /// Removes what crashes left behind below a folder, if it is ours by name and by owner and its
 /// maker is gone: directories that were never installed, open locks that nobody removed, lines and
-/// tickets of waiters that are gone; of a URL, what its [engine](crate::engine) left. Returns what
+/// tickets of waiters that are gone, folders of a [doctor](crate::doctor) that was killed; of a URL, what its [engine](crate::engine) left. Returns what
 /// was removed.
 ///
 /// # Errors
@@ -57,6 +58,8 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
         let at = path_in(parent, name);
         let is_gone = if is_stage_name(name) {
             clean_stage(parent, &at)
+        } else if is_room_name(name) {
+            remove_left(parent, name.as_ref())
         } else if let Some(lockdir) = before(&at, SUFFIX) {
             Directory::new(lockdir, 0o700, None).close_line().is_ok()
         } else {
@@ -94,6 +97,7 @@ fn walk_in(
         if is_lock(&path)
             || before(&path, SUFFIX).is_some_and(|path| is_lock(&path))
             || is_stage_name(&name)
+            || is_room_name(&name)
         {
             found(open, &path);
         } else if deeper > 0

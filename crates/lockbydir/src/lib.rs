@@ -51,6 +51,7 @@ mod call;
 mod clock;
 mod crowd;
 mod dir;
+pub mod doctor;
 pub mod engine;
 mod error;
 mod folder;

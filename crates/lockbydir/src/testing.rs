@@ -17,6 +17,7 @@ static CHANGES: AtomicU64 = AtomicU64::new(0);
 static CRASH_BEFORE: AtomicU64 = AtomicU64::new(0);
 static STOP_BEFORE: AtomicU64 = AtomicU64::new(0);
 static NO_REPLACE_MISSING: AtomicBool = AtomicBool::new(false);
+static EVERY_MOUNT_KNOWN: AtomicBool = AtomicBool::new(false);
 /// Threads that live in a world of a test's making; where there is none, nobody asks further.
 static WORLDS: AtomicUsize = AtomicUsize::new(0);
 
@@ -46,6 +47,15 @@ pub fn force_no_replace_fallback(on: bool) {
 
 pub(crate) fn is_no_replace_missing() -> bool {
     NO_REPLACE_MISSING.load(Ordering::Relaxed)
+}
+
+/// Takes every mount for one that is known to be good: to lock where the quick look would refuse.
+pub fn take_mounts_as_known(on: bool) {
+    EVERY_MOUNT_KNOWN.store(on, Ordering::Relaxed);
+}
+
+pub(crate) fn is_every_mount_known() -> bool {
+    EVERY_MOUNT_KNOWN.load(Ordering::Relaxed)
 }
 
 /// What kind of raw call it is.

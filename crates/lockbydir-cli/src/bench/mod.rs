@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueHint;
+use lockbydir::doctor::FileSystem;
 use lockbydir::printable;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -156,7 +157,7 @@ pub(crate) fn bench(args: &Args) -> Result<u8, Failure> {
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         dir: printable(bench.place.parent()),
-        file_system: place::file_system(bench.place.parent()),
+        file_system: FileSystem::of(bench.place.parent()).kind,
         kernel: place::kernel(),
         cpus: place::cpus(),
         at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -112,39 +111,6 @@ fn empty(made: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
-/// The file system that a path is on, by the name that `mount` gives it.
-pub(super) fn file_system(path: &Path) -> String {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let path = path.as_os_str().as_bytes();
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let point = unescaped(before.split(' ').nth(4)?);
-            let kind = after.split(' ').next()?;
-            let rest = path.strip_prefix(point.strip_suffix(b"/").unwrap_or(&point))?;
-            (rest.is_empty() || rest.starts_with(b"/")).then_some((point.len(), kind))
-        })
-        // What was mounted last hides what is below it.
-        .max_by_key(|(length, _)| *length)
-        .map_or_else(|| "unknown".into(), |(_, kind)| kind.to_owned())
-}
-
-/// `\040` and the like back to bytes.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut rest = text.as_bytes();
-    let mut bytes = Vec::new();
-    while let Some((&first, after)) = rest.split_first() {
-        let code = after
-            .get(..3)
-            .filter(|_| first == b'\\')
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(code.unwrap_or(first));
-        rest = if code.is_some() { &after[3..] } else { after };
-    }
-    bytes
-}
-
 pub(super) fn kernel() -> String {
     let name = rustix::system::uname();
     format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy())
@@ -152,20 +118,4 @@ pub(super) fn kernel() -> String {
 
 pub(super) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mount_point_is_read_with_its_spaces() {
-        assert_eq!(unescaped(r"/a\040b\134c"), b"/a b\\c");
-        assert_eq!(unescaped(r"/end\04"), br"/end\04");
-    }
-
-    #[test]
-    fn proc_is_found_to_be_proc() {
-        assert_eq!(file_system(Path::new("/proc/self")), "proc");
-    }
 }

@@ -7,6 +7,7 @@
 mod attacks;
 mod bad_input;
 mod bench;
+mod doctor;
 mod full_disk;
 mod keys;
 mod line;

@@ -439,16 +439,22 @@ fn finish(orders: &Orders) -> Outcome<()> {
 }
 
 /// Cleans away what crashes left beside locks. A stage that its maker had no time to put an entry
-/// into tells nobody whose it is, and only its age speaks against it: a day is made to pass.
+/// into tells nobody whose it is, and only its age speaks against it, as against a doctor's folder: a
+/// day is made to pass.
 fn clean(folder: &Path) -> Outcome<()> {
     for file in fs::read_dir(folder)? {
         let stage = file?.path();
         let name = stage.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains(".lockdir.") && fs::read_dir(&stage)?.next().is_none() {
+        let is_empty_stage = || name.contains(".lockdir.") && is_empty(&stage);
+        if name.starts_with("lockbydir-doctor.") || is_empty_stage() {
             let past = std::time::SystemTime::now() - Duration::from_secs(24 * 3600);
             File::open(&stage)?.set_modified(past)?;
         }
     }
     lockbydir::clean(folder)?;
     Ok(())
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut names| names.next().is_none())
 }

@@ -6,6 +6,7 @@ mod bite;
 mod clock_steps;
 mod crash_points;
 mod death;
+mod doctor;
 mod exclusion;
 mod kills;
 mod lingering;

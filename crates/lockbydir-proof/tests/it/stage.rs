@@ -98,12 +98,14 @@ impl Stage {
     }
 
     /// Cleans away what crashes left beside locks. A stage that its maker had no time to put an
-    /// entry into tells nobody whose it is, and only its age speaks against it: a day is made to
-    /// pass.
+    /// entry into tells nobody whose it is, and only its age speaks against it, as against a
+    /// doctor's folder: a day is made to pass.
     pub(crate) fn clean(&self) {
-        for name in self.names().iter().filter(|name| name.contains(".lockdir.")) {
-            let stage = self.path(name);
-            if fs::read_dir(&stage).expect("a stage").next().is_none() {
+        let is_empty = |stage: &Path| fs::read_dir(stage).expect("a stage").next().is_none();
+        for name in self.names() {
+            let stage = self.path(&name);
+            let is_empty_stage = name.contains(".lockdir.") && is_empty(&stage);
+            if name.starts_with("lockbydir-doctor.") || is_empty_stage {
                 make_older(&stage, Duration::from_secs(24 * 3600));
             }
         }

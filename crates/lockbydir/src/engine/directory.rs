@@ -17,7 +17,7 @@ use crate::key::Key;
 use crate::line::Place;
 use crate::linger::Parking;
 use crate::status::{Broken, Holder, How, Predecessor, Status, Ticket};
-use crate::{clock, process};
+use crate::{clock, doctor, process};
 
 /// A lock directory, and how it is used.
 pub(crate) struct LockDirectory {
@@ -70,6 +70,9 @@ impl Engine for LockDirectory {
     fn acquire(&self, wish: Wish, wait: &mut Wait<'_>) -> Result<(Box<dyn Holding>, How), Error> {
         let path = self.path();
         let here = self.directory.here();
+        if !here.one_kernel {
+            doctor::check(path.parent().unwrap_or(path))?;
+        }
         let card = lockbydir_protocol::Ticket {
             order: 0,
             nonce: wish.nonce,

@@ -10,6 +10,7 @@
 //! | `process.rs` | who lives and where we are: [`start_of`], [`is_gone`], [`Life`], [`command`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
 //! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
 //! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
+//! | `place.rs` | what a place is like: [`mount_of`], [`mount_number`], [`is_known`], [`trust`]; what only `doctor` tries: [`flock`], [`Events`] |
 //!
 //! How one who stands in line is woken is another matter on each system: see `line`.
 
@@ -58,4 +59,22 @@ pub(crate) enum Whose {
     Administrators,
     /// Another user's, and the number of that one.
     Strangers(u32),
+}
+
+/// A file system, as the system tells of it.
+pub(crate) struct Mount {
+    /// What kind: `ext4`, `nfs4`, `fuse.sshfs`, ...
+    pub(crate) kind: String,
+    /// What it is made of: a device, a server's folder.
+    pub(crate) source: String,
+    pub(crate) options: String,
+}
+
+/// Who may move what is in a folder.
+pub(crate) struct Trust {
+    pub(crate) owner: Whose,
+    /// Its permissions, where there are such.
+    pub(crate) mode: Option<u32>,
+    /// May everybody move what belongs to others?
+    pub(crate) is_lawless: bool,
 }

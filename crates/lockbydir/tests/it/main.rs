@@ -8,6 +8,7 @@ mod bare;
 mod contract;
 mod crowd;
 mod directory;
+mod doctor;
 mod examples;
 mod holding;
 mod line;

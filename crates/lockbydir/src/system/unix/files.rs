@@ -100,7 +100,7 @@ fn about_open(fd: impl AsFd, stat: &Stat) -> Result<About, Errno> {
 /// own, too.
 const NOBODY: u32 = 65534;
 
-fn told(stat: &Stat) -> About {
+pub(super) fn told(stat: &Stat) -> About {
     let own = rustix::process::geteuid().as_raw();
     About {
         kind: kind(FileType::from_raw_mode(stat.st_mode)),

@@ -3,14 +3,19 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::ClockId;
 
 use super::{Errno, Handle};
+use crate::system::Mount;
 
 /// The clock that runs while the machine is suspended.
 pub(super) const BOOT_CLOCK: ClockId = ClockId::Boottime;
@@ -31,6 +36,45 @@ pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {
     rustix::fs::statfs(folder).is_ok_and(|stat| {
         matches!(stat.f_type as u64, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
     })
+}
+
+/// Is it known to do what a lock needs: by one kernel's own rules, or measured (NFS)?
+pub(crate) fn is_known(folder: &Path) -> bool {
+    const NFS: u64 = 0x6969;
+    is_of_one_kernel(folder)
+        || rustix::fs::statfs(folder).is_ok_and(|stat| stat.f_type as u64 == NFS)
+}
+
+/// The file system of a folder, as `mount` tells of it.
+pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
+    let folder = fs::canonicalize(folder).ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    Mount::among(&mounts, folder.as_os_str().as_bytes())
+}
+
+/// Tells one mount from another: its device, and where the kernel has it (6.8) a number that is
+/// given once, for that of a device is given again.
+pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
+    const NUMBER_GIVEN_ONCE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let asked = rustix::fs::statx(CWD, folder, AtFlags::empty(), NUMBER_GIVEN_ONCE);
+    let number = asked.ok().filter(|told| told.stx_mask & NUMBER_GIVEN_ONCE.bits() != 0);
+    let device = fs::metadata(folder).ok()?.dev();
+    Some((device, number.map_or(0, |told| told.stx_mnt_id)))
+}
+
+/// Hears of changes in a folder, where the kernel tells of them.
+pub(crate) struct Events(Handle);
+
+impl Events {
+    pub(crate) fn on(folder: &Path) -> Result<Events, Errno> {
+        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        inotify::add_watch(&events, folder, WatchFlags::MOVED_TO)?;
+        Ok(Events(events))
+    }
+
+    pub(crate) fn has_heard(&self, up_to: Duration) -> bool {
+        super::sleep_on(&[self.0.as_fd()], up_to).is_some()
+    }
 }
 
 /// A path to what is in this directory, whatever has taken its place meanwhile.

@@ -3,7 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
@@ -12,6 +14,7 @@ use sysctl::Sysctl;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::{Errno, Handle};
+use crate::system::Mount;
 
 /// Its monotonic clock counts sleep, unlike that of Linux.
 pub(super) const BOOT_CLOCK: ClockId = ClockId::Monotonic;
@@ -21,10 +24,41 @@ pub(super) const NEITHER: OFlags = OFlags::empty();
 
 /// File systems that a single kernel owns: whoever wrote there under another boot is dead.
 pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {
-    rustix::fs::statfs(folder).is_ok_and(|stat| {
-        let name: Vec<u8> = stat.f_fstypename.iter().map(|byte| byte.cast_unsigned()).collect();
-        name.starts_with(b"apfs\0") || name.starts_with(b"hfs\0")
-    })
+    mount_of(folder).is_some_and(|mount| matches!(&*mount.kind, "apfs" | "hfs"))
+}
+
+/// Is it known to do what a lock needs: by one kernel's own rules, or measured (NFS)?
+pub(crate) fn is_known(folder: &Path) -> bool {
+    mount_of(folder).is_some_and(|mount| matches!(&*mount.kind, "apfs" | "hfs" | "nfs"))
+}
+
+/// The file system of a folder.
+pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
+    let stat = rustix::fs::statfs(folder).ok()?;
+    let text = |chars: &[i8]| {
+        let bytes = chars.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0);
+        String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+    };
+    let (kind, source) = (text(&stat.f_fstypename), text(&stat.f_mntfromname));
+    Some(Mount { kind, source, options: String::new() })
+}
+
+/// Tells one mount from another.
+pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(folder).ok().map(|known| (known.dev(), 0))
+}
+
+/// Hears nothing: what macOS tells of changes is not asked for.
+pub(crate) struct Events;
+
+impl Events {
+    pub(crate) fn on(_folder: &Path) -> Result<Events, Errno> {
+        Err(Errno::NOTSUP)
+    }
+
+    pub(crate) fn has_heard(&self, _up_to: Duration) -> bool {
+        false
+    }
 }
 
 /// A path to what is in this directory. It is that of this moment: here a handle cannot be walked

@@ -3,6 +3,7 @@
 mod alarm;
 mod clock;
 mod files;
+mod place;
 mod process;
 
 #[cfg(target_os = "linux")]
@@ -16,4 +17,5 @@ pub(crate) use alarm::*;
 pub(crate) use clock::*;
 pub use files::*;
 pub(crate) use kernel::*;
+pub(crate) use place::*;
 pub(crate) use process::*;

@@ -4,9 +4,11 @@
 mod alarm;
 mod clock;
 mod files;
+mod place;
 mod process;
 
 pub(crate) use alarm::*;
 pub(crate) use clock::*;
 pub use files::*;
+pub(crate) use place::*;
 pub(crate) use process::*;

@@ -1,0 +1,247 @@
+//! What is known of a place before anything is tried: its file system, how it is mounted, who may
+//! move things there.
+
+use std::path::{Path, PathBuf};
+
+use super::report::{Finding, Grade};
+use crate::system::{self, Mount, Whose};
+
+/// The file system of a folder, as the system tells of it.
+///
+/// ```
+/// let here = lockbydir::doctor::FileSystem::of(".");
+/// assert!(!here.kind.is_empty());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileSystem {
+    /// What kind it is, as `mount` calls it: `ext4`, `nfs4`, `fuse.sshfs`; or `unknown`.
+    pub kind: String,
+    /// What it is made of: a device, a server's folder.
+    pub source: String,
+    /// How it is mounted.
+    pub options: String,
+    /// Does one kernel own it alone, for certain?
+    pub is_one_kernel: bool,
+}
+
+impl FileSystem {
+    /// The one that this folder is on.
+    pub fn of(folder: impl AsRef<Path>) -> FileSystem {
+        let folder = folder.as_ref();
+        let is_one_kernel = system::is_of_one_kernel(folder);
+        match system::mount_of(folder) {
+            Some(Mount { kind, source, options }) => {
+                FileSystem { kind, source, options, is_one_kernel }
+            }
+            None => FileSystem { kind: "unknown".into(), is_one_kernel, ..Default::default() },
+        }
+    }
+
+    fn has(&self, option: &str) -> bool {
+        self.options
+            .split(',')
+            .any(|found| found == option || found.starts_with(option) && option.ends_with('='))
+    }
+
+    fn is_nfs(&self) -> bool {
+        matches!(&*self.kind, "nfs" | "nfs4")
+    }
+
+    pub(super) fn findings(&self, dir: &Path) -> Vec<Finding> {
+        let mut found = vec![self.ownership()];
+        found.extend(self.mounted());
+        found.push(folders(dir));
+        found
+    }
+
+    /// Who owns it: this kernel, or several.
+    fn ownership(&self) -> Finding {
+        let seen = match &*self.source {
+            "" => self.kind.clone(),
+            source => format!("{} of {}", self.kind, crate::status::printable(source)),
+        };
+        let (grade, seen, meaning) = if self.is_one_kernel {
+            (
+                Grade::Good,
+                format!("{seen}: this kernel's alone"),
+                "Who died is replaced at once, also by a reboot.",
+            )
+        } else if self.is_nfs() {
+            (
+                Grade::Remark,
+                format!("{seen}: shared by hosts"),
+                "Another host's lock is free when it has lapsed, not when its holder dies. Export \
+                 it `sync`: after a power cut of an `async` server two may hold, and nobody can \
+                 see from here which it is.",
+            )
+        } else {
+            (
+                Grade::Remark,
+                format!("{seen}: perhaps shared by hosts"),
+                "Another host's lock is free when it has lapsed, not when its holder dies.",
+            )
+        };
+        Finding::new(grade, "file-system", "its file system", seen, meaning)
+    }
+
+    /// Options that a lock should know of.
+    fn mounted(&self) -> Option<Finding> {
+        let known = [
+            (
+                "soft",
+                "A call may fail that was done: the lock looks before it believes, but \
+                      holders may lose it early. Mount it `hard`.",
+            ),
+            (
+                "softerr",
+                "A call may fail that was done: the lock looks before it believes, but \
+                         holders may lose it early. Mount it `hard`.",
+            ),
+            ("nolock", "flock is seen on one host only; a lock of ours needs none."),
+            ("local_lock=", "flock may be seen on one host only; a lock of ours needs none."),
+            ("cache=loose", "What others do is seen late or never. Mount it with another cache."),
+            ("cache=fscache", "What others do is seen late or never. Mount it with another cache."),
+            ("nobrl", "flock is seen on one host only; a lock of ours needs none."),
+        ];
+        let harmless = self.has("local_lock=none");
+        let found: Vec<_> = known
+            .iter()
+            .filter(|(option, _)| self.has(option) && !(harmless && *option == "local_lock="))
+            .collect();
+        if found.is_empty() {
+            return None;
+        }
+        let seen: Vec<&str> =
+            found.iter().map(|(option, _)| option.trim_end_matches('=')).collect();
+        let mut meaning: Vec<&str> = found.iter().map(|(_, meaning)| *meaning).collect();
+        meaning.dedup();
+        let tried = "how it is mounted";
+        Some(Finding::new(Grade::Remark, "options", tried, seen.join(", "), meaning.join(" ")))
+    }
+}
+
+/// Who may move what is in this folder, or in one on the way to it.
+fn folders(dir: &Path) -> Finding {
+    let tried = "who may move things";
+    let found =
+        |grade, seen: String, meaning: &str| Finding::new(grade, "folder", tried, seen, meaning);
+    let whole = std::fs::canonicalize(dir).unwrap_or_else(|_| PathBuf::from(dir));
+    for folder in whole.ancestors() {
+        let at = if folder == whole { "it".into() } else { crate::status::printable(folder) };
+        let Ok(trust) = system::trust(folder) else { continue };
+        if trust.is_lawless {
+            let mode = trust.mode.unwrap_or_default();
+            return found(
+                Grade::Remark,
+                format!("{at} has mode {mode:o}: anybody may"),
+                "Any user can move a lock away and back, and so have two hold it. Set the sticky \
+                 bit: chmod +t.",
+            );
+        }
+        if let Whose::Strangers(user) = trust.owner {
+            return found(
+                Grade::Remark,
+                format!("{at} belongs to user {user}"),
+                "That user can move a lock away and back, and so have two hold it.",
+            );
+        }
+    }
+    match system::trust(&whole) {
+        Ok(system::Trust { mode: Some(mode), .. }) if mode & 0o022 != 0 => found(
+            Grade::Good,
+            format!("mode {mode:o}"),
+            "Others may lock there too; nobody can move what is not theirs but its owner.",
+        ),
+        _ => found(Grade::Good, "we and root".into(), "Nobody else can move a lock."),
+    }
+}
+
+impl Mount {
+    /// The one of these (lines of `mountinfo`) that a path is on.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no such lines"))]
+    pub(crate) fn among(mounts: &str, path: &[u8]) -> Option<Mount> {
+        let text = |bytes: &str| String::from_utf8_lossy(&unescaped(bytes)).into_owned();
+        mounts
+            .lines()
+            .filter_map(|line| {
+                let (before, after) = line.split_once(" - ")?;
+                let point = unescaped(before.split(' ').nth(4)?);
+                let own = before.split(' ').nth(5)?;
+                let mut words = after.split(' ');
+                let (kind, source) = (words.next()?, words.next()?);
+                let options = words.next().unwrap_or_default();
+                let rest = path.strip_prefix(point.strip_suffix(b"/").unwrap_or(&point))?;
+                let mut all: Vec<&str> = own.split(',').collect();
+                all.extend(
+                    options.split(',').filter(|option| !own.split(',').any(|o| o == *option)),
+                );
+                let options = all.join(",");
+                (rest.is_empty() || rest.starts_with(b"/"))
+                    .then(|| (point.len(), [text(kind), text(source), options]))
+            })
+            // What was mounted last hides what is below it.
+            .max_by_key(|(length, _)| *length)
+            .map(|(_, [kind, source, options])| Mount { kind, source, options })
+    }
+}
+
+/// `\040` and the like back to bytes.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut rest = text.as_bytes();
+    let mut bytes = Vec::new();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after
+            .get(..3)
+            .filter(|_| first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() { &after[3..] } else { after };
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+        21 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n\
+        22 21 0:30 / /mnt/two\\040words rw - nfs4 web:/x rw,vers=4.2,soft,local_lock=none\n\
+        23 21 0:31 / /mnt ro - tmpfs tmpfs rw\n\
+        24 22 0:32 / /mnt/two\\040words rw,noexec - fuse.sshfs web:/y rw\n";
+
+    #[test]
+    fn the_mount_of_a_path_is_the_deepest_and_the_last() {
+        let kind = |path: &str| Mount::among(MOUNTS, path.as_bytes()).unwrap().kind;
+
+        assert_eq!(kind("/home"), "ext4");
+        assert_eq!(kind("/mnt/two"), "tmpfs");
+        assert_eq!(kind("/mnt/two words"), "fuse.sshfs");
+        assert_eq!(kind("/mnt/two words/x"), "fuse.sshfs");
+    }
+
+    #[test]
+    fn a_mount_point_is_read_with_its_spaces() {
+        assert_eq!(unescaped(r"/a\040b\134c"), b"/a b\\c");
+        assert_eq!(unescaped(r"/end\04"), br"/end\04");
+    }
+
+    #[test]
+    fn a_soft_mount_is_remarked_and_a_harmless_option_is_not() {
+        let mounted = |options: &str| {
+            let options = options.to_owned();
+            FileSystem { kind: "nfs4".into(), options, ..FileSystem::default() }.mounted()
+        };
+
+        assert_eq!(mounted("rw,soft,local_lock=none").unwrap().seen, "soft");
+        assert_eq!(mounted("rw,nolock,local_lock=all").unwrap().seen, "nolock, local_lock");
+        assert_eq!(mounted("rw,hard,softly"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn proc_is_found_to_be_proc() {
+        assert_eq!(FileSystem::of("/proc/self").kind, "proc");
+    }
+}

@@ -1,0 +1,50 @@
+//! What a place is like, as far as Windows is asked; calls that only `doctor` tries, and that are
+//! not here.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lockbydir_windows as windows;
+
+use super::{Errno, Handle, about, is_of_one_kernel, open_folder};
+use crate::system::{Mount, Trust};
+
+/// The file system of a folder, as far as it is asked for.
+pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
+    let [source, options] = [String::new(), String::new()];
+    windows::keeps_times(folder).then(|| Mount { kind: "NTFS or ReFS".into(), source, options })
+}
+
+/// Nothing that tells one mount from another for certain.
+pub(crate) fn mount_number(_folder: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+/// Is it known to do what a lock needs?
+pub(crate) fn is_known(folder: &Path) -> bool {
+    is_of_one_kernel(folder) || windows::keeps_times(folder)
+}
+
+/// Who may move what is in a folder, as its owner says.
+pub(crate) fn trust(folder: &Path) -> Result<Trust, Errno> {
+    let owner = about(&open_folder(folder)?)?.owner;
+    Ok(Trust { owner, mode: None, is_lawless: false })
+}
+
+/// There is no flock(2).
+pub(crate) fn flock(_dir: &Handle, _name: &Path) -> Result<Option<Handle>, Errno> {
+    Err(Errno::NOTSUP)
+}
+
+/// Hears nothing: those who wait here listen to events that have no folder.
+pub(crate) struct Events;
+
+impl Events {
+    pub(crate) fn on(_folder: &Path) -> Result<Events, Errno> {
+        Err(Errno::NOTSUP)
+    }
+
+    pub(crate) fn has_heard(&self, _up_to: Duration) -> bool {
+        false
+    }
+}
