@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::acquire::{Acquire, Acquisition, Blocker};
-use crate::entry::{Entry, Owner, State};
+use crate::entry::{Entry, Origin, Owner, State};
 use crate::operation::{
     Answer, Ear, Fault, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
 };
@@ -100,6 +100,7 @@ enum Doing {
     Napping,
     Listening,
     Sleeping,
+    Checking,
     Looking,
     Passing,
     Expelling,
@@ -246,6 +247,16 @@ impl Queue {
         self.ahead = before.max().cloned();
     }
 
+    /// If we stand where we stood: is the lock free, and the first in line does not take it?
+    fn checked(&mut self, now: Now, line: &[Ticket]) -> Next {
+        let before = self.ahead.take();
+        self.stand_among(line);
+        match self.ahead == before {
+            true => self.perform(Doing::Looking, Operation::Look),
+            false => self.placed(now, line),
+        }
+    }
+
     /// Did it die with an earlier boot of our own kernel?
     fn is_dead(&self, ticket: &Ticket) -> bool {
         let same = ticket.origin.is_same_boot(&self.here.origin);
@@ -269,12 +280,15 @@ impl Queue {
     }
 
     fn sleep(&mut self, now: Now) -> Next {
-        let hears = |entry: &Entry| entry.origin.is_same_boot(&self.here.origin);
         let (ear, pause) = match (&self.ahead, &self.blocker) {
             (Some(_), _) if self.vacant.is_some() => (self.ear(), MOMENT),
+            // Who waits elsewhere tells nobody here that the next one is first now.
+            (Some(ahead), _) if self.place == 2 && !self.hears(&ahead.origin) => {
+                (Ear::Nothing, self.pace.min(OTHERS.0))
+            }
             (Some(_), _) => (self.ear(), (SHARE * self.count).clamp(OTHERS.0, OTHERS.1)),
             (None, Some(Blocker::Held { entry, until })) => {
-                let pause = match (self.no_line, hears(entry)) {
+                let pause = match (self.no_line, self.hears(&entry.origin)) {
                     (true, _) => self.pause,
                     (false, true) => FIRST,
                     (false, false) => self.pace,
@@ -306,12 +320,14 @@ impl Queue {
         self.perform(doing, Operation::Sleep(ear, wake))
     }
 
-    /// A ticket of another kernel says nothing to us.
+    /// Pipes end at the kernel: what others do elsewhere is only seen.
+    fn hears(&self, origin: &Origin) -> bool {
+        origin.is_same_boot(&self.here.origin)
+    }
+
     fn ear(&self) -> Ear {
         match &self.ahead {
-            Some(ahead) if ahead.origin.is_same_boot(&self.here.origin) => {
-                Ear::Ticket(ahead.clone())
-            }
+            Some(ahead) if self.hears(&ahead.origin) => Ear::Ticket(ahead.clone()),
             _ => Ear::Nothing,
         }
     }
@@ -344,6 +360,9 @@ impl Queue {
             (Wake::Silent | Wake::Told(_), Some(ahead)) => {
                 self.silent = Some(ahead.clone());
                 self.perform(Doing::Placing, Operation::ListLine)
+            }
+            (_, Some(ahead)) if !self.hears(&ahead.origin) => {
+                self.perform(Doing::Checking, Operation::ListLine)
             }
             // Is the lock free, and the first in line does not take it?
             (_, Some(_)) => self.perform(Doing::Looking, Operation::Look),
@@ -455,6 +474,9 @@ impl Machine for Queue {
             }
             (Doing::Sleeping, Answer::Woken(wake)) => self.woken(now, wake),
             (Doing::Sleeping, _) => self.try_now(now),
+            // Who stood ahead of us elsewhere may have gone.
+            (Doing::Checking, Answer::Line(line)) => self.checked(now, &line),
+            (Doing::Checking, _) => self.perform(Doing::Looking, Operation::Look),
             (Doing::Looking, Answer::Seen(sight)) => self.looked(now, sight),
             (Doing::Looking, _) => self.sleep(now),
             (Doing::Passing, answer) => self.pass_over(&line(&answer)),

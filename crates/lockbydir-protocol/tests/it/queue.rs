@@ -257,11 +257,44 @@ fn who_is_not_first_sleeps_on_the_one_ahead_and_looks_the_less_often_the_longer_
 
         entered(&ahead).told(line).asks(sleep(ear, millis(pause)));
     }
-    // One of another kernel says nothing to us.
+}
+
+/// Sleeps behind one of another kernel, which says nothing to us.
+fn behind_one_elsewhere() -> (Ticket, Play<Queue>) {
     let far = Ticket { origin: ELSEWHERE, ..first() };
-    entered(std::slice::from_ref(&far))
-        .told(line(&[far, own()]))
-        .asks(sleep(Ear::Nothing, millis(100)));
+    let placed = entered(std::slice::from_ref(&far)).told(line(&[far.clone(), own()]));
+    (far, placed.asks(sleep(Ear::Nothing, millis(50))))
+}
+
+#[test]
+fn who_is_behind_one_elsewhere_looks_whether_it_is_gone() {
+    let looks = || behind_one_elsewhere().1.told(woken(Wake::Time)).asks(ListLine);
+
+    blocked(looks().told(line(&[own()])).asks(Listen).told(DONE))
+        .asks(sleep(Ear::Bell(OWNER), SECOND));
+    let third = line(&[first(), second(), own()]);
+    looks().told(third).asks(sleep(Ear::Ticket(second()), millis(100)));
+}
+
+#[test]
+fn who_is_behind_one_elsewhere_that_is_still_there_looks_whether_the_lock_is_free() {
+    let (far, _) = behind_one_elsewhere();
+    let looks = || behind_one_elsewhere().1.told(woken(Wake::Time)).asks(ListLine);
+
+    let still = looks().told(line(&[far, own()])).asks(Look);
+    still.told(seen(&[held(7)])).asks(sleep(Ear::Nothing, millis(50)));
+    looks().told(failed(DENIED)).asks(Look);
+}
+
+#[test]
+fn only_the_second_in_line_looks_so_often_for_one_elsewhere() {
+    let [one, other] = [first(), second()].map(|ticket| Ticket { origin: ELSEWHERE, ..ticket });
+    let all = line(&[one.clone(), other.clone(), own()]);
+    let sleeps = entered(&[one, other.clone()]).told(all).asks(sleep(Ear::Nothing, millis(100)));
+
+    // Once it is the second.
+    let looks = sleeps.told(woken(Wake::Time)).asks(ListLine).told(line(&[other, own()]));
+    looks.asks(Look).told(seen(&[held(7)])).asks(sleep(Ear::Nothing, millis(50)));
 }
 
 #[test]
@@ -348,7 +381,10 @@ fn a_ticket_from_before_our_kernels_boot_is_removed() {
 
     stands(here(), &old).asks(Expel(old.clone(), Word::First));
     // Not on a file system that others write to, nor if it is of this very boot, nor a later one.
-    let rest = |ear| sleep(ear, millis(100));
+    let rest = |ear| match ear {
+        Ear::Nothing => sleep(ear, millis(50)),
+        ear => sleep(ear, millis(100)),
+    };
     stands(shared(), &old).asks(rest(Ear::Nothing));
     let same = Ticket { origin: ORIGIN, ..old.clone() };
     stands(here(), &same).asks(rest(Ear::Ticket(same.clone())));

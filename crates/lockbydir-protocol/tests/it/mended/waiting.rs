@@ -48,8 +48,9 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
     );
 }
 
-/// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3.
-fn behind_a_stranger(here: Here) -> Queue {
+/// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3. And
+/// the line.
+fn behind_a_stranger(here: Here) -> (Queue, Vec<Ticket>) {
     let wish = wish_of(8);
     let card = Ticket {
         order: 0,
@@ -70,15 +71,18 @@ fn behind_a_stranger(here: Here) -> Queue {
         panic!("it enters a line that is there");
     };
     queue.resume(at(2), Answer::Done(None));
-    let step = queue.resume(at(3), Answer::Line(vec![first, ours]));
+    let line = vec![first, ours];
+    let step = queue.resume(at(3), Answer::Line(line.clone()));
     assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
-    queue
+    (queue, line)
 }
 
 /// Looks at the same thing each second until the first in line is passed over.
-fn passes_over_at(queue: &mut Queue, seen: &Answer) -> u64 {
+fn passes_over_at((mut queue, line): (Queue, Vec<Ticket>), seen: &Answer) -> u64 {
     for second in 4..100 {
         let step = queue.resume(at(second), Answer::Woken(Wake::Time));
+        assert_eq!(step, Step::Perform(Operation::ListLine));
+        let step = queue.resume(at(second), Answer::Line(line.clone()));
         assert_eq!(step, Step::Perform(Operation::Look));
         match queue.resume(at(second), seen.clone()) {
             Step::Perform(Operation::ListLine) => return second,
@@ -93,9 +97,9 @@ fn passes_over_at(queue: &mut Queue, seen: &Answer) -> u64 {
 fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_the_lock_has_lapsed() {
     let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
     let elsewhere = Here { origin: Origin { boot: 2, time: 1, pids: 1 }, ..here };
-    let mut queue = behind_a_stranger(here);
+    let waiting = behind_a_stranger(here);
 
-    let second = passes_over_at(&mut queue, &holding(vec![published(elsewhere, 9, at(1))]));
+    let second = passes_over_at(waiting, &holding(vec![published(elsewhere, 9, at(1))]));
 
     // Its timeout is ten seconds, counted from the first look at it, at 4; and a moment.
     assert_eq!(second, 15);
@@ -104,9 +108,9 @@ fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_the_lock_has_
 #[test]
 fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_a_bare_lock_is_old() {
     let here = Here { one_kernel: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
-    let mut queue = behind_a_stranger(here);
+    let waiting = behind_a_stranger(here);
 
-    let second = passes_over_at(&mut queue, &holding(Vec::new()));
+    let second = passes_over_at(waiting, &holding(Vec::new()));
 
     assert_eq!(second, 15);
 }
