@@ -1,0 +1,44 @@
+//! NFS between real hosts, for tests: a kernel's NFS server and two clients, three guests in QEMU,
+//! each with its own kernel, boot id, clocks and caches.
+//!
+//! They share nothing but a network, which is a [`switch`](Switch) of our own: it drops frames and
+//! cuts guests off as told. Programs of this machine run in them ([`Process`]), for they get its
+//! libraries. A guest is killed, frozen, thawed and booted again ([`Guest`]); all is gone when the
+//! [`Lab`] is dropped.
+//!
+//! It wants QEMU, and what [`parts`] says: on Debian `qemu-system-x86`, `busybox-static`, `cpio`,
+//! `e2fsprogs`. The guests' kernel and NFS programs are fetched by `apt-get download`, kept in
+//! `target/nfs-lab`, and never installed. Neither root nor KVM is needed.
+//!
+//! ```no_run
+//! # fn main() -> lockbydir_nfs_lab::Outcome<()> {
+//! use lockbydir_nfs_lab::{Lab, Name, Options};
+//!
+//! let lab = Lab::start(&Options::default())?;
+//! lab.mount("vers=4.2")?;
+//! lab.guest(Name::Client1).shell("touch /n/here")?;
+//! assert_eq!(lab.guest(Name::Client2).shell("ls /n")?, "here\n");
+//! lab.guest(Name::Server).kill()?;
+//! lab.boot(Name::Server)?; // with the same disk
+//! # Ok(()) }
+//! ```
+//!
+//! Nothing here knows of locks.
+
+pub mod agent;
+pub mod clock;
+mod guest;
+mod image;
+mod lab;
+pub mod parts;
+mod remote;
+mod switch;
+mod wire;
+
+pub use guest::{Guest, Name};
+pub use lab::{Lab, MOUNTED, Options};
+pub use remote::{Ended, Mouth, Process, Sink};
+pub use switch::Switch;
+
+/// What may go wrong: it says what, and says nothing about a lock.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

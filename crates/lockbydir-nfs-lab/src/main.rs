@@ -1,0 +1,122 @@
+//! The lab for people: boots it, and does what is told, a line at a time.
+
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    process::ExitCode,
+    time::Instant,
+};
+
+use lockbydir_nfs_lab::{
+    Lab, MOUNTED, Name, Options, Outcome, agent,
+    clock::{self, Face},
+};
+
+const HELP: &str = "\
+mount OPTIONS         both clients mount anew at /n: mount vers=4.2,actimeo=60
+server|c1|c2 COMMAND  runs a shell's line in that guest
+kill GUEST            pulls its plug         boot GUEST    boots it again
+freeze GUEST          stops all of it        thaw GUEST    lets it go on
+cut GUEST             nothing goes to or from it           heal GUEST
+lose GUEST PERCENT    so many of its frames are lost
+put FILE GUEST PATH   copies a file in
+quit                  (or the end of the input) ends all";
+
+fn obey(lab: &Lab, line: &str) -> Outcome<()> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let guest = |at: usize| {
+        let word = words.get(at).copied().unwrap_or_default();
+        Name::of(word).ok_or_else(|| format!("no guest `{word}`: server, c1 or c2"))
+    };
+    match words[..] {
+        ["mount", options] => {
+            lab.mount(options)?;
+            for name in Name::CLIENTS {
+                print!("{}", lab.guest(name).shell(&format!("grep ' {MOUNTED} ' /proc/mounts"))?);
+            }
+        }
+        ["kill", _] => lab.guest(guest(1)?).kill()?,
+        ["boot", _] => lab.boot(guest(1)?)?,
+        ["freeze", _] => lab.guest(guest(1)?).freeze()?,
+        ["thaw", _] => lab.guest(guest(1)?).thaw()?,
+        ["cut", _] => lab.switch().cut(guest(1)?, true),
+        ["heal", _] => lab.switch().cut(guest(1)?, false),
+        ["lose", _, percent] => {
+            let percent: f64 = percent.parse().map_err(|_| "PERCENT is a number")?;
+            lab.switch().lose(guest(1)?, percent / 100.0);
+        }
+        ["put", file, _, path] => lab.guest(guest(2)?).put(file.as_ref(), path)?,
+        [word, _, ..] if Name::of(word).is_some() => {
+            let command = line.trim_start().split_once(char::is_whitespace).unwrap_or_default().1;
+            print!("{}", lab.guest(guest(0)?).shell(command)?);
+        }
+        _ => println!("{HELP}"),
+    }
+    Ok(())
+}
+
+fn play(lines: &[String]) -> Outcome<()> {
+    let begun = Instant::now();
+    let lab = Lab::start(&Options::default())?;
+    eprintln!("server, c1 and c2 are up after {:.1} s", begun.elapsed().as_secs_f64());
+    if !lines.is_empty() {
+        return lines.iter().try_for_each(|line| obey(&lab, line));
+    }
+    let prompt = || {
+        if io::stdin().is_terminal() {
+            print!("lab> ");
+        }
+        io::stdout().flush()
+    };
+    prompt()?;
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        match line.trim() {
+            "" => {}
+            "quit" => break,
+            line => {
+                let begun = Instant::now();
+                if let Err(error) = obey(&lab, line) {
+                    eprintln!("{error}");
+                }
+                eprintln!("({:.2} s)", begun.elapsed().as_secs_f64());
+            }
+        }
+        prompt()?;
+    }
+    Ok(())
+}
+
+/// In a guest: the shared clock and its own, in seconds.
+fn tell_clocks() -> Outcome<()> {
+    let shared = Face::open()?.now();
+    println!("{} {}", shared as f64 / 1e9, clock::boot() as f64 / 1e9);
+    Ok(())
+}
+
+/// In a guest: its wall clock says what the host's says.
+fn set_clock() -> Outcome<()> {
+    Face::open()?.set_wall_clock()
+}
+
+fn main() -> ExitCode {
+    let lines: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match lines.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["agent"] => agent::serve(),
+        ["clock"] => tell_clocks(),
+        ["set-clock"] => set_clock(),
+        ["--help" | "-h"] => {
+            println!(
+                "lockbydir-nfs-lab [LINE]...\n\nAn NFS server and two clients. Lines:\n{HELP}"
+            );
+            Ok(())
+        }
+        _ => play(&lines),
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("lockbydir-nfs-lab: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
