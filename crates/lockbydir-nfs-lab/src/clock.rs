@@ -5,7 +5,7 @@
 //! two guests has an order: it is one number, which only grows. What is read may be a little old.
 //! So a moment that is read *before* something is asked for never lies after it; and who notes the
 //! beginning of a time after it began, and its end before it ended, makes it shorter, not longer.
-//! How old it was at most is told by [`Clock::longest_gap`].
+//! When it stood still for long is told by [`Clock::stops`].
 //!
 //! The guests' side maps the memory of a PCI device (`ivshmem-plain`), for it cannot be read
 //! otherwise: the only `unsafe` code here.
@@ -17,8 +17,8 @@ use std::{
     path::{Path, PathBuf},
     ptr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -37,6 +37,8 @@ use crate::Outcome;
 pub(crate) const SIZE: usize = 4096;
 /// How long the host rests before it writes the time again.
 const REST: Duration = Duration::from_micros(50);
+/// A longer time is noted, in nanoseconds.
+const LONG: u64 = 10_000_000;
 /// The device's vendor and kind.
 const DEVICE: (&str, &str) = ("0x1af4", "0x1110");
 
@@ -44,7 +46,7 @@ const DEVICE: (&str, &str) = ("0x1af4", "0x1110");
 #[derive(Debug)]
 pub struct Clock {
     over: Arc<AtomicBool>,
-    longest: Arc<AtomicU64>,
+    stops: Arc<Mutex<Vec<(u64, u64)>>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -64,9 +66,9 @@ impl Clock {
     pub(crate) fn start(file: &Path) -> Outcome<Self> {
         let file = File::options().read(true).write(true).create_new(true).open(file)?;
         file.set_len(SIZE as u64)?;
-        let (over, longest) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (over, stops) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
         let writer = thread::spawn({
-            let (over, longest) = (Arc::clone(&over), Arc::clone(&longest));
+            let (over, stops) = (Arc::clone(&over), Arc::clone(&stops));
             move || {
                 // Others may want all of the machine. Who is not root shares it.
                 let _ = setpriority_process(Some(gettid()), -20);
@@ -79,20 +81,23 @@ impl Clock {
                     }
                     let ahead = nanos(ClockId::Realtime) - now;
                     let _ = file.write_all_at(&ahead.to_le_bytes(), 16);
-                    longest.fetch_max(now - last, Ordering::Relaxed);
+                    if now - last > LONG {
+                        stops.lock().unwrap_or_else(PoisonError::into_inner).push((last, now));
+                    }
                     last = now;
                     // Not to synchronise: how fine the clock is.
                     thread::sleep(REST);
                 }
             }
         });
-        Ok(Self { over, longest, writer: Some(writer) })
+        Ok(Self { over, stops, writer: Some(writer) })
     }
 
-    /// The longest time for which it stood still since this was last asked.
+    /// From when to when it stood still for more than 10 ms, since this was last asked: the machine
+    /// had other things to do.
     #[must_use]
-    pub fn longest_gap(&self) -> Duration {
-        Duration::from_nanos(self.longest.swap(0, Ordering::Relaxed))
+    pub fn stops(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut *self.stops.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -97,9 +97,9 @@ impl Guest {
         Ok(Self { name, port, recipe: Arc::clone(recipe), child: None, frozen: false })
     }
 
-    /// The file of the server's disk.
-    pub(crate) fn disk(folder: &Path) -> PathBuf {
-        folder.join("disk")
+    /// The file of its disk.
+    pub(crate) fn disk(folder: &Path, name: Name) -> PathBuf {
+        folder.join(format!("{}.disk", name.word()))
     }
 
     /// Plugs it in, and does not wait.
@@ -139,12 +139,10 @@ impl Guest {
             comma(clock)
         ));
         command.args(["-device", "ivshmem-plain,memdev=clock"]);
-        if name == Name::Server {
-            // What the guest has written to its disk outlives it; what it only remembered does not.
-            let disk = Self::disk(folder);
-            let drive = format!("file={},format=raw,if=virtio,cache=unsafe", comma(&disk));
-            command.arg("-drive").arg(drive);
-        }
+        // What the guest has written to its disk outlives it; what it only remembered does not.
+        let disk = Self::disk(folder, name);
+        let drive = format!("file={},format=raw,if=virtio,cache=unsafe", comma(&disk));
+        command.arg("-drive").arg(drive);
         let log = File::create(folder.join(format!("{word}.qemu")))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().map_err(|error| format!("no QEMU: {error}"))?;

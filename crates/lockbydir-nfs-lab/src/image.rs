@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Modules, with all that they need.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 12] = [
     "virtio_pci",
     "virtio_net",
     "virtio_blk",
@@ -26,6 +26,9 @@ const MODULES: [&str; 9] = [
     "nfsv3",
     "nfsv4",
     "nfsd",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
 ];
 /// Programs of the packages.
 const PROGRAMS: [&str; 12] = [

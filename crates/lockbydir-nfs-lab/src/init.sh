@@ -3,7 +3,8 @@
 export PATH=/bin:/sbin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tmpfs run /run; mount -t tmpfs tmp /tmp
-mkdir -p /run/rpcbind /run/rpc_pipefs
+mkdir -p /run/rpcbind /run/rpc_pipefs /dev/shm
+mount -t tmpfs shm /dev/shm
 for word in $(cat /proc/cmdline); do
     case $word in lab_*=*) eval "$word" ;; esac
 done

@@ -19,7 +19,8 @@ use crate::{
 
 /// Where the clients have the server's folder.
 pub const MOUNTED: &str = "/n";
-/// How large the server's disk is: as much of it as is written is there.
+/// How large each guest's disk is: as much of it as is written is there. Those of the clients are
+/// empty, for whoever wants to try a file system.
 const DISK: u64 = 1 << 29;
 
 /// How a lab is made.
@@ -64,8 +65,10 @@ impl Lab {
         let lines = Name::ALL.map(|name| format!("{} {}\n", name.address(), name.word()));
         let hosts = format!("127.0.0.1 localhost\n{}", lines.concat());
         image::make(&parts, &programs, &hosts, &path.join("image"))?;
-        let disk = Guest::disk(&path);
-        File::create(&disk)?.set_len(DISK)?;
+        for name in Name::ALL {
+            File::create(Guest::disk(&path, name))?.set_len(DISK)?;
+        }
+        let disk = Guest::disk(&path, Name::Server);
         output(Command::new("/usr/sbin/mkfs.ext4").args(["-q", "-F"]).arg(&disk))?;
         let clock = Clock::start(&path.join("clock"))?;
         let switch = Switch::start()?;

@@ -3,14 +3,19 @@
 use std::{
     io::{self, BufRead, IsTerminal, Write},
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use lockbydir_nfs_lab::{
-    Lab, MOUNTED, Name, Options, Outcome, agent,
+    Ended, Lab, MOUNTED, Name, Options, Outcome, agent,
     clock::{self, Face},
 };
 
+/// A program of this machine that the guests shall have.
+const WITH: &str = "--with=";
+const ABOUT: &str = "\
+An NFS server and two clients in QEMU. Each client has an empty disk, /dev/vda. PROGRAM, of this
+machine, is in the guests' /bin, with its libraries.";
 const HELP: &str = "\
 mount OPTIONS         both clients mount anew at /n: mount vers=4.2,actimeo=60
 server|c1|c2 COMMAND  runs a shell's line in that guest
@@ -47,19 +52,39 @@ fn obey(lab: &Lab, line: &str) -> Outcome<()> {
         ["put", file, _, path] => lab.guest(guest(2)?).put(file.as_ref(), path)?,
         [word, _, ..] if Name::of(word).is_some() => {
             let command = line.trim_start().split_once(char::is_whitespace).unwrap_or_default().1;
-            print!("{}", lab.guest(guest(0)?).shell(command)?);
+            run(lab, guest(0)?, command)?;
         }
         _ => println!("{HELP}"),
     }
     Ok(())
 }
 
+/// What it writes is shown as it comes.
+fn run(lab: &Lab, name: Name, line: &str) -> Outcome<()> {
+    let show = |bytes: &[u8], is_trouble: bool| {
+        // Who does not read it is not interested.
+        let _ = match is_trouble {
+            true => io::stderr().write_all(bytes),
+            false => io::stdout().write_all(bytes),
+        };
+    };
+    let mut process = lab.guest(name).start(&["sh", "-c", line], Box::new(show))?;
+    process.mouth().close()?;
+    match process.wait(Duration::MAX) {
+        Some(Ended::Code(0)) => Ok(()),
+        ended => Err(format!("{}: {line}: {ended:?}", name.word()).into()),
+    }
+}
+
 fn play(lines: &[String]) -> Outcome<()> {
     let begun = Instant::now();
-    let lab = Lab::start(&Options::default())?;
+    let is_program = |line: &&String| line.starts_with(WITH);
+    let programs = lines.iter().filter(is_program).map(|line| line[WITH.len()..].into()).collect();
+    let lines: Vec<_> = lines.iter().filter(|line| !is_program(line)).collect();
+    let lab = Lab::start(&Options { programs, ..Options::default() })?;
     eprintln!("server, c1 and c2 are up after {:.1} s", begun.elapsed().as_secs_f64());
     if !lines.is_empty() {
-        return lines.iter().try_for_each(|line| obey(&lab, line));
+        return lines.into_iter().try_for_each(|line| obey(&lab, line));
     }
     let prompt = || {
         if io::stdin().is_terminal() {
@@ -106,7 +131,7 @@ fn main() -> ExitCode {
         ["set-clock"] => set_clock(),
         ["--help" | "-h"] => {
             println!(
-                "lockbydir-nfs-lab [LINE]...\n\nAn NFS server and two clients. Lines:\n{HELP}"
+                "lockbydir-nfs-lab [--with=PROGRAM]... [LINE]...\n\n{ABOUT}\n\nLines:\n{HELP}"
             );
             Ok(())
         }

@@ -2,13 +2,14 @@
 //! is over. Who is not first sleeps on the ticket ahead; the first listens to the bell that a
 //! release rings. Safety never depends on any of it: only [`Acquire`] takes the lock.
 
+mod elsewhere;
 mod vacancy;
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::acquire::{Acquire, Acquisition, Blocker};
-use crate::entry::{Entry, Origin, Owner, State};
+use crate::entry::{Entry, Owner, State};
 use crate::operation::{
     Answer, Ear, Fault, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
 };
@@ -247,16 +248,6 @@ impl Queue {
         self.ahead = before.max().cloned();
     }
 
-    /// If we stand where we stood: is the lock free, and the first in line does not take it?
-    fn checked(&mut self, now: Now, line: &[Ticket]) -> Next {
-        let before = self.ahead.take();
-        self.stand_among(line);
-        match self.ahead == before {
-            true => self.perform(Doing::Looking, Operation::Look),
-            false => self.placed(now, line),
-        }
-    }
-
     /// Did it die with an earlier boot of our own kernel?
     fn is_dead(&self, ticket: &Ticket) -> bool {
         let same = ticket.origin.is_same_boot(&self.here.origin);
@@ -318,11 +309,6 @@ impl Queue {
         let wake = now.boot.saturating_add(pause);
         let wake = self.until.map_or(wake, |until| until.min(wake));
         self.perform(doing, Operation::Sleep(ear, wake))
-    }
-
-    /// Pipes end at the kernel: what others do elsewhere is only seen.
-    fn hears(&self, origin: &Origin) -> bool {
-        origin.is_same_boot(&self.here.origin)
     }
 
     fn ear(&self) -> Ear {

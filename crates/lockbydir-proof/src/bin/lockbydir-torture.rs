@@ -4,7 +4,7 @@ use std::{
     io::IsTerminal,
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,7 +14,8 @@ use lockbydir_proof::{
         self, Ground, LEAST_RATE, Plan,
         contender::Outcome,
         faults::Fault,
-        report::Conclusion,
+        hosts,
+        report::{Conclusion, Report},
         set::Care,
         worker::{self, Contestant},
     },
@@ -42,7 +43,8 @@ Examples:
   lockbydir-torture --seconds 10
   lockbydir-torture --dir /dev/shm --hand-overs 100000 --faults kill,stop,remove
   lockbydir-torture --lock first-version --faults kill,stop --until-broken --seconds 120
-  lockbydir-torture --etcd --dir /dev/shm --seconds 300 --set tokens"
+  lockbydir-torture --etcd --dir /dev/shm --seconds 300 --set tokens
+  lockbydir-torture --nfs vers=4.2 --nfs vers=3,actimeo=60 --hand-overs 200"
 )]
 struct Command {
     #[command(flatten)]
@@ -67,7 +69,12 @@ struct Dials {
     /// etcdctl, ip). One fault at a time
     #[arg(long)]
     etcd: bool,
-    /// How often a fault happens, with --etcd
+    /// Lock in a folder of an NFS server, between two hosts that mount it with these options, such as
+    /// `vers=4.2,actimeo=60`; server and hosts are booted for the run, in QEMU. May be given several
+    /// times: one run each. One fault at a time
+    #[arg(long, value_name = "OPTIONS", conflicts_with = "etcd")]
+    nfs: Vec<String>,
+    /// How often a fault happens, with --etcd or --nfs
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = typed::duration)]
     every: Duration,
     /// Each hold also adds to a set: it reads all of it, and writes all of it back. What is lost of
@@ -92,28 +99,31 @@ struct Dials {
     #[arg(long)]
     until_broken: bool,
     /// How many processes; a quarter of them is spared all faults, so that somebody always waits
-    /// [default: 16, or 8 with --etcd]
+    /// [default: 16, or 8 with --etcd or --nfs]
     #[arg(long, value_name = "N", value_parser = processes)]
     processes: Option<usize>,
-    /// What happens to them, separated by commas [default: kill,stop,remove, or
-    /// kill,stop,member,leader,cut with --etcd]
+    /// What happens to them, separated by commas [default: kill,stop,remove;
+    /// kill,stop,member,leader,cut with --etcd; kill,stop,freeze,power,server,replies with --nfs]
     #[arg(long, value_name = "FAULTS", value_delimiter = ',', value_enum)]
     faults: Vec<FaultWord>,
     /// Of the dice: the same seed, the same faults at the same times [default: another each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// How long the lock lasts unless renewed, such as 100ms or 2s [default: 20ms, or the least
-    /// that the lock can; 2s with --etcd]
+    /// that the lock can; 2s with --etcd or --nfs]
     #[arg(long, value_name = "DUR", value_parser = typed::duration)]
     timeout: Option<Duration>,
     /// A hold lasts a random time up to this; one in 32 lasts up to 100 times as long [default:
-    /// 200us, or 1ms with --etcd]
+    /// 200us, 1ms with --etcd, or 5ms with --nfs]
     #[arg(long, value_name = "DUR", value_parser = typed::duration)]
     hold: Option<Duration>,
     /// With fewer acquisitions a second nothing is shown, and the run does not count [default: 200,
-    /// or 50 outside of faults with --etcd]
+    /// or outside of faults 50 with --etcd, 1 with --nfs]
     #[arg(long, value_name = "N")]
     least_rate: Option<u32>,
+    /// How often one looks where nothing tells of a change [default: 50ms]
+    #[arg(long, value_name = "DUR", value_parser = typed::duration)]
+    pace: Option<Duration>,
     /// A lock whose directory is kept for its number; always so with the fault `clock`
     #[arg(long)]
     fenced: bool,
@@ -149,6 +159,14 @@ enum FaultWord {
     Leader,
     /// A member of etcd cut off from all others, for 1 to 3 s
     Cut,
+    /// A whole host stopped for 1.25 to 3 timeouts, while somebody there holds
+    Freeze,
+    /// A host's plug pulled, while somebody there holds; then booted again
+    Power,
+    /// The NFS server's plug pulled, half of the time after its last answers were lost; then booted
+    Server,
+    /// 5 % of what the NFS server sends lost, for 5 to 10 s
+    Replies,
     /// All of those that happen to folders
     All,
     /// None of these
@@ -169,14 +187,24 @@ impl FaultWord {
             Self::Member => vec![Fault::Member],
             Self::Leader => vec![Fault::Leader],
             Self::Cut => vec![Fault::Cut],
+            Self::Freeze => vec![Fault::Freeze],
+            Self::Power => vec![Fault::Power],
+            Self::Server => vec![Fault::Server],
+            Self::Replies => vec![Fault::Replies],
             Self::All => Fault::ALL.to_vec(),
             Self::None => Vec::new(),
         }
     }
 }
 
-/// How long a hold lasts on etcd at most, mostly.
-const ETCD_HOLD: Duration = Duration::from_millis(1);
+/// What is not said otherwise.
+struct Usual {
+    processes: usize,
+    faults: Vec<Fault>,
+    timeout: Duration,
+    hold: Duration,
+    least_rate: u32,
+}
 
 fn processes(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -192,36 +220,72 @@ fn fresh_seed() -> u64 {
 }
 
 impl Dials {
+    fn ground(&self) -> Ground {
+        match (self.etcd, self.nfs.is_empty()) {
+            (true, _) => Ground::Etcd,
+            (false, false) => Ground::Nfs,
+            (false, true) => Ground::Folder,
+        }
+    }
+
+    fn usual(&self, calm: &Plan) -> Usual {
+        let timeout = Duration::from_secs(2);
+        match self.ground() {
+            Ground::Folder => Usual {
+                processes: calm.processes,
+                faults: vec![Fault::Kill, Fault::Stop, Fault::Remove],
+                timeout: match self.lock {
+                    Contestant::ProperLockfile => timeout,
+                    _ => calm.timeout,
+                },
+                hold: calm.hold,
+                least_rate: LEAST_RATE,
+            },
+            Ground::Etcd => Usual {
+                processes: 8,
+                faults: Fault::OF_A_CLUSTER.to_vec(),
+                timeout,
+                hold: Duration::from_millis(1),
+                least_rate: 50,
+            },
+            Ground::Nfs => Usual {
+                processes: 8,
+                faults: match self.lock {
+                    Contestant::Lockbydir => Fault::OF_HOSTS.to_vec(),
+                    _ => vec![Fault::Kill, Fault::Stop],
+                },
+                timeout,
+                hold: Duration::from_millis(5),
+                least_rate: 1,
+            },
+        }
+    }
+
     fn plan(self) -> Outcome<Plan> {
+        let plan = Plan::new(std::env::current_exe()?, self.dir.canonicalize()?);
+        let usual = self.usual(&plan);
         let mut faults: Vec<Fault> = self.faults.iter().flat_map(|word| word.faults()).collect();
-        if self.faults.is_empty() && self.etcd {
-            faults = Fault::OF_A_CLUSTER.to_vec();
-        } else if self.faults.is_empty() {
-            faults = vec![Fault::Kill, Fault::Stop, Fault::Remove];
+        if self.faults.is_empty() {
+            faults = usual.faults;
         }
         faults.sort();
         faults.dedup();
         let seconds = self.seconds.unwrap_or(if self.hand_overs.is_some() { 600 } else { 10 });
-        let plan = Plan::new(std::env::current_exe()?, self.dir.canonicalize()?);
-        let least = match self.lock {
-            _ if self.etcd => Duration::from_secs(2),
-            Contestant::ProperLockfile => Duration::from_secs(2),
-            _ => plan.timeout,
-        };
         Ok(Plan {
-            ground: if self.etcd { Ground::Etcd } else { Ground::Folder },
+            ground: self.ground(),
             also: self.also,
             contestant: self.lock,
-            processes: self.processes.unwrap_or(if self.etcd { 8 } else { plan.processes }),
+            processes: self.processes.unwrap_or(usual.processes),
             time: Duration::from_secs(seconds),
             hand_overs: self.hand_overs.unwrap_or(u64::MAX),
             until_broken: self.until_broken,
             faults,
             every: self.every,
             set: self.set,
-            timeout: self.timeout.unwrap_or(least),
-            hold: self.hold.unwrap_or(if self.etcd { ETCD_HOLD } else { plan.hold }),
-            least_rate: self.least_rate.unwrap_or(if self.etcd { 50 } else { LEAST_RATE }),
+            timeout: self.timeout.unwrap_or(usual.timeout),
+            hold: self.hold.unwrap_or(usual.hold),
+            least_rate: self.least_rate.unwrap_or(usual.least_rate),
+            pace: self.pace,
             fenced: self.fenced,
             seed: self.seed.unwrap_or_else(fresh_seed),
             progress: std::io::stderr().is_terminal().then_some(progress),
@@ -235,8 +299,8 @@ fn progress(time: Duration, holds: u64) {
 }
 
 fn torture(dials: Dials) -> Outcome<ExitCode> {
-    let (json, shows_progress) = (dials.json, std::io::stderr().is_terminal());
-    let plan = dials.plan()?;
+    let (json, mounts) = (dials.json, dials.nfs.clone());
+    let mut plan = dials.plan()?;
     if let Some(why) = plan.refusal()? {
         return Err(why.into());
     }
@@ -244,8 +308,27 @@ fn torture(dials: Dials) -> Outcome<ExitCode> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&plan.over))?;
     }
-    let report = torture::run(&plan)?;
-    if shows_progress {
+    if mounts.is_empty() {
+        return Ok(told(&torture::run(&plan)?, json));
+    }
+    plan.lab = Some(hosts::lab(&plan)?);
+    let mut worst = ExitCode::SUCCESS;
+    for mount in mounts {
+        if plan.over.load(Ordering::Relaxed) {
+            break;
+        }
+        plan.mount = mount;
+        let code = told(&torture::run(&plan)?, json);
+        if worst == ExitCode::SUCCESS {
+            worst = code;
+        }
+    }
+    Ok(worst)
+}
+
+/// Tells how a run went, and gives the exit code for it.
+fn told(report: &Report, json: bool) -> ExitCode {
+    if std::io::stderr().is_terminal() {
         // Over the line of the progress.
         eprint!("\r{:40}\r", "");
     }
@@ -254,11 +337,11 @@ fn torture(dials: Dials) -> Outcome<ExitCode> {
     } else {
         println!("{report}");
     }
-    Ok(match report.conclusion() {
+    match report.conclusion() {
         Conclusion::Kept => ExitCode::SUCCESS,
         Conclusion::Broken(..) => ExitCode::from(1),
         Conclusion::Invalid(_) => ExitCode::from(2),
-    })
+    }
 }
 
 fn main() -> ExitCode {

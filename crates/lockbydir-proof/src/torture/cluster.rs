@@ -164,7 +164,7 @@ impl Torment for ClusterTormentor<'_> {
         Ok(())
     }
 
-    fn relieve(&mut self, crew: &Crew<'_>) -> Outcome<()> {
+    fn relieve(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
         while self.trouble.is_some() {
             self.mend(crew)?;
             // Not to synchronise: how often one looks whether the member is well.
@@ -178,7 +178,7 @@ impl Torment for ClusterTormentor<'_> {
     }
 
     fn done(&self) -> Done {
-        self.done
+        self.done.clone()
     }
 
     /// Of the dead a key stays until its lease ends, and no longer.

@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead, BufReader, PipeReader, PipeWriter},
     os::unix::process::CommandExt,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -15,15 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use lockbydir_nfs_lab::Name;
+use rustix::process::Signal;
 
 use super::{
     Plan,
+    body::Body,
     contender::Outcome,
     faults::Fault,
     worker::{Contestant, Orders, Proc},
 };
-use crate::{chance::Dice, clock, history::Record, puppet};
+use crate::{chance::Dice, clock, history::Record, store::Store};
 
 /// As far as clocks are off, in seconds.
 const HOUR: u64 = 3600;
@@ -127,11 +129,11 @@ impl Told {
 /// One worker, and its place in the crew.
 #[derive(Debug)]
 pub(crate) struct Member {
-    child: Child,
+    pub(crate) body: Body,
     pub(crate) name: String,
     /// Never killed, never stopped, never hasty: so somebody always waits.
     spared: bool,
-    killed: bool,
+    pub(crate) killed: bool,
     /// When it is to go on, while it is stopped.
     pub(crate) wake: Option<Instant>,
 }
@@ -146,6 +148,8 @@ pub(crate) struct Crew<'a> {
     births: usize,
     pipe: PipeWriter,
     listener: JoinHandle<()>,
+    /// The guest that does not answer just now: frozen, or without power.
+    pub(crate) away: Option<Name>,
 }
 
 impl<'a> Crew<'a> {
@@ -156,8 +160,17 @@ impl<'a> Crew<'a> {
         let ear = Arc::clone(&told);
         let listener = thread::spawn(move || ear.listen(listening));
         let dice = Dice::seeded(plan.seed ^ 1);
-        let mut crew =
-            Self { plan, orders, members: Vec::new(), told, dice, births: 0, pipe, listener };
+        let mut crew = Self {
+            plan,
+            orders,
+            members: Vec::new(),
+            told,
+            dice,
+            births: 0,
+            pipe,
+            listener,
+            away: None,
+        };
         for place in 0..plan.processes {
             let member = crew.bear(place)?;
             crew.members.push(member);
@@ -195,7 +208,23 @@ impl<'a> Crew<'a> {
             seed: self.plan.seed ^ (self.births as u64).rotate_left(32),
             ..self.orders.clone()
         };
-        let mut command = self.command(&orders)?;
+        let body = match &self.plan.lab {
+            Some(lab) => {
+                let told = serde_json::to_string(&orders)?;
+                let command = [self.plan.guest_program(), "worker", &told];
+                let store = Store::open(&orders.store)?;
+                let guest = lab.guest(client(place));
+                Body::in_guest(&guest, &command, self.pipe.try_clone()?, store)?
+            }
+            None => self.bear_here(&orders, step)?,
+        };
+        self.told.note(&name, &format!("born {} {}", clock::now(), body.pid()));
+        Ok(Member { body, name, spared, killed: false, wake: None })
+    }
+
+    /// A child of ours.
+    fn bear_here(&self, orders: &Orders, step: i64) -> Outcome<Body> {
+        let mut command = self.command(orders)?;
         if step != 0 {
             command.env("LD_PRELOAD", self.plan.stepped_clock());
             command.env(crate::puppet::STEP, step.to_string());
@@ -203,8 +232,7 @@ impl<'a> Crew<'a> {
         // A group of its own: a signal reaches it also behind another program.
         command.stdin(Stdio::piped()).stdout(self.pipe.try_clone()?).process_group(0);
         let child = command.spawn().map_err(|error| format!("no worker starts: {error}"))?;
-        self.told.note(&name, &format!("born {} {}", clock::now(), child.id()));
-        Ok(Member { child, name, spared, killed: false, wake: None })
+        Ok(Body::Here(child))
     }
 
     /// The lock's name, as this place knows it.
@@ -263,14 +291,14 @@ impl<'a> Crew<'a> {
         let member = &mut self.members[place];
         member.killed = true;
         self.told.note(&member.name, &format!("killed {}", clock::now()));
-        member.signal(Signal::KILL);
+        member.body.signal(Signal::KILL);
     }
 
     /// Stops one until then. Its history says so first.
     pub(crate) fn stop(&mut self, place: usize, wake: Instant) {
         let member = &mut self.members[place];
         self.told.note(&member.name, &format!("stopped {}", clock::now()));
-        member.signal(Signal::STOP);
+        member.body.signal(Signal::STOP);
         member.wake = Some(wake);
     }
 
@@ -288,16 +316,11 @@ impl<'a> Crew<'a> {
                 thread::yield_now();
                 continue;
             };
-            member.signal(Signal::STOP);
-            while !puppet::is_stopped(member.child.id()) && begun.elapsed() < CATCHING {
-                thread::yield_now();
-            }
-            // Not to synchronise: what it told before is to be heard.
-            thread::sleep(Duration::from_millis(2));
+            member.body.stop(CATCHING.saturating_sub(begun.elapsed()));
             if self.told.holding() == Some(place) {
                 return Some(place);
             }
-            member.signal(Signal::CONT);
+            member.body.signal(Signal::CONT);
         }
         None
     }
@@ -310,15 +333,18 @@ impl<'a> Crew<'a> {
     /// Wakes whose stop is over, and gives a successor to each who is gone.
     pub(crate) fn tend(&mut self) -> Outcome<()> {
         for place in 0..self.members.len() {
+            if self.away.is_some_and(|away| self.plan.lab.is_some() && away == client(place)) {
+                continue;
+            }
             let member = &mut self.members[place];
-            if let Some(status) = member.child.try_wait()? {
+            if let Some(ended) = member.body.ended()? {
                 // Nobody ends by itself.
-                if !member.killed {
-                    return Err(format!("worker {} failed: {status}", member.name).into());
+                if let (false, ended) = (member.killed, ended.err().unwrap_or_default()) {
+                    return Err(format!("worker {} failed: {ended}", member.name).into());
                 }
                 self.members[place] = self.bear(place)?;
             } else if member.wake.is_some_and(|wake| wake <= Instant::now()) {
-                member.signal(Signal::CONT);
+                member.body.signal(Signal::CONT);
                 member.wake = None;
             }
         }
@@ -329,13 +355,12 @@ impl<'a> Crew<'a> {
     pub(crate) fn end(self) -> Outcome<Arc<Told>> {
         let Self { mut members, pipe, listener, told, .. } = self;
         for member in &mut members {
-            member.signal(Signal::CONT);
-            drop(member.child.stdin.take());
+            member.body.signal(Signal::CONT);
+            member.body.tell_to_end();
         }
         for member in &mut members {
-            let status = member.child.wait()?;
-            if !status.success() && !member.killed {
-                return Err(format!("worker {} failed: {status}", member.name).into());
+            if let (Err(why), false) = (member.body.wait()?, member.killed) {
+                return Err(format!("worker {} failed: {why}", member.name).into());
             }
         }
         drop(pipe);
@@ -343,34 +368,52 @@ impl<'a> Crew<'a> {
         Ok(told)
     }
 
-    /// One worker more, for the last acquisition of all.
-    pub(crate) fn last(&self) -> Outcome<Command> {
+    /// What one worker more is told, for the last acquisition of all.
+    pub(crate) fn last(&self) -> Outcome<Last> {
         let patience_ms = self.orders.timeout_ms * 20 + 5_000;
         let orders = Orders { last: true, patience_ms, ..self.orders.clone() };
-        self.command(&orders)
+        Ok(match self.plan.lab {
+            Some(_) => Last::There(serde_json::to_string(&orders)?),
+            None => Last::Here(Box::new(self.command(&orders)?)),
+        })
     }
+}
+
+/// The last acquisition of all.
+pub(crate) enum Last {
+    /// On this machine.
+    Here(Box<Command>),
+    /// In a guest: what it is told.
+    There(String),
+}
+
+impl Last {
+    /// Does it, and says why it could not.
+    pub(crate) fn acquire(self, plan: &Plan) -> Outcome<Result<(), String>> {
+        match (self, &plan.lab) {
+            (Self::There(orders), Some(lab)) => {
+                let command = [plan.guest_program(), "worker", &orders];
+                let ran = lab.guest(Name::Client1).run(&command);
+                Ok(ran.map(drop).map_err(|error| error.to_string()))
+            }
+            (Self::Here(mut command), _) => {
+                let output = command.output()?;
+                let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                Ok(if output.status.success() { Ok(()) } else { Err(why) })
+            }
+            (Self::There(_), None) => Err("no guest".into()),
+        }
+    }
+}
+
+/// The guest of those in this place.
+pub(crate) fn client(place: usize) -> Name {
+    Name::CLIENTS[place % Name::CLIENTS.len()]
 }
 
 impl Member {
     /// Neither spared nor dead nor stopped.
     pub(crate) fn may_be_hit(&self) -> bool {
         !self.spared && !self.killed && self.wake.is_none()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(group) = group {
-            // It fails only when all of the group are gone.
-            let _ = kill_process_group(group, signal);
-        }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal(Signal::KILL);
-            let _ = self.child.wait();
-        }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use super::{Plan, contender::Outcome, crew::Crew};
-use crate::{chance::Dice, clock};
+use crate::{chance::Dice, clock, history::Span};
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,14 @@ pub enum Fault {
     Leader,
     /// A member of a cluster cut off from all others.
     Cut,
+    /// A whole host stopped, while its clocks go on.
+    Freeze,
+    /// A host without power, in the middle of a hold; then booted again.
+    Power,
+    /// The file server without power; then booted again.
+    Server,
+    /// One in twenty of what the file server sends is lost.
+    Replies,
 }
 
 impl Fault {
@@ -57,6 +65,10 @@ impl Fault {
     pub const OF_A_CLUSTER: [Self; 5] =
         [Self::Kill, Self::Stop, Self::Member, Self::Leader, Self::Cut];
 
+    /// All of them that happen to two hosts and their file server.
+    pub const OF_HOSTS: [Self; 6] =
+        [Self::Kill, Self::Stop, Self::Freeze, Self::Power, Self::Server, Self::Replies];
+
     /// Its word.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -72,6 +84,10 @@ impl Fault {
             Self::Member => "member",
             Self::Leader => "leader",
             Self::Cut => "cut",
+            Self::Freeze => "freeze",
+            Self::Power => "power",
+            Self::Server => "server",
+            Self::Replies => "replies",
         }
     }
 
@@ -85,15 +101,10 @@ impl Fault {
         match self {
             Self::Kill => 100,
             Self::Stop => 200,
-            Self::Clock
-            | Self::Namespace
-            | Self::Pids
-            | Self::Member
-            | Self::Leader
-            | Self::Cut => u64::MAX / 4_000,
             Self::Full => 1_500,
             Self::Remove => 1_000,
             Self::Permission => 1_500,
+            _ => u64::MAX / 4_000,
         }
     }
 }
@@ -122,7 +133,7 @@ pub(crate) struct Tormentor<'a> {
 }
 
 /// How often.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Done {
     /// Disks filled.
     pub full: usize,
@@ -136,6 +147,18 @@ pub struct Done {
     pub leaders: usize,
     /// Members cut off.
     pub cuts: usize,
+    /// Hosts frozen.
+    pub frozen: usize,
+    /// Hosts without power.
+    pub powered_off: usize,
+    /// File servers without power.
+    pub servers: usize,
+    /// Times in which answers were lost.
+    pub losses: usize,
+    /// What the hosts asked of the file server, while none was without power.
+    pub calls: Option<u64>,
+    /// When the hosts' common clock stood still.
+    pub stops: Vec<Span>,
 }
 
 /// Whoever makes faults happen, and looks at what is left at the end.
@@ -143,7 +166,7 @@ pub(crate) trait Torment {
     /// Does what is due.
     fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()>;
     /// Puts everything in order again.
-    fn relieve(&mut self, crew: &Crew<'_>) -> Outcome<()>;
+    fn relieve(&mut self, crew: &mut Crew<'_>) -> Outcome<()>;
     /// Each kind of fault has happened.
     fn has_done_all(&self) -> bool;
     /// How often each was done.
@@ -213,13 +236,6 @@ impl<'a> Tormentor<'a> {
                 crew.stop(place, Instant::now() + self.plan.timeout.mul_f64(timeouts));
                 return Ok(true);
             }
-            // Clocks are a matter of birth, and of a cluster there is nothing here.
-            Fault::Clock
-            | Fault::Namespace
-            | Fault::Pids
-            | Fault::Member
-            | Fault::Leader
-            | Fault::Cut => {}
             Fault::Remove => self.remove(crew),
             Fault::Full => {
                 self.done.full += 1;
@@ -238,6 +254,8 @@ impl<'a> Tormentor<'a> {
                     self.hinder(begun, Vec::new(), Some(closed));
                 }
             }
+            // Clocks are a matter of birth, and of clusters and hosts there is nothing here.
+            _ => {}
         }
         Ok(self.done.removed + self.done.closed > before)
     }
@@ -292,7 +310,7 @@ impl Torment for Tormentor<'_> {
         Ok(())
     }
 
-    fn relieve(&mut self, crew: &Crew<'_>) -> Outcome<()> {
+    fn relieve(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
         let Some(hindrance) = self.hindrance.take() else {
             return Ok(());
         };
@@ -315,7 +333,7 @@ impl Torment for Tormentor<'_> {
     }
 
     fn done(&self) -> Done {
-        self.done
+        self.done.clone()
     }
 
     fn left_behind(&self) -> Outcome<Vec<String>> {

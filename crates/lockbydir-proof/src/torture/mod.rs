@@ -3,13 +3,17 @@
 //! [`Plan`] says what is done, [`run`] does it, [`Report`] tells how it went. The workers
 //! ([`worker`]) tell their histories into one pipe, so nothing that was told is lost with the one
 //! who told it; [`crew`](self) gives birth to them, [`faults`] is what happens to them in a folder,
-//! [`cluster`](self) what happens on etcd.
+//! [`cluster`](self) what happens on etcd, [`hosts`] what happens between two hosts on NFS.
 
+mod body;
 mod calm;
 mod cluster;
 pub mod contender;
 mod crew;
+mod desk;
 pub mod faults;
+pub mod hosts;
+mod refusal;
 pub mod report;
 pub mod set;
 pub mod worker;
@@ -27,6 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lockbydir_nfs_lab::Lab;
 use lockbydir_protocol::{MOMENT, promise};
 use rustix::{
     process::geteuid,
@@ -39,6 +44,7 @@ use self::{
     contender::Outcome,
     crew::Crew,
     faults::{Fault, Torment, Tormentor},
+    hosts::HostsTormentor,
     report::Report,
     set::Care,
     worker::{Contestant, Orders},
@@ -61,6 +67,8 @@ pub enum Ground {
     Folder,
     /// On three members of etcd, made for the run.
     Etcd,
+    /// In a folder of an NFS server, between two hosts.
+    Nfs,
 }
 
 /// What a run does.
@@ -74,6 +82,10 @@ pub struct Plan {
     pub dir: PathBuf,
     /// The same folder by other paths: workers take turns at them.
     pub also: Vec<PathBuf>,
+    /// The hosts, on NFS.
+    pub lab: Option<Arc<Lab>>,
+    /// And how they mount.
+    pub mount: String,
     /// Which lock.
     pub contestant: Contestant,
     /// How many workers.
@@ -86,7 +98,7 @@ pub struct Plan {
     pub until_broken: bool,
     /// What happens meanwhile.
     pub faults: Vec<Fault>,
-    /// How often one happens, on etcd.
+    /// How often one happens, on etcd and NFS.
     pub every: Duration,
     /// The lock's timeout.
     pub timeout: Duration,
@@ -96,6 +108,8 @@ pub struct Plan {
     pub least_rate: u32,
     /// How long it keeps D after a release.
     pub linger: Duration,
+    /// How often one looks where nothing tells of a change, if not as usual.
+    pub pace: Option<Duration>,
     /// A fenced lock. So it is anyway where clocks are stepped.
     pub fenced: bool,
     /// Each hold increments a counter, unguarded.
@@ -126,6 +140,8 @@ impl Plan {
             ground: Ground::Folder,
             dir: dir.into(),
             also: Vec::new(),
+            lab: None,
+            mount: String::new(),
             contestant: Contestant::Lockbydir,
             processes: 16,
             time: Duration::from_secs(10),
@@ -137,6 +153,7 @@ impl Plan {
             hold: Duration::from_micros(200),
             least_rate: LEAST_RATE,
             linger: Duration::ZERO,
+            pace: None,
             fenced: false,
             counting: false,
             set: None,
@@ -175,6 +192,11 @@ impl Plan {
         (self.has(Fault::Permission) && geteuid().is_root()).then_some(NOBODY)
     }
 
+    /// The program's name in a guest.
+    fn guest_program(&self) -> &str {
+        self.program.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
     /// The preloaded library.
     fn stepped_clock(&self) -> PathBuf {
         self.program.with_file_name("examples").join("libstepped_clock.so")
@@ -204,91 +226,22 @@ impl Plan {
     /// On etcd one who is gone lapses after the timeout, and a new leader lets all leases count
     /// anew; then there are the longest trouble of a member, an election, and the time in which a
     /// client finds that nobody answers any more.
+    ///
+    /// On NFS all tickets of a host without power may have to be passed over, one after the other,
+    /// by those who only look; and a lost answer is sent again after a second or two.
     #[must_use]
     pub fn longest_stall(&self) -> Duration {
         if self.ground == Ground::Etcd {
             return self.timeout * 3 + Duration::from_secs(9);
         }
+        if self.ground == Ground::Nfs {
+            let processes = u32::try_from(self.processes).unwrap_or(u32::MAX);
+            return self.timeout * 3 + MOMENT * 4 * processes + Duration::from_secs(3);
+        }
         let processes = u32::try_from(self.processes).unwrap_or(u32::MAX);
         let line = MOMENT * 2 + Duration::from_millis(20) * processes;
         let stopped = MOMENT * (processes / 2);
         self.timeout * 3 + line + stopped + Duration::from_secs(1)
-    }
-
-    /// What this machine cannot do of it, in a sentence.
-    ///
-    /// # Errors
-    /// When the place cannot be looked at.
-    pub fn refusal(&self) -> Outcome<Option<String>> {
-        if let Some(why) = self.refusal_of_ground() {
-            return Ok(Some(why));
-        }
-        let is_root = geteuid().is_root();
-        let simple = |fault: &Fault| matches!(fault, Fault::Kill | Fault::Stop);
-        if self.contestant != Contestant::Lockbydir && !self.faults.iter().all(simple) {
-            return Ok(Some("a known-bad lock is tortured by `kill` and `stop` only".to_owned()));
-        }
-        for fault in [Fault::Namespace, Fault::Pids] {
-            if self.has(fault) && !is_root {
-                return Ok(Some(format!("`{}` needs root", fault.word())));
-            }
-        }
-        if self.has(Fault::Clock) && !self.stepped_clock().exists() {
-            return Ok(Some(format!(
-                "`clock` needs {}: `cargo build -p lockbydir-proof --examples` with the profile of \
-                 this program makes it",
-                self.stepped_clock().display()
-            )));
-        }
-        if self.has(Fault::Full)
-            && let Some(size) = faults::too_large(&self.dir)?
-        {
-            return Ok(Some(format!(
-                "`full` fills the disk, and {} is on one of {} GB: mount a small one there, for \
-                 example `mount -t tmpfs -o size=16m,nr_inodes=4k tmpfs DIR`",
-                self.dir.display(),
-                size >> 30
-            )));
-        }
-        let package = self.node_modules().join("proper-lockfile");
-        if self.contestant == Contestant::ProperLockfile && !package.exists() {
-            return Ok(Some(format!(
-                "there is no {}: `rivals/run --quick` installs it, or RIVALS_NODE_MODULES says \
-                 where it is",
-                package.display()
-            )));
-        }
-        let least = self.shortest_timeout();
-        if self.timeout < least {
-            return Ok(Some(format!("this lock's shortest timeout is {least:?}")));
-        }
-        Ok(None)
-    }
-
-    fn refusal_of_ground(&self) -> Option<String> {
-        let is_etcd = self.ground == Ground::Etcd;
-        let is_there = match self.contestant {
-            Contestant::Lockbydir => true,
-            other => other.is_on_etcd() == is_etcd,
-        };
-        if !is_there {
-            return Some("this lock is not there: some are on etcd, others in folders".to_owned());
-        }
-        let faults: &[Fault] = if is_etcd { &Fault::OF_A_CLUSTER } else { &Fault::ALL };
-        if let Some(fault) = self.faults.iter().find(|fault| !faults.contains(fault)) {
-            return Some(format!("`{}` does not happen there", fault.word()));
-        }
-        let needs_root = is_etcd && !geteuid().is_root();
-        needs_root.then(|| "etcd's members get networks of their own: that needs root".to_owned())
-    }
-
-    fn shortest_timeout(&self) -> Duration {
-        match self.contestant {
-            // A lease's least, in whole seconds.
-            _ if self.ground == Ground::Etcd => Duration::from_secs(1),
-            Contestant::ProperLockfile => Duration::from_secs(2),
-            _ => lockbydir_protocol::MIN_TIMEOUT,
-        }
     }
 
     /// Judges what was told. A known-bad lock has no numbers and no line: it is asked only never to
@@ -308,8 +261,10 @@ impl Plan {
             set: self.set.map(|care| (desk.join(SET), care)),
             timeout_ms: millis(self.timeout),
             linger_ms: millis(self.linger),
+            pace_ms: self.pace.map(millis),
             fenced: self.is_fenced(),
             hold_ns: u64::try_from(self.hold.as_nanos()).unwrap_or(u64::MAX),
+            is_guest: self.ground == Ground::Nfs,
             renewing: !self.counting,
             restless: self.restless,
             behind_ns: behind(),
@@ -349,6 +304,16 @@ pub fn run(plan: &Plan) -> Outcome<Report> {
             let place = folder(&plan.dir, plan)?;
             let mut tormentor = Tormentor::new(plan, place.path().to_owned())?;
             torture(plan, desk.path(), place.path().join(NAME), &mut tormentor)
+        }
+        Ground::Nfs => {
+            let lab = match &plan.lab {
+                Some(lab) => Arc::clone(lab),
+                None => hosts::lab(plan)?,
+            };
+            let plan = &Plan { lab: Some(Arc::clone(&lab)), ..plan.clone() };
+            let mut tormentor = HostsTormentor::start(plan, &lab)?;
+            let name = Path::new(&tormentor.folder).join(NAME);
+            torture(plan, desk.path(), name, &mut tormentor)
         }
         // In a thread of its own, for it leaves the machine's network.
         Ground::Etcd => thread::scope(|scope| {
@@ -398,9 +363,9 @@ fn torture(
             }
         }
     }
-    tormentor.relieve(&crew)?;
+    tormentor.relieve(&mut crew)?;
     let took = begun.elapsed();
-    let mut last = crew.last()?;
+    let last = crew.last()?;
     let told = crew.end()?;
     let record = told.record();
     let verdict = plan.judge(&record);
@@ -413,9 +378,7 @@ fn torture(
         report.compare(care, &fs::read_to_string(desk.join(SET)).unwrap_or_default());
     }
     if plan.contestant == Contestant::Lockbydir && !plan.alone {
-        let output = last.output()?;
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if let Err(why) = last.acquire(plan)? {
             report.breaks(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN, why);
         }
         for name in tormentor.bystanders_gone()? {

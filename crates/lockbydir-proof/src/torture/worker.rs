@@ -3,12 +3,13 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     contender::{Answer, Contender, Hold, Ours, Outcome},
+    desk::{Desk, END},
     set::{Care, Set},
 };
 use crate::{
@@ -92,6 +94,8 @@ pub struct Orders {
     pub patience_ms: u64,
     /// How long it keeps D after a release, in milliseconds.
     pub linger_ms: u64,
+    /// How often it looks where nothing tells of a change, in milliseconds; if none, as usual.
+    pub pace_ms: Option<u64>,
     /// A fenced lock.
     pub fenced: bool,
     /// Permissions of the lock directory.
@@ -113,6 +117,9 @@ pub struct Orders {
     /// How many nanoseconds the monotonic clock is behind the boot clock: for those who have only
     /// the former.
     pub behind_ns: u64,
+    /// It is in a guest of a lab: the host has the clock, and the store, which it asks by its
+    /// standard output.
+    pub is_guest: bool,
     /// Its dice.
     pub seed: u64,
 }
@@ -131,6 +138,7 @@ impl Orders {
             timeout_ms: 30_000,
             patience_ms: 300_000,
             linger_ms: 0,
+            pace_ms: None,
             fenced: false,
             mode: 0o700,
             time_ms: None,
@@ -141,6 +149,7 @@ impl Orders {
             ahead_s: 0,
             pids: None,
             behind_ns: 0,
+            is_guest: false,
             seed: 0,
         }
     }
@@ -165,6 +174,8 @@ impl Orders {
                 let linger = Duration::from_millis(self.linger_ms);
                 let lock = Lock::new(&self.lock).timeout(timeout).linger(linger);
                 let lock = lock.fenced(self.fenced);
+                let pace = self.pace_ms.map(Duration::from_millis);
+                let lock = pace.map_or(lock.clone(), |pace| lock.pace(pace));
                 let lock = if self.is_on_etcd() { lock } else { lock.mode(self.mode) };
                 Box::new(Ours { lock, timeout })
             }
@@ -214,13 +225,14 @@ impl Teller {
     }
 }
 
-/// A hold's deadline, not later than the true one and not earlier. The former is none when nothing
-/// remains: a process that was stopped inside of the call cannot tell when its hold ended.
+/// A hold's deadline, not later than the true one, and by our own clock not earlier. The former is
+/// none when nothing remains: a process that was stopped inside of the call cannot tell when its
+/// hold ended.
 fn deadline(hold: &dyn Hold) -> (Option<u64>, u64) {
     let before = clock::now();
     let remaining = u64::try_from(hold.remaining().as_nanos()).unwrap_or(u64::MAX / 2);
     let earliest = (remaining > 0).then_some(before + remaining);
-    (earliest, clock::now() + remaining)
+    (earliest, clock::own() + remaining)
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -239,6 +251,9 @@ fn increment(counter: &Path) -> io::Result<()> {
 /// # Errors
 /// When it cannot begin, or the last acquisition fails.
 pub fn work(orders: &Orders) -> Outcome<()> {
+    if orders.is_guest {
+        clock::share()?;
+    }
     if orders.is_on_etcd() {
         lockbydir_etcd::register(lockbydir_etcd::Access::default());
     }
@@ -249,17 +264,29 @@ pub fn work(orders: &Orders) -> Outcome<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let over = Arc::new(AtomicBool::new(false));
     let interrupt = Interrupt::new();
+    let (answer, answers) = mpsc::channel();
     thread::spawn({
         let (over, interrupt) = (Arc::clone(&over), interrupt.clone());
         let time = orders.time_ms.map(Duration::from_millis);
         move || {
+            let end = || {
+                over.store(true, Ordering::SeqCst);
+                interrupt.raise();
+            };
             match time {
                 // Not to synchronise: this is how long it works.
                 Some(time) => thread::sleep(time),
-                None => drop(io::stdin().read_to_end(&mut Vec::new())),
+                None => {
+                    for line in io::stdin().lines().map_while(Result::ok) {
+                        match line.as_str() {
+                            // The store's last answer may come after it.
+                            END => end(),
+                            _ => drop(answer.send(line)),
+                        }
+                    }
+                }
             }
-            over.store(true, Ordering::SeqCst);
-            interrupt.raise();
+            end();
         }
     });
     let mut worker = Worker {
@@ -269,7 +296,10 @@ pub fn work(orders: &Orders) -> Outcome<()> {
             pipe: File::from(io::stdout().as_fd().try_clone_to_owned()?),
         },
         contender: orders.contender()?,
-        store: Store::open(&orders.store)?,
+        store: match orders.is_guest {
+            true => Desk::Host(answers),
+            false => Desk::Here(Store::open(&orders.store)?),
+        },
         set: match &orders.set {
             Some((file, care)) => Some((Set::open(file, *care, &orders.name)?, *care)),
             None => None,
@@ -289,7 +319,7 @@ struct Worker<'a> {
     orders: &'a Orders,
     teller: Teller,
     contender: Box<dyn Contender>,
-    store: Store,
+    store: Desk,
     set: Option<(Set, Care)>,
     /// Elements so far.
     added: u64,
@@ -379,15 +409,15 @@ impl Worker<'_> {
         if let Some(all) = all {
             self.add(&*hold, all)?;
         }
-        let asked = clock::now();
+        let asked = clock::own();
         let held = !hold.remaining().is_zero();
         if asked > latest && held {
             self.teller.tell("lie is_held after the deadline");
-        } else if !held && clock::now() > latest {
+        } else if !held && clock::own() > latest {
             self.teller.tell("outlived");
         }
         // On purpose it does not ask whether it is late: the store has to see that.
-        let answer = self.store.write(hold.token())?;
+        let answer = self.store.write(hold.token(), |line| self.teller.tell(line))?;
         let word = if answer.accepted { "accepted" } else { "refused" };
         self.teller.tell(&format!("write {} {word}", self.teller.at(answer.moment)));
 

@@ -1,7 +1,11 @@
 //! The torture program, as people run it.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
 
+use lockbydir_proof::{history::Record, torture::hosts};
 use lockbydir_protocol::promise;
 use serde_json::Value;
 
@@ -81,6 +85,10 @@ fn what_cannot_be_done_here_is_refused_in_a_sentence() {
         &["--lock", "first-version", "--faults", "remove"],
         &["--lock", "etcd-deaf", "--faults", "kill"],
         &["--faults", "cut"],
+        &["--faults", "freeze"],
+        &["--nfs", "vers=4.2", "--faults", "remove"],
+        &["--nfs", "vers=4.2", "--set", "tokens"],
+        &["--nfs", "vers=4.2", "--lock", "etcd-deaf", "--faults", "kill"],
         &["--etcd", "--faults", "remove"],
         &["--etcd", "--lock", "utimes-lease", "--faults", "kill"],
         &["--lock", "proper-lockfile", "--faults", "kill", "--timeout", "1s"],
@@ -98,4 +106,25 @@ fn what_cannot_be_done_here_is_refused_in_a_sentence() {
         assert!(told.starts_with("lockbydir-torture: ") && told.lines().count() == 1, "{told}");
     }
     stage.assert_empty();
+}
+
+#[test]
+fn hand_overs_between_two_hosts_are_told_from_those_on_one() {
+    let mut record = Record::default();
+    // Places in turn are on one host and the other.
+    record.add("0.1", "start 100 9000 5 free 50 60\nend 200\nreleased\n");
+    record.add("1.2", "start 300 9000 6 handed-over 150 250\nend 400\nreleased\n");
+    record.add("3.3", "start 450 9000 7 handed-over 150 420\nend 500\nreleased\n");
+    // It came when the lock was free.
+    record.add("0.4", "start 700 9000 8 free 600 650\nend 800\nreleased\n");
+    // A fault was between these.
+    record.add("1.5", "start 900 9000 9 handed-over 750 850\nend 950\nreleased\n");
+    record.add("hand", "fault 820 840\n");
+
+    let [on_one, between] = hosts::hand_overs(&record);
+
+    assert_eq!(
+        (on_one, between),
+        (vec![Duration::from_nanos(50)], vec![Duration::from_nanos(100)])
+    );
 }
