@@ -87,6 +87,7 @@ impl FileSystem {
 
     /// Options that a lock should know of.
     fn mounted(&self) -> Option<Finding> {
+        const FLOCK: &str = "flock may be seen on one host only; a lock of ours needs none.";
         let known = [
             (
                 "soft",
@@ -98,11 +99,11 @@ impl FileSystem {
                 "A call may fail that was done: the lock looks before it believes, but \
                          holders may lose it early. Mount it `hard`.",
             ),
-            ("nolock", "flock is seen on one host only; a lock of ours needs none."),
-            ("local_lock=", "flock may be seen on one host only; a lock of ours needs none."),
+            ("nolock", FLOCK),
+            ("local_lock=", FLOCK),
             ("cache=loose", "What others do is seen late or never. Mount it with another cache."),
             ("cache=fscache", "What others do is seen late or never. Mount it with another cache."),
-            ("nobrl", "flock is seen on one host only; a lock of ours needs none."),
+            ("nobrl", FLOCK),
         ];
         let harmless = self.has("local_lock=none");
         let found: Vec<_> = known

@@ -139,8 +139,7 @@ const EVENTS: Probe = Probe {
             None if events.has_heard(UNHEARD) => attempt.good("heard", "Ours needs none."),
             None => attempt.remark(
                 "not heard",
-                "Programs that wait for events there wait in vain; ours looks besides, once a \
-                 second at least where it is first in line.",
+                "Programs that wait for events there wait in vain; ours looks besides.",
             ),
         }
         Ok(())
@@ -152,7 +151,9 @@ const PIPES: Probe = Probe {
     tried: "named pipes",
     run: |attempt, hand| {
         const LOOKS: &str = "A waiter is not woken by a release, but looks: the first in line \
-                             once a second.";
+                             20 times a second.";
+        const SELDOM: &str = "A waiter is not woken by a release, but looks: the first in line \
+                              once a second.";
         match rung(attempt, hand) {
             Ok(Ok(())) => {
                 attempt.good("heard", "A release wakes the next in line at once.");
@@ -164,7 +165,7 @@ const PIPES: Probe = Probe {
                 Ok(())
             }
             Ok(Err(why)) => {
-                attempt.remark(why, LOOKS);
+                attempt.remark(why, SELDOM);
                 Ok(())
             }
             Err(Trouble::Failed(Errno::NOTSUP)) if cfg!(windows) => {
