@@ -56,6 +56,11 @@ impl Directory {
         &self.path
     }
 
+    /// Is there anything at its path?
+    pub(crate) fn is_there(&self) -> bool {
+        about_path(&self.path).is_ok()
+    }
+
     /// Where we stand as a judge of this directory.
     pub(crate) fn here(&self) -> Here {
         *self.here.get_or_init(|| {

@@ -30,7 +30,7 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
         return (scheme.list)(url);
     }
     let mut found = Vec::new();
-    walk(dir.as_ref(), &mut |_, path| {
+    walk(dir.as_ref(), &mut |_| true, &mut |_, path| {
         if let Some(lock) = lock_at(path) {
             found.push(lock.status());
         }
@@ -52,7 +52,7 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
         return (scheme.clean)(url);
     }
     let mut removed = Vec::new();
-    walk(dir.as_ref(), &mut |parent, path| {
+    walk(dir.as_ref(), &mut |_| true, &mut |parent, path| {
         // By the handle: whoever owns a folder on the way may put a link in its place.
         let Some(name) = path.file_name() else { return };
         let at = path_in(parent, name);
@@ -78,9 +78,13 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
 const DEEPEST: u8 = 128;
 
 /// Calls `found` for everything that is called like ours below a folder, with a handle of the
-/// directory it is in, and goes into all other directories.
-fn walk(dir: &Path, found: &mut dyn FnMut(&Handle, &Path)) -> Result<(), Error> {
-    let walked = open_folder(dir).and_then(|open| walk_in(&open, dir, DEEPEST, found));
+/// directory it is in, and goes into those other directories that `enters` says.
+pub(crate) fn walk(
+    dir: &Path,
+    enters: &mut dyn FnMut(&Path) -> bool,
+    found: &mut dyn FnMut(&Handle, &Path),
+) -> Result<(), Error> {
+    let walked = open_folder(dir).and_then(|open| walk_in(&open, dir, DEEPEST, enters, found));
     walked.map_err(|errno| Error::io("read", dir, errno.into()))
 }
 
@@ -88,6 +92,7 @@ fn walk_in(
     open: &Handle,
     dir: &Path,
     deeper: u8,
+    enters: &mut dyn FnMut(&Path) -> bool,
     found: &mut dyn FnMut(&Handle, &Path),
 ) -> Result<(), Errno> {
     for entry in Names::of_open(open)?.map_while(Result::ok) {
@@ -102,9 +107,10 @@ fn walk_in(
             found(open, &path);
         } else if deeper > 0
             && matches!(entry.kind(), FileKind::Directory | FileKind::Unknown)
+            && enters(&path)
             && let Ok(inner) = open_folder_at(open, &name)
         {
-            let _ = walk_in(&inner, &path, deeper - 1, found);
+            let _ = walk_in(&inner, &path, deeper - 1, enters, found);
         }
     }
     Ok(())
@@ -117,7 +123,7 @@ fn lock_at(path: &Path) -> Option<Lock> {
 }
 
 /// The path without this end.
-fn before(path: &Path, end: &str) -> Option<PathBuf> {
+pub(crate) fn before(path: &Path, end: &str) -> Option<PathBuf> {
     let has_end = path.extension().is_some_and(|found| end.strip_prefix('.') == found.to_str());
     has_end.then(|| path.with_extension(""))
 }

@@ -63,6 +63,7 @@ mod line;
 mod linger;
 mod lock;
 mod look;
+pub mod observe;
 mod own;
 mod process;
 mod settings;

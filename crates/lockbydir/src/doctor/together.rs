@@ -6,7 +6,7 @@ use super::hand::Hand;
 use super::orders::failure;
 use super::stamps::short;
 use super::{Other, Probe, Trouble, Try, said};
-use crate::system::{self, Errno, Events};
+use crate::system::{self, Ears, Errno};
 
 pub(super) const TRIES: &[Probe] = &[LISTING, FLOCK, EVENTS, PIPES];
 
@@ -122,8 +122,8 @@ const EVENTS: Probe = Probe {
     run: |attempt, hand| {
         let room = attempt.room;
         room.create("probe-event")?;
-        let events = match Events::on(&room.at(".")) {
-            Ok(events) => events,
+        let ears = match Ears::new().and_then(|ears| ears.listen(room.path()).map(|_| ears)) {
+            Ok(ears) => ears,
             Err(Errno::NOTSUP) if cfg!(not(target_os = "linux")) => {
                 attempt.untried("not on this system", "Ours needs none.");
                 return Ok(());
@@ -136,7 +136,9 @@ const EVENTS: Probe = Probe {
         let answer = hand.ask("rename,probe-event,probe-event-b")?;
         match failure(&answer) {
             Some(why) => attempt.untried(why, "Ours needs none."),
-            None if events.has_heard(UNHEARD) => attempt.good("heard", "Ours needs none."),
+            None if system::sleep_on(&[ears.source()], UNHEARD).is_some() => {
+                attempt.good("heard", "Ours needs none.")
+            }
             None => attempt.remark(
                 "not heard",
                 "Programs that wait for events there wait in vain; ours looks besides.",

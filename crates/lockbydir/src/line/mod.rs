@@ -39,7 +39,7 @@ const WAKES: (Duration, u32) = (Duration::from_millis(100), 32);
 const ROUNDS: u8 = 8;
 
 impl Directory {
-    fn line_path(&self) -> PathBuf {
+    pub(crate) fn line_path(&self) -> PathBuf {
         let mut path = OsString::from(self.path());
         path.push(SUFFIX);
         PathBuf::from(path)

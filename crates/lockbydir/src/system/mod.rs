@@ -10,12 +10,17 @@
 //! | `process.rs` | who lives and where we are: [`start_of`], [`is_gone`], [`Life`], [`command`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
 //! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
 //! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
-//! | `place.rs` | what a place is like: [`mount_of`], [`mount_number`], [`is_known`], [`trust`]; what only `doctor` tries: [`flock`], [`Events`] |
+//! | `place.rs` | what a place is like: [`mount_of`], [`mount_number`], [`is_known`], [`trust`]; what only `doctor` tries: [`flock`] |
+//! | `ears.rs`, or `deaf.rs` | [`Ears`]: hears of what comes and goes in folders |
 //!
 //! How one who stands in line is woken is another matter on each system: see `line`.
 
 use lockbydir_protocol::Stamp;
 
+#[cfg(not(target_os = "linux"))]
+mod deaf;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use deaf::*;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]

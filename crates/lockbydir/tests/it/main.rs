@@ -13,6 +13,9 @@ mod examples;
 mod holding;
 mod line;
 mod naming;
+// Elsewhere only looks tell, and not what happens between two.
+#[cfg(target_os = "linux")]
+mod observe;
 
 use std::path::Path;
 use std::time::Duration;

@@ -6,10 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::ClockId;
@@ -60,21 +58,6 @@ pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
     let number = asked.ok().filter(|told| told.stx_mask & NUMBER_GIVEN_ONCE.bits() != 0);
     let device = fs::metadata(folder).ok()?.dev();
     Some((device, number.map_or(0, |told| told.stx_mnt_id)))
-}
-
-/// Hears of changes in a folder, where the kernel tells of them.
-pub(crate) struct Events(Handle);
-
-impl Events {
-    pub(crate) fn on(folder: &Path) -> Result<Events, Errno> {
-        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        inotify::add_watch(&events, folder, WatchFlags::MOVED_TO)?;
-        Ok(Events(events))
-    }
-
-    pub(crate) fn has_heard(&self, up_to: Duration) -> bool {
-        super::sleep_on(&[self.0.as_fd()], up_to).is_some()
-    }
 }
 
 /// A path to what is in this directory, whatever has taken its place meanwhile.

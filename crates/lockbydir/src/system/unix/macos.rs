@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
@@ -46,19 +45,6 @@ pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
 /// Tells one mount from another.
 pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(folder).ok().map(|known| (known.dev(), 0))
-}
-
-/// Hears nothing: what macOS tells of changes is not asked for.
-pub(crate) struct Events;
-
-impl Events {
-    pub(crate) fn on(_folder: &Path) -> Result<Events, Errno> {
-        Err(Errno::NOTSUP)
-    }
-
-    pub(crate) fn has_heard(&self, _up_to: Duration) -> bool {
-        false
-    }
 }
 
 /// A path to what is in this directory. It is that of this moment: here a handle cannot be walked

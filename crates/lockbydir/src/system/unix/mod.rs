@@ -2,6 +2,8 @@
 
 mod alarm;
 mod clock;
+#[cfg(target_os = "linux")]
+mod ears;
 mod files;
 mod place;
 mod process;
@@ -15,6 +17,8 @@ mod kernel;
 
 pub(crate) use alarm::*;
 pub(crate) use clock::*;
+#[cfg(target_os = "linux")]
+pub(crate) use ears::*;
 pub use files::*;
 pub(crate) use kernel::*;
 pub(crate) use place::*;

@@ -2,7 +2,6 @@
 //! not here.
 
 use std::path::Path;
-use std::time::Duration;
 
 use lockbydir_windows as windows;
 
@@ -34,17 +33,4 @@ pub(crate) fn trust(folder: &Path) -> Result<Trust, Errno> {
 /// There is no flock(2).
 pub(crate) fn flock(_dir: &Handle, _name: &Path) -> Result<Option<Handle>, Errno> {
     Err(Errno::NOTSUP)
-}
-
-/// Hears nothing: those who wait here listen to events that have no folder.
-pub(crate) struct Events;
-
-impl Events {
-    pub(crate) fn on(_folder: &Path) -> Result<Events, Errno> {
-        Err(Errno::NOTSUP)
-    }
-
-    pub(crate) fn has_heard(&self, _up_to: Duration) -> bool {
-        false
-    }
 }

@@ -1,0 +1,220 @@
+//! One lock's chronicle: what happened, told from what is seen of it one time and the next. Looks
+//! at nothing itself.
+
+use std::time::Duration;
+
+use super::event::{Contender, Departure, Gained, What};
+
+/// A holding, or an open lock, as it is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) by: Contender,
+    pub(super) token: u64,
+    /// What tells this holding from all others.
+    pub(super) nonce: u128,
+    /// How often its name was changed, where that can be told.
+    pub(super) changes: Option<u32>,
+    pub(super) timeout: Duration,
+    pub(super) remaining: Duration,
+    pub(super) is_open: bool,
+}
+
+impl Hold {
+    /// Did it come of this wait? Where waits have no nonce, they have their contender's number.
+    fn is_of(&self, wait: u128) -> bool {
+        wait == self.nonce || wait == self.by.id.into()
+    }
+}
+
+/// What has become of a holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fate {
+    #[default]
+    Lives,
+    Lapsed,
+    Dead,
+}
+
+/// One who waits, as it is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) who: Contender,
+    /// What tells this wait from all others; the holding that comes of it has the same.
+    pub(super) nonce: u128,
+}
+
+/// What is known of a lock.
+#[derive(Debug, Default)]
+pub(super) struct Chronicle {
+    is_begun: bool,
+    /// Something was looked for in it.
+    is_seen: bool,
+    /// It was there before anybody looked.
+    was_there: bool,
+    hold: Option<Hold>,
+    fate: Fate,
+    line: Vec<Waiter>,
+    /// Those who left the line and may hold the lock at the next look.
+    leaving: Vec<(Waiter, bool)>,
+    told: Vec<What>,
+}
+
+impl Chronicle {
+    /// All that happened since this was asked last.
+    pub(super) fn told(&mut self) -> Vec<What> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What is seen first was there before.
+    pub(super) fn was_there(&mut self) {
+        self.was_there = true;
+    }
+
+    /// The lock is there, whatever is in it.
+    pub(super) fn begin(&mut self) {
+        if !self.is_begun {
+            self.is_begun = true;
+            self.told.push(What::Appeared);
+        }
+    }
+
+    /// So many holdings came and went unseen.
+    pub(super) fn missed(&mut self, holdings: u64) {
+        if holdings > 0 {
+            self.told.push(What::Missed(holdings));
+        }
+    }
+
+    /// It is so busy.
+    pub(super) fn busy(&mut self, a_second: u32) {
+        self.told.push(What::Busy(a_second));
+    }
+
+    pub(super) fn calm(&mut self) {
+        self.told.push(What::Calm);
+    }
+
+    /// This is in the lock now.
+    pub(super) fn saw(&mut self, seen: Option<Hold>) {
+        let is_first = !std::mem::replace(&mut self.is_seen, true) && self.was_there;
+        if seen.is_some() {
+            self.begin();
+        }
+        let before = self.hold.take();
+        let fate = std::mem::take(&mut self.fate);
+        match (&before, &seen) {
+            (Some(old), Some(new)) if old.nonce == new.nonce => self.changed(old, new, fate),
+            _ => {
+                let how = match &before {
+                    None if is_first => Gained::Before,
+                    None => Gained::Free,
+                    Some(old) if old.is_open => Gained::HandedOver,
+                    Some(_) => match fate {
+                        Fate::Lives => Gained::HandedOver,
+                        Fate::Lapsed => Gained::AfterLapse,
+                        Fate::Dead => Gained::AfterDeath,
+                    },
+                };
+                if let Some(old) = before.filter(|old| !old.is_open) {
+                    let is_taken = seen.as_ref().is_some_and(|new| !new.is_open);
+                    match fate {
+                        Fate::Lives => self.told.push(What::Released(old.by)),
+                        _ if is_taken => {}
+                        _ => self.told.push(What::Broken(old.by)),
+                    }
+                }
+                if let Some(new) = seen.as_ref().filter(|new| !new.is_open) {
+                    self.acquired(new, how);
+                }
+            }
+        }
+        self.hold = seen;
+        self.settle();
+    }
+
+    fn changed(&mut self, old: &Hold, new: &Hold, fate: Fate) {
+        if new.is_open && !old.is_open {
+            self.told.push(What::Released(old.by.clone()));
+        } else if !new.is_open && old.is_open {
+            self.acquired(new, Gained::HandedOver);
+        } else if !new.is_open && (old.changes, old.remaining) != (new.changes, new.remaining) {
+            let times = new.changes.zip(old.changes).map(|(new, old)| new.wrapping_sub(old));
+            // The same name, looked at once more, is as it was.
+            let is_renewed = times.map_or(new.remaining > old.remaining, |times| times > 0);
+            if is_renewed {
+                let (by, timeout) = (new.by.clone(), new.timeout);
+                self.told.push(What::Renewed { by, times, timeout });
+            } else {
+                self.fate = fate;
+            }
+        } else {
+            self.fate = fate;
+        }
+    }
+
+    fn acquired(&mut self, new: &Hold, how: Gained) {
+        let served = |waiter: &Waiter| new.is_of(waiter.nonce);
+        if let Some(at) = self.leaving.iter().position(|(waiter, _)| served(waiter)) {
+            let (waiter, _) = self.leaving.remove(at);
+            self.told.push(What::Left { who: waiter.who, why: Departure::Served });
+        }
+        let Hold { token, timeout, remaining, .. } = *new;
+        self.told.push(What::Acquired { by: new.by.clone(), token, timeout, remaining, how });
+    }
+
+    /// The holder has come to this, if it has not renewed or let go since it was seen.
+    pub(super) fn judged(&mut self, fate: Fate) {
+        let Some(hold) = self.hold.as_ref().filter(|hold| !hold.is_open) else { return };
+        if fate == self.fate {
+            return;
+        }
+        match fate {
+            Fate::Lives => {}
+            Fate::Lapsed => self.told.push(What::Lapsed(hold.by.clone())),
+            Fate::Dead => self.told.push(What::Died(hold.by.clone())),
+        }
+        self.fate = fate;
+    }
+
+    pub(super) fn joined(&mut self, waiter: Waiter) {
+        if self.line.iter().all(|known| known.nonce != waiter.nonce) {
+            self.begin();
+            self.told.push(What::Joined(waiter.who.clone()));
+            self.line.push(waiter);
+        }
+    }
+
+    /// This one is not in line any more; does its process live?
+    pub(super) fn left(&mut self, nonce: u128, lives: bool) {
+        if let Some(at) = self.line.iter().position(|known| known.nonce == nonce) {
+            let waiter = self.line.remove(at);
+            if self.hold.as_ref().is_some_and(|hold| hold.is_of(nonce)) {
+                self.told.push(What::Left { who: waiter.who, why: Departure::Served });
+            } else {
+                self.leaving.push((waiter, lives));
+            }
+        }
+    }
+
+    /// These are all who are in line.
+    pub(super) fn stand(&mut self, line: Vec<Waiter>, mut lives: impl FnMut(&Waiter) -> bool) {
+        let is_there = |nonce: u128| line.iter().any(|waiter| waiter.nonce == nonce);
+        let gone: Vec<Waiter> =
+            self.line.iter().filter(|known| !is_there(known.nonce)).cloned().collect();
+        for waiter in gone {
+            let lives = lives(&waiter);
+            self.left(waiter.nonce, lives);
+        }
+        for waiter in line {
+            self.joined(waiter);
+        }
+    }
+
+    /// Who left the line and does not hold the lock now has not got it.
+    pub(super) fn settle(&mut self) {
+        for (waiter, lives) in std::mem::take(&mut self.leaving) {
+            let why = if lives { Departure::GaveUp } else { Departure::Died };
+            self.told.push(What::Left { who: waiter.who, why });
+        }
+    }
+}

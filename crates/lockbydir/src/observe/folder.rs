@@ -1,0 +1,326 @@
+//! The locks of some folders under observation: where they are, which of them has something to tell,
+//! and when to look.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::event::Event;
+use super::watched::Watched;
+use crate::clock;
+use crate::dir::EXTENSION;
+use crate::error::Error;
+use crate::folder::{before, walk};
+use crate::line::SUFFIX;
+use crate::look::is_stage_name;
+use crate::system::{Ears, Heard, sleep_on};
+
+/// How often holders are judged: whether they live, and whether their time is over.
+const JUDGE: Duration = Duration::from_millis(250);
+/// How often one looks where nothing tells.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often one looks for new locks where everything is told: what was missed all the same.
+const SELDOM: Duration = Duration::from_secs(10);
+/// Where nothing tells of new ones: this often, but so many times as long as it takes at least.
+const OFTEN: (Duration, u32) = (Duration::from_secs(1), 50);
+/// Of a lock of which more is heard than this from one judging to the next, one hears no more.
+const BUSY: u32 = 500;
+/// What happens within such a time is heard at once: a lock that is busy wakes nobody each time.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// What one listens to, by its number.
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    Lock(PathBuf),
+    Line(PathBuf),
+}
+
+/// Some folders, and their locks.
+pub(super) struct Folders {
+    roots: Vec<PathBuf>,
+    /// Only these locks, and no folders within the roots.
+    only: Option<BTreeSet<PathBuf>>,
+    ears: Option<Ears>,
+    places: HashMap<i32, Place>,
+    numbers: HashMap<PathBuf, i32>,
+    locks: BTreeMap<PathBuf, Watched>,
+    next_judge: Duration,
+    next_look: Duration,
+    next_walk: Duration,
+}
+
+impl std::fmt::Debug for Folders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Folders").field("roots", &self.roots).finish_non_exhaustive()
+    }
+}
+
+impl Folders {
+    pub(super) fn open(
+        roots: Vec<PathBuf>,
+        only: Option<BTreeSet<PathBuf>>,
+    ) -> Result<Folders, Error> {
+        let mut folders = Folders {
+            roots,
+            only,
+            ears: Ears::new().ok(),
+            places: HashMap::new(),
+            numbers: HashMap::new(),
+            locks: BTreeMap::new(),
+            next_judge: Duration::ZERO,
+            next_look: Duration::ZERO,
+            next_walk: Duration::ZERO,
+        };
+        folders.walk()?;
+        Ok(folders)
+    }
+
+    /// What happens until then, as soon as something does.
+    pub(super) fn next(&mut self, until: Duration) -> Result<Vec<Event>, Error> {
+        loop {
+            self.hear();
+            let now = clock::boot();
+            if now >= self.next_walk {
+                self.walk()?;
+            }
+            if now >= self.next_look {
+                self.look();
+            }
+            if now >= self.next_judge {
+                self.locks.values_mut().for_each(Watched::judge);
+                self.hush();
+                self.next_judge = now + JUDGE;
+            }
+            self.count()?;
+            let events = self.told();
+            if !events.is_empty() || now >= until {
+                return Ok(events);
+            }
+            let count = self.locks.values().filter_map(Watched::next_count).min();
+            let own = self.next_walk.min(self.next_look).min(self.next_judge);
+            let next = until.min(own).min(count.unwrap_or(own));
+            let ears: Vec<_> = self.ears.iter().map(Ears::source).collect();
+            if sleep_on(&ears, next.saturating_sub(clock::boot())).is_some() {
+                let _ = sleep_on(&[], GATHER);
+            }
+        }
+    }
+
+    fn told(&mut self) -> Vec<Event> {
+        let at = SystemTime::now();
+        let mut events = Vec::new();
+        for (path, watched) in &mut self.locks {
+            let told = watched.told().into_iter();
+            events.extend(told.map(|what| Event { at, path: path.clone(), what }));
+        }
+        events
+    }
+
+    /// Looks at what nothing tells of.
+    fn look(&mut self) {
+        let hears = self.ears.is_some();
+        let mut is_any = false;
+        for watched in self.locks.values_mut() {
+            if !hears || watched.wants_looks() {
+                is_any = true;
+                watched.look();
+            }
+        }
+        self.next_look = clock::boot() + if is_any { LOOK } else { SELDOM };
+    }
+
+    /// Hears no more of what is too busy, nor of the folder that it is in.
+    fn hush(&mut self) {
+        let mut hushed = Vec::new();
+        for (path, watched) in &mut self.locks {
+            if watched.take_heard() > BUSY {
+                watched.hush();
+                hushed.extend([path.clone(), watched.line_path()]);
+                hushed.extend(path.parent().map(Path::to_owned));
+            }
+        }
+        for path in hushed {
+            if let (Some(ears), Some(number)) = (&self.ears, self.numbers.remove(&path)) {
+                ears.forget(number);
+                self.places.remove(&number);
+            }
+            (self.next_look, self.next_walk) = (Duration::ZERO, clock::boot() + OFTEN.0);
+        }
+    }
+
+    /// Counts the holdings of what is busy; what is calm is listened to again.
+    fn count(&mut self) -> Result<(), Error> {
+        let calm = self.locks.iter_mut().filter_map(|(path, watched)| {
+            let is_calm = watched.count();
+            is_calm.then(|| path.clone())
+        });
+        let calm: Vec<PathBuf> = calm.collect();
+        if !calm.is_empty() {
+            self.walk()?;
+        }
+        calm.iter().for_each(|path| self.watch(path));
+        Ok(())
+    }
+
+    /// Is there a busy lock in it?
+    fn is_busy(&self, folder: &Path) -> bool {
+        let mut busy = self.locks.iter().filter(|(_, watched)| watched.is_busy());
+        busy.any(|(path, _)| path.parent() == Some(folder))
+    }
+
+    /// Looks for locks, and for folders to listen to.
+    fn walk(&mut self) -> Result<(), Error> {
+        let begun = clock::boot();
+        let (mut found, mut inner) = (BTreeSet::new(), Vec::new());
+        for root in &self.roots {
+            inner.push(root.clone());
+            let mut lock = |path: PathBuf| {
+                if self.only.as_ref().is_none_or(|only| only.contains(&path)) {
+                    found.insert(path);
+                }
+            };
+            let is_deep = self.only.is_none();
+            walk(
+                root,
+                &mut |folder| {
+                    is_deep && {
+                        inner.push(folder.to_owned());
+                        true
+                    }
+                },
+                &mut |_, path| {
+                    if is_lock(path) {
+                        lock(path.to_owned());
+                    } else if let Some(path) = before(path, SUFFIX) {
+                        lock(path);
+                    }
+                },
+            )?;
+        }
+        let mut hears_all = self.ears.is_some();
+        for folder in inner {
+            match self.is_busy(&folder) {
+                true => hears_all = false,
+                false => self.listen(&folder, Place::Folder),
+            }
+        }
+        for path in found {
+            self.watch(&path);
+        }
+        let (least, times) = OFTEN;
+        let took = clock::boot().saturating_sub(begun);
+        let pause = if hears_all { SELDOM } else { least };
+        self.next_walk = clock::boot() + pause.max(took * times);
+        self.next_look = self.next_look.min(clock::boot() + LOOK);
+        Ok(())
+    }
+
+    /// Begins to watch a lock, or to listen to it again.
+    fn watch(&mut self, path: &Path) {
+        let known = self.locks.remove(path);
+        let is_new = known.is_none();
+        let mut watched = known.unwrap_or_else(|| Watched::new(path));
+        if !watched.is_busy() && !self.numbers.contains_key(path) {
+            self.listen(path, Place::Lock);
+            self.listen(&watched.line_path(), |_| Place::Line(path.to_owned()));
+            match is_new {
+                true => watched.begin_first(),
+                false => watched.begin(),
+            }
+        }
+        self.locks.insert(path.to_owned(), watched);
+    }
+
+    fn listen(&mut self, path: &Path, place: impl FnOnce(PathBuf) -> Place) {
+        let Some(ears) = &self.ears else { return };
+        if let Ok(number) = ears.listen(path) {
+            self.numbers.insert(path.to_owned(), number);
+            self.places.insert(number, place(path.to_owned()));
+        }
+    }
+
+    fn hear(&mut self) {
+        let mut all = Vec::new();
+        if let Some(ears) = &self.ears {
+            ears.heard(&mut |heard| all.push(heard));
+        }
+        for heard in all {
+            match heard {
+                Heard::Came(number, name, is_folder) => self.came(number, &name, is_folder),
+                Heard::Went(number, name, is_moved) => self.went(number, &name, is_moved),
+                Heard::Ended(number) => self.ended(number),
+                Heard::Overflow => {
+                    self.locks.values_mut().for_each(Watched::begin);
+                    self.next_walk = Duration::ZERO;
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, number: i32) {
+        self.numbers.retain(|_, known| *known != number);
+        if let Some(Place::Folder(_)) = self.places.remove(&number) {
+            self.next_walk = Duration::ZERO;
+        }
+    }
+
+    fn came(&mut self, number: i32, name: &OsStr, is_folder: bool) {
+        match self.places.get(&number) {
+            Some(Place::Folder(folder)) => {
+                let path = folder.join(name);
+                let line_of = before(&path, SUFFIX).filter(|path| is_lock(path));
+                let is_wanted =
+                    |path: &PathBuf| self.only.as_ref().is_none_or(|only| only.contains(path));
+                if is_lock(&path) && is_wanted(&path) {
+                    self.listen(&path, Place::Lock);
+                    let watched =
+                        self.locks.entry(path.clone()).or_insert_with(|| Watched::new(&path));
+                    watched.heard();
+                    watched.came();
+                } else if let Some(lock) = line_of.filter(is_wanted) {
+                    self.listen(&path, |_| Place::Line(lock.clone()));
+                    let watched = self.locks.entry(lock.clone());
+                    watched.or_insert_with(|| Watched::new(&lock)).look_at_line();
+                } else if is_folder && self.only.is_none() && !is_stage_name(name) {
+                    self.next_walk = Duration::ZERO;
+                }
+            }
+            Some(Place::Lock(path)) => {
+                if let Some(watched) = self.locks.get_mut(path) {
+                    watched.heard();
+                    watched.entered(name);
+                }
+            }
+            Some(Place::Line(path)) => {
+                if let Some(watched) = self.locks.get_mut(path) {
+                    watched.heard();
+                    watched.joined(name);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn went(&mut self, number: i32, name: &OsStr, is_moved: bool) {
+        let Some(place) = self.places.get(&number) else { return };
+        let path = match place {
+            Place::Folder(folder) => &folder.join(name),
+            Place::Lock(path) | Place::Line(path) => path,
+        };
+        let Some(watched) = self.locks.get_mut(path) else { return };
+        watched.heard();
+        match place {
+            Place::Folder(_) => watched.went(),
+            // What it is called now is told next.
+            Place::Lock(_) if is_moved => {}
+            Place::Lock(_) => watched.left(name),
+            Place::Line(_) => watched.left_line(name),
+        }
+    }
+}
+
+fn is_lock(path: &Path) -> bool {
+    before(path, EXTENSION).is_some()
+}

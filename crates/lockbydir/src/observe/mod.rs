@@ -1,0 +1,129 @@
+//! Seeing locks as they are taken, waited for and let go: an observer tells what happens to the locks
+//! of a folder, from what can be seen in it. It changes nothing there, and no lock waits for it.
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! use std::time::Duration;
+//! use lockbydir::Lock;
+//! use lockbydir::observe::{Observer, What};
+//!
+//! let mut observer = Observer::of(folder.path())?;
+//! let guard = Lock::new(folder.path().join("jobs")).acquire()?;
+//! let events = observer.next(Duration::from_secs(5))?;
+//! assert!(events.iter().any(|event| matches!(event.what, What::Acquired { .. })));
+//! # drop(guard);
+//! # Ok::<(), lockbydir::Error>(())
+//! ```
+//!
+//! # What it sees, and what not
+//! - On a file system of this machine the kernel tells of each change (Linux). Directories that come
+//!   and go within the time of a look cannot be looked into: those holdings are counted
+//!   ([`What::Missed`]), each once. A wait that ends as fast is not seen.
+//! - A lock that changes hands some hundred times a second would be slowed down by that. It counts as
+//!   [busy](What::Busy): then ten looks a second tell of it, and its holdings are counted for 20 ms of
+//!   each second. So it costs 1 to 2 % of its speed
+//!   (`cargo bench -p lockbydir-bench --bench observe`).
+//! - On shared file systems and other systems only looks tell, ten a second: what happens between two
+//!   is neither seen nor counted. Names of an [engine](crate::engine) are looked at twice a second.
+//! - Who removes a lock cannot be seen. One that was removed while its holder lived counts as
+//!   released, even if it was broken by force.
+//! - A lock of another host is lapsed when it was watched for its whole timeout.
+//!
+//! Here is what is observed, a folder or names. `chronicle.rs` tells what happened from one look and
+//! the next, `watched.rs` looks at one lock, `folder.rs` hears of many, `busy.rs` counts the busy
+//! ones, `elsewhere.rs` looks at those of other engines, `event.rs` is what is told.
+
+mod busy;
+mod chronicle;
+mod elsewhere;
+mod event;
+mod folder;
+mod watched;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use self::elsewhere::Elsewhere;
+pub use self::event::{Contender, Departure, Event, Gained, What};
+use self::folder::Folders;
+use crate::call::sleep_on;
+use crate::clock;
+use crate::engine::is_url;
+use crate::error::Error;
+use crate::lock::Lock;
+
+/// Sees what happens to locks.
+#[derive(Debug)]
+pub struct Observer {
+    folders: Option<Folders>,
+    elsewhere: Vec<Elsewhere>,
+}
+
+impl Observer {
+    /// Of all locks below a folder, or below a URL that an [engine](crate::engine) keeps.
+    ///
+    /// # Errors
+    /// When the folder cannot be read; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)
+    /// when the engine is out of reach.
+    pub fn of(folder: impl AsRef<Path>) -> Result<Observer, Error> {
+        let folder = folder.as_ref();
+        if is_url(folder) {
+            let elsewhere = Elsewhere::open(folder.to_owned(), true)?;
+            return Ok(Observer { folders: None, elsewhere: vec![elsewhere] });
+        }
+        // As locks name themselves.
+        let root = std::path::absolute(folder).map_err(|cause| Error::io("read", folder, cause))?;
+        let folders = Folders::open(vec![root], None)?;
+        Ok(Observer { folders: Some(folders), elsewhere: Vec::new() })
+    }
+
+    /// Of these locks, wherever they are. They need not be there yet.
+    ///
+    /// # Errors
+    /// As for [`of`](Observer::of); [`ErrorKind::Usage`](crate::ErrorKind::Usage) when no lock can
+    /// have one of the names.
+    pub fn of_locks<P: AsRef<Path>>(names: impl IntoIterator<Item = P>) -> Result<Observer, Error> {
+        let (mut roots, mut only, mut elsewhere) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for name in names {
+            let name = name.as_ref();
+            if is_url(name) {
+                elsewhere.push(Elsewhere::open(name.to_owned(), false)?);
+                continue;
+            }
+            let path = Lock::new(name).path()?;
+            roots.extend(path.parent().map(Path::to_owned));
+            only.insert(path);
+        }
+        let is_any = !only.is_empty();
+        let open = || Folders::open(roots.into_iter().collect(), Some(only));
+        Ok(Observer { folders: is_any.then(open).transpose()?, elsewhere })
+    }
+
+    /// Waits until something happens, so long at most, and tells it in its order.
+    ///
+    /// # Errors
+    /// When a folder cannot be read any more, or an engine is out of reach.
+    pub fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
+        let until = clock::boot() + up_to;
+        loop {
+            let mut events = Vec::new();
+            for elsewhere in &mut self.elsewhere {
+                events.extend(elsewhere.look()?);
+            }
+            let looks = self.elsewhere.iter().map(Elsewhere::next_look).min();
+            // Who has something to tell does not wait.
+            let pause = match events.is_empty() {
+                true => looks.map_or(until, |look| look.min(until)),
+                false => Duration::ZERO,
+            };
+            match &mut self.folders {
+                Some(folders) => events.extend(folders.next(pause)?),
+                None => drop(sleep_on(&[], pause)),
+            }
+            if !events.is_empty() || clock::boot() >= until {
+                return Ok(events);
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! One lock directory under observation: looks at it and at its line, and tells its chronicle.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lockbydir_protocol::{
+    Answer, Entry, Facts, Here, Life, Listing, Owner, Question, Sight, Stamp, State, Ticket,
+    Verdict, Watch, judge,
+};
+
+use super::busy::Busy;
+use super::chronicle::{Chronicle, Fate, Hold, Waiter};
+use super::event::{Contender, What};
+use crate::dir::Directory;
+use crate::{clock, process};
+
+/// A lock directory, and what is known of it.
+pub(super) struct Watched {
+    directory: Directory,
+    chronicle: Chronicle,
+    /// What was in it last.
+    entry: Option<Entry>,
+    /// Since when that very name is watched, for holders whose clock is not ours.
+    watch: Option<Watch>,
+    modified: Stamp,
+    line: Vec<Ticket>,
+    /// How much was heard of it since that was asked last.
+    heard: u32,
+    busy: Option<Busy>,
+    /// Is it there, as far as its folder has told?
+    is_present: bool,
+    /// It has come, and nothing was seen in it yet.
+    is_unseen: bool,
+    /// Something was seen in so many whose coming is not told yet.
+    seen_ahead: u32,
+}
+
+impl Watched {
+    pub(super) fn new(path: &Path) -> Watched {
+        Watched {
+            directory: Directory::new(path.to_owned(), 0o700, None).only_looking(),
+            chronicle: Chronicle::default(),
+            entry: None,
+            watch: None,
+            modified: Stamp(0),
+            line: Vec::new(),
+            heard: 0,
+            busy: None,
+            is_present: false,
+            is_unseen: false,
+            seen_ahead: 0,
+        }
+    }
+
+    pub(super) fn line_path(&self) -> PathBuf {
+        self.directory.line_path()
+    }
+
+    pub(super) fn told(&mut self) -> Vec<What> {
+        self.chronicle.told()
+    }
+
+    /// Does only looking tell of what happens to it?
+    pub(super) fn wants_looks(&self) -> bool {
+        self.busy.is_some() || !self.directory.here().one_kernel
+    }
+
+    /// Something was heard of it.
+    pub(super) fn heard(&mut self) {
+        self.heard += 1;
+    }
+
+    /// How much was heard of it since this was asked last?
+    pub(super) fn take_heard(&mut self) -> u32 {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// It is not to be heard of any more.
+    pub(super) fn hush(&mut self) {
+        self.busy = Some(Busy::default());
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.is_some()
+    }
+
+    /// When its holdings are to be counted.
+    pub(super) fn next_count(&self) -> Option<Duration> {
+        self.busy.as_ref().map(Busy::next)
+    }
+
+    /// Counts them, if it is time. True: it is calm, and to be heard of again.
+    pub(super) fn count(&mut self) -> bool {
+        /// With fewer holdings a second than these each one can be told.
+        const CALM: u32 = 100;
+        let path = self.directory.path().to_owned();
+        let Some(a_second) = self.busy.as_mut().and_then(|busy| busy.count(&path)) else {
+            return false;
+        };
+        if a_second >= CALM {
+            self.chronicle.busy(a_second);
+            return false;
+        }
+        self.busy = None;
+        self.chronicle.calm();
+        true
+    }
+
+    /// Looks at all of it.
+    pub(super) fn look(&mut self) {
+        self.look_inside();
+        self.look_at_line();
+    }
+
+    pub(super) fn look_inside(&mut self) {
+        match self.directory.look() {
+            Answer::Seen(Sight::Absent) => self.emptied(),
+            Answer::Seen(Sight::Directory(listing)) => {
+                self.chronicle.begin();
+                let Listing { entries, modified, .. } = listing;
+                self.modified = modified;
+                match &entries[..] {
+                    [] => self.emptied(),
+                    [entry] => self.saw(entry.clone()),
+                    // Torn: the next look will tell.
+                    _ => {}
+                }
+            }
+            // Nothing of ours, or nothing that can be seen.
+            _ => {}
+        }
+    }
+
+    pub(super) fn look_at_line(&mut self) {
+        let line = self.directory.line_now();
+        let waiters = line.iter().map(waiter).collect();
+        let known = std::mem::replace(&mut self.line, line);
+        self.chronicle.stand(waiters, |gone| {
+            known.iter().find(|ticket| ticket.nonce.0 == gone.nonce).is_none_or(lives)
+        });
+    }
+
+    /// Looks at all of it, for the first time or after something was not told: what is told from now
+    /// on may be older than what is seen.
+    pub(super) fn begin(&mut self) {
+        self.look();
+        self.is_present = self.directory.is_there();
+        (self.is_unseen, self.seen_ahead) = (false, 0);
+    }
+
+    /// As [`begin`](Watched::begin), where nobody has looked before.
+    pub(super) fn begin_first(&mut self) {
+        self.chronicle.was_there();
+        self.begin();
+    }
+
+    /// The directory has come. Each one counts once: seen, or missed.
+    pub(super) fn came(&mut self) {
+        // What was told while we looked for the first time.
+        if self.is_present {
+            return;
+        }
+        self.is_present = true;
+        self.is_unseen = self.seen_ahead == 0;
+        self.seen_ahead = self.seen_ahead.saturating_sub(1);
+        let before = self.entry.clone();
+        self.look_ahead();
+        if self.is_unseen && self.entry.is_some() && self.entry == before {
+            // It was seen already when an earlier one was told of.
+            self.is_unseen = false;
+            self.chronicle.missed(1);
+        }
+    }
+
+    /// Looks inside of a directory that may be a later one than that which was told of.
+    fn look_ahead(&mut self) {
+        let (before, was_unseen) = (self.entry.clone(), self.is_unseen);
+        self.look_inside();
+        if !was_unseen && self.entry.is_some() && self.entry != before {
+            self.seen_ahead += 1;
+        }
+    }
+
+    /// The directory has gone; perhaps there is another one already.
+    pub(super) fn went(&mut self) {
+        if !self.is_present {
+            return;
+        }
+        self.is_present = false;
+        if std::mem::take(&mut self.is_unseen) {
+            self.chronicle.missed(1);
+        }
+        self.look_ahead();
+    }
+
+    /// This name has come into the directory.
+    pub(super) fn entered(&mut self, name: &OsStr) {
+        if let Some(entry) = name.to_str().and_then(Entry::parse) {
+            self.saw(entry);
+        }
+    }
+
+    /// This name has gone from it, and no other has taken its place.
+    pub(super) fn left(&mut self, name: &OsStr) {
+        let gone = name.to_str().and_then(Entry::parse);
+        if gone.is_some() && gone == self.entry {
+            self.emptied();
+        }
+    }
+
+    pub(super) fn joined(&mut self, name: &OsStr) {
+        if let Some(ticket) = name.to_str().and_then(Ticket::parse) {
+            self.chronicle.joined(waiter(&ticket));
+            self.line.push(ticket);
+        }
+    }
+
+    pub(super) fn left_line(&mut self, name: &OsStr) {
+        let Some(gone) = name.to_str().and_then(Ticket::parse) else { return };
+        self.line.retain(|ticket| *ticket != gone);
+        self.chronicle.left(gone.nonce.0, lives(&gone));
+    }
+
+    fn emptied(&mut self) {
+        (self.entry, self.watch) = (None, None);
+        self.chronicle.saw(None);
+    }
+
+    fn saw(&mut self, entry: Entry) {
+        // What is told late is known already: numbers only grow, and so do changes.
+        let is_old = self.entry.as_ref().is_some_and(|known| {
+            known.token > entry.token
+                || known.nonce == entry.nonce && known.renewals > entry.renewals
+        });
+        if is_old {
+            return;
+        }
+        // Who was there before may have come to its end since it was looked at last.
+        if self.entry.as_ref().is_some_and(|known| known.nonce != entry.nonce) {
+            self.judge();
+        }
+        if self.entry.as_ref() != Some(&entry) {
+            self.is_unseen = false;
+            let watched = Watch::on(&mut self.watch, &entry, clock::now());
+            let hold = hold(&entry, self.directory.here(), watched);
+            self.entry = Some(entry);
+            self.chronicle.saw(Some(hold));
+        }
+    }
+
+    /// What has become of the holder? Nothing is asked that would change anything.
+    pub(super) fn judge(&mut self) {
+        self.chronicle.settle();
+        let Some(entry) = self.entry.as_ref().filter(|entry| entry.state == State::Held) else {
+            return;
+        };
+        let now = clock::now();
+        let watched = Watch::on(&mut self.watch, entry, now);
+        let (modified, file_clock) = (self.modified, Some(self.modified));
+        let mut facts = Facts { now, watched, modified, life: None, file_clock };
+        let here = self.directory.here();
+        let mut verdict = judge(entry, &here, &facts);
+        if let Verdict::Ask(Question::Life(owner)) = verdict {
+            facts.life = Some(process::life(owner));
+            verdict = judge(entry, &here, &facts);
+        }
+        self.chronicle.judged(match verdict {
+            Verdict::Lapsed(_) => Fate::Lapsed,
+            Verdict::Dead(_) => Fate::Dead,
+            _ => Fate::Lives,
+        });
+    }
+}
+
+fn hold(entry: &Entry, here: Here, watched: Duration) -> Hold {
+    let remaining = match entry.origin.is_same_clock(&here.origin) {
+        true => entry.lapses_at().saturating_sub(clock::boot()),
+        false => entry.timeout.saturating_sub(watched),
+    };
+    Hold {
+        by: Contender::holding(entry),
+        token: entry.token,
+        nonce: entry.nonce.0,
+        changes: Some(entry.renewals),
+        timeout: entry.timeout,
+        remaining,
+        is_open: entry.state == State::Open,
+    }
+}
+
+fn waiter(ticket: &Ticket) -> Waiter {
+    Waiter { who: Contender::waiting(ticket), nonce: ticket.nonce.0 }
+}
+
+/// Does the one of this ticket live, as far as we can tell?
+fn lives(ticket: &Ticket) -> bool {
+    !ticket.origin.is_same_pids(&process::here().0)
+        || process::life(Owner::One(ticket.process)) == Life::Alive
+}

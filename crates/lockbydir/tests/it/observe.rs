@@ -1,0 +1,286 @@
+//! An observer: what it tells of locks that are taken, waited for and let go.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use lockbydir::observe::{Event, Observer, What};
+use lockbydir::{Lock, Owner};
+
+use crate::{ms, secs};
+
+/// All events until this one has come.
+#[track_caller]
+fn until(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<Event> {
+    let end = Instant::now() + secs(20);
+    let mut all = Vec::new();
+    while !all.iter().any(|event: &Event| is_it(&event.what)) {
+        assert!(Instant::now() < end, "only this came: {all:#?}");
+        all.extend(observer.next(ms(200)).unwrap());
+    }
+    all
+}
+
+fn words(events: &[Event]) -> Vec<String> {
+    let word = |event: &Event| match &event.what {
+        What::Acquired { how, .. } => format!("acquired {how:?}"),
+        What::Left { why, .. } => format!("left {why:?}"),
+        What::Renewed { times, .. } => format!("renewed {times:?}"),
+        What::Missed(number) => format!("missed {number}"),
+        other => format!("{other:?}").split('(').next().unwrap().to_lowercase(),
+    };
+    events.iter().map(word).collect()
+}
+
+fn jobs(folder: &Path) -> Lock {
+    Lock::new(folder.join("jobs")).timeout(secs(10))
+}
+
+#[test]
+fn a_lock_that_is_taken_renewed_and_released_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+
+    let guard = jobs(folder.path()).label("nightly").acquire().unwrap();
+    let first = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+    guard.renew().unwrap();
+    guard.renew().unwrap();
+    let token = guard.token();
+    guard.release().unwrap();
+    let then = until(&mut observer, |what| matches!(what, What::Released(_)));
+
+    assert_eq!(words(&first), ["appeared", "acquired Free"]);
+    assert_eq!(words(&then), ["renewed Some(1)", "renewed Some(1)", "released"]);
+    let What::Acquired { by, token: told, timeout, .. } = &first[1].what else { panic!() };
+    assert_eq!((*told, *timeout), (token, secs(10)));
+    assert_eq!((by.pid, by.label.as_deref()), (Some(std::process::id()), Some("nightly")));
+    assert_eq!(first[1].path, folder.path().canonicalize().unwrap().join("jobs.lockdir"));
+}
+
+#[test]
+fn what_was_there_before_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = jobs(folder.path()).acquire().unwrap();
+
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let told = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+
+    assert_eq!(words(&told), ["appeared", "acquired Before"]);
+    guard.release().unwrap();
+}
+
+#[test]
+fn a_waiter_joins_and_is_served_and_the_lock_is_handed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let guard = jobs(folder.path()).acquire().unwrap();
+
+    // By another name, so that it does not wait among the threads of this process.
+    let alias = folder.path().with_extension("alias");
+    std::os::unix::fs::symlink(folder.path(), &alias).unwrap();
+    let other = jobs(&alias);
+    let waiter = thread::spawn(move || other.acquire().unwrap().release().unwrap());
+    until(&mut observer, |what| matches!(what, What::Joined(_)));
+    guard.release().unwrap();
+    waiter.join().unwrap();
+    let mut all = Vec::new();
+    while all.iter().filter(|word| *word == "released").count() < 2 {
+        all.extend(words(&until(&mut observer, |what| matches!(what, What::Released(_)))));
+    }
+
+    std::fs::remove_file(alias).unwrap();
+    assert!(all.contains(&"acquired HandedOver".to_owned()), "{all:?}");
+    assert!(all.contains(&"left Served".to_owned()), "{all:?}");
+}
+
+#[test]
+fn who_gives_up_leaves_the_line_and_has_not_got_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = jobs(folder.path()).acquire().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let alias = folder.path().with_extension("alias");
+    std::os::unix::fs::symlink(folder.path(), &alias).unwrap();
+
+    let hasty = jobs(&alias).patience(ms(500)).label("hasty");
+    let waiter = thread::spawn(move || hasty.acquire().map(drop));
+    let told = until(&mut observer, |what| matches!(what, What::Left { .. }));
+
+    assert!(waiter.join().unwrap().unwrap_err().is_patience_over());
+    assert_eq!(words(&told)[2..], ["joined", "left GaveUp"]);
+    let What::Left { who, .. } = &told[3].what else { panic!() };
+    assert_eq!(who.label.as_deref(), Some("hasty"));
+    std::fs::remove_file(alias).unwrap();
+    drop(guard);
+}
+
+#[test]
+fn a_lock_that_lapses_is_told_and_so_is_who_takes_it_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let lock = jobs(folder.path()).timeout(ms(300)).owner(Owner::Nobody);
+
+    let _forgotten = lock.acquire().unwrap().keep();
+    let lapsed = until(&mut observer, |what| matches!(what, What::Lapsed(_)));
+    let guard = lock.acquire().unwrap();
+    let taken = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+
+    assert_eq!(words(&lapsed), ["appeared", "acquired Free", "lapsed"]);
+    assert_eq!(words(&taken), ["acquired AfterLapse"]);
+    drop(guard);
+}
+
+#[test]
+fn a_holder_that_dies_is_told_and_a_lock_that_is_broken_then_was_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let lock = jobs(folder.path()).owner(Owner::Process(process.id()));
+
+    let _left = lock.acquire().unwrap().keep();
+    until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let died = until(&mut observer, |what| matches!(what, What::Died(_)));
+    lock.break_lapsed().unwrap();
+    let broken = until(&mut observer, |what| matches!(what, What::Broken(_)));
+
+    assert_eq!(words(&died), ["died"]);
+    assert_eq!(words(&broken), ["broken"]);
+    let What::Died(who) = &died[0].what else { panic!() };
+    assert_eq!(who.pid, Some(process.id()));
+}
+
+#[test]
+fn of_holdings_that_are_too_fast_none_is_invented_and_none_is_left_out() {
+    const MANY: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let is_over = AtomicBool::new(false);
+
+    let (mut seen, mut missed, mut released) = (0, 0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let lock = jobs(folder.path());
+            for _ in 0..MANY {
+                lock.acquire().unwrap().release().unwrap();
+                // Not to synchronise: a lock that is busier is not told each time.
+                thread::sleep(ms(10));
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        loop {
+            let was_over = is_over.load(Ordering::SeqCst);
+            let events = observer.next(ms(300)).unwrap();
+            for event in &events {
+                match &event.what {
+                    What::Acquired { .. } => seen += 1,
+                    What::Released(_) => released += 1,
+                    What::Missed(number) => missed += usize::try_from(*number).unwrap(),
+                    _ => {}
+                }
+            }
+            if was_over && events.is_empty() {
+                break;
+            }
+        }
+    });
+
+    assert_eq!((seen + missed, released), (MANY, seen), "{seen} seen, {missed} missed");
+}
+
+#[test]
+fn a_busy_lock_is_counted_for_a_while_and_told_again_when_it_is_calm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let (lock, is_over) = (jobs(folder.path()), AtomicBool::new(false));
+
+    let (busy, calm) = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                lock.acquire().unwrap().release().unwrap();
+            }
+        });
+        let busy = until(&mut observer, |what| matches!(what, What::Busy(_)));
+        is_over.store(true, Ordering::SeqCst);
+        (busy, until(&mut observer, |what| matches!(what, What::Calm)))
+    });
+    lock.acquire().unwrap().release().unwrap();
+    let told = until(&mut observer, |what| matches!(what, What::Acquired { .. } | What::Missed(_)));
+
+    let counted = busy.iter().find_map(|event| match event.what {
+        What::Busy(a_second) => Some(a_second),
+        _ => None,
+    });
+    assert!(counted.is_some_and(|counted| counted >= 100), "{counted:?}");
+    assert_eq!((calm.is_empty(), told.is_empty()), (false, false));
+}
+
+#[test]
+fn only_the_locks_that_were_asked_for_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["one", "two"].map(|name| folder.path().join(name));
+    let mut observer = Observer::of_locks(&names[..1]).unwrap();
+
+    drop(Lock::new(&names[1]).acquire().unwrap());
+    drop(Lock::new(&names[0]).acquire().unwrap());
+    let told = until(&mut observer, |what| matches!(what, What::Released(_) | What::Missed(_)));
+
+    assert!(told.iter().all(|event| event.path.ends_with("one.lockdir")), "{told:#?}");
+}
+
+#[test]
+fn a_lock_in_a_folder_that_is_made_later_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let inner = folder.path().join("a/b");
+    std::fs::create_dir_all(&inner).unwrap();
+
+    let guard = jobs(&inner).acquire().unwrap();
+    let told = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+
+    assert_eq!(told[0].path, inner.join("jobs.lockdir"));
+    drop(guard);
+}
+
+#[test]
+fn a_folder_that_vanishes_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let path = folder.path().to_owned();
+
+    drop(folder);
+    let end = Instant::now() + secs(20);
+    let error = loop {
+        assert!(Instant::now() < end, "nothing was told");
+        if let Err(error) = observer.next(ms(200)) {
+            break error;
+        }
+    };
+
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("bare.lockdir")).unwrap();
+    let guard = jobs(folder.path()).acquire().unwrap();
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        let times: Vec<_> =
+            names.iter().map(|path| std::fs::metadata(path).unwrap().modified().unwrap()).collect();
+        (names, times, std::fs::metadata(folder.path()).unwrap().modified().unwrap())
+    };
+    let before = names();
+
+    let mut observer = Observer::of(folder.path()).unwrap();
+    for _ in 0..4 {
+        observer.next(ms(300)).unwrap();
+    }
+
+    assert_eq!(names(), before);
+    drop(guard);
+}
