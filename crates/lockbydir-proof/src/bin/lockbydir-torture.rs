@@ -118,7 +118,7 @@ struct Dials {
     #[arg(long, value_name = "DUR", value_parser = typed::duration)]
     hold: Option<Duration>,
     /// With fewer acquisitions a second nothing is shown, and the run does not count [default: 200,
-    /// or outside of faults 50 with --etcd, 1 with --nfs]
+    /// or outside of faults 50 with --etcd, and none with --nfs]
     #[arg(long, value_name = "N")]
     least_rate: Option<u32>,
     /// How often one looks where nothing tells of a change [default: 50ms]
