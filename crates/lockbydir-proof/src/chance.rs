@@ -36,6 +36,11 @@ impl Dice {
         self.0.checked_rem(limit).unwrap_or(0)
     }
 
+    /// From 0 to less than 1, in thousandths.
+    pub fn share(&mut self) -> f64 {
+        self.below(1000) as f64 / 1000.0
+    }
+
     /// True once in so many times.
     pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0

@@ -11,7 +11,7 @@ use lockbydir_etcd_lab::{Cluster, Options};
 use super::{
     NAME, Plan,
     contender::Outcome,
-    crew::Crew,
+    crew::{Crew, some_seconds},
     faults::{Done, Fault, Torment},
 };
 use crate::{chance::Dice, clock};
@@ -64,19 +64,9 @@ impl<'a> ClusterTormentor<'a> {
         })
     }
 
-    /// How long this one lasts.
-    fn lasts(&mut self, fault: Fault) -> Duration {
-        let share = self.dice.below(1000) as f64 / 1000.0;
-        match fault {
-            // Beyond the deadline.
-            Fault::Stop => self.plan.timeout.mul_f64(1.25 + share * 1.75),
-            _ => Duration::from_secs_f64(1.0 + share * 2.0),
-        }
-    }
-
     fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<bool> {
         match fault {
-            Fault::Kill | Fault::Stop => return Ok(self.strike_worker(fault, crew)),
+            Fault::Kill | Fault::Stop => return Ok(crew.strike(fault, &mut self.dice)),
             Fault::Member | Fault::Leader | Fault::Cut => {}
             other => return Err(format!("`{}` is nothing for etcd", other.word()).into()),
         }
@@ -95,28 +85,9 @@ impl<'a> ClusterTormentor<'a> {
             Fault::Leader => self.done.leaders += 1,
             _ => self.done.cuts += 1,
         }
-        let until = Instant::now() + self.lasts(fault);
+        let until = Instant::now() + some_seconds(&mut self.dice);
         self.trouble = Some(Trouble { fault, member, begun, until, mended: false });
         Ok(true)
-    }
-
-    /// It hits who holds, but for some of those that are killed.
-    fn strike_worker(&mut self, fault: Fault, crew: &mut Crew<'_>) -> bool {
-        let hit = if fault == Fault::Kill && self.dice.once_in(4) {
-            let random = usize::try_from(self.dice.below(crew.members.len() as u64)).unwrap_or(0);
-            crew.members[random].may_be_hit().then_some(random)
-        } else {
-            crew.catch_holding()
-        };
-        let Some(place) = hit else { return false };
-        let now = clock::now();
-        crew.told.note("hand", &format!("fault {now} {now}"));
-        if fault == Fault::Kill {
-            crew.kill(place);
-        } else {
-            crew.stop(place, Instant::now() + self.lasts(fault));
-        }
-        true
     }
 
     /// Puts the member in order again, and sees whether it has come to itself.

@@ -152,6 +152,16 @@ pub(crate) struct Crew<'a> {
     pub(crate) away: Option<Name>,
 }
 
+/// So long a holder is stopped to sleep beyond its deadline.
+pub(crate) fn beyond_deadline(timeout: Duration, dice: &mut Dice) -> Duration {
+    timeout.mul_f64(1.25 + dice.share() * 1.75)
+}
+
+/// So long a server is out of order.
+pub(crate) fn some_seconds(dice: &mut Dice) -> Duration {
+    Duration::from_secs_f64(1.0 + dice.share() * 2.0)
+}
+
 impl<'a> Crew<'a> {
     /// Starts them all.
     pub(crate) fn start(plan: &'a Plan, orders: Orders) -> Outcome<Self> {
@@ -323,6 +333,26 @@ impl<'a> Crew<'a> {
             member.body.signal(Signal::CONT);
         }
         None
+    }
+
+    /// Kills or stops one, and notes it down. It hits who holds, but for some of those that are
+    /// killed. False if nobody was caught in the middle of holding.
+    pub(crate) fn strike(&mut self, fault: Fault, dice: &mut Dice) -> bool {
+        let hit = if fault == Fault::Kill && dice.once_in(4) {
+            let random = usize::try_from(dice.below(self.members.len() as u64)).unwrap_or(0);
+            self.members[random].may_be_hit().then_some(random)
+        } else {
+            self.catch_holding()
+        };
+        let Some(place) = hit else { return false };
+        let now = clock::now();
+        self.told.note("hand", &format!("fault {now} {now}"));
+        if fault == Fault::Kill {
+            self.kill(place);
+        } else {
+            self.stop(place, Instant::now() + beyond_deadline(self.plan.timeout, dice));
+        }
+        true
     }
 
     /// How many are stopped.

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use super::{
     Plan,
     contender::Outcome,
-    crew::{Crew, client},
+    crew::{Crew, beyond_deadline, client, some_seconds},
     faults::{Done, Fault, Torment},
 };
 use crate::{
@@ -98,19 +98,17 @@ impl<'a> HostsTormentor<'a> {
 
     /// How long this one lasts.
     fn lasts(&mut self, fault: Fault) -> Duration {
-        let share = self.dice.below(1000) as f64 / 1000.0;
         match fault {
-            // Beyond the deadline.
-            Fault::Stop | Fault::Freeze => self.plan.timeout.mul_f64(1.25 + share * 1.75),
-            Fault::Replies => Duration::from_secs_f64(5.0 + share * 5.0),
-            _ => Duration::from_secs_f64(1.0 + share * 2.0),
+            Fault::Freeze => beyond_deadline(self.plan.timeout, &mut self.dice),
+            Fault::Replies => Duration::from_secs_f64(5.0 + self.dice.share() * 5.0),
+            _ => some_seconds(&mut self.dice),
         }
     }
 
     /// False if nobody was caught in the middle of holding.
     fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<bool> {
         let guest = match fault {
-            Fault::Kill | Fault::Stop => return Ok(self.strike_worker(fault, crew)),
+            Fault::Kill | Fault::Stop => return Ok(crew.strike(fault, &mut self.dice)),
             Fault::Freeze | Fault::Power => match crew.catch_holding() {
                 Some(place) => client(place),
                 None => return Ok(false),
@@ -152,24 +150,6 @@ impl<'a> HostsTormentor<'a> {
         let until = Instant::now() + self.lasts(fault);
         self.trouble = Some(Trouble { fault, guest, begun, until });
         Ok(true)
-    }
-
-    fn strike_worker(&mut self, fault: Fault, crew: &mut Crew<'_>) -> bool {
-        let hit = if fault == Fault::Kill && self.dice.once_in(4) {
-            let random = usize::try_from(self.dice.below(crew.members.len() as u64)).unwrap_or(0);
-            crew.members[random].may_be_hit().then_some(random)
-        } else {
-            crew.catch_holding()
-        };
-        let Some(place) = hit else { return false };
-        let now = clock::now();
-        crew.told.note("hand", &format!("fault {now} {now}"));
-        if fault == Fault::Kill {
-            crew.kill(place);
-        } else {
-            crew.stop(place, Instant::now() + self.lasts(fault));
-        }
-        true
     }
 
     /// Puts it in order again.
