@@ -174,12 +174,18 @@ fn here(path: &Path) -> Option<Here> {
 fn is_gone(entry: &Entry, modified: Stamp, here: &Here) -> bool {
     let now = clock::now();
     let wall = i128::try_from(now.wall.as_nanos()).unwrap_or(0);
-    let mut facts =
+    let facts =
         Facts { now, watched: Duration::ZERO, modified, life: None, file_clock: Some(Stamp(wall)) };
-    let mut verdict = judge(entry, here, &facts);
-    if let Verdict::Ask(Question::Life(owner)) = verdict {
-        facts.life = Some(process::life(owner));
-        verdict = judge(entry, here, &facts);
+    matches!(verdict_on(entry, here, facts), Verdict::Lapsed(_) | Verdict::Dead(_))
+}
+
+/// The verdict by these facts and, where it depends on that, by who lives; nothing else is asked.
+pub(crate) fn verdict_on(entry: &Entry, here: &Here, mut facts: Facts) -> Verdict {
+    match judge(entry, here, &facts) {
+        Verdict::Ask(Question::Life(owner)) => {
+            facts.life = Some(process::life(owner));
+            judge(entry, here, &facts)
+        }
+        known => known,
     }
-    matches!(verdict, Verdict::Lapsed(_) | Verdict::Dead(_))
 }

@@ -66,6 +66,18 @@ pub(crate) fn assert_follows_after_the_timeout(mut holder: Puppet, next: &mut Pu
     assert_eq!(next.ask("release"), "ok");
 }
 
+/// The next one leaves a living holder of the lock `jobs` there in peace, and follows a killed one.
+#[track_caller]
+pub(crate) fn assert_respects_and_follows(mut holder: Puppet, mut next: Puppet, folder: &Path) {
+    holder.hold("acquire");
+    assert_respects(&mut next, &mut holder);
+    assert_eq!(holder.ask("release"), "ok");
+
+    holder.lock(&folder.join("jobs"), SHORT);
+    next.lock(&folder.join("jobs"), PATIENT);
+    assert_follows_after_the_timeout(holder, &mut next);
+}
+
 /// On tmpfs, and on ext4.
 fn volumes(place: &mut Place) -> [std::path::PathBuf; 2] {
     [place.tmpfs("tmpfs"), place.ext4("ext4", &[])]
@@ -156,15 +168,9 @@ fn a_holder_has_its_timeout_though_boot_clocks_are_a_thousand_hours_apart() {
         let [of_holder, of_waiter] =
             [holders, waiters].map(|offset| ["--time", "--boottime", offset.as_str()]);
 
-        let mut holder = playing(container(&of_holder), &folder, LONG);
-        let mut waiter = playing(container(&of_waiter), &folder, LONG);
-        holder.hold("acquire");
-        assert_respects(&mut waiter, &mut holder);
-        assert_eq!(holder.ask("release"), "ok");
-
-        holder.lock(&folder.join("jobs"), SHORT);
-        waiter.lock(&folder.join("jobs"), PATIENT);
-        assert_follows_after_the_timeout(holder, &mut waiter);
+        let holder = playing(container(&of_holder), &folder, LONG);
+        let waiter = playing(container(&of_waiter), &folder, LONG);
+        assert_respects_and_follows(holder, waiter, &folder);
         // And one outside of all containers.
         let holder = playing(container(&of_holder), &folder, SHORT);
         assert_follows_after_the_timeout(holder, &mut puppet(&folder, PATIENT));

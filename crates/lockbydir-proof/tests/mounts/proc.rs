@@ -8,7 +8,7 @@ use std::{
 use lockbydir_proof::puppet::Puppet;
 
 use crate::{
-    namespaces::{LONG, PATIENT, SHORT, assert_follows_after_the_timeout, assert_respects},
+    namespaces::{LONG, assert_respects, assert_respects_and_follows},
     place::Place,
     program::{WORKER, playing, puppet, run_within},
 };
@@ -39,14 +39,8 @@ fn without_proc_nobody_is_taken_for_dead_and_the_timeout_holds() {
     let seeing = || puppet(&folder, LONG);
     let blind = || playing(blind(), &folder, LONG);
 
-    for (mut holder, mut waiter) in [(blind(), seeing()), (seeing(), blind()), (blind(), blind())] {
-        holder.hold("acquire");
-        assert_respects(&mut waiter, &mut holder);
-        assert_eq!(holder.ask("release"), "ok");
-
-        holder.lock(&folder.join("jobs"), SHORT);
-        waiter.lock(&folder.join("jobs"), PATIENT);
-        assert_follows_after_the_timeout(holder, &mut waiter);
+    for (holder, waiter) in [(blind(), seeing()), (seeing(), blind()), (blind(), blind())] {
+        assert_respects_and_follows(holder, waiter, &folder);
     }
 }
 

@@ -78,11 +78,9 @@ impl Chronicle {
         }
     }
 
-    /// So many holdings came and went unseen.
-    pub(super) fn missed(&mut self, holdings: u64) {
-        if holdings > 0 {
-            self.told.push(What::Missed(holdings));
-        }
+    /// A holding came and went unseen.
+    pub(super) fn missed(&mut self) {
+        self.told.push(What::Missed(1));
     }
 
     /// It is so busy.

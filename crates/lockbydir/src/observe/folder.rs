@@ -164,6 +164,10 @@ impl Folders {
         Ok(())
     }
 
+    fn is_wanted(&self, lock: &Path) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(lock))
+    }
+
     /// Is there a busy lock in it?
     fn is_busy(&self, folder: &Path) -> bool {
         let mut busy = self.locks.iter().filter(|(_, watched)| watched.is_busy());
@@ -177,7 +181,7 @@ impl Folders {
         for root in &self.roots {
             inner.push(root.clone());
             let mut lock = |path: PathBuf| {
-                if self.only.as_ref().is_none_or(|only| only.contains(&path)) {
+                if self.is_wanted(&path) {
                     found.insert(path);
                 }
             };
@@ -271,15 +275,13 @@ impl Folders {
             Some(Place::Folder(folder)) => {
                 let path = folder.join(name);
                 let line_of = before(&path, SUFFIX).filter(|path| is_lock(path));
-                let is_wanted =
-                    |path: &PathBuf| self.only.as_ref().is_none_or(|only| only.contains(path));
-                if is_lock(&path) && is_wanted(&path) {
+                if is_lock(&path) && self.is_wanted(&path) {
                     self.listen(&path, Place::Lock);
                     let watched =
                         self.locks.entry(path.clone()).or_insert_with(|| Watched::new(&path));
                     watched.heard();
                     watched.came();
-                } else if let Some(lock) = line_of.filter(is_wanted) {
+                } else if let Some(lock) = line_of.filter(|lock| self.is_wanted(lock)) {
                     self.listen(&path, |_| Place::Line(lock.clone()));
                     let watched = self.locks.entry(lock.clone());
                     watched.or_insert_with(|| Watched::new(&lock)).look_at_line();

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockbydir_protocol::{
-    Answer, Entry, Facts, Here, Life, Listing, Owner, Question, Sight, Stamp, State, Ticket,
-    Verdict, Watch, judge,
+    Answer, Entry, Facts, Here, Life, Listing, Owner, Sight, Stamp, State, Ticket, Verdict, Watch,
 };
 
 use super::busy::Busy;
 use super::chronicle::{Chronicle, Fate, Hold, Waiter};
 use super::event::{Contender, What};
 use crate::dir::Directory;
+use crate::folder::verdict_on;
 use crate::{clock, process};
 
 /// A lock directory, and what is known of it.
@@ -169,7 +169,7 @@ impl Watched {
         if self.is_unseen && self.entry.is_some() && self.entry == before {
             // It was seen already when an earlier one was told of.
             self.is_unseen = false;
-            self.chronicle.missed(1);
+            self.chronicle.missed();
         }
     }
 
@@ -189,7 +189,7 @@ impl Watched {
         }
         self.is_present = false;
         if std::mem::take(&mut self.is_unseen) {
-            self.chronicle.missed(1);
+            self.chronicle.missed();
         }
         self.look_ahead();
     }
@@ -258,13 +258,8 @@ impl Watched {
         let now = clock::now();
         let watched = Watch::on(&mut self.watch, entry, now);
         let (modified, file_clock) = (self.modified, Some(self.modified));
-        let mut facts = Facts { now, watched, modified, life: None, file_clock };
-        let here = self.directory.here();
-        let mut verdict = judge(entry, &here, &facts);
-        if let Verdict::Ask(Question::Life(owner)) = verdict {
-            facts.life = Some(process::life(owner));
-            verdict = judge(entry, &here, &facts);
-        }
+        let facts = Facts { now, watched, modified, life: None, file_clock };
+        let verdict = verdict_on(entry, &self.directory.here(), facts);
         self.chronicle.judged(match verdict {
             Verdict::Lapsed(_) => Fate::Lapsed,
             Verdict::Dead(_) => Fate::Dead,
