@@ -43,6 +43,8 @@ pub(crate) struct Told {
     /// Holds so far, and those of them that were waited for while another held.
     pub(crate) holds: AtomicU64,
     pub(crate) contended: AtomicU64,
+    /// Writes that the store refused.
+    refused: AtomicU64,
     /// The place of the one who got the lock last.
     pub(crate) holder: AtomicUsize,
     /// The place of the one who has not said yet that its hold is over, and one more; 0 for nobody.
@@ -93,6 +95,12 @@ impl Told {
         record
     }
 
+    /// What was asked for was seen: so many hand-overs, and a late write where holders are stopped.
+    pub(crate) fn has_shown(&self, plan: &Plan) -> bool {
+        self.contended.load(Ordering::Relaxed) >= plan.hand_overs
+            && (!plan.faults.contains(&Fault::Stop) || self.refused.load(Ordering::Relaxed) > 0)
+    }
+
     fn listen(&self, pipe: PipeReader) {
         let mut ended = 0;
         for line in BufReader::with_capacity(1 << 16, pipe).lines().map_while(Result::ok) {
@@ -118,6 +126,9 @@ impl Told {
                 // Another may have begun before this one said that it is over.
                 let (order, of) = (Ordering::Relaxed, &self.holding);
                 let _ = of.compare_exchange(holding, 0, order, order);
+            }
+            if word == "write" && words.nth(1) == Some("refused") {
+                self.refused.fetch_add(1, Ordering::Relaxed);
             }
             if word == "end" {
                 ended = ended.max(number(words.next()).unwrap_or(0));

@@ -92,7 +92,8 @@ pub struct Plan {
     pub processes: usize,
     /// It ends after this time,
     pub time: Duration,
-    /// or with so many contended hand-overs, once each fault has happened,
+    /// or with so many contended hand-overs, once each fault has happened, and a write of one that
+    /// was stopped for too long was refused,
     pub hand_overs: u64,
     /// or when a promise is broken.
     pub until_broken: bool,
@@ -346,8 +347,7 @@ fn torture(
     let mut looked = Instant::now();
     while begun.elapsed() < plan.time
         && !plan.over.load(Ordering::Relaxed)
-        && (crew.told.contended.load(Ordering::Relaxed) < plan.hand_overs
-            || !tormentor.has_done_all())
+        && !(crew.told.has_shown(plan) && tormentor.has_done_all())
     {
         // Not to synchronise: how finely this loop looks.
         thread::sleep(TICK);

@@ -34,6 +34,19 @@ fn killed_and_stopped_holders_never_make_two_valid_holds_on_tmpfs() {
 }
 
 #[test]
+fn a_run_with_stopped_holders_goes_on_until_a_late_write_was_refused() {
+    let stage = Stage::on_tmpfs();
+    let time = Duration::from_secs(600);
+    let plan = Plan { faults: vec![Fault::Stop], time, hand_overs: 1, ..stage.plan() };
+
+    let report = torture::run(&plan).expect("a run");
+
+    println!("{report}");
+    assert!(report.late.refused > 0, "no late write was put to the test");
+    stage.assert_empty();
+}
+
+#[test]
 fn a_stopped_holder_that_outlived_its_deadline_finds_that_it_lost_the_lock() {
     let stage = Stage::on_tmpfs();
     let mut holder = stage.puppet("one", "timeout_ms=100");
