@@ -93,15 +93,19 @@ impl Chronicle {
     }
 
     /// This is in the lock now.
-    pub(super) fn saw(&mut self, seen: Option<Hold>) {
+    pub(super) fn saw(&mut self, mut seen: Option<Hold>) {
         let is_first = !std::mem::replace(&mut self.is_seen, true) && self.was_there;
         if seen.is_some() {
             self.begin();
         }
         let before = self.hold.take();
         let fate = std::mem::take(&mut self.fate);
-        match (&before, &seen) {
-            (Some(old), Some(new)) if old.nonce == new.nonce => self.changed(old, new, fate),
+        match (&before, &mut seen) {
+            (Some(old), Some(new)) if old.nonce == new.nonce => {
+                // It may hold under the number it waited under.
+                new.by.id = old.by.id;
+                self.changed(old, new, fate);
+            }
             _ => {
                 let how = match &before {
                     None if is_first => Gained::Before,
@@ -121,7 +125,7 @@ impl Chronicle {
                         _ => self.told.push(What::Broken(old.by)),
                     }
                 }
-                if let Some(new) = seen.as_ref().filter(|new| !new.is_open) {
+                if let Some(new) = seen.as_mut().filter(|new| !new.is_open) {
                     self.acquired(new, how);
                 }
             }
@@ -130,7 +134,7 @@ impl Chronicle {
         self.settle();
     }
 
-    fn changed(&mut self, old: &Hold, new: &Hold, fate: Fate) {
+    fn changed(&mut self, old: &Hold, new: &mut Hold, fate: Fate) {
         if new.is_open && !old.is_open {
             self.told.push(What::Released(old.by.clone()));
         } else if !new.is_open && old.is_open {
@@ -150,12 +154,15 @@ impl Chronicle {
         }
     }
 
-    fn acquired(&mut self, new: &Hold, how: Gained) {
+    fn acquired(&mut self, new: &mut Hold, how: Gained) {
         let served = |waiter: &Waiter| new.is_of(waiter.nonce);
+        let mut waited = self.line.iter().find(|waiter| served(waiter)).map(|waiter| waiter.who.id);
         if let Some(at) = self.leaving.iter().position(|(waiter, _)| served(waiter)) {
             let (waiter, _) = self.leaving.remove(at);
+            waited = Some(waiter.who.id);
             self.told.push(What::Left { who: waiter.who, why: Departure::Served });
         }
+        new.by.id = waited.unwrap_or(new.by.id);
         let Hold { token, timeout, remaining, .. } = *new;
         self.told.push(What::Acquired { by: new.by.clone(), token, timeout, remaining, how });
     }

@@ -106,7 +106,8 @@ pub enum Departure {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Contender {
-    /// The same for one process, or for one key, as long as it lives; of no other meaning.
+    /// The same for one process as long as it lives, and for one wait and the holding that came of
+    /// it; of no other meaning.
     pub id: u64,
     /// Its host.
     pub host: String,

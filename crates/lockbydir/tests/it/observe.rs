@@ -95,6 +95,37 @@ fn a_waiter_joins_and_is_served_and_the_lock_is_handed_over() {
 }
 
 #[test]
+fn who_waits_and_then_holds_by_a_key_is_one_contender() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = jobs(folder.path()).acquire().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let alias = folder.path().with_extension("alias");
+    std::os::unix::fs::symlink(folder.path(), &alias).unwrap();
+
+    let other = jobs(&alias).owner(Owner::Nobody);
+    let waiter = thread::spawn(move || other.acquire().unwrap());
+    let joined = until(&mut observer, |what| matches!(what, What::Joined(_)));
+    guard.release().unwrap();
+    let other = waiter.join().unwrap();
+    let mut told = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+    other.renew().unwrap();
+    told.extend(until(&mut observer, |what| matches!(what, What::Renewed { .. })));
+    other.release().unwrap();
+    told.extend(until(&mut observer, |what| matches!(what, What::Released(_))));
+
+    std::fs::remove_file(alias).unwrap();
+    let Some(What::Joined(waited)) = joined.last().map(|event| &event.what) else { panic!() };
+    let by = |event: &Event| match &event.what {
+        What::Acquired { by, .. } | What::Renewed { by, .. } => Some((by.id, by.pid)),
+        _ => None,
+    };
+    let held: Vec<_> = told.iter().filter_map(by).collect();
+    assert_eq!(held, [(waited.id, None); 2], "{told:#?}");
+    let Some(What::Released(by)) = told.last().map(|event| &event.what) else { panic!() };
+    assert_eq!(by.id, waited.id);
+}
+
+#[test]
 fn who_gives_up_leaves_the_line_and_has_not_got_it() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
