@@ -1,0 +1,527 @@
+//! What there is to see: each lock as a card, each contender of it as a lane of spans over time. It
+//! follows from the events alone, so it is the same live and replayed, in a terminal and in a page.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::Serialize;
+
+use crate::event::{Contender, Event, How, What, Why};
+
+/// Hand-overs a second are those of the last so many seconds.
+const WINDOW: f64 = 5.0;
+/// So much of what was said is kept.
+const SAID: usize = 1000;
+/// So many who wait are named on a card; the others are counted.
+const NAMED: usize = 20;
+
+/// All locks.
+#[derive(Debug)]
+pub struct Board {
+    /// How long what is over stays, in seconds.
+    history: f64,
+    now: f64,
+    numbers: u64,
+    locks: BTreeMap<String, Table>,
+    said: VecDeque<(f64, String)>,
+    fresh_said: usize,
+    gone: Vec<u64>,
+}
+
+/// One lock.
+#[derive(Debug)]
+struct Table {
+    card: Card,
+    lanes: BTreeMap<String, Lane>,
+    /// When holdings were seen lately, and how many.
+    holdings: VecDeque<(f64, u64)>,
+    /// Who holds, by the number of its lane.
+    holder: Option<String>,
+    is_fresh: bool,
+    fresh_lanes: BTreeSet<String>,
+}
+
+/// A lock as it is now. Times are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Card {
+    /// What it is called.
+    pub lock: String,
+    /// How it is.
+    pub state: State,
+    /// Who holds it, or held it last if it lapsed or died.
+    pub holder: Option<Contender>,
+    /// The number of this holding, or of the last one.
+    pub token: Option<u64>,
+    /// How it was got.
+    pub how: Option<How>,
+    /// Since when it is held, as far as it was seen.
+    pub since: Option<f64>,
+    /// When its time began last.
+    pub renewed_at: Option<f64>,
+    /// When its time is over.
+    pub lapses_at: Option<f64>,
+    /// How many wait.
+    pub waiting: usize,
+    /// The first of them.
+    pub line: Vec<Place>,
+    /// How many holdings there were since it was seen first.
+    pub holdings: u64,
+    /// How many of them were too fast to be seen.
+    pub missed: u64,
+    /// Holdings a second.
+    pub a_second: f64,
+    /// It changes hands too fast to be seen each time.
+    pub is_busy: bool,
+}
+
+/// How a lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the words of the project")]
+pub enum State {
+    Free,
+    Held,
+    Lapsed,
+    Dead,
+}
+
+/// Somebody in line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Place {
+    /// Who.
+    pub who: Contender,
+    /// Since when.
+    pub since: f64,
+}
+
+/// What one contender did over time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lane {
+    /// Of all lanes of a board.
+    pub number: u64,
+    /// At which lock.
+    pub lock: String,
+    /// Who.
+    pub who: Contender,
+    /// What it did, in order.
+    pub spans: VecDeque<Span>,
+    #[serde(skip)]
+    wait: Option<f64>,
+}
+
+/// What one contender did for a while.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Span {
+    /// What.
+    pub kind: Kind,
+    /// Since when,
+    pub from: f64,
+    /// until when, if that is over,
+    pub to: Option<f64>,
+    /// and how it came to its end.
+    pub end: Option<End>,
+    /// The number of a holding.
+    pub token: Option<u64>,
+    /// How it was got.
+    pub how: Option<How>,
+    /// How often it was renewed.
+    pub renewals: u32,
+}
+
+/// What a contender does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// It stands in line.
+    Waiting,
+    /// It holds the lock.
+    Holding,
+    /// It held the lock, gave no sign of life, and let it lapse: seen so when that was over.
+    Forgotten,
+    /// Its time has passed, and its lock is still there.
+    Lapsed,
+    /// It is dead, and its lock is still there.
+    Dead,
+}
+
+/// How something came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// It got the lock.
+    Served,
+    /// It gave up waiting.
+    GaveUp,
+    /// It died.
+    Died,
+    /// It released the lock.
+    Released,
+    /// Its time passed.
+    Lapsed,
+    /// Another took the lock over.
+    Taken,
+    /// Somebody removed the lock.
+    Broken,
+    /// It renewed after all.
+    Renewed,
+}
+
+/// What is different since it was asked last.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Changes {
+    /// What time it is, in seconds since 1970.
+    pub now: f64,
+    /// Cards that are new or changed.
+    pub cards: Vec<Card>,
+    /// Lanes that are new or changed.
+    pub lanes: Vec<Lane>,
+    /// The numbers of lanes that are too old to be shown.
+    pub gone: Vec<u64>,
+    /// What was said, and when.
+    pub said: Vec<(f64, String)>,
+}
+
+impl Changes {
+    /// Nothing is different but the time.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cards.is_empty()
+            && self.lanes.is_empty()
+            && self.gone.is_empty()
+            && self.said.is_empty()
+    }
+}
+
+impl Board {
+    /// A board that keeps what is over for so many seconds.
+    #[must_use]
+    pub fn new(history: f64) -> Board {
+        Board {
+            history,
+            now: 0.0,
+            numbers: 0,
+            locks: BTreeMap::new(),
+            said: VecDeque::new(),
+            fresh_said: 0,
+            gone: Vec::new(),
+        }
+    }
+
+    /// What time it was last.
+    #[must_use]
+    pub fn now(&self) -> f64 {
+        self.now
+    }
+
+    /// All locks.
+    pub fn cards(&self) -> impl Iterator<Item = &Card> {
+        self.locks.values().map(|table| &table.card)
+    }
+
+    /// All lanes of a lock, those who came first first.
+    #[must_use]
+    pub fn lanes(&self, lock: &str) -> Vec<&Lane> {
+        let lanes = self.locks.get(lock).into_iter().flat_map(|table| table.lanes.values());
+        let mut lanes: Vec<_> = lanes.collect();
+        lanes.sort_by_key(|lane| lane.number);
+        lanes
+    }
+
+    /// What was said, and when.
+    #[must_use]
+    pub fn said(&self) -> &VecDeque<(f64, String)> {
+        &self.said
+    }
+
+    /// This happened.
+    pub fn apply(&mut self, event: &Event) {
+        self.now = self.now.max(event.at);
+        if let What::Said { text } = &event.what {
+            self.said.push_back((event.at, text.clone()));
+            self.fresh_said += 1;
+            if self.said.len() > SAID {
+                self.said.pop_front();
+            }
+            return;
+        }
+        let lock = &event.lock;
+        let table = self.locks.entry(lock.clone()).or_insert_with(|| Table::new(lock));
+        table.apply(event.at, &event.what, &mut self.numbers);
+    }
+
+    /// So late is it now: what is too old is forgotten.
+    pub fn tick(&mut self, now: f64) {
+        self.now = self.now.max(now);
+        let before = self.now - self.history;
+        for table in self.locks.values_mut() {
+            table.count(self.now);
+            self.gone.extend(table.prune(before));
+        }
+    }
+
+    /// All there is.
+    #[must_use]
+    pub fn all(&self) -> Changes {
+        Changes {
+            now: self.now,
+            cards: self.cards().cloned().collect(),
+            lanes: self.locks.values().flat_map(|table| table.lanes.values()).cloned().collect(),
+            gone: Vec::new(),
+            said: self.said.iter().cloned().collect(),
+        }
+    }
+
+    /// What is different since this was asked last.
+    pub fn changes(&mut self) -> Changes {
+        let mut changes = Changes { now: self.now, ..Changes::default() };
+        for table in self.locks.values_mut() {
+            if std::mem::take(&mut table.is_fresh) {
+                changes.cards.push(table.card.clone());
+            }
+            for id in std::mem::take(&mut table.fresh_lanes) {
+                changes.lanes.extend(table.lanes.get(&id).cloned());
+            }
+        }
+        changes.gone = std::mem::take(&mut self.gone);
+        let fresh = std::mem::take(&mut self.fresh_said).min(self.said.len());
+        changes.said = self.said.range(self.said.len() - fresh..).cloned().collect();
+        changes
+    }
+}
+
+impl Table {
+    fn new(lock: &str) -> Table {
+        Table {
+            card: Card {
+                lock: lock.to_owned(),
+                state: State::Free,
+                holder: None,
+                token: None,
+                how: None,
+                since: None,
+                renewed_at: None,
+                lapses_at: None,
+                waiting: 0,
+                line: Vec::new(),
+                holdings: 0,
+                missed: 0,
+                a_second: 0.0,
+                is_busy: false,
+            },
+            lanes: BTreeMap::new(),
+            holdings: VecDeque::new(),
+            holder: None,
+            is_fresh: true,
+            fresh_lanes: BTreeSet::new(),
+        }
+    }
+
+    fn apply(&mut self, at: f64, what: &What, numbers: &mut u64) {
+        self.is_fresh = true;
+        match what {
+            What::Appeared | What::Said { .. } => {}
+            What::Joined { by } => {
+                let lane = self.lane(by, numbers);
+                lane.wait = Some(at);
+                lane.open(Span::new(Kind::Waiting, at));
+                self.stand();
+            }
+            What::Left { by, why } => {
+                let end = match why {
+                    Why::Served => End::Served,
+                    Why::GaveUp => End::GaveUp,
+                    Why::Died => End::Died,
+                };
+                self.lane(by, numbers).wait_ends(at, end);
+                self.stand();
+            }
+            What::Acquired { by, token, timeout_s, remaining_s, how } => {
+                // Its release was not seen.
+                self.end_hold(at, End::Taken);
+                let lane = self.lane(by, numbers);
+                lane.wait_ends(at, End::Served);
+                let span = Span::new(Kind::Holding, at);
+                lane.open(Span { token: Some(*token), how: Some(*how), ..span });
+                self.holder = Some(by.id.clone());
+                let lapses_at = at + remaining_s;
+                self.card.state = State::Held;
+                self.card.holder = Some(by.clone());
+                (self.card.token, self.card.how) = (Some(*token), Some(*how));
+                self.card.since = Some(at);
+                self.card.renewed_at = Some(lapses_at - timeout_s);
+                self.card.lapses_at = Some(lapses_at);
+                self.held(at, 1);
+                self.stand();
+            }
+            What::Renewed { by, times, timeout_s } => {
+                let times = times.unwrap_or(1);
+                let (token, how) = (self.card.token, self.card.how);
+                let lane = self.lane(by, numbers);
+                if let Some(span) = lane.hold_now().filter(|span| span.kind == Kind::Holding) {
+                    span.renewals += times;
+                } else {
+                    lane.hold_ends(at, End::Renewed);
+                    let span = Span::new(Kind::Holding, at);
+                    lane.open(Span { token, how, renewals: times, ..span });
+                }
+                self.holder = Some(by.id.clone());
+                self.card.state = State::Held;
+                self.card.holder = Some(by.clone());
+                self.card.renewed_at = Some(at);
+                self.card.lapses_at = Some(at + timeout_s);
+            }
+            What::Lapsed { by } => {
+                let silent_since = self.card.renewed_at.unwrap_or(at);
+                let token = self.card.token;
+                self.lane(by, numbers).lapses(at, silent_since, token);
+                self.card.state = State::Lapsed;
+            }
+            What::Died { by } => {
+                let token = self.card.token;
+                let lane = self.lane(by, numbers);
+                lane.hold_ends(at, End::Died);
+                lane.open(Span { token, ..Span::new(Kind::Dead, at) });
+                self.card.state = State::Dead;
+            }
+            What::Released { .. } => self.freed(at, End::Released),
+            What::Broken { .. } => self.freed(at, End::Broken),
+            What::Missed { count } => {
+                self.card.missed += count;
+                self.held(at, *count);
+            }
+            What::Busy { a_second } => {
+                self.card.is_busy = true;
+                self.card.a_second = f64::from(*a_second);
+            }
+            What::Calm => self.card.is_busy = false,
+        }
+    }
+
+    fn lane(&mut self, by: &Contender, numbers: &mut u64) -> &mut Lane {
+        self.fresh_lanes.insert(by.id.clone());
+        let lock = &self.card.lock;
+        let lane = self.lanes.entry(by.id.clone()).or_insert_with(|| {
+            *numbers += 1;
+            let (lock, who) = (lock.clone(), by.clone());
+            Lane { number: *numbers, lock, who, spans: VecDeque::new(), wait: None }
+        });
+        // Who waits tells its process even if its key is held by none.
+        lane.who.command = by.command.clone().or(lane.who.command.take());
+        lane.who.label = by.label.clone().or(lane.who.label.take());
+        lane
+    }
+
+    fn held(&mut self, at: f64, count: u64) {
+        self.card.holdings += count;
+        self.holdings.push_back((at, count));
+        self.count(at);
+    }
+
+    /// How many a second, as of now?
+    fn count(&mut self, now: f64) {
+        while self.holdings.front().is_some_and(|(at, _)| *at < now - WINDOW) {
+            self.holdings.pop_front();
+        }
+        if !self.card.is_busy {
+            let count: u64 = self.holdings.iter().map(|(_, count)| count).sum();
+            let a_second = count as f64 / WINDOW;
+            self.is_fresh |= a_second != self.card.a_second;
+            self.card.a_second = a_second;
+        }
+    }
+
+    fn freed(&mut self, at: f64, end: End) {
+        self.end_hold(at, end);
+        let card = &mut self.card;
+        (card.state, card.holder) = (State::Free, None);
+        (card.since, card.renewed_at, card.lapses_at) = (None, None, None);
+    }
+
+    fn end_hold(&mut self, at: f64, end: End) {
+        if let Some(id) = self.holder.take()
+            && let Some(lane) = self.lanes.get_mut(&id)
+        {
+            lane.hold_ends(at, end);
+            self.fresh_lanes.insert(id);
+        }
+    }
+
+    /// Who stands in line now?
+    fn stand(&mut self) {
+        let waits = self.lanes.values().filter_map(|lane| lane.wait.map(|since| (lane, since)));
+        let mut line: Vec<(&Lane, f64)> = waits.collect();
+        line.sort_by(|one, two| one.1.total_cmp(&two.1).then(one.0.number.cmp(&two.0.number)));
+        self.card.waiting = line.len();
+        let named = line.into_iter().take(NAMED);
+        self.card.line =
+            named.map(|(lane, since)| Place { who: lane.who.clone(), since }).collect();
+    }
+
+    /// Forgets what was over before then; the numbers of lanes that are gone.
+    fn prune(&mut self, before: f64) -> Vec<u64> {
+        let mut gone = Vec::new();
+        self.lanes.retain(|id, lane| {
+            while lane.spans.front().is_some_and(|span| span.to.is_some_and(|to| to < before)) {
+                lane.spans.pop_front();
+            }
+            let stays = !lane.spans.is_empty();
+            if !stays {
+                gone.push(lane.number);
+                self.fresh_lanes.remove(id);
+            }
+            stays
+        });
+        gone
+    }
+}
+
+impl Lane {
+    fn open(&mut self, span: Span) {
+        self.spans.push_back(span);
+    }
+
+    fn wait_ends(&mut self, at: f64, end: End) {
+        let is_it = |span: &&mut Span| span.to.is_none() && span.kind == Kind::Waiting;
+        if let Some(span) = self.spans.iter_mut().rev().find(is_it) {
+            span.ends(at, end);
+        }
+        self.wait = None;
+    }
+
+    /// What it holds now, or has let lapse.
+    fn hold_now(&mut self) -> Option<&mut Span> {
+        let is_it = |span: &&mut Span| span.to.is_none() && span.kind != Kind::Waiting;
+        self.spans.iter_mut().rev().find(is_it)
+    }
+
+    fn hold_ends(&mut self, at: f64, end: End) {
+        if let Some(span) = self.hold_now() {
+            span.ends(at, end);
+        }
+    }
+
+    fn lapses(&mut self, at: f64, silent_since: f64, token: Option<u64>) {
+        if let Some(span) = self.hold_now() {
+            if silent_since <= span.from {
+                span.kind = Kind::Forgotten;
+                span.ends(at, End::Lapsed);
+            } else {
+                span.to = Some(silent_since.min(at));
+                let how = span.how;
+                let mut silent = Span::new(Kind::Forgotten, silent_since.min(at));
+                silent.ends(at, End::Lapsed);
+                self.open(Span { token, how, ..silent });
+            }
+        }
+        self.open(Span { token, ..Span::new(Kind::Lapsed, at) });
+    }
+}
+
+impl Span {
+    fn new(kind: Kind, from: f64) -> Span {
+        Span { kind, from, to: None, end: None, token: None, how: None, renewals: 0 }
+    }
+
+    fn ends(&mut self, at: f64, end: End) {
+        (self.to, self.end) = (Some(at.max(self.from)), Some(end));
+    }
+}

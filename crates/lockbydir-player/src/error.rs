@@ -1,0 +1,56 @@
+//! What can go wrong.
+
+use std::path::PathBuf;
+use std::{fmt, io};
+
+/// Why something cannot be shown.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The locks cannot be observed.
+    Lock(lockbydir::Error),
+    /// A file cannot be read or written.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A file is no recording.
+    Recording {
+        /// Which.
+        path: PathBuf,
+        /// The number of the line that is wrong, from 1 on.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Lock(error) => error.fmt(f),
+            Error::File { path, cause } => write!(f, "{}: {cause}", lockbydir::printable(path)),
+            Error::Recording { path, line, why } => {
+                write!(f, "{}, line {line}: {why}", lockbydir::printable(path))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Lock(error) => Some(error),
+            Error::File { cause, .. } => Some(cause),
+            Error::Recording { .. } => None,
+        }
+    }
+}
+
+impl From<lockbydir::Error> for Error {
+    fn from(error: lockbydir::Error) -> Error {
+        Error::Lock(error)
+    }
+}

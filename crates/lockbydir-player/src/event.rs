@@ -1,0 +1,179 @@
+//! Events in the form in which they are recorded, one JSON object each. Keys that a reader does not
+//! know are to be ignored; none that is here changes its meaning.
+
+use std::time::{Duration, SystemTime};
+
+use lockbydir::observe::{self, Departure, Gained};
+use serde::{Deserialize, Serialize};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it was seen, in seconds since 1970.
+    pub at: f64,
+    /// Which lock it happened to, as people call it; empty when to none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub lock: String,
+    /// What it was.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened; as [`lockbydir::observe::What`] tells it, and what was said meanwhile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the same as in `lockbydir::observe`")]
+pub enum What {
+    Appeared,
+    Acquired {
+        by: Contender,
+        token: u64,
+        timeout_s: f64,
+        remaining_s: f64,
+        how: How,
+    },
+    Renewed {
+        by: Contender,
+        times: Option<u32>,
+        timeout_s: f64,
+    },
+    Lapsed {
+        by: Contender,
+    },
+    Died {
+        by: Contender,
+    },
+    Released {
+        by: Contender,
+    },
+    Broken {
+        by: Contender,
+    },
+    Joined {
+        by: Contender,
+    },
+    Left {
+        by: Contender,
+        why: Why,
+    },
+    Missed {
+        count: u64,
+    },
+    Busy {
+        a_second: u32,
+    },
+    Calm,
+    /// Something that somebody said to people, such as an example about what it does.
+    Said {
+        text: String,
+    },
+}
+
+/// How a lock was got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the same as in `lockbydir::observe`")]
+pub enum How {
+    Before,
+    Free,
+    HandedOver,
+    AfterLapse,
+    AfterDeath,
+}
+
+/// Why somebody waits no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the same as in `lockbydir::observe`")]
+pub enum Why {
+    Served,
+    GaveUp,
+    Died,
+}
+
+/// Who waits for a lock, or holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contender {
+    /// The same for one process as long as it lives; of no other meaning.
+    pub id: String,
+    /// Its host.
+    pub host: String,
+    /// Its process, if one holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// What its process runs, where that can be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// What it says it wants the lock for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+/// A moment as seconds since 1970.
+#[must_use]
+pub(crate) fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+impl From<observe::Contender> for Contender {
+    fn from(seen: observe::Contender) -> Contender {
+        let observe::Contender { id, host, pid, command, label, .. } = seen;
+        Contender { id: format!("{id:016x}"), host, pid, command, label }
+    }
+}
+
+impl What {
+    /// None for what this version does not know.
+    #[must_use]
+    pub fn of(seen: observe::What) -> Option<What> {
+        use observe::What as Seen;
+        let s = |duration: Duration| duration.as_secs_f64();
+        Some(match seen {
+            Seen::Appeared => What::Appeared,
+            Seen::Acquired { by, token, timeout, remaining, how } => What::Acquired {
+                by: by.into(),
+                token,
+                timeout_s: s(timeout),
+                remaining_s: s(remaining),
+                how: How::of(how)?,
+            },
+            Seen::Renewed { by, times, timeout } => {
+                What::Renewed { by: by.into(), times, timeout_s: s(timeout) }
+            }
+            Seen::Lapsed(by) => What::Lapsed { by: by.into() },
+            Seen::Died(by) => What::Died { by: by.into() },
+            Seen::Released(by) => What::Released { by: by.into() },
+            Seen::Broken(by) => What::Broken { by: by.into() },
+            Seen::Joined(by) => What::Joined { by: by.into() },
+            Seen::Left { who, why } => What::Left { by: who.into(), why: Why::of(why)? },
+            Seen::Missed(count) => What::Missed { count },
+            Seen::Busy(a_second) => What::Busy { a_second },
+            Seen::Calm => What::Calm,
+            _ => return None,
+        })
+    }
+}
+
+impl How {
+    fn of(seen: Gained) -> Option<How> {
+        Some(match seen {
+            Gained::Before => How::Before,
+            Gained::Free => How::Free,
+            Gained::HandedOver => How::HandedOver,
+            Gained::AfterLapse => How::AfterLapse,
+            Gained::AfterDeath => How::AfterDeath,
+            _ => return None,
+        })
+    }
+}
+
+impl Why {
+    fn of(seen: Departure) -> Option<Why> {
+        Some(match seen {
+            Departure::Served => Why::Served,
+            Departure::GaveUp => Why::GaveUp,
+            Departure::Died => Why::Died,
+            _ => return None,
+        })
+    }
+}

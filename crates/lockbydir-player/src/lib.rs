@@ -1,0 +1,22 @@
+//! The live player: shows locks, lines and hand-overs as they happen, or as they were recorded.
+//!
+//! Data flows one way: a [`Source`] tells [`Event`]s, live or from a recording; a [`Board`] makes of
+//! them what there is to see, locks as cards and contenders as lanes over time; the terminal and the
+//! page only draw it. Nothing here takes a lock, or changes one, unless it is told to.
+//!
+//! `event.rs` is the form in which events are recorded and sent, `source.rs` where they come from,
+//! `recording.rs` a file of them, `board.rs` what follows from them.
+
+#![deny(unsafe_code)]
+
+mod board;
+mod error;
+mod event;
+mod recording;
+mod source;
+
+pub use board::{Board, Card, Changes, End, Kind, Lane, Place, Span, State};
+pub use error::Error;
+pub use event::{Contender, Event, How, What, Why};
+pub use recording::{Recorder, Replay};
+pub use source::{Live, Source};
