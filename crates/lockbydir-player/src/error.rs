@@ -25,6 +25,10 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The terminal does not do what it should.
+    Terminal(io::Error),
+    /// A signal of this number asked for the end; everything is as it was before.
+    Interrupted(i32),
 }
 
 impl fmt::Display for Error {
@@ -35,6 +39,8 @@ impl fmt::Display for Error {
             Error::Recording { path, line, why } => {
                 write!(f, "{}, line {line}: {why}", lockbydir::printable(path))
             }
+            Error::Terminal(cause) => write!(f, "cannot draw on this terminal: {cause}"),
+            Error::Interrupted(signal) => write!(f, "ended by signal {signal}"),
         }
     }
 }
@@ -43,8 +49,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Lock(error) => Some(error),
-            Error::File { cause, .. } => Some(cause),
-            Error::Recording { .. } => None,
+            Error::File { cause, .. } | Error::Terminal(cause) => Some(cause),
+            Error::Recording { .. } | Error::Interrupted(_) => None,
         }
     }
 }

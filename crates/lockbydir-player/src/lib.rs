@@ -5,7 +5,7 @@
 //! page only draw it. Nothing here takes a lock, or changes one, unless it is told to.
 //!
 //! `event.rs` is the form in which events are recorded and sent, `source.rs` where they come from,
-//! `recording.rs` a file of them, `board.rs` what follows from them.
+//! `recording.rs` a file of them, `board.rs` what follows from them; `watch/` is the terminal.
 
 #![deny(unsafe_code)]
 
@@ -14,9 +14,10 @@ mod error;
 mod event;
 mod recording;
 mod source;
+pub mod watch;
 
 pub use board::{Board, Card, Changes, End, Kind, Lane, Place, Span, State};
 pub use error::Error;
 pub use event::{Contender, Event, How, What, Why};
 pub use recording::{Recorder, Replay};
-pub use source::{Live, Source};
+pub use source::{Live, Locks, Source};

@@ -1,10 +1,13 @@
 //! Where events come from.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use lockbydir::engine::{is_url, shown};
 use lockbydir::observe::Observer;
-use lockbydir::printable;
+use lockbydir::{Lock, printable};
 
 use crate::error::Error;
 use crate::event::{Event, What, seconds};
@@ -32,7 +35,17 @@ pub trait Source: Send {
 #[derive(Debug)]
 pub struct Live {
     observer: Observer,
-    root: Option<PathBuf>,
+    /// What all paths begin with, as people see it; their names come after that.
+    root: String,
+    locks: Locks,
+}
+
+/// The locks themselves, by the names under which a [`Live`] tells of them.
+#[derive(Clone, Debug, Default)]
+pub struct Locks {
+    /// URLs that were given, with secrets; what is seen of them is without.
+    urls: Vec<String>,
+    seen: Arc<Mutex<HashMap<String, PathBuf>>>,
 }
 
 impl Live {
@@ -42,7 +55,15 @@ impl Live {
     /// As for [`Observer::of`].
     pub fn of(folder: impl AsRef<Path>) -> Result<Live, Error> {
         let folder = folder.as_ref();
-        Ok(Live { observer: Observer::of(folder)?, root: std::path::absolute(folder).ok() })
+        let observer = Observer::of(folder)?;
+        if is_url(folder) {
+            let url = shown(folder);
+            let root = url.rfind('/').map_or("", |slash| &url[..=slash]).to_owned();
+            return Ok(Live { observer, root, locks: Locks::given([folder]) });
+        }
+        let root = std::path::absolute(folder).map_or_else(|_| String::new(), printable);
+        let root = if root.ends_with('/') || root.is_empty() { root } else { root + "/" };
+        Ok(Live { observer, root, locks: Locks::default() })
     }
 
     /// These locks, called by their whole paths.
@@ -50,14 +71,58 @@ impl Live {
     /// # Errors
     /// As for [`Observer::of_locks`].
     pub fn of_locks<P: AsRef<Path>>(names: impl IntoIterator<Item = P>) -> Result<Live, Error> {
-        Ok(Live { observer: Observer::of_locks(names)?, root: None })
+        let names: Vec<PathBuf> = names.into_iter().map(|name| name.as_ref().into()).collect();
+        let observer = Observer::of_locks(&names)?;
+        let locks = Locks::given(names.iter().map(PathBuf::as_path));
+        Ok(Live { observer, root: String::new(), locks })
+    }
+
+    /// The locks that it tells of, now and later.
+    #[must_use]
+    pub fn locks(&self) -> Locks {
+        self.locks.clone()
     }
 
     fn name(&self, path: &Path) -> String {
-        let within = self.root.as_ref().and_then(|root| path.strip_prefix(root).ok());
-        let name = printable(within.unwrap_or(path));
-        name.strip_suffix(".lockdir").map_or(name.clone(), str::to_owned)
+        let whole = printable(path.with_extension(""));
+        let name = whole.strip_prefix(&self.root).unwrap_or(&whole).to_owned();
+        self.locks.saw(&name, path);
+        name
     }
+}
+
+impl Locks {
+    fn given<'a>(names: impl IntoIterator<Item = &'a Path>) -> Locks {
+        let urls = names.into_iter().filter(|name| is_url(name));
+        let urls = urls.filter_map(|url| url.to_str().map(str::to_owned)).collect();
+        Locks { urls, seen: Arc::default() }
+    }
+
+    /// The lock that is called so.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Lock> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = seen.get(name)?.with_extension("");
+        let url = path.to_str().and_then(|url| self.urls.iter().find_map(|one| as_given(one, url)));
+        Some(Lock::new(url.map_or(path, PathBuf::from)))
+    }
+
+    fn saw(&self, name: &str, path: &Path) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.contains_key(name) {
+            seen.insert(name.to_owned(), path.to_owned());
+        }
+    }
+}
+
+/// A URL as it is seen, with user, password and query of the one that was given, if it is below that.
+fn as_given(given: &str, seen: &str) -> Option<String> {
+    let (rest, query) = given.split_once('?').map_or((given, ""), |(rest, query)| (rest, query));
+    let (scheme, rest) = rest.split_once("://")?;
+    let (authority, below) = rest.split_once('/').unwrap_or((rest, ""));
+    let name = seen.split_once("://")?.1.split_once('/')?.1;
+    let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+    name.starts_with(below).then(|| format!("{scheme}://{authority}/{name}{query}"))
 }
 
 impl Source for Live {
@@ -68,5 +133,21 @@ impl Source for Live {
             What::of(event.what).map(|what| Event { at, lock, what })
         });
         Ok(events.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_is_seen_is_opened_as_the_one_that_was_given() {
+        let given = "etcd://me:secret@h1,h2/team/?ca=x";
+
+        let opened = as_given(given, "etcd://h1:2379,h2:2379/team/jobs");
+
+        assert_eq!(opened.as_deref(), Some("etcd://me:secret@h1,h2/team/jobs?ca=x"));
+        assert_eq!(as_given(given, "etcd://h1:2379,h2:2379/other/jobs"), None);
+        assert_eq!(as_given("etcd://h", "etcd://h:2379/a/b").as_deref(), Some("etcd://h/a/b"));
     }
 }
