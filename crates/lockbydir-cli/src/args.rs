@@ -61,6 +61,14 @@ pub(crate) enum Command {
     IsLocked(Named),
     /// Show every lock below a folder
     List(List),
+    /// Watch locks, their holders and their lines, as they live
+    ///
+    /// On a terminal, until `q`: each lock with its holder, what is left of its time, who waits, and
+    /// how often it changes hands; those in trouble come first. Enter shows one lock and what each
+    /// contender did over time; `h` all keys. Watching changes nothing and slows no lock down.
+    #[cfg(feature = "player")]
+    #[command(after_help = crate::watch::HELP)]
+    Watch(crate::watch::Args),
     /// Remove a lapsed or dead holder's lock
     Break(Break),
     /// Remove what crashes left behind below a folder

@@ -43,3 +43,18 @@ impl From<Error> for Failure {
         Failure::new(code, error.to_string())
     }
 }
+
+#[cfg(feature = "player")]
+impl From<lockbydir_player::Error> for Failure {
+    fn from(error: lockbydir_player::Error) -> Failure {
+        use lockbydir_player::Error as Player;
+        match error {
+            Player::Lock(error) => error.into(),
+            // Who sent the signal needs no message.
+            Player::Interrupted(signal) => {
+                Failure::new(SIGNAL + u8::try_from(signal).unwrap_or(0), "")
+            }
+            other => Failure::new(IO, other.to_string()),
+        }
+    }
+}

@@ -17,6 +17,8 @@ mod exit;
 mod render;
 mod run;
 mod verbs;
+#[cfg(feature = "player")]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -75,7 +77,9 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => exit_code(code),
         Err(Failure { code, message }) => {
-            eprintln!("lockbydir: {message}");
+            if !message.is_empty() {
+                eprintln!("lockbydir: {message}");
+            }
             ExitCode::from(code)
         }
     }

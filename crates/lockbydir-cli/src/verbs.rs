@@ -48,6 +48,8 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
             }
             render::print(&render::table(&found))
         }
+        #[cfg(feature = "player")]
+        Command::Watch(args) => crate::watch::watch(&args),
         Command::Break(args) => break_lock(&args),
         Command::Clean(clean) => {
             let removed = lockbydir::clean(&clean.dir)?;

@@ -34,8 +34,10 @@ struct Table {
     lanes: BTreeMap<String, Lane>,
     /// When holdings were seen lately, and how many.
     holdings: VecDeque<(f64, u64)>,
-    /// Who holds, by the number of its lane.
+    /// Who holds, by the number of its contender.
     holder: Option<String>,
+    /// Who waits: since when, in bits, which have the order of the times; its lane; who it is.
+    line: BTreeSet<(u64, u64, String)>,
     is_fresh: bool,
     fresh_lanes: BTreeSet<String>,
 }
@@ -310,6 +312,7 @@ impl Table {
             lanes: BTreeMap::new(),
             holdings: VecDeque::new(),
             holder: None,
+            line: BTreeSet::new(),
             is_fresh: true,
             fresh_lanes: BTreeSet::new(),
         }
@@ -320,10 +323,15 @@ impl Table {
         match what {
             What::Appeared | What::Said { .. } => {}
             What::Joined { by } => {
+                let since = by.since.map_or(at, |since| since.min(at));
                 let lane = self.lane(by, numbers);
-                lane.wait = Some(at);
-                lane.open(Span::new(Kind::Waiting, at));
-                self.stand();
+                if lane.wait.is_none() {
+                    lane.wait = Some(since);
+                    lane.open(Span::new(Kind::Waiting, since));
+                    let place = lane.place(since);
+                    self.line.insert(place);
+                    self.stand();
+                }
             }
             What::Left { by, why } => {
                 let end = match why {
@@ -331,26 +339,31 @@ impl Table {
                     Why::GaveUp => End::GaveUp,
                     Why::Died => End::Died,
                 };
-                self.lane(by, numbers).wait_ends(at, end);
-                self.stand();
+                self.wait_ends(by, at, end, numbers);
             }
             What::Acquired { by, token, timeout_s, remaining_s, how } => {
                 // Its release was not seen.
                 self.end_hold(at, End::Taken);
+                self.wait_ends(by, at, End::Served, numbers);
+                // Who was there before tells since when.
+                let since = by.since.filter(|_| *how == How::Before);
+                let since = since.map_or(at, |since| since.min(at));
                 let lane = self.lane(by, numbers);
-                lane.wait_ends(at, End::Served);
-                let span = Span::new(Kind::Holding, at);
+                let span = Span::new(Kind::Holding, since);
                 lane.open(Span { token: Some(*token), how: Some(*how), ..span });
                 self.holder = Some(by.id.clone());
                 let lapses_at = at + remaining_s;
                 self.card.state = State::Held;
                 self.card.holder = Some(by.clone());
                 (self.card.token, self.card.how) = (Some(*token), Some(*how));
-                self.card.since = Some(at);
+                self.card.since = Some(since);
                 self.card.renewed_at = Some(lapses_at - timeout_s);
                 self.card.lapses_at = Some(lapses_at);
-                self.held(at, 1);
-                self.stand();
+                match how {
+                    // Nobody saw when it was got.
+                    How::Before => self.card.holdings += 1,
+                    _ => self.held(at, 1),
+                }
             }
             What::Renewed { by, times, timeout_s } => {
                 let times = times.unwrap_or(1);
@@ -445,15 +458,23 @@ impl Table {
         }
     }
 
+    fn wait_ends(&mut self, by: &Contender, at: f64, end: End, numbers: &mut u64) {
+        let lane = self.lane(by, numbers);
+        if let Some(since) = lane.wait.take() {
+            lane.wait_ends(at, end);
+            let place = lane.place(since);
+            self.line.remove(&place);
+            self.stand();
+        }
+    }
+
     /// Who stands in line now?
     fn stand(&mut self) {
-        let waits = self.lanes.values().filter_map(|lane| lane.wait.map(|since| (lane, since)));
-        let mut line: Vec<(&Lane, f64)> = waits.collect();
-        line.sort_by(|one, two| one.1.total_cmp(&two.1).then(one.0.number.cmp(&two.0.number)));
-        self.card.waiting = line.len();
-        let named = line.into_iter().take(NAMED);
-        self.card.line =
-            named.map(|(lane, since)| Place { who: lane.who.clone(), since }).collect();
+        self.card.waiting = self.line.len();
+        let first = self.line.iter().take(NAMED);
+        let lanes = first.filter_map(|(_, _, id)| self.lanes.get(id));
+        let places = lanes.filter_map(|lane| Some((lane.who.clone(), lane.wait?)));
+        self.card.line = places.map(|(who, since)| Place { who, since }).collect();
     }
 
     /// Forgets what was over before then; the numbers of lanes that are gone.
@@ -484,7 +505,11 @@ impl Lane {
         if let Some(span) = self.spans.iter_mut().rev().find(is_it) {
             span.ends(at, end);
         }
-        self.wait = None;
+    }
+
+    /// Its place in a line in which it has stood since then.
+    fn place(&self, since: f64) -> (u64, u64, String) {
+        (since.to_bits(), self.number, self.who.id.clone())
     }
 
     /// What it holds now, or has let lapse.

@@ -92,7 +92,7 @@ pub enum Why {
 }
 
 /// Who waits for a lock, or holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contender {
     /// The same for one process as long as it lives; of no other meaning.
     pub id: String,
@@ -107,6 +107,9 @@ pub struct Contender {
     /// What it says it wants the lock for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Since when it waits or holds, as far as it told, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<f64>,
 }
 
 /// A moment as seconds since 1970.
@@ -117,8 +120,9 @@ pub(crate) fn seconds(at: SystemTime) -> f64 {
 
 impl From<observe::Contender> for Contender {
     fn from(seen: observe::Contender) -> Contender {
-        let observe::Contender { id, host, pid, command, label, .. } = seen;
-        Contender { id: format!("{id:016x}"), host, pid, command, label }
+        let observe::Contender { id, host, pid, command, label, since, .. } = seen;
+        let since = Some(seconds(since));
+        Contender { id: format!("{id:016x}"), host, pid, command, label, since }
     }
 }
 

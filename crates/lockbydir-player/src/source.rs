@@ -38,6 +38,8 @@ pub struct Live {
     /// What all paths begin with, as people see it; their names come after that.
     root: String,
     locks: Locks,
+    /// What is told before all else.
+    first: Vec<Event>,
 }
 
 /// The locks themselves, by the names under which a [`Live`] tells of them.
@@ -59,14 +61,16 @@ impl Live {
         if is_url(folder) {
             let url = shown(folder);
             let root = url.rfind('/').map_or("", |slash| &url[..=slash]).to_owned();
-            return Ok(Live { observer, root, locks: Locks::given([folder]) });
+            let locks = Locks::given([folder]);
+            return Ok(Live { observer, root, locks, first: Vec::new() });
         }
         let root = std::path::absolute(folder).map_or_else(|_| String::new(), printable);
         let root = if root.ends_with('/') || root.is_empty() { root } else { root + "/" };
-        Ok(Live { observer, root, locks: Locks::default() })
+        Ok(Live { observer, root, locks: Locks::default(), first: Vec::new() })
     }
 
-    /// These locks, called by their whole paths.
+    /// These locks, whether they are there yet or not; called by their paths from the folder that
+    /// they have in common, or by their URLs.
     ///
     /// # Errors
     /// As for [`Observer::of_locks`].
@@ -74,7 +78,14 @@ impl Live {
         let names: Vec<PathBuf> = names.into_iter().map(|name| name.as_ref().into()).collect();
         let observer = Observer::of_locks(&names)?;
         let locks = Locks::given(names.iter().map(PathBuf::as_path));
-        Ok(Live { observer, root: String::new(), locks })
+        let paths: Vec<PathBuf> =
+            names.iter().map(|name| Lock::new(name).path()).collect::<Result<_, _>>()?;
+        let root = common(&paths);
+        let mut live = Live { observer, root, locks, first: Vec::new() };
+        let at = seconds(SystemTime::now());
+        let appeared = |path: &PathBuf| Event { at, lock: live.name(path), what: What::Appeared };
+        live.first = paths.iter().map(appeared).collect();
+        Ok(live)
     }
 
     /// The locks that it tells of, now and later.
@@ -127,12 +138,33 @@ fn as_given(given: &str, seen: &str) -> Option<String> {
 
 impl Source for Live {
     fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
+        let first = std::mem::take(&mut self.first);
+        let up_to = if first.is_empty() { up_to } else { Duration::ZERO };
         let seen = self.observer.next(up_to)?;
-        let events = seen.into_iter().filter_map(|event| {
+        let seen = seen.into_iter().filter_map(|event| {
             let (at, lock) = (seconds(event.at), self.name(&event.path));
             What::of(event.what).map(|what| Event { at, lock, what })
         });
-        Ok(events.collect())
+        Ok(first.into_iter().chain(seen).collect())
+    }
+}
+
+/// The folder that all of these are in, as people see it, with a slash; nothing where some are URLs.
+fn common(paths: &[PathBuf]) -> String {
+    let folders = paths.iter().filter_map(|path| path.parent());
+    let shared = folders.fold(None::<PathBuf>, |shared, folder| {
+        Some(match shared {
+            None => folder.into(),
+            Some(shared) => {
+                let both = shared.components().zip(folder.components());
+                both.take_while(|(one, two)| one == two).map(|(one, _)| one).collect()
+            }
+        })
+    });
+    match shared.filter(|_| !paths.iter().any(is_url)).map(printable) {
+        None => String::new(),
+        Some(root) if root.ends_with('/') || root.is_empty() => root,
+        Some(root) => root + "/",
     }
 }
 

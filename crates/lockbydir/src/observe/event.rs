@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use lockbydir_protocol::{Entry, Origin, Process, Ticket as Place};
 
-use crate::process;
 use crate::status::{Holder, Status, Ticket};
 
 /// Something that happened to a lock.
@@ -117,6 +116,8 @@ pub struct Contender {
     pub command: Option<String>,
     /// What it says it wants the lock for.
     pub label: Option<String>,
+    /// Since when it waits or holds, as far as it told; by its own clock, if it is of another host.
+    pub since: SystemTime,
 }
 
 impl Contender {
@@ -130,27 +131,21 @@ impl Contender {
     }
 
     pub(super) fn waiting(place: &Place) -> Contender {
-        let visible = place.origin.is_same_pids(&process::here().0);
-        let pid = Some(place.process.pid).filter(|pid| *pid != 0);
-        Contender {
-            id: number(&place.origin, place.process),
-            host: place.host.as_str().into(),
-            pid,
-            command: pid.filter(|_| visible).and_then(process::command),
-            label: (!place.label.is_empty()).then(|| place.label.as_str().into()),
-        }
+        let id = number(&place.origin, place.process);
+        Contender { id, ..Contender::in_line(&Ticket::of(place)) }
     }
 
     /// A holder of whom only this is known.
     pub(super) fn named(holder: &Holder) -> Contender {
-        let Holder { host, pid, command, label, .. } = holder.clone();
-        Contender { id: by_name(&host, pid), host, pid, command, label }
+        let Holder { host, pid, command, label, since, .. } = holder.clone();
+        Contender { id: by_name(&host, pid), host, pid, command, label, since }
     }
 
     /// A waiter of whom only this is known.
     pub(super) fn in_line(ticket: &Ticket) -> Contender {
-        let Ticket { host, pid, command, label, .. } = ticket.clone();
-        Contender { id: by_name(&host, pid), host, pid, command, label }
+        let Ticket { host, pid, command, label, waiting } = ticket.clone();
+        let since = SystemTime::now().checked_sub(waiting).unwrap_or(SystemTime::UNIX_EPOCH);
+        Contender { id: by_name(&host, pid), host, pid, command, label, since }
     }
 
     /// The holder of a lock of whom nothing but its status is known.

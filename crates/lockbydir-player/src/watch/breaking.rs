@@ -1,0 +1,42 @@
+//! Breaking a lock: by a thread, for an engine may take its time.
+
+use std::sync::mpsc::Sender;
+
+use lockbydir::{Broken, Lock, printable};
+
+use super::view::Question;
+use crate::source::Locks;
+
+/// Begins to break it; what comes of it is sent.
+pub(super) fn begin(locks: &Locks, question: Question, answers: Sender<String>) {
+    let name = printable(&question.lock);
+    let Some(lock) = locks.find(&question.lock) else {
+        let _ = answers.send(format!("{name} cannot be found any more"));
+        return;
+    };
+    std::thread::spawn(move || {
+        // Who has quit does not want to know.
+        let _ = answers.send(break_it(&lock, &question, &name));
+    });
+}
+
+fn break_it(lock: &Lock, question: &Question, name: &str) -> String {
+    match lock.status() {
+        // Somebody else's holding is not what was asked about.
+        Ok(status) if status.token != question.token && status.holder.is_some() => {
+            return format!("{name} has changed hands meanwhile: it was left as it is");
+        }
+        Ok(_) => {}
+        Err(error) => return error.to_string(),
+    }
+    let broken = if question.by_force { lock.break_by_force() } else { lock.break_lapsed() };
+    match broken {
+        Ok(Broken::Removed(_)) => format!("{name} is broken: {} held it", question.holder),
+        Ok(Broken::WasFree) => format!("{name} was free already"),
+        Ok(Broken::StillHeld(_)) => {
+            format!("{name} was left as it is: its holder lives; B breaks it all the same")
+        }
+        Ok(_) => format!("{name} was left as it is"),
+        Err(error) => error.to_string(),
+    }
+}

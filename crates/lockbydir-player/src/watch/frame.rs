@@ -1,0 +1,208 @@
+//! A whole frame: what it is at the top, locks or one lock, what was said, keys; and what lies above
+//! all that, a question or help.
+
+use lockbydir::printable;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::paint::{Paint, wrapped};
+use super::style::{Look, Tone};
+use super::view::{Question, View};
+use super::words::{clock, short};
+use super::{lanes, list};
+use crate::board::Board;
+
+/// With less than this nothing can be told.
+const LEAST: (u16, u16) = (40, 8);
+
+const HELP: [(&str, &str); 14] = [
+    ("up down PgUp PgDn", "choose a lock, or scroll the lanes"),
+    ("Enter", "one lock alone; Esc: back to all"),
+    ("/", "only locks with this in their names; Esc: all"),
+    ("+ -", "lanes: less time or more"),
+    ("left right", "lanes: earlier, later"),
+    ("space End", "lanes: stand still; back to now"),
+    ("b", "break the lock of a lapsed or dead holder"),
+    ("B", "break the lock whoever holds it"),
+    ("q Ctrl-C", "quit"),
+    ("Ctrl-Z Ctrl-L", "suspend; draw anew"),
+    ("", ""),
+    ("TIME LEFT", "from its last renewal to its timeout"),
+    ("WAITING", "how many, and how long the first"),
+    ("PER S", "how often it was got, each second"),
+];
+
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, view: &mut View, board: &Board, look: &Look) {
+    let mut paint = Paint { buffer, look };
+    let (width, height) = LEAST;
+    if area.width < width || area.height < height {
+        let text = format!("{}x{} is too small; {width}x{height} will do", area.width, area.height);
+        for (line, row) in wrapped(&text, area.width).iter().zip(area.rows()) {
+            paint.text((row.x, row.y), row.width, line, Tone::Plain);
+        }
+        return;
+    }
+    let said = said_height(board, area.height);
+    let row = |y: u16| Rect { y, height: 1, ..area };
+    header(&mut paint, row(area.y), view, board);
+    let body = Rect { y: area.y + 1, height: area.height - 2 - said, ..area };
+    match view.opened {
+        Some(_) => lanes::draw(&mut paint, body, view, board),
+        None => list::draw(&mut paint, body, view, board),
+    }
+    if said > 0 {
+        draw_said(&mut paint, Rect { y: body.bottom(), height: said, ..area }, board);
+    }
+    if !view.is_still {
+        footer(&mut paint, row(area.bottom() - 1), view);
+    }
+    if let Some(question) = view.question.clone() {
+        ask(&mut paint, area, &question);
+    } else if view.has_help {
+        help(&mut paint, area);
+    }
+}
+
+fn header(paint: &mut Paint<'_>, area: Rect, view: &View, board: &Board) {
+    let time = match (view.is_over, view.window.is_paused()) {
+        (true, _) => format!("over at {}", clock(board.now(), false, paint.look)),
+        (_, true) => "paused".into(),
+        _ => clock(board.now(), false, paint.look),
+    };
+    let room = area.width.saturating_sub(u16::try_from(time.len()).unwrap_or(0) + 3);
+    let (all, troubled) = (board.cards().count(), list::troubled(board));
+    let title = printable(&view.title);
+    let locks = format!("  {all} lock{}", if all == 1 { "" } else { "s" });
+    let trouble = if troubled > 0 { format!(", {troubled} in trouble") } else { String::new() };
+    let filter = if view.filter.is_empty() && !view.is_typing {
+        String::new()
+    } else {
+        format!("  /{}{}", printable(&view.filter), if view.is_typing { "_" } else { "" })
+    };
+    let end = paint.pieces(
+        (area.x + 1, area.y),
+        room,
+        &[
+            (&title, Tone::Strong),
+            (&locks, Tone::Faint),
+            (&trouble, Tone::Bad),
+            (&filter, Tone::Held),
+        ],
+    );
+    let _ = end;
+    paint.right((area.x, area.y), area.width - 1, &time, Tone::Faint);
+}
+
+fn footer(paint: &mut Paint<'_>, area: Rect, view: &View) {
+    let at = (area.x + 1, area.y);
+    let width = area.width - 2;
+    if let Some(message) = &view.message {
+        paint.text(at, width, &printable(message), Tone::Strong);
+        return;
+    }
+    let zoom = format!("zoom ({} a sign)", short(view.window.step()));
+    let keys: &[(&str, &str)] = if view.is_typing {
+        &[("Enter", "keep"), ("Esc", "show all")]
+    } else if view.opened.is_some() {
+        let pause = if view.window.is_paused() { "go on" } else { "pause" };
+        &[
+            ("Esc", "all"),
+            ("space", pause),
+            ("←→", "time"),
+            ("+-", &zoom),
+            ("b", "break"),
+            ("h", "help"),
+            ("q", "quit"),
+        ]
+    } else {
+        &[
+            ("↑↓", "choose"),
+            ("Enter", "open"),
+            ("/", "filter"),
+            ("b", "break"),
+            ("h", "help"),
+            ("q", "quit"),
+        ]
+    };
+    let keys = keys.iter().filter(|(key, _)| view.can_break || *key != "b");
+    let mut x = at.0;
+    for (key, word) in keys {
+        let pieces =
+            [(*key, Tone::Strong), (" ", Tone::Plain), (*word, Tone::Faint), ("  ", Tone::Plain)];
+        x = paint.pieces((x, at.1), area.right().saturating_sub(x), &pieces);
+    }
+}
+
+/// What was said has a third of the height, and no more than it needs.
+fn said_height(board: &Board, height: u16) -> u16 {
+    match u16::try_from(board.said().len()).unwrap_or(u16::MAX) {
+        0 => 0,
+        lines => (lines + 1).min(height / 3),
+    }
+}
+
+fn draw_said(paint: &mut Paint<'_>, area: Rect, board: &Board) {
+    paint.rule(area);
+    let room = area.width.saturating_sub(12);
+    let newest = board.said().iter().rev();
+    let lines = newest.flat_map(|(at, text)| {
+        let lines = wrapped(&printable(text), room);
+        let count = lines.len();
+        lines
+            .into_iter()
+            .rev()
+            .enumerate()
+            .map(move |(nth, line)| ((nth + 1 == count).then_some(*at), line))
+    });
+    let rows: Vec<Rect> = area.rows().skip(1).collect();
+    for (row, (at, line)) in rows.into_iter().rev().zip(lines) {
+        if let Some(at) = at {
+            paint.text((row.x + 1, row.y), 8, &clock(at, false, paint.look), Tone::Faint);
+        }
+        paint.text((row.x + 11, row.y), room, &line, Tone::Plain);
+    }
+}
+
+/// In the middle.
+fn middle(area: Rect, width: u16, height: u16) -> Rect {
+    let (width, height) = (width.min(area.width), height.min(area.height));
+    let (x, y) = ((area.width - width) / 2, (area.height - height) / 2);
+    Rect { x: area.x + x, y: area.y + y, width, height }
+}
+
+fn ask(paint: &mut Paint<'_>, area: Rect, question: &Question) {
+    let Question { lock, holder, by_force, .. } = question;
+    let text = match by_force {
+        true => format!(
+            "{holder} holds it, and may be alive: then two believe that they hold it, until the old holder's next renewal fails."
+        ),
+        false => {
+            format!("{holder} held it, and has let it lapse or is dead. Its work may be half done.")
+        }
+    };
+    let width = area.width.min(66);
+    let mut lines = wrapped(&text, width - 4);
+    lines.truncate(usize::from(area.height.saturating_sub(4)));
+    let height = u16::try_from(lines.len()).unwrap_or(1) + 4;
+    let title = format!(" Break {}{}? ", printable(lock), if *by_force { " by force" } else { "" });
+    let within = paint.framed(middle(area, width, height), &title);
+    for (line, row) in lines.iter().zip(within.rows()) {
+        paint.text((row.x, row.y), row.width, line, Tone::Plain);
+    }
+    let keys = [
+        ("y", Tone::Strong),
+        (" break it   ", Tone::Plain),
+        ("n", Tone::Strong),
+        (" leave it", Tone::Plain),
+    ];
+    paint.pieces((within.x, within.bottom() - 1), within.width, &keys);
+}
+
+fn help(paint: &mut Paint<'_>, area: Rect) {
+    let height = u16::try_from(HELP.len()).unwrap_or(1) + 2;
+    let within = paint.framed(middle(area, 68, height), " Keys ");
+    for ((key, word), row) in HELP.iter().zip(within.rows()) {
+        paint.text((row.x, row.y), 18, key, Tone::Strong);
+        paint.text((row.x + 19, row.y), row.width.saturating_sub(19), word, Tone::Plain);
+    }
+}

@@ -1,0 +1,66 @@
+//! How things look: tones as colours or, without any, as plain characters; marks that differ without
+//! colours too. All are on the console of a machine without a desktop.
+
+use jiff::tz::TimeZone;
+use ratatui::style::{Color, Modifier, Style};
+
+use crate::board::State;
+
+/// What does not depend on what there is to see.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) has_colours: bool,
+    pub(super) zone: TimeZone,
+}
+
+/// What something means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Tone {
+    #[default]
+    Plain,
+    Faint,
+    Strong,
+    Good,
+    Held,
+    Warning,
+    Bad,
+}
+
+impl Look {
+    /// As the environment wants it.
+    pub(super) fn of_environment() -> Look {
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Look { has_colours: !is_plain, zone: TimeZone::system() }
+    }
+
+    pub(super) fn plain(zone: TimeZone) -> Look {
+        Look { has_colours: false, zone }
+    }
+
+    pub(super) fn style(&self, tone: Tone) -> Style {
+        let (colour, modifier) = match tone {
+            Tone::Plain => (None, Modifier::empty()),
+            Tone::Faint => (Some(Color::DarkGray), Modifier::empty()),
+            Tone::Strong => (None, Modifier::BOLD),
+            Tone::Good => (Some(Color::Green), Modifier::empty()),
+            Tone::Held => (Some(Color::Cyan), Modifier::empty()),
+            Tone::Warning => (Some(Color::Yellow), Modifier::empty()),
+            Tone::Bad => (Some(Color::Red), Modifier::BOLD),
+        };
+        let style = Style::new().add_modifier(modifier);
+        match colour.filter(|_| self.has_colours) {
+            Some(colour) => style.fg(colour),
+            None => style,
+        }
+    }
+}
+
+/// A state's mark and word, and what it means.
+pub(super) fn state(state: State) -> (&'static str, Tone) {
+    match state {
+        State::Free => ("○ free", Tone::Good),
+        State::Held => ("● held", Tone::Held),
+        State::Lapsed => ("! lapsed", Tone::Bad),
+        State::Dead => ("x dead", Tone::Bad),
+    }
+}

@@ -1,0 +1,206 @@
+//! What the user looks at, and what a key does to that. Draws nothing, and asks no lock.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::lanes::Window;
+use super::list;
+use super::words::whole;
+use crate::board::{Board, Card, State};
+
+/// What the user looks at.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) title: String,
+    pub(super) filter: String,
+    pub(super) is_typing: bool,
+    /// The name of the lock that is chosen in the list.
+    pub(super) chosen: Option<String>,
+    pub(super) top: usize,
+    page: usize,
+    /// The lock that is looked at alone.
+    pub(super) opened: Option<String>,
+    pub(super) window: Window,
+    pub(super) has_help: bool,
+    pub(super) question: Option<Question>,
+    /// What came of the last deed; until the next key.
+    pub(super) message: Option<String>,
+    pub(super) can_break: bool,
+    pub(super) is_over: bool,
+    /// Nobody presses keys: it is a picture.
+    pub(super) is_still: bool,
+}
+
+/// Is this lock to be broken?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) lock: String,
+    /// The holding that is meant.
+    pub(super) token: Option<u64>,
+    /// Whoever holds it, living or not.
+    pub(super) by_force: bool,
+    pub(super) holder: String,
+}
+
+/// What is to be done about a key, beyond looking at something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    Nothing,
+    Quit,
+    Suspend,
+    Redraw,
+    Break(Question),
+}
+
+impl View {
+    pub(super) fn of(title: String, opened: Option<String>) -> View {
+        View { title, opened, ..View::default() }
+    }
+
+    /// Which row is chosen; the list is scrolled so that it is seen.
+    pub(super) fn chosen_among(&mut self, rows: &[&Card], page: usize) -> Option<usize> {
+        self.page = page.max(1);
+        let chosen = self.place(rows)?;
+        self.top = self.top.clamp((chosen + 1).saturating_sub(self.page), chosen);
+        self.top = self.top.min(rows.len().saturating_sub(self.page));
+        Some(chosen)
+    }
+
+    fn place(&self, rows: &[&Card]) -> Option<usize> {
+        let known = rows.iter().position(|card| Some(&card.lock) == self.chosen.as_ref());
+        known.or((!rows.is_empty()).then_some(0))
+    }
+
+    /// This key was pressed.
+    pub(super) fn key(&mut self, key: KeyEvent, board: &Board) -> Deed {
+        if key.kind == KeyEventKind::Release {
+            return Deed::Nothing;
+        }
+        self.message = None;
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return match key.code {
+                KeyCode::Char('c') => Deed::Quit,
+                KeyCode::Char('z') => Deed::Suspend,
+                KeyCode::Char('l') => Deed::Redraw,
+                _ => Deed::Nothing,
+            };
+        }
+        if let Some(question) = self.question.take() {
+            return match key.code {
+                KeyCode::Char('y' | 'Y') => Deed::Break(question),
+                KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => {
+                    self.message = Some(format!("{} was left as it is", question.lock));
+                    Deed::Nothing
+                }
+                _ => {
+                    self.question = Some(question);
+                    Deed::Nothing
+                }
+            };
+        }
+        if std::mem::take(&mut self.has_help) {
+            return Deed::Nothing;
+        }
+        if self.is_typing {
+            self.typed(key.code);
+            return Deed::Nothing;
+        }
+        match key.code {
+            KeyCode::Char('q') => return Deed::Quit,
+            KeyCode::Char('h' | '?') | KeyCode::F(1) => self.has_help = true,
+            KeyCode::Char(key @ ('b' | 'B')) => self.ask(key == 'B', board),
+            code if self.opened.is_some() => self.in_lock(code),
+            code => self.in_list(code, board),
+        }
+        Deed::Nothing
+    }
+
+    fn typed(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Enter => self.is_typing = false,
+            KeyCode::Esc => {
+                self.filter.clear();
+                self.is_typing = false;
+            }
+            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Char(c) => self.filter.push(c),
+            _ => {}
+        }
+    }
+
+    fn in_lock(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Esc | KeyCode::Backspace | KeyCode::Enter => {
+                self.chosen = self.opened.take();
+                self.window = Window::default();
+            }
+            KeyCode::Char(' ') => self.window.pause(),
+            KeyCode::Char('+' | '=') => self.window.zoom(true),
+            KeyCode::Char('-') => self.window.zoom(false),
+            KeyCode::Left => self.window.shift(-1.0),
+            KeyCode::Right => self.window.shift(1.0),
+            KeyCode::End => self.window.live(),
+            KeyCode::Up | KeyCode::Char('k') => self.window.scroll(-1),
+            KeyCode::Down | KeyCode::Char('j') => self.window.scroll(1),
+            KeyCode::PageUp => self.window.scroll(-self.window.page()),
+            KeyCode::PageDown => self.window.scroll(self.window.page()),
+            KeyCode::Home => self.window.scroll(isize::MIN),
+            _ => {}
+        }
+    }
+
+    fn in_list(&mut self, code: KeyCode, board: &Board) {
+        let rows = list::rows(board, &self.filter);
+        let page = isize::try_from(self.page).unwrap_or(1);
+        let by = match code {
+            KeyCode::Up | KeyCode::Char('k') => -1,
+            KeyCode::Down | KeyCode::Char('j') => 1,
+            KeyCode::PageUp => -page,
+            KeyCode::PageDown => page,
+            KeyCode::Home | KeyCode::Char('g') => isize::MIN,
+            KeyCode::End | KeyCode::Char('G') => isize::MAX,
+            KeyCode::Enter | KeyCode::Right => {
+                self.opened = self.place(&rows).map(|at| rows[at].lock.clone());
+                return;
+            }
+            KeyCode::Char('/') => {
+                self.is_typing = true;
+                return;
+            }
+            KeyCode::Esc => {
+                self.filter.clear();
+                return;
+            }
+            _ => return,
+        };
+        if let Some(at) = self.place(&rows) {
+            let at = at.saturating_add_signed(by).min(rows.len() - 1);
+            self.chosen = Some(rows[at].lock.clone());
+        }
+    }
+
+    /// Asks whether the lock that is looked at is to be broken.
+    fn ask(&mut self, by_force: bool, board: &Board) {
+        if !self.can_break {
+            self.message = Some("there are no real locks here that could be broken".into());
+            return;
+        }
+        let rows = list::rows(board, &self.filter);
+        let card = match &self.opened {
+            Some(lock) => board.cards().find(|card| card.lock == *lock),
+            None => self.place(&rows).map(|at| rows[at]),
+        };
+        let Some(card) = card else { return };
+        let lock = card.lock.clone();
+        match (card.state, &card.holder) {
+            (State::Held, _) if !by_force => {
+                self.message =
+                    Some(format!("the holder of {lock} lives; B breaks it all the same"));
+            }
+            (State::Free, _) | (_, None) => self.message = Some(format!("{lock} is free")),
+            (_, Some(holder)) => {
+                let (token, holder) = (card.token, whole(holder));
+                self.question = Some(Question { lock, token, by_force, holder });
+            }
+        }
+    }
+}
