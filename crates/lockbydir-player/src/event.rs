@@ -134,11 +134,15 @@ impl What {
         let s = |duration: Duration| duration.as_secs_f64();
         Some(match seen {
             Seen::Appeared => What::Appeared,
-            Seen::Acquired { by, token, timeout, remaining, how } => What::Acquired {
+            Seen::Acquired { by, token, timeout, remaining, age, how } => What::Acquired {
                 by: by.into(),
                 token,
                 timeout_s: s(timeout),
-                remaining_s: s(remaining),
+                // Less than nothing: it was over that long ago.
+                remaining_s: match remaining {
+                    Duration::ZERO => s(timeout) - s(age).max(s(timeout)),
+                    _ => s(remaining),
+                },
                 how: How::of(how)?,
             },
             Seen::Renewed { by, times, timeout } => {

@@ -17,6 +17,8 @@ mod others;
 mod readme;
 mod running;
 mod terminal;
+#[cfg(feature = "player")]
+mod watch;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -15,20 +15,19 @@ use crate::board::Board;
 /// With less than this nothing can be told.
 const LEAST: (u16, u16) = (40, 8);
 
-const HELP: [(&str, &str); 14] = [
-    ("up down PgUp PgDn", "choose a lock, or scroll the lanes"),
-    ("Enter", "one lock alone; Esc: back to all"),
-    ("/", "only locks with this in their names; Esc: all"),
-    ("+ -", "lanes: less time or more"),
+const HELP: [(&str, &str); 13] = [
+    ("up down PgUp PgDn", "choose a lock; scroll its lanes"),
+    ("Enter, Esc", "one lock alone; back to all"),
+    ("/", "only those whose names have this"),
+    ("+ -", "lanes: less time, more time"),
     ("left right", "lanes: earlier, later"),
     ("space End", "lanes: stand still; back to now"),
-    ("b", "break the lock of a lapsed or dead holder"),
-    ("B", "break the lock whoever holds it"),
+    ("b", "break a lapsed or dead holder's lock"),
+    ("B", "break the lock, whoever holds it"),
     ("q Ctrl-C", "quit"),
     ("Ctrl-Z Ctrl-L", "suspend; draw anew"),
-    ("", ""),
-    ("TIME LEFT", "from its last renewal to its timeout"),
-    ("WAITING", "how many, and how long the first"),
+    ("TIME LEFT", "from renewal to timeout"),
+    ("WAITING", "how many; how long the first"),
     ("PER S", "how often it was got, each second"),
 ];
 
@@ -171,20 +170,18 @@ fn middle(area: Rect, width: u16, height: u16) -> Rect {
 }
 
 fn ask(paint: &mut Paint<'_>, area: Rect, question: &Question) {
-    let Question { lock, holder, by_force, .. } = question;
-    let text = match by_force {
+    let Question { lock, holder, is_alive, .. } = question;
+    let text = match is_alive {
         true => format!(
-            "{holder} holds it, and may be alive: then two believe that they hold it, until the old holder's next renewal fails."
+            "{holder} holds it and lives: until its next renewal fails, two may believe that they hold it."
         ),
-        false => {
-            format!("{holder} held it, and has let it lapse or is dead. Its work may be half done.")
-        }
+        false => format!("{holder} held it, and let it lapse or died. Its work may be half done."),
     };
     let width = area.width.min(66);
     let mut lines = wrapped(&text, width - 4);
     lines.truncate(usize::from(area.height.saturating_sub(4)));
     let height = u16::try_from(lines.len()).unwrap_or(1) + 4;
-    let title = format!(" Break {}{}? ", printable(lock), if *by_force { " by force" } else { "" });
+    let title = format!(" Break {}{}? ", printable(lock), if *is_alive { " by force" } else { "" });
     let within = paint.framed(middle(area, width, height), &title);
     for (line, row) in lines.iter().zip(within.rows()) {
         paint.text((row.x, row.y), row.width, line, Tone::Plain);

@@ -31,17 +31,13 @@ impl Paint<'_> {
 
     /// Text of which the end tells most: what is cut begins with `…`.
     pub(super) fn tail(&mut self, at: (u16, u16), width: u16, text: &str, tone: Tone) {
+        let fits = |text: &str| Span::raw(text).width() <= usize::from(width);
+        let mut cut = text.to_owned();
         let mut rest = text.chars();
-        while !rest.as_str().is_empty() && Span::raw(rest.as_str()).width() > usize::from(width) {
-            // One less, for the sign that says so.
-            rest.next();
-            let cut = format!("…{}", rest.as_str());
-            if Span::raw(&*cut).width() <= usize::from(width) {
-                self.text(at, width, &cut, tone);
-                return;
-            }
+        while !fits(&cut) && rest.next().is_some() {
+            cut = format!("…{}", rest.as_str());
         }
-        self.text(at, width, text, tone);
+        self.text(at, width, &cut, tone);
     }
 
     /// Text that ends where the width does.

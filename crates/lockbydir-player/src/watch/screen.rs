@@ -9,7 +9,7 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::{cursor, execute, terminal};
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
 /// Is it ours now?
 static IS_OURS: AtomicBool = AtomicBool::new(false);
@@ -47,7 +47,7 @@ impl Screen {
         }));
         let mut screen = Screen { terminal, hook: Some(hook) };
         take()?;
-        screen.terminal.clear()?;
+        screen.clear()?;
         Ok(screen)
     }
 
@@ -69,7 +69,9 @@ impl Screen {
 
     /// Draws all of the next frame, not only what is different.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // `Terminal::clear` asks where the cursor is, which not every terminal answers.
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 
     /// Gives the terminal back while something else is done.

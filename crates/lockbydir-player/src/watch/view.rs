@@ -38,6 +38,7 @@ pub(super) struct Question {
     pub(super) token: Option<u64>,
     /// Whoever holds it, living or not.
     pub(super) by_force: bool,
+    pub(super) is_alive: bool,
     pub(super) holder: String,
 }
 
@@ -199,7 +200,8 @@ impl View {
             (State::Free, _) | (_, None) => self.message = Some(format!("{lock} is free")),
             (_, Some(holder)) => {
                 let (token, holder) = (card.token, whole(holder));
-                self.question = Some(Question { lock, token, by_force, holder });
+                let is_alive = card.state == State::Held;
+                self.question = Some(Question { lock, token, by_force, is_alive, holder });
             }
         }
     }

@@ -16,6 +16,7 @@ pub(super) struct Hold {
     pub(super) changes: Option<u32>,
     pub(super) timeout: Duration,
     pub(super) remaining: Duration,
+    pub(super) age: Duration,
     pub(super) is_open: bool,
 }
 
@@ -163,8 +164,8 @@ impl Chronicle {
             self.told.push(What::Left { who: waiter.who, why: Departure::Served });
         }
         new.by.id = waited.unwrap_or(new.by.id);
-        let Hold { token, timeout, remaining, .. } = *new;
-        self.told.push(What::Acquired { by: new.by.clone(), token, timeout, remaining, how });
+        let Hold { token, timeout, remaining, age, .. } = *new;
+        self.told.push(What::Acquired { by: new.by.clone(), token, timeout, remaining, age, how });
     }
 
     /// The holder has come to this, if it has not renewed or let go since it was seen.

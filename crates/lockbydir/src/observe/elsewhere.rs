@@ -88,6 +88,7 @@ fn hold(status: &Status) -> Option<Hold> {
         changes: None,
         timeout: status.timeout.unwrap_or_default(),
         remaining: status.remaining.unwrap_or_default(),
+        age: status.age.unwrap_or_default(),
         is_open: matches!(status.state, State::Open | State::Free),
     })
 }

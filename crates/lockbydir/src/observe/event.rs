@@ -35,6 +35,8 @@ pub enum What {
         timeout: Duration,
         /// Until it may lapse, as far as can be told now.
         remaining: Duration,
+        /// Since its last renewal, as far as can be told now.
+        age: Duration,
         /// How it was got.
         how: Gained,
     },

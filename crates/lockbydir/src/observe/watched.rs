@@ -269,9 +269,9 @@ impl Watched {
 }
 
 fn hold(entry: &Entry, here: Here, watched: Duration) -> Hold {
-    let remaining = match entry.origin.is_same_clock(&here.origin) {
-        true => entry.lapses_at().saturating_sub(clock::boot()),
-        false => entry.timeout.saturating_sub(watched),
+    let age = match entry.origin.is_same_clock(&here.origin) {
+        true => clock::boot().saturating_sub(entry.stamp),
+        false => watched,
     };
     Hold {
         by: Contender::holding(entry),
@@ -279,7 +279,8 @@ fn hold(entry: &Entry, here: Here, watched: Duration) -> Hold {
         nonce: entry.nonce.0,
         changes: Some(entry.renewals),
         timeout: entry.timeout,
-        remaining,
+        remaining: entry.timeout.saturating_sub(age),
+        age,
         is_open: entry.state == State::Open,
     }
 }
