@@ -329,8 +329,8 @@ impl Table {
                     lane.wait = Some(since);
                     lane.open(Span::new(Kind::Waiting, since));
                     let place = lane.place(since);
-                    self.line.insert(place);
-                    self.stand();
+                    self.line.insert(place.clone());
+                    self.stand(&place);
                 }
             }
             What::Left { by, why } => {
@@ -464,17 +464,20 @@ impl Table {
             lane.wait_ends(at, end);
             let place = lane.place(since);
             self.line.remove(&place);
-            self.stand();
+            self.stand(&place);
         }
     }
 
-    /// Who stands in line now?
-    fn stand(&mut self) {
+    /// Who stands in line now that this place was taken or left?
+    fn stand(&mut self, place: &(u64, u64, String)) {
         self.card.waiting = self.line.len();
-        let first = self.line.iter().take(NAMED);
-        let lanes = first.filter_map(|(_, _, id)| self.lanes.get(id));
-        let places = lanes.filter_map(|lane| Some((lane.who.clone(), lane.wait?)));
-        self.card.line = places.map(|(who, since)| Place { who, since }).collect();
+        let is_named = self.line.range(..place).take(NAMED).count() < NAMED;
+        if is_named {
+            let first = self.line.iter().take(NAMED);
+            let lanes = first.filter_map(|(_, _, id)| self.lanes.get(id));
+            let places = lanes.filter_map(|lane| Some((lane.who.clone(), lane.wait?)));
+            self.card.line = places.map(|(who, since)| Place { who, since }).collect();
+        }
     }
 
     /// Forgets what was over before then; the numbers of lanes that are gone.

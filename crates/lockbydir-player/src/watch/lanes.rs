@@ -106,7 +106,7 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
                 );
                 let age = short(now - card.renewed_at.unwrap_or(now));
                 let text = match left < 0.0 {
-                    true => format!("over since {}; it was {}", short(-left), short(timeout)),
+                    true => format!("over for {}; it was {}", short(-left), short(timeout)),
                     false => {
                         format!("{} left of {}; renewed {age} ago", short(left), short(timeout))
                     }

@@ -33,10 +33,6 @@ impl Look {
         Look { has_colours: !is_plain, zone: TimeZone::system() }
     }
 
-    pub(super) fn plain(zone: TimeZone) -> Look {
-        Look { has_colours: false, zone }
-    }
-
     pub(super) fn style(&self, tone: Tone) -> Style {
         let (colour, modifier) = match tone {
             Tone::Plain => (None, Modifier::empty()),

@@ -1,0 +1,332 @@
+//! The board: what a card and a lane say after each kind of event.
+
+use lockbydir_player::{Board, Card, End, How, Kind, State, What, Why};
+
+use crate::{acquired, board, event, joined, left, renewed, who};
+
+fn card(board: &Board) -> &Card {
+    board.cards().next().expect("a card")
+}
+
+/// What one did: kind, from, to, end.
+fn spans(board: &Board, id: &str) -> Vec<(Kind, f64, Option<f64>, Option<End>)> {
+    let lanes = board.lanes("jobs");
+    let lane = lanes.iter().find(|lane| lane.who.id == id).expect("a lane");
+    lane.spans.iter().map(|span| (span.kind, span.from, span.to, span.end)).collect()
+}
+
+#[test]
+fn who_waits_is_in_line_until_it_is_served() {
+    let mut board = board([(1.0, joined("a")), (2.0, joined("b"))]);
+
+    let line: Vec<_> =
+        card(&board).line.iter().map(|place| (&*place.who.id, place.since)).collect();
+    assert_eq!((card(&board).waiting, line), (2, vec![("a", 1.0), ("b", 2.0)]));
+    board.apply(&event(3.0, left("a", Why::Served)));
+    board.apply(&event(3.0, acquired("a", 7, How::Free)));
+
+    assert_eq!(card(&board).waiting, 1);
+    assert_eq!(card(&board).line[0].who.id, "b");
+    assert_eq!(
+        spans(&board, "a"),
+        [(Kind::Waiting, 1.0, Some(3.0), Some(End::Served)), (Kind::Holding, 3.0, None, None)]
+    );
+}
+
+#[test]
+fn who_gets_the_lock_waits_no_more_even_if_its_leaving_is_told_later() {
+    let mut board = board([(1.0, joined("a")), (2.0, acquired("a", 7, How::Free))]);
+
+    assert_eq!(card(&board).waiting, 0);
+    board.apply(&event(2.0, left("a", Why::Served)));
+
+    assert_eq!(spans(&board, "a").len(), 2);
+    assert_eq!(spans(&board, "a")[1], (Kind::Holding, 2.0, None, None));
+}
+
+#[test]
+fn who_gives_up_or_dies_leaves_the_line() {
+    let board = board([
+        (1.0, joined("a")),
+        (1.0, joined("b")),
+        (4.0, left("a", Why::GaveUp)),
+        (5.0, left("b", Why::Died)),
+    ]);
+
+    assert_eq!((card(&board).waiting, card(&board).state), (0, State::Free));
+    assert_eq!(spans(&board, "a"), [(Kind::Waiting, 1.0, Some(4.0), Some(End::GaveUp))]);
+    assert_eq!(spans(&board, "b"), [(Kind::Waiting, 1.0, Some(5.0), Some(End::Died))]);
+}
+
+#[test]
+fn who_was_there_before_waits_and_holds_since_it_says() {
+    let since = |id, since| lockbydir_player::Contender { since: Some(since), ..who(id) };
+    let held = What::Acquired {
+        by: since("a", 40.0),
+        token: 7,
+        timeout_s: 10.0,
+        remaining_s: 4.0,
+        how: How::Before,
+    };
+    let board = board([(100.0, held), (100.0, What::Joined { by: since("b", 70.0) })]);
+
+    let card = card(&board);
+    assert_eq!(
+        (card.since, card.renewed_at, card.lapses_at),
+        (Some(40.0), Some(94.0), Some(104.0))
+    );
+    assert_eq!(card.line[0].since, 70.0);
+    assert_eq!(spans(&board, "a"), [(Kind::Holding, 40.0, None, None)]);
+    assert_eq!(spans(&board, "b"), [(Kind::Waiting, 70.0, None, None)]);
+    // Nobody saw when it was got.
+    assert_eq!((card.holdings, card.a_second), (1, 0.0));
+}
+
+#[test]
+fn a_clock_that_is_ahead_lets_nobody_wait_since_the_future() {
+    let by = lockbydir_player::Contender { since: Some(900.0), ..who("a") };
+
+    let board = board([(100.0, What::Joined { by })]);
+
+    assert_eq!(card(&board).line[0].since, 100.0);
+}
+
+#[test]
+fn a_lock_that_is_handed_over_ends_one_holding_and_begins_another() {
+    let board = board([
+        (1.0, acquired("a", 7, How::Free)),
+        (3.0, What::Released { by: who("a") }),
+        (3.0, acquired("b", 8, How::HandedOver)),
+    ]);
+
+    assert_eq!(spans(&board, "a"), [(Kind::Holding, 1.0, Some(3.0), Some(End::Released))]);
+    assert_eq!(spans(&board, "b"), [(Kind::Holding, 3.0, None, None)]);
+    let card = card(&board);
+    assert_eq!((card.token, card.how, card.since), (Some(8), Some(How::HandedOver), Some(3.0)));
+    assert_eq!((card.holdings, card.a_second), (2, 0.4));
+}
+
+#[test]
+fn a_release_that_was_not_seen_ends_with_the_next_holding() {
+    let board =
+        board([(1.0, acquired("a", 7, How::Free)), (3.0, acquired("b", 8, How::HandedOver))]);
+
+    assert_eq!(spans(&board, "a"), [(Kind::Holding, 1.0, Some(3.0), Some(End::Taken))]);
+}
+
+#[test]
+fn what_is_released_is_free_and_nobody_holds_it() {
+    let board = board([(1.0, acquired("a", 7, How::Free)), (3.0, What::Released { by: who("a") })]);
+
+    let card = card(&board);
+    assert_eq!((card.state, &card.holder), (State::Free, &None));
+    assert_eq!((card.since, card.renewed_at, card.lapses_at), (None, None, None));
+}
+
+#[test]
+fn a_renewal_moves_the_end_and_is_counted() {
+    let board = board([(1.0, acquired("a", 7, How::Free)), (5.0, renewed("a", 2))]);
+
+    let card = card(&board);
+    assert_eq!((card.renewed_at, card.lapses_at, card.since), (Some(5.0), Some(15.0), Some(1.0)));
+    assert_eq!(board.lanes("jobs")[0].spans[0].renewals, 2);
+}
+
+#[test]
+fn a_forgotten_lock_lapses_and_is_taken_over() {
+    let board = board([
+        (1.0, acquired("a", 7, How::Free)),
+        (2.0, joined("b")),
+        (11.2, What::Lapsed { by: who("a") }),
+        (11.5, acquired("b", 8, How::AfterLapse)),
+    ]);
+
+    assert_eq!(
+        spans(&board, "a"),
+        [
+            (Kind::Forgotten, 1.0, Some(11.2), Some(End::Lapsed)),
+            (Kind::Lapsed, 11.2, Some(11.5), Some(End::Taken)),
+        ]
+    );
+    let last = &board.lanes("jobs")[1].spans[1];
+    assert_eq!((last.kind, last.how, last.token), (Kind::Holding, Some(How::AfterLapse), Some(8)));
+}
+
+#[test]
+fn who_renewed_before_it_forgot_is_silent_only_since_then() {
+    let board = board([
+        (1.0, acquired("a", 7, How::Free)),
+        (5.0, renewed("a", 1)),
+        (15.1, What::Lapsed { by: who("a") }),
+    ]);
+
+    assert_eq!(card(&board).state, State::Lapsed);
+    assert_eq!(
+        spans(&board, "a"),
+        [
+            (Kind::Holding, 1.0, Some(5.0), None),
+            (Kind::Forgotten, 5.0, Some(15.1), Some(End::Lapsed)),
+            (Kind::Lapsed, 15.1, None, None),
+        ]
+    );
+}
+
+#[test]
+fn who_renews_late_holds_again() {
+    let board = board([
+        (1.0, acquired("a", 7, How::Free)),
+        (11.2, What::Lapsed { by: who("a") }),
+        (12.0, renewed("a", 1)),
+    ]);
+
+    assert_eq!(card(&board).state, State::Held);
+    assert_eq!(
+        spans(&board, "a")[1..],
+        [(Kind::Lapsed, 11.2, Some(12.0), Some(End::Renewed)), (Kind::Holding, 12.0, None, None),]
+    );
+    assert_eq!(board.lanes("jobs")[0].spans[2].token, Some(7));
+}
+
+#[test]
+fn a_dead_holders_lock_stays_until_it_is_broken() {
+    let board = board([
+        (1.0, acquired("a", 7, How::Free)),
+        (4.0, What::Died { by: who("a") }),
+        (6.0, What::Broken { by: who("a") }),
+    ]);
+
+    assert_eq!(card(&board).state, State::Free);
+    assert_eq!(
+        spans(&board, "a"),
+        [
+            (Kind::Holding, 1.0, Some(4.0), Some(End::Died)),
+            (Kind::Dead, 4.0, Some(6.0), Some(End::Broken)),
+        ]
+    );
+}
+
+#[test]
+fn the_holder_is_known_as_long_as_its_lapsed_lock_is_there() {
+    let board = board([(1.0, acquired("a", 7, How::Free)), (11.1, What::Lapsed { by: who("a") })]);
+
+    assert_eq!(card(&board).holder.as_ref().map(|by| &*by.id), Some("a"));
+    assert_eq!(card(&board).lapses_at, Some(11.0));
+}
+
+#[test]
+fn what_was_too_fast_is_counted_and_the_rate_follows_time() {
+    let mut board = board([(1.0, What::Missed { count: 9 }), (1.0, acquired("a", 7, How::Free))]);
+
+    assert_eq!((card(&board).holdings, card(&board).missed, card(&board).a_second), (10, 9, 2.0));
+    board.tick(7.0);
+
+    assert_eq!((card(&board).holdings, card(&board).a_second), (10, 0.0));
+}
+
+#[test]
+fn a_busy_lock_has_the_rate_that_was_counted_until_it_is_calm() {
+    let mut board =
+        board([(1.0, acquired("a", 7, How::Free)), (2.0, What::Busy { a_second: 9000 })]);
+
+    board.tick(20.0);
+    assert!(card(&board).is_busy);
+    assert_eq!(card(&board).a_second, 9000.0);
+    board.apply(&event(21.0, What::Calm));
+    board.tick(21.0);
+
+    assert!(!card(&board).is_busy);
+    assert_eq!(card(&board).a_second, 0.0);
+}
+
+#[test]
+fn the_first_twenty_in_line_are_named_and_all_are_counted() {
+    let mut board = board((0..1000).map(|nth| (f64::from(nth), joined(&format!("w{nth}")))));
+    assert_eq!((card(&board).waiting, card(&board).line.len()), (1000, 20));
+
+    board.apply(&event(1000.0, left("w3", Why::GaveUp)));
+
+    let card = card(&board);
+    let named: Vec<_> = card.line.iter().map(|place| &*place.who.id).collect();
+    assert_eq!((card.waiting, named[3], named[19]), (999, "w4", "w20"));
+}
+
+#[test]
+fn what_is_over_is_forgotten_after_a_while_and_what_is_not_never() {
+    let mut board = board([
+        (1.0, acquired("a", 7, How::Free)),
+        (2.0, joined("b")),
+        (3.0, left("b", Why::GaveUp)),
+        (4.0, joined("c")),
+    ]);
+    let gone = board.lanes("jobs")[1].number;
+    board.changes();
+
+    board.tick(302.9);
+    assert_eq!(board.lanes("jobs").len(), 3);
+    board.tick(303.1);
+
+    let left: Vec<_> = board.lanes("jobs").iter().map(|lane| lane.who.id.clone()).collect();
+    assert_eq!(left, ["a", "c"]);
+    assert_eq!(board.changes().gone, [gone]);
+    board.tick(90_000.0);
+    assert_eq!(board.lanes("jobs").len(), 2);
+}
+
+#[test]
+fn changes_tell_what_is_different_and_all_tells_everything() {
+    let mut board = board([(1.0, acquired("a", 7, How::Free)), (1.0, joined("b"))]);
+    let lanes = |changes: &lockbydir_player::Changes| {
+        changes.lanes.iter().map(|lane| lane.who.id.clone()).collect::<Vec<_>>()
+    };
+
+    let first = board.changes();
+    assert_eq!((first.cards.len(), lanes(&first)), (1, vec!["a".into(), "b".into()]));
+    assert!(board.changes().is_empty());
+    board.apply(&event(2.0, left("b", Why::GaveUp)));
+    board.apply(&event(2.0, What::Said { text: "b has had enough".into() }));
+
+    let then = board.changes();
+    assert_eq!((then.cards.len(), lanes(&then)), (1, vec!["b".to_owned()]));
+    assert_eq!(then.said, [(2.0, "b has had enough".into())]);
+    let all = board.all();
+    assert_eq!((all.cards.len(), all.lanes.len(), all.said.len(), all.now), (1, 2, 1, 2.0));
+    assert!(board.changes().is_empty());
+}
+
+#[test]
+fn each_lock_is_on_its_own() {
+    let mut board = board([(1.0, acquired("a", 7, How::Free))]);
+    let elsewhere = |what| lockbydir_player::Event { at: 2.0, lock: "other".into(), what };
+
+    board.apply(&elsewhere(acquired("a", 8, How::Free)));
+    board.apply(&elsewhere(What::Released { by: who("a") }));
+
+    let states: Vec<_> = board.cards().map(|card| (&*card.lock, card.state)).collect();
+    assert_eq!(states, [("jobs", State::Held), ("other", State::Free)]);
+}
+
+#[test]
+fn one_who_waits_twice_at_once_waits_once() {
+    let mut board = board([(1.0, joined("a")), (2.0, joined("a"))]);
+    assert_eq!(card(&board).waiting, 1);
+
+    board.apply(&event(3.0, left("a", Why::GaveUp)));
+
+    assert_eq!(card(&board).waiting, 0);
+    assert_eq!(spans(&board, "a"), [(Kind::Waiting, 1.0, Some(3.0), Some(End::GaveUp))]);
+}
+
+#[test]
+fn a_hundred_locks_with_a_thousand_waiters_each_are_no_burden() {
+    let begun = std::time::Instant::now();
+    let mut board = Board::new(300.0);
+    for nth in 0..100_000_u32 {
+        let (lock, at) = (format!("lock{}", nth % 100), f64::from(nth) / 1e4);
+        let what = joined(&format!("w{nth}"));
+        board.apply(&lockbydir_player::Event { at, lock, what });
+    }
+
+    assert_eq!(board.cards().map(|card| card.waiting).sum::<usize>(), 100_000);
+    // It takes 1 s, unoptimized; where each event looks at the whole line, minutes.
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}

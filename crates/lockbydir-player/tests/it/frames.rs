@@ -1,0 +1,199 @@
+//! Frames: what is seen of a board, in characters. The clock is not: zones differ.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use lockbydir_player::watch::{Options, once, still};
+use lockbydir_player::{Contender, Error, Event, How, Source, What, Why};
+
+use crate::{acquired, event, joined, left, who};
+
+/// Tells all of it at once, and then that it is so late.
+struct Told(VecDeque<Event>, f64);
+
+impl Source for Told {
+    fn next(&mut self, _: Duration) -> Result<Vec<Event>, Error> {
+        Ok(self.0.drain(..).collect())
+    }
+
+    fn now(&self) -> f64 {
+        self.1
+    }
+}
+
+fn told(now: f64, events: impl IntoIterator<Item = Event>) -> Box<Told> {
+    Box::new(Told(events.into_iter().collect(), now))
+}
+
+fn list(now: f64, events: impl IntoIterator<Item = Event>) -> Vec<String> {
+    let frame = once(told(now, events), 80, 24).unwrap();
+    frame.lines().skip(2).map(str::to_owned).collect()
+}
+
+fn lock(name: &str, at: f64, what: What) -> Event {
+    Event { lock: name.into(), ..event(at, what) }
+}
+
+/// One lock alone, without its first line, on which is the clock.
+fn lanes(now: f64, events: impl IntoIterator<Item = Event>, size: (u16, u16)) -> String {
+    let mut options = Options::titled("");
+    options.opened = Some("jobs".into());
+    let frame = still(told(now, events), options, size, false).unwrap();
+    frame.split_once('\n').unwrap().1.to_owned()
+}
+
+#[test]
+fn locks_in_trouble_come_first_then_long_waits_then_names() {
+    let rows = list(
+        100.0,
+        [
+            lock("alright", 91.0, acquired("a", 1, How::Free)),
+            lock("dead", 91.0, acquired("b", 1, How::Free)),
+            lock("dead", 93.0, What::Died { by: who("b") }),
+            lock("free", 91.0, What::Appeared),
+            lock("lapsed", 80.0, acquired("c", 1, How::Free)),
+            lock("lapsed", 90.0, What::Lapsed { by: who("c") }),
+            lock("waited", 80.0, joined("e")),
+            lock("waited", 98.0, acquired("d", 1, How::Free)),
+            lock("short", 99.0, joined("e")),
+        ],
+    );
+
+    assert_eq!(
+        rows,
+        [
+            "  dead          x dead   web1:4242 backup.sh    █░░░░░░░   1.0s               -",
+            "  lapsed        ! lapsed web1:4242 backup.sh    ░░░░░░░░   -10s               -",
+            "  waited        ● held   web1:4242 backup.sh    ██████▌░   8.0s   1   20s   0.2",
+            "  alright       ● held   web1:4242 backup.sh    █░░░░░░░   1.0s               -",
+            "  free          ○ free                                                        -",
+            "  short         ○ free                                            1  1.0s     -",
+        ]
+    );
+}
+
+#[test]
+fn a_lock_alone_is_told_in_full_and_each_deed_has_its_own_mark() {
+    let times = |id: &str| Contender { pid: Some(id.len() as u32), ..who(id) };
+    let frame = lanes(
+        100.0,
+        [
+            event(81.0, acquired("a", 7, How::Free)),
+            event(82.0, joined("b")),
+            event(82.0, joined("c")),
+            event(84.0, left("c", Why::GaveUp)),
+            event(83.0, What::Joined { by: times("d") }),
+            event(86.0, left("d", Why::Died)),
+            event(91.0, What::Lapsed { by: who("a") }),
+            event(93.0, acquired("b", 8, How::AfterLapse)),
+            event(96.0, What::Died { by: who("b") }),
+        ],
+        (60, 18),
+    );
+
+    let chart: Vec<&str> = frame.lines().skip(6).take(4).collect();
+    assert_eq!(
+        chart,
+        [
+            " 4242 backup.sh      ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒!!!!",
+            " 4242 backup.sh        ░░░░░░░░░░░░░░░░░░░░░░██████xxxxxxxx",
+            " 4242 backup.sh        ░░░○",
+            " 1 backup.sh             ░░░░░X",
+        ]
+    );
+    let facts: Vec<&str> = frame.lines().take(5).collect();
+    assert_eq!(facts[0], " jobs  x dead  2 holdings");
+    assert_eq!(facts[1], " was      pid 4242 on web1 (backup.sh)");
+    assert!(facts[2].ends_with("(7.0s), taken over after a lapse; token…"), "{}", facts[2]);
+    assert_eq!(facts[3], " time     ██████░░░░░░░░░░░░░░ 3.0s left of 10s; renewed 7.…");
+    assert_eq!(facts[4], " waiting  nobody");
+    assert!(frame.contains("░ waits  █ holds  ▒ forgotten  ! lapsed  x dead"), "{frame}");
+}
+
+#[test]
+fn what_has_no_room_is_cut_where_that_is_seen_even_in_wide_characters() {
+    let long = "部門の仕事/".repeat(9) + "夜";
+    let by = Contender { command: Some("とても長い命令".repeat(9)), ..who("a") };
+    let held = What::Acquired { by, token: 1, timeout_s: 10.0, remaining_s: 10.0, how: How::Free };
+
+    for width in [40, 60, 80, 200] {
+        let frame = once(told(100.0, [lock(&long, 99.0, held.clone())]), width, 9).unwrap();
+
+        let row = frame.lines().nth(2).unwrap();
+        assert!(row.contains("夜 ") && row.contains("● held"), "{row}");
+        assert!(width == 200 || row.contains('…'), "{row}");
+        // Each of those takes the room of two.
+        let wide = |c: char| if c > '\u{3000}' { 2 } else { 1 };
+        let room: usize = row.chars().map(wide).sum();
+        assert!(room <= usize::from(width), "{room} in {width}: {row}");
+    }
+}
+
+#[test]
+fn nothing_hostile_is_in_a_frame_and_words_that_were_said_are() {
+    let hostile = "\u{1b}[2J\u{202e}\n";
+    let by = Contender {
+        host: hostile.into(),
+        command: Some(hostile.into()),
+        label: Some(hostile.into()),
+        ..who("a")
+    };
+    let events = [
+        lock(hostile, 99.0, What::Joined { by: by.clone() }),
+        event(99.0, What::Joined { by }),
+        lock("", 99.0, What::Said { text: format!("now then{hostile}") }),
+    ];
+
+    let both = once(told(100.0, events.clone()), 80, 24).unwrap() + &lanes(100.0, events, (80, 24));
+
+    assert!(both.chars().all(|c| c == '\n' || !c.is_control()), "{both:?}");
+    assert!(!both.contains('\u{202e}'));
+    assert!(both.contains("now then\\u{1b}[2J\\u{202e}\\u{a}"), "{both}");
+}
+
+#[test]
+fn of_a_thousand_who_wait_those_are_seen_who_are_next() {
+    let held = event(0.5, acquired("h", 7, How::Free));
+    let wait = (1..=1000_u32).map(|nth| {
+        let by = Contender { pid: Some(nth), command: None, ..who(&format!("w{nth}")) };
+        event(f64::from(nth), What::Joined { by })
+    });
+
+    let frame = lanes(1001.0, std::iter::once(held).chain(wait), (80, 20));
+
+    assert!(frame.contains("1000 in line, the first for 16m40s: 1"), "{frame}");
+    let rows: Vec<&str> = frame.lines().skip(5).collect();
+    assert!(rows[0].starts_with(" 1-11 of 1001"), "{frame}");
+    assert!(rows[1].starts_with(" 4242 backup.sh █"), "{frame}");
+    assert!(rows[2].starts_with(" 1 ") && rows[11].starts_with(" 10 "), "{frame}");
+}
+
+#[test]
+fn too_small_a_frame_says_so_and_none_is_too_small_to_be_drawn() {
+    let events = [event(99.0, acquired("a", 1, How::Free)), event(99.5, joined("b"))];
+    let said = lock("", 99.0, What::Said { text: "well".into() });
+
+    for width in 1..100 {
+        for height in 1..30 {
+            let events = events.iter().chain([&said]).cloned();
+            let frame = once(told(100.0, events.clone()), width, height).unwrap();
+            lanes(100.0, events, (width, height));
+
+            assert!(frame.lines().count() <= usize::from(height));
+            let is_small = width < 40 || height < 8;
+            assert_eq!(is_small, !frame.contains("NAME"), "{width}x{height}: {frame}");
+        }
+    }
+    assert_eq!(once(told(1.0, events), 34, 2).unwrap(), "34x2 is too small; 40x8 will do\n");
+}
+
+#[test]
+fn colours_are_there_only_when_they_are_asked_for() {
+    let frame = |colours| {
+        let events = [event(99.0, acquired("a", 1, How::Free))];
+        still(told(100.0, events), Options::titled("t"), (80, 24), colours).unwrap()
+    };
+
+    assert!(frame(true).contains("\u{1b}[0;36m● held"), "{:?}", frame(true));
+    assert!(!frame(false).contains('\u{1b}'));
+}
