@@ -4,6 +4,7 @@
 
 mod board;
 mod frames;
+mod terminal;
 
 use lockbydir_player::{Board, Contender, Event, How, What, Why};
 
