@@ -15,7 +15,7 @@ use crate::render;
 pub(crate) const HELP: &str = "\
 Examples:
   lockbydir watch                       every lock below the current directory
-  lockbydir watch /var/lock nightly     is wrong: one folder, or locks
+  lockbydir watch /var/lock             every lock below that folder
   lockbydir watch nightly backup        these two, wherever they are
   lockbydir watch etcd://host:2379/     every lock of a cluster
   lockbydir watch --once > locks.txt    one frame, for scripts and reports";

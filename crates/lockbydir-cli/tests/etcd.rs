@@ -176,3 +176,31 @@ fn who_cannot_reach_a_server_is_told_with_69_and_who_may_not_with_77() {
     assert_eq!(looked.0, 69);
     assert_eq!(wrong.0, 64, "{}", wrong.2);
 }
+
+#[cfg(feature = "player")]
+#[test]
+fn a_cluster_is_watched_by_the_names_behind_its_address() {
+    let server = Server::start().unwrap();
+    let url = |name: &str| server.url(name);
+    let (code, _, err) = ended(&["acquire", "-t", "60s", "--label", "nightly", &url("team/jobs")]);
+    assert_eq!(code, 0, "{err}");
+    let row = |arguments: &[&str], name: &str| {
+        let (code, frame, err) = ended(&[&["watch", "--once"], arguments].concat());
+        assert_eq!(code, 0, "{err}");
+        let row = frame.lines().find(|line| line.starts_with(&format!("  {name} ")));
+        row.unwrap_or_else(|| panic!("no {name} in\n{frame}")).to_owned()
+    };
+    let all = url("");
+
+    for (place, name) in
+        [(&*url("team/"), "jobs"), (&*all, "team/jobs"), (&*url("team/jobs"), "team/jobs")]
+    {
+        let row = row(&[place], name);
+        assert!(row.contains("● held") && row.contains("nightly"), "{row}");
+    }
+    assert!(row(&[all.trim_end_matches('/')], "team/jobs").contains("● held"));
+    assert!(row(&[&url("team/jobs"), &url("none")], "none").contains("○ free"));
+
+    let (code, _, err) = ended(&["watch", "--once", "etcd://127.0.0.1:1/"]);
+    assert_eq!(code, 69, "{err}");
+}

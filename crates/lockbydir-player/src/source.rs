@@ -35,8 +35,10 @@ pub trait Source: Send {
 #[derive(Debug)]
 pub struct Live {
     observer: Observer,
-    /// What all paths begin with, as people see it; their names come after that.
+    /// What all paths begin with, as people see it; their names come after that. Of URLs on the same
+    /// servers, what stands behind those.
     root: String,
+    has_same_servers: bool,
     locks: Locks,
     /// What is told before all else.
     first: Vec<Event>,
@@ -60,13 +62,15 @@ impl Live {
         let observer = Observer::of(folder)?;
         if is_url(folder) {
             let url = shown(folder);
-            let root = url.rfind('/').map_or("", |slash| &url[..=slash]).to_owned();
+            let below = behind_servers(&url).unwrap_or("");
+            let root = below.rfind('/').map_or("", |slash| &below[..=slash]).to_owned();
             let locks = Locks::given([folder]);
-            return Ok(Live { observer, root, locks, first: Vec::new() });
+            return Ok(Live { observer, root, has_same_servers: true, locks, first: Vec::new() });
         }
         let root = std::path::absolute(folder).map_or_else(|_| String::new(), printable);
         let root = if root.ends_with('/') || root.is_empty() { root } else { root + "/" };
-        Ok(Live { observer, root, locks: Locks::default(), first: Vec::new() })
+        let (has_same_servers, locks) = (false, Locks::default());
+        Ok(Live { observer, root, has_same_servers, locks, first: Vec::new() })
     }
 
     /// These locks, whether they are there yet or not; called by their paths from the folder that
@@ -81,7 +85,10 @@ impl Live {
         let paths: Vec<PathBuf> =
             names.iter().map(|name| Lock::new(name).path()).collect::<Result<_, _>>()?;
         let root = common(&paths);
-        let mut live = Live { observer, root, locks, first: Vec::new() };
+        let mut servers = paths.iter().map(|path| servers(&printable(path)));
+        let first = servers.next().flatten();
+        let has_same_servers = first.is_some() && servers.all(|other| other == first);
+        let mut live = Live { observer, root, has_same_servers, locks, first: Vec::new() };
         let at = seconds(SystemTime::now());
         let appeared = |path: &PathBuf| Event { at, lock: live.name(path), what: What::Appeared };
         live.first = paths.iter().map(appeared).collect();
@@ -96,7 +103,9 @@ impl Live {
 
     fn name(&self, path: &Path) -> String {
         let whole = printable(path.with_extension(""));
-        let name = whole.strip_prefix(&self.root).unwrap_or(&whole).to_owned();
+        let behind = behind_servers(&whole).filter(|_| self.has_same_servers);
+        let below = behind.unwrap_or(&whole);
+        let name = below.strip_prefix(&self.root).unwrap_or(below).to_owned();
         self.locks.saw(&name, path);
         name
     }
@@ -126,12 +135,23 @@ impl Locks {
     }
 }
 
+/// Scheme and servers of a URL.
+fn servers(url: &str) -> Option<String> {
+    let below = behind_servers(url)?;
+    Some(url[..url.len() - below.len()].to_owned())
+}
+
+/// A URL without scheme and servers.
+fn behind_servers(url: &str) -> Option<&str> {
+    Some(url.split_once("://")?.1.split_once('/')?.1)
+}
+
 /// A URL as it is seen, with user, password and query of the one that was given, if it is below that.
 fn as_given(given: &str, seen: &str) -> Option<String> {
     let (rest, query) = given.split_once('?').map_or((given, ""), |(rest, query)| (rest, query));
     let (scheme, rest) = rest.split_once("://")?;
     let (authority, below) = rest.split_once('/').unwrap_or((rest, ""));
-    let name = seen.split_once("://")?.1.split_once('/')?.1;
+    let name = behind_servers(seen)?;
     let query = if query.is_empty() { String::new() } else { format!("?{query}") };
     name.starts_with(below).then(|| format!("{scheme}://{authority}/{name}{query}"))
 }
