@@ -186,9 +186,8 @@ pub(super) struct Window {
     end: Option<f64>,
     top: usize,
     page: usize,
-    /// How long it was when it was drawn last, and when that was.
+    /// How long it was when it was drawn last, in seconds.
     long: f64,
-    now: f64,
 }
 
 /// Seconds a character.
@@ -197,14 +196,14 @@ const STEPS: [f64; 14] =
 
 impl Default for Window {
     fn default() -> Window {
-        Window { zoom: 5, end: None, top: 0, page: 1, long: 1.0, now: 0.0 }
+        Window { zoom: 5, end: None, top: 0, page: 1, long: 1.0 }
     }
 }
 
 impl Window {
     fn stretch(&mut self, now: f64, width: u16) -> Stretch {
         let step = STEPS[self.zoom];
-        (self.long, self.now) = (step * f64::from(width), now);
+        self.long = step * f64::from(width);
         // So that it moves by whole characters.
         let end = (self.end.unwrap_or(now) / step).ceil() * step;
         Stretch { from: end - self.long, step, width }
@@ -225,8 +224,9 @@ impl Window {
         STEPS[self.zoom]
     }
 
-    pub(super) fn pause(&mut self) {
-        self.end = if self.is_paused() { None } else { Some(self.now) };
+    /// Stands still, or goes on.
+    pub(super) fn pause(&mut self, now: f64) {
+        self.end = if self.is_paused() { None } else { Some(now) };
     }
 
     pub(super) fn live(&mut self) {
@@ -234,9 +234,9 @@ impl Window {
     }
 
     /// By so many quarters of it, later or earlier.
-    pub(super) fn shift(&mut self, quarters: f64) {
-        let end = self.end.unwrap_or(self.now) + quarters * self.long / 4.0;
-        self.end = (end < self.now).then_some(end);
+    pub(super) fn shift(&mut self, quarters: f64, now: f64) {
+        let end = self.end.unwrap_or(now) + quarters * self.long / 4.0;
+        self.end = (end < now).then_some(end);
     }
 
     /// More is seen of less time, or less of more.

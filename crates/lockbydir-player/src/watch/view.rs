@@ -109,7 +109,7 @@ impl View {
             KeyCode::Char('q') => return Deed::Quit,
             KeyCode::Char('h' | '?') | KeyCode::F(1) => self.has_help = true,
             KeyCode::Char(key @ ('b' | 'B')) => self.ask(key == 'B', board),
-            code if self.opened.is_some() => self.in_lock(code),
+            code if self.opened.is_some() => self.in_lock(code, board.now()),
             code => self.in_list(code, board),
         }
         Deed::Nothing
@@ -128,17 +128,17 @@ impl View {
         }
     }
 
-    fn in_lock(&mut self, code: KeyCode) {
+    fn in_lock(&mut self, code: KeyCode, now: f64) {
         match code {
             KeyCode::Esc | KeyCode::Backspace | KeyCode::Enter => {
                 self.chosen = self.opened.take();
                 self.window = Window::default();
             }
-            KeyCode::Char(' ') => self.window.pause(),
+            KeyCode::Char(' ') => self.window.pause(now),
             KeyCode::Char('+' | '=') => self.window.zoom(true),
             KeyCode::Char('-') => self.window.zoom(false),
-            KeyCode::Left => self.window.shift(-1.0),
-            KeyCode::Right => self.window.shift(1.0),
+            KeyCode::Left => self.window.shift(-1.0, now),
+            KeyCode::Right => self.window.shift(1.0, now),
             KeyCode::End => self.window.live(),
             KeyCode::Up | KeyCode::Char('k') => self.window.scroll(-1),
             KeyCode::Down | KeyCode::Char('j') => self.window.scroll(1),
@@ -204,5 +204,116 @@ impl View {
                 self.question = Some(Question { lock, token, by_force, is_alive, holder });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Contender, Event, How, What};
+
+    /// Locks that are held, by their names.
+    fn board(names: &[&str]) -> Board {
+        let mut board = Board::new(300.0);
+        for (nth, name) in names.iter().enumerate() {
+            let by = Contender {
+                id: name.to_string(),
+                host: "web1".into(),
+                pid: Some(7),
+                command: None,
+                label: None,
+                since: None,
+            };
+            let what = What::Acquired {
+                by,
+                token: nth as u64,
+                timeout_s: 10.0,
+                remaining_s: 10.0,
+                how: How::Free,
+            };
+            board.apply(&Event { at: 1000.0, lock: name.to_string(), what });
+        }
+        board
+    }
+
+    fn press(view: &mut View, board: &Board, keys: &str) -> Deed {
+        let codes = keys.chars().map(|key| match key {
+            '\n' => KeyCode::Enter,
+            '\u{1b}' => KeyCode::Esc,
+            '<' => KeyCode::Left,
+            '>' => KeyCode::Right,
+            key => KeyCode::Char(key),
+        });
+        codes.map(|code| view.key(code.into(), board)).last().unwrap()
+    }
+
+    #[test]
+    fn the_lock_that_is_chosen_stays_so_when_others_come() {
+        let (few, many) = (board(&["b", "d"]), board(&["a", "b", "c", "d"]));
+        let mut view = View::default();
+
+        press(&mut view, &few, "j");
+        press(&mut view, &many, "k\n");
+
+        assert_eq!(view.opened.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn a_filter_is_typed_and_taken_back() {
+        let board = board(&["backup", "bed", "site"]);
+        let mut view = View::default();
+
+        press(&mut view, &board, "/qe");
+        assert_eq!((&*view.filter, view.is_typing), ("qe", true));
+        view.key(KeyCode::Backspace.into(), &board);
+        view.key(KeyCode::Backspace.into(), &board);
+        press(&mut view, &board, "Be\n\n");
+        assert_eq!(view.opened.as_deref(), Some("bed"));
+
+        press(&mut view, &board, "\u{1b}\u{1b}");
+        assert_eq!((&*view.filter, view.opened), ("", None));
+    }
+
+    #[test]
+    fn time_stands_still_goes_back_and_on_again() {
+        let board = board(&["jobs"]);
+        let mut view = View::of(String::new(), Some("jobs".into()));
+
+        press(&mut view, &board, " ");
+        assert!(view.window.is_paused());
+        press(&mut view, &board, " ");
+        assert!(!view.window.is_paused());
+        press(&mut view, &board, "<<");
+        assert!(view.window.is_paused());
+        press(&mut view, &board, ">>");
+        assert!(!view.window.is_paused());
+    }
+
+    #[test]
+    fn a_living_holders_lock_is_asked_about_only_by_force_and_only_yes_breaks_it() {
+        let board = board(&["jobs"]);
+        let mut view = View { can_break: true, ..View::default() };
+
+        assert_eq!(press(&mut view, &board, "b"), Deed::Nothing);
+        assert!(view.question.is_none() && view.message.is_some());
+        assert_eq!(press(&mut view, &board, "Bn"), Deed::Nothing);
+        assert!(view.question.is_none());
+        assert_eq!(press(&mut view, &board, "Bxj\n"), Deed::Nothing);
+        assert!(view.question.is_some());
+
+        let deed = press(&mut view, &board, "y");
+        let Deed::Break(question) = deed else { panic!("{deed:?}") };
+        assert_eq!((&*question.lock, question.token, question.by_force), ("jobs", Some(0), true));
+        assert_eq!(question.holder, "pid 7 on web1");
+    }
+
+    #[test]
+    fn where_there_are_no_real_locks_nothing_is_asked() {
+        let board = board(&["jobs"]);
+        let mut view = View::default();
+
+        assert_eq!(press(&mut view, &board, "By"), Deed::Nothing);
+
+        assert!(view.question.is_none());
     }
 }

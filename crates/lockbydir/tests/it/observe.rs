@@ -71,6 +71,27 @@ fn what_was_there_before_is_told_as_such() {
 }
 
 #[test]
+fn what_lapsed_before_anybody_looked_tells_since_when() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = std::time::SystemTime::now();
+    let lock = jobs(folder.path()).timeout(ms(20)).owner(Owner::Nobody);
+    let _ = lock.acquire().unwrap().keep();
+    let got = Instant::now();
+    while got.elapsed() < ms(40) {
+        thread::yield_now();
+    }
+
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let told = until(&mut observer, |what| matches!(what, What::Lapsed(_)));
+
+    let What::Acquired { by, remaining, age, .. } = &told[1].what else { panic!("{told:?}") };
+    assert_eq!(*remaining, ms(0));
+    assert!((ms(40)..secs(60)).contains(age), "{age:?}");
+    // A number of microseconds may be rounded.
+    assert!(by.since + ms(1) >= begun && by.since <= begun + secs(60), "{by:?}");
+}
+
+#[test]
 fn a_waiter_joins_and_is_served_and_the_lock_is_handed_over() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
