@@ -11,6 +11,8 @@ use crate::event::{Contender, Event, How, What, Why};
 const WINDOW: f64 = 5.0;
 /// So much of what was said is kept.
 const SAID: usize = 1000;
+/// So much of what one contender did is kept, even if it is not old.
+const SPANS: usize = 5000;
 /// So many who wait are named on a card; the others are counted.
 const NAMED: usize = 20;
 
@@ -272,6 +274,16 @@ impl Board {
         }
     }
 
+    /// Nobody wants to know what was different up to now.
+    pub fn forget_changes(&mut self) {
+        for table in self.locks.values_mut() {
+            table.is_fresh = false;
+            table.fresh_lanes.clear();
+        }
+        self.gone.clear();
+        self.fresh_said = 0;
+    }
+
     /// What is different since this was asked last.
     pub fn changes(&mut self) -> Changes {
         let mut changes = Changes { now: self.now, ..Changes::default() };
@@ -500,6 +512,9 @@ impl Table {
 
 impl Lane {
     fn open(&mut self, span: Span) {
+        if self.spans.len() >= SPANS && self.spans.front().is_some_and(|span| span.to.is_some()) {
+            self.spans.pop_front();
+        }
         self.spans.push_back(span);
     }
 

@@ -147,11 +147,12 @@ fn draw_chart(paint: &mut Paint<'_>, area: Rect, view: &mut View, board: &Board,
     }
     let page = usize::from(area.height - 1);
     let lanes = ordered(board, card, page);
-    let names = lanes.iter().map(|lane| Text::raw(lane_of(&lane.who)).width()).max().unwrap_or(0);
-    let names = u16::try_from(names).unwrap_or(u16::MAX).clamp(8, area.width / 3);
+    let top = view.window.scrolled(lanes.len(), page);
+    let seen = lanes.iter().skip(top).take(page);
+    let widest = seen.map(|lane| Text::raw(lane_of(&lane.who)).width()).max().unwrap_or(0);
+    let names = view.window.names_as_wide_as(widest).clamp(8, area.width / 3);
     let x = area.x + 1 + names + 1;
     let stretch = view.window.stretch(board.now(), area.right().saturating_sub(x + 1));
-    let top = view.window.scrolled(lanes.len(), page);
 
     let first = (top + 1).min(lanes.len());
     let last = (top + page).min(lanes.len());
@@ -186,6 +187,8 @@ pub(super) struct Window {
     end: Option<f64>,
     top: usize,
     page: usize,
+    /// How wide the widest name was up to now.
+    names: u16,
     /// How long it was when it was drawn last, in seconds.
     long: f64,
 }
@@ -196,7 +199,7 @@ const STEPS: [f64; 14] =
 
 impl Default for Window {
     fn default() -> Window {
-        Window { zoom: 5, end: None, top: 0, page: 1, long: 1.0 }
+        Window { zoom: 5, end: None, top: 0, page: 1, names: 0, long: 1.0 }
     }
 }
 
@@ -213,6 +216,12 @@ impl Window {
         self.page = page;
         self.top = self.top.min(lanes.saturating_sub(page));
         self.top
+    }
+
+    /// Room for names, which only grows: else the lanes would jump.
+    fn names_as_wide_as(&mut self, widest: usize) -> u16 {
+        self.names = self.names.max(u16::try_from(widest).unwrap_or(u16::MAX));
+        self.names
     }
 
     pub(super) fn is_paused(&self) -> bool {

@@ -206,6 +206,7 @@ impl Watching {
                 self.board.apply(event);
             }
             self.board.tick(batch.now);
+            self.board.forget_changes();
             if batch.is_over && self.over_since.is_none() {
                 self.over_since = Some(Instant::now());
                 is_any = true;
