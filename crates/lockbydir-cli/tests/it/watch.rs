@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Folder, Ran, until};
+use crate::{Folder, Ran, is_alive, until};
 
 /// `lockbydir watch` on a terminal of its own.
 struct Terminal {
@@ -240,6 +240,27 @@ fn a_signal_gives_the_terminal_back_and_is_told_by_the_exit_code() {
 
         let after = terminal.ends_with(code);
         assert!(!after.contains("lockbydir:"), "{after:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_goes_away_takes_the_program_with_it() {
+    let folder = Folder::new();
+    // Without the signal that a terminal sends at its end: nobody else may send it either.
+    for shell in ["exec $L watch", "trap '' HUP; setsid $L watch"] {
+        let shell = format!("stty cols 80 rows 24; sh -c 'echo $$ > pid; {shell}'");
+        let mut terminal = Terminal::run(&folder, &shell);
+        terminal.shows("no locks yet");
+        let of_shell = pid_in(&folder);
+        let path = format!("/proc/{0}/task/{0}/children", of_shell.as_raw_nonzero());
+        let child = std::fs::read_to_string(path).unwrap_or_default();
+        let watching = child.trim().parse().unwrap_or(of_shell.as_raw_nonzero().get());
+
+        terminal.child.kill().unwrap();
+        terminal.child.wait().unwrap();
+
+        until("the end", || !is_alive(watching));
+        std::fs::remove_file(folder.path().join("pid")).unwrap();
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! `view.rs` is what is looked at and what keys do to it; `frame.rs` draws that, with `list.rs` for
 //! all locks and `lanes.rs` and `chart.rs` for one; `paint.rs`, `style.rs`, `words.rs` are how;
-//! `text.rs` is a frame as text. `screen.rs` and `signals.rs` have to do with the terminal, `feed.rs`
+//! `text.rs` is a frame as text. `screen.rs`, `input.rs` and `signals.rs` have to do with the terminal, `feed.rs`
 //! with the source, `breaking.rs` with locks.
 
 mod breaking;
 mod chart;
 mod feed;
 mod frame;
+mod input;
 mod lanes;
 mod list;
 mod paint;
@@ -24,10 +25,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use ratatui::buffer::Buffer;
-use ratatui::crossterm::event::{self, Event as Input};
+use ratatui::crossterm::event;
 use ratatui::layout::Rect;
 
 use self::feed::Feed;
+use self::input::Input;
 use self::screen::Screen;
 use self::signals::Signals;
 use self::style::Look;
@@ -71,7 +73,7 @@ impl Options {
 /// When the source can tell no more, or the terminal cannot be drawn on; [`Error::Interrupted`] when
 /// a signal ended it. The terminal is as it was before, in any case.
 pub fn show(source: Box<dyn Source>, options: Options) -> Result<(), Error> {
-    let signals = Signals::listen().map_err(Error::Terminal)?;
+    let signals = Signals::listen(screen::give_back).map_err(Error::Terminal)?;
     let mut watching = Watching::of(options, Feed::start(source));
     let mut screen = Screen::open().map_err(Error::Terminal)?;
     let ended = watching.run(&mut screen, &signals);
@@ -155,6 +157,7 @@ impl Watching {
 
     fn run(&mut self, screen: &mut Screen, signals: &Signals) -> Result<Ended, Error> {
         let terminal = Error::Terminal;
+        let input = Input::open().map_err(terminal)?;
         let mut drawn = None::<Instant>;
         loop {
             if let Some(signal) = signals.ended() {
@@ -176,12 +179,12 @@ impl Watching {
             if self.over_since.zip(self.ends).is_some_and(|(since, ends)| since.elapsed() >= ends) {
                 return Ok(Ended::Over);
             }
-            if !event::poll(FRAME).map_err(terminal)? {
+            if !input.wait(FRAME).map_err(terminal)? {
                 continue;
             }
             drawn = None;
             while event::poll(Duration::ZERO).map_err(terminal)? {
-                let Input::Key(key) = event::read().map_err(terminal)? else { continue };
+                let event::Event::Key(key) = event::read().map_err(terminal)? else { continue };
                 match self.view.key(key, &self.board) {
                     Deed::Nothing => {}
                     Deed::Quit => return Ok(Ended::Quit),

@@ -28,7 +28,8 @@ fn take() -> io::Result<()> {
     execute!(stdout(), terminal::EnterAlternateScreen, cursor::Hide)
 }
 
-fn give_back() {
+/// Gives the terminal back as it was, if it is not already.
+pub(super) fn give_back() {
     if IS_OURS.swap(false, Ordering::SeqCst) {
         // If it is gone, there is nobody to tell.
         let _ = execute!(stdout(), cursor::Show, terminal::LeaveAlternateScreen);

@@ -1,5 +1,6 @@
 //! Signals while the terminal is ours: they end what is shown, and only then the program. A second
-//! one, and those that come when nothing is shown, do what they always do.
+//! one, and those that come when nothing is shown, do what they always do. So does one that has ended
+//! nothing after a while, because the terminal takes nothing any more.
 
 #[cfg(unix)]
 pub(super) use self::unix::Signals;
@@ -9,6 +10,7 @@ mod unix {
     use std::io;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
     use std::time::Duration;
 
     use rustix::process::{Signal, kill_current_process_group};
@@ -16,17 +18,27 @@ mod unix {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::{flag, low_level};
 
+    /// How often one looks whether a signal has ended what it should.
+    const LOOK: Duration = Duration::from_millis(500);
+    /// So many times it has not before that is done by force.
+    const PATIENCE: u32 = 6;
+
     pub(in super::super) struct Signals {
         ids: Vec<SigId>,
         /// Whoever comes now does what it always does.
         is_usual: Arc<AtomicBool>,
         ended: Arc<AtomicUsize>,
         continued: Arc<AtomicBool>,
+        /// As long as this is there, something is shown.
+        _shows: SyncSender<()>,
     }
 
     impl Signals {
-        pub(in super::super) fn listen() -> io::Result<Signals> {
+        /// Listens; `give_back` is done before a signal ends the program by force.
+        pub(in super::super) fn listen(give_back: fn()) -> io::Result<Signals> {
+            let (shows, is_shown) = sync_channel(0);
             let mut signals = Signals {
+                _shows: shows,
                 ids: Vec::new(),
                 is_usual: Arc::new(AtomicBool::new(false)),
                 ended: Arc::new(AtomicUsize::new(0)),
@@ -40,6 +52,8 @@ mod unix {
                 signals.ids.push(flag::register(signal, signals.is_usual.clone())?);
             }
             signals.ids.push(flag::register(SIGCONT, signals.continued.clone())?);
+            let ended = signals.ended.clone();
+            std::thread::spawn(move || force(&is_shown, &ended, give_back));
             Ok(signals)
         }
 
@@ -70,6 +84,20 @@ mod unix {
         }
     }
 
+    /// Ends the program if a signal has come and something is shown all the same.
+    fn force(is_shown: &Receiver<()>, ended: &AtomicUsize, give_back: fn()) {
+        let mut looks = 0;
+        while is_shown.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            let signal = ended.load(Ordering::SeqCst);
+            looks += u32::from(signal > 0);
+            if looks > PATIENCE {
+                give_back();
+                let _ =
+                    low_level::emulate_default_handler(i32::try_from(signal).unwrap_or(SIGTERM));
+            }
+        }
+    }
+
     impl Drop for Signals {
         fn drop(&mut self) {
             self.is_usual.store(true, Ordering::SeqCst);
@@ -86,7 +114,7 @@ pub(super) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    pub(super) fn listen() -> std::io::Result<Signals> {
+    pub(super) fn listen(_: fn()) -> std::io::Result<Signals> {
         Ok(Signals)
     }
 

@@ -38,10 +38,15 @@ pub(super) fn clock(at: f64, has_tenths: bool, look: &Look) -> String {
     at.to_zoned_datetime(look.zone.clone()).strftime(form).to_string()
 }
 
+/// Its command, unless its label says the same.
+fn command(who: &Contender) -> Option<String> {
+    who.command.as_ref().filter(|command| Some(*command) != who.label.as_ref()).map(printable)
+}
+
 /// Who, in one line, the most telling first: `4242 backup.sh nightly`.
 pub(super) fn lane_of(who: &Contender) -> String {
     let pid = who.pid.map_or_else(|| "a key".into(), |pid| pid.to_string());
-    [Some(pid), who.command.as_ref().map(printable), who.label.as_ref().map(printable)]
+    [Some(pid), command(who), who.label.as_ref().map(printable)]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
@@ -64,7 +69,7 @@ pub(super) fn whole(who: &Contender) -> String {
         None => format!("a key given out on {host}"),
     };
     let label = who.label.as_ref().map(|label| format!("`{}`", printable(label)));
-    let more: Vec<_> = who.command.as_ref().map(printable).into_iter().chain(label).collect();
+    let more: Vec<_> = command(who).into_iter().chain(label).collect();
     if more.is_empty() { name } else { format!("{name} ({})", more.join(", ")) }
 }
 

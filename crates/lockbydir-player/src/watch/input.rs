@@ -1,0 +1,66 @@
+//! Waiting for keys, as long as there is a terminal they could come from.
+
+#[cfg(unix)]
+pub(super) use self::unix::Input;
+
+#[cfg(unix)]
+mod unix {
+    use std::fs::File;
+    use std::io::{self, IsTerminal, stdin};
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::time::Duration;
+
+    use ratatui::crossterm::event;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+
+    pub(in super::super) struct Input {
+        /// The terminal, where that is not standard input.
+        terminal: Option<File>,
+    }
+
+    impl Input {
+        pub(in super::super) fn open() -> io::Result<Input> {
+            let terminal = if stdin().is_terminal() { None } else { Some(File::open("/dev/tty")?) };
+            Ok(Input { terminal })
+        }
+
+        /// Is there something to be read, until then?
+        ///
+        /// # Errors
+        /// When the terminal is gone: who reads from it all the same reads for ever.
+        pub(in super::super) fn wait(&self, up_to: Duration) -> io::Result<bool> {
+            let stdin = stdin();
+            let terminal: BorrowedFd<'_> = match &self.terminal {
+                Some(terminal) => terminal.as_fd(),
+                None => stdin.as_fd(),
+            };
+            let mut sources = [PollFd::from_borrowed_fd(terminal, PollFlags::IN)];
+            let timeout = Timespec::try_from(up_to).map_err(io::Error::other)?;
+            match poll(&mut sources, Some(&timeout)) {
+                Ok(0) => Ok(false),
+                Ok(_) if sources[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => {
+                    Err(io::Error::new(io::ErrorKind::BrokenPipe, "it is gone"))
+                }
+                // A signal may tell of another size.
+                Ok(_) | Err(Errno::INTR) => event::poll(Duration::ZERO),
+                Err(errno) => Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// Where a terminal does not go away before its programs.
+#[cfg(not(unix))]
+pub(super) struct Input;
+
+#[cfg(not(unix))]
+impl Input {
+    pub(super) fn open() -> std::io::Result<Input> {
+        Ok(Input)
+    }
+
+    pub(super) fn wait(&self, up_to: std::time::Duration) -> std::io::Result<bool> {
+        ratatui::crossterm::event::poll(up_to)
+    }
+}
