@@ -11,8 +11,6 @@ use crate::event::{Contender, Event, How, What, Why};
 const WINDOW: f64 = 5.0;
 /// So much of what was said is kept.
 const SAID: usize = 1000;
-/// So much of what one contender did is kept, even if it is not old.
-const SPANS: usize = 5000;
 /// So many who wait are named on a card; the others are counted.
 const NAMED: usize = 20;
 
@@ -512,9 +510,6 @@ impl Table {
 
 impl Lane {
     fn open(&mut self, span: Span) {
-        if self.spans.len() >= SPANS && self.spans.front().is_some_and(|span| span.to.is_some()) {
-            self.spans.pop_front();
-        }
         self.spans.push_back(span);
     }
 

@@ -1,10 +1,10 @@
 //! Waiting for keys, as long as there is a terminal they could come from.
 
-#[cfg(unix)]
-pub(super) use self::unix::Input;
+#[cfg(target_os = "linux")]
+pub(super) use self::linux::Input;
 
-#[cfg(unix)]
-mod unix {
+#[cfg(target_os = "linux")]
+mod linux {
     use std::fs::File;
     use std::io::{self, IsTerminal, stdin};
     use std::os::fd::{AsFd, BorrowedFd};
@@ -50,11 +50,11 @@ mod unix {
     }
 }
 
-/// Where a terminal does not go away before its programs.
-#[cfg(not(unix))]
+/// Where terminals cannot be polled (macOS), or do not go away before their programs (Windows).
+#[cfg(not(target_os = "linux"))]
 pub(super) struct Input;
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 impl Input {
     pub(super) fn open() -> std::io::Result<Input> {
         Ok(Input)

@@ -306,19 +306,6 @@ fn changes_that_nobody_wants_to_know_are_forgotten() {
 }
 
 #[test]
-fn of_one_who_does_a_lot_the_last_few_thousand_deeds_are_kept() {
-    let mut board = Board::new(300.0);
-    for nth in 0..6000_u32 {
-        let at = f64::from(nth) / 100.0;
-        board.apply(&event(at, acquired("a", nth.into(), How::Free)));
-        board.apply(&event(at, What::Released { by: who("a") }));
-    }
-
-    let spans = &board.lanes("jobs")[0].spans;
-    assert_eq!((spans.len(), spans.back().unwrap().token), (5000, Some(5999)));
-}
-
-#[test]
 fn each_lock_is_on_its_own() {
     let mut board = board([(1.0, acquired("a", 7, How::Free))]);
     let elsewhere = |what| lockbydir_player::Event { at: 2.0, lock: "other".into(), what };
