@@ -1,8 +1,8 @@
 //! A source that is listened to by a thread of its own, so that keys are obeyed while it waits.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::Event;
@@ -25,13 +25,19 @@ pub(super) struct Batch {
 pub(super) struct Feed {
     batches: Receiver<Result<Batch, Error>>,
     thread: Option<JoinHandle<()>>,
+    /// Its other end goes when the source has gone.
+    goes: Receiver<()>,
 }
 
 impl Feed {
     pub(super) fn start(source: Box<dyn Source>) -> Feed {
         let (sender, batches) = sync_channel(MOST);
-        let thread = std::thread::spawn(move || tell(source, &sender));
-        Feed { batches, thread: Some(thread) }
+        let (stays, goes) = sync_channel(0);
+        let thread = std::thread::spawn(move || {
+            tell(source, &sender);
+            drop(stays);
+        });
+        Feed { batches, thread: Some(thread), goes }
     }
 
     /// What it told since it was asked last.
@@ -60,16 +66,8 @@ impl Drop for Feed {
     fn drop(&mut self) {
         // Nobody takes anything any more, so the thread ends; and with it its source.
         let (_, nobody) = sync_channel(0);
-        let batches = std::mem::replace(&mut self.batches, nobody);
-        let end = Instant::now() + SETTLING;
-        while let Some(rest) = end.checked_duration_since(Instant::now()) {
-            // What it has told meanwhile makes room for it to see that it is over.
-            match batches.recv_timeout(rest.min(TICK)) {
-                Err(RecvTimeoutError::Disconnected) => return,
-                _ if self.thread.as_ref().is_none_or(JoinHandle::is_finished) => return,
-                _ => {}
-            }
-        }
+        drop(std::mem::replace(&mut self.batches, nobody));
+        let _ = self.goes.recv_timeout(SETTLING);
     }
 }
 
@@ -84,5 +82,45 @@ fn tell(mut source: Box<dyn Source>, sender: &SyncSender<Result<Batch, Error>>) 
         if sender.send(batch).is_err() || is_last {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Has nothing to tell, and notes its end.
+    struct Silent(Arc<AtomicBool>);
+
+    impl Source for Silent {
+        fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
+            std::thread::sleep(up_to / 10);
+            Ok(Vec::new())
+        }
+    }
+
+    impl Drop for Silent {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_source_that_nobody_listens_to_any_more_ends_soon_and_first() {
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let mut feed = Feed::start(Box::new(Silent(has_ended.clone())));
+        while feed.heard().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+
+        let begun = Instant::now();
+        drop(feed);
+
+        assert!(has_ended.load(Ordering::SeqCst));
+        assert!(begun.elapsed() < SETTLING, "{:?}", begun.elapsed());
     }
 }
