@@ -5,7 +5,8 @@
 //! page only draw it. Nothing here takes a lock, or changes one, unless it is told to.
 //!
 //! `event.rs` is the form in which events are recorded and sent, `source.rs` where they come from,
-//! `recording.rs` a file of them, `board.rs` what follows from them; `watch/` is the terminal.
+//! `recording.rs` a file of them, `board.rs` what follows from them; `watch/` is the terminal,
+//! `serve/` the page.
 
 #![deny(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod board;
 mod error;
 mod event;
 mod recording;
+pub mod serve;
 mod source;
 pub mod watch;
 
