@@ -89,6 +89,13 @@ pub(crate) enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     BenchWorker(crate::bench::Worker),
+    /// Show every lock below a folder as a page in a browser, live
+    ///
+    /// Locks are cards, and who waits and holds are lanes over time. The page only shows; nobody
+    /// can change a lock by it. It is served until it is interrupted.
+    #[cfg(feature = "player")]
+    #[command(after_help = crate::serve::HELP)]
+    Serve(crate::serve::Args),
     /// Print completions for a shell
     Completions {
         /// Which shell

@@ -48,13 +48,20 @@ impl From<Error> for Failure {
 impl From<lockbydir_player::Error> for Failure {
     fn from(error: lockbydir_player::Error) -> Failure {
         use lockbydir_player::Error as Player;
-        match error {
-            Player::Lock(error) => error.into(),
+        let code = match error {
+            Player::Lock(error) => return error.into(),
             // Who sent the signal needs no message.
             Player::Interrupted(signal) => {
-                Failure::new(SIGNAL + u8::try_from(signal).unwrap_or(0), "")
+                return Failure::new(SIGNAL + u8::try_from(signal).unwrap_or(0), "");
             }
-            other => Failure::new(IO, other.to_string()),
-        }
+            Player::Usage(_) => USAGE,
+            Player::File { ref cause, .. } | Player::Listen { ref cause, .. }
+                if cause.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                DENIED
+            }
+            _ => IO,
+        };
+        Failure::new(code, error.to_string())
     }
 }

@@ -16,6 +16,8 @@ mod etcd;
 mod exit;
 mod render;
 mod run;
+#[cfg(feature = "player")]
+mod serve;
 mod verbs;
 #[cfg(feature = "player")]
 mod watch;

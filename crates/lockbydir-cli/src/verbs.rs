@@ -60,6 +60,8 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::DoctorAssistant(assistant) => doctor::assist(&assistant),
         Command::Bench(args) => bench::bench(&args),
+        #[cfg(feature = "player")]
+        Command::Serve(args) => crate::serve::serve(&args),
         #[cfg(target_os = "linux")]
         Command::BenchWorker(worker) => bench::work(&worker),
         Command::Completions { shell } => {

@@ -13,6 +13,9 @@ const WINDOW: f64 = 5.0;
 const SAID: usize = 1000;
 /// So many who wait are named on a card; the others are counted.
 const NAMED: usize = 20;
+/// So many spans of a lane are kept, and so many lanes of a lock that neither wait nor hold.
+const SPANS: usize = 2000;
+const OVER: usize = 1000;
 
 /// All locks.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct Board {
     said: VecDeque<(f64, String)>,
     fresh_said: usize,
     gone: Vec<u64>,
+    pruned: f64,
 }
 
 /// One lock.
@@ -89,7 +93,10 @@ pub enum State {
 /// Somebody in line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Place {
+    /// The number of its lane, where a page finds who it is.
+    pub lane: u64,
     /// Who.
+    #[serde(skip)]
     pub who: Contender,
     /// Since when.
     pub since: f64,
@@ -104,10 +111,15 @@ pub struct Lane {
     pub lock: String,
     /// Who.
     pub who: Contender,
+    /// How many spans were before those that are here: they are too old, or of [`Changes`] not new.
+    pub start: u64,
     /// What it did, in order.
     pub spans: VecDeque<Span>,
     #[serde(skip)]
     wait: Option<f64>,
+    /// From which span on it is different since it was asked last.
+    #[serde(skip)]
+    fresh: Option<u64>,
 }
 
 /// What one contender did for a while.
@@ -174,7 +186,8 @@ pub struct Changes {
     pub now: f64,
     /// Cards that are new or changed.
     pub cards: Vec<Card>,
-    /// Lanes that are new or changed.
+    /// Lanes that are new or changed, from the first span on that is: what a reader has of it from
+    /// there on is no more.
     pub lanes: Vec<Lane>,
     /// The numbers of lanes that are too old to be shown.
     pub gone: Vec<u64>,
@@ -205,6 +218,7 @@ impl Board {
             said: VecDeque::new(),
             fresh_said: 0,
             gone: Vec::new(),
+            pruned: 0.0,
         }
     }
 
@@ -253,10 +267,15 @@ impl Board {
     /// So late is it now: what is too old is forgotten.
     pub fn tick(&mut self, now: f64) {
         self.now = self.now.max(now);
-        let before = self.now - self.history;
         for table in self.locks.values_mut() {
             table.count(self.now);
-            self.gone.extend(table.prune(before));
+        }
+        // Each second is often enough to walk through all there is.
+        if self.now - self.pruned >= 1.0 {
+            self.pruned = self.now;
+            let gone =
+                self.locks.values_mut().flat_map(|table| table.prune(self.now - self.history));
+            self.gone.extend(gone);
         }
     }
 
@@ -290,7 +309,7 @@ impl Board {
                 changes.cards.push(table.card.clone());
             }
             for id in std::mem::take(&mut table.fresh_lanes) {
-                changes.lanes.extend(table.lanes.get(&id).cloned());
+                changes.lanes.extend(table.lanes.get_mut(&id).map(Lane::changes));
             }
         }
         changes.gone = std::mem::take(&mut self.gone);
@@ -338,7 +357,7 @@ impl Table {
                 if lane.wait.is_none() {
                     lane.wait = Some(since);
                     lane.open(Span::new(Kind::Waiting, since));
-                    let place = lane.place(since);
+                    let place = lane.rank(since);
                     self.line.insert(place.clone());
                     self.stand(&place);
                 }
@@ -425,7 +444,8 @@ impl Table {
         let lane = self.lanes.entry(by.id.clone()).or_insert_with(|| {
             *numbers += 1;
             let (lock, who) = (lock.clone(), by.clone());
-            Lane { number: *numbers, lock, who, spans: VecDeque::new(), wait: None }
+            let (spans, start) = (VecDeque::new(), 0);
+            Lane { number: *numbers, lock, who, start, spans, wait: None, fresh: None }
         });
         // Who waits tells its process even if its key is held by none.
         lane.who.command = by.command.clone().or(lane.who.command.take());
@@ -472,7 +492,7 @@ impl Table {
         let lane = self.lane(by, numbers);
         if let Some(since) = lane.wait.take() {
             lane.wait_ends(at, end);
-            let place = lane.place(since);
+            let place = lane.rank(since);
             self.line.remove(&place);
             self.stand(&place);
         }
@@ -485,19 +505,21 @@ impl Table {
         if is_named {
             let first = self.line.iter().take(NAMED);
             let lanes = first.filter_map(|(_, _, id)| self.lanes.get(id));
-            let places = lanes.filter_map(|lane| Some((lane.who.clone(), lane.wait?)));
-            self.card.line = places.map(|(who, since)| Place { who, since }).collect();
+            self.card.line = lanes.filter_map(|lane| Some(lane.place(lane.wait?))).collect();
         }
     }
 
     /// Forgets what was over before then; the numbers of lanes that are gone.
     fn prune(&mut self, before: f64) -> Vec<u64> {
         let mut gone = Vec::new();
+        let over = self.lanes.values().filter(|lane| lane.is_over()).map(|lane| lane.number);
+        let mut over: Vec<u64> = over.collect();
+        over.sort_unstable();
+        let last_to_go = over.len().checked_sub(OVER + 1).map(|last| over[last]);
         self.lanes.retain(|id, lane| {
-            while lane.spans.front().is_some_and(|span| span.to.is_some_and(|to| to < before)) {
-                lane.spans.pop_front();
-            }
-            let stays = !lane.spans.is_empty();
+            lane.prune(before);
+            let may_stay = last_to_go.is_none_or(|last| lane.number > last || !lane.is_over());
+            let stays = !lane.spans.is_empty() && may_stay;
             if !stays {
                 gone.push(lane.number);
                 self.fresh_lanes.remove(id);
@@ -510,25 +532,66 @@ impl Table {
 
 impl Lane {
     fn open(&mut self, span: Span) {
+        self.touch(self.spans.len());
         self.spans.push_back(span);
     }
 
+    /// This span is different, or new.
+    fn touch(&mut self, index: usize) {
+        let number = self.start + index as u64;
+        self.fresh = Some(self.fresh.map_or(number, |fresh| fresh.min(number)));
+    }
+
+    fn changes(&mut self) -> Lane {
+        let end = self.start + self.spans.len() as u64;
+        let start = self.fresh.take().unwrap_or(end).clamp(self.start, end);
+        let known = usize::try_from(start - self.start).unwrap_or(usize::MAX);
+        let spans = self.spans.iter().skip(known).cloned().collect();
+        let (lock, who) = (self.lock.clone(), self.who.clone());
+        Lane { lock, who, spans, start, ..*self }
+    }
+
+    fn place(&self, since: f64) -> Place {
+        Place { lane: self.number, who: self.who.clone(), since }
+    }
+
+    /// It neither waits nor holds.
+    fn is_over(&self) -> bool {
+        self.spans.iter().rev().all(|span| span.to.is_some())
+    }
+
+    /// Forgets what was over before then, and what is too much.
+    fn prune(&mut self, before: f64) {
+        let is_much = |lane: &Lane| lane.spans.len() > SPANS;
+        let is_old = |span: &Span, much: bool| span.to.is_some_and(|to| to < before || much);
+        while self.spans.front().is_some_and(|span| is_old(span, is_much(self))) {
+            self.spans.pop_front();
+            self.start += 1;
+        }
+    }
+
+    /// The last one that is not over, and of such a kind.
+    fn last(&mut self, is_it: impl Fn(Kind) -> bool) -> Option<&mut Span> {
+        let is_it = |span: &Span| span.to.is_none() && is_it(span.kind);
+        let index = self.spans.iter().rposition(is_it)?;
+        self.touch(index);
+        self.spans.get_mut(index)
+    }
+
     fn wait_ends(&mut self, at: f64, end: End) {
-        let is_it = |span: &&mut Span| span.to.is_none() && span.kind == Kind::Waiting;
-        if let Some(span) = self.spans.iter_mut().rev().find(is_it) {
+        if let Some(span) = self.last(|kind| kind == Kind::Waiting) {
             span.ends(at, end);
         }
     }
 
-    /// Its place in a line in which it has stood since then.
-    fn place(&self, since: f64) -> (u64, u64, String) {
+    /// Where it belongs in a line in which it has stood since then.
+    fn rank(&self, since: f64) -> (u64, u64, String) {
         (since.to_bits(), self.number, self.who.id.clone())
     }
 
     /// What it holds now, or has let lapse.
     fn hold_now(&mut self) -> Option<&mut Span> {
-        let is_it = |span: &&mut Span| span.to.is_none() && span.kind != Kind::Waiting;
-        self.spans.iter_mut().rev().find(is_it)
+        self.last(|kind| kind != Kind::Waiting)
     }
 
     fn hold_ends(&mut self, at: f64, end: End) {

@@ -29,6 +29,15 @@ pub enum Error {
     Terminal(io::Error),
     /// A signal of this number asked for the end; everything is as it was before.
     Interrupted(i32),
+    /// It was asked for in a way that cannot be.
+    Usage(String),
+    /// Nobody can listen at an address.
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        cause: io::Error,
+    },
 }
 
 impl fmt::Display for Error {
@@ -41,6 +50,12 @@ impl fmt::Display for Error {
             }
             Error::Terminal(cause) => write!(f, "cannot draw on this terminal: {cause}"),
             Error::Interrupted(signal) => write!(f, "ended by signal {signal}"),
+            Error::Usage(why) => f.write_str(why),
+            Error::Listen { address, cause } if cause.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "listen on {address}: another program listens there already; end it, or choose another port (0 is any that is free)"
+            ),
+            Error::Listen { address, cause } => write!(f, "listen on {address}: {cause}"),
         }
     }
 }
@@ -49,8 +64,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Lock(error) => Some(error),
-            Error::File { cause, .. } | Error::Terminal(cause) => Some(cause),
-            Error::Recording { .. } | Error::Interrupted(_) => None,
+            Error::File { cause, .. } | Error::Terminal(cause) | Error::Listen { cause, .. } => {
+                Some(cause)
+            }
+            Error::Recording { .. } | Error::Interrupted(_) | Error::Usage(_) => None,
         }
     }
 }

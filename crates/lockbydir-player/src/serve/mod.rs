@@ -1,9 +1,26 @@
-//! A page in a browser that shows what a source tells, live.
+//! A page in a browser that shows what a source tells, live. Nobody changes anything by it.
+//!
+//! Here is the life of the server; `feed.rs` makes of a source what is sent, once for all viewers;
+//! `door.rs` says who may see it, and where it may listen; `connection.rs` bounds what viewers cost;
+//! `web.rs` answers them; `page.rs` puts the page together from the files in `page/`.
 
+mod connection;
+mod door;
+mod feed;
+mod page;
+mod web;
+
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use self::connection::Connections;
+use self::door::Door;
+use self::feed::Feed;
 use crate::error::Error;
 use crate::source::Source;
+
+/// The runtime's own threads end so soon, whatever they are at.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// How a page is served.
 #[derive(Clone, Debug)]
@@ -11,9 +28,10 @@ pub struct Options {
     /// The address and port to listen on; port 0 is any that is free. One that other machines can
     /// reach wants a token.
     pub listen: String,
-    /// What who wants to see the page must know: 16 characters at least, letters, digits and `-._~`.
+    /// What who wants to see the page must know: at least 16 letters, digits and `-._~`.
     pub token: Option<String>,
-    /// Other names, each with its port if it is not that of `http`, under which the page is reached.
+    /// Other names under which the page is reached, each with its port where that is not the
+    /// usual one.
     pub hosts: Vec<String>,
     /// What is shown, such as a folder.
     pub title: String,
@@ -33,16 +51,69 @@ impl Default for Options {
     }
 }
 
-/// Serves the page until it is interrupted; `ready` is told its address at once.
+/// Serves the page until it is interrupted (Ctrl-C, `TERM`, `HUP`); `ready` is told its address
+/// as soon as it can be opened.
 ///
 /// # Errors
-/// When nobody can listen there, or the source can tell no more.
+/// When nobody may or can listen there, or the source can tell no more.
 pub fn serve(
     source: Box<dyn Source>,
     options: Options,
     ready: impl FnOnce(&str),
 ) -> Result<(), Error> {
-    drop(source);
-    ready(&format!("http://{}/", options.listen));
-    Ok(())
+    let asked = door::address(&options.listen, options.token.as_deref())?;
+    let failed = |cause| Error::Listen { address: options.listen.clone(), cause };
+    let listener = TcpListener::bind(asked).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let door = Door::new(address, options.token.clone(), &options.hosts);
+
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(2).enable_all().build();
+    let runtime = runtime.map_err(failed)?;
+    let (feed, ended) = Feed::start(source, &options.title, options.linger);
+    let done = runtime.block_on(async {
+        let connections = Connections::of(listener).map_err(failed)?;
+        let stop = stop().map_err(failed)?;
+        ready(&url(address, options.token.as_deref()));
+        let serving = axum::serve(connections, web::routes(feed.clone(), door));
+        tokio::select! {
+            served = serving => served.map_err(failed),
+            () = stop => Ok(()),
+            result = ended => result.unwrap_or(Ok(())),
+        }
+    });
+    feed.stop();
+    runtime.shutdown_timeout(GRACE);
+    done
+}
+
+fn url(address: SocketAddr, token: Option<&str>) -> String {
+    match token {
+        Some(token) => format!("http://{address}/?token={token}"),
+        None => format!("http://{address}/"),
+    }
+}
+
+/// Until somebody wants it to end.
+#[cfg(unix)]
+fn stop() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }
