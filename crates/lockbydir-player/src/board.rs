@@ -512,14 +512,14 @@ impl Table {
     /// Forgets what was over before then; the numbers of lanes that are gone.
     fn prune(&mut self, before: f64) -> Vec<u64> {
         let mut gone = Vec::new();
-        let over = self.lanes.values().filter(|lane| lane.is_over()).map(|lane| lane.number);
-        let mut over: Vec<u64> = over.collect();
-        over.sort_unstable();
-        let last_to_go = over.len().checked_sub(OVER + 1).map(|last| over[last]);
+        let mut over: Vec<f64> = self.lanes.values().filter_map(Lane::over_since).collect();
+        over.sort_unstable_by(f64::total_cmp);
+        let too_many = over.len().checked_sub(OVER + 1).map(|last| over[last]);
         self.lanes.retain(|id, lane| {
             lane.prune(before);
-            let may_stay = last_to_go.is_none_or(|last| lane.number > last || !lane.is_over());
-            let stays = !lane.spans.is_empty() && may_stay;
+            let since = lane.over_since();
+            let is_too_much = since.zip(too_many).is_some_and(|(since, last)| since <= last);
+            let stays = !lane.spans.is_empty() && !is_too_much;
             if !stays {
                 gone.push(lane.number);
                 self.fresh_lanes.remove(id);
@@ -555,9 +555,9 @@ impl Lane {
         Place { lane: self.number, who: self.who.clone(), since }
     }
 
-    /// It neither waits nor holds.
-    fn is_over(&self) -> bool {
-        self.spans.iter().rev().all(|span| span.to.is_some())
+    /// Since when it neither waits nor holds.
+    fn over_since(&self) -> Option<f64> {
+        self.spans.iter().try_fold(0.0, |last: f64, span| span.to.map(|to| last.max(to)))
     }
 
     /// Forgets what was over before then, and what is too much.

@@ -1,0 +1,169 @@
+// cards.js: locks as cards, each with its state, its holder, the time it lasts, and its line.
+
+const cards = {
+  made: new Map(), // name -> parts
+  states: new Set(), // only these, if any
+  text: '',
+  chosen: null, // the name of a lock; none: all of them
+  onChoose: () => {},
+};
+
+const isQuiet = matchMedia('(prefers-reduced-motion: reduce)');
+
+const cardOf = (lock) => {
+  let parts = cards.made.get(lock.name);
+  if (parts) return parts;
+  parts = { item: element('li'), card: element('button', undefined, { type: 'button', class: 'card', 'aria-pressed': 'false' }) };
+  for (const row of ['head', 'who', 'time', 'line', 'foot']) {
+    parts[row] = element('span', undefined, { class: row });
+    parts.card.append(parts[row]);
+  }
+  for (const [row, names] of [['head', ['name', 'state']], ['who', ['holder', 'where']], ['foot', ['lasts', 'rate', 'token']]]) {
+    for (const name of names) {
+      parts[name] = element('span', undefined, { class: name });
+      parts[row].append(parts[name]);
+    }
+  }
+  parts.name.dir = parts.holder.dir = 'auto';
+  parts.name.textContent = lock.shown;
+  parts.bar = element('i');
+  parts.time.append(parts.bar);
+  parts.card.addEventListener('click', () => cards.onChoose(lock.name));
+  parts.item.append(parts.card);
+  // In the order of their names, as the server keeps them.
+  const after = [...$('cards').children].find((item) => item.lockName > lock.name);
+  parts.item.lockName = lock.name;
+  $('cards').insertBefore(parts.item, after ?? null);
+  cards.made.set(lock.name, parts);
+  return parts;
+};
+
+const lineOf = (card) => {
+  const named = card.line.map(({ lane }) => world.lanes.get(lane)).filter(Boolean);
+  return { named, text: named.slice(0, 4).map((lane) => called(lane.who)).join(' · ') };
+};
+
+const drawCard = (lock) => {
+  const { card } = lock;
+  const parts = cardOf(lock);
+  const state = STATES[card.state];
+  if (parts.card.dataset.state !== card.state) parts.card.dataset.state = card.state;
+  write(parts.state, `${state.glyph} ${state.word}`);
+  write(parts.holder, card.holder ? called(card.holder) : 'nobody holds it');
+  write(parts.where, card.holder ? place(card.holder) : '');
+  const { text } = lineOf(card);
+  const more = card.waiting > 4 ? ' …' : '';
+  write(parts.line, card.waiting ? `${card.waiting} ${card.waiting === 1 ? 'waits' : 'wait'}: ${text}${more}` : 'nobody waits');
+  write(parts.rate, card.a_second ? `${card.is_busy ? '≈ ' : ''}${rate(card.a_second)}/s` : '');
+  const token = card.token === null ? '' : String(card.token);
+  write(parts.token, token && `#${token.length > 6 ? '…' + token.slice(-5) : token}`);
+  parts.rate.title = 'hand-overs a second';
+  parts.token.title = `the number of this holding: ${token}`;
+  moveBar(card, parts);
+  drawLasts(lock, parts);
+};
+
+// The bar runs by itself from now to the timeout; the browser moves it, not this script.
+const moveBar = (card, parts) => {
+  const key = card.state === 'held' ? `${card.renewed_at} ${card.lapses_at} ${clock.stopped}` : card.state;
+  if (parts.moving === key) return;
+  parts.moving = key;
+  parts.motion?.cancel();
+  parts.motion = null;
+  const part = partLeft(card);
+  parts.bar.style.transform = `scaleX(${part})`;
+  if (card.state !== 'held' || part <= 0 || isQuiet.matches || clock.stopped !== null) return;
+  const left = ((card.lapses_at - clock.now()) / clock.pace) * 1000;
+  const frames = [{ transform: `scaleX(${part})` }, { transform: 'scaleX(0)' }];
+  parts.motion = parts.bar.animate(frames, { duration: Math.max(1, left), fill: 'forwards' });
+};
+
+const partLeft = (card) => {
+  if (card.state !== 'held' || card.lapses_at === null) return 0;
+  const whole = card.lapses_at - card.renewed_at;
+  return whole > 0 ? Math.min(1, Math.max(0, (card.lapses_at - clock.now()) / whole)) : 0;
+};
+
+const drawLasts = (lock, parts) => {
+  const { card } = lock;
+  const now = clock.now();
+  let said = 'free';
+  if (card.state === 'held') said = `${duration(card.lapses_at - now)} left of ${duration(card.lapses_at - card.renewed_at)}`;
+  if (card.state === 'lapsed') said = `over for ${duration(now - card.lapses_at)}`;
+  if (card.state === 'dead') said = 'its holder is dead';
+  write(parts.lasts, said);
+  if (isQuiet.matches && card.state === 'held') parts.bar.style.transform = `scaleX(${partLeft(card)})`;
+};
+
+// What only time changes; the cards that can be seen.
+const tickCards = () => {
+  for (const [name, parts] of cards.made) {
+    const lock = world.locks.get(name);
+    if (!lock?.card || lock.card.state === 'free' || parts.item.hidden) continue;
+    const box = parts.item.getBoundingClientRect();
+    if (box.bottom > 0 && box.top < innerHeight) drawLasts(lock, parts);
+  }
+};
+
+const matches = (text) => !cards.text || text.toLowerCase().includes(cards.text);
+
+const isShown = (lock) => {
+  if (!lock.card || (cards.states.size && !cards.states.has(lock.card.state))) return false;
+  if (!cards.text || matches(lock.name)) return true;
+  const { holder } = lock.card;
+  if (holder && matches(`${called(holder)} ${place(holder)}`)) return true;
+  return lineOf(lock.card).named.some((lane) => matches(`${called(lane.who)} ${place(lane.who)}`));
+};
+
+// How many are in each state, and which are shown at all.
+const sortOut = () => {
+  const counts = { held: 0, free: 0, lapsed: 0, dead: 0 };
+  let shown = 0;
+  for (const lock of world.locks.values()) {
+    if (!lock.card) continue;
+    counts[lock.card.state] += 1;
+    const parts = cards.made.get(lock.name);
+    if (!parts) continue;
+    const is = isShown(lock);
+    shown += is;
+    if (parts.item.hidden === is) parts.item.hidden = !is;
+    const pressed = String(cards.chosen === lock.name);
+    if (parts.card.getAttribute('aria-pressed') !== pressed) parts.card.setAttribute('aria-pressed', pressed);
+  }
+  for (const [state, n] of Object.entries(counts)) write(cards.counts[state], String(n));
+  const none = $('none');
+  none.hidden = shown > 0;
+  write(none, world.locks.size ? 'No lock is like that.' : 'There is no lock here yet. As soon as somebody takes one, it appears.');
+  // Who is told something bad should see it in the tab, too.
+  const bad = counts.lapsed + counts.dead;
+  const title = `${bad ? `(${bad}) ` : ''}${world.title ? clean(world.title) + ' · ' : ''}lockbydir`;
+  if (document.title !== title) document.title = title;
+};
+
+const makeStates = () => {
+  cards.counts = {};
+  for (const [state, { glyph, word }] of Object.entries(STATES)) {
+    const button = element('button', undefined, { type: 'button', 'data-state': state, 'aria-pressed': 'false' });
+    cards.counts[state] = element('b', '0');
+    button.append(element('i', glyph, { 'aria-hidden': 'true' }), cards.counts[state], ` ${word}`);
+    button.addEventListener('click', () => {
+      const is = !cards.states.delete(state);
+      if (is) cards.states.add(state);
+      button.setAttribute('aria-pressed', String(is));
+      sortOut();
+    });
+    $('states').append(button);
+  }
+};
+
+// All anew, as after the server came back.
+const resetCards = () => {
+  for (const [name, parts] of cards.made) {
+    if (world.locks.get(name)?.card) continue;
+    parts.motion?.cancel();
+    parts.item.remove();
+    cards.made.delete(name);
+  }
+  for (const parts of cards.made.values()) parts.moving = null;
+};
+

@@ -1,0 +1,232 @@
+// main.js: the connection to the server, and everything put to work.
+
+const connection = { source: null, heard: 0, again: null };
+
+const showConnection = (is, word) => {
+  const node = $('connection');
+  if (node.dataset.is !== is) node.dataset.is = is;
+  write($('connection-word'), word);
+};
+
+// The browser connects again by itself, unless it was refused; or nothing comes and it has not
+// noticed.
+const connect = () => {
+  clearTimeout(connection.again);
+  connection.source?.close();
+  const source = new EventSource('events');
+  connection.source = source;
+  connection.heard = performance.now();
+  const listen = (kind, act) => source.addEventListener(kind, (event) => {
+    connection.heard = performance.now();
+    act(JSON.parse(event.data));
+  });
+  listen('all', (all) => show(all, true));
+  listen('changes', (changes) => show(changes, false));
+  listen('clock', (now) => clock.hear(now));
+  listen('over', (now) => {
+    world.isOver = true;
+    clock.stop(now);
+    showState();
+    dirty();
+  });
+  source.onerror = () => {
+    showConnection('lost', 'connection lost, trying again');
+    if (clock.stopped === null && clock.offset !== null) clock.stop();
+    for (const lock of world.locks.values()) if (lock.card) moveBar(lock.card, cardOf(lock));
+    if (source.readyState === EventSource.CLOSED) connection.again = setTimeout(connect, 2000);
+  };
+};
+
+const showState = () => (world.isOver ? showConnection('over', 'it is over') : showConnection('live', 'live'));
+
+const show = (what, isAll) => {
+  const changed = take(what, isAll);
+  if (isAll) {
+    write($('title'), clean(world.title));
+    $('title').title = clean(world.title);
+    $('back-in-time').min = String(-world.history);
+    resetCards();
+    $('log').replaceChildren();
+    $('log-pane').hidden = true;
+    view.chosen = null;
+    view.version = -1;
+    if (cards.chosen !== null && !world.locks.has(cards.chosen) && !location.hash) chooseLock(null);
+  }
+  showState();
+  for (const lock of changed) {
+    drawCard(lock);
+    if (!isAll) tellOf(lock);
+  }
+  for (const [at, text] of what.said) {
+    log(at, clean(text).replace(/\\u\{a\}/g, '\n'));
+    tell(clean(text));
+  }
+  if (changed.length) isUnsorted = true;
+  view.isDirty ||= true;
+};
+let isUnsorted = true;
+
+const chooseLock = (name) => {
+  cards.chosen = name;
+  view.follows = true;
+  view.chosen = null;
+  write($('of'), name === null ? 'All locks' : clean(name));
+  $('main').dataset.shows = name === null ? 'locks' : 'lanes';
+  history.replaceState(null, '', name === null ? location.pathname : `#${encodeURIComponent(name)}`);
+  $('scroller').scrollTop = view.scrolledTo = 0;
+  sortOut();
+  changed();
+};
+
+const THEMES = { auto: ['◐', 'Colours: as the system is'], light: ['☀', 'Colours: light'], dark: ['☾', 'Colours: dark'] };
+const darkness = matchMedia('(prefers-color-scheme: dark)');
+const theme = { is: 'auto' };
+const showTheme = () => {
+  const [glyph, word] = THEMES[theme.is];
+  write($('theme'), glyph);
+  $('theme').setAttribute('aria-label', word);
+  $('theme').title = `${word} (D)`;
+  const isDark = theme.is === 'dark' || (theme.is === 'auto' && darkness.matches);
+  document.documentElement.dataset.theme = isDark ? 'dark' : 'light';
+  readColours();
+  drawLegend();
+  changed();
+};
+const nextTheme = () => {
+  const names = Object.keys(THEMES);
+  theme.is = names[(names.indexOf(theme.is) + 1) % names.length];
+  try {
+    localStorage.setItem('lockbydir-theme', theme.is);
+  } catch {
+    // Then it is not remembered.
+  }
+  showTheme();
+};
+
+const toggleTable = () => {
+  view.isTable = !view.isTable;
+  $('as-table').setAttribute('aria-pressed', String(view.isTable));
+  $('table').hidden = !view.isTable;
+  $('scroller').hidden = view.isTable;
+  $('axis').hidden = view.isTable;
+  $('tip').hidden = true;
+  changed();
+  drawTable();
+};
+
+const leaveLock = () => {
+  const name = cards.chosen;
+  chooseLock(null);
+  if (name !== null) cards.made.get(name)?.card.focus();
+};
+
+const listen = () => {
+  cards.onChoose = (name) => {
+    if (cards.chosen === name) {
+      leaveLock();
+      return;
+    }
+    chooseLock(name);
+    if (matchMedia('(max-width: 860px)').matches) $('scroller').focus({ preventScroll: true });
+  };
+  $('back').addEventListener('click', leaveLock);
+  $('all').addEventListener('click', () => {
+    chooseLock(null);
+    $('main').dataset.shows = 'lanes';
+    changed();
+  });
+  $('filter').addEventListener('input', () => {
+    cards.text = $('filter').value.trim().toLowerCase();
+    sortOut();
+    changed();
+  });
+  $('pause').addEventListener('click', togglePause);
+  $('live').addEventListener('click', goLive);
+  $('in').addEventListener('click', () => zoomBy(-1));
+  $('out').addEventListener('click', () => zoomBy(1));
+  $('as-table').addEventListener('click', toggleTable);
+  $('theme').addEventListener('click', nextTheme);
+  $('help').addEventListener('click', () => $('keys').showModal());
+  $('back-in-time').addEventListener('input', () => {
+    const back = Number($('back-in-time').value);
+    if (back === 0) goLive();
+    else showUntil(clock.now() + back);
+  });
+  const keys = {
+    ' ': togglePause, l: goLive, '+': () => zoomBy(-1), '=': () => zoomBy(-1), '-': () => zoomBy(1),
+    t: toggleTable, d: nextTheme, '/': () => $('filter').focus(), '?': () => $('keys').showModal(),
+    Escape: () => {
+      $('tip').hidden = true;
+      if (view.chosen) {
+        view.chosen = null;
+        dirty();
+      } else leaveLock();
+    },
+  };
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || $('keys').open) return;
+    const isTyped = event.target.matches('input[type=search]');
+    if (isTyped) {
+      if (event.key === 'Escape') event.target.blur();
+      return;
+    }
+    if (event.shiftKey && (event.key === 'ArrowLeft' || event.key === 'ArrowRight')) {
+      event.preventDefault();
+      showUntil(edge() + (event.key === 'ArrowLeft' ? -1 : 1) * view.zoom * 0.2);
+      return;
+    }
+    if (event.key === ' ' && event.target.matches('button, input')) return;
+    const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+  darkness.addEventListener('change', showTheme);
+};
+
+const eachFrame = () => {
+  frame();
+  requestAnimationFrame(eachFrame);
+};
+
+const eachQuarter = () => {
+  const now = clock.now();
+  if (now !== null) write($('clock'), clockTime(now));
+  if (isUnsorted) {
+    isUnsorted = false;
+    sortOut();
+  }
+  tickCards();
+  tickTip();
+  tickTold();
+  if (performance.now() - connection.heard > 8000 && connection.source.readyState === EventSource.OPEN) connect();
+};
+
+const begin = () => {
+  try {
+    theme.is = localStorage.getItem('lockbydir-theme') in THEMES ? localStorage.getItem('lockbydir-theme') : 'auto';
+  } catch {
+    theme.is = 'auto';
+  }
+  if (innerWidth < 600) view.zoom = 30;
+  makeStates();
+  listenToLanes();
+  listen();
+  showTheme();
+  if (location.hash.length > 1) {
+    try {
+      chooseLock(decodeURIComponent(location.hash.slice(1)));
+    } catch {
+      chooseLock(null);
+    }
+  }
+  connect();
+  requestAnimationFrame(eachFrame);
+  setInterval(eachQuarter, 250);
+  setInterval(() => {
+    forget();
+    drawTable();
+    showTools();
+  }, 1000);
+};
+begin();
