@@ -13,10 +13,13 @@ use std::time::Duration;
 use lockbydir::Lock;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    play(std::env::args_os().nth(1).map(PathBuf::from))
+}
+
+pub(crate) fn play(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     // Without an argument the lock lives in a fresh folder of its own, gone at the end.
     let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
-    let folder =
-        std::env::args_os().nth(1).map_or_else(|| fresh.path().to_path_buf(), PathBuf::from);
+    let folder = folder.unwrap_or_else(|| fresh.path().to_path_buf());
 
     let lock = Lock::new(folder.join("kitchen"))
         .timeout(Duration::from_secs(10))

@@ -2,11 +2,13 @@
 //!
 //! Shows: breaking by force; looking at a held lock; a shorter timeout opening it; waiting for a
 //! timeout; that locking twice fails; that two values of one name are one lock; that patience
-//! ends. Every scene checks what it tells, so the tour stops at the first surprise.
+//! ends. Every scene checks what it tells, so the tour stops at the first surprise. With a folder as
+//! its argument the lock lives there.
 //!
 //! After the example of the same name in Andreas Krueger's `lockbydir` (2015).
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,10 +33,15 @@ fn scene(number: u32, title: &str) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+    play(std::env::args_os().nth(1).map(PathBuf::from))
+}
+
+pub(crate) fn play(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+    let folder = folder.unwrap_or_else(|| fresh.path().to_path_buf());
     let begun = Instant::now();
     let tell = |text: &str| println!("   [{:6.3} s] {text}", begun.elapsed().as_secs_f64());
-    let name = folder.path().join("tour");
+    let name = folder.join("tour");
     let lock = Lock::new(&name).patience(Duration::from_secs(5));
     println!("One lock, looked at from all sides: {}", lock.path()?.display());
 

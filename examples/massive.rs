@@ -1,4 +1,4 @@
-//! Three hundred threads want one lock, all at once.
+//! Three hundred threads want one lock, all at once; or as many processes.
 //!
 //! Each holds it for 0.05 s, and notes the time at the end of that, just before it lets go.
 //! If the lock kept them apart, these times are more than 0.05 s from each other, every one.
@@ -6,25 +6,34 @@
 //! deviation are printed. Patience is 5 s and all together would need 15 s: so about two thirds
 //! give up, and are counted.
 //!
-//! `--patience 60` serves them all; `--threads 50` makes fewer; `--scale 0.1` makes all times ten
-//! times shorter. The exit code is 1 when the verdict is bad.
+//! `--patience 60` serves them all; `--threads 50` makes fewer; `--processes 300` makes processes
+//! instead, each with a place of its own in the line, where threads share one; `--scale 0.1` makes
+//! all times ten times shorter; `--folder DIR` puts the lock there. The exit code is 1 when the
+//! verdict is bad.
 //!
 //! After the example "massive" in Andreas Krueger's `lockbydir` (2015).
 
+mod clock;
+
 use std::error::Error;
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Barrier};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::{env, thread};
 
 use lockbydir::Lock;
 
+use self::clock::clock;
+
 const HOLD: f64 = 0.05;
 
-/// What one thread lived through.
+/// What one of them lived through.
 enum Story {
     /// Held the lock, until this time.
-    Held(Instant),
+    Held(Duration),
     /// Ran out of patience.
     GaveUp,
     /// Held the lock, and was told at the end that it was not its own any more.
@@ -38,12 +47,68 @@ fn one(lock: &Lock, hold: Duration) -> Result<Story, lockbydir::Error> {
         Err(error) => return Err(error),
     };
     thread::sleep(hold);
-    let end = Instant::now();
+    let end = clock();
     match guard.release() {
         Ok(()) => Ok(Story::Held(end)),
         Err(error) if error.is_lost() => Ok(Story::Lost),
         Err(error) => Err(error),
     }
+}
+
+type Stories = Result<Vec<Story>, Box<dyn Error>>;
+
+/// Threads, which begin when all are there.
+fn threads(count: usize, lock: &Lock, hold: Duration) -> Stories {
+    let together = Arc::new(Barrier::new(count));
+    let crowd: Vec<_> = (0..count)
+        .map(|_| {
+            let (lock, together) = (lock.clone(), Arc::clone(&together));
+            thread::spawn(move || {
+                together.wait();
+                one(&lock, hold)
+            })
+        })
+        .collect();
+    let join = |thread: thread::JoinHandle<_>| Ok(thread.join().map_err(|_| "a thread panicked")??);
+    crowd.into_iter().map(join).collect()
+}
+
+/// Processes, each of which says that it is there and begins when their common pipe ends.
+fn processes(count: usize, mut each: impl FnMut(usize) -> io::Result<Command>) -> Stories {
+    let (start, not_yet) = io::pipe()?;
+    let mut crowd = Vec::new();
+    for number in 1..=count {
+        let mut command = each(number)?;
+        let mut child = command.stdin(start.try_clone()?).stdout(Stdio::piped()).spawn()?;
+        let told = child.stdout.take().ok_or("a process has no output")?;
+        crowd.push((child, BufReader::new(told).lines()));
+    }
+    for (_, told) in &mut crowd {
+        told.next().ok_or("a process ended before it began")??;
+    }
+    drop(not_yet);
+    let ended = |(mut child, mut told): (std::process::Child, io::Lines<_>)| {
+        let story = told.next().ok_or("a process told no story")??;
+        child.wait()?;
+        Ok(match story.as_str() {
+            "gave up" => Story::GaveUp,
+            "lost" => Story::Lost,
+            end => Story::Held(Duration::from_nanos(end.parse()?)),
+        })
+    };
+    crowd.into_iter().map(ended).collect()
+}
+
+/// What one of these processes does.
+fn process(lock: &Lock, hold: Duration) -> Result<(), Box<dyn Error>> {
+    println!("ready");
+    io::stdin().read_to_end(&mut Vec::new())?;
+    match one(lock, hold)? {
+        Story::Held(end) => println!("{}", end.as_nanos()),
+        Story::GaveUp => println!("gave up"),
+        Story::Lost => println!("lost"),
+    }
+    Ok(())
 }
 
 /// Prints min, max, median, mean and deviation, in milliseconds.
@@ -61,35 +126,20 @@ fn describe(mut overheads: Vec<f64>) {
     );
 }
 
-fn massive(threads: usize, hold: Duration, patience: Duration) -> Result<bool, Box<dyn Error>> {
-    let folder = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
-    let lock = Lock::new(folder.path().join("counter")).patience(patience);
-    println!(
-        "{threads} threads, one lock; each holds it for {hold:?}, and waits at most {patience:?}."
-    );
-
-    let together = Arc::new(Barrier::new(threads));
-    let crowd: Vec<_> = (0..threads)
-        .map(|_| {
-            let (lock, together) = (lock.clone(), Arc::clone(&together));
-            thread::spawn(move || {
-                together.wait();
-                one(&lock, hold)
-            })
-        })
+/// Was there never but one? True if so.
+fn judge(stories: &[Story], hold: Duration, lock: &Lock) -> Result<bool, Box<dyn Error>> {
+    let count = |is_it: fn(&Story) -> bool| stories.iter().filter(|story| is_it(story)).count();
+    let gave_up = count(|story| matches!(story, Story::GaveUp));
+    let lost = count(|story| matches!(story, Story::Lost));
+    let mut ends: Vec<Duration> = stories
+        .iter()
+        .filter_map(|story| if let Story::Held(end) = story { Some(*end) } else { None })
         .collect();
-    let (mut ends, mut gave_up, mut lost) = (Vec::new(), 0, 0);
-    for thread in crowd {
-        match thread.join().map_err(|_| "a thread panicked")?? {
-            Story::Held(end) => ends.push(end),
-            Story::GaveUp => gave_up += 1,
-            Story::Lost => lost += 1,
-        }
-    }
-    println!("{} held it, {gave_up} gave up waiting, {lost} lost it while they held.", ends.len());
+    println!("\n{} held it, {gave_up} gave up waiting, {lost} lost it while they held.", ends.len());
 
     ends.sort();
-    let differences: Vec<Duration> = ends.windows(2).map(|two| two[1] - two[0]).collect();
+    let differences: Vec<Duration> =
+        ends.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
     if differences.is_empty() {
         println!("Verdict: too FEW held it to compare their times.");
         return Ok(false);
@@ -97,6 +147,8 @@ fn massive(threads: usize, hold: Duration, patience: Duration) -> Result<bool, B
     let beyond = |each: &Duration| (each.as_secs_f64() - hold.as_secs_f64()) * 1e3;
     describe(differences.iter().map(beyond).collect());
 
+    // It may have been left open for one who gave up that very moment: who comes next takes it.
+    lock.clone().patience(Duration::from_secs(5)).acquire()?.release()?;
     let apart = differences.iter().all(|each| *each > hold);
     let gone = !lock.path()?.exists();
     println!(
@@ -110,19 +162,56 @@ fn massive(threads: usize, hold: Duration, patience: Duration) -> Result<bool, B
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let (mut threads, mut scale, mut patience) = (300_usize, 1.0_f64, 5.0_f64);
-    let mut arguments = std::env::args().skip(1);
+    play(&|| env::current_exe().map(Command::new), env::args_os().skip(1))
+}
+
+pub(crate) fn play(
+    // How this program is started again, as another process.
+    myself: &dyn Fn() -> io::Result<Command>,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let (mut count, mut of_processes, mut scale, mut patience) = (300, false, 1.0, 5.0);
+    let (mut folder, mut number) = (None, None);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().ok_or("every option takes a value")?;
-        match argument.as_str() {
-            "--threads" => threads = value.parse()?,
-            "--patience" => patience = value.parse()?,
-            "--scale" => scale = value.parse()?,
-            _ => return Err("usage: massive [--threads 300] [--patience 5] [--scale 1]".into()),
+        let text = value.to_str().unwrap_or_default();
+        match argument.to_str() {
+            Some("--threads") => (count, of_processes) = (text.parse()?, false),
+            Some("--processes") => (count, of_processes) = (text.parse()?, true),
+            Some("--patience") => patience = text.parse()?,
+            Some("--scale") => scale = text.parse()?,
+            Some("--folder") => folder = Some(PathBuf::from(value)),
+            // What a process is told which it is.
+            Some("--number") => number = Some(text.to_owned()),
+            _ => {
+                return Err("usage: massive [--threads 300 | --processes 300] [--patience 5] \
+                            [--scale 1] [--folder DIR]"
+                    .into());
+            }
         }
     }
+    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+    let folder = folder.unwrap_or_else(|| fresh.path().to_path_buf());
     let hold = Duration::try_from_secs_f64(HOLD * scale)?;
-    let patience = Duration::try_from_secs_f64(patience * scale)?;
-    let good = massive(threads, hold, patience)?;
+    let waits = Duration::try_from_secs_f64(patience * scale)?;
+    let lock = Lock::new(folder.join("counter")).patience(waits);
+    if let Some(number) = number {
+        process(&lock.label(format!("number {number}")), hold)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "{count} {}, one lock; each holds it for {hold:?}, and waits at most {waits:?}.",
+        if of_processes { "processes" } else { "threads" }
+    );
+    let stories = match of_processes {
+        false => threads(count, &lock, hold)?,
+        true => processes(count, |number| {
+            let mut command = myself()?;
+            command.args(["--scale", &scale.to_string(), "--patience", &patience.to_string()]);
+            command.args(["--number", &number.to_string(), "--folder"]).arg(&folder);
+            Ok(command)
+        })?,
+    };
+    let good = judge(&stories, hold, &lock)?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,18 +9,20 @@
 //! else the death of a forgetful sleeper's process would free the bed at once, and there would be
 //! no timeout to see.
 //!
-//! `--scale 0.1` makes everything ten times shorter; `--forgets 1` makes all of them forgetful.
+//! `--scale 0.1` makes everything ten times shorter; `--forgets 1` makes all of them forgetful;
+//! `--folder DIR` puts the bed there.
 //!
 //! After the example "one bed" in Andreas Krueger's `lockbydir` (2015).
 
 use std::collections::hash_map::RandomState;
 use std::error::Error;
-use std::fs;
+use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, SystemTime};
+use std::{env, fs, io};
 
 use lockbydir::{Lock, Owner, State};
 
@@ -68,9 +70,9 @@ fn chance() -> f64 {
 }
 
 /// One sleeper's night; false if it found no bed in time.
-fn sleeper(story: Story, folder: &Path) -> Result<bool, Box<dyn Error>> {
+fn sleeper(story: Story, folder: &Path, number: &str) -> Result<bool, Box<dyn Error>> {
     story.log("is tired, and looks for the bed");
-    let guard = match story.bed(folder).acquire() {
+    let guard = match story.bed(folder).label(format!("sleeper {number}")).acquire() {
         Ok(guard) => guard,
         Err(error) if error.is_patience_over() => {
             story.log("has no patience left, and sleeps on the floor");
@@ -96,8 +98,7 @@ fn sleeper(story: Story, folder: &Path) -> Result<bool, Box<dyn Error>> {
 }
 
 /// Sends the sleepers to bed; true if all went well and the bed is empty.
-fn house(story: Story) -> Result<bool, Box<dyn Error>> {
-    let folder = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+fn house(story: Story, folder: &Path, myself: Myself) -> Result<bool, Box<dyn Error>> {
     println!(
         "{SLEEPERS} sleepers, 1 bed. Each sleeps {:?}, waits at most {:?}, and forgets with\n\
          probability {} to give the bed back, which then opens by itself {:?} after it was taken.\n",
@@ -107,16 +108,16 @@ fn house(story: Story) -> Result<bool, Box<dyn Error>> {
         story.time(TIMEOUT)
     );
 
-    let myself = std::env::current_exe()?;
     let begun = story.begun.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos();
-    let sleepers: Vec<_> = (0..SLEEPERS)
-        .map(|_| {
-            Command::new(&myself)
+    let sleepers: Vec<_> = (1..=SLEEPERS)
+        .map(|number| {
+            myself()?
                 .args(["--scale", &story.scale.to_string()])
                 .args(["--forgets", &story.forgets.to_string()])
                 .args(["--begun", &begun.to_string()])
-                .arg("--sleeper")
-                .arg(folder.path())
+                .args(["--sleeper", &number.to_string()])
+                .arg("--folder")
+                .arg(folder)
                 .spawn()
         })
         .collect();
@@ -129,7 +130,7 @@ fn house(story: Story) -> Result<bool, Box<dyn Error>> {
         }
     }
 
-    let bed = story.bed(folder.path());
+    let bed = story.bed(folder);
     let empty = is_empty_at_last(story, &bed).unwrap_or_else(|error| {
         story.log(&format!("(the house) cannot make the bed: {error}"));
         false
@@ -156,27 +157,40 @@ fn is_empty_at_last(story: Story, bed: &Lock) -> Result<bool, lockbydir::Error> 
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
+    play(&|| env::current_exe().map(Command::new), env::args_os().skip(1))
+}
+
+/// How this program is started again, as another process.
+type Myself<'a> = &'a dyn Fn() -> io::Result<Command>;
+
+pub(crate) fn play(
+    myself: Myself,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> Result<ExitCode, Box<dyn Error>> {
     let mut story = Story { scale: 1.0, forgets: 0.25, begun: SystemTime::now() };
-    let mut folder = None;
-    let mut arguments = std::env::args_os().skip(1);
+    let (mut folder, mut number) = (None, None);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().ok_or("every option takes a value")?;
         let text = value.to_str().unwrap_or_default();
         match argument.to_str() {
             Some("--scale") => story.scale = text.parse()?,
             Some("--forgets") => story.forgets = text.parse()?,
+            Some("--folder") => folder = Some(PathBuf::from(value)),
             // These two are what the house tells its sleepers.
             Some("--begun") => {
                 story.begun = SystemTime::UNIX_EPOCH + Duration::from_nanos(text.parse()?);
             }
-            Some("--sleeper") => folder = Some(PathBuf::from(value)),
-            _ => return Err("usage: one_bed [--scale 1] [--forgets 0.25]".into()),
+            Some("--sleeper") => number = Some(text.to_owned()),
+            _ => return Err("usage: one_bed [--scale 1] [--forgets 0.25] [--folder DIR]".into()),
         }
     }
-    let Some(folder) = folder else {
-        return Ok(if house(story)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+    let folder = folder.unwrap_or_else(|| fresh.path().to_path_buf());
+    let Some(number) = number else {
+        let good = house(story, &folder, myself)?;
+        return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     };
-    Ok(match sleeper(story, &folder) {
+    Ok(match sleeper(story, &folder, &number) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(GAVE_UP),
         Err(error) => {
