@@ -18,8 +18,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 pub(crate) fn play(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     // Without an argument the lock lives in a fresh folder of its own, gone at the end.
-    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
-    let folder = folder.unwrap_or_else(|| fresh.path().to_path_buf());
+    let (folder, _fresh) = match folder {
+        Some(folder) => (folder, None),
+        None => {
+            let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+            (fresh.path().to_path_buf(), Some(fresh))
+        }
+    };
 
     let lock = Lock::new(folder.join("kitchen"))
         .timeout(Duration::from_secs(10))

@@ -37,8 +37,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 pub(crate) fn play(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
-    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
-    let folder = folder.unwrap_or_else(|| fresh.path().to_path_buf());
+    let (folder, _fresh) = match folder {
+        Some(folder) => (folder, None),
+        None => {
+            let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+            (fresh.path().to_path_buf(), Some(fresh))
+        }
+    };
     let begun = Instant::now();
     let tell = |text: &str| println!("   [{:6.3} s] {text}", begun.elapsed().as_secs_f64());
     let name = folder.join("tour");

@@ -69,7 +69,8 @@ fn threads(count: usize, lock: &Lock, hold: Duration) -> Stories {
             })
         })
         .collect();
-    let join = |thread: thread::JoinHandle<_>| Ok(thread.join().map_err(|_| "a thread panicked")??);
+    let join =
+        |thread: thread::JoinHandle<_>| Ok(thread.join().map_err(|_| "a thread panicked")??);
     crowd.into_iter().map(join).collect()
 }
 
@@ -135,7 +136,10 @@ fn judge(stories: &[Story], hold: Duration, lock: &Lock) -> Result<bool, Box<dyn
         .iter()
         .filter_map(|story| if let Story::Held(end) = story { Some(*end) } else { None })
         .collect();
-    println!("\n{} held it, {gave_up} gave up waiting, {lost} lost it while they held.", ends.len());
+    println!(
+        "\n{} held it, {gave_up} gave up waiting, {lost} lost it while they held.",
+        ends.len()
+    );
 
     ends.sort();
     let differences: Vec<Duration> =
@@ -147,8 +151,6 @@ fn judge(stories: &[Story], hold: Duration, lock: &Lock) -> Result<bool, Box<dyn
     let beyond = |each: &Duration| (each.as_secs_f64() - hold.as_secs_f64()) * 1e3;
     describe(differences.iter().map(beyond).collect());
 
-    // It may have been left open for one who gave up that very moment: who comes next takes it.
-    lock.clone().patience(Duration::from_secs(5)).acquire()?.release()?;
     let apart = differences.iter().all(|each| *each > hold);
     let gone = !lock.path()?.exists();
     println!(
@@ -190,8 +192,13 @@ pub(crate) fn play(
             }
         }
     }
-    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
-    let folder = folder.unwrap_or_else(|| fresh.path().to_path_buf());
+    let (folder, _fresh) = match folder {
+        Some(folder) => (folder, None),
+        None => {
+            let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+            (fresh.path().to_path_buf(), Some(fresh))
+        }
+    };
     let hold = Duration::try_from_secs_f64(HOLD * scale)?;
     let waits = Duration::try_from_secs_f64(patience * scale)?;
     let lock = Lock::new(folder.join("counter")).patience(waits);

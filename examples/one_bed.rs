@@ -184,8 +184,13 @@ pub(crate) fn play(
             _ => return Err("usage: one_bed [--scale 1] [--forgets 0.25] [--folder DIR]".into()),
         }
     }
-    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
-    let folder = folder.unwrap_or_else(|| fresh.path().to_path_buf());
+    let (folder, _fresh) = match folder {
+        Some(folder) => (folder, None),
+        None => {
+            let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+            (fresh.path().to_path_buf(), Some(fresh))
+        }
+    };
     let Some(number) = number else {
         let good = house(story, &folder, myself)?;
         return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });

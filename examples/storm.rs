@@ -100,10 +100,8 @@ impl Weather {
 fn sailor(weather: &mut Weather, number: usize) -> Result<(), Box<dyn Error>> {
     let kind = Kind::of(number);
     let patience = if kind == Kind::Hasty { TURN * 2.0 } else { TIMEOUT * 20.0 };
-    let helm = weather
-        .helm()
-        .label(format!("{} {number}", kind.name()))
-        .patience(weather.time(patience));
+    let helm =
+        weather.helm().label(format!("{} {number}", kind.name())).patience(weather.time(patience));
     // Who forgets leaves a lock that no process holds: else it would be free when that one ends.
     let helm = if kind == Kind::Forgetful { helm.owner(Owner::Nobody) } else { helm };
     let tell = |line: String| io::stdout().write_all(format!("{number} {line}\n").as_bytes());
@@ -208,9 +206,11 @@ impl Storm {
             let is_over = now >= self.weather.over;
             if !is_over && now >= next {
                 // Who is not at the helm is not worth a blow.
-                if let Some(at) = self.crew.iter().position(|seen| {
-                    seen.is_at_helm && !seen.is_killed && seen.wakes.is_none()
-                }) {
+                if let Some(at) = self
+                    .crew
+                    .iter()
+                    .position(|seen| seen.is_at_helm && !seen.is_killed && seen.wakes.is_none())
+                {
                     self.strike(at, is_kill)?;
                     is_kill = !is_kill;
                     next = now + self.weather.time(BETWEEN_BLOWS);
@@ -312,7 +312,12 @@ impl Storm {
         let longest = pairs().map(|two| two[1].since - two[0].since).max().unwrap_or_default();
         println!(
             "\n{} turns at the helm; {} killed, {} stopped, {} forgot; {} gave up, {} were told of a loss.",
-            log.turns.len(), log.killed, log.stopped, log.forgot, log.gave_up, log.lost
+            log.turns.len(),
+            log.killed,
+            log.stopped,
+            log.forgot,
+            log.gave_up,
+            log.lost
         );
         println!(
             "The longest time without a new one: {:.3} s; the timeout is {:.3} s.",
@@ -368,7 +373,14 @@ fn storm(weather: Weather, count: usize, myself: Myself) -> Result<bool, Box<dyn
         let lines = BufReader::new(child.stdout.take().ok_or("a sailor has no voice")?).lines();
         let tell = tell.clone();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
-        storm.crew.push(Seen { number, child, turn: None, is_at_helm: false, wakes: None, is_killed: false });
+        storm.crew.push(Seen {
+            number,
+            child,
+            turn: None,
+            is_at_helm: false,
+            wakes: None,
+            is_killed: false,
+        });
     }
     drop(tell);
     storm.blow(&told)?;
@@ -401,13 +413,19 @@ pub(crate) fn play(
             Some("--over") => over = Some(Duration::from_nanos(text.parse()?)),
             Some("--sailor") => number = Some(text.parse()?),
             _ => {
-                return Err("usage: storm [--scale 1] [--processes 12] [--seed N] [--folder DIR]"
-                    .into());
+                return Err(
+                    "usage: storm [--scale 1] [--processes 12] [--seed N] [--folder DIR]".into()
+                );
             }
         }
     }
-    let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
-    let folder = folder.as_deref().unwrap_or_else(|| fresh.path()).to_path_buf();
+    let (folder, _fresh) = match folder {
+        Some(folder) => (folder, None),
+        None => {
+            let fresh = tempfile::Builder::new().prefix("lockbydir-").tempdir()?;
+            (fresh.path().to_path_buf(), Some(fresh))
+        }
+    };
     let over = over.unwrap_or_else(|| clock() + Duration::from_secs_f64(STORM * scale));
     let mut weather = Weather { scale, folder, over, dice: Dice(seed) };
     if let Some(number) = number {

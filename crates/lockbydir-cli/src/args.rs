@@ -96,6 +96,25 @@ pub(crate) enum Command {
     #[cfg(feature = "player")]
     #[command(after_help = crate::serve::HELP)]
     Serve(crate::serve::Args),
+    /// Run an example as real processes, and see it live
+    ///
+    /// How locks work, to be looked at: who waits, who holds, who gives up, who dies. Without an
+    /// EXAMPLE four sleepers share one bed. Or see again what was recorded.
+    #[cfg(feature = "player")]
+    #[command(
+        after_help = crate::play::HELP,
+        mut_arg("listen", |listen| listen.requires("web")),
+        mut_arg("hosts", |hosts| hosts.requires("web"))
+    )]
+    Play(crate::play::Args),
+    /// What `play` starts
+    #[cfg(feature = "player")]
+    #[command(hide = true)]
+    PlayStage(crate::play::Stage),
+    /// What the stage of `play` starts, and what that starts
+    #[cfg(feature = "player")]
+    #[command(hide = true)]
+    PlayPart(crate::play::Part),
     /// Print completions for a shell
     Completions {
         /// Which shell

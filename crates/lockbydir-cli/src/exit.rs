@@ -54,7 +54,10 @@ impl From<lockbydir_player::Error> for Failure {
             Player::Interrupted(signal) => {
                 return Failure::new(SIGNAL + u8::try_from(signal).unwrap_or(0), "");
             }
-            Player::Usage(_) => USAGE,
+            Player::Usage(_) | Player::Recording { .. } => USAGE,
+            Player::File { ref cause, .. } if cause.kind() == std::io::ErrorKind::AlreadyExists => {
+                CANNOT_MAKE
+            }
             Player::File { ref cause, .. } | Player::Listen { ref cause, .. }
                 if cause.kind() == std::io::ErrorKind::PermissionDenied =>
             {

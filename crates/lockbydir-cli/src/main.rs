@@ -14,6 +14,9 @@ mod duration;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod exit;
+mod myself;
+#[cfg(feature = "player")]
+mod play;
 mod render;
 mod run;
 #[cfg(feature = "player")]
@@ -72,6 +75,8 @@ fn main() -> ExitCode {
     };
     let done = match args.command {
         Command::Run(ref run) => run::run(run),
+        #[cfg(feature = "player")]
+        Command::PlayPart(ref part) => return play::part(part),
         other => verbs::perform(other).map(u32::from),
     };
     #[cfg(feature = "etcd")]

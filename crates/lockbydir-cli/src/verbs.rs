@@ -64,6 +64,13 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         Command::Serve(args) => crate::serve::serve(&args),
         #[cfg(target_os = "linux")]
         Command::BenchWorker(worker) => bench::work(&worker),
+        #[cfg(feature = "player")]
+        Command::Play(args) => crate::play::play(&args),
+        #[cfg(feature = "player")]
+        Command::PlayStage(stage) => crate::play::stage(&stage),
+        // The exit code of an example is its own.
+        #[cfg(feature = "player")]
+        Command::PlayPart(_) => Ok(0),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "lockbydir", &mut out);

@@ -390,7 +390,7 @@ impl Table {
                 self.card.lapses_at = Some(lapses_at);
                 match how {
                     // Nobody saw when it was got.
-                    How::Before => self.card.holdings += 1,
+                    How::Before => self.card.holdings = self.card.holdings.saturating_add(1),
                     _ => self.held(at, 1),
                 }
             }
@@ -399,7 +399,7 @@ impl Table {
                 let (token, how) = (self.card.token, self.card.how);
                 let lane = self.lane(by, numbers);
                 if let Some(span) = lane.hold_now().filter(|span| span.kind == Kind::Holding) {
-                    span.renewals += times;
+                    span.renewals = span.renewals.saturating_add(times);
                 } else {
                     lane.hold_ends(at, End::Renewed);
                     let span = Span::new(Kind::Holding, at);
@@ -427,7 +427,7 @@ impl Table {
             What::Released { .. } => self.freed(at, End::Released),
             What::Broken { .. } => self.freed(at, End::Broken),
             What::Missed { count } => {
-                self.card.missed += count;
+                self.card.missed = self.card.missed.saturating_add(*count);
                 self.held(at, *count);
             }
             What::Busy { a_second } => {
@@ -454,7 +454,7 @@ impl Table {
     }
 
     fn held(&mut self, at: f64, count: u64) {
-        self.card.holdings += count;
+        self.card.holdings = self.card.holdings.saturating_add(count);
         self.holdings.push_back((at, count));
         self.count(at);
     }
@@ -465,7 +465,8 @@ impl Table {
             self.holdings.pop_front();
         }
         if !self.card.is_busy {
-            let count: u64 = self.holdings.iter().map(|(_, count)| count).sum();
+            let counts = self.holdings.iter().map(|(_, count)| *count);
+            let count = counts.fold(0, u64::saturating_add);
             let a_second = count as f64 / WINDOW;
             self.is_fresh |= a_second != self.card.a_second;
             self.card.a_second = a_second;

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use lockbydir::observe::{self, Departure, Gained};
+use lockbydir::printable;
 use serde::{Deserialize, Serialize};
 
 /// Something that happened.
@@ -121,12 +122,93 @@ pub(crate) fn seconds(at: SystemTime) -> f64 {
 impl From<observe::Contender> for Contender {
     fn from(seen: observe::Contender) -> Contender {
         let observe::Contender { id, host, pid, command, label, since, .. } = seen;
-        let since = Some(seconds(since));
-        Contender { id: format!("{id:016x}"), host, pid, command, label, since }
+        let (id, since) = (format!("{id:016x}"), Some(seconds(since)));
+        let contender = Contender { id, host, pid, command, label, since };
+        contender.printable()
+    }
+}
+
+impl Contender {
+    /// With texts that may be shown anywhere.
+    fn printable(self) -> Contender {
+        Contender {
+            id: printable(self.id),
+            host: printable(self.host),
+            command: self.command.map(printable),
+            label: self.label.map(printable),
+            ..self
+        }
+    }
+}
+
+/// No moment and no duration is longer, in seconds: it is the year 5138.
+const EVER: f64 = 1e11;
+
+impl Event {
+    /// Somebody said this; each line is one event.
+    #[must_use]
+    pub fn said(text: &str) -> Event {
+        let what = What::Said { text: printable(text) };
+        Event { at: seconds(SystemTime::now()), lock: String::new(), what }
+    }
+
+    /// As it may be shown, if its numbers can be those of an event: who reads one from elsewhere
+    /// trusts nothing in it.
+    pub(crate) fn checked(mut self) -> Result<Event, String> {
+        let number = |name: &str, number: f64| match (0.0..=EVER).contains(&number) {
+            true => Ok(()),
+            false => Err(format!("`{name}` is {number}; it must be within 0 and {EVER}")),
+        };
+        number("at", self.at)?;
+        self.lock = printable(self.lock);
+        match &mut self.what {
+            What::Acquired { timeout_s, remaining_s, .. } => {
+                number("timeout_s", *timeout_s)?;
+                number("remaining_s", *remaining_s)?;
+            }
+            What::Renewed { timeout_s, .. } => number("timeout_s", *timeout_s)?,
+            What::Said { text } => *text = printable(&*text),
+            _ => {}
+        }
+        if let Some(by) = self.what.by_mut() {
+            number("since", by.since.unwrap_or(0.0))?;
+            *by = by.clone().printable();
+        }
+        Ok(self)
     }
 }
 
 impl What {
+    /// Who it is about.
+    #[must_use]
+    pub fn by(&self) -> Option<&Contender> {
+        match self {
+            What::Acquired { by, .. }
+            | What::Renewed { by, .. }
+            | What::Lapsed { by }
+            | What::Died { by }
+            | What::Released { by }
+            | What::Broken { by }
+            | What::Joined { by }
+            | What::Left { by, .. } => Some(by),
+            _ => None,
+        }
+    }
+
+    fn by_mut(&mut self) -> Option<&mut Contender> {
+        match self {
+            What::Acquired { by, .. }
+            | What::Renewed { by, .. }
+            | What::Lapsed { by }
+            | What::Died { by }
+            | What::Released { by }
+            | What::Broken { by }
+            | What::Joined { by }
+            | What::Left { by, .. } => Some(by),
+            _ => None,
+        }
+    }
+
     /// None for what this version does not know.
     #[must_use]
     pub fn of(seen: observe::What) -> Option<What> {

@@ -5,14 +5,15 @@
 //! page only draw it. Nothing here takes a lock, or changes one, unless it is told to.
 //!
 //! `event.rs` is the form in which events are recorded and sent, `source.rs` where they come from,
-//! `recording.rs` a file of them, `board.rs` what follows from them; `watch/` is the terminal,
-//! `serve/` the page.
+//! `recording.rs` a file of them, `play.rs` an example that is run to be seen, `board.rs` what
+//! follows from them; `watch/` is the terminal, `serve/` the page.
 
 #![deny(unsafe_code)]
 
 mod board;
 mod error;
 mod event;
+mod play;
 mod recording;
 pub mod serve;
 mod source;
@@ -21,5 +22,6 @@ pub mod watch;
 pub use board::{Board, Card, Changes, End, Kind, Lane, Place, Span, State};
 pub use error::Error;
 pub use event::{Contender, Event, How, What, Why};
+pub use play::{Ending, Listener, Play, Verdict};
 pub use recording::{Recorder, Replay};
 pub use source::{Live, Locks, Source};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use crate::source::Source;
 const FORMAT: &str = "lockbydir events";
 /// Larger when old readers would misread what is written.
 const VERSION: u32 = 1;
+/// No line is longer, in bytes.
+const LONGEST: u64 = 1 << 16;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -38,8 +40,14 @@ impl<S: Source> Recorder<S> {
     /// When it is there, or cannot be made.
     pub fn new(source: S, path: impl Into<PathBuf>) -> Result<Recorder<S>, Error> {
         let path = path.into();
-        let failed = |cause| Error::File { path: path.clone(), cause };
-        let file = File::create_new(&path).map_err(failed)?;
+        let file = File::create_new(&path).map_err(|cause| {
+            let why = match cause.kind() {
+                ErrorKind::AlreadyExists => "it is there already; name a new file".into(),
+                _ => cause.to_string(),
+            };
+            let cause = io::Error::new(cause.kind(), format!("cannot be recorded into: {why}"));
+            Error::File { path: path.clone(), cause }
+        })?;
         let header = Header {
             format: FORMAT.into(),
             version: VERSION,
@@ -81,6 +89,7 @@ impl<S: Source> Source for Recorder<S> {
 #[derive(Debug)]
 pub struct Replay {
     events: VecDeque<Event>,
+    torn: Option<usize>,
     speed: f64,
     /// Where the recording was at this instant.
     at: f64,
@@ -93,34 +102,89 @@ impl Replay {
     /// # Errors
     /// When it cannot be read or is no recording; the error names the line.
     pub fn open(path: impl AsRef<Path>, speed: f64) -> Result<Replay, Error> {
-        let path = path.as_ref();
-        let file = File::open(path).map_err(|cause| Error::File { path: path.into(), cause })?;
-        let wrong = |line: usize, why: String| Error::Recording { path: path.into(), line, why };
-        let mut lines = BufReader::new(file).lines().enumerate().map(|(number, line)| {
-            line.map(|line| (number + 1, line))
-                .map_err(|error| wrong(number + 1, format!("cannot be read: {error}")))
-        });
-        let (_, first) = lines.next().unwrap_or_else(|| Err(wrong(1, "it is empty".into())))?;
-        let header = serde_json::from_str::<Header>(&first).ok();
-        let header = header.filter(|header| header.format == FORMAT);
-        let header = header.ok_or_else(|| {
-            wrong(1, "this is no recording of lockbydir; `play --record` makes one".into())
-        })?;
-        if header.version > VERSION {
+        let mut lines = Lines::of(path.as_ref())?;
+        let header = lines.next()?.and_then(|(line, _)| serde_json::from_slice(&line).ok());
+        let header: Header = header
+            .filter(|header: &Header| header.format == FORMAT)
+            .ok_or_else(|| lines.wrong("no recording of lockbydir; `--record FILE` makes one"))?;
+        if header.version != VERSION {
             let Header { version, program, .. } = header;
-            let why =
-                format!("{program} wrote it in format {version}; this program reads {VERSION}");
-            return Err(wrong(1, why));
+            let program = lockbydir::printable(program);
+            return Err(lines.wrong(format!(
+                "{program} wrote it in version {version} of the format; this program reads {VERSION}"
+            )));
         }
-        let events: VecDeque<Event> = lines
-            .map(|line| {
-                let (number, line) = line?;
-                serde_json::from_str(&line).map_err(|error| wrong(number, error.to_string()))
-            })
-            .collect::<Result<_, Error>>()?;
+        let (mut events, mut torn) = (VecDeque::new(), None);
+        // A clock that was set back goes on from where it was.
+        let (mut last, mut set_back) = (0.0, 0.0);
+        while let Some((line, is_whole)) = lines.next()? {
+            let event = serde_json::from_slice::<Event>(&line).map_err(|error| error.to_string());
+            match event.and_then(Event::checked) {
+                Ok(mut event) => {
+                    set_back += f64::max(last - event.at, 0.0);
+                    last = event.at;
+                    event.at += set_back;
+                    events.push_back(event);
+                }
+                Err(_) if !is_whole => torn = Some(lines.number),
+                Err(why) => return Err(lines.wrong(why)),
+            }
+        }
         let at = events.front().map_or(0.0, |event| event.at);
-        Ok(Replay { events, speed, at, since: Instant::now() })
+        Ok(Replay { events, torn, speed, at, since: Instant::now() })
     }
+
+    /// The lock that all of it is about, if that is one.
+    #[must_use]
+    pub fn only_lock(&self) -> Option<&str> {
+        let mut locks = self.events.iter().map(|event| event.lock.as_str());
+        let lock = locks.find(|lock| !lock.is_empty())?;
+        locks.all(|other| other.is_empty() || other == lock).then_some(lock)
+    }
+
+    /// The number of the last line, if that was cut off: it is left out.
+    #[must_use]
+    pub fn torn(&self) -> Option<usize> {
+        self.torn
+    }
+}
+
+/// A file, line by line.
+struct Lines<'a> {
+    path: &'a Path,
+    file: BufReader<File>,
+    number: usize,
+}
+
+impl Lines<'_> {
+    fn of(path: &Path) -> Result<Lines<'_>, Error> {
+        let file = File::open(path).map_err(|cause| unreadable(path, &cause))?;
+        Ok(Lines { path, file: BufReader::new(file), number: 0 })
+    }
+
+    /// The next line, and whether it has its end.
+    fn next(&mut self) -> Result<Option<(Vec<u8>, bool)>, Error> {
+        let mut line = Vec::new();
+        self.number += 1;
+        let read = self.file.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+        match read.map_err(|cause| unreadable(self.path, &cause))? {
+            0 => Ok(None),
+            _ if line.last() == Some(&b'\n') => Ok(Some((line, true))),
+            length if length as u64 == LONGEST => {
+                Err(self.wrong(format!("longer than {LONGEST} bytes; no recording has such lines")))
+            }
+            _ => Ok(Some((line, false))),
+        }
+    }
+
+    fn wrong(&self, why: impl Into<String>) -> Error {
+        Error::Recording { path: self.path.into(), line: self.number, why: why.into() }
+    }
+}
+
+fn unreadable(path: &Path, cause: &io::Error) -> Error {
+    let cause = io::Error::new(cause.kind(), format!("cannot be read: {cause}"));
+    Error::File { path: path.into(), cause }
 }
 
 impl Source for Replay {

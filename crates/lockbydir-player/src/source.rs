@@ -31,6 +31,20 @@ pub trait Source: Send {
     }
 }
 
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
+        (**self).next(up_to)
+    }
+
+    fn now(&self) -> f64 {
+        (**self).now()
+    }
+
+    fn is_over(&self) -> bool {
+        (**self).is_over()
+    }
+}
+
 /// Locks as they are observed.
 #[derive(Debug)]
 pub struct Live {

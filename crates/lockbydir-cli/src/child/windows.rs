@@ -104,7 +104,7 @@ impl Child {
     /// it before it does anything.
     pub(crate) fn spawn(
         command: &[OsString],
-        variables: [(&'static str, OsString); 2],
+        variables: impl IntoIterator<Item = (&'static str, OsString)>,
         signals: &Arc<Signals>,
         named: impl FnOnce(u32) -> Result<(), Failure>,
     ) -> Result<Child, Failure> {

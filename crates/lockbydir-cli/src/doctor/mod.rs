@@ -4,7 +4,7 @@
 mod table;
 
 use std::io::{IsTerminal, stderr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::ValueHint;
@@ -91,13 +91,9 @@ pub(crate) fn doctor(args: &Args) -> Result<u8, Failure> {
 
 /// This program again, as the other process.
 fn assistant() -> Result<Command, Failure> {
-    // Also where it was replaced by a newer one meanwhile.
-    let own = Path::new("/proc/self/exe");
-    let program = if own.exists() { Ok(own.into()) } else { std::env::current_exe() };
-    let program = program.map_err(|error| {
+    let mut command = crate::myself::myself().map_err(|error| {
         Failure::new(crate::exit::IO, format!("cannot find this program's file: {error}"))
     })?;
-    let mut command = Command::new(program);
     command.arg("doctor-assistant");
     Ok(command)
 }

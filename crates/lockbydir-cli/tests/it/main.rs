@@ -14,6 +14,8 @@ mod line;
 mod looks;
 mod loss;
 mod others;
+#[cfg(feature = "player")]
+mod play;
 mod readme;
 mod running;
 mod terminal;

@@ -221,6 +221,15 @@ fn massive_counts_those_who_give_up() {
 }
 
 #[test]
+fn nothing_is_left_of_processes_that_give_up_at_the_same_moment() {
+    // All of them would need 5 s.
+    let told = run("massive", &["--processes", "100", "--patience", "0.5"]);
+
+    assert!(number(&told, " gave up") > 50, "{told:#?}");
+    assert!(told.last().unwrap().ends_with("the lock is gone."), "{told:#?}");
+}
+
+#[test]
 fn massive_fails_when_a_lock_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut child =
@@ -236,4 +245,47 @@ fn massive_fails_when_a_lock_is_lost() {
     let told = lines(&child.wait_with_output().unwrap(), 1);
     assert_eq!(number(&told, " lost it"), 1, "{told:#?}");
     assert_empty(folder.path());
+}
+
+#[test]
+fn massive_compares_the_times_of_processes_too() {
+    let told = run("massive", &["--processes", "40", "--scale", "0.1", "--patience", "600"]);
+
+    assert!(told[0].starts_with("40 processes, one lock"), "{told:#?}");
+    assert_eq!(number(&told, " held it"), 40);
+    assert_eq!(
+        told.last().unwrap(),
+        "Verdict: of 39 differences all are greater than 0.005 s; the lock is gone."
+    );
+}
+
+#[test]
+fn a_storm_ends_and_nobody_was_beside_another() {
+    let told = run("storm", &["--scale", "0.3", "--seed", "7"]);
+
+    assert!(number(&told, " turns at the helm") > 10, "{told:#?}");
+    for blow in [" killed", " stopped", " gave up"] {
+        assert!(number(&told, blow) > 0 || cfg!(not(unix)), "{told:#?}");
+    }
+    assert_eq!(
+        told.last().unwrap(),
+        "Verdict: never were two at the helm; the numbers grow; the lock moved on; nothing is left."
+    );
+}
+
+#[test]
+fn a_storm_tells_when_there_were_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child =
+        example("storm", folder.path(), &["--scale", "0.5", "--folder", "."]).spawn().unwrap();
+
+    // Somebody breaks the lock under those who hold it, again and again.
+    let lock = Lock::new(folder.path().join("helm"));
+    while child.try_wait().unwrap().is_none() {
+        lock.break_by_force().unwrap();
+        thread::sleep(ms(20));
+    }
+
+    let told = lines(&child.wait_with_output().unwrap(), 1);
+    assert!(told.last().unwrap().starts_with("Verdict: there WERE TWO at the helm;"), "{told:#?}");
 }

@@ -1,0 +1,85 @@
+//! A play as lines, for where no frames can be drawn: what is said, and a short line an event.
+
+use std::io::{ErrorKind, Write, stdout};
+use std::time::Duration;
+
+use lockbydir_player::{Contender, Event, How, Source, What, Why};
+
+use crate::exit::{Failure, IO};
+
+/// Tells all of it as it comes, and the verdict last.
+pub(super) fn tell(mut source: Box<dyn Source>) -> Result<(), Failure> {
+    let mut begun = None;
+    let mut verdict = Vec::new();
+    let mut out = stdout().lock();
+    while !source.is_over() {
+        for event in source.next(Duration::from_secs(1))? {
+            let since = event.at - *begun.get_or_insert(event.at);
+            let Some(line) = line(&event, since) else { continue };
+            if line.starts_with("Verdict: ") {
+                verdict.push(line);
+                continue;
+            }
+            match writeln!(out, "{line}") {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                done => done.map_err(cannot)?,
+            }
+        }
+        out.flush().map_err(cannot)?;
+    }
+    for line in verdict {
+        writeln!(out, "{line}").map_err(cannot)?;
+    }
+    Ok(())
+}
+
+fn cannot(error: std::io::Error) -> Failure {
+    Failure::new(IO, format!("cannot write: {error}"))
+}
+
+fn line(event: &Event, since: f64) -> Option<String> {
+    if let What::Said { text } = &event.what {
+        return Some(text.clone());
+    }
+    Some(format!("{since:9.3} s | {}: {}", event.lock, words(&event.what)?))
+}
+
+fn words(what: &What) -> Option<String> {
+    let by = what.by().map(name).unwrap_or_default();
+    Some(match what {
+        What::Acquired { how, .. } => format!("{by} holds it, {}", gained(*how)),
+        What::Renewed { times, .. } => match times {
+            None | Some(1) => format!("{by} renewed it"),
+            Some(times) => format!("{by} renewed it {times} times"),
+        },
+        What::Lapsed { .. } => format!("{by} let it lapse"),
+        What::Died { .. } => format!("{by} died and left it held"),
+        What::Released { .. } => format!("{by} released it"),
+        What::Broken { .. } => format!("that of {by} was broken"),
+        What::Joined { .. } => format!("{by} waits"),
+        What::Left { why: Why::GaveUp, .. } => format!("{by} gave up waiting"),
+        What::Left { why: Why::Died, .. } => format!("{by} died waiting"),
+        What::Missed { count } => format!("{count} holdings were too short to be seen"),
+        What::Busy { a_second } => format!("changes hands about {a_second} times a second"),
+        What::Calm => "each holding is seen again".into(),
+        What::Left { why: Why::Served, .. } | What::Appeared | What::Said { .. } => return None,
+    })
+}
+
+fn gained(how: How) -> &'static str {
+    match how {
+        How::Before => "since before",
+        How::Free => "it was free",
+        How::HandedOver => "handed over",
+        How::AfterLapse => "after a lapse",
+        How::AfterDeath => "after a death",
+    }
+}
+
+fn name(who: &Contender) -> String {
+    let name = who.label.as_deref().or(who.command.as_deref()).unwrap_or("somebody");
+    match who.pid {
+        Some(pid) => format!("{name} (pid {pid})"),
+        None => name.to_owned(),
+    }
+}

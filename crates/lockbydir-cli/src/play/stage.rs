@@ -1,0 +1,163 @@
+//! The stage of a play and what is on it: processes of this program, each one part of an example.
+//! The stage knows no example. It ends all when its standard input ends, which is when who watches
+//! has gone, however that came.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::child::{Child, Event, Signals};
+use crate::exit::{CANNOT_RUN, Failure, IO};
+use crate::myself::myself;
+
+/// The examples themselves; the `main` of each is for who runs it alone.
+macro_rules! examples {
+    ($($name:ident in $path:literal;)*) => {
+        $(#[path = $path]
+        #[expect(dead_code, reason = "its `main`")]
+        mod $name;)*
+    };
+}
+
+examples! {
+    how_to_use in "../../../../examples/how_to_use.rs";
+    inner_workings in "../../../../examples/inner_workings.rs";
+    one_bed in "../../../../examples/one_bed.rs";
+    massive in "../../../../examples/massive.rs";
+    storm in "../../../../examples/storm.rs";
+}
+
+/// How soon the end of who watches is heard, at the latest.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+
+/// Hidden: what `play` starts.
+#[derive(clap::Args)]
+pub(crate) struct Stage {
+    folder: PathBuf,
+    /// The part that all others are started by, and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    first: Vec<OsString>,
+}
+
+/// Hidden: what the stage starts, and what that starts.
+#[derive(clap::Args)]
+pub(crate) struct Part {
+    name: String,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// The stage for an example in this folder.
+pub(super) fn command(mut program: Command, folder: &Path, name: &str, told: &[String]) -> Command {
+    program.arg("play-stage").arg(folder).arg(name);
+    match name {
+        "how-to-use" | "inner-workings" => program.arg(folder),
+        _ => program.args(told).arg("--folder").arg(folder),
+    };
+    program
+}
+
+/// Runs an example to its end, or to the end of who watches; then nothing of it is left.
+pub(crate) fn stage(args: &Stage) -> Result<u8, Failure> {
+    // What a terminal sends is for who watches: here the end of that is heard, and nothing else.
+    #[cfg(unix)]
+    let _ = rustix::process::setsid();
+    let signals = Signals::watch();
+    let unknown = |error| Failure::new(IO, format!("cannot find this program: {error}"));
+    let mut command = vec![myself().map_err(unknown)?.get_program().to_owned(), "play-part".into()];
+    command.extend(args.first.iter().cloned());
+    let child = Child::spawn(&command, [], &signals, |_| Ok(()))?;
+    let is_alone = Arc::new(AtomicBool::new(false));
+    let hears = is_alone.clone();
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        hears.store(true, Ordering::Release);
+    });
+    let ended = loop {
+        if is_alone.load(Ordering::Acquire) {
+            child.end(true);
+        }
+        if let Some(event) = child.event(LONGEST_SLEEP) {
+            break event;
+        }
+    };
+    child.end(true);
+    // Else it is still looked at there.
+    if is_alone.load(Ordering::Acquire) {
+        remove(&args.folder);
+    }
+    match ended {
+        Event::Exited(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        Event::NotStarted(error) => {
+            Err(Failure::new(CANNOT_RUN, format!("cannot start the example: {error}")))
+        }
+    }
+}
+
+/// Removes the folder, to which those that were killed may just have added something.
+fn remove(folder: &Path) {
+    for _ in 0..100 {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                thread::sleep(LONGEST_SLEEP / 5)
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Plays one part.
+pub(crate) fn part(part: &Part) -> ExitCode {
+    // Stopped ones hear of nothing else.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let again = |name: &'static str| {
+        move || {
+            let mut command = myself()?;
+            command.args(["play-part", name]);
+            Ok(command)
+        }
+    };
+    let folder = || part.arguments.first().map(PathBuf::from);
+    let arguments = part.arguments.iter().cloned();
+    let done = match part.name.as_str() {
+        "how-to-use" => two_cooks(&again("cook"), &part.arguments),
+        "cook" => how_to_use::play(folder()).map(|()| ExitCode::SUCCESS),
+        "inner-workings" => inner_workings::play(folder()).map(|()| ExitCode::SUCCESS),
+        "one-bed" => one_bed::play(&again("one-bed"), arguments),
+        "massive" => massive::play(&again("massive"), arguments),
+        "storm" => storm::play(&again("storm"), arguments),
+        other => Err(format!("no example has a part {other}").into()),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("lockbydir: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Two of the shortest example, so that one waits for the other.
+fn two_cooks(
+    cook: &dyn Fn() -> io::Result<Command>,
+    arguments: &[OsString],
+) -> Result<ExitCode, Box<dyn Error>> {
+    let cooks = [cook()?.args(arguments).spawn()?, cook()?.args(arguments).spawn()?];
+    let mut good = true;
+    for mut cook in cooks {
+        good &= cook.wait()?.success();
+    }
+    println!(
+        "\nVerdict: {}.",
+        if good {
+            "both have cooked, one after the other"
+        } else {
+            "the kitchen is NOT what it was"
+        }
+    );
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
