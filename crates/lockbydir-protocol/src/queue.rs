@@ -374,14 +374,14 @@ impl Queue {
         Step::Finished(self.outcome.take().unwrap_or(Waited::Interrupted))
     }
 
-    /// Our ticket is gone. Whoever was first and did not get the lock leaves nothing behind.
+    /// Our ticket is gone. Whoever was the last and did not get the lock leaves nothing behind: also
+    /// one who stood behind another, which may have left meanwhile, taking us for its heir.
     fn left(&mut self) -> Next {
         self.in_line = false;
-        let got = matches!(self.outcome, Some(Waited::Ended(Acquisition::Got(..))));
-        if got || self.ahead.is_some() {
-            return self.finish();
+        match self.outcome {
+            Some(Waited::Ended(Acquisition::Got(..))) => self.finish(),
+            _ => self.perform(Doing::Emptying, Operation::ListLine),
         }
-        self.perform(Doing::Emptying, Operation::ListLine)
     }
 
     /// The line is closed. If the lock was opened for us at the last moment, nobody else knows.

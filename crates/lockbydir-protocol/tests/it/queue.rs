@@ -440,6 +440,7 @@ fn a_line_full_of_the_dead_does_not_outlast_patience() {
     let removing = entered(std::slice::from_ref(&old)).told(all.clone());
     let removing = removing.asks(Expel(old.clone(), Word::First)).after(PATIENCE);
 
-    let gives_up = removing.told(DONE).told(all).asks(Leave(own(), Word::Behind(old)));
-    gives_up.told(DONE).ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+    let gives_up = removing.told(DONE).told(all.clone()).asks(Leave(own(), Word::Behind(old)));
+    let gives_up = gives_up.told(DONE).asks(ListLine).told(all);
+    gives_up.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }

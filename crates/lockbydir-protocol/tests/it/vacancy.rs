@@ -182,6 +182,7 @@ fn who_is_passed_over_again_and_again_gives_up_when_its_patience_is_over() {
     let over = behind(&[first()]).after(PATIENCE).told(woken(Wake::Expelled));
 
     let leaves = over.asks(Leave(own(), Word::Behind(first()))).told(failed(Fault::Missing));
+    let leaves = leaves.asks(ListLine).told(line(&[first()]));
     leaves.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }
 
@@ -208,14 +209,38 @@ fn who_gives_up_says_who_was_ahead_of_it() {
         .told(woken(Wake::Time))
         .asks(Leave(own(), Word::Behind(first())))
         .told(DONE)
+        .asks(ListLine)
+        .told(line(&[first()]))
         .ends(Waited::Over(Blocker::Busy(Fault::Taken)));
     behind(&[first()])
         .told(woken(Wake::Interrupted))
         .asks(Leave(own(), Word::Behind(first())))
         .told(failed(Fault::Missing))
+        .asks(ListLine)
+        .told(line(&[first()]))
         .ends(Waited::Interrupted);
     // Just before its end, patience is not over.
     behind(&[first()]).after(PATIENCE - millis(1)).told(woken(Wake::Time)).asks(Look);
+}
+
+/// The one ahead gave up at the same moment, and left the lock that was opened for it to us.
+#[test]
+fn the_last_to_give_up_leaves_nothing_though_it_knew_of_one_ahead() {
+    let left = behind(&[first()])
+        .after(PATIENCE)
+        .told(woken(Wake::Time))
+        .asks(Leave(own(), Word::Behind(first())))
+        .told(DONE);
+
+    left.asks(ListLine)
+        .told(line(&[]))
+        .asks(CloseLine)
+        .told(DONE)
+        .asks(Look)
+        .told(seen(&[open(7)]))
+        .asks(Knock)
+        .told(Answer::Somebody(false))
+        .asks(Unlink(open(7)));
 }
 
 #[test]
