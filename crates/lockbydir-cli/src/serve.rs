@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// The folder, or a URL like etcd://host:2379/team [default: the current directory]
     #[arg(env = "LOCKBYDIR_DIR", default_value = ".", hide_default_value = true, hide_env = true, value_hint = ValueHint::DirPath)]
     dir: PathBuf,
+    /// Write down what happens, as JSON lines, into a new file, for `play --replay`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -69,6 +72,7 @@ pub(crate) fn serve(args: &Args) -> Result<u8, Failure> {
         true => args.dir.clone(),
         false => std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone()),
     };
-    serve::serve(Box::new(source), args.place.options(shown(&folder)), tell)?;
+    let source = crate::play::recorded(Box::new(source), args.record.as_deref())?;
+    serve::serve(source, args.place.options(shown(&folder)), tell)?;
     Ok(0)
 }

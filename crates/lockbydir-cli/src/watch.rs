@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Print one frame, as large as the terminal or 80x24 (see COLUMNS and LINES), and exit
     #[arg(long)]
     once: bool,
+    /// Write down what happens, as JSON lines, into a new file, for `play --replay`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "once")]
+    record: Option<PathBuf>,
 }
 
 /// What there is to watch.
@@ -50,7 +53,7 @@ pub(crate) fn watch(args: &Args) -> Result<u8, Failure> {
         return render::print(&watch::still(Box::new(live), options, size(), has_colours)?);
     }
     options.locks = Some(live.locks());
-    watch::show(Box::new(live), options)?;
+    watch::show(crate::play::recorded(Box::new(live), args.record.as_deref())?, options)?;
     Ok(0)
 }
 

@@ -314,6 +314,19 @@ fn a_hundred_thousand_events_are_read_and_told_in_a_moment() {
 }
 
 #[test]
+fn the_lines_in_the_manual_are_a_recording() {
+    let manual = include_str!("../../../PLAYER.md");
+    let blocks = manual.split("\n```").filter_map(|block| block.strip_prefix("json\n"));
+    let file =
+        File::with(blocks.map(|block| format!("{}\n", block.trim_end())).collect::<String>());
+
+    let events = replay(&file.path);
+
+    assert_eq!(events.len(), 4);
+    assert!(matches!(&events[3].what, What::Joined { by } if by.pid == Some(4242)));
+}
+
+#[test]
 fn what_cannot_be_read_is_an_error_of_its_file() {
     let file = File::absent();
     let error = Replay::open(&file.path, 1.0).unwrap_err();

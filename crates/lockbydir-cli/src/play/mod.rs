@@ -198,10 +198,7 @@ fn show(
     title: String,
     opened: Option<String>,
 ) -> Result<(), Failure> {
-    let source: Box<dyn Source> = match &args.record {
-        Some(file) => Box::new(Recorder::new(source, file)?),
-        None => source,
-    };
+    let source = recorded(source, args.record.as_deref())?;
     if !args.web && !is_terminal() {
         return plain::tell(source);
     }
@@ -217,6 +214,17 @@ fn show(
     }
     let lines: String = verdict.lines().into_iter().map(|line| line + "\n").collect();
     render::print(&lines).map(drop)
+}
+
+/// Writes down what this source tells, if that is asked for.
+pub(crate) fn recorded(
+    source: Box<dyn Source>,
+    file: Option<&Path>,
+) -> Result<Box<dyn Source>, Failure> {
+    Ok(match file {
+        Some(file) => Box::new(Recorder::new(source, file)?),
+        None => source,
+    })
 }
 
 /// Can frames be drawn there?

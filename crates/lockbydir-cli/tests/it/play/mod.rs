@@ -3,6 +3,7 @@
 mod ends;
 mod recordings;
 mod terminal;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
