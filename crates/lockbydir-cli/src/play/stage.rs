@@ -21,6 +21,7 @@ macro_rules! examples {
     ($($name:ident in $path:literal;)*) => {
         $(#[path = $path]
         #[expect(dead_code, reason = "its `main`")]
+        #[allow(clippy::duplicate_mod, reason = "two read the same clock, each by itself")]
         mod $name;)*
     };
 }
