@@ -18,6 +18,8 @@ mod others;
 mod play;
 mod readme;
 mod running;
+#[cfg(feature = "player")]
+mod serve;
 mod terminal;
 #[cfg(feature = "player")]
 mod watch;

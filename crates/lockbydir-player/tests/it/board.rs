@@ -342,3 +342,35 @@ fn a_hundred_locks_with_a_thousand_waiters_each_are_no_burden() {
     // It takes 1 s, unoptimized; where each event looks at the whole line, minutes.
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
 }
+
+#[test]
+fn a_card_names_the_first_in_line_however_long_it_is() {
+    let mut board = Board::new(300.0);
+    let names = |board: &Board| -> Vec<String> {
+        let card = board.cards().next().unwrap();
+        card.line.iter().map(|place| place.who.id.clone()).collect()
+    };
+    for number in 0..50_u32 {
+        board.apply(&joined(f64::from(number), &format!("{number}")));
+    }
+
+    let first: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    assert_eq!(names(&board), first);
+    assert_eq!(board.cards().next().unwrap().waiting, 50);
+
+    // From the middle of those who are named, from behind them, from before them; one comes back.
+    for gone in ["5", "30", "0"] {
+        board.apply(&left(60.0, gone, Why::GaveUp));
+    }
+    board.apply(&acquired(61.0, "1", 1));
+    board.apply(&joined(62.0, "5"));
+
+    let then = [2, 3, 4].into_iter().chain(6..=22).map(|number| number.to_string());
+    assert_eq!(names(&board), then.collect::<Vec<_>>());
+    assert_eq!(board.cards().next().unwrap().waiting, 47);
+    for number in 2..50 {
+        board.apply(&left(70.0, &number.to_string(), Why::Served));
+    }
+    assert_eq!(names(&board), Vec::<String>::new());
+    assert_eq!(board.cards().next().unwrap().waiting, 0);
+}

@@ -14,6 +14,7 @@ const view = {
   isDirty: true,
   drawnAt: 0,
   sortedAt: 0,
+  sortCost: 0,
 };
 
 const isLive = () => view.end === null;
@@ -112,9 +113,12 @@ const frame = () => {
   if (!view.isDirty && moved < least) return;
   if (world.version !== view.version || performance.now() - view.sortedAt > 250) {
     view.version = world.version;
-    if (performance.now() - view.sortedAt > 120 || view.isDirty === 'all') {
-      view.sortedAt = performance.now();
+    // Of very many this takes its time, and is done the less often.
+    const begun = performance.now();
+    if (begun - view.sortedAt > Math.max(120, view.sortCost * 10) || view.isDirty === 'all') {
       findRows(edge() - view.zoom, edge());
+      view.sortedAt = performance.now();
+      view.sortCost = view.sortedAt - begun;
     }
   }
   view.isDirty = false;
@@ -170,7 +174,9 @@ const togglePause = () => (isLive() ? stopTime() : goLive());
 const showUntil = (end) => {
   const now = clock.now() ?? 0;
   const latest = now + view.zoom * 0.04;
-  view.end = Math.max(now - world.history + view.zoom * 0.1, Math.min(latest, end));
+  // What is not yet cannot be shown: it goes on with the time.
+  if (end >= latest) view.end = null;
+  else view.end = Math.max(now - world.history + view.zoom * 0.1, end);
   changed();
 };
 
