@@ -130,6 +130,8 @@ const frame = () => {
   const lanes = view.rowOf.size;
   scene.count = scene.gutter > 120 ? count(lanes, 'contender') : String(lanes);
   $('lanes').style.height = `${scene.height}px`;
+  // Beside a scroll bar it is narrower than what is around it.
+  $('axis').style.width = `${scene.width}px`;
   drawAxis($('axis'), scene);
   drawLanes($('lanes'), scene);
   view.scene = scene;
