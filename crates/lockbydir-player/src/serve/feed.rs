@@ -123,6 +123,8 @@ impl Feed {
             state.all = None;
             let changes = state.board.changes();
             let words = match changes.is_empty() {
+                // To nobody nothing is said.
+                _ if self.0.sender.receiver_count() == 0 => None,
                 false => Some(message("changes", &changes)),
                 true if sent.elapsed() >= CLOCK => Some(message("clock", &changes.now)),
                 true => None,
