@@ -35,6 +35,7 @@ const cardOf = (lock) => {
   parts.item.lockName = lock.name;
   $('cards').insertBefore(parts.item, after ?? null);
   cards.made.set(lock.name, parts);
+  sight.observe(parts.item);
   return parts;
 };
 
@@ -43,9 +44,25 @@ const lineOf = (card) => {
   return { named, text: named.slice(0, 4).map((lane) => called(lane.who)).join(' · ') };
 };
 
-const drawCard = (lock) => {
+// Cards that nobody sees are drawn once a second, for those who have them read aloud.
+const sight = new IntersectionObserver((changes) => {
+  for (const { target, isIntersecting } of changes) {
+    const parts = cards.made.get(target.lockName);
+    if (!parts) continue;
+    parts.isUnseen = !isIntersecting;
+    if (isIntersecting && parts.isStale) drawCard(world.locks.get(target.lockName));
+  }
+});
+
+const drawStale = () => {
+  for (const [name, parts] of cards.made) if (parts.isStale) drawCard(world.locks.get(name), true);
+};
+
+const drawCard = (lock, isDue) => {
   const { card } = lock;
   const parts = cardOf(lock);
+  parts.isStale = parts.isUnseen && !isDue;
+  if (parts.isStale) return;
   const state = STATES[card.state];
   if (parts.card.dataset.state !== card.state) parts.card.dataset.state = card.state;
   write(parts.state, `${state.glyph} ${state.word}`);
@@ -99,9 +116,7 @@ const drawLasts = (lock, parts) => {
 const tickCards = () => {
   for (const [name, parts] of cards.made) {
     const lock = world.locks.get(name);
-    if (!lock?.card || lock.card.state === 'free' || parts.item.hidden) continue;
-    const box = parts.item.getBoundingClientRect();
-    if (box.bottom > 0 && box.top < innerHeight) drawLasts(lock, parts);
+    if (lock?.card && lock.card.state !== 'free' && !parts.isUnseen) drawLasts(lock, parts);
   }
 };
 
@@ -161,6 +176,7 @@ const resetCards = () => {
   for (const [name, parts] of cards.made) {
     if (world.locks.get(name)?.card) continue;
     parts.motion?.cancel();
+    sight.unobserve(parts.item);
     parts.item.remove();
     cards.made.delete(name);
   }

@@ -225,6 +225,7 @@ const begin = () => {
   setInterval(eachQuarter, 250);
   setInterval(() => {
     forget();
+    drawStale();
     drawTable();
     showTools();
   }, 1000);
