@@ -273,6 +273,7 @@ fn all_can_be_done_by_keyboard() {
     page.see("document.querySelector('#pause').getAttribute('aria-pressed') === 'true'");
     page.press("Shift+ArrowLeft");
     page.press("Shift+ArrowLeft");
+    page.see("document.querySelector('#tip').hidden");
     page.see("Number(document.querySelector('#back-in-time').value) <= -20");
     page.picture("back-in-time");
     page.press("l");

@@ -176,6 +176,7 @@ const togglePause = () => (isLive() ? stopTime() : goLive());
 const showUntil = (end) => {
   const now = clock.now() ?? 0;
   const latest = now + view.zoom * 0.04;
+  $('tip').hidden = true;
   // What is not yet cannot be shown: it goes on with the time.
   if (end >= latest) view.end = null;
   else view.end = Math.max(now - world.history + view.zoom * 0.1, end);

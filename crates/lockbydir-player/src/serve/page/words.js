@@ -28,8 +28,9 @@ const duration = (s) => {
   if (s < 0.1) return `${(s * 1000).toFixed(s < 0.01 ? 1 : 0)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 120) return `${Math.round(s)} s`;
-  if (s < 7200) return `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
-  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  const both = (large, one, small, other) => (small ? `${large} ${one} ${small} ${other}` : `${large} ${one}`);
+  if (s < 7200) return both(Math.floor(s / 60), 'min', Math.floor(s % 60), 's');
+  return both(Math.floor(s / 3600), 'h', Math.floor((s % 3600) / 60), 'min');
 };
 
 const two = (n) => String(n).padStart(2, '0');
