@@ -261,7 +261,7 @@ fn what_is_over_is_forgotten_after_a_while_and_what_is_not_never() {
     let gone = board.lanes("jobs")[1].number;
     board.changes();
 
-    board.tick(302.9);
+    board.tick(302.0);
     assert_eq!(board.lanes("jobs").len(), 3);
     board.tick(303.1);
 
@@ -351,7 +351,7 @@ fn a_card_names_the_first_in_line_however_long_it_is() {
         card.line.iter().map(|place| place.who.id.clone()).collect()
     };
     for number in 0..50_u32 {
-        board.apply(&joined(f64::from(number), &format!("{number}")));
+        board.apply(&event(f64::from(number), joined(&format!("{number}"))));
     }
 
     let first: Vec<String> = (0..20).map(|number| number.to_string()).collect();
@@ -360,16 +360,16 @@ fn a_card_names_the_first_in_line_however_long_it_is() {
 
     // From the middle of those who are named, from behind them, from before them; one comes back.
     for gone in ["5", "30", "0"] {
-        board.apply(&left(60.0, gone, Why::GaveUp));
+        board.apply(&event(60.0, left(gone, Why::GaveUp)));
     }
-    board.apply(&acquired(61.0, "1", 1));
-    board.apply(&joined(62.0, "5"));
+    board.apply(&event(61.0, acquired("1", 1, How::Free)));
+    board.apply(&event(62.0, joined("5")));
 
     let then = [2, 3, 4].into_iter().chain(6..=22).map(|number| number.to_string());
     assert_eq!(names(&board), then.collect::<Vec<_>>());
     assert_eq!(board.cards().next().unwrap().waiting, 47);
     for number in 2..50 {
-        board.apply(&left(70.0, &number.to_string(), Why::Served));
+        board.apply(&event(70.0, left(&number.to_string(), Why::Served)));
     }
     assert_eq!(names(&board), Vec::<String>::new());
     assert_eq!(board.cards().next().unwrap().waiting, 0);

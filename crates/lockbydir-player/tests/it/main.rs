@@ -3,7 +3,9 @@
 #![allow(missing_docs, reason = "test names are sentences")]
 
 mod board;
+mod changes;
 mod frames;
+mod serve;
 mod terminal;
 
 use lockbydir_player::{Board, Contender, Event, How, What, Why};

@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lockbydir_player::serve::{self, Options};
-use lockbydir_player::{Contender, Error, Event, Source, What};
+use lockbydir_player::{Contender, Error, Event, How, Source, What};
 use serde_json::Value;
 
-use crate::{acquired, event, joined, released};
+use crate::{acquired, event, joined, who};
 
 const TOKEN: &str = "0123456789-abcdef";
 
@@ -193,13 +193,13 @@ fn who_asks_for_the_page_gets_it_whole_and_may_run_nothing_else() {
 #[test]
 fn a_viewer_is_told_all_and_then_what_changes() {
     let server = Server::on_loopback();
-    server.tell(acquired(1000.0, "a", 7));
+    server.tell(event(1000.0, acquired("a", 7, How::Free)));
     let mut early = server.view();
     while early.next("all")["cards"].as_array().unwrap().is_empty() {
         early = server.view();
     }
 
-    server.tell(joined(1001.0, "b"));
+    server.tell(event(1001.0, joined("b")));
     let change = early.next("changes");
 
     assert_eq!(change["cards"][0]["waiting"], 1);
@@ -386,7 +386,7 @@ fn seats_are_limited_and_free_again_when_somebody_leaves() {
     server.answers(&["GET / HTTP/1.1", &server.host()], 200);
     viewers.pop().unwrap().0.into_inner().shutdown(Shutdown::Both).unwrap();
     // Seen as soon as something is sent to it.
-    server.tell(released(1000.0, "a"));
+    server.tell(event(1000.0, What::Released { by: who("a") }));
 
     let until = Instant::now() + Duration::from_secs(10);
     while Viewer::of(&server, &[]).is_none() {
