@@ -44,6 +44,14 @@ pub(super) struct Waiter {
     pub(super) nonce: u128,
 }
 
+/// One who has left the line, and why is not known yet.
+#[derive(Debug)]
+struct Leaving {
+    waiter: Waiter,
+    lives: bool,
+    since: Duration,
+}
+
 /// What is known of a lock.
 #[derive(Debug, Default)]
 pub(super) struct Chronicle {
@@ -55,8 +63,8 @@ pub(super) struct Chronicle {
     hold: Option<Hold>,
     fate: Fate,
     line: Vec<Waiter>,
-    /// Those who left the line and may hold the lock at the next look.
-    leaving: Vec<(Waiter, bool)>,
+    /// Those who left the line, and may hold the lock or stand in another place soon.
+    leaving: Vec<Leaving>,
     told: Vec<What>,
 }
 
@@ -132,7 +140,6 @@ impl Chronicle {
             }
         }
         self.hold = seen;
-        self.settle();
     }
 
     fn changed(&mut self, old: &Hold, new: &mut Hold, fate: Fate) {
@@ -158,8 +165,8 @@ impl Chronicle {
     fn acquired(&mut self, new: &mut Hold, how: Gained) {
         let served = |waiter: &Waiter| new.is_of(waiter.nonce);
         let mut waited = self.line.iter().find(|waiter| served(waiter)).map(|waiter| waiter.who.id);
-        if let Some(at) = self.leaving.iter().position(|(waiter, _)| served(waiter)) {
-            let (waiter, _) = self.leaving.remove(at);
+        if let Some(at) = self.leaving.iter().position(|leaving| served(&leaving.waiter)) {
+            let Leaving { waiter, .. } = self.leaving.remove(at);
             waited = Some(waiter.who.id);
             self.told.push(What::Left { who: waiter.who, why: Departure::Served });
         }
@@ -183,6 +190,12 @@ impl Chronicle {
     }
 
     pub(super) fn joined(&mut self, waiter: Waiter) {
+        // Who takes another place in the line leaves the one it had.
+        if let Some(at) = self.leaving.iter().position(|left| left.waiter.nonce == waiter.nonce) {
+            self.leaving.remove(at);
+            self.line.push(waiter);
+            return;
+        }
         if self.line.iter().all(|known| known.nonce != waiter.nonce) {
             self.begin();
             self.told.push(What::Joined(waiter.who.clone()));
@@ -190,35 +203,45 @@ impl Chronicle {
         }
     }
 
-    /// This one is not in line any more; does its process live?
-    pub(super) fn left(&mut self, nonce: u128, lives: bool) {
+    /// This one is not in line any more, as of now; does its process live?
+    pub(super) fn left(&mut self, nonce: u128, lives: bool, since: Duration) {
         if let Some(at) = self.line.iter().position(|known| known.nonce == nonce) {
             let waiter = self.line.remove(at);
             if self.hold.as_ref().is_some_and(|hold| hold.is_of(nonce)) {
                 self.told.push(What::Left { who: waiter.who, why: Departure::Served });
             } else {
-                self.leaving.push((waiter, lives));
+                self.leaving.push(Leaving { waiter, lives, since });
             }
         }
     }
 
     /// These are all who are in line.
-    pub(super) fn stand(&mut self, line: Vec<Waiter>, mut lives: impl FnMut(&Waiter) -> bool) {
+    pub(super) fn stand(
+        &mut self,
+        line: Vec<Waiter>,
+        now: Duration,
+        mut lives: impl FnMut(&Waiter) -> bool,
+    ) {
         let is_there = |nonce: u128| line.iter().any(|waiter| waiter.nonce == nonce);
         let gone: Vec<Waiter> =
             self.line.iter().filter(|known| !is_there(known.nonce)).cloned().collect();
         for waiter in gone {
             let lives = lives(&waiter);
-            self.left(waiter.nonce, lives);
+            self.left(waiter.nonce, lives, now);
         }
         for waiter in line {
             self.joined(waiter);
         }
     }
 
-    /// Who left the line and does not hold the lock now has not got it.
-    pub(super) fn settle(&mut self) {
-        for (waiter, lives) in std::mem::take(&mut self.leaving) {
+    /// Since when somebody has left the line of whom it is not known yet why.
+    pub(super) fn unsettled_since(&self) -> Option<Duration> {
+        self.leaving.iter().map(|leaving| leaving.since).min()
+    }
+
+    /// Who left the line until then, and does not hold the lock now, has not got it.
+    pub(super) fn settle(&mut self, until: Duration) {
+        for Leaving { waiter, lives, .. } in self.leaving.extract_if(.., |one| one.since <= until) {
             let why = if lives { Departure::GaveUp } else { Departure::Died };
             self.told.push(What::Left { who: waiter.who, why });
         }

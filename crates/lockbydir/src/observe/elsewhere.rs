@@ -54,16 +54,18 @@ impl Elsewhere {
         if clock::boot() < self.next_look {
             return Ok(Vec::new());
         }
-        let seen = self.seen()?;
+        let (seen, now) = (self.seen()?, clock::boot());
         let gone = |path: &PathBuf| seen.iter().all(|status| status.path != *path);
         for (_, chronicle) in self.locks.iter_mut().filter(|(path, _)| gone(path)) {
-            chronicle.stand(Vec::new(), |_| true);
+            chronicle.stand(Vec::new(), now, |_| true);
             chronicle.saw(None);
+            chronicle.settle(now);
         }
         for status in &seen {
             let chronicle = self.locks.entry(status.path.clone()).or_default();
-            chronicle.stand(status.line.iter().map(waiter).collect(), |_| true);
+            chronicle.stand(status.line.iter().map(waiter).collect(), now, |_| true);
             chronicle.saw(hold(status));
+            chronicle.settle(now);
             chronicle.judged(match status.state {
                 State::Lapsed => Fate::Lapsed,
                 State::Dead => Fate::Dead,

@@ -94,15 +94,20 @@ impl Folders {
                 self.next_judge = now + JUDGE;
             }
             self.count()?;
+            self.locks.values_mut().for_each(Watched::settle);
             let events = self.told();
             if !events.is_empty() || now >= until {
                 return Ok(events);
             }
-            let count = self.locks.values().filter_map(Watched::next_count).min();
+            let counts = self.locks.values().filter_map(Watched::next_count);
+            let settlings = self.locks.values().filter_map(Watched::next_settling);
+            let of_locks = counts.chain(settlings).min();
             let own = self.next_walk.min(self.next_look).min(self.next_judge);
-            let next = until.min(own).min(count.unwrap_or(own));
+            let next = until.min(own).min(of_locks.unwrap_or(own));
             let ears: Vec<_> = self.ears.iter().map(Ears::source).collect();
             if sleep_on(&ears, next.saturating_sub(clock::boot())).is_some() {
+                // Who has given up may be gone when the others of this moment have been heard.
+                self.hear();
                 let _ = sleep_on(&[], GATHER);
             }
         }

@@ -15,6 +15,9 @@ use crate::dir::Directory;
 use crate::folder::verdict_on;
 use crate::{clock, process};
 
+/// Who left the line holds the lock, or stands in another place of it, within this time; else it will not.
+const SETTLES: Duration = Duration::from_millis(20);
+
 /// A lock directory, and what is known of it.
 pub(super) struct Watched {
     directory: Directory,
@@ -136,7 +139,7 @@ impl Watched {
         let line = self.directory.line_now();
         let waiters = line.iter().map(waiter).collect();
         let known = std::mem::replace(&mut self.line, line);
-        self.chronicle.stand(waiters, |gone| {
+        self.chronicle.stand(waiters, clock::boot(), |gone| {
             known.iter().find(|ticket| ticket.nonce.0 == gone.nonce).is_none_or(lives)
         });
     }
@@ -219,7 +222,17 @@ impl Watched {
     pub(super) fn left_line(&mut self, name: &OsStr) {
         let Some(gone) = name.to_str().and_then(Ticket::parse) else { return };
         self.line.retain(|ticket| *ticket != gone);
-        self.chronicle.left(gone.nonce.0, lives(&gone));
+        self.chronicle.left(gone.nonce.0, lives(&gone), clock::boot());
+    }
+
+    /// When to [`settle`](Watched::settle).
+    pub(super) fn next_settling(&self) -> Option<Duration> {
+        self.chronicle.unsettled_since().map(|since| since + SETTLES)
+    }
+
+    /// Tells why those left the line who have left it long enough ago.
+    pub(super) fn settle(&mut self) {
+        self.chronicle.settle(clock::boot().saturating_sub(SETTLES));
     }
 
     fn emptied(&mut self) {
@@ -251,7 +264,6 @@ impl Watched {
 
     /// What has become of the holder? Nothing is asked that would change anything.
     pub(super) fn judge(&mut self) {
-        self.chronicle.settle();
         let Some(entry) = self.entry.as_ref().filter(|entry| entry.state == State::Held) else {
             return;
         };

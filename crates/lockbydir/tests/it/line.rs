@@ -18,13 +18,13 @@ fn make_ticket_of_another_host(line: &Path, age: Duration) {
 }
 
 #[cfg(unix)]
-fn make_ticket(path: &Path) {
+pub(crate) fn make_ticket(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
 #[cfg(windows)]
-fn make_ticket(path: &Path) {
+pub(crate) fn make_ticket(path: &Path) {
     fs::write(path, "").unwrap();
 }
 

@@ -167,6 +167,33 @@ fn who_gives_up_leaves_the_line_and_has_not_got_it() {
 }
 
 #[test]
+fn who_takes_another_place_in_the_line_has_not_left_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = jobs(folder.path()).acquire().unwrap();
+    let line = folder.path().join("jobs.lockdir.line");
+    std::fs::create_dir(&line).unwrap();
+    let place = |order: u64| {
+        let rest = "5.00000000000000aa.effffffa.effffffc.7-7.elsewhere.-";
+        line.join(format!("t1.{order}.00000000000000000000000001.{rest}"))
+    };
+    crate::line::make_ticket(&place(1));
+    let mut observer = Observer::of(folder.path()).unwrap();
+    until(&mut observer, |what| matches!(what, What::Joined(_)));
+
+    for order in 1..100 {
+        std::fs::remove_file(place(order)).unwrap();
+        guard.renew().unwrap();
+        crate::line::make_ticket(&place(order + 1));
+    }
+    std::fs::remove_file(place(100)).unwrap();
+    let told = until(&mut observer, |what| matches!(what, What::Left { .. }));
+
+    let in_line = words(&told).into_iter().filter(|word| !word.starts_with("renewed"));
+    assert_eq!(in_line.collect::<Vec<_>>(), ["left GaveUp"]);
+    guard.release().unwrap();
+}
+
+#[test]
 fn a_lock_that_lapses_is_told_and_so_is_who_takes_it_over() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
