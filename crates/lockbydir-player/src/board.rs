@@ -167,6 +167,8 @@ pub enum End {
     GaveUp,
     /// It died.
     Died,
+    /// It waits no more, and its process has ended: one of the two.
+    Gone,
     /// It released the lock.
     Released,
     /// Its time passed.
@@ -367,6 +369,7 @@ impl Table {
                     Why::Served => End::Served,
                     Why::GaveUp => End::GaveUp,
                     Why::Died => End::Died,
+                    Why::Gone => End::Gone,
                 };
                 self.wait_ends(by, at, end, numbers);
             }

@@ -90,6 +90,7 @@ pub enum Why {
     Served,
     GaveUp,
     Died,
+    Gone,
 }
 
 /// Who waits for a lock, or holds it.
@@ -262,6 +263,7 @@ impl Why {
         Some(match seen {
             Departure::Served => Why::Served,
             Departure::GaveUp => Why::GaveUp,
+            Departure::Gone => Why::Gone,
             Departure::Died => Why::Died,
             _ => return None,
         })

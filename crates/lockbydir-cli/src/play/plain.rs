@@ -59,6 +59,7 @@ fn words(what: &What) -> Option<String> {
         What::Joined { .. } => format!("{by} waits"),
         What::Left { why: Why::GaveUp, .. } => format!("{by} gave up waiting"),
         What::Left { why: Why::Died, .. } => format!("{by} died waiting"),
+        What::Left { why: Why::Gone, .. } => format!("{by} waits no more, and is gone"),
         What::Missed { count } => format!("{count} holdings were too short to be seen"),
         What::Busy { a_second } => format!("changes hands about {a_second} times a second"),
         What::Calm => "each holding is seen again".into(),

@@ -95,6 +95,34 @@ fn it_shows_the_locks_of_its_folder() {
 }
 
 #[test]
+fn who_dies_waiting_is_told_from_who_gives_up() {
+    let folder = Folder::new();
+    let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
+    let server = Server::start(&mut serve(&folder, &["--listen", "127.0.0.1:0"]));
+    let mut viewer = server.view();
+    let mut until = |words: &[&str]| {
+        let mut line = String::new();
+        while !words.iter().any(|word| line.contains(word)) {
+            line.clear();
+            assert!(viewer.read_line(&mut line).unwrap() > 0);
+        }
+        line
+    };
+
+    let mut waiter = folder.command(&["run", "-w", "60s", "jobs", "--", "true"]).spawn().unwrap();
+    until(&["\"waiting\":1"]);
+    waiter.kill().unwrap();
+    waiter.wait().unwrap();
+    let died = until(&["\"end\":"]);
+    folder.run(&["run", "-w", "300ms", "jobs", "--", "true"]).refused(75, "held by");
+    let gave_up = until(&["\"end\":\"gave-up\"", "\"end\":\"gone\""]);
+
+    assert!(died.contains("\"end\":\"died\""), "{died}");
+    assert!(!gave_up.contains("\"end\":\"died\""), "{gave_up}");
+    folder.run(&["release", "jobs", key.trim()]);
+}
+
+#[test]
 fn a_port_that_another_program_has_is_named() {
     let folder = Folder::new();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,14 +5,15 @@ use crate::board::{End, Kind, Lane};
 use super::style::Tone;
 
 /// Marks, and what they mean.
-pub(super) const LEGEND: [(char, &str, Tone); 7] = [
+pub(super) const LEGEND: [(char, &str, Tone); 8] = [
     ('░', "waits", Tone::Faint),
     ('█', "holds", Tone::Good),
     ('▒', "forgotten", Tone::Warning),
     ('!', "lapsed", Tone::Bad),
     ('x', "dead", Tone::Bad),
     ('○', "gave up", Tone::Warning),
-    ('X', "died waiting", Tone::Bad),
+    ('X', "died", Tone::Bad),
+    ('◌', "gone", Tone::Warning),
 ];
 
 /// One character of time.
@@ -28,6 +29,7 @@ pub(super) enum Mark {
     Dead,
     Lapsed,
     GaveUp,
+    Gone,
     Died,
 }
 
@@ -42,6 +44,7 @@ impl Mark {
             Mark::Dead => ("x", Tone::Bad),
             Mark::Lapsed => ("!", Tone::Bad),
             Mark::GaveUp => ("○", Tone::Warning),
+            Mark::Gone => ("◌", Tone::Warning),
             Mark::Died => ("X", Tone::Bad),
         }
     }
@@ -93,6 +96,7 @@ impl Stretch {
             }
             let ended = match span.end {
                 Some(End::GaveUp) => Mark::GaveUp,
+                Some(End::Gone) => Mark::Gone,
                 Some(End::Died) if span.kind == Kind::Waiting => Mark::Died,
                 _ => continue,
             };

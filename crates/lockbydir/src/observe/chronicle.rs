@@ -63,6 +63,8 @@ pub(super) struct Chronicle {
     hold: Option<Hold>,
     fate: Fate,
     line: Vec<Waiter>,
+    /// Those of it who are dead, which was told already.
+    dead: Vec<u128>,
     /// Those who left the line, and may hold the lock or stand in another place soon.
     leaving: Vec<Leaving>,
     told: Vec<What>,
@@ -207,11 +209,22 @@ impl Chronicle {
     pub(super) fn left(&mut self, nonce: u128, lives: bool, since: Duration) {
         if let Some(at) = self.line.iter().position(|known| known.nonce == nonce) {
             let waiter = self.line.remove(at);
-            if self.hold.as_ref().is_some_and(|hold| hold.is_of(nonce)) {
+            if let Some(at) = self.dead.iter().position(|dead| *dead == nonce) {
+                self.dead.remove(at);
+            } else if self.hold.as_ref().is_some_and(|hold| hold.is_of(nonce)) {
                 self.told.push(What::Left { who: waiter.who, why: Departure::Served });
             } else {
                 self.leaving.push(Leaving { waiter, lives, since });
             }
+        }
+    }
+
+    /// This one of the line is dead.
+    pub(super) fn died_waiting(&mut self, nonce: u128) {
+        let waiter = self.line.iter().find(|known| known.nonce == nonce);
+        if let Some(waiter) = waiter.filter(|_| !self.dead.contains(&nonce)) {
+            self.told.push(What::Left { who: waiter.who.clone(), why: Departure::Died });
+            self.dead.push(nonce);
         }
     }
 
@@ -242,7 +255,7 @@ impl Chronicle {
     /// Who left the line until then, and does not hold the lock now, has not got it.
     pub(super) fn settle(&mut self, until: Duration) {
         for Leaving { waiter, lives, .. } in self.leaving.extract_if(.., |one| one.since <= until) {
-            let why = if lives { Departure::GaveUp } else { Departure::Died };
+            let why = if lives { Departure::GaveUp } else { Departure::Gone };
             self.told.push(What::Left { who: waiter.who, why });
         }
     }

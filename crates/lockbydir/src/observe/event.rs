@@ -101,6 +101,8 @@ pub enum Departure {
     GaveUp,
     /// It died.
     Died,
+    /// Its process has ended: whether it gave up before, or died, went too fast to be told.
+    Gone,
 }
 
 /// Who waits for a lock, or holds it.

@@ -28,6 +28,8 @@ const OFTEN: (Duration, u32) = (Duration::from_secs(1), 50);
 const BUSY: u32 = 500;
 /// What happens within such a time is heard at once: a lock that is busy wakes nobody each time.
 const GATHER: Duration = Duration::from_millis(10);
+/// But so many times in it one is woken.
+const AT_ONCE: u32 = 8;
 
 /// What one listens to, by its number.
 #[derive(Debug)]
@@ -106,11 +108,22 @@ impl Folders {
             let next = until.min(own).min(of_locks.unwrap_or(own));
             let ears: Vec<_> = self.ears.iter().map(Ears::source).collect();
             if sleep_on(&ears, next.saturating_sub(clock::boot())).is_some() {
-                // Who has given up may be gone when the others of this moment have been heard.
-                self.hear();
-                let _ = sleep_on(&[], GATHER);
+                self.gather();
             }
         }
+    }
+
+    /// Hears for a while, the first things as they come: who gives up may be gone a moment later.
+    fn gather(&mut self) {
+        let until = clock::boot() + GATHER;
+        for _ in 0..AT_ONCE {
+            self.hear();
+            let ears: Vec<_> = self.ears.iter().map(Ears::source).collect();
+            if sleep_on(&ears, until.saturating_sub(clock::boot())).is_none() {
+                return;
+            }
+        }
+        let _ = sleep_on(&[], until.saturating_sub(clock::boot()));
     }
 
     fn told(&mut self) -> Vec<Event> {

@@ -28,6 +28,8 @@ pub(super) struct Watched {
     watch: Option<Watch>,
     modified: Stamp,
     line: Vec<Ticket>,
+    /// So often it was asked whether one who waits lives.
+    asked: usize,
     /// How much was heard of it since that was asked last.
     heard: u32,
     busy: Option<Busy>,
@@ -48,6 +50,7 @@ impl Watched {
             watch: None,
             modified: Stamp(0),
             line: Vec::new(),
+            asked: 0,
             heard: 0,
             busy: None,
             is_present: false,
@@ -262,8 +265,10 @@ impl Watched {
         }
     }
 
-    /// What has become of the holder? Nothing is asked that would change anything.
+    /// What has become of the holder, and of those who wait? Nothing is asked that would change
+    /// anything.
     pub(super) fn judge(&mut self) {
+        self.judge_line();
         let Some(entry) = self.entry.as_ref().filter(|entry| entry.state == State::Held) else {
             return;
         };
@@ -277,6 +282,18 @@ impl Watched {
             Verdict::Dead(_) => Fate::Dead,
             _ => Fate::Lives,
         });
+    }
+
+    /// The end of one who waits is noticed by who stands behind it; of the last one by nobody. All
+    /// others are asked in turn.
+    fn judge_line(&mut self) {
+        let Some(last) = self.line.len().checked_sub(1) else { return };
+        self.asked += 1;
+        for index in [last, self.asked % self.line.len()] {
+            if !lives(&self.line[index]) {
+                self.chronicle.died_waiting(self.line[index].nonce.0);
+            }
+        }
     }
 }
 

@@ -172,6 +172,7 @@ const LEGEND = [
   ['lapsed', null, 'lapsed'],
   ['dead', null, 'dead'],
   ['waiting', 'gave-up', 'gave up'],
+  ['waiting', 'gone', 'gone'],
   ['holding', 'died', 'died'],
   ['holding', 'broken', 'broken'],
 ];

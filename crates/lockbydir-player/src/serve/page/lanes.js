@@ -80,13 +80,15 @@ const cross = (context, x, y, size) => {
 const mark = (context, end, x, y) => {
   const { colours } = paint;
   context.lineWidth = 2;
-  if (end === 'gave-up') {
+  if (end === 'gave-up' || end === 'gone') {
+    context.setLineDash(end === 'gone' ? [2, 2] : []);
     context.strokeStyle = colours.soft;
     context.fillStyle = colours.card;
     context.beginPath();
     context.arc(x, y, 4, 0, 7);
     context.fill();
     context.stroke();
+    context.setLineDash([]);
   } else if (end === 'died') {
     context.strokeStyle = colours.card;
     context.lineWidth = 5;

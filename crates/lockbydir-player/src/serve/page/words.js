@@ -68,6 +68,7 @@ const ENDS = {
   served: 'got the lock',
   'gave-up': 'gave up',
   died: 'died',
+  gone: 'gave up or died, too fast to be told apart',
   released: 'released it',
   lapsed: 'let it lapse',
   taken: 'another took it over',
