@@ -16,6 +16,8 @@ const NAMED: usize = 20;
 /// So many spans of a lane are kept, and so many lanes of a lock that neither wait nor hold.
 const SPANS: usize = 2000;
 const OVER: usize = 1000;
+/// So many locks are kept that are free, with nothing else to be seen of them.
+const QUIET: usize = 1000;
 
 /// All locks.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub struct Board {
     said: VecDeque<(f64, String)>,
     fresh_said: usize,
     gone: Vec<u64>,
+    forgotten: Vec<String>,
     pruned: f64,
 }
 
@@ -44,6 +47,8 @@ struct Table {
     line: BTreeSet<(u64, u64, String)>,
     is_fresh: bool,
     fresh_lanes: BTreeSet<String>,
+    /// When something happened to it last.
+    last: f64,
 }
 
 /// A lock as it is now. Times are seconds since 1970.
@@ -193,6 +198,8 @@ pub struct Changes {
     pub lanes: Vec<Lane>,
     /// The numbers of lanes that are too old to be shown.
     pub gone: Vec<u64>,
+    /// Locks that are free, and quiet for longer than many others.
+    pub forgotten: Vec<String>,
     /// What was said, and when.
     pub said: Vec<(f64, String)>,
 }
@@ -204,6 +211,7 @@ impl Changes {
         self.cards.is_empty()
             && self.lanes.is_empty()
             && self.gone.is_empty()
+            && self.forgotten.is_empty()
             && self.said.is_empty()
     }
 }
@@ -220,6 +228,7 @@ impl Board {
             said: VecDeque::new(),
             fresh_said: 0,
             gone: Vec::new(),
+            forgotten: Vec::new(),
             pruned: 0.0,
         }
     }
@@ -278,7 +287,25 @@ impl Board {
             let gone =
                 self.locks.values_mut().flat_map(|table| table.prune(self.now - self.history));
             self.gone.extend(gone);
+            self.forget_quiet();
         }
+    }
+
+    /// Where each job has a lock of its own, names come for ever.
+    fn forget_quiet(&mut self) {
+        let is_quiet = |table: &Table| table.card.state == State::Free && table.lanes.is_empty();
+        let mut last: Vec<f64> =
+            self.locks.values().filter(|table| is_quiet(table)).map(|table| table.last).collect();
+        let Some(too_many) = last.len().checked_sub(QUIET).filter(|many| *many > 0) else { return };
+        last.sort_unstable_by(f64::total_cmp);
+        let old = last[too_many - 1];
+        self.locks.retain(|lock, table| {
+            let stays = !is_quiet(table) || table.last > old;
+            if !stays {
+                self.forgotten.push(lock.clone());
+            }
+            stays
+        });
     }
 
     /// All there is.
@@ -289,6 +316,7 @@ impl Board {
             cards: self.cards().cloned().collect(),
             lanes: self.locks.values().flat_map(|table| table.lanes.values()).cloned().collect(),
             gone: Vec::new(),
+            forgotten: Vec::new(),
             said: self.said.iter().cloned().collect(),
         }
     }
@@ -300,6 +328,7 @@ impl Board {
             table.fresh_lanes.clear();
         }
         self.gone.clear();
+        self.forgotten.clear();
         self.fresh_said = 0;
     }
 
@@ -315,6 +344,7 @@ impl Board {
             }
         }
         changes.gone = std::mem::take(&mut self.gone);
+        changes.forgotten = std::mem::take(&mut self.forgotten);
         let fresh = std::mem::take(&mut self.fresh_said).min(self.said.len());
         changes.said = self.said.range(self.said.len() - fresh..).cloned().collect();
         changes
@@ -346,11 +376,13 @@ impl Table {
             line: BTreeSet::new(),
             is_fresh: true,
             fresh_lanes: BTreeSet::new(),
+            last: 0.0,
         }
     }
 
     fn apply(&mut self, at: f64, what: &What, numbers: &mut u64) {
         self.is_fresh = true;
+        self.last = at;
         match what {
             What::Appeared | What::Said { .. } => {}
             What::Joined { by } => {

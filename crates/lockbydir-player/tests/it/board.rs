@@ -374,3 +374,24 @@ fn a_card_names_the_first_in_line_however_long_it_is() {
     assert_eq!(names(&board), Vec::<String>::new());
     assert_eq!(board.cards().next().unwrap().waiting, 0);
 }
+
+#[test]
+fn of_locks_that_are_free_and_quiet_the_last_thousand_are_kept() {
+    let mut board = Board::new(10.0);
+    let mut tell = |at: f64, lock: u32, what| {
+        board.apply(&lockbydir_player::Event { at, lock: format!("{lock:04}"), what });
+    };
+    tell(0.0, 0, acquired("a", 1, How::Free));
+    for lock in 1..=1500 {
+        tell(f64::from(lock), lock, acquired("a", 1, How::Free));
+        tell(f64::from(lock), lock, What::Released { by: who("a") });
+    }
+
+    board.tick(2000.0);
+
+    let names: Vec<_> = board.cards().map(|card| card.lock.clone()).collect();
+    let expected = std::iter::once(0).chain(501..=1500).map(|lock| format!("{lock:04}"));
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    let forgotten = board.changes().forgotten;
+    assert_eq!((forgotten.len(), forgotten[0].as_str()), (500, "0001"));
+}

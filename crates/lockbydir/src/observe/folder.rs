@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(10);
 /// Where nothing tells of new ones: this often, but so many times as long as it takes at least.
 const OFTEN: (Duration, u32) = (Duration::from_secs(1), 50);
+/// A lock that has not been there for so long is forgotten: where each job has one of its own, names
+/// come for ever.
+const FORGET: Duration = Duration::from_secs(60);
 /// Of a lock of which more is heard than this from one judging to the next, one hears no more.
 const BUSY: u32 = 500;
 /// What happens within such a time is heard at once: a lock that is busy wakes nobody each time.
@@ -228,6 +231,7 @@ impl Folders {
                 false => self.listen(&folder, Place::Folder),
             }
         }
+        self.forget(&found, begun.saturating_sub(FORGET));
         for path in found {
             self.watch(&path);
         }
@@ -237,6 +241,13 @@ impl Folders {
         self.next_walk = clock::boot() + pause.max(took * times);
         self.next_look = self.next_look.min(clock::boot() + LOOK);
         Ok(())
+    }
+
+    /// Forgets all locks but these, those that were asked for, and those that were there since then.
+    fn forget(&mut self, found: &BTreeSet<PathBuf>, then: Duration) {
+        if self.only.is_none() {
+            self.locks.retain(|path, watched| found.contains(path) || !watched.was_gone(then));
+        }
     }
 
     /// Begins to watch a lock, or to listen to it again.
@@ -343,4 +354,36 @@ impl Folders {
 
 fn is_lock(path: &Path) -> bool {
     before(path, EXTENSION).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Lock;
+
+    #[test]
+    fn a_lock_that_is_gone_for_long_is_forgotten_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = vec![folder.path().to_owned()];
+        let mut folders = Folders::open(roots, None).unwrap();
+        let lock = |name| Lock::new(folder.path().join(name)).acquire().unwrap();
+        let (_there, gone) = (lock("there"), lock("gone"));
+        folders.walk().unwrap();
+        folders.told();
+        gone.release().unwrap();
+        while folders.locks.values().filter(|watched| !watched.was_gone(Duration::MAX)).count() > 1
+        {
+            folders.next(clock::boot() + Duration::from_millis(10)).unwrap();
+        }
+        let known = |folders: &Folders| folders.locks.len();
+
+        folders.forget(&BTreeSet::new(), Duration::ZERO);
+        assert_eq!(known(&folders), 2, "it may be back soon");
+        folders.forget(&folders.locks.keys().cloned().collect(), Duration::MAX);
+        assert_eq!(known(&folders), 2, "its directory is there");
+        folders.forget(&BTreeSet::new(), Duration::MAX);
+
+        let left: Vec<_> = folders.locks.keys().filter_map(|path| path.file_name()).collect();
+        assert_eq!(left, ["there.lockdir"]);
+    }
 }

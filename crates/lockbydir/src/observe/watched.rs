@@ -28,6 +28,8 @@ pub(super) struct Watched {
     watch: Option<Watch>,
     modified: Stamp,
     line: Vec<Ticket>,
+    /// When something was told of it last.
+    told_at: Duration,
     /// So often it was asked whether one who waits lives.
     asked: usize,
     /// How much was heard of it since that was asked last.
@@ -50,6 +52,7 @@ impl Watched {
             watch: None,
             modified: Stamp(0),
             line: Vec::new(),
+            told_at: Duration::ZERO,
             asked: 0,
             heard: 0,
             busy: None,
@@ -64,7 +67,17 @@ impl Watched {
     }
 
     pub(super) fn told(&mut self) -> Vec<What> {
-        self.chronicle.told()
+        let told = self.chronicle.told();
+        if !told.is_empty() {
+            self.told_at = clock::boot();
+        }
+        told
+    }
+
+    /// Was nothing of it there then, and nothing told since?
+    pub(super) fn was_gone(&self, then: Duration) -> bool {
+        let is_gone = self.entry.is_none() && self.line.is_empty() && self.busy.is_none();
+        is_gone && self.told_at < then
     }
 
     /// Does only looking tell of what happens to it?

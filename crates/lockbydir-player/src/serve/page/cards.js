@@ -171,8 +171,8 @@ const makeStates = () => {
   }
 };
 
-// All anew, as after the server came back.
-const resetCards = () => {
+// Those of locks that are not there any more.
+const dropCards = () => {
   for (const [name, parts] of cards.made) {
     if (world.locks.get(name)?.card) continue;
     parts.motion?.cancel();
@@ -180,6 +180,11 @@ const resetCards = () => {
     parts.item.remove();
     cards.made.delete(name);
   }
+};
+
+// All anew, as after the server came back.
+const resetCards = () => {
+  dropCards();
   for (const parts of cards.made.values()) parts.moving = null;
 };
 

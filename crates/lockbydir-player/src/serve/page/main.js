@@ -52,6 +52,7 @@ const show = (what, isAll) => {
     view.version = -1;
     if (cards.chosen !== null && !world.locks.has(cards.chosen) && !location.hash) chooseLock(null);
   }
+  if (what.forgotten.length) dropCards();
   showState();
   for (const lock of changed) {
     drawCard(lock);

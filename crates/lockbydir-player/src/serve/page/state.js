@@ -147,6 +147,7 @@ const take = (told, isAll) => {
   told.lanes.sort((one, two) => one.number - two.number);
   for (const lane of told.lanes) takeLane(lane);
   for (const number of told.gone) dropLane(number);
+  for (const name of told.forgotten) world.locks.delete(name);
   return told.cards.map((card) => world.locks.get(card.lock));
 };
 
