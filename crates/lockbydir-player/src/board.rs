@@ -58,6 +58,9 @@ pub struct Card {
     pub lock: String,
     /// How it is.
     pub state: State,
+    /// Why nobody can have it, if it is foreign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Who holds it, or held it last if it lapsed or died.
     pub holder: Option<Contender>,
     /// The number of this holding, or of the last one.
@@ -93,6 +96,8 @@ pub enum State {
     Held,
     Lapsed,
     Dead,
+    Bare,
+    Foreign,
 }
 
 /// Somebody in line.
@@ -357,6 +362,7 @@ impl Table {
             card: Card {
                 lock: lock.to_owned(),
                 state: State::Free,
+                note: None,
                 holder: None,
                 token: None,
                 how: None,
@@ -465,6 +471,13 @@ impl Table {
                 self.card.missed = self.card.missed.saturating_add(*count);
                 self.held(at, *count);
             }
+            What::Bare => self.is_odd(State::Bare, None),
+            What::Foreign { why } => self.is_odd(State::Foreign, Some(why.clone())),
+            What::Cleared => {
+                if matches!(self.card.state, State::Bare | State::Foreign) {
+                    self.is_odd(State::Free, None);
+                }
+            }
             What::Busy { a_second } => {
                 self.card.is_busy = true;
                 self.card.a_second = f64::from(*a_second);
@@ -513,6 +526,11 @@ impl Table {
         let card = &mut self.card;
         (card.state, card.holder) = (State::Free, None);
         (card.since, card.renewed_at, card.lapses_at) = (None, None, None);
+    }
+
+    /// Nobody is known to hold it, for this reason.
+    fn is_odd(&mut self, state: State, note: Option<String>) {
+        (self.card.state, self.card.holder, self.card.note) = (state, None, note);
     }
 
     fn end_hold(&mut self, at: f64, end: End) {

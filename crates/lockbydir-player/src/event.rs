@@ -57,6 +57,11 @@ pub enum What {
         by: Contender,
         why: Why,
     },
+    Bare,
+    Foreign {
+        why: String,
+    },
+    Cleared,
     Missed {
         count: u64,
     },
@@ -156,19 +161,21 @@ impl Event {
     /// As it may be shown, if its numbers can be those of an event: who reads one from elsewhere
     /// trusts nothing in it.
     pub(crate) fn checked(mut self) -> Result<Event, String> {
-        let number = |name: &str, number: f64| match (0.0..=EVER).contains(&number) {
+        let within = |name: &str, number: f64, least: f64| match (least..=EVER).contains(&number) {
             true => Ok(()),
-            false => Err(format!("`{name}` is {number}; it must be within 0 and {EVER}")),
+            false => Err(format!("`{name}` is {number}; it must be within {least} and {EVER}")),
         };
+        let number = |name: &str, number: f64| within(name, number, 0.0);
         number("at", self.at)?;
         self.lock = printable(self.lock);
         match &mut self.what {
             What::Acquired { timeout_s, remaining_s, .. } => {
                 number("timeout_s", *timeout_s)?;
-                number("remaining_s", *remaining_s)?;
+                // Less than nothing, if it had lapsed before anybody looked.
+                within("remaining_s", *remaining_s, -EVER)?;
             }
             What::Renewed { timeout_s, .. } => number("timeout_s", *timeout_s)?,
-            What::Said { text } => *text = printable(&*text),
+            What::Said { text } | What::Foreign { why: text } => *text = printable(&*text),
             _ => {}
         }
         if let Some(by) = self.what.by_mut() {
@@ -231,6 +238,9 @@ impl What {
             Seen::Renewed { by, times, timeout } => {
                 What::Renewed { by: by.into(), times, timeout_s: s(timeout) }
             }
+            Seen::Bare => What::Bare,
+            Seen::Foreign(why) => What::Foreign { why },
+            Seen::Cleared => What::Cleared,
             Seen::Lapsed(by) => What::Lapsed { by: by.into() },
             Seen::Died(by) => What::Died { by: by.into() },
             Seen::Released(by) => What::Released { by: by.into() },

@@ -8,7 +8,7 @@ use super::chart::{LEGEND, Stretch};
 use super::paint::Paint;
 use super::style::{Tone, state};
 use super::view::View;
-use super::words::{clock, how, lane_of, longest_wait, rate, rest, short, whole};
+use super::words::{clock, how, lane_of, longest_wait, odd, rate, rest, short, whole};
 use crate::board::{Board, Card, Lane, State};
 
 /// So many rows the facts have.
@@ -67,7 +67,10 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
     };
     match &card.holder {
         Some(holder) => next(&[(verb, Tone::Faint), (&whole(holder), Tone::Plain)]),
-        None => next(&[("holder   ", Tone::Faint), ("nobody", Tone::Plain)]),
+        None => {
+            let who = odd(card).unwrap_or_else(|| "nobody".into());
+            next(&[("holder   ", Tone::Faint), (&who, Tone::Plain)]);
+        }
     }
     let since = card.since.map(|since| {
         let how = card.how.map_or("", how);

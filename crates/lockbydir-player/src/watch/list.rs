@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::paint::Paint;
 use super::style::{Tone, state};
 use super::view::View;
-use super::words::{brief, longest_wait, rate, rest, short};
+use super::words::{brief, longest_wait, odd, rate, rest, short};
 use crate::board::{Board, Card, State};
 
 /// Who waits longer than this waits long, in seconds.
@@ -17,7 +17,7 @@ const WIDE: u16 = 70;
 /// How bad is it? What is worst comes first.
 fn trouble(card: &Card, now: f64) -> u8 {
     match card.state {
-        State::Lapsed | State::Dead => 0,
+        State::Lapsed | State::Dead | State::Foreign => 0,
         _ if waits_long(card, now) => 1,
         _ => 2,
     }
@@ -120,8 +120,9 @@ fn row(paint: &mut Paint<'_>, columns: &Columns, y: u16, card: &Card, now: f64) 
     let (word, tone) = state(card.state);
     paint.tail((columns.name.0, y), columns.name.1, &printable(&card.lock), Tone::Strong);
     paint.text((columns.state, y), 8, word, tone);
-    if let Some(holder) = &card.holder {
-        paint.text((columns.holder.0, y), columns.holder.1, &brief(holder), Tone::Plain);
+    let holder = card.holder.as_ref().map(brief).or_else(|| odd(card));
+    if let Some(holder) = holder {
+        paint.text((columns.holder.0, y), columns.holder.1, &holder, Tone::Plain);
     }
     if let Some((left, share)) = rest(card, now).filter(|_| card.holder.is_some()) {
         let is_over = left < 0.0;

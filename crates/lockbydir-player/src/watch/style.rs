@@ -58,5 +58,7 @@ pub(super) fn state(state: State) -> (&'static str, Tone) {
         State::Held => ("● held", Tone::Held),
         State::Lapsed => ("! lapsed", Tone::Bad),
         State::Dead => ("x dead", Tone::Bad),
+        State::Bare => ("■ bare", Tone::Held),
+        State::Foreign => ("?foreign", Tone::Bad),
     }
 }

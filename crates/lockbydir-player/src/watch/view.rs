@@ -197,6 +197,14 @@ impl View {
                 self.message =
                     Some(format!("the holder of {lock} lives; B breaks it all the same"));
             }
+            (State::Foreign, _) => {
+                self.message = Some(format!("{lock} is not ours to break; see `lockbydir status`"));
+            }
+            (State::Bare, _) => {
+                let holder = "Somebody who made a plain directory".to_owned();
+                let is_alive = by_force;
+                self.question = Some(Question { lock, token: None, by_force, is_alive, holder });
+            }
             (State::Free, _) | (_, None) => self.message = Some(format!("{lock} is free")),
             (_, Some(holder)) => {
                 let (token, holder) = (card.token, whole(holder));

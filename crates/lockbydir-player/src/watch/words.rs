@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use lockbydir::printable;
 
 use super::style::Look;
-use crate::board::Card;
+use crate::board::{Card, State};
 use crate::event::{Contender, How};
 
 /// Seconds in a few characters: `0.5s`, `12s`, `3m20s`, `2h05m`, `4d03h`.
@@ -95,4 +95,13 @@ pub(super) fn rest(card: &Card, now: f64) -> Option<(f64, f64)> {
     let rest = to - now;
     let whole = (to - from).max(f64::MIN_POSITIVE);
     Some((rest, (rest / whole).clamp(0.0, 1.0)))
+}
+
+/// What stands in the place of a holder that nobody knows.
+pub(super) fn odd(card: &Card) -> Option<String> {
+    match card.state {
+        State::Bare => Some("a plain directory".into()),
+        State::Foreign => card.note.as_deref().map(printable),
+        _ => None,
+    }
 }

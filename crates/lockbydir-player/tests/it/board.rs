@@ -395,3 +395,19 @@ fn of_locks_that_are_free_and_quiet_the_last_thousand_are_kept() {
     let forgotten = board.changes().forgotten;
     assert_eq!((forgotten.len(), forgotten[0].as_str()), (500, "0001"));
 }
+
+#[test]
+fn what_is_bare_or_foreign_is_held_by_nobody_known_until_it_is_cleared_or_taken() {
+    let mut board = board([(1.0, What::Bare)]);
+    assert_eq!((card(&board).state, card(&board).holder.is_some()), (State::Bare, false));
+
+    board.apply(&event(2.0, What::Foreign { why: "it holds `note`".into() }));
+    assert_eq!(card(&board).state, State::Foreign);
+    assert_eq!(card(&board).note.as_deref(), Some("it holds `note`"));
+    board.apply(&event(3.0, What::Cleared));
+    assert_eq!((card(&board).state, card(&board).note.is_some()), (State::Free, false));
+    board.apply(&event(4.0, acquired("a", 7, How::Free)));
+    board.apply(&event(4.1, What::Cleared));
+
+    assert_eq!(card(&board).state, State::Held);
+}

@@ -36,6 +36,15 @@ pub(super) enum Fate {
     Dead,
 }
 
+/// What is in the place of a lock, and tells nobody who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Oddity {
+    /// An empty directory.
+    Bare,
+    /// Not ours, for this reason.
+    Foreign(String),
+}
+
 /// One who waits, as it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Waiter {
@@ -62,6 +71,7 @@ pub(super) struct Chronicle {
     was_there: bool,
     hold: Option<Hold>,
     fate: Fate,
+    oddity: Option<Oddity>,
     line: Vec<Waiter>,
     /// Those of it who are dead, which was told already.
     dead: Vec<u128>,
@@ -142,6 +152,24 @@ impl Chronicle {
             }
         }
         self.hold = seen;
+    }
+
+    /// This is in its place now, or nothing odd.
+    pub(super) fn saw_oddity(&mut self, seen: Option<Oddity>) {
+        if self.oddity == seen {
+            return;
+        }
+        self.begin();
+        self.told.push(match &seen {
+            None => What::Cleared,
+            Some(Oddity::Bare) => What::Bare,
+            Some(Oddity::Foreign(why)) => What::Foreign(why.clone()),
+        });
+        self.oddity = seen;
+    }
+
+    pub(super) fn is_odd(&self) -> bool {
+        self.oddity.is_some()
     }
 
     fn changed(&mut self, old: &Hold, new: &mut Hold, fate: Fate) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::chronicle::{Chronicle, Fate, Hold, Waiter};
+use super::chronicle::{Chronicle, Fate, Hold, Oddity, Waiter};
 use super::event::{Contender, Event};
 use crate::clock;
 use crate::error::Error;
@@ -58,12 +58,14 @@ impl Elsewhere {
         let gone = |path: &PathBuf| seen.iter().all(|status| status.path != *path);
         for (_, chronicle) in self.locks.iter_mut().filter(|(path, _)| gone(path)) {
             chronicle.stand(Vec::new(), now, |_| true);
+            chronicle.saw_oddity(None);
             chronicle.saw(None);
             chronicle.settle(now);
         }
         for status in &seen {
             let chronicle = self.locks.entry(status.path.clone()).or_default();
             chronicle.stand(status.line.iter().map(waiter).collect(), now, |_| true);
+            chronicle.saw_oddity(oddity(status));
             chronicle.saw(hold(status));
             chronicle.settle(now);
             chronicle.judged(match status.state {
@@ -93,6 +95,14 @@ fn hold(status: &Status) -> Option<Hold> {
         age: status.age.unwrap_or_default(),
         is_open: matches!(status.state, State::Open | State::Free),
     })
+}
+
+fn oddity(status: &Status) -> Option<Oddity> {
+    match status.state {
+        State::Bare => Some(Oddity::Bare),
+        State::Foreign => Some(Oddity::Foreign(status.note.clone().unwrap_or_default())),
+        _ => None,
+    }
 }
 
 fn waiter(ticket: &crate::status::Ticket) -> Waiter {

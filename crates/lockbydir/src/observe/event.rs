@@ -57,6 +57,13 @@ pub enum What {
     Released(Contender),
     /// The lock of a lapsed or dead holder was removed by somebody who did not take it.
     Broken(Contender),
+    /// In its place is a plain directory, as `mkdir` makes it: somebody holds it who is not known, until
+    /// it is older than the timeout of who looks.
+    Bare,
+    /// In its place is something that is not ours, and nobody can have it: why.
+    Foreign(String),
+    /// What was [bare](What::Bare) or [foreign](What::Foreign) is gone, or ours now.
+    Cleared,
     /// Somebody waits.
     Joined(Contender),
     /// Somebody waits no more.

@@ -9,12 +9,15 @@ use lockbydir_protocol::{
 };
 
 use super::busy::Busy;
-use super::chronicle::{Chronicle, Fate, Hold, Waiter};
+use super::chronicle::{Chronicle, Fate, Hold, Oddity, Waiter};
 use super::event::{Contender, What};
 use crate::dir::Directory;
+use crate::error::foreign_reason;
 use crate::folder::verdict_on;
 use crate::{clock, process};
 
+/// As long as this an empty directory is there, or a foreign thing, before it is told.
+const STAYS: Duration = Duration::from_millis(200);
 /// Who left the line holds the lock, or stands in another place of it, within this time; else it will not.
 const SETTLES: Duration = Duration::from_millis(20);
 
@@ -26,6 +29,8 @@ pub(super) struct Watched {
     entry: Option<Entry>,
     /// Since when that very name is watched, for holders whose clock is not ours.
     watch: Option<Watch>,
+    /// What is odd about it, and since when.
+    odd: Option<(Oddity, Duration)>,
     modified: Stamp,
     line: Vec<Ticket>,
     /// When something was told of it last.
@@ -50,6 +55,7 @@ impl Watched {
             chronicle: Chronicle::default(),
             entry: None,
             watch: None,
+            odd: None,
             modified: Stamp(0),
             line: Vec::new(),
             told_at: Duration::ZERO,
@@ -76,8 +82,8 @@ impl Watched {
 
     /// Was nothing of it there then, and nothing told since?
     pub(super) fn was_gone(&self, then: Duration) -> bool {
-        let is_gone = self.entry.is_none() && self.line.is_empty() && self.busy.is_none();
-        is_gone && self.told_at < then
+        let is_gone = self.entry.is_none() && self.odd.is_none() && self.line.is_empty();
+        is_gone && self.busy.is_none() && self.told_at < then
     }
 
     /// Does only looking tell of what happens to it?
@@ -134,21 +140,50 @@ impl Watched {
 
     pub(super) fn look_inside(&mut self) {
         match self.directory.look() {
-            Answer::Seen(Sight::Absent) => self.emptied(),
+            Answer::Seen(Sight::Absent) => {
+                self.saw_oddity(None);
+                self.emptied();
+            }
+            Answer::Seen(Sight::Foreign(why)) => self.saw_foreign(foreign_reason(&why)),
             Answer::Seen(Sight::Directory(listing)) => {
                 self.chronicle.begin();
-                let Listing { entries, modified, .. } = listing;
+                let Listing { entries, modified, foreign, stranger, .. } = listing;
                 self.modified = modified;
-                match &entries[..] {
-                    [] => self.emptied(),
-                    [entry] => self.saw(entry.clone()),
+                match (&entries[..], foreign, stranger) {
+                    (.., Some(uid)) => self.saw_foreign(format!("it belongs to user {uid}")),
+                    (_, Some(why), _) => self.saw_foreign(foreign_reason(&why)),
+                    ([], ..) => {
+                        self.saw_oddity(Some(Oddity::Bare));
+                        self.emptied();
+                    }
+                    ([entry], ..) => self.saw(entry.clone()),
                     // Torn: the next look will tell.
                     _ => {}
                 }
             }
-            // Nothing of ours, or nothing that can be seen.
+            // Nothing that can be seen.
             _ => {}
         }
+    }
+
+    fn saw_foreign(&mut self, why: String) {
+        self.saw_oddity(Some(Oddity::Foreign(why)));
+        self.emptied();
+    }
+
+    /// What is odd for a moment only, such as a lock that is just being removed, is not told.
+    fn saw_oddity(&mut self, seen: Option<Oddity>) {
+        let now = clock::boot();
+        let since = match &self.odd {
+            Some((known, since)) if Some(known) == seen.as_ref() => *since,
+            _ => now,
+        };
+        if seen.is_none() || now >= since + STAYS {
+            // No holding was missed, if nobody holds it as one of us.
+            self.is_unseen &= seen.is_none();
+            self.chronicle.saw_oddity(seen.clone());
+        }
+        self.odd = seen.map(|seen| (seen, since));
     }
 
     pub(super) fn look_at_line(&mut self) {
@@ -257,6 +292,7 @@ impl Watched {
     }
 
     fn saw(&mut self, entry: Entry) {
+        self.saw_oddity(None);
         // What is told late is known already: numbers only grow, and so do changes.
         let is_old = self.entry.as_ref().is_some_and(|known| {
             known.token > entry.token
@@ -282,6 +318,9 @@ impl Watched {
     /// anything.
     pub(super) fn judge(&mut self) {
         self.judge_line();
+        if self.odd.is_some() || self.chronicle.is_odd() {
+            self.look_inside();
+        }
         let Some(entry) = self.entry.as_ref().filter(|entry| entry.state == State::Held) else {
             return;
         };

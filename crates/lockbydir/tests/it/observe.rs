@@ -363,3 +363,43 @@ fn looking_changes_nothing() {
     assert_eq!(names(), before);
     drop(guard);
 }
+
+#[test]
+fn a_plain_directory_is_told_as_bare_and_what_is_not_ours_as_foreign() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let path = folder.path().join("jobs.lockdir");
+
+    std::fs::create_dir(&path).unwrap();
+    let bare = until(&mut observer, |what| matches!(what, What::Bare));
+    std::fs::write(path.join("note"), "mine").unwrap();
+    let foreign = until(&mut observer, |what| matches!(what, What::Foreign(_)));
+    std::fs::remove_dir_all(&path).unwrap();
+    let cleared = until(&mut observer, |what| matches!(what, What::Cleared));
+    let guard = jobs(folder.path()).acquire().unwrap();
+    let taken = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+
+    assert_eq!(words(&bare), ["appeared", "bare"]);
+    assert_eq!(words(&foreign), ["foreign"]);
+    let Some(What::Foreign(why)) = foreign.last().map(|event| &event.what) else { panic!() };
+    assert!(why.contains("`note`"), "{why}");
+    assert_eq!(words(&cleared), ["cleared"]);
+    assert_eq!(words(&taken), ["acquired Free"]);
+    guard.release().unwrap();
+}
+
+#[test]
+fn a_directory_that_is_empty_for_a_moment_is_not_told_as_bare() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+
+    for _ in 0..200 {
+        drop(jobs(folder.path()).acquire().unwrap());
+    }
+    let guard = jobs(folder.path()).label("last").acquire().unwrap();
+    let is_last = |what: &What| matches!(what, What::Acquired { by, .. } if by.label.is_some());
+    let told = until(&mut observer, is_last);
+
+    assert!(!words(&told).contains(&"bare".to_owned()), "{told:?}");
+    guard.release().unwrap();
+}

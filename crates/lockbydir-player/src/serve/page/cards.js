@@ -66,7 +66,7 @@ const drawCard = (lock, isDue) => {
   const state = STATES[card.state];
   if (parts.card.dataset.state !== card.state) parts.card.dataset.state = card.state;
   write(parts.state, `${state.glyph} ${state.word}`);
-  write(parts.holder, card.holder ? called(card.holder) : 'nobody holds it');
+  write(parts.holder, card.holder ? called(card.holder) : card.state === 'bare' ? 'nobody knows who holds it' : 'nobody holds it');
   write(parts.where, card.holder ? place(card.holder) : '');
   const { text } = lineOf(card);
   const more = card.waiting > 4 ? ' …' : '';
@@ -108,6 +108,8 @@ const drawLasts = (lock, parts) => {
   if (card.state === 'held') said = `${duration(card.lapses_at - now)} left of ${duration(card.lapses_at - card.renewed_at)}`;
   if (card.state === 'lapsed') said = `over for ${duration(now - card.lapses_at)}`;
   if (card.state === 'dead') said = 'its holder is dead';
+  if (card.state === 'bare') said = 'a plain directory: nobody knows who made it';
+  if (card.state === 'foreign') said = clean(card.note ?? 'not ours');
   write(parts.lasts, said);
   if (isQuiet.matches && card.state === 'held') parts.bar.style.transform = `scaleX(${partLeft(card)})`;
 };
@@ -132,7 +134,7 @@ const isShown = (lock) => {
 
 // How many are in each state, and which are shown at all.
 const sortOut = () => {
-  const counts = { held: 0, free: 0, lapsed: 0, dead: 0 };
+  const counts = { held: 0, free: 0, lapsed: 0, dead: 0, bare: 0, foreign: 0 };
   let shown = 0;
   for (const lock of world.locks.values()) {
     if (!lock.card) continue;
@@ -145,12 +147,16 @@ const sortOut = () => {
     const pressed = String(cards.chosen === lock.name);
     if (parts.card.getAttribute('aria-pressed') !== pressed) parts.card.setAttribute('aria-pressed', pressed);
   }
-  for (const [state, n] of Object.entries(counts)) write(cards.counts[state], String(n));
+  for (const [state, n] of Object.entries(counts)) {
+    write(cards.counts[state], String(n));
+    // Odd ones are rare.
+    cards.counts[state].parentElement.hidden = !n && (state === 'bare' || state === 'foreign') && !cards.states.has(state);
+  }
   const none = $('none');
   none.hidden = shown > 0;
   write(none, world.locks.size ? 'No lock is like that.' : 'There is no lock here yet. As soon as somebody takes one, it appears.');
   // Who is told something bad should see it in the tab, too.
-  const bad = counts.lapsed + counts.dead;
+  const bad = counts.lapsed + counts.dead + counts.foreign;
   const title = `${bad ? `(${bad}) ` : ''}${world.title ? clean(world.title) + ' · ' : ''}lockbydir`;
   if (document.title !== title) document.title = title;
 };

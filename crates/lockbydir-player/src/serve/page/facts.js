@@ -158,6 +158,7 @@ const tellOf = (lock) => {
     log(at, text, tone);
   };
   if (card.state === 'lapsed' && before.state !== 'lapsed') say(`${lock.shown}: lapsed; ${holder} let its time pass`, 'lapsed');
+  if (card.state === 'foreign' && before.state !== 'foreign') say(`${lock.shown}: cannot be had: ${clean(card.note ?? '')}`, 'dead');
   if (card.state === 'dead' && before.state !== 'dead') say(`${lock.shown}: ${holder} died`, 'dead');
   const isTaken = card.how === 'after-lapse' || card.how === 'after-death';
   if (isTaken && card.state === 'held' && card.since !== before.since && card.token !== before.token) {

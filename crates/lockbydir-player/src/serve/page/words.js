@@ -52,6 +52,8 @@ const STATES = {
   free: { glyph: '○', word: 'free' },
   lapsed: { glyph: '◷', word: 'lapsed' },
   dead: { glyph: '✕', word: 'dead' },
+  bare: { glyph: '■', word: 'bare' },
+  foreign: { glyph: '?', word: 'foreign' },
 };
 
 const KINDS = {
