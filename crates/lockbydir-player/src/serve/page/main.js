@@ -62,7 +62,8 @@ const show = (what, isAll) => {
     log(at, clean(text).replace(/\\u\{a\}/g, '\n'));
     tell(clean(text));
   }
-  if (changed.length) isUnsorted = true;
+  if (isAll) sortOut();
+  else if (changed.length) isUnsorted = true;
   view.isDirty ||= true;
 };
 let isUnsorted = true;
