@@ -36,6 +36,7 @@ impl Crowd {
             pid: Some(u32::try_from(1000 + number).unwrap()),
             command: Some("worker".into()),
             label: Some(format!("worker {number}")),
+            since: None,
         }
     }
 

@@ -181,6 +181,7 @@ fn what_would_hide_turn_or_break_a_line_is_shown_by_its_number() {
         pid: Some(1),
         command: Some("sh\n-c".into()),
         label: Some(label.into()),
+        since: None,
     };
     let event = |lock: &str, what| Event { at: load::now(), lock: lock.into(), what };
     let (timeout_s, remaining_s, how) = (60.0, 60.0, How::Free);
