@@ -1,0 +1,259 @@
+//! One lock: what each event changes of its card and its lanes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::card::{Card, State};
+use super::lane::{End, Kind, Lane, Span};
+use crate::event::{Contender, How, What, Why};
+
+/// Hand-overs a second are those of the last so many seconds.
+const WINDOW: f64 = 5.0;
+/// So many who wait are named on a card; the others are counted.
+const NAMED: usize = 20;
+/// So many lanes are kept of those that neither wait nor hold.
+const OVER: usize = 1000;
+
+/// One lock.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) card: Card,
+    pub(super) lanes: BTreeMap<String, Lane>,
+    /// When holdings were seen lately, and how many.
+    holdings: VecDeque<(f64, u64)>,
+    /// Who holds, by the number of its contender.
+    holder: Option<String>,
+    /// Who waits: since when, in bits, which have the order of the times; its lane; who it is.
+    line: BTreeSet<(u64, u64, String)>,
+    pub(super) is_fresh: bool,
+    pub(super) fresh_lanes: BTreeSet<String>,
+    /// When something happened to it last.
+    pub(super) last: f64,
+}
+
+impl Table {
+    pub(super) fn new(lock: &str) -> Table {
+        Table {
+            card: Card {
+                lock: lock.to_owned(),
+                state: State::Free,
+                note: None,
+                holder: None,
+                token: None,
+                how: None,
+                since: None,
+                renewed_at: None,
+                lapses_at: None,
+                waiting: 0,
+                line: Vec::new(),
+                holdings: 0,
+                missed: 0,
+                a_second: 0.0,
+                is_busy: false,
+            },
+            lanes: BTreeMap::new(),
+            holdings: VecDeque::new(),
+            holder: None,
+            line: BTreeSet::new(),
+            is_fresh: true,
+            fresh_lanes: BTreeSet::new(),
+            last: 0.0,
+        }
+    }
+
+    pub(super) fn apply(&mut self, at: f64, what: &What, numbers: &mut u64) {
+        self.is_fresh = true;
+        self.last = at;
+        match what {
+            What::Appeared | What::Said { .. } => {}
+            What::Joined { by } => {
+                let since = by.since.map_or(at, |since| since.min(at));
+                let lane = self.lane(by, numbers);
+                if lane.wait.is_none() {
+                    lane.wait = Some(since);
+                    lane.open(Span::new(Kind::Waiting, since));
+                    let place = lane.rank(since);
+                    self.line.insert(place.clone());
+                    self.stand(&place);
+                }
+            }
+            What::Left { by, why } => {
+                let end = match why {
+                    Why::Served => End::Served,
+                    Why::GaveUp => End::GaveUp,
+                    Why::Died => End::Died,
+                    Why::Gone => End::Gone,
+                };
+                self.wait_ends(by, at, end, numbers);
+            }
+            What::Acquired { by, token, timeout_s, remaining_s, how } => {
+                // Its release was not seen.
+                self.end_hold(at, End::Taken);
+                self.wait_ends(by, at, End::Served, numbers);
+                // Who was there before tells since when.
+                let since = by.since.filter(|_| *how == How::Before);
+                let since = since.map_or(at, |since| since.min(at));
+                let lane = self.lane(by, numbers);
+                let span = Span::new(Kind::Holding, since);
+                lane.open(Span { token: Some(*token), how: Some(*how), ..span });
+                self.holder = Some(by.id.clone());
+                let lapses_at = at + remaining_s;
+                self.card.state = State::Held;
+                self.card.holder = Some(by.clone());
+                (self.card.token, self.card.how) = (Some(*token), Some(*how));
+                self.card.since = Some(since);
+                self.card.renewed_at = Some(lapses_at - timeout_s);
+                self.card.lapses_at = Some(lapses_at);
+                match how {
+                    // Nobody saw when it was got.
+                    How::Before => self.card.holdings = self.card.holdings.saturating_add(1),
+                    _ => self.held(at, 1),
+                }
+            }
+            What::Renewed { by, times, timeout_s } => {
+                let times = times.unwrap_or(1);
+                let (token, how) = (self.card.token, self.card.how);
+                let lane = self.lane(by, numbers);
+                if let Some(span) = lane.hold_now().filter(|span| span.kind == Kind::Holding) {
+                    span.renewals = span.renewals.saturating_add(times);
+                } else {
+                    lane.hold_ends(at, End::Renewed);
+                    let span = Span::new(Kind::Holding, at);
+                    lane.open(Span { token, how, renewals: times, ..span });
+                }
+                self.holder = Some(by.id.clone());
+                self.card.state = State::Held;
+                self.card.holder = Some(by.clone());
+                self.card.renewed_at = Some(at);
+                self.card.lapses_at = Some(at + timeout_s);
+            }
+            What::Lapsed { by } => {
+                let silent_since = self.card.renewed_at.unwrap_or(at);
+                let token = self.card.token;
+                self.lane(by, numbers).lapses(at, silent_since, token);
+                self.card.state = State::Lapsed;
+            }
+            What::Died { by } => {
+                let token = self.card.token;
+                let lane = self.lane(by, numbers);
+                lane.hold_ends(at, End::Died);
+                lane.open(Span { token, ..Span::new(Kind::Dead, at) });
+                self.card.state = State::Dead;
+            }
+            What::Released { .. } => self.freed(at, End::Released),
+            What::Broken { .. } => self.freed(at, End::Broken),
+            What::Missed { count } => {
+                self.card.missed = self.card.missed.saturating_add(*count);
+                self.held(at, *count);
+            }
+            What::Bare => self.is_odd(State::Bare, None),
+            What::Foreign { why } => self.is_odd(State::Foreign, Some(why.clone())),
+            What::Cleared => {
+                if matches!(self.card.state, State::Bare | State::Foreign) {
+                    self.is_odd(State::Free, None);
+                }
+            }
+            What::Busy { a_second } => {
+                self.card.is_busy = true;
+                self.card.a_second = f64::from(*a_second);
+            }
+            What::Calm => self.card.is_busy = false,
+        }
+    }
+
+    fn lane(&mut self, by: &Contender, numbers: &mut u64) -> &mut Lane {
+        self.fresh_lanes.insert(by.id.clone());
+        let lock = &self.card.lock;
+        let lane = self.lanes.entry(by.id.clone()).or_insert_with(|| {
+            *numbers += 1;
+            let (lock, who) = (lock.clone(), by.clone());
+            let (spans, start) = (VecDeque::new(), 0);
+            Lane { number: *numbers, lock, who, start, spans, wait: None, fresh: None }
+        });
+        // Who waits tells its process even if its key is held by none.
+        lane.who.command = by.command.clone().or(lane.who.command.take());
+        lane.who.label = by.label.clone().or(lane.who.label.take());
+        lane
+    }
+
+    fn held(&mut self, at: f64, count: u64) {
+        self.card.holdings = self.card.holdings.saturating_add(count);
+        self.holdings.push_back((at, count));
+        self.count(at);
+    }
+
+    /// How many a second, as of now?
+    pub(super) fn count(&mut self, now: f64) {
+        while self.holdings.front().is_some_and(|(at, _)| *at < now - WINDOW) {
+            self.holdings.pop_front();
+        }
+        if !self.card.is_busy {
+            let counts = self.holdings.iter().map(|(_, count)| *count);
+            let count = counts.fold(0, u64::saturating_add);
+            let a_second = count as f64 / WINDOW;
+            self.is_fresh |= a_second != self.card.a_second;
+            self.card.a_second = a_second;
+        }
+    }
+
+    fn freed(&mut self, at: f64, end: End) {
+        self.end_hold(at, end);
+        let card = &mut self.card;
+        (card.state, card.holder) = (State::Free, None);
+        (card.since, card.renewed_at, card.lapses_at) = (None, None, None);
+    }
+
+    /// Nobody is known to hold it, for this reason.
+    fn is_odd(&mut self, state: State, note: Option<String>) {
+        (self.card.state, self.card.holder, self.card.note) = (state, None, note);
+    }
+
+    fn end_hold(&mut self, at: f64, end: End) {
+        if let Some(id) = self.holder.take()
+            && let Some(lane) = self.lanes.get_mut(&id)
+        {
+            lane.hold_ends(at, end);
+            self.fresh_lanes.insert(id);
+        }
+    }
+
+    fn wait_ends(&mut self, by: &Contender, at: f64, end: End, numbers: &mut u64) {
+        let lane = self.lane(by, numbers);
+        if let Some(since) = lane.wait.take() {
+            lane.wait_ends(at, end);
+            let place = lane.rank(since);
+            self.line.remove(&place);
+            self.stand(&place);
+        }
+    }
+
+    /// Who stands in line now that this place was taken or left?
+    fn stand(&mut self, place: &(u64, u64, String)) {
+        self.card.waiting = self.line.len();
+        let is_named = self.line.range(..place).take(NAMED).count() < NAMED;
+        if is_named {
+            let first = self.line.iter().take(NAMED);
+            let lanes = first.filter_map(|(_, _, id)| self.lanes.get(id));
+            self.card.line = lanes.filter_map(|lane| Some(lane.place(lane.wait?))).collect();
+        }
+    }
+
+    /// Forgets what was over before then; the numbers of lanes that are gone.
+    pub(super) fn prune(&mut self, before: f64) -> Vec<u64> {
+        let mut gone = Vec::new();
+        let mut over: Vec<f64> = self.lanes.values().filter_map(Lane::over_since).collect();
+        over.sort_unstable_by(f64::total_cmp);
+        let too_many = over.len().checked_sub(OVER + 1).map(|last| over[last]);
+        self.lanes.retain(|id, lane| {
+            lane.prune(before);
+            let since = lane.over_since();
+            let is_too_much = since.zip(too_many).is_some_and(|(since, last)| since <= last);
+            let stays = !lane.spans.is_empty() && !is_too_much;
+            if !stays {
+                gone.push(lane.number);
+                self.fresh_lanes.remove(id);
+            }
+            stays
+        });
+        gone
+    }
+}
