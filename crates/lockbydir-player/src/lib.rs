@@ -5,7 +5,7 @@
 //! page only draw it. Nothing here takes a lock, or changes one, unless it is told to.
 //!
 //! `event.rs` is the form in which events are recorded and sent, `source.rs` where they come from,
-//! `recording.rs` a file of them, `play.rs` an example that is run to be seen, `board.rs` what
+//! `recording.rs` a file of them, `play.rs` an example that is run to be seen, `board/` what
 //! follows from them; `watch/` is the terminal, `serve/` the page.
 
 #![deny(unsafe_code)]
