@@ -28,6 +28,10 @@
 //! - Who removes a lock cannot be seen. One that was removed while its holder lived counts as
 //!   released, even if it was broken by force.
 //! - A lock of another host is lapsed when it was watched for its whole timeout.
+//! - Who leaves the line and ends at once may have given up, or died: that is told as
+//!   [gone](Departure::Gone), if its process had ended before it could be looked for.
+//! - An empty directory, or a foreign thing, is told as such when it stays for 0.2 s.
+//! - A lock that has not been there for a minute is forgotten, and appears anew.
 //!
 //! Here is what is observed, a folder or names. `chronicle.rs` tells what happened from one look and
 //! the next, `watched.rs` looks at one lock, `folder.rs` hears of many, `busy.rs` counts the busy
