@@ -98,7 +98,12 @@ impl Told {
     /// What was asked for was seen: so many hand-overs, and a late write where holders are stopped.
     pub(crate) fn has_shown(&self, plan: &Plan) -> bool {
         self.contended.load(Ordering::Relaxed) >= plan.hand_overs
-            && (!plan.faults.contains(&Fault::Stop) || self.refused.load(Ordering::Relaxed) > 0)
+            && (!plan.faults.contains(&Fault::Stop) || self.has_refused_late())
+    }
+
+    /// A write that came too late was refused: not one of a holder that was robbed in time.
+    fn has_refused_late(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) > 0 && self.record().late_writes().refused > 0
     }
 
     fn listen(&self, pipe: PipeReader) {
