@@ -95,10 +95,10 @@ impl Told {
         record
     }
 
-    /// What was asked for was seen: so many hand-overs, and a late write where holders are stopped.
+    /// What was asked for was seen: so many hand-overs, and a late write if it shall be.
     pub(crate) fn has_shown(&self, plan: &Plan) -> bool {
         self.contended.load(Ordering::Relaxed) >= plan.hand_overs
-            && (!plan.faults.contains(&Fault::Stop) || self.has_refused_late())
+            && (!plan.late || self.has_refused_late())
     }
 
     /// A write that came too late was refused: not one of a holder that was robbed in time.

@@ -92,9 +92,10 @@ pub struct Plan {
     pub processes: usize,
     /// It ends after this time,
     pub time: Duration,
-    /// or with so many contended hand-overs, once each fault has happened, and a write of one that
-    /// was stopped for too long was refused,
+    /// or with so many contended hand-overs, once each fault has happened,
     pub hand_overs: u64,
+    /// and, if that is asked for, a write of one that was stopped for too long was refused,
+    pub late: bool,
     /// or when a promise is broken.
     pub until_broken: bool,
     /// What happens meanwhile.
@@ -147,6 +148,7 @@ impl Plan {
             processes: 16,
             time: Duration::from_secs(10),
             hand_overs: u64::MAX,
+            late: false,
             until_broken: false,
             faults: Vec::new(),
             every: Duration::from_secs(5),

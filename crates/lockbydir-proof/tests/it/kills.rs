@@ -13,7 +13,7 @@ use crate::stage::Stage;
 fn killed_and_stopped_holders_never_make_two_valid_holds(stage: &Stage) {
     let faults = vec![Fault::Kill, Fault::Stop, Fault::Remove];
     let time = Duration::from_secs(600);
-    let plan = Plan { faults, time, hand_overs: TORTURED.number(), ..stage.plan() };
+    let plan = Plan { faults, time, hand_overs: TORTURED.number(), late: true, ..stage.plan() };
 
     let report = torture::run(&plan).expect("a run");
 
@@ -37,7 +37,7 @@ fn killed_and_stopped_holders_never_make_two_valid_holds_on_tmpfs() {
 fn a_run_with_stopped_holders_goes_on_until_a_late_write_was_refused() {
     let stage = Stage::on_tmpfs();
     let time = Duration::from_secs(600);
-    let plan = Plan { faults: vec![Fault::Stop], time, hand_overs: 1, ..stage.plan() };
+    let plan = Plan { faults: vec![Fault::Stop], time, hand_overs: 1, late: true, ..stage.plan() };
 
     let report = torture::run(&plan).expect("a run");
 
