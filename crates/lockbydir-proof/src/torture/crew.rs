@@ -43,8 +43,6 @@ pub(crate) struct Told {
     /// Holds so far, and those of them that were waited for while another held.
     pub(crate) holds: AtomicU64,
     pub(crate) contended: AtomicU64,
-    /// Writes that the store refused.
-    refused: AtomicU64,
     /// The place of the one who got the lock last.
     pub(crate) holder: AtomicUsize,
     /// The place of the one who has not said yet that its hold is over, and one more; 0 for nobody.
@@ -98,12 +96,7 @@ impl Told {
     /// What was asked for was seen: so many hand-overs, and a late write if it shall be.
     pub(crate) fn has_shown(&self, plan: &Plan) -> bool {
         self.contended.load(Ordering::Relaxed) >= plan.hand_overs
-            && (!plan.late || self.has_refused_late())
-    }
-
-    /// A write that came too late was refused: not one of a holder that was robbed in time.
-    fn has_refused_late(&self) -> bool {
-        self.refused.load(Ordering::Relaxed) > 0 && self.record().late_writes().refused > 0
+            && (!plan.late || self.record().late_writes().refused > 0)
     }
 
     fn listen(&self, pipe: PipeReader) {
@@ -131,9 +124,6 @@ impl Told {
                 // Another may have begun before this one said that it is over.
                 let (order, of) = (Ordering::Relaxed, &self.holding);
                 let _ = of.compare_exchange(holding, 0, order, order);
-            }
-            if word == "write" && words.nth(1) == Some("refused") {
-                self.refused.fetch_add(1, Ordering::Relaxed);
             }
             if word == "end" {
                 ended = ended.max(number(words.next()).unwrap_or(0));

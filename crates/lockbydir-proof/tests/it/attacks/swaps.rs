@@ -80,10 +80,15 @@ fn attack(
     time: Duration,
     options: &[&str],
 ) -> (Ground, Record) {
-    let tries = (0..4).map(|nth| try_attack(bait, what, time * 4_u32.pow(nth), options));
-    let attacked = tries.into_iter().find(|(_, _, count)| *count > 0);
-    let (ground, record, _) = attacked.expect("something is attacked");
-    (ground, record)
+    for nth in 0..4 {
+        let (ground, record, count) = try_attack(bait, what, time * 4_u32.pow(nth), options);
+        if count > 0 {
+            return (ground, record);
+        }
+        record.judge().assert_clean();
+        ground.assert_untouched();
+    }
+    panic!("nothing was attacked");
 }
 
 /// And how often it was done.
