@@ -300,6 +300,11 @@ fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
     (kind, io::Error::from_raw_os_error(code), advice)
 }
 
+/// Why the directory of another user is foreign, for people.
+pub(crate) fn stranger_reason(uid: u32) -> String {
+    format!("it belongs to user {uid}")
+}
+
 /// Why a thing is foreign, for people.
 pub(crate) fn foreign_reason(why: &Foreign) -> String {
     match why {

@@ -10,7 +10,7 @@ use lockbydir_protocol::{
 };
 
 use crate::call::is_mount;
-use crate::error::foreign_reason;
+use crate::error::{foreign_reason, stranger_reason};
 use crate::process;
 
 /// Who holds a lock.
@@ -303,7 +303,7 @@ impl Status {
         }
         if let Some(uid) = listing.stranger {
             self.state = State::Foreign;
-            self.note = Some(format!("it belongs to user {uid}"));
+            self.note = Some(stranger_reason(uid));
             return;
         }
         let Some(entry) = listing.entries.first() else {

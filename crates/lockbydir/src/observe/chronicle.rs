@@ -154,6 +154,12 @@ impl Chronicle {
         self.hold = seen;
     }
 
+    /// This is all that is in its place now. Who held it until then has let it go before that.
+    pub(super) fn saw_all(&mut self, hold: Option<Hold>, oddity: Option<Oddity>) {
+        self.saw(hold);
+        self.saw_oddity(oddity);
+    }
+
     /// This is in its place now, or nothing odd.
     pub(super) fn saw_oddity(&mut self, seen: Option<Oddity>) {
         if self.oddity == seen {
@@ -166,10 +172,6 @@ impl Chronicle {
             Some(Oddity::Foreign(why)) => What::Foreign(why.clone()),
         });
         self.oddity = seen;
-    }
-
-    pub(super) fn is_odd(&self) -> bool {
-        self.oddity.is_some()
     }
 
     fn changed(&mut self, old: &Hold, new: &mut Hold, fate: Fate) {
@@ -286,5 +288,31 @@ impl Chronicle {
             let why = if lives { Departure::GaveUp } else { Departure::Gone };
             self.told.push(What::Left { who: waiter.who, why });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn hold() -> Hold {
+        let (host, since) = ("web1".into(), SystemTime::UNIX_EPOCH);
+        let by = Contender { id: 1, host, pid: Some(42), command: None, label: None, since };
+        let (timeout, remaining) = (Duration::from_secs(10), Duration::from_secs(9));
+        let (changes, age) = (None, Duration::from_secs(1));
+        Hold { by, token: 7, nonce: 7, changes, timeout, remaining, age, is_open: false }
+    }
+
+    #[test]
+    fn what_is_odd_is_told_after_the_release_of_who_held_it_before() {
+        let mut chronicle = Chronicle::default();
+        chronicle.saw_all(Some(hold()), None);
+        chronicle.told();
+
+        chronicle.saw_all(None, Some(Oddity::Bare));
+
+        assert_eq!(chronicle.told(), [What::Released(hold().by), What::Bare]);
     }
 }

@@ -57,17 +57,12 @@ impl Elsewhere {
         let (seen, now) = (self.seen()?, clock::boot());
         let gone = |path: &PathBuf| seen.iter().all(|status| status.path != *path);
         for (_, chronicle) in self.locks.iter_mut().filter(|(path, _)| gone(path)) {
-            chronicle.stand(Vec::new(), now, |_| true);
-            chronicle.saw_oddity(None);
-            chronicle.saw(None);
-            chronicle.settle(now);
+            looked(chronicle, Vec::new(), None, None, now);
         }
         for status in &seen {
             let chronicle = self.locks.entry(status.path.clone()).or_default();
-            chronicle.stand(status.line.iter().map(waiter).collect(), now, |_| true);
-            chronicle.saw_oddity(oddity(status));
-            chronicle.saw(hold(status));
-            chronicle.settle(now);
+            let line = status.line.iter().map(waiter).collect();
+            looked(chronicle, line, hold(status), oddity(status), now);
             chronicle.judged(match status.state {
                 State::Lapsed => Fate::Lapsed,
                 State::Dead => Fate::Dead,
@@ -81,6 +76,19 @@ impl Elsewhere {
         });
         Ok(told.collect())
     }
+}
+
+/// This is all there is of a lock, and who is not in line any more has left it before.
+fn looked(
+    chronicle: &mut Chronicle,
+    line: Vec<Waiter>,
+    hold: Option<Hold>,
+    oddity: Option<Oddity>,
+    now: Duration,
+) {
+    chronicle.stand(line, now, |_| true);
+    chronicle.saw_all(hold, oddity);
+    chronicle.settle(now);
 }
 
 fn hold(status: &Status) -> Option<Hold> {

@@ -99,7 +99,7 @@ impl Folders {
                 self.next_judge = now + JUDGE;
             }
             self.count()?;
-            self.locks.values_mut().for_each(Watched::settle);
+            self.locks.values_mut().for_each(|watched| watched.settle(now));
             let events = self.told();
             if !events.is_empty() || now >= until {
                 return Ok(events);

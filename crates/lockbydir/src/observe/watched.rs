@@ -12,7 +12,7 @@ use super::busy::Busy;
 use super::chronicle::{Chronicle, Fate, Hold, Oddity, Waiter};
 use super::event::{Contender, What};
 use crate::dir::Directory;
-use crate::error::foreign_reason;
+use crate::error::{foreign_reason, stranger_reason};
 use crate::folder::verdict_on;
 use crate::{clock, process};
 
@@ -150,7 +150,7 @@ impl Watched {
                 let Listing { entries, modified, foreign, stranger, .. } = listing;
                 self.modified = modified;
                 match (&entries[..], foreign, stranger) {
-                    (.., Some(uid)) => self.saw_foreign(format!("it belongs to user {uid}")),
+                    (.., Some(uid)) => self.saw_foreign(stranger_reason(uid)),
                     (_, Some(why), _) => self.saw_foreign(foreign_reason(&why)),
                     ([], ..) => {
                         self.saw_oddity(Some(Oddity::Bare));
@@ -250,8 +250,11 @@ impl Watched {
 
     /// This name has come into the directory.
     pub(super) fn entered(&mut self, name: &OsStr) {
-        if let Some(entry) = name.to_str().and_then(Entry::parse) {
-            self.saw(entry);
+        match name.to_str().and_then(Entry::parse) {
+            // Whether it is ours now, all of it tells.
+            Some(_) if self.odd.is_some() => self.look_inside(),
+            Some(entry) => self.saw(entry),
+            None => {}
         }
     }
 
@@ -281,9 +284,9 @@ impl Watched {
         self.chronicle.unsettled_since().map(|since| since + SETTLES)
     }
 
-    /// Tells why those left the line who have left it long enough ago.
-    pub(super) fn settle(&mut self) {
-        self.chronicle.settle(clock::boot().saturating_sub(SETTLES));
+    /// Tells why those left the line who have left it long enough before now.
+    pub(super) fn settle(&mut self, now: Duration) {
+        self.chronicle.settle(now.saturating_sub(SETTLES));
     }
 
     fn emptied(&mut self) {
@@ -318,7 +321,7 @@ impl Watched {
     /// anything.
     pub(super) fn judge(&mut self) {
         self.judge_line();
-        if self.odd.is_some() || self.chronicle.is_odd() {
+        if self.odd.is_some() {
             self.look_inside();
         }
         let Some(entry) = self.entry.as_ref().filter(|entry| entry.state == State::Held) else {
@@ -341,7 +344,8 @@ impl Watched {
     fn judge_line(&mut self) {
         let Some(last) = self.line.len().checked_sub(1) else { return };
         self.asked += 1;
-        for index in [last, self.asked % self.line.len()] {
+        let other = self.asked.checked_rem(last);
+        for index in std::iter::once(last).chain(other) {
             if !lives(&self.line[index]) {
                 self.chronicle.died_waiting(self.line[index].nonce.0);
             }

@@ -403,3 +403,27 @@ fn a_directory_that_is_empty_for_a_moment_is_not_told_as_bare() {
     assert!(!words(&told).contains(&"bare".to_owned()), "{told:?}");
     guard.release().unwrap();
 }
+
+/// As root, who may give directories away.
+#[test]
+fn the_lock_of_another_user_stays_foreign_whatever_comes_into_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = jobs(folder.path()).acquire().unwrap();
+    let path = folder.path().join("jobs.lockdir");
+    std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let foreign = until(&mut observer, |what| matches!(what, What::Foreign(_)));
+
+    let name = std::fs::read_dir(&path).unwrap().next().unwrap().unwrap().file_name();
+    let mut entry = lockbydir_protocol::Entry::parse(name.to_str().unwrap()).unwrap();
+    entry.renewals += 1;
+    std::fs::rename(path.join(name), path.join(entry.to_string())).unwrap();
+    let other = Lock::new(folder.path().join("other")).acquire().unwrap();
+    let then = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+
+    assert_eq!(words(&foreign), ["appeared", "foreign"]);
+    assert!(then.iter().all(|event| event.path != foreign[0].path), "{then:#?}");
+    std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+    let _ = guard.keep();
+    other.release().unwrap();
+}
