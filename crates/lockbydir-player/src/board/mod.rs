@@ -176,7 +176,11 @@ impl Board {
     pub fn forget_changes(&mut self) {
         for table in self.locks.values_mut() {
             table.is_fresh = false;
-            table.fresh_lanes.clear();
+            for id in std::mem::take(&mut table.fresh_lanes) {
+                if let Some(lane) = table.lanes.get_mut(&id) {
+                    lane.fresh = None;
+                }
+            }
         }
         self.gone.clear();
         self.forgotten.clear();

@@ -121,21 +121,24 @@ impl Feed {
             }
             state.board.tick(source.now());
             state.all = None;
-            let changes = state.board.changes();
-            let words = match changes.is_empty() {
-                // To nobody nothing is said.
-                _ if self.0.sender.receiver_count() == 0 => None,
-                false => Some(message("changes", &changes)),
-                true if sent.elapsed() >= CLOCK => Some(message("clock", &changes.now)),
-                true => None,
-            };
-            if let Some(words) = words {
-                self.send(words);
-                sent = Instant::now();
+            if self.0.sender.receiver_count() == 0 {
+                // To nobody nothing is said; who comes is told all.
+                state.board.forget_changes();
+            } else {
+                let changes = state.board.changes();
+                let words = match changes.is_empty() {
+                    false => Some(message("changes", &changes)),
+                    true if sent.elapsed() >= CLOCK => Some(message("clock", &changes.now)),
+                    true => None,
+                };
+                if let Some(words) = words {
+                    self.send(words);
+                    sent = Instant::now();
+                }
             }
             if source.is_over() {
                 state.is_over = true;
-                self.send(message("over", &changes.now));
+                self.send(message("over", &state.board.now()));
                 break;
             }
         }

@@ -99,6 +99,21 @@ fn a_change_tells_of_a_lane_what_is_different_and_no_more() {
 }
 
 #[test]
+fn after_changes_that_nobody_wanted_only_what_came_then_is_told() {
+    let mut board = Board::new(1e6);
+    for event in a_long_story() {
+        board.apply(&event);
+    }
+
+    board.forget_changes();
+    board.apply(&event(3000.0, joined("c")));
+    let changes = board.changes();
+
+    let [lane] = changes.lanes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!((lane.start, lane.spans.len()), (200, 1));
+}
+
+#[test]
 fn what_is_over_does_not_grow_beyond_bounds() {
     let mut board = Board::new(1e9);
 
