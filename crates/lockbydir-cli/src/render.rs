@@ -107,17 +107,24 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
+/// Can frames be drawn on standard output?
+#[cfg(feature = "player")]
+pub(crate) fn can_draw() -> bool {
+    stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
+/// Is what is printed seen in colours?
+pub(crate) fn has_colours() -> bool {
+    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 fn colour(state: State, text: &str) -> String {
     let code = match state {
         State::Free | State::Open => "32",
         State::Held | State::Bare => "33",
         _ => "31",
     };
-    if stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
-        format!("\x1b[{code}m{text}\x1b[0m")
-    } else {
-        text.to_owned()
-    }
+    if has_colours() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 fn who(holder: &Holder) -> String {

@@ -49,8 +49,8 @@ pub(crate) fn watch(args: &Args) -> Result<u8, Failure> {
     let (title, live) = open(args.place()?)?;
     let mut options = Options::titled(title);
     if args.once {
-        let has_colours = stdout().is_terminal() && !is_dumb();
-        return render::print(&watch::still(Box::new(live), options, size(), has_colours)?);
+        let frame = watch::still(Box::new(live), options, size(), render::can_draw())?;
+        return render::print(&frame);
     }
     options.locks = Some(live.locks());
     watch::show(crate::play::recorded(Box::new(live), args.record.as_deref())?, options)?;
@@ -112,17 +112,13 @@ fn open(place: Place) -> Result<(String, Live), Failure> {
     Ok((title, live))
 }
 
-fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
-}
-
 /// Can frames be drawn here?
 fn fit_for_frames() -> Result<(), Failure> {
     let instead = "`watch --once` prints one frame, `list` a table";
     if !stdout().is_terminal() {
         return Err(Failure::new(USAGE, format!("standard output is no terminal: {instead}")));
     }
-    if is_dumb() {
+    if !render::can_draw() {
         let message = format!("this terminal can place no cursor (TERM is dumb): {instead}");
         return Err(Failure::new(USAGE, message));
     }

@@ -1,7 +1,5 @@
 //! The report for people: aligned tables, with some weight and colour on a terminal.
 
-use std::io::{IsTerminal, stdout};
-
 use super::alone::CONTESTANTS;
 use super::report::{After, Engine, Report, Spread};
 
@@ -206,8 +204,7 @@ pub(super) fn circumstances(report: &Report) -> String {
 
 /// The whole report as text.
 pub(super) fn table(report: &Report) -> String {
-    let is_coloured =
-        stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is_coloured = crate::render::has_colours();
     let style = |code: &str, text: &str| match is_coloured && !text.is_empty() {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_owned(),

@@ -1,7 +1,7 @@
 //! The doctor's report for people: a table as wide as the terminal, a verdict. What matters is said in
 //! words; colours only help.
 
-use std::io::{IsTerminal, stdout};
+use std::io::stdout;
 
 use lockbydir::doctor::{Finding, Grade, Other, Report, Verdict};
 use lockbydir::printable;
@@ -17,9 +17,7 @@ pub(super) fn table(report: &Report) -> String {
         Some((terminal_size::Width(columns), _)) if columns > 0 => usize::from(columns),
         _ => WIDTH,
     };
-    let is_coloured =
-        stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    draw(report, width.clamp(WIDTHS.0, WIDTHS.1), is_coloured)
+    draw(report, width.clamp(WIDTHS.0, WIDTHS.1), crate::render::has_colours())
 }
 
 fn draw(report: &Report, width: usize, is_coloured: bool) -> String {

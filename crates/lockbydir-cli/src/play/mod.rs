@@ -5,7 +5,6 @@
 mod plain;
 mod stage;
 
-use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::{ValueEnum, ValueHint};
@@ -199,7 +198,7 @@ fn show(
     opened: Option<String>,
 ) -> Result<(), Failure> {
     let source = recorded(source, args.record.as_deref())?;
-    if !args.web && !is_terminal() {
+    if !args.web && !render::can_draw() {
         return plain::tell(source);
     }
     let listener = Listener::new(source);
@@ -225,9 +224,4 @@ pub(crate) fn recorded(
         Some(file) => Box::new(Recorder::new(source, file)?),
         None => source,
     })
-}
-
-/// Can frames be drawn there?
-fn is_terminal() -> bool {
-    stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
