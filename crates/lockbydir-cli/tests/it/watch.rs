@@ -335,6 +335,28 @@ fn a_dead_holders_lock_is_broken_after_a_question_and_a_living_ones_only_by_forc
 }
 
 #[test]
+fn a_plain_directory_is_broken_by_force_only_while_it_is_new_and_nobody_is_named() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path().join("jobs.lockdir")).unwrap();
+    let mut terminal = Terminal::watch(&folder, "");
+    terminal.shows("bare");
+
+    terminal.press("b");
+    terminal.shows("nobody knows who made it");
+    terminal.press("y");
+    terminal.shows("it is not old");
+    assert_eq!(folder.status()["state"], "bare");
+    terminal.press("B");
+    terminal.shows("still at work");
+    terminal.press("y");
+    terminal.shows("nobody knows who held it");
+
+    assert_eq!(folder.status()["state"], "free");
+    terminal.press("q");
+    terminal.ends_with(0);
+}
+
+#[test]
 fn nothing_that_others_wrote_reaches_the_terminal_as_it_is() {
     let folder = Folder::new();
     let hostile = "\u{1b}]0;x\u{7}\u{202e}";

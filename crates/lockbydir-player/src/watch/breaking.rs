@@ -33,6 +33,9 @@ fn break_it(lock: &Lock, question: &Question, name: &str) -> String {
     match broken {
         Ok(Broken::Removed(_)) => format!("{name} is broken: {} held it", question.holder),
         Ok(Broken::WasFree) => format!("{name} was free already"),
+        Ok(Broken::StillHeld(None)) => {
+            format!("{name} was left as it is: it is not old; B breaks it all the same")
+        }
         Ok(Broken::StillHeld(_)) => {
             format!("{name} was left as it is: its holder lives; B breaks it all the same")
         }

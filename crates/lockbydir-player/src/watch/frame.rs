@@ -10,7 +10,7 @@ use super::style::{Look, Tone};
 use super::view::{Question, View};
 use super::words::{clock, short};
 use super::{lanes, list};
-use crate::board::Board;
+use crate::board::{Board, State};
 
 /// With less than this nothing can be told.
 const LEAST: (u16, u16) = (40, 8);
@@ -170,18 +170,23 @@ fn middle(area: Rect, width: u16, height: u16) -> Rect {
 }
 
 fn ask(paint: &mut Paint<'_>, area: Rect, question: &Question) {
-    let Question { lock, holder, is_alive, .. } = question;
-    let text = match is_alive {
-        true => format!(
+    let Question { lock, holder, state, by_force, .. } = question;
+    let text = match state {
+        State::Held => format!(
             "{holder} holds it and lives: until its next renewal fails, two may believe that they hold it."
         ),
-        false => format!("{holder} held it, and let it lapse or died. Its work may be half done."),
+        State::Bare if *by_force => {
+            "Somebody made this plain directory: nobody knows who, and whether that one is still at work.".into()
+        }
+        State::Bare => "If this plain directory is old: nobody knows who made it.".into(),
+        _ => format!("{holder} held it, and let it lapse or died. Its work may be half done."),
     };
     let width = area.width.min(66);
     let mut lines = wrapped(&text, width - 4);
     lines.truncate(usize::from(area.height.saturating_sub(4)));
     let height = u16::try_from(lines.len()).unwrap_or(1) + 4;
-    let title = format!(" Break {}{}? ", printable(lock), if *is_alive { " by force" } else { "" });
+    let is_forced = *by_force && matches!(state, State::Held | State::Bare);
+    let title = format!(" Break {}{}? ", printable(lock), if is_forced { " by force" } else { "" });
     let within = paint.framed(middle(area, width, height), &title);
     for (line, row) in lines.iter().zip(within.rows()) {
         paint.text((row.x, row.y), row.width, line, Tone::Plain);

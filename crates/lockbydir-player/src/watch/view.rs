@@ -38,7 +38,8 @@ pub(super) struct Question {
     pub(super) token: Option<u64>,
     /// Whoever holds it, living or not.
     pub(super) by_force: bool,
-    pub(super) is_alive: bool,
+    /// How it is.
+    pub(super) state: State,
     pub(super) holder: String,
 }
 
@@ -200,16 +201,14 @@ impl View {
             (State::Foreign, _) => {
                 self.message = Some(format!("{lock} is not ours to break; see `lockbydir status`"));
             }
-            (State::Bare, _) => {
-                let holder = "Somebody who made a plain directory".to_owned();
-                let is_alive = by_force;
-                self.question = Some(Question { lock, token: None, by_force, is_alive, holder });
+            (state @ State::Bare, _) => {
+                let holder = "nobody knows who".to_owned();
+                self.question = Some(Question { lock, token: None, by_force, state, holder });
             }
             (State::Free, _) | (_, None) => self.message = Some(format!("{lock} is free")),
-            (_, Some(holder)) => {
+            (state, Some(holder)) => {
                 let (token, holder) = (card.token, whole(holder));
-                let is_alive = card.state == State::Held;
-                self.question = Some(Question { lock, token, by_force, is_alive, holder });
+                self.question = Some(Question { lock, token, by_force, state, holder });
             }
         }
     }
