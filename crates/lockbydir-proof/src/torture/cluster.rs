@@ -39,7 +39,6 @@ pub(crate) struct ClusterTormentor<'a> {
     /// What is left of this round: in each, every fault happens once.
     round: Vec<Fault>,
     trouble: Option<Trouble>,
-    missing: Vec<Fault>,
     done: Done,
 }
 
@@ -59,7 +58,6 @@ impl<'a> ClusterTormentor<'a> {
             next: Instant::now() + plan.every,
             round: Vec::new(),
             trouble: None,
-            missing: plan.faults.clone(),
             done: Done::default(),
         })
     }
@@ -129,8 +127,8 @@ impl Torment for ClusterTormentor<'_> {
         }
         let at = usize::try_from(self.dice.below(self.round.len() as u64)).unwrap_or(0);
         let fault = self.round.swap_remove(at);
-        if self.strike(fault, crew)? {
-            self.missing.retain(|&missing| missing != fault);
+        if !self.strike(fault, crew)? {
+            self.round.push(fault);
         }
         Ok(())
     }
@@ -144,12 +142,8 @@ impl Torment for ClusterTormentor<'_> {
         Ok(())
     }
 
-    fn has_done_all(&self) -> bool {
-        self.missing.is_empty()
-    }
-
-    fn done(&self) -> Done {
-        self.done.clone()
+    fn done(&self) -> &Done {
+        &self.done
     }
 
     /// Of the dead a key stays until its lease ends, and no longer.

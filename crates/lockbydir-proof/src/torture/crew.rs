@@ -93,12 +93,6 @@ impl Told {
         record
     }
 
-    /// What was asked for was seen: so many hand-overs, and a late write if it shall be.
-    pub(crate) fn has_shown(&self, plan: &Plan) -> bool {
-        self.contended.load(Ordering::Relaxed) >= plan.hand_overs
-            && (!plan.late || self.record().late_writes().refused > 0)
-    }
-
     fn listen(&self, pipe: PipeReader) {
         let mut ended = 0;
         for line in BufReader::with_capacity(1 << 16, pipe).lines().map_while(Result::ok) {

@@ -11,7 +11,11 @@ use std::{
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use super::{Plan, contender::Outcome, crew::Crew};
-use crate::{chance::Dice, clock, history::Span};
+use crate::{
+    chance::Dice,
+    clock,
+    history::{Record, Span},
+};
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,11 +95,6 @@ impl Fault {
         }
     }
 
-    /// It does not happen to somebody: they are born with it.
-    pub(crate) const fn is_of_birth(self) -> bool {
-        matches!(self, Self::Clock | Self::Namespace | Self::Pids)
-    }
-
     /// It happens about so often, in milliseconds; clocks and namespaces are a matter of birth.
     const fn every_ms(self) -> u64 {
         match self {
@@ -126,8 +125,6 @@ pub(crate) struct Tormentor<'a> {
     dice: Dice,
     next: Vec<(Fault, Instant)>,
     hindrance: Option<Hindrance>,
-    /// What has not happened yet.
-    missing: Vec<Fault>,
     /// How often each was done that the histories do not tell.
     done: Done,
 }
@@ -161,16 +158,37 @@ pub struct Done {
     pub stops: Vec<Span>,
 }
 
+impl Done {
+    /// One of the faults that put nothing to the test, by these histories, if there is one.
+    pub(crate) fn untested(&self, faults: &[Fault], record: &Record) -> Option<Fault> {
+        faults.iter().copied().find(|fault| match fault {
+            Fault::Kill => record.killed == 0,
+            Fault::Stop => record.stopped == 0 || record.lost == 0,
+            Fault::Full => self.full == 0,
+            Fault::Remove => self.removed == 0,
+            Fault::Permission => self.closed == 0,
+            Fault::Member => self.members == 0,
+            Fault::Leader => self.leaders == 0,
+            Fault::Cut => self.cuts == 0,
+            Fault::Freeze => self.frozen == 0,
+            Fault::Power => self.powered_off == 0,
+            Fault::Server => self.servers == 0,
+            Fault::Replies => self.losses == 0,
+            Fault::Clock | Fault::Namespace | Fault::Pids => false,
+        })
+    }
+}
+
 /// Whoever makes faults happen, and looks at what is left at the end.
 pub(crate) trait Torment {
     /// Does what is due.
     fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()>;
     /// Puts everything in order again.
     fn relieve(&mut self, crew: &mut Crew<'_>) -> Outcome<()>;
-    /// Each kind of fault has happened.
-    fn has_done_all(&self) -> bool;
-    /// How often each was done.
-    fn done(&self) -> Done;
+    /// How often each was done so far.
+    fn done(&self) -> &Done;
+    /// Adds to that what is counted at the end.
+    fn conclude(&mut self) {}
     /// What of the lock is still there at the end.
     fn left_behind(&self) -> Outcome<Vec<String>>;
     /// What is not the lock's, and was removed all the same.
@@ -192,16 +210,12 @@ impl<'a> Tormentor<'a> {
             dice: Dice::seeded(plan.seed),
             next: Vec::new(),
             hindrance: None,
-            missing: Vec::new(),
             done: Done::default(),
         };
         // The first of each kind comes soon.
         for &fault in &plan.faults {
             let rest = tormentor.rest(fault) / 4;
             tormentor.next.push((fault, Instant::now() + rest));
-            if !fault.is_of_birth() {
-                tormentor.missing.push(fault);
-            }
         }
         Ok(tormentor)
     }
@@ -218,23 +232,21 @@ impl<'a> Tormentor<'a> {
         rest.mul_f64(pace.clamp(0.25, 4.0))
     }
 
-    /// True if it did it: D may be absent just now, and a victim dead.
-    fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<bool> {
-        let before = self.done.removed + self.done.closed;
+    /// Does it, if it can: D may be absent just now, and a victim dead.
+    fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<()> {
         match fault {
             Fault::Kill => {
-                let Some(place) = self.victim(crew) else { return Ok(false) };
-                crew.kill(place);
-                return Ok(true);
+                if let Some(place) = self.victim(crew) {
+                    crew.kill(place);
+                }
             }
             Fault::Stop => {
                 // Half of them at most at a time: somebody shall be left to overtake them.
                 let may_stop = crew.stopped() * 2 < crew.members.len();
-                let victim = self.victim(crew).filter(|_| may_stop);
-                let Some(place) = victim else { return Ok(false) };
-                let timeouts = 0.1 + self.dice.below(4_900) as f64 / 1000.0;
-                crew.stop(place, Instant::now() + self.plan.timeout.mul_f64(timeouts));
-                return Ok(true);
+                if let Some(place) = self.victim(crew).filter(|_| may_stop) {
+                    let timeouts = 0.1 + self.dice.below(4_900) as f64 / 1000.0;
+                    crew.stop(place, Instant::now() + self.plan.timeout.mul_f64(timeouts));
+                }
             }
             Fault::Remove => self.remove(crew),
             Fault::Full => {
@@ -242,7 +254,6 @@ impl<'a> Tormentor<'a> {
                 let begun = clock::now();
                 let ballast = fill(&self.folder)?;
                 self.hinder(begun, ballast, None);
-                return Ok(true);
             }
             Fault::Permission => {
                 let directory = self.plan.directory(&self.folder);
@@ -257,7 +268,7 @@ impl<'a> Tormentor<'a> {
             // Clocks are a matter of birth, and of clusters and hosts there is nothing here.
             _ => {}
         }
-        Ok(self.done.removed + self.done.closed > before)
+        Ok(())
     }
 
     /// Whom it hits: half of the time whoever has the lock or had it a moment ago.
@@ -301,9 +312,7 @@ impl Torment for Tormentor<'_> {
             let must_wait =
                 self.hindrance.is_some() && matches!(fault, Fault::Full | Fault::Permission);
             if due <= Instant::now() && !must_wait {
-                if self.strike(fault, crew)? {
-                    self.missing.retain(|&missing| missing != fault);
-                }
+                self.strike(fault, crew)?;
                 self.next[at].1 = Instant::now() + self.rest(fault);
             }
         }
@@ -328,12 +337,8 @@ impl Torment for Tormentor<'_> {
         Ok(())
     }
 
-    fn has_done_all(&self) -> bool {
-        self.missing.is_empty()
-    }
-
-    fn done(&self) -> Done {
-        self.done.clone()
+    fn done(&self) -> &Done {
+        &self.done
     }
 
     fn left_behind(&self) -> Outcome<Vec<String>> {

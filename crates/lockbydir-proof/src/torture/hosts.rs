@@ -52,7 +52,6 @@ pub(crate) struct HostsTormentor<'a> {
     /// What is left of this round: in each, every fault happens once.
     round: Vec<Fault>,
     trouble: Option<Trouble>,
-    missing: Vec<Fault>,
     done: Done,
     /// What the hosts had asked of the server before.
     called: u64,
@@ -90,7 +89,6 @@ impl<'a> HostsTormentor<'a> {
             next: Instant::now() + plan.every,
             round: Vec::new(),
             trouble: None,
-            missing: plan.faults.clone(),
             done: Done::default(),
             called: calls(lab)?,
         })
@@ -205,9 +203,7 @@ impl Torment for HostsTormentor<'_> {
         }
         let at = usize::try_from(self.dice.below(self.round.len() as u64)).unwrap_or(0);
         let fault = self.round.swap_remove(at);
-        if self.strike(fault, crew)? {
-            self.missing.retain(|&missing| missing != fault);
-        } else {
+        if !self.strike(fault, crew)? {
             self.round.push(fault);
         }
         Ok(())
@@ -217,16 +213,15 @@ impl Torment for HostsTormentor<'_> {
         self.mend(crew)
     }
 
-    fn has_done_all(&self) -> bool {
-        self.missing.is_empty()
+    fn done(&self) -> &Done {
+        &self.done
     }
 
-    fn done(&self) -> Done {
+    fn conclude(&mut self) {
         let now = calls(&self.lab).ok().filter(|_| self.done.powered_off == 0);
-        let calls = now.map(|now| now.saturating_sub(self.called));
+        self.done.calls = now.map(|now| now.saturating_sub(self.called));
         let stops = self.lab.clock().stops();
-        let stops = stops.into_iter().map(|(from, to)| Span { from, to }).collect();
-        Done { calls, stops, ..self.done.clone() }
+        self.done.stops = stops.into_iter().map(|(from, to)| Span { from, to }).collect();
     }
 
     fn left_behind(&self) -> Outcome<Vec<String>> {

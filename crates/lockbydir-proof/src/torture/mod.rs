@@ -42,8 +42,8 @@ pub use self::calm::Calm;
 use self::{
     cluster::ClusterTormentor,
     contender::Outcome,
-    crew::Crew,
-    faults::{Fault, Torment, Tormentor},
+    crew::{Crew, Told},
+    faults::{Done, Fault, Torment, Tormentor},
     hosts::HostsTormentor,
     report::Report,
     set::Care,
@@ -92,7 +92,7 @@ pub struct Plan {
     pub processes: usize,
     /// It ends after this time,
     pub time: Duration,
-    /// or with so many contended hand-overs, once each fault has happened,
+    /// or with so many contended hand-overs, once each fault has put something to the test,
     pub hand_overs: u64,
     /// and, if that is asked for, a write of one that was stopped for too long was refused,
     pub late: bool,
@@ -256,6 +256,16 @@ impl Plan {
         }
     }
 
+    /// What was asked for was seen.
+    fn is_done(&self, told: &Told, done: &Done) -> bool {
+        if told.contended.load(Ordering::Relaxed) < self.hand_overs {
+            return false;
+        }
+        let record = told.record();
+        done.untested(&self.faults, &record).is_none()
+            && (!self.late || record.late_writes().refused > 0)
+    }
+
     fn orders(&self, name: PathBuf, desk: &Path) -> Orders {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Orders {
@@ -349,7 +359,7 @@ fn torture(
     let mut looked = Instant::now();
     while begun.elapsed() < plan.time
         && !plan.over.load(Ordering::Relaxed)
-        && !(crew.told.has_shown(plan) && tormentor.has_done_all())
+        && !plan.is_done(&crew.told, tormentor.done())
     {
         // Not to synchronise: how finely this loop looks.
         thread::sleep(TICK);
@@ -371,7 +381,9 @@ fn torture(
     let told = crew.end()?;
     let record = told.record();
     let verdict = plan.judge(&record);
-    let mut report = Report::new(plan, &told, record, verdict, tormentor.done(), took, begun_at);
+    tormentor.conclude();
+    let done = tormentor.done().clone();
+    let mut report = Report::new(plan, &told, record, verdict, done, took, begun_at);
     if plan.counting {
         let counter = fs::read_to_string(desk.join("counter")).unwrap_or_default();
         report.count(&counter);

@@ -180,22 +180,7 @@ impl Report {
 
     /// A fault that happened too seldom to show anything.
     fn untested(&self) -> Option<&'static str> {
-        let missing = self.plan.faults.iter().find(|fault| match fault {
-            Fault::Kill => self.record.killed == 0,
-            Fault::Stop => self.record.stopped == 0 || self.record.lost == 0,
-            Fault::Full => self.done.full == 0,
-            Fault::Remove => self.done.removed == 0,
-            Fault::Permission => self.done.closed == 0,
-            Fault::Member => self.done.members == 0,
-            Fault::Leader => self.done.leaders == 0,
-            Fault::Cut => self.done.cuts == 0,
-            Fault::Freeze => self.done.frozen == 0,
-            Fault::Power => self.done.powered_off == 0,
-            Fault::Server => self.done.servers == 0,
-            Fault::Replies => self.done.losses == 0,
-            Fault::Clock | Fault::Namespace | Fault::Pids => false,
-        });
-        missing.map(|fault| fault.word())
+        self.done.untested(&self.plan.faults, &self.record).map(Fault::word)
     }
 
     fn nothing_shown(&self) -> Option<String> {

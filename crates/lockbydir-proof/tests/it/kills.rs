@@ -47,6 +47,19 @@ fn a_run_with_stopped_holders_goes_on_until_a_late_write_was_refused() {
 }
 
 #[test]
+fn a_run_goes_on_until_each_fault_put_something_to_the_test() {
+    let stage = Stage::on_tmpfs();
+    let time = Duration::from_secs(600);
+    let plan = Plan { faults: vec![Fault::Stop], time, hand_overs: 1, ..stage.plan() };
+
+    let report = torture::run(&plan).expect("a run");
+
+    println!("{report}");
+    report.assert_kept();
+    stage.assert_empty();
+}
+
+#[test]
 fn a_stopped_holder_that_outlived_its_deadline_finds_that_it_lost_the_lock() {
     let stage = Stage::on_tmpfs();
     let mut holder = stage.puppet("one", "timeout_ms=100");
