@@ -92,7 +92,7 @@ struct Dials {
     /// End after so many seconds [default: 10, or 600 with --hand-overs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
-    /// End after so many contended hand-overs, once each fault has happened
+    /// End after so many contended hand-overs, once each fault has put something to the test
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     hand_overs: Option<u64>,
     /// End as soon as two held at once, or numbers did not grow
