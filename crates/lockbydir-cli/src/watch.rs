@@ -46,7 +46,7 @@ pub(crate) fn watch(args: &Args) -> Result<u8, Failure> {
     if !args.once {
         fit_for_frames()?;
     }
-    let (title, live) = open(args.place()?)?;
+    let (title, mut live) = open(args.place()?)?;
     let mut options = Options::titled(title);
     if args.once {
         let frame = watch::still(Box::new(live), options, size(), render::can_draw())?;

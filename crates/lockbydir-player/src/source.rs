@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lockbydir::engine::{is_url, shown};
@@ -54,6 +54,9 @@ pub struct Live {
     root: String,
     has_same_servers: bool,
     locks: Locks,
+    /// Somebody wants to find locks by their names. Else these are not kept, for there is no end of
+    /// them where each job has a lock of its own.
+    keeps_names: bool,
     /// What is told before all else.
     first: Vec<Event>,
 }
@@ -79,12 +82,11 @@ impl Live {
             let below = behind_servers(&url).unwrap_or("");
             let root = below.rfind('/').map_or("", |slash| &below[..=slash]).to_owned();
             let locks = Locks::given([folder]);
-            return Ok(Live { observer, root, has_same_servers: true, locks, first: Vec::new() });
+            return Ok(Live::new(observer, root, true, locks));
         }
         let root = std::path::absolute(folder).map_or_else(|_| String::new(), printable);
         let root = if root.ends_with('/') || root.is_empty() { root } else { root + "/" };
-        let (has_same_servers, locks) = (false, Locks::default());
-        Ok(Live { observer, root, has_same_servers, locks, first: Vec::new() })
+        Ok(Live::new(observer, root, false, Locks::default()))
     }
 
     /// These locks, whether they are there yet or not; called by their paths from the folder that
@@ -102,16 +104,24 @@ impl Live {
         let mut servers = paths.iter().map(|path| servers(&printable(path)));
         let first = servers.next().flatten();
         let has_same_servers = first.is_some() && servers.all(|other| other == first);
-        let mut live = Live { observer, root, has_same_servers, locks, first: Vec::new() };
+        let mut live = Live::new(observer, root, has_same_servers, locks);
         let at = seconds(SystemTime::now());
-        let appeared = |path: &PathBuf| Event { at, lock: live.name(path), what: What::Appeared };
-        live.first = paths.iter().map(appeared).collect();
+        for path in &paths {
+            let lock = live.name(path);
+            live.locks.saw(&lock, path);
+            live.first.push(Event { at, lock, what: What::Appeared });
+        }
         Ok(live)
     }
 
-    /// The locks that it tells of, now and later.
-    #[must_use]
-    pub fn locks(&self) -> Locks {
+    fn new(observer: Observer, root: String, has_same_servers: bool, locks: Locks) -> Live {
+        let (keeps_names, first) = (false, Vec::new());
+        Live { observer, root, has_same_servers, locks, keeps_names, first }
+    }
+
+    /// The locks that it tells of from now on.
+    pub fn locks(&mut self) -> Locks {
+        self.keeps_names = true;
         self.locks.clone()
     }
 
@@ -119,9 +129,7 @@ impl Live {
         let whole = printable(path.with_extension(""));
         let behind = behind_servers(&whole).filter(|_| self.has_same_servers);
         let below = behind.unwrap_or(&whole);
-        let name = below.strip_prefix(&self.root).unwrap_or(below).to_owned();
-        self.locks.saw(&name, path);
-        name
+        below.strip_prefix(&self.root).unwrap_or(below).to_owned()
     }
 }
 
@@ -135,17 +143,28 @@ impl Locks {
     /// The lock that is called so.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Lock> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = seen.get(name)?.with_extension("");
+        let path = self.seen().get(name)?.with_extension("");
         let url = path.to_str().and_then(|url| self.urls.iter().find_map(|one| as_given(one, url)));
         Some(Lock::new(url.map_or(path, PathBuf::from)))
     }
 
+    /// Nobody looks for these any more, until something is told of them.
+    pub fn forget(&self, names: &[String]) {
+        let mut seen = self.seen();
+        for name in names {
+            seen.remove(name);
+        }
+    }
+
     fn saw(&self, name: &str, path: &Path) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen();
         if !seen.contains_key(name) {
             seen.insert(name.to_owned(), path.to_owned());
         }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, PathBuf>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,6 +196,9 @@ impl Source for Live {
         let seen = self.observer.next(up_to)?;
         let seen = seen.into_iter().filter_map(|event| {
             let (at, lock) = (seconds(event.at), self.name(&event.path));
+            if self.keeps_names {
+                self.locks.saw(&lock, &event.path);
+            }
             What::of(event.what).map(|what| Event { at, lock, what })
         });
         Ok(first.into_iter().chain(seen).collect())
@@ -215,5 +237,37 @@ mod tests {
         assert_eq!(opened.as_deref(), Some("etcd://me:secret@h1,h2/team/jobs?ca=x"));
         assert_eq!(as_given(given, "etcd://h1:2379,h2:2379/other/jobs"), None);
         assert_eq!(as_given("etcd://h", "etcd://h:2379/a/b").as_deref(), Some("etcd://h/a/b"));
+    }
+
+    #[test]
+    fn names_are_kept_for_who_asked_until_they_are_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut live = Live::of(folder.path()).expect("a folder of locks");
+        let first = Lock::new(folder.path().join("first")).acquire().expect("a lock");
+        assert!(!live.next(Duration::from_secs(10)).expect("events").is_empty());
+        assert_eq!(live.locks.seen().len(), 0, "nobody asked");
+
+        let locks = live.locks();
+        let _other = Lock::new(folder.path().join("other")).acquire().expect("a lock");
+        first.release().expect("released");
+        while live.locks.seen().len() < 2 {
+            live.next(Duration::from_secs(10)).expect("events");
+        }
+
+        assert!(locks.find("first").is_some());
+        locks.forget(&["first".to_owned()]);
+        assert!(locks.find("first").is_none());
+        assert!(locks.find("other").is_some());
+    }
+
+    #[test]
+    fn locks_that_were_named_are_found_before_anything_happens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let names = ["one", "two"].map(|name| folder.path().join(name));
+
+        let locks = Live::of_locks(names).expect("locks").locks();
+
+        assert!(locks.find("one").is_some());
+        assert!(locks.find("two").is_some());
     }
 }

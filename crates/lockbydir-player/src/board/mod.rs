@@ -172,8 +172,8 @@ impl Board {
         }
     }
 
-    /// Nobody wants to know what was different up to now.
-    pub fn forget_changes(&mut self) {
+    /// Nobody wants to know what was different up to now. Tells which locks were forgotten.
+    pub fn forget_changes(&mut self) -> Vec<String> {
         for table in self.locks.values_mut() {
             table.is_fresh = false;
             for id in std::mem::take(&mut table.fresh_lanes) {
@@ -183,8 +183,8 @@ impl Board {
             }
         }
         self.gone.clear();
-        self.forgotten.clear();
         self.fresh_said = 0;
+        std::mem::take(&mut self.forgotten)
     }
 
     /// What is different since this was asked last.

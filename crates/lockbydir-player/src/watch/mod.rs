@@ -209,7 +209,10 @@ impl Watching {
                 self.board.apply(event);
             }
             self.board.tick(batch.now);
-            self.board.forget_changes();
+            let forgotten = self.board.forget_changes();
+            if let Some(locks) = &self.locks {
+                locks.forget(&forgotten);
+            }
             if batch.is_over && self.over_since.is_none() {
                 self.over_since = Some(Instant::now());
                 is_any = true;
