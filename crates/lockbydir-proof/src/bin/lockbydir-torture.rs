@@ -89,7 +89,8 @@ struct Dials {
     /// Workers take turns at the paths
     #[arg(long, value_name = "DIR")]
     also: Vec<PathBuf>,
-    /// End after so many seconds [default: 10, or 600 with --hand-overs]
+    /// End after so many seconds, or a little later if a fault has put nothing to the test by then;
+    /// at the latest with --hand-overs [default: 10, or 600 with --hand-overs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
     /// End after so many contended hand-overs, once each fault has put something to the test

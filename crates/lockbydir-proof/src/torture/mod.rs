@@ -53,6 +53,8 @@ use crate::{clock, history::Record, judge::Verdict};
 
 /// How fine the torturer looks.
 const TICK: Duration = Duration::from_millis(2);
+/// So much longer than it should a run lasts at most for a fault that has put nothing to the test.
+const GRACE: Duration = Duration::from_secs(60);
 /// How often it looks whether a promise is broken already, where one waits for that.
 const LOOK: Duration = Duration::from_secs(1);
 /// The lock's name.
@@ -90,13 +92,14 @@ pub struct Plan {
     pub contestant: Contestant,
     /// How many workers.
     pub processes: usize,
-    /// It ends after this time,
+    /// It ends after this time, and a little later if a fault has put nothing to the test by then;
+    /// with a number of hand-overs it lasts so long at most.
     pub time: Duration,
-    /// or with so many contended hand-overs, once each fault has put something to the test,
+    /// It ends with so many contended hand-overs, once each fault has put something to the test.
     pub hand_overs: u64,
-    /// and, if that is asked for, a write of one that was stopped for too long was refused,
+    /// Before that a write of one that was stopped for too long is to be refused.
     pub late: bool,
-    /// or when a promise is broken.
+    /// It ends when a promise is broken.
     pub until_broken: bool,
     /// What happens meanwhile.
     pub faults: Vec<Fault>,
@@ -256,14 +259,18 @@ impl Plan {
         }
     }
 
-    /// What was asked for was seen.
-    fn is_done(&self, told: &Told, done: &Done) -> bool {
-        if told.contended.load(Ordering::Relaxed) < self.hand_overs {
-            return false;
-        }
-        let record = told.record();
-        done.untested(&self.faults, &record).is_none()
-            && (!self.late || record.late_writes().refused > 0)
+    /// What was asked for was seen, or cannot be waited for any longer.
+    fn is_done(&self, ran: Duration, told: &Told, done: &Done) -> bool {
+        let (is_enough, most) = match self.hand_overs {
+            u64::MAX => (ran >= self.time, self.time + GRACE),
+            count => (told.contended.load(Ordering::Relaxed) >= count, self.time),
+        };
+        let has_shown_all = || {
+            let record = told.record();
+            done.untested(&self.faults, &record).is_none()
+                && (!self.late || record.late_writes().refused > 0)
+        };
+        ran >= most || is_enough && (self.contestant != Contestant::Lockbydir || has_shown_all())
     }
 
     fn orders(&self, name: PathBuf, desk: &Path) -> Orders {
@@ -357,9 +364,8 @@ fn torture(
     let begun_at = clock::now();
     let mut crew = Crew::start(plan, plan.orders(name, desk))?;
     let mut looked = Instant::now();
-    while begun.elapsed() < plan.time
-        && !plan.over.load(Ordering::Relaxed)
-        && !plan.is_done(&crew.told, tormentor.done())
+    while !plan.over.load(Ordering::Relaxed)
+        && !plan.is_done(begun.elapsed(), &crew.told, tormentor.done())
     {
         // Not to synchronise: how finely this loop looks.
         thread::sleep(TICK);

@@ -49,14 +49,18 @@ fn a_run_with_stopped_holders_goes_on_until_a_late_write_was_refused() {
 #[test]
 fn a_run_goes_on_until_each_fault_put_something_to_the_test() {
     let stage = Stage::on_tmpfs();
+    let faults = || vec![Fault::Stop];
     let time = Duration::from_secs(600);
-    let plan = Plan { faults: vec![Fault::Stop], time, hand_overs: 1, ..stage.plan() };
+    let by_hand_overs = Plan { faults: faults(), time, hand_overs: 1, ..stage.plan() };
+    let by_time = Plan { faults: faults(), time: Duration::ZERO, ..stage.plan() };
 
-    let report = torture::run(&plan).expect("a run");
+    for plan in [by_hand_overs, by_time] {
+        let report = torture::run(&plan).expect("a run");
 
-    println!("{report}");
-    report.assert_kept();
-    stage.assert_empty();
+        println!("{report}");
+        report.assert_kept();
+        stage.assert_empty();
+    }
 }
 
 #[test]
