@@ -204,3 +204,48 @@ fn a_cluster_is_watched_by_the_names_behind_its_address() {
     let (code, _, err) = ended(&["watch", "--once", "etcd://127.0.0.1:1/"]);
     assert_eq!(code, 69, "{err}");
 }
+
+/// What `serve --record` wrote down so far.
+#[cfg(feature = "player")]
+fn recorded(file: &Path) -> Vec<Value> {
+    let told = fs::read_to_string(file).unwrap_or_default();
+    told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[cfg(feature = "player")]
+#[test]
+fn a_server_that_goes_and_comes_back_is_told_of_and_what_happens_then_is_seen() {
+    let mut server = Server::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("seen");
+    let url = server.url("jobs");
+    let record = file.to_str().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--record", record, &server.url("")];
+    let mut serve = lockbydir(&serve).stdout(Stdio::null()).spawn().unwrap();
+    let has = |what: &str, more: &str| {
+        recorded(&file)
+            .iter()
+            .any(|event| event["what"] == what && event.to_string().contains(more))
+    };
+
+    let (_, key, _) = ended(&["acquire", "-q", "-t", "60s", "--label", "first", &url]);
+    see("that the first one holds", || has("acquired", "first"));
+    let mut waits = lockbydir(&["run", "-q", "-w", "60s", "--label", "second", &url, "--", "true"]);
+    let mut waits = waits.spawn().unwrap();
+    see("that the second one waits", || has("joined", "second"));
+    assert_eq!(ended(&["release", &url, key.trim()]).0, 0);
+    assert!(waits.wait().unwrap().success());
+    see("that the second one waits no more", || has("left", "second"));
+
+    server.kill().unwrap();
+    see("that the server is gone", || has("said", "out of reach"));
+    server.restart().unwrap();
+    see("that it is back", || has("said", "answers again"));
+    assert_eq!(ended(&["acquire", "-q", "-t", "60s", "--label", "third", &url]).0, 0);
+    see("that the third one holds", || has("acquired", "third"));
+
+    let pid = i32::try_from(serve.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(serve.wait().unwrap().code(), Some(0));
+    assert_eq!(recorded(&file).iter().filter(|event| event["what"] == "said").count(), 2);
+}

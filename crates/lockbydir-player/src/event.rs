@@ -69,7 +69,8 @@ pub enum What {
         a_second: u32,
     },
     Calm,
-    /// Something that somebody said to people, such as an example about what it does.
+    /// Something that somebody said to people, such as an example about what it does, or an observer
+    /// about what it cannot see.
     Said {
         text: String,
     },

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lockbydir::engine::{is_url, shown};
-use lockbydir::observe::Observer;
+use lockbydir::observe::{self, Observer};
 use lockbydir::{Lock, printable};
 
 use crate::error::Error;
@@ -125,6 +125,23 @@ impl Live {
         self.locks.clone()
     }
 
+    /// An event in our words; none for what this version does not know.
+    fn told(&self, seen: observe::Event) -> Option<Event> {
+        let observe::Event { at, path, what, .. } = seen;
+        match what {
+            observe::What::Unreachable(why) => return Some(Event::said(&why)),
+            observe::What::Reachable => {
+                return Some(Event::said(&format!("{} answers again", path.display())));
+            }
+            _ => {}
+        }
+        let lock = self.name(&path);
+        if self.keeps_names {
+            self.locks.saw(&lock, &path);
+        }
+        What::of(what).map(|what| Event { at: seconds(at), lock, what })
+    }
+
     fn name(&self, path: &Path) -> String {
         let whole = printable(path.with_extension(""));
         let behind = behind_servers(&whole).filter(|_| self.has_same_servers);
@@ -194,14 +211,7 @@ impl Source for Live {
         let first = std::mem::take(&mut self.first);
         let up_to = if first.is_empty() { up_to } else { Duration::ZERO };
         let seen = self.observer.next(up_to)?;
-        let seen = seen.into_iter().filter_map(|event| {
-            let (at, lock) = (seconds(event.at), self.name(&event.path));
-            if self.keeps_names {
-                self.locks.saw(&lock, &event.path);
-            }
-            What::of(event.what).map(|what| Event { at, lock, what })
-        });
-        Ok(first.into_iter().chain(seen).collect())
+        Ok(first.into_iter().chain(seen.into_iter().filter_map(|event| self.told(event))).collect())
     }
 }
 

@@ -12,6 +12,8 @@ use super::words::{clock, short};
 use super::{lanes, list};
 use crate::board::{Board, State};
 
+/// What was said begins so far to the right of the frame's border, behind its time.
+const SAID: u16 = 12;
 /// With less than this nothing can be told.
 const LEAST: (u16, u16) = (40, 8);
 
@@ -41,16 +43,17 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, view: &mut View, board: &Boa
         }
         return;
     }
-    let said = said_height(board, area.height);
+    let said = said(board, area);
+    let said_height = u16::try_from(said.len()).map_or(0, |lines| lines + u16::from(lines > 0));
     let row = |y: u16| Rect { y, height: 1, ..area };
     header(&mut paint, row(area.y), view, board);
-    let body = Rect { y: area.y + 1, height: area.height - 2 - said, ..area };
+    let body = Rect { y: area.y + 1, height: area.height - 2 - said_height, ..area };
     match view.opened {
         Some(_) => lanes::draw(&mut paint, body, view, board),
         None => list::draw(&mut paint, body, view, board),
     }
-    if said > 0 {
-        draw_said(&mut paint, Rect { y: body.bottom(), height: said, ..area }, board);
+    if !said.is_empty() {
+        draw_said(&mut paint, Rect { y: body.bottom(), height: said_height, ..area }, &said);
     }
     if !view.is_still {
         footer(&mut paint, row(area.bottom() - 1), view);
@@ -132,33 +135,27 @@ fn footer(paint: &mut Paint<'_>, area: Rect, view: &View) {
     }
 }
 
-/// What was said has a third of the height, and no more than it needs.
-fn said_height(board: &Board, height: u16) -> u16 {
-    match u16::try_from(board.said().len()).unwrap_or(u16::MAX) {
-        0 => 0,
-        lines => (lines + 1).min(height / 3),
-    }
-}
-
-fn draw_said(paint: &mut Paint<'_>, area: Rect, board: &Board) {
-    paint.rule(area);
-    let room = area.width.saturating_sub(12);
+/// What was said last, the newest first, in lines of which the first of each has its time. It has a
+/// third of the height, and no more than it needs.
+fn said(board: &Board, area: Rect) -> Vec<(Option<f64>, String)> {
     let newest = board.said().iter().rev();
     let lines = newest.flat_map(|(at, text)| {
-        let lines = wrapped(&printable(text), room);
-        let count = lines.len();
-        lines
-            .into_iter()
-            .rev()
-            .enumerate()
-            .map(move |(nth, line)| ((nth + 1 == count).then_some(*at), line))
+        let lines = wrapped(&printable(text), area.width.saturating_sub(SAID));
+        let times = std::iter::once(Some(*at)).chain(std::iter::repeat(None));
+        let lines: Vec<_> = times.zip(lines).collect();
+        lines.into_iter().rev()
     });
+    lines.take(usize::from(area.height / 3).saturating_sub(1)).collect()
+}
+
+fn draw_said(paint: &mut Paint<'_>, area: Rect, lines: &[(Option<f64>, String)]) {
+    paint.rule(area);
     let rows: Vec<Rect> = area.rows().skip(1).collect();
     for (row, (at, line)) in rows.into_iter().rev().zip(lines) {
         if let Some(at) = at {
-            paint.text((row.x + 1, row.y), 8, &clock(at, false, paint.look), Tone::Faint);
+            paint.text((row.x + 1, row.y), 8, &clock(*at, false, paint.look), Tone::Faint);
         }
-        paint.text((row.x + 11, row.y), room, &line, Tone::Plain);
+        paint.text((row.x + SAID - 1, row.y), row.width.saturating_sub(SAID), line, Tone::Plain);
     }
 }
 

@@ -154,6 +154,31 @@ fn nothing_hostile_is_in_a_frame_and_words_that_were_said_are() {
 }
 
 #[test]
+fn what_was_said_is_read_from_its_beginning_in_a_third_of_the_height() {
+    let text = "one two three four five six seven eight nine ten eleven twelve thirteen".to_owned();
+    let said = |at: f64, text: String| lock("", at, What::Said { text });
+    let frame = |events: Vec<Event>| once(told(100.0, events), 60, 18).unwrap();
+
+    let whole = frame(vec![said(99.0, text.clone())]);
+    let full = frame((1..9).map(|nth| said(f64::from(nth), format!("{nth} {text}"))).collect());
+
+    let ends = |frame: &str| {
+        let mut lines: Vec<_> = frame.lines().rev().skip_while(|line| line.is_empty()).collect();
+        lines.truncate(3);
+        lines.into_iter().rev().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(ends(&whole)[0].chars().all(|c| c == '─'), "{whole}");
+    assert!(
+        ends(&whole)[1].ends_with(" one two three four five six seven eight nine ten"),
+        "{whole}"
+    );
+    assert!(ends(&whole)[2].ends_with("  eleven twelve thirteen"), "{whole}");
+    assert!(full.contains(" 8 one two") && full.contains(" 7 one two"), "{full}");
+    assert_eq!(full.matches("thirteen").count(), 3, "{full}");
+    assert!(!full.contains(" 6 one two"), "{full}");
+}
+
+#[test]
 fn of_a_thousand_who_wait_those_are_seen_who_are_next() {
     let held = event(1001.0, acquired("h", 7, How::Free));
     let wait = (1..=1000_u32).map(|nth| {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::FORGET;
 use super::chronicle::{Chronicle, Fate, Hold, Oddity, Waiter};
-use super::event::{Contender, Event};
+use super::event::{Contender, Event, What};
 use crate::clock;
-use crate::error::Error;
+use crate::engine::shown;
+use crate::error::{Error, ErrorKind};
 use crate::folder::list;
 use crate::lock::Lock;
 use crate::status::{State, Status};
@@ -20,19 +22,27 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Elsewhere {
     url: PathBuf,
     is_folder: bool,
-    locks: BTreeMap<PathBuf, Chronicle>,
+    locks: BTreeMap<PathBuf, Known>,
     next_look: Duration,
+    is_away: bool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    chronicle: Chronicle,
+    /// When it was there last.
+    seen_at: Duration,
 }
 
 impl Elsewhere {
     pub(super) fn open(url: PathBuf, is_folder: bool) -> Result<Elsewhere, Error> {
         let (locks, next_look) = (BTreeMap::new(), Duration::ZERO);
-        let mut elsewhere = Elsewhere { url, is_folder, locks, next_look };
+        let mut elsewhere = Elsewhere { url, is_folder, locks, next_look, is_away: false };
         let seen = elsewhere.seen()?;
-        elsewhere.locks.extend(seen.iter().map(|status| {
-            let mut chronicle = Chronicle::default();
-            chronicle.was_there();
-            (status.path.clone(), chronicle)
+        elsewhere.locks.extend(seen.into_iter().map(|status| {
+            let mut known = Known::default();
+            known.chronicle.was_there();
+            (status.path, known)
         }));
         Ok(elsewhere)
     }
@@ -54,27 +64,55 @@ impl Elsewhere {
         if clock::boot() < self.next_look {
             return Ok(Vec::new());
         }
-        let (seen, now) = (self.seen()?, clock::boot());
-        let gone = |path: &PathBuf| seen.iter().all(|status| status.path != *path);
-        for (_, chronicle) in self.locks.iter_mut().filter(|(path, _)| gone(path)) {
-            looked(chronicle, Vec::new(), None, None, now);
+        let seen = self.seen();
+        self.next_look = clock::boot() + LOOK;
+        match seen {
+            Ok(seen) => {
+                let is_back = std::mem::take(&mut self.is_away);
+                let mut told: Vec<Event> =
+                    is_back.then(|| self.event(What::Reachable)).into_iter().collect();
+                told.extend(self.compared(&seen));
+                Ok(told)
+            }
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                let is_new = !std::mem::replace(&mut self.is_away, true);
+                let why = || self.event(What::Unreachable(error.to_string()));
+                Ok(is_new.then(why).into_iter().collect())
+            }
+            Err(error) => Err(error),
         }
-        for status in &seen {
-            let chronicle = self.locks.entry(status.path.clone()).or_default();
+    }
+
+    /// Of all that is observed here.
+    fn event(&self, what: What) -> Event {
+        Event { at: SystemTime::now(), path: shown(&self.url).into(), what }
+    }
+
+    /// What happened since the last look, if this is all there is.
+    fn compared(&mut self, seen: &[Status]) -> Vec<Event> {
+        let now = clock::boot();
+        let gone = |path: &PathBuf| seen.iter().all(|status| status.path != *path);
+        for (_, known) in self.locks.iter_mut().filter(|(path, _)| gone(path)) {
+            looked(&mut known.chronicle, Vec::new(), None, None, now);
+        }
+        for status in seen {
+            let known = self.locks.entry(status.path.clone()).or_default();
+            known.seen_at = now;
             let line = status.line.iter().map(waiter).collect();
-            looked(chronicle, line, hold(status), oddity(status), now);
-            chronicle.judged(match status.state {
+            looked(&mut known.chronicle, line, hold(status), oddity(status), now);
+            known.chronicle.judged(match status.state {
                 State::Lapsed => Fate::Lapsed,
                 State::Dead => Fate::Dead,
                 _ => Fate::Lives,
             });
         }
-        self.next_look = clock::boot() + LOOK;
         let at = SystemTime::now();
-        let told = self.locks.iter_mut().flat_map(|(path, chronicle)| {
-            chronicle.told().into_iter().map(|what| Event { at, path: path.clone(), what })
+        let told = self.locks.iter_mut().flat_map(|(path, known)| {
+            known.chronicle.told().into_iter().map(|what| Event { at, path: path.clone(), what })
         });
-        Ok(told.collect())
+        let told = told.collect();
+        self.locks.retain(|_, known| now.saturating_sub(known.seen_at) < FORGET);
+        told
     }
 }
 
@@ -116,4 +154,29 @@ fn oddity(status: &Status) -> Option<Oddity> {
 fn waiter(ticket: &crate::status::Ticket) -> Waiter {
     let who = Contender::in_line(ticket);
     Waiter { nonce: who.id.into(), who }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_not_been_there_for_a_minute_is_forgotten() {
+        let known = |seen_at: Duration| Known { chronicle: Chronicle::default(), seen_at };
+        let now = clock::boot();
+        let locks = [("long ago", now.saturating_sub(FORGET)), ("a moment ago", now)];
+        let locks = locks.map(|(name, seen_at)| (PathBuf::from(name), known(seen_at)));
+        let mut elsewhere = Elsewhere {
+            url: PathBuf::from("etcd://none/"),
+            is_folder: true,
+            locks: locks.into(),
+            next_look: Duration::ZERO,
+            is_away: false,
+        };
+
+        elsewhere.compared(&[]);
+
+        let left: Vec<_> = elsewhere.locks.into_keys().collect();
+        assert_eq!(left, [PathBuf::from("a moment ago")]);
+    }
 }

@@ -13,7 +13,8 @@ use crate::status::{Holder, Status, Ticket};
 pub struct Event {
     /// When it was seen.
     pub at: SystemTime,
-    /// The lock directory; for a name that is a URL, that without secrets.
+    /// The lock directory; for a name that is a URL, that without secrets. Of an engine that is out
+    /// of reach, the URL that is observed.
     pub path: PathBuf,
     /// What it was.
     pub what: What,
@@ -80,6 +81,11 @@ pub enum What {
     Busy(u32),
     /// From now on each holding is told again.
     Calm,
+    /// The [engine](crate::engine) is out of reach: why. It is asked again and again, and nothing is
+    /// seen until it [answers](What::Reachable).
+    Unreachable(String),
+    /// The engine answers again. What happened meanwhile is told by what is seen now.
+    Reachable,
 }
 
 /// How a lock was got, as far as an observer can tell.

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::FORGET;
 use super::event::Event;
 use super::watched::Watched;
 use crate::clock;
@@ -24,9 +25,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(10);
 /// Where nothing tells of new ones: this often, but so many times as long as it takes at least.
 const OFTEN: (Duration, u32) = (Duration::from_secs(1), 50);
-/// A lock that has not been there for so long is forgotten: where each job has one of its own, names
-/// come for ever.
-const FORGET: Duration = Duration::from_secs(60);
 /// Of a lock of which more is heard than this from one judging to the next, one hears no more.
 const BUSY: u32 = 500;
 /// What happens within such a time is heard at once: a lock that is busy wakes nobody each time.

@@ -32,6 +32,7 @@
 //!   [gone](Departure::Gone), if its process had ended before it could be looked for.
 //! - An empty directory, or a foreign thing, is told as such when it stays for 0.2 s.
 //! - A lock that has not been there for a minute is forgotten, and appears anew.
+//! - An engine that is out of reach is told of ([`What::Unreachable`]), and asked until it answers.
 //!
 //! Here is what is observed, a folder or names. `chronicle.rs` tells what happened from one look and
 //! the next, `watched.rs` looks at one lock, `folder.rs` hears of many, `busy.rs` counts the busy
@@ -56,6 +57,10 @@ use crate::clock;
 use crate::engine::is_url;
 use crate::error::Error;
 use crate::lock::Lock;
+
+/// A lock that has not been there for so long is forgotten: where each job has one of its own, names
+/// come for ever.
+const FORGET: Duration = Duration::from_secs(60);
 
 /// Sees what happens to locks.
 #[derive(Debug)]
@@ -107,7 +112,7 @@ impl Observer {
     /// Waits until something happens, so long at most, and tells it in its order.
     ///
     /// # Errors
-    /// When a folder cannot be read any more, or an engine is out of reach.
+    /// When a folder cannot be read any more, or an engine refuses.
     pub fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
         let until = clock::boot() + up_to;
         loop {
