@@ -10,6 +10,7 @@
 
 #![deny(unsafe_code)]
 
+mod background;
 mod board;
 mod error;
 mod event;

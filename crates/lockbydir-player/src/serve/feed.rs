@@ -3,13 +3,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 
+use crate::background::Background;
 use crate::board::{Board, Changes};
 use crate::error::Error;
 use crate::source::Source;
@@ -33,7 +33,7 @@ struct Shared {
     state: Mutex<State>,
     sender: broadcast::Sender<Bytes>,
     stopped: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Background>>,
     title: String,
 }
 
@@ -76,7 +76,7 @@ impl Feed {
                 let _ = ended.send(result);
             }
         };
-        let thread = Builder::new().name("source".into()).spawn(run).expect("a thread");
+        let thread = Background::start(run);
         *feed.0.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         (feed, end)
     }
@@ -85,7 +85,9 @@ impl Feed {
     pub(super) fn stop(&self) {
         self.0.stopped.store(true, Ordering::Relaxed);
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = thread.map(JoinHandle::join);
+        if let Some(thread) = thread {
+            thread.settle();
+        }
     }
 
     /// All there is now, and every change of it that follows.

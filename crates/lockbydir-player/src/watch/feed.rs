@@ -1,9 +1,9 @@
 //! A source that is listened to by a thread of its own, so that keys are obeyed while it waits.
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::background::Background;
 use crate::error::Error;
 use crate::event::Event;
 use crate::source::Source;
@@ -12,8 +12,6 @@ use crate::source::Source;
 const TICK: Duration = Duration::from_millis(100);
 /// So much is waiting to be shown at most; then the source waits too.
 const MOST: usize = 64;
-/// At the end, a source has so long for its own.
-const SETTLING: Duration = Duration::from_secs(2);
 
 /// What happened, and what time it is.
 pub(super) struct Batch {
@@ -24,20 +22,14 @@ pub(super) struct Batch {
 
 pub(super) struct Feed {
     batches: Receiver<Result<Batch, Error>>,
-    thread: Option<JoinHandle<()>>,
-    /// Its other end goes when the source has gone.
-    goes: Receiver<()>,
+    thread: Option<Background>,
 }
 
 impl Feed {
     pub(super) fn start(source: Box<dyn Source>) -> Feed {
         let (sender, batches) = sync_channel(MOST);
-        let (stays, goes) = sync_channel(0);
-        let thread = std::thread::spawn(move || {
-            tell(source, &sender);
-            drop(stays);
-        });
-        Feed { batches, thread: Some(thread), goes }
+        let thread = Background::start(move || tell(source, &sender));
+        Feed { batches, thread: Some(thread) }
     }
 
     /// What it told since it was asked last.
@@ -51,8 +43,8 @@ impl Feed {
                 Ok(batch) => batches.push(batch?),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
-                    if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
-                        std::panic::resume_unwind(panic);
+                    if let Some(thread) = self.thread.take() {
+                        thread.join();
                     }
                     break;
                 }
@@ -67,7 +59,9 @@ impl Drop for Feed {
         // Nobody takes anything any more, so the thread ends; and with it its source.
         let (_, nobody) = sync_channel(0);
         drop(std::mem::replace(&mut self.batches, nobody));
-        let _ = self.goes.recv_timeout(SETTLING);
+        if let Some(thread) = &self.thread {
+            thread.settle();
+        }
     }
 }
 
@@ -92,6 +86,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::background::SETTLING;
 
     /// Has nothing to tell, and notes its end.
     struct Silent(Arc<AtomicBool>);

@@ -1,0 +1,74 @@
+//! The thread in which a source is asked, and its end.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+/// At the end, a source has so long for its own. One that asks somebody who does not answer is left
+/// alone then.
+pub(crate) const SETTLING: Duration = Duration::from_secs(2);
+
+pub(crate) struct Background {
+    thread: JoinHandle<()>,
+    /// Its other end goes when the thread has ended.
+    goes: Receiver<()>,
+}
+
+impl Background {
+    pub(crate) fn start(run: impl FnOnce() + Send + 'static) -> Background {
+        let (stays, goes): (SyncSender<()>, _) = sync_channel(0);
+        let run = move || {
+            run();
+            drop(stays);
+        };
+        let thread = Builder::new().name("source".into()).spawn(run).expect("a thread");
+        Background { thread, goes }
+    }
+
+    /// Waits for its end. It has been told, and may take its time, but not for ever.
+    pub(crate) fn settle(&self) {
+        let _ = self.goes.recv_timeout(SETTLING);
+    }
+
+    /// Waits for its end, however long.
+    ///
+    /// # Panics
+    /// As it did.
+    pub(crate) fn join(self) {
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn one_that_does_not_end_is_left_alone() {
+        let (lets_go, waits) = channel::<()>();
+        let stuck = Background::start(move || {
+            let _ = waits.recv();
+        });
+        let begun = Instant::now();
+
+        stuck.settle();
+
+        assert!(begun.elapsed() >= SETTLING);
+        drop(lets_go);
+        stuck.join();
+    }
+
+    #[test]
+    fn one_that_has_ended_is_not_waited_for() {
+        let begun = Instant::now();
+
+        Background::start(|| ()).settle();
+
+        assert!(begun.elapsed() < SETTLING);
+    }
+}
