@@ -12,7 +12,9 @@ use super::{
     NAME, Plan,
     contender::Outcome,
     crew::{Crew, some_seconds},
-    faults::{Done, Fault, Torment},
+    faults::Fault,
+    round::Round,
+    torment::{Done, Torment},
 };
 use crate::{chance::Dice, clock};
 
@@ -36,8 +38,7 @@ pub(crate) struct ClusterTormentor<'a> {
     pub(crate) cluster: Cluster,
     dice: Dice,
     next: Instant,
-    /// What is left of this round: in each, every fault happens once.
-    round: Vec<Fault>,
+    round: Round,
     trouble: Option<Trouble>,
     done: Done,
 }
@@ -56,7 +57,7 @@ impl<'a> ClusterTormentor<'a> {
             cluster,
             dice: Dice::seeded(plan.seed),
             next: Instant::now() + plan.every,
-            round: Vec::new(),
+            round: Round::default(),
             trouble: None,
             done: Done::default(),
         })
@@ -122,13 +123,9 @@ impl Torment for ClusterTormentor<'_> {
             return Ok(());
         }
         self.next = Instant::now() + self.plan.every;
-        if self.round.is_empty() {
-            self.round.clone_from(&self.plan.faults);
-        }
-        let at = usize::try_from(self.dice.below(self.round.len() as u64)).unwrap_or(0);
-        let fault = self.round.swap_remove(at);
+        let fault = self.round.draw(&self.plan.faults, &mut self.dice);
         if !self.strike(fault, crew)? {
-            self.round.push(fault);
+            self.round.put_back(fault);
         }
         Ok(())
     }

@@ -14,7 +14,9 @@ use super::{
     Plan,
     contender::Outcome,
     crew::{Crew, beyond_deadline, client, some_seconds},
-    faults::{Done, Fault, Torment},
+    faults::Fault,
+    round::Round,
+    torment::{Done, Torment},
 };
 use crate::{
     chance::Dice,
@@ -49,8 +51,7 @@ pub(crate) struct HostsTormentor<'a> {
     pub(crate) folder: String,
     dice: Dice,
     next: Instant,
-    /// What is left of this round: in each, every fault happens once.
-    round: Vec<Fault>,
+    round: Round,
     trouble: Option<Trouble>,
     done: Done,
     /// What the hosts had asked of the server before.
@@ -87,7 +88,7 @@ impl<'a> HostsTormentor<'a> {
             folder,
             dice: Dice::seeded(plan.seed),
             next: Instant::now() + plan.every,
-            round: Vec::new(),
+            round: Round::default(),
             trouble: None,
             done: Done::default(),
             called: calls(lab)?,
@@ -198,13 +199,9 @@ impl Torment for HostsTormentor<'_> {
             return Ok(());
         }
         self.next = Instant::now() + self.plan.every;
-        if self.round.is_empty() {
-            self.round.clone_from(&self.plan.faults);
-        }
-        let at = usize::try_from(self.dice.below(self.round.len() as u64)).unwrap_or(0);
-        let fault = self.round.swap_remove(at);
+        let fault = self.round.draw(&self.plan.faults, &mut self.dice);
         if !self.strike(fault, crew)? {
-            self.round.push(fault);
+            self.round.put_back(fault);
         }
         Ok(())
     }

@@ -16,7 +16,9 @@ pub mod hosts;
 mod plan;
 mod refusal;
 pub mod report;
+mod round;
 pub mod set;
+mod torment;
 pub mod worker;
 
 use std::{
@@ -36,13 +38,8 @@ pub use self::{
     plan::{Ground, LEAST_RATE, Plan},
 };
 use self::{
-    cluster::ClusterTormentor,
-    contender::Outcome,
-    crew::Crew,
-    faults::{Torment, Tormentor},
-    hosts::HostsTormentor,
-    report::Report,
-    worker::Contestant,
+    cluster::ClusterTormentor, contender::Outcome, crew::Crew, faults::Tormentor,
+    hosts::HostsTormentor, report::Report, torment::Torment, worker::Contestant,
 };
 use crate::clock;
 

@@ -19,8 +19,9 @@ use rustix::{
 use super::{
     NAME, SET,
     crew::Told,
-    faults::{Done, Fault},
+    faults::Fault,
     set::Care,
+    torment::Done,
     worker::{Contestant, Orders},
 };
 use crate::{chance::Dice, clock, history::Record, judge::Verdict};

@@ -9,9 +9,10 @@ use lockbydir_protocol::promise;
 use super::{
     Calm, Ground, Plan,
     crew::Told,
-    faults::{Done, Fault},
+    faults::Fault,
     hosts,
     set::{Care, Kept},
+    torment::Done,
     worker::Contestant,
 };
 use crate::{
