@@ -66,21 +66,22 @@ impl Elsewhere {
         }
         let seen = self.seen();
         self.next_look = clock::boot() + LOOK;
+        let mut told = Vec::new();
         match seen {
             Ok(seen) => {
-                let is_back = std::mem::take(&mut self.is_away);
-                let mut told: Vec<Event> =
-                    is_back.then(|| self.event(What::Reachable)).into_iter().collect();
+                if std::mem::take(&mut self.is_away) {
+                    told.push(self.event(What::Reachable));
+                }
                 told.extend(self.compared(&seen));
-                Ok(told)
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                let is_new = !std::mem::replace(&mut self.is_away, true);
-                let why = || self.event(What::Unreachable(error.to_string()));
-                Ok(is_new.then(why).into_iter().collect())
+                if !std::mem::replace(&mut self.is_away, true) {
+                    told.push(self.event(What::Unreachable(error.to_string())));
+                }
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        Ok(told)
     }
 
     /// Of all that is observed here.
