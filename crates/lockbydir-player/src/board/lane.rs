@@ -19,7 +19,8 @@ pub struct Lane {
     pub lock: String,
     /// Who.
     pub who: Contender,
-    /// How many spans were before those that are here: they are too old, or of [`Changes`](super::Changes) not new.
+    /// How many spans were before those that are here: they are too old, or of
+    /// [`Changes`](super::Changes) not new.
     pub start: u64,
     /// What it did, in order.
     pub spans: VecDeque<Span>,
