@@ -1,6 +1,7 @@
 //! The command as a process: started so that it cannot outlive its lock, told the signals that
 //! we are told, ended with all that it started. The same for each system: [`Signals`] and [`Child`].
 
+mod signals;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
@@ -9,6 +10,8 @@ pub(crate) use unix::*;
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
+
+pub(crate) use self::signals::Signals;
 
 /// What became of the command.
 pub(crate) enum Event {

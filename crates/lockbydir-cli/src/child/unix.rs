@@ -14,41 +14,32 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use lockbydir::Interrupt;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process, kill_process_group, setpgid};
 use signal_hook::consts::signal::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
 };
 use signal_hook::iterator::Signals as Received;
 
-use super::Event;
+use super::{Event, Signals};
 use crate::exit::{CANNOT_RUN, Failure, SIGNAL};
 
-/// Passes on the signals that this process gets.
-pub(crate) struct Signals {
-    /// Raised when a signal came before there was a command.
-    early: Interrupt,
-    last: AtomicU8,
-    /// The command's process, or 0.
-    pid: AtomicI32,
+/// How signals come here.
+pub(super) struct System {
     has_terminal: bool,
 }
 
 impl Signals {
     /// Begins to watch, from a thread of its own.
     pub(crate) fn watch() -> Arc<Signals> {
-        let has_terminal = File::open("/dev/tty").is_ok();
-        let signals = Arc::new(Signals {
-            early: Interrupt::new(),
-            last: AtomicU8::new(0),
-            pid: AtomicI32::new(0),
-            has_terminal,
-        });
+        Signals::on(File::open("/dev/tty").is_ok())
+    }
+
+    fn on(has_terminal: bool) -> Arc<Signals> {
+        let signals = Arc::new(Signals::new(System { has_terminal }));
         // On a terminal the command is in our own group: the terminal stops and continues both.
         let stops: &[i32] = if has_terminal { &[] } else { &[SIGTSTP, SIGCONT] };
         let ignored = kernel::ignored();
@@ -59,38 +50,38 @@ impl Signals {
             .filter(|signal| ignored >> (**signal - 1) & 1 == 0);
         if let Ok(mut received) = Received::new(wanted) {
             let passing = signals.clone();
-            thread::spawn(move || received.forever().for_each(|signal| passing.pass(signal)));
+            thread::spawn(move || {
+                for number in received.forever() {
+                    passing.pass(u8::try_from(number).unwrap_or(0));
+                    if number == SIGTSTP {
+                        let _ = kill_process(getpid(), Signal::STOP);
+                    }
+                }
+            });
         }
         signals
     }
+}
 
-    pub(crate) fn early(&self) -> &Interrupt {
-        &self.early
+impl System {
+    /// Without a command it stops or continues us, and nobody else.
+    pub(super) fn is_for_commands_only(number: u8) -> bool {
+        matches!(i32::from(number), SIGTSTP | SIGCONT)
     }
 
-    pub(crate) fn last(&self) -> u8 {
-        self.last.load(Ordering::Acquire)
+    /// The terminal tells the whole group.
+    pub(super) fn tells_all(&self, number: u8) -> bool {
+        self.has_terminal && matches!(i32::from(number), SIGINT | SIGQUIT)
     }
 
-    fn pass(&self, number: i32) {
-        let pid = Pid::from_raw(self.pid.load(Ordering::Acquire));
-        let signal = Signal::from_named_raw(number);
-        match (pid, signal) {
-            // The terminal has told the whole group already.
-            (Some(_), _) if self.has_terminal && matches!(number, SIGINT | SIGQUIT) => {}
-            (Some(pid), Some(signal)) => self.tell(pid, signal),
-            _ if matches!(number, SIGTSTP | SIGCONT) => {}
-            _ => {
-                self.last.store(u8::try_from(number).unwrap_or(0), Ordering::Release);
-                self.early.raise();
-            }
-        }
-        if number == SIGTSTP {
-            let _ = kill_process(getpid(), Signal::STOP);
+    pub(super) fn tell(&self, pid: u32, number: u8) {
+        if let Some(signal) = Signal::from_named_raw(number.into()) {
+            self.send(pid, signal);
         }
     }
 
-    fn tell(&self, pid: Pid, signal: Signal) {
+    fn send(&self, pid: u32, signal: Signal) {
+        let Some(pid) = Pid::from_raw(pid.cast_signed()) else { return };
         let _ = if self.has_terminal {
             kill_process(pid, signal)
         } else {
@@ -126,7 +117,8 @@ impl Child {
 
         let mut prepared = Command::new(command.first().cloned().unwrap_or_default());
         prepared.args(command.iter().skip(1)).envs(variables);
-        let gate = Gate { own_group: !signals.has_terminal, parent: getpid(), pid_in, go_out };
+        let own_group = !signals.system().has_terminal;
+        let gate = Gate { own_group, parent: getpid(), pid_in, go_out };
         pass_gate(&mut prepared, gate);
         let (tell, events) = channel();
         let passing = signals.clone();
@@ -135,14 +127,7 @@ impl Child {
 
         let mut pid = [0; 4];
         if rustix::io::read(&pid_out, &mut pid) == Ok(4) {
-            let pid = u32::from_ne_bytes(pid);
-            let done = named(pid);
-            // Before it is the command: so no signal misses it.
-            signals.pid.store(i32::try_from(pid).unwrap_or(0), Ordering::Release);
-            if signals.early.is_raised() {
-                signals.early.lower();
-                signals.pass(i32::from(signals.last()));
-            }
+            let done = named(u32::from_ne_bytes(pid));
             let word = if done.is_ok() { GO } else { STOP };
             let _ = rustix::io::write(&go_in, &[word]);
             if let Err(failure) = done {
@@ -161,9 +146,9 @@ impl Child {
     /// Ends it and all that it started: politely, or `hard`.
     pub(crate) fn end(&self, hard: bool) {
         let signal = if hard { Signal::KILL } else { Signal::TERM };
-        if let Some(pid) = Pid::from_raw(self.signals.pid.load(Ordering::Acquire)) {
-            self.signals.tell(pid, signal);
-            let _ = kill_process(pid, Signal::CONT);
+        if let Some(pid) = self.signals.command() {
+            self.signals.system().send(pid, signal);
+            let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, Signal::CONT));
         }
         // New ones may be started while we look; those that are told once stay told.
         for _ in 0..if hard { 16 } else { 1 } {
@@ -184,8 +169,10 @@ fn live(mut prepared: Command, signals: &Signals, tell: &Sender<Event>) {
     let event = match prepared.spawn() {
         Err(error) => Event::NotStarted(error),
         Ok(mut child) => {
+            // Only now: what it was told before it was the command, our own handler heard there.
+            signals.begin(child.id());
             let ended = child.wait();
-            signals.pid.store(0, Ordering::Release);
+            signals.end();
             match ended {
                 Ok(status) => {
                     let signal = status.signal().map(|number| i32::from(SIGNAL) + number);
@@ -248,4 +235,36 @@ fn descendants(root: Pid) -> Vec<Pid> {
         at += 1;
     }
     found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_while_the_command_is_being_started_reaches_it() {
+        for (has_terminal, signal) in
+            [(false, Signal::TERM), (false, Signal::INT), (true, Signal::TERM), (true, Signal::INT)]
+        {
+            let signals = Signals::on(has_terminal);
+            let named = |_| {
+                kill_process(getpid(), signal).expect("we live");
+                while !signals.early().is_raised() {
+                    thread::yield_now();
+                }
+                Ok(())
+            };
+            let command = ["sleep", "60"].map(OsString::from);
+
+            let child = Child::spawn(&command, [], &signals, named).unwrap_or_else(|_| panic!());
+
+            let number = u32::try_from(signal.as_raw()).unwrap();
+            let told = child.event(Duration::from_secs(20));
+            child.end(true);
+            assert!(
+                matches!(told, Some(Event::Exited(code)) if code == 128 + number),
+                "{signal:?}, with a terminal: {has_terminal}"
+            );
+        }
+    }
 }

@@ -6,16 +6,15 @@ use std::io;
 use std::os::windows::io::AsHandle;
 use std::os::windows::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use lockbydir::Interrupt;
 use lockbydir_windows::{Control, Job, interrupt_group, on_control, resume};
 
-use super::Event;
+use super::{Event, Signals};
 use crate::exit::{CANNOT_RUN, Failure};
 
 /// Flags of a new process: it does nothing until it is resumed; control events can be sent to it.
@@ -23,19 +22,15 @@ const SUSPENDED: u32 = 0x4;
 const NEW_GROUP: u32 = 0x200;
 /// The exit code of a program that Ctrl-C has ended.
 const ENDED_BY_CONTROL: u32 = 0xC000_013A;
+/// The number of the signal that says that the window is closed.
+const CLOSE: u8 = 1;
 /// Windows ends whoever is told that its window, its session or the computer is closed, after 5 s or
 /// as soon as it has heard it: so long the command and its release have.
 const LAST_MOMENTS: Duration = Duration::from_millis(4500);
 
-/// Passes on the control events that this process gets.
-pub(crate) struct Signals {
-    /// Raised when one came before there was a command.
-    early: Interrupt,
-    /// The number that a signal has which says the same.
-    last: AtomicU8,
-    /// The command's process, or 0.
-    pid: AtomicU32,
-    /// One could not be passed on, so the command has to end without being asked.
+/// What became of the control events that were passed on.
+pub(super) struct System {
+    /// One could not be, so the command has to end without being asked.
     is_deaf: AtomicBool,
 }
 
@@ -46,46 +41,38 @@ impl Signals {
         let begin = || {
             on_control(|control| {
                 if let Some(signals) = WATCHING.get() {
-                    signals.pass(control);
+                    signals.pass(number(control));
+                }
+                if control == Control::Close {
+                    thread::sleep(LAST_MOMENTS);
                 }
             });
-            Arc::new(Signals {
-                early: Interrupt::new(),
-                last: AtomicU8::new(0),
-                pid: AtomicU32::new(0),
-                is_deaf: AtomicBool::new(false),
-            })
+            Arc::new(Signals::new(System { is_deaf: AtomicBool::new(false) }))
         };
         WATCHING.get_or_init(begin).clone()
     }
+}
 
-    pub(crate) fn early(&self) -> &Interrupt {
-        &self.early
+/// The number of a signal that says the same.
+fn number(control: Control) -> u8 {
+    match control {
+        Control::C => 2,
+        Control::Break => 21,
+        Control::Close => CLOSE,
+    }
+}
+
+impl System {
+    pub(super) fn is_for_commands_only(_: u8) -> bool {
+        false
     }
 
-    pub(crate) fn last(&self) -> u8 {
-        self.last.load(Ordering::Acquire)
+    /// The command has an event of its own of the end of its window.
+    pub(super) fn tells_all(&self, number: u8) -> bool {
+        number == CLOSE
     }
 
-    fn pass(&self, control: Control) {
-        let (number, is_end) = match control {
-            Control::C => (2, false),
-            Control::Break => (21, false),
-            Control::Close => (1, true),
-        };
-        self.last.store(number, Ordering::Release);
-        match self.pid.load(Ordering::Acquire) {
-            0 => self.early.raise(),
-            // It has its own event of the end of its window.
-            _ if is_end => {}
-            pid => self.interrupt(pid),
-        }
-        if is_end {
-            thread::sleep(LAST_MOMENTS);
-        }
-    }
-
-    fn interrupt(&self, pid: u32) {
+    pub(super) fn tell(&self, pid: u32, _: u8) {
         if !interrupt_group(pid) {
             self.is_deaf.store(true, Ordering::Release);
         }
@@ -130,11 +117,7 @@ impl Child {
                     let _ = child.wait();
                     return Err(failure);
                 }
-                signals.pid.store(pid, Ordering::Release);
-                if signals.early.is_raised() {
-                    signals.early.lower();
-                    signals.interrupt(pid);
-                }
+                signals.begin(pid);
                 let passing = signals.clone();
                 thread::spawn(move || live(child, &passing, &tell));
             }
@@ -144,7 +127,7 @@ impl Child {
 
     /// What became of it, if anything within this time.
     pub(crate) fn event(&self, up_to: Duration) -> Option<Event> {
-        if self.signals.is_deaf.load(Ordering::Acquire) {
+        if self.signals.system().is_deaf.load(Ordering::Acquire) {
             self.job.end(ENDED_BY_CONTROL);
         }
         self.events.recv_timeout(up_to).ok()
@@ -156,18 +139,15 @@ impl Child {
             self.job.end(1);
             return;
         }
-        match self.signals.pid.load(Ordering::Acquire) {
-            0 => {}
-            // Where it cannot be asked, the hard end comes soon.
-            pid => drop(interrupt_group(pid)),
-        }
+        // Where it cannot be asked, the hard end comes soon.
+        let _ = self.signals.command().map(interrupt_group);
     }
 }
 
 /// Waits for the command's end.
 fn live(mut child: std::process::Child, signals: &Signals, tell: &Sender<Event>) {
     let ended = child.wait();
-    signals.pid.store(0, Ordering::Release);
+    signals.end();
     let _ = tell.send(match ended {
         Ok(status) => {
             let code = status.code().map_or(u32::from(CANNOT_RUN), i32::cast_unsigned);

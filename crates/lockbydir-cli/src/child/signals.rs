@@ -1,0 +1,91 @@
+//! The signals that this process gets: until there is a command they end a wait, then they are for it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lockbydir::Interrupt;
+
+use super::System;
+
+/// Passes on the signals that this process gets.
+pub(crate) struct Signals {
+    /// Raised by those that come before there is a command.
+    early: Interrupt,
+    recipient: Mutex<Recipient>,
+    system: System,
+}
+
+/// Whom a signal is for.
+enum Recipient {
+    /// There is no command yet: when it has begun, it is told those that came, by their numbers.
+    Nobody(Vec<u8>),
+    /// The command, by its PID.
+    Command(u32),
+    /// The command has ended.
+    Gone,
+}
+
+impl Signals {
+    pub(super) fn new(system: System) -> Signals {
+        let recipient = Mutex::new(Recipient::Nobody(Vec::new()));
+        Signals { early: Interrupt::new(), recipient, system }
+    }
+
+    pub(crate) fn early(&self) -> &Interrupt {
+        &self.early
+    }
+
+    /// The last one that came before there was a command.
+    pub(crate) fn last(&self) -> u8 {
+        match &*self.recipient() {
+            Recipient::Nobody(came) => came.last().copied().unwrap_or(0),
+            Recipient::Command(_) | Recipient::Gone => 0,
+        }
+    }
+
+    /// One has come.
+    pub(super) fn pass(&self, number: u8) {
+        // Held until it is told: so none is lost between the two, and none meets another process.
+        match &mut *self.recipient() {
+            Recipient::Nobody(_) if System::is_for_commands_only(number) => {}
+            Recipient::Nobody(came) => {
+                came.push(number);
+                self.early.raise();
+            }
+            Recipient::Command(_) if self.system.tells_all(number) => {}
+            Recipient::Command(pid) => self.system.tell(*pid, number),
+            Recipient::Gone => {}
+        }
+    }
+
+    /// The command has begun, and hears what it is told. It may not have heard what came before,
+    /// wherever that came from.
+    pub(super) fn begin(&self, pid: u32) {
+        let mut recipient = self.recipient();
+        if let Recipient::Nobody(came) = &*recipient {
+            came.iter().for_each(|&number| self.system.tell(pid, number));
+        }
+        *recipient = Recipient::Command(pid);
+        self.early.lower();
+    }
+
+    /// The command has ended.
+    pub(super) fn end(&self) {
+        *self.recipient() = Recipient::Gone;
+    }
+
+    /// The command's PID, while there is one.
+    pub(super) fn command(&self) -> Option<u32> {
+        match *self.recipient() {
+            Recipient::Command(pid) => Some(pid),
+            Recipient::Nobody(_) | Recipient::Gone => None,
+        }
+    }
+
+    pub(super) fn system(&self) -> &System {
+        &self.system
+    }
+
+    fn recipient(&self) -> MutexGuard<'_, Recipient> {
+        self.recipient.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
