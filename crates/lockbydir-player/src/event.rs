@@ -1,6 +1,7 @@
 //! Events in the form in which they are recorded, one JSON object each. Keys that a reader does not
 //! know are to be ignored; none that is here changes its meaning.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use lockbydir::observe::{self, Departure, Gained};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Event {
     /// When it was seen, in seconds since 1970.
     pub at: f64,
-    /// Which lock it happened to, as people call it; empty when to none.
+    /// Which lock it happened to, as people call it; empty when to none or to many.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub lock: String,
     /// What it was.
@@ -69,8 +70,14 @@ pub enum What {
         a_second: u32,
     },
     Calm,
-    /// Something that somebody said to people, such as an example about what it does, or an observer
-    /// about what it cannot see.
+    Unreachable {
+        servers: String,
+        why: String,
+    },
+    Reachable {
+        servers: String,
+    },
+    /// Something that somebody said to people, such as an example about what it does.
     Said {
         text: String,
     },
@@ -177,6 +184,11 @@ impl Event {
             }
             What::Renewed { timeout_s, .. } => number("timeout_s", *timeout_s)?,
             What::Said { text } | What::Foreign { why: text } => *text = printable(&*text),
+            What::Unreachable { servers, why } => {
+                *servers = printable(&*servers);
+                *why = printable(&*why);
+            }
+            What::Reachable { servers } => *servers = printable(&*servers),
             _ => {}
         }
         if let Some(by) = self.what.by_mut() {
@@ -218,9 +230,19 @@ impl What {
         }
     }
 
-    /// None for what this version does not know.
+    /// What it says to people that is about no one lock.
     #[must_use]
-    pub fn of(seen: observe::What) -> Option<What> {
+    pub fn said(&self) -> Option<String> {
+        match self {
+            What::Said { text } | What::Unreachable { why: text, .. } => Some(text.clone()),
+            What::Reachable { servers } => Some(format!("{servers} answers again")),
+            _ => None,
+        }
+    }
+
+    /// None for what this version does not know. `path` is what it happened to.
+    #[must_use]
+    pub fn of(seen: observe::What, path: &Path) -> Option<What> {
         use observe::What as Seen;
         let s = |duration: Duration| duration.as_secs_f64();
         Some(match seen {
@@ -251,6 +273,10 @@ impl What {
             Seen::Missed(count) => What::Missed { count },
             Seen::Busy(a_second) => What::Busy { a_second },
             Seen::Calm => What::Calm,
+            Seen::Unreachable(why) => {
+                What::Unreachable { servers: printable(path), why: printable(why) }
+            }
+            Seen::Reachable => What::Reachable { servers: printable(path) },
             _ => return None,
         })
     }

@@ -128,18 +128,16 @@ impl Live {
     /// An event in our words; none for what this version does not know.
     fn told(&self, seen: observe::Event) -> Option<Event> {
         let observe::Event { at, path, what, .. } = seen;
-        match what {
-            observe::What::Unreachable(why) => return Some(Event::said(&why)),
-            observe::What::Reachable => {
-                return Some(Event::said(&format!("{} answers again", path.display())));
-            }
-            _ => {}
+        let at = seconds(at);
+        let what = What::of(what, &path)?;
+        if what.said().is_some() {
+            return Some(Event { at, lock: String::new(), what });
         }
         let lock = self.name(&path);
         if self.keeps_names {
             self.locks.saw(&lock, &path);
         }
-        What::of(what).map(|what| Event { at: seconds(at), lock, what })
+        Some(Event { at, lock, what })
     }
 
     fn name(&self, path: &Path) -> String {

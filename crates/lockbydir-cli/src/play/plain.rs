@@ -38,10 +38,8 @@ fn cannot(error: std::io::Error) -> Failure {
 }
 
 fn line(event: &Event, since: f64) -> Option<String> {
-    if let What::Said { text } = &event.what {
-        return Some(text.clone());
-    }
-    Some(format!("{since:9.3} s | {}: {}", event.lock, words(&event.what)?))
+    let of_lock = || Some(format!("{since:9.3} s | {}: {}", event.lock, words(&event.what)?));
+    event.what.said().or_else(of_lock)
 }
 
 fn words(what: &What) -> Option<String> {
@@ -66,7 +64,11 @@ fn words(what: &What) -> Option<String> {
         What::Missed { count } => format!("{count} holdings were too short to be seen"),
         What::Busy { a_second } => format!("changes hands about {a_second} times a second"),
         What::Calm => "each holding is seen again".into(),
-        What::Left { why: Why::Served, .. } | What::Appeared | What::Said { .. } => return None,
+        What::Left { why: Why::Served, .. }
+        | What::Appeared
+        | What::Unreachable { .. }
+        | What::Reachable { .. }
+        | What::Said { .. } => return None,
     })
 }
 

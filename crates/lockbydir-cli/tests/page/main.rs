@@ -36,7 +36,7 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let folder = tempfile::tempdir().unwrap();
-        let (server, url) = serve(folder.path(), "127.0.0.1:0");
+        let (server, url) = serve(folder.path(), &["--listen", "127.0.0.1:0"]);
         Scene { folder, url, server, others: Vec::new() }
     }
 
@@ -68,8 +68,8 @@ impl Drop for Scene {
 }
 
 /// And where its page is.
-fn serve(folder: &Path, listen: &str) -> (Child, String) {
-    let mut command = lockbydir(folder, &["serve", "--listen", listen]);
+fn serve(folder: &Path, arguments: &[&str]) -> (Child, String) {
+    let mut command = lockbydir(folder, &[&["serve"], arguments].concat());
     let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
@@ -221,13 +221,34 @@ fn after_the_server_comes_back_the_page_goes_on() {
     page.picture("lost");
     scene.run(&["break", "--force", "before"]);
     scene.run(&["acquire", "-t", "10m", "after"]);
-    (scene.server, _) = serve(scene.folder.path(), &address);
+    (scene.server, _) = serve(scene.folder.path(), &["--listen", &address]);
 
     page.see("document.querySelector('#connection').dataset.is === 'live'");
     page.see("document.querySelector('.card .name').innerText === 'after'");
     assert_eq!(page.eval("document.querySelectorAll('.card').length"), 1, "all is anew");
     scene.run(&["acquire", "-t", "10m", "and-on"]);
     page.see("document.querySelectorAll('.card').length === 2");
+    page.was_fine(&scene.url);
+}
+
+#[test]
+fn servers_of_etcd_that_do_not_answer_are_told_of_until_they_do() {
+    let mut etcd = lockbydir_etcd_lab::Server::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (server, url) = serve(folder.path(), &["--listen", "127.0.0.1:0", &etcd.url("")]);
+    let mut scene = Scene { folder, url, server, others: Vec::new() };
+    scene.run(&["acquire", "-q", "-t", "10m", &etcd.url("jobs")]);
+    let mut page = scene.open(DESKTOP);
+    page.see("document.querySelector('.card').dataset.state === 'held'");
+
+    etcd.kill().unwrap();
+    page.see("document.querySelector('#connection').innerText === 'servers out of reach'");
+    page.picture("away");
+    assert_eq!(page.eval("document.querySelector('.card').dataset.state"), "held", "as seen last");
+    etcd.restart().unwrap();
+
+    page.see("document.querySelector('#connection').dataset.is === 'live'");
+    assert_eq!(end(&mut scene.server), Some(0));
     page.was_fine(&scene.url);
 }
 

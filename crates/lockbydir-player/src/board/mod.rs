@@ -8,7 +8,7 @@ mod card;
 mod lane;
 mod table;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ pub struct Board {
     locks: BTreeMap<String, Table>,
     said: VecDeque<(f64, String)>,
     fresh_said: usize,
+    /// Servers that are out of reach.
+    away: BTreeSet<String>,
     gone: Vec<u64>,
     forgotten: Vec<String>,
     pruned: f64,
@@ -53,6 +55,8 @@ pub struct Changes {
     pub forgotten: Vec<String>,
     /// What was said, and when.
     pub said: Vec<(f64, String)>,
+    /// Servers are out of reach: what they know is not seen. Something is said when that changes.
+    pub is_away: bool,
 }
 
 impl Changes {
@@ -78,6 +82,7 @@ impl Board {
             locks: BTreeMap::new(),
             said: VecDeque::new(),
             fresh_said: 0,
+            away: BTreeSet::new(),
             gone: Vec::new(),
             forgotten: Vec::new(),
             pruned: 0.0,
@@ -110,11 +115,26 @@ impl Board {
         &self.said
     }
 
+    /// Servers are out of reach, so what is shown of their locks may be old.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        !self.away.is_empty()
+    }
+
     /// This happened.
     pub fn apply(&mut self, event: &Event) {
         self.now = self.now.max(event.at);
-        if let What::Said { text } = &event.what {
-            self.said.push_back((event.at, text.clone()));
+        match &event.what {
+            What::Unreachable { servers, .. } => {
+                self.away.insert(servers.clone());
+            }
+            What::Reachable { servers } => {
+                self.away.remove(servers);
+            }
+            _ => {}
+        }
+        if let Some(text) = event.what.said() {
+            self.said.push_back((event.at, text));
             self.fresh_said += 1;
             if self.said.len() > SAID {
                 self.said.pop_front();
@@ -169,6 +189,7 @@ impl Board {
             gone: Vec::new(),
             forgotten: Vec::new(),
             said: self.said.iter().cloned().collect(),
+            is_away: self.is_away(),
         }
     }
 
@@ -189,7 +210,7 @@ impl Board {
 
     /// What is different since this was asked last.
     pub fn changes(&mut self) -> Changes {
-        let mut changes = Changes { now: self.now, ..Changes::default() };
+        let mut changes = Changes { now: self.now, is_away: self.is_away(), ..Changes::default() };
         for table in self.locks.values_mut() {
             if std::mem::take(&mut table.is_fresh) {
                 changes.cards.push(table.card.clone());

@@ -64,7 +64,10 @@ impl Table {
         self.is_fresh = true;
         self.last = at;
         match what {
-            What::Appeared | What::Said { .. } => {}
+            What::Appeared
+            | What::Said { .. }
+            | What::Unreachable { .. }
+            | What::Reachable { .. } => {}
             What::Joined { by } => {
                 let since = by.since.map_or(at, |since| since.min(at));
                 let lane = self.lane(by, numbers);

@@ -75,7 +75,10 @@ fn header(paint: &mut Paint<'_>, area: Rect, view: &View, board: &Board) {
     let (all, troubled) = (board.cards().count(), list::troubled(board));
     let title = printable(&view.title);
     let locks = format!("  {all} lock{}", if all == 1 { "" } else { "s" });
-    let trouble = if troubled > 0 { format!(", {troubled} in trouble") } else { String::new() };
+    let mut trouble = if troubled > 0 { format!(", {troubled} in trouble") } else { String::new() };
+    if board.is_away() {
+        trouble += ", servers out of reach";
+    }
     let filter = if view.filter.is_empty() && !view.is_typing {
         String::new()
     } else {

@@ -294,6 +294,30 @@ fn changes_tell_what_is_different_and_all_tells_everything() {
 }
 
 #[test]
+fn servers_are_out_of_reach_until_each_of_them_answers() {
+    let mut board = board([(1.0, acquired("a", 7, How::Free))]);
+    let gone =
+        |servers: &str| What::Unreachable { servers: servers.into(), why: "no answer".into() };
+    let back = |servers: &str| What::Reachable { servers: servers.into() };
+    board.changes();
+
+    let mut told = Vec::new();
+    for what in [gone("one"), gone("two"), back("one"), back("two")] {
+        board.apply(&event(2.0, what));
+        assert_eq!(board.all().is_away, board.is_away());
+        let changes = board.changes();
+        assert!(!changes.is_empty() && changes.cards.is_empty());
+        told.push((changes.is_away, changes.said[0].1.clone()));
+    }
+
+    let told: Vec<_> = told.iter().map(|(is_away, said)| (*is_away, said.as_str())).collect();
+    let expected = [(true, "no answer"), (true, "no answer"), (true, "one answers again")];
+    assert_eq!(told[..3], expected);
+    assert_eq!(told[3], (false, "two answers again"));
+    assert_eq!(board.cards().count(), 1, "they are no locks");
+}
+
+#[test]
 fn changes_that_nobody_wants_to_know_are_forgotten() {
     let mut board = board([(1.0, joined("a")), (2.0, left("a", Why::GaveUp)), (3.0, joined("b"))]);
     board.apply(&event(3.0, What::Said { text: "now".into() }));

@@ -179,6 +179,23 @@ fn what_was_said_is_read_from_its_beginning_in_a_third_of_the_height() {
 }
 
 #[test]
+fn servers_out_of_reach_are_told_in_the_first_line() {
+    let held = event(99.0, acquired("h", 7, How::Free));
+    let (servers, why) = ("etcd://h:2379/".to_owned(), "etcd://h:2379/ is out of reach".to_owned());
+    let gone = lock("", 99.5, What::Unreachable { servers: servers.clone(), why });
+    let back = lock("", 99.8, What::Reachable { servers });
+
+    let away = once(told(100.0, [held.clone(), gone.clone()]), 80, 12).unwrap();
+    let again = once(told(100.0, [held, gone, back]), 80, 12).unwrap();
+
+    let first = |frame: &str| frame.lines().next().unwrap().to_owned();
+    assert!(first(&away).contains("1 lock, servers out of reach "), "{away}");
+    assert!(away.contains(" etcd://h:2379/ is out of reach"), "{away}");
+    assert!(!first(&again).contains("reach"), "{again}");
+    assert!(again.contains(" etcd://h:2379/ answers again"), "{again}");
+}
+
+#[test]
 fn of_a_thousand_who_wait_those_are_seen_who_are_next() {
     let held = event(1001.0, acquired("h", 7, How::Free));
     let wait = (1..=1000_u32).map(|nth| {

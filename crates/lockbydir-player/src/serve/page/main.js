@@ -37,7 +37,11 @@ const connect = () => {
   };
 };
 
-const showState = () => (world.isOver ? showConnection('over', 'it is over') : showConnection('live', 'live'));
+const showState = () => {
+  if (world.isOver) showConnection('over', 'it is over');
+  else if (world.isAway) showConnection('away', 'servers out of reach');
+  else showConnection('live', 'live');
+};
 
 const show = (what, isAll) => {
   const changed = take(what, isAll);

@@ -7,6 +7,7 @@ const world = {
   locks: new Map(), // name -> {name, card, lanes, tracks, holds}
   lanes: new Map(), // number -> lane
   isOver: false,
+  isAway: false,
   version: 0,
 };
 
@@ -137,6 +138,7 @@ const take = (told, isAll) => {
     Object.assign(world, { title: told.title, history: told.history, isOver: told.is_over });
     clock.reset();
   }
+  world.isAway = told.is_away;
   clock.hear(told.now);
   if (isAll && told.is_over) clock.stop(told.now);
   for (const card of told.cards) {
