@@ -51,7 +51,7 @@ impl Signals {
                 came.push(number);
                 self.early.raise();
             }
-            Recipient::Command(_) if self.system.tells_all(number) => {}
+            Recipient::Command(_) if self.system.is_heard_anyway(number) => {}
             Recipient::Command(pid) => self.system.tell(*pid, number),
             Recipient::Gone => {}
         }

@@ -69,8 +69,8 @@ impl System {
         matches!(i32::from(number), SIGTSTP | SIGCONT)
     }
 
-    /// The terminal tells the whole group.
-    pub(super) fn tells_all(&self, number: u8) -> bool {
+    /// The terminal has told the whole group already.
+    pub(super) fn is_heard_anyway(&self, number: u8) -> bool {
         self.has_terminal && matches!(i32::from(number), SIGINT | SIGQUIT)
     }
 

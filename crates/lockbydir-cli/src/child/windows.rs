@@ -67,8 +67,8 @@ impl System {
         false
     }
 
-    /// The command has an event of its own of the end of its window.
-    pub(super) fn tells_all(&self, number: u8) -> bool {
+    /// The command has its own event of the end of its window.
+    pub(super) fn is_heard_anyway(&self, number: u8) -> bool {
         number == CLOSE
     }
 
