@@ -310,14 +310,16 @@ fn a_dead_holders_lock_is_broken_after_a_question_and_a_living_ones_only_by_forc
     assert!(!key.is_empty());
     let holding = folder.hold(&[], "cat");
     let mut terminal = Terminal::watch(&folder, "");
-    terminal.shows("lapsed");
-    terminal.shows("jobs");
+    // Which one is the first follows from how both are.
+    terminal.shows("! lapsed");
+    terminal.shows("● held");
 
     terminal.press("b");
     terminal.shows("Break");
     terminal.press("y");
     terminal.shows("broken");
     until("the end of the lock", || !folder.names().contains(&"lapsed.lockdir".into()));
+    terminal.shows("○ free");
     // Those that are not in trouble are in the order of their names.
     terminal.press("b");
     terminal.shows("lives;");
@@ -367,6 +369,7 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_it_is() {
     let mut terminal = Terminal::watch(&folder, "");
     // The lock, and the command that holds the other one.
     terminal.shows("u{202e}");
+    terminal.shows("jobs");
     terminal.press("j\r");
     terminal.shows("(\\x1b]0;x\\x07");
     terminal.press("q");
