@@ -42,30 +42,32 @@ impl Signals {
         }
     }
 
-    /// One has come.
+    /// One has come. While the command is being started, this waits until it can hear.
     pub(super) fn pass(&self, number: u8) {
-        // Held until it is told: so none is lost between the two, and none meets another process.
-        match &mut *self.recipient() {
+        // Held until all is done: so none is lost between two recipients, and none meets another
+        // process. If somebody else has it, the command may not have heard yet what others told it.
+        let (mut recipient, has_heard) = match self.recipient.try_lock() {
+            Ok(recipient) => (recipient, true),
+            Err(_) => (self.recipient(), false),
+        };
+        match &mut *recipient {
             Recipient::Nobody(_) if System::is_for_commands_only(number) => {}
             Recipient::Nobody(came) => {
                 came.push(number);
                 self.early.raise();
             }
-            Recipient::Command(_) if self.system.is_heard_anyway(number) => {}
+            Recipient::Command(_) if has_heard && self.system.is_heard_anyway(number) => {}
             Recipient::Command(pid) => self.system.tell(*pid, number),
             Recipient::Gone => {}
         }
+        System::follow(number);
+        drop(recipient);
     }
 
-    /// The command has begun, and hears what it is told. It may not have heard what came before,
-    /// wherever that came from.
-    pub(super) fn begin(&self, pid: u32) {
-        let mut recipient = self.recipient();
-        if let Recipient::Nobody(came) = &*recipient {
-            came.iter().for_each(|&number| self.system.tell(pid, number));
-        }
-        *recipient = Recipient::Command(pid);
-        self.early.lower();
+    /// The command is being started: what is told to its process before it hears as the command does
+    /// would be lost, so nothing is.
+    pub(super) fn starting(&self) -> Starting<'_> {
+        Starting { signals: self, recipient: self.recipient() }
     }
 
     /// The command has ended.
@@ -87,5 +89,22 @@ impl Signals {
 
     fn recipient(&self) -> MutexGuard<'_, Recipient> {
         self.recipient.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Signals wait as long as this lives.
+pub(super) struct Starting<'a> {
+    signals: &'a Signals,
+    recipient: MutexGuard<'a, Recipient>,
+}
+
+impl Starting<'_> {
+    /// The command hears from now on. It has not heard what came before, wherever that came from.
+    pub(super) fn begun(mut self, pid: u32) {
+        if let Recipient::Nobody(came) = &*self.recipient {
+            came.iter().for_each(|&number| self.signals.system.tell(pid, number));
+        }
+        *self.recipient = Recipient::Command(pid);
+        self.signals.early.lower();
     }
 }

@@ -50,14 +50,8 @@ impl Signals {
             .filter(|signal| ignored >> (**signal - 1) & 1 == 0);
         if let Ok(mut received) = Received::new(wanted) {
             let passing = signals.clone();
-            thread::spawn(move || {
-                for number in received.forever() {
-                    passing.pass(u8::try_from(number).unwrap_or(0));
-                    if number == SIGTSTP {
-                        let _ = kill_process(getpid(), Signal::STOP);
-                    }
-                }
-            });
+            let pass = move |number| passing.pass(u8::try_from(number).unwrap_or(0));
+            thread::spawn(move || received.forever().for_each(pass));
         }
         signals
     }
@@ -72,6 +66,13 @@ impl System {
     /// The terminal has told the whole group already.
     pub(super) fn is_heard_anyway(&self, number: u8) -> bool {
         self.has_terminal && matches!(i32::from(number), SIGINT | SIGQUIT)
+    }
+
+    /// What we do about it ourselves.
+    pub(super) fn follow(number: u8) {
+        if i32::from(number) == SIGTSTP {
+            let _ = kill_process(getpid(), Signal::STOP);
+        }
     }
 
     pub(super) fn tell(&self, pid: u32, number: u8) {
@@ -166,11 +167,15 @@ impl Child {
 
 /// Runs the command to its end.
 fn live(mut prepared: Command, signals: &Signals, tell: &Sender<Event>) {
+    // Until it is the command, our own handlers hear in its process.
+    let starting = signals.starting();
     let event = match prepared.spawn() {
-        Err(error) => Event::NotStarted(error),
+        Err(error) => {
+            drop(starting);
+            Event::NotStarted(error)
+        }
         Ok(mut child) => {
-            // Only now: what it was told before it was the command, our own handler heard there.
-            signals.begin(child.id());
+            starting.begun(child.id());
             let ended = child.wait();
             signals.end();
             match ended {
@@ -249,9 +254,8 @@ mod tests {
             let signals = Signals::on(has_terminal);
             let named = |_| {
                 kill_process(getpid(), signal).expect("we live");
-                while !signals.early().is_raised() {
-                    thread::yield_now();
-                }
+                // Time enough to tell it to whoever is told now.
+                (0..1000).for_each(|_| thread::yield_now());
                 Ok(())
             };
             let command = ["sleep", "60"].map(OsString::from);

@@ -67,6 +67,8 @@ impl System {
         false
     }
 
+    pub(super) fn follow(_: u8) {}
+
     /// The command has its own event of the end of its window.
     pub(super) fn is_heard_anyway(&self, number: u8) -> bool {
         number == CLOSE
@@ -101,6 +103,7 @@ impl Child {
         let (tell, events) = channel();
         let mut prepared = Command::new(command.first().cloned().unwrap_or_default());
         prepared.args(command.iter().skip(1)).envs(variables).creation_flags(SUSPENDED | NEW_GROUP);
+        let starting = signals.starting();
         match prepared.spawn() {
             Err(error) => {
                 let _ = tell.send(Event::NotStarted(error));
@@ -117,7 +120,7 @@ impl Child {
                     let _ = child.wait();
                     return Err(failure);
                 }
-                signals.begin(pid);
+                starting.begun(pid);
                 let passing = signals.clone();
                 thread::spawn(move || live(child, &passing, &tell));
             }
