@@ -45,18 +45,15 @@ impl Signals {
     /// One has come. While the command is being started, this waits until it can hear.
     pub(super) fn pass(&self, number: u8) {
         // Held until all is done: so none is lost between two recipients, and none meets another
-        // process. If somebody else has it, the command may not have heard yet what others told it.
-        let (mut recipient, has_heard) = match self.recipient.try_lock() {
-            Ok(recipient) => (recipient, true),
-            Err(_) => (self.recipient(), false),
-        };
+        // process.
+        let mut recipient = self.recipient();
         match &mut *recipient {
             Recipient::Nobody(_) if System::is_for_commands_only(number) => {}
             Recipient::Nobody(came) => {
                 came.push(number);
                 self.early.raise();
             }
-            Recipient::Command(_) if has_heard && self.system.is_heard_anyway(number) => {}
+            Recipient::Command(_) if self.system.is_heard_anyway(number) => {}
             Recipient::Command(pid) => self.system.tell(*pid, number),
             Recipient::Gone => {}
         }
@@ -101,8 +98,10 @@ pub(super) struct Starting<'a> {
 impl Starting<'_> {
     /// The command hears from now on. It has not heard what came before, wherever that came from.
     pub(super) fn begun(mut self, pid: u32) {
+        let system = &self.signals.system;
         if let Recipient::Nobody(came) = &*self.recipient {
-            came.iter().for_each(|&number| self.signals.system.tell(pid, number));
+            let others = system.have_come().filter(|number| !came.contains(number));
+            came.iter().copied().chain(others).for_each(|number| system.tell(pid, number));
         }
         *self.recipient = Recipient::Command(pid);
         self.signals.early.lower();

@@ -14,6 +14,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process, kill_process_g
 use signal_hook::consts::signal::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
 };
+use signal_hook::flag;
 use signal_hook::iterator::Signals as Received;
 
 use super::{Event, Signals};
@@ -30,6 +32,8 @@ use crate::exit::{CANNOT_RUN, Failure, SIGNAL};
 /// How signals come here.
 pub(super) struct System {
     has_terminal: bool,
+    /// Whether those that a terminal tells the whole group have come: known as soon as they do.
+    told_by_terminal: Vec<(u8, Arc<AtomicBool>)>,
 }
 
 impl Signals {
@@ -39,15 +43,22 @@ impl Signals {
     }
 
     fn on(has_terminal: bool) -> Arc<Signals> {
-        let signals = Arc::new(Signals::new(System { has_terminal }));
         // On a terminal the command is in our own group: the terminal stops and continues both.
         let stops: &[i32] = if has_terminal { &[] } else { &[SIGTSTP, SIGCONT] };
         let ignored = kernel::ignored();
-        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2]
-            .iter()
-            .chain(stops)
-            // What was ignored when we were started (nohup) stays so.
-            .filter(|signal| ignored >> (**signal - 1) & 1 == 0);
+        // What was ignored when we were started (nohup) stays so.
+        let is_wanted = |signal: &i32| ignored >> (*signal - 1) & 1 == 0;
+        let mut told_by_terminal = Vec::new();
+        let by_terminal: &[i32] = if has_terminal { &[SIGINT, SIGQUIT] } else { &[] };
+        for &signal in by_terminal.iter().filter(|signal| is_wanted(signal)) {
+            let has_come = Arc::new(AtomicBool::new(false));
+            if flag::register(signal, has_come.clone()).is_ok() {
+                told_by_terminal.push((u8::try_from(signal).unwrap_or(0), has_come));
+            }
+        }
+        let signals = Arc::new(Signals::new(System { has_terminal, told_by_terminal }));
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2].iter().chain(stops);
+        let wanted = wanted.filter(|signal| is_wanted(signal));
         if let Ok(mut received) = Received::new(wanted) {
             let passing = signals.clone();
             let pass = move |number| passing.pass(u8::try_from(number).unwrap_or(0));
@@ -65,7 +76,14 @@ impl System {
 
     /// The terminal has told the whole group already.
     pub(super) fn is_heard_anyway(&self, number: u8) -> bool {
-        self.has_terminal && matches!(i32::from(number), SIGINT | SIGQUIT)
+        self.told_by_terminal.iter().any(|(told, _)| *told == number)
+    }
+
+    /// Those of these that have come, though nobody may have been told yet.
+    pub(super) fn have_come(&self) -> impl Iterator<Item = u8> {
+        let come =
+            self.told_by_terminal.iter().filter(|(_, has_come)| has_come.load(Ordering::Acquire));
+        come.map(|(number, _)| *number)
     }
 
     /// What we do about it ourselves.

@@ -67,6 +67,10 @@ impl System {
         false
     }
 
+    pub(super) fn have_come(&self) -> impl Iterator<Item = u8> {
+        std::iter::empty()
+    }
+
     pub(super) fn follow(_: u8) {}
 
     /// The command has its own event of the end of its window.
