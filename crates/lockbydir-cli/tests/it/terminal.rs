@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::{Folder, until};
 
@@ -76,6 +77,24 @@ fn the_command_keeps_the_terminal_and_control_c_reaches_it_once() {
 
     assert_eq!(code, 5, "{rest:?}");
     assert_eq!(rest.matches("once").count(), 1, "{rest:?}");
+}
+
+#[test]
+fn control_c_that_is_typed_as_the_command_is_started_ends_it() {
+    let folder = Folder::new();
+    for _ in 0..10 {
+        let mut child = on_terminal(&folder, "exec $L run jobs -- sleep 5");
+        let lock = folder.path().join("jobs.lockdir");
+        let end = Instant::now() + Duration::from_secs(20);
+        while !lock.exists() {
+            assert!(Instant::now() < end, "no lock");
+        }
+
+        child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+        let (code, out) = output(child);
+
+        assert_eq!(code, 130, "{out:?}");
+    }
 }
 
 #[test]
