@@ -58,7 +58,6 @@ impl Signals {
             Recipient::Gone => {}
         }
         System::follow(number);
-        drop(recipient);
     }
 
     /// The command is being started: what is told to its process before it hears as the command does

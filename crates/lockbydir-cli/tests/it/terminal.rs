@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::{Folder, until};
 
@@ -85,10 +84,7 @@ fn control_c_that_is_typed_as_the_command_is_started_ends_it() {
     for _ in 0..10 {
         let mut child = on_terminal(&folder, "exec $L run jobs -- sleep 5");
         let lock = folder.path().join("jobs.lockdir");
-        let end = Instant::now() + Duration::from_secs(20);
-        while !lock.exists() {
-            assert!(Instant::now() < end, "no lock");
-        }
+        until("the lock", || lock.exists());
 
         child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
         let (code, out) = output(child);

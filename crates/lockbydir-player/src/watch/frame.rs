@@ -84,7 +84,7 @@ fn header(paint: &mut Paint<'_>, area: Rect, view: &View, board: &Board) {
     } else {
         format!("  /{}{}", printable(&view.filter), if view.is_typing { "_" } else { "" })
     };
-    let end = paint.pieces(
+    paint.pieces(
         (area.x + 1, area.y),
         room,
         &[
@@ -94,7 +94,6 @@ fn header(paint: &mut Paint<'_>, area: Rect, view: &View, board: &Board) {
             (&filter, Tone::Held),
         ],
     );
-    let _ = end;
     paint.right((area.x, area.y), area.width - 1, &time, Tone::Faint);
 }
 
