@@ -20,7 +20,7 @@ use lockbydir_protocol::Stamp;
 use super::hand::{Hand, SILENCE};
 use super::orders::obey;
 use super::report::{read, written};
-use super::room::{Room, is_meeting_name, is_recent};
+use super::room::{HELLO, Room, is_meeting_name, is_recent};
 use super::{FileSystem, Other, Report, Trouble};
 use crate::call::about;
 use crate::error::Error;
@@ -104,7 +104,7 @@ impl Meeting<'_> {
 
     fn who_knocks(&self) -> Result<Option<String>, Errno> {
         let names = self.own.list()?;
-        Ok(names.iter().find_map(|name| name.strip_prefix("probe-hello.")).map(str::to_owned))
+        Ok(names.iter().find_map(|name| name.strip_prefix(HELLO)).map(str::to_owned))
     }
 
     /// Asks to be let in wherever another one waits whose name is smaller than ours: so of two, one
@@ -119,7 +119,7 @@ impl Meeting<'_> {
             }
             match Room::enter(&dir.join(name)) {
                 Ok(door) => {
-                    let hello = format!("probe-hello.{}", self.nonce());
+                    let hello = format!("{HELLO}{}", self.nonce());
                     let is_recent = is_recent(door.open(), self.now()).unwrap_or(false);
                     if is_recent && door.create(&hello).is_ok() {
                         self.doors.push(door);

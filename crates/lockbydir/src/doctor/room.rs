@@ -28,6 +28,9 @@ const STALE: Duration = Duration::from_secs(600);
 /// Folders within folders: a lock directory, and a stage that a server may have moved into it.
 const DEEPEST: u8 = 3;
 
+/// What the file is called, before its nonce, that asks to be let in.
+pub(super) const HELLO: &str = "probe-hello.";
+
 /// The folder of one examination.
 pub(super) struct Room {
     path: PathBuf,
@@ -54,8 +57,13 @@ impl Room {
         let path = path_in(&parent, name.as_ref());
         mkdir(&path, 0o700)?;
         let opened = open_own(&parent, name.as_ref()).and_then(|open| {
-            let is_empty = list_of(&open)?.next().is_none();
-            if is_empty { Ok(open) } else { Err(Errno::PERM) }
+            // Nothing is in it but the words of who has found it already and wants to meet.
+            let is_new = list_of(&open)?.all(|found| {
+                found.is_ok_and(|found| {
+                    name.ends_with(MEETING) && found.name().to_string_lossy().starts_with(HELLO)
+                })
+            });
+            if is_new { Ok(open) } else { Err(Errno::PERM) }
         });
         match opened {
             Ok(open) => {
