@@ -73,8 +73,29 @@ impl Page {
             page.call(&format!("{domain}.enable"), json!({}));
         }
         page.look(looks);
-        page.call("Page.navigate", json!({"url": url}));
+        page.go("Page.navigate", json!({"url": url}));
         page
+    }
+
+    /// Loads it once more.
+    pub(crate) fn reload(&mut self) {
+        self.go("Page.reload", json!({}));
+    }
+
+    /// Asks for another document, and waits until it is there: what is asked before is asked of the
+    /// one before, or of none.
+    fn go(&mut self, method: &str, params: Value) {
+        let mut seen = self.heard.len();
+        self.call(method, params);
+        let is_there = |told: &Value| {
+            let url = &told["params"]["frame"]["url"];
+            told["method"] == "Page.frameNavigated" && *url != "about:blank"
+        };
+        while !self.heard[seen..].iter().any(is_there) {
+            seen = self.heard.len();
+            let told = self.told(method);
+            self.heard.push(told);
+        }
     }
 
     pub(crate) fn look(&mut self, looks: Looks) {
@@ -100,14 +121,19 @@ impl Page {
         self.to.write_all(call.to_string().as_bytes()).unwrap();
         self.to.write_all(b"\0").unwrap();
         loop {
-            let told = self.from.recv_timeout(Duration::from_secs(90));
-            let mut told = told.unwrap_or_else(|_| panic!("Chromium does not answer {method}"));
+            let mut told = self.told(method);
             if told["id"] == id {
                 assert!(told["error"].is_null(), "{method}: {}", told["error"]);
                 return told["result"].take();
             }
             self.heard.push(told);
         }
+    }
+
+    /// What it tells next.
+    fn told(&self, method: &str) -> Value {
+        let told = self.from.recv_timeout(Duration::from_secs(90));
+        told.unwrap_or_else(|_| panic!("Chromium does not answer {method}"))
     }
 
     /// The value of an expression there.
