@@ -56,16 +56,7 @@ impl Room {
         let parent = open_folder(dir)?;
         let path = path_in(&parent, name.as_ref());
         mkdir(&path, 0o700)?;
-        let opened = open_own(&parent, name.as_ref()).and_then(|open| {
-            // Nothing is in it but the words of who has found it already and wants to meet.
-            let is_new = list_of(&open)?.all(|found| {
-                found.is_ok_and(|found| {
-                    name.ends_with(MEETING) && found.name().to_string_lossy().starts_with(HELLO)
-                })
-            });
-            if is_new { Ok(open) } else { Err(Errno::PERM) }
-        });
-        match opened {
+        match open_new(&parent, &name) {
             Ok(open) => {
                 let path = dir.join(&name);
                 Ok(Room { path, parent, name: name.into(), open, is_own: true })
@@ -219,6 +210,14 @@ fn open_own(parent: &Handle, name: &OsStr) -> Result<Handle, Errno> {
     if about(&open)?.owner == Whose::Ours { Ok(open) } else { Err(Errno::PERM) }
 }
 
+/// The one that we have just made: nothing is in it but the words of who has found it already and
+/// wants to meet.
+fn open_new(parent: &Handle, name: &str) -> Result<Handle, Errno> {
+    let open = open_own(parent, name.as_ref())?;
+    let is_word = |found: &str| is_meeting_name(name) && found.starts_with(HELLO);
+    if listed(&open)?.iter().all(|found| is_word(found)) { Ok(open) } else { Err(Errno::PERM) }
+}
+
 fn listed(dir: &Handle) -> Result<BTreeSet<String>, Errno> {
     let text = |found: Result<crate::system::Found, Errno>| {
         found.map(|found| found.name().to_string_lossy().into_owned())
@@ -248,5 +247,38 @@ fn empty(dir: &Handle, list: &Handle, start: &str, deeper: u8) {
         } else {
             let _ = unlinkat(dir, name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(kind: &str, inside: &[&str]) -> Option<Errno> {
+        let folder = tempfile::tempdir().unwrap();
+        let name = format!("{ROOM}{}{kind}", key::nonce());
+        std::fs::create_dir(folder.path().join(&name)).unwrap();
+        for word in inside {
+            std::fs::write(folder.path().join(&name).join(word), "").unwrap();
+        }
+        open_new(&open_folder(folder.path()).unwrap(), &name).err()
+    }
+
+    #[test]
+    fn who_knocks_before_a_new_room_is_looked_at_is_no_intruder() {
+        let hello = format!("{HELLO}{}", key::nonce());
+
+        assert_eq!(opened(MEETING, &[]), None);
+        assert_eq!(opened(MEETING, &[&hello, &format!("{HELLO}other")]), None);
+    }
+
+    #[test]
+    fn a_new_room_with_anything_else_in_it_is_refused() {
+        let hello = format!("{HELLO}{}", key::nonce());
+
+        assert_eq!(opened("", &[]), None);
+        assert_eq!(opened("", &[&hello]), Some(Errno::PERM), "nobody is awaited there");
+        assert_eq!(opened(MEETING, &[&hello, "probe-welcome.other"]), Some(Errno::PERM));
+        assert_eq!(opened(MEETING, &["notes"]), Some(Errno::PERM));
     }
 }
