@@ -257,7 +257,7 @@ fn a_killed_waiter_does_not_hold_up_the_one_behind_it() {
     };
     let mut first = wait();
     in_line(1);
-    let mut second = wait();
+    let second = wait();
     in_line(2);
 
     first.kill().unwrap();
@@ -265,7 +265,8 @@ fn a_killed_waiter_does_not_hold_up_the_one_behind_it() {
     in_line(1);
     assert_eq!(run(folder.path(), &["release", "jobs", key.trim()]).0, 0);
 
-    assert_eq!(second.wait().unwrap().code(), Some(0));
+    let done = second.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
     assert_empty(folder.path());
 }
 
