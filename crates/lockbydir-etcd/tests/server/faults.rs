@@ -22,8 +22,8 @@ fn a_server_that_is_not_there_is_told_when_patience_is_over() {
     let error = lock.clone().patience(ms(700)).acquire().unwrap_err();
     let took = at.elapsed();
 
-    assert!(took_once < secs(5), "{took_once:?}");
-    assert!((ms(700)..secs(5)).contains(&took), "{took:?}");
+    assert!(took_once < ms(500), "{took_once:?}");
+    assert!((ms(700)..ms(1500)).contains(&took), "{took:?}");
     for error in [once, error, lock.status().unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("Connection refused"), "{error}");
@@ -52,7 +52,7 @@ fn a_server_that_answers_nothing_is_told_when_patience_is_over() {
 
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("does not answer"), "{error}");
-    assert!((ms(1000)..secs(4)).contains(&at.elapsed()), "{:?}", at.elapsed());
+    assert!((ms(1000)..ms(2000)).contains(&at.elapsed()), "{:?}", at.elapsed());
     server.go_on().unwrap();
 }
 
@@ -85,7 +85,7 @@ fn tls_wants_somebody_who_vouches_for_the_server_and_a_certificate_of_ours() {
 
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{query}: {error}");
         assert!(error.to_string().contains(why), "{query}: {error}");
-        assert!(at.elapsed() < secs(8), "{query}: {:?}", at.elapsed());
+        assert!(at.elapsed() < secs(4), "{query}: {:?}", at.elapsed());
     }
 }
 
