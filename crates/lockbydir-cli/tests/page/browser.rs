@@ -85,14 +85,13 @@ impl Page {
     /// Asks for another document, and waits until it is there: what is asked before is asked of the
     /// one before, or of none.
     fn go(&mut self, method: &str, params: Value) {
-        let mut seen = self.heard.len();
+        let before = self.heard.len();
         self.call(method, params);
         let is_there = |told: &Value| {
             let url = &told["params"]["frame"]["url"];
             told["method"] == "Page.frameNavigated" && *url != "about:blank"
         };
-        while !self.heard[seen..].iter().any(is_there) {
-            seen = self.heard.len();
+        while !self.heard[before..].iter().any(is_there) {
             let told = self.told(method);
             self.heard.push(told);
         }
