@@ -142,6 +142,8 @@ fn a_directory_that_was_changed_since_is_looked_at() {
     // Somebody's lock by now.
     rings(look().told(seen(&[held(9)]))).ends(Released::Left);
     rings(look().told(absent())).ends(Released::Left);
+    // Released in time, however late the look.
+    rings(look().after(secs(10)).told(seen(&[held(9)]))).ends(Released::Left);
     // Empty, it blocks others until it is old.
     rings(look().told(seen(&[]))).ends(Released::Remains(Fault::Taken, None));
     rings(look().told(found(litter))).ends(remains(".nfs01"));
