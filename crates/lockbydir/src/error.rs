@@ -19,6 +19,7 @@ struct Inner {
     message: String,
     path: Option<PathBuf>,
     holder: Option<Holder>,
+    lost: Option<LostReason>,
     source: Option<Source>,
 }
 
@@ -52,6 +53,19 @@ pub enum ErrorKind {
     Unfit,
 }
 
+/// Why a lock was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// Its entry is gone: somebody released it by its key, broke it or removed its directory.
+    Gone,
+    /// Another holding has the lock now; [`Error::holder`] says whose, where that is known.
+    Taken,
+    /// It was not renewed before its deadline, and trying again did not succeed either. The entry
+    /// may still be there.
+    RenewalFailed,
+}
+
 /// For [engines](crate::engine): how errors are made.
 impl Error {
     /// One of this kind. The message is a whole sentence: the verb, the path, the cause, and what
@@ -63,6 +77,7 @@ impl Error {
             message: message.into(),
             path: None,
             holder: None,
+            lost: None,
             source: None,
         }))
     }
@@ -114,12 +129,18 @@ impl Error {
     /// The lock is ours no more; who holds it now, where somebody does.
     #[must_use]
     pub fn lost(path: &Path, holder: Option<Holder>) -> Error {
+        let reason = if holder.is_some() { LostReason::Taken } else { LostReason::Gone };
         let now = match &holder {
             Some(holder) => format!("it is now held by {holder}"),
             None => "its entry is gone".into(),
         };
         let message = format!("lost the lock {}: {now}", printable(path));
-        Error::new(ErrorKind::Lost, message).at(path).held_by(holder)
+        Error::new(ErrorKind::Lost, message).at(path).held_by(holder).because(reason)
+    }
+
+    fn because(mut self, reason: LostReason) -> Error {
+        self.0.lost = Some(reason);
+        self
     }
 
     /// It was released, but this thing in it keeps it from vanishing.
@@ -136,7 +157,7 @@ impl Error {
         let why = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
         let message =
             format!("lost the lock {}: it could not be renewed in time{why}", printable(path));
-        Error::new(ErrorKind::Lost, message).at(path)
+        Error::new(ErrorKind::Lost, message).at(path).because(LostReason::RenewalFailed)
     }
 
     pub(crate) fn stranger(path: &Path, uid: u32) -> Error {
@@ -265,6 +286,12 @@ impl Error {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.kind() == ErrorKind::Lost
+    }
+
+    /// Why the lock was lost; `None` unless the error [is about a loss](Error::is_lost).
+    #[must_use]
+    pub fn lost_reason(&self) -> Option<LostReason> {
+        self.0.lost
     }
 
     /// Is the thing at the lock's path not ours to touch?

@@ -76,7 +76,7 @@ mod readme {}
 pub mod testing;
 mod waiter;
 
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, LostReason};
 pub use folder::{clean, list};
 pub use guard::Guard;
 pub use interrupt::Interrupt;

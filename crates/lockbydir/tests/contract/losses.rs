@@ -3,6 +3,8 @@
 use std::sync::mpsc;
 use std::time::Instant;
 
+use lockbydir::LostReason;
+
 use super::{World, calm, jobs, same_jobs, secs};
 
 pub(crate) fn the_keeper_tells_of_a_loss_before_the_deadline<W: World>(world: &W) {
@@ -20,7 +22,8 @@ pub(crate) fn the_keeper_tells_of_a_loss_before_the_deadline<W: World>(world: &W
     assert!(begin.elapsed() < guard.timeout(), "{:?}", begin.elapsed());
     assert!(is_lost && said.contains("lost the lock"), "{said}");
     assert!(guard.wait_lost(secs(1)));
-    assert!(!guard.is_held() && guard.lost().is_some());
+    assert!(!guard.is_held());
+    assert_eq!(guard.lost().unwrap().lost_reason(), Some(LostReason::Gone));
     assert!(told.try_recv().is_err(), "told twice");
     assert!(guard.release().unwrap_err().is_lost());
 }
@@ -43,6 +46,7 @@ pub(crate) fn a_renewal_tells_who_holds_it_now<W: World>(world: &W) {
     let error = guard.renew().unwrap_err();
 
     assert!(error.is_lost(), "{error}");
+    assert_eq!(error.lost_reason(), Some(LostReason::Taken));
     assert_eq!(error.holder().unwrap().label.as_deref(), Some("usurper"));
     assert!(error.to_string().contains("it is now held by"), "{error}");
     assert_eq!(guard.lost().unwrap().holder().unwrap().label.as_deref(), Some("usurper"));
