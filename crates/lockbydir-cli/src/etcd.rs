@@ -12,7 +12,7 @@ static IS_TOLD: AtomicBool = AtomicBool::new(false);
 pub(crate) fn begin() {
     lockbydir_etcd::on_warning(|warning| {
         if IS_TOLD.load(Ordering::Relaxed) {
-            eprintln!("lockbydir: {warning}");
+            crate::output::note(warning);
         }
     });
     lockbydir_etcd::register(lockbydir_etcd::Access::from_env());

@@ -9,12 +9,14 @@ mod bench;
 #[path = "bench/missing.rs"]
 mod bench;
 mod child;
+mod descriptors;
 mod doctor;
 mod duration;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod exit;
 mod myself;
+mod output;
 #[cfg(feature = "player")]
 mod play;
 mod render;
@@ -47,18 +49,49 @@ fn is_raised() -> bool {
     false
 }
 
+/// What clap says, as it is seen there.
+fn coloured(text: &clap::Error, out: &impl std::io::IsTerminal) -> String {
+    match output::has_colours(out) {
+        true => text.render().ansi().to_string(),
+        false => text.render().to_string(),
+    }
+}
+
+fn ending(done: Result<u32, Failure>) -> ExitCode {
+    match done {
+        Ok(code) => exit_code(code),
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                output::note(message);
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
 /// An exit code of the command, which is larger than a byte on some systems.
 fn exit_code(code: u32) -> ExitCode {
     match u8::try_from(code) {
         Ok(code) => ExitCode::from(code),
-        Err(_) => std::process::exit(code.cast_signed()),
+        Err(_) => {
+            output::end();
+            std::process::exit(code.cast_signed())
+        }
     }
 }
 
 fn main() -> ExitCode {
+    output::print_panics();
+    let code = perform();
+    // Nothing is held any more.
+    output::end();
+    code
+}
+
+fn perform() -> ExitCode {
     if is_raised() {
-        eprintln!(
-            "lockbydir: will not run with raised privileges: a set-user-ID or set-group-ID bit is on this program or its caller; use `sudo`, or the library"
+        output::note(
+            "will not run with raised privileges: a set-user-ID or set-group-ID bit is on this program or its caller; use `sudo`, or the library",
         );
         return ExitCode::from(DENIED);
     }
@@ -66,11 +99,13 @@ fn main() -> ExitCode {
     etcd::begin();
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => {
-            // Help that was asked for is no error.
-            let code = if error.use_stderr() { USAGE } else { 0 };
-            let _ = error.print();
-            return ExitCode::from(code);
+        Err(error) if error.use_stderr() => {
+            output::plain(coloured(&error, &std::io::stderr()));
+            return ExitCode::from(USAGE);
+        }
+        // Help that was asked for is no error.
+        Err(help) => {
+            return ending(output::print(&coloured(&help, &std::io::stdout())).map(u32::from));
         }
     };
     let done = match args.command {
@@ -81,13 +116,5 @@ fn main() -> ExitCode {
     };
     #[cfg(feature = "etcd")]
     etcd::end();
-    match done {
-        Ok(code) => exit_code(code),
-        Err(Failure { code, message }) => {
-            if !message.is_empty() {
-                eprintln!("lockbydir: {message}");
-            }
-            ExitCode::from(code)
-        }
-    }
+    ending(done)
 }

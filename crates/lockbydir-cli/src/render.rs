@@ -1,6 +1,6 @@
 //! How things look: status and list for people and for machines, and the live line of a waiter.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, stderr, stdout};
 use std::time::{Duration, SystemTime};
 
 use lockbydir::{Holder, How, Predecessor, State, Status, Waiting, printable};
@@ -81,16 +81,6 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, crate::exit::Failur
         .map_err(|error| crate::exit::Failure::new(crate::exit::IO, error.to_string()))
 }
 
-/// Writes to standard output; a reader that went away is no error.
-pub(crate) fn print(text: &str) -> Result<u8, crate::exit::Failure> {
-    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(crate::exit::Failure::new(crate::exit::IO, format!("cannot print: {error}")))
-        }
-        _ => Ok(0),
-    }
-}
-
 fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
 }
@@ -115,7 +105,7 @@ pub(crate) fn can_draw() -> bool {
 
 /// Is what is printed seen in colours?
 pub(crate) fn has_colours() -> bool {
-    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    crate::output::has_colours(&stdout())
 }
 
 fn colour(state: State, text: &str) -> String {
@@ -267,10 +257,5 @@ pub(crate) fn waiting(waiting: &Waiting<'_>) {
     };
     let line = format!("waiting {patience} for {name}: {place}{what}");
     let line: String = line.chars().take(width.max(20) - 1).collect();
-    let _ = write!(stderr(), "\r{line}\x1b[K");
-}
-
-/// Takes the live line away.
-pub(crate) fn waiting_over() {
-    let _ = write!(stderr(), "\r\x1b[K");
+    crate::output::live(&line);
 }

@@ -10,7 +10,7 @@ use lockbydir::{ErrorKind, Guard, How, Lock, printable};
 use crate::args::{Holding, Run};
 use crate::child::{Child, Event, Signals};
 use crate::exit::{CANNOT_RUN, Failure, LOST, NOT_FOUND, SIGNAL};
-use crate::render;
+use crate::{output, render};
 
 /// The longest time between the polite and the hard end of a command.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
@@ -18,11 +18,11 @@ const LONGEST_GRACE: Duration = Duration::from_secs(5);
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 /// Waits for the lock, telling a person at a terminal; a signal ends the wait.
-pub(crate) fn wait_for(lock: Lock, holding: &Holding) -> Result<Guard, Failure> {
-    wait_with(lock, holding, &Signals::watch())
-}
-
-fn wait_with(lock: Lock, holding: &Holding, signals: &Arc<Signals>) -> Result<Guard, Failure> {
+pub(crate) fn wait_for(
+    lock: Lock,
+    holding: &Holding,
+    signals: &Arc<Signals>,
+) -> Result<Guard, Failure> {
     #[cfg(feature = "etcd")]
     if !holding.quiet {
         crate::etcd::tell_warnings();
@@ -31,9 +31,7 @@ fn wait_with(lock: Lock, holding: &Holding, signals: &Arc<Signals>) -> Result<Gu
     let lock = lock.interrupt(signals.early().clone());
     let lock = if is_live { lock.on_wait(render::waiting) } else { lock };
     let got = lock.acquire();
-    if is_live {
-        render::waiting_over();
-    }
+    output::live_over();
     if let Some(signal) = signals.received() {
         drop(got);
         let message = format!("ended by signal {signal} while waiting");
@@ -42,8 +40,9 @@ fn wait_with(lock: Lock, holding: &Holding, signals: &Arc<Signals>) -> Result<Gu
     let guard = got?;
     let is_odd = matches!(guard.how(), How::AfterLapse(_) | How::AfterDeath(_));
     if holding.verbose || is_odd && !holding.quiet {
-        eprintln!("lockbydir: {}", render::how(guard.how()));
+        output::note(render::how(guard.how()));
     }
+    output::settle(guard.timeout());
     Ok(guard)
 }
 
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     let path = lock.path()?;
 
     let signals = Signals::watch();
-    let guard = wait_with(lock, &args.holding, &signals).map_err(|failure| match failure.code {
+    let guard = wait_for(lock, &args.holding, &signals).map_err(|failure| match failure.code {
         crate::exit::PATIENCE_OVER => Failure { code: args.conflict_code, ..failure },
         _ => failure,
     })?;
@@ -70,7 +69,7 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     let code = attend(args, &guard, &child)?;
     match guard.release() {
         Err(error) if error.kind() != ErrorKind::Lost => {
-            eprintln!("lockbydir: {error}");
+            output::note(error);
             Ok(code)
         }
         done => done.map(|()| code).map_err(Failure::from),
@@ -98,8 +97,8 @@ fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u32, Failure> {
         || format!("the lock {} has reached its timeout", printable(guard.path())),
         |error| error.to_string(),
     );
-    eprintln!("lockbydir: {lost}; ending the command");
     child.end(false);
+    output::note(format!("{lost}; ending the command"));
     let last = Instant::now() + grace.min(guard.remaining().max(grace / 2));
     loop {
         let rest = last.saturating_duration_since(Instant::now());
@@ -132,7 +131,7 @@ fn ended(args: &Run, event: Event) -> Result<u32, Failure> {
 
 impl Signals {
     /// The signal that asked us to end before there was a command to tell.
-    fn received(&self) -> Option<u8> {
+    pub(crate) fn received(&self) -> Option<u8> {
         self.early().is_raised().then(|| self.last())
     }
 }

@@ -1,6 +1,5 @@
 //! `serve`: a page in a browser that shows locks live.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::ValueHint;
@@ -9,6 +8,7 @@ use lockbydir_player::Live;
 use lockbydir_player::serve::{self, Options};
 
 use crate::exit::Failure;
+use crate::output;
 
 pub(crate) const HELP: &str = "\
 Examples:
@@ -61,9 +61,8 @@ impl Place {
 
 /// Says at once where the page is.
 pub(crate) fn tell(url: &str) {
-    let mut out = std::io::stdout().lock();
-    // Who does not listen may look at the page all the same.
-    let _ = writeln!(out, "{url}").and_then(|()| out.flush());
+    // Who does not listen may look at the page all the same; the page does not wait for them.
+    let _ = output::print_while(format!("{url}\n"), || false);
 }
 
 pub(crate) fn serve(args: &Args) -> Result<u8, Failure> {

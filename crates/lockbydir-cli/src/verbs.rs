@@ -1,14 +1,13 @@
 //! Every verb but `run`.
 
-use std::io::Write;
-
 use clap::CommandFactory;
 use lockbydir::engine::shown;
 use lockbydir::{Broken, Key, Owner, printable};
 
 use crate::args::{Acquire, Args, Break, Command};
-use crate::exit::{Failure, IO, NOT_DONE, USAGE};
-use crate::{bench, doctor, render, run};
+use crate::child::Signals;
+use crate::exit::{Failure, IO, LOST, NOT_DONE, SIGNAL, USAGE};
+use crate::{bench, doctor, output, render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
     match command {
@@ -29,7 +28,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         }
         Command::Status(status) => {
             let found = status.named.lock().status()?;
-            render::print(&if status.json {
+            output::print(&if status.json {
                 render::json(&render::StatusJson::of(&found))?
             } else {
                 render::status(&found)
@@ -40,20 +39,20 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
             let found = lockbydir::list(&list.dir)?;
             if list.json {
                 let found: Vec<_> = found.iter().map(render::StatusJson::of).collect();
-                return render::print(&render::json(&found)?);
+                return output::print(&render::json(&found)?);
             }
             if found.is_empty() {
-                eprintln!("lockbydir: no locks below {}", shown(&list.dir));
+                output::note(format!("no locks below {}", shown(&list.dir)));
                 return Ok(0);
             }
-            render::print(&render::table(&found))
+            output::print(&render::table(&found))
         }
         #[cfg(feature = "player")]
         Command::Watch(args) => crate::watch::watch(&args),
         Command::Break(args) => break_lock(&args),
         Command::Clean(clean) => {
             let removed = lockbydir::clean(&clean.dir)?;
-            render::print(
+            output::print(
                 &removed.iter().map(|path| format!("{}\n", printable(path))).collect::<String>(),
             )
         }
@@ -74,7 +73,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "lockbydir", &mut out);
-            render::print(&String::from_utf8_lossy(&out))
+            output::print(&String::from_utf8_lossy(&out))
         }
         Command::Man { command } => manual(command.as_deref()),
     }
@@ -93,20 +92,38 @@ fn manual(command: Option<&str>) -> Result<u8, Failure> {
     clap_mangen::Man::new(page)
         .render(&mut out)
         .map_err(|error| Failure::new(IO, error.to_string()))?;
-    render::print(&String::from_utf8_lossy(&out))
+    output::print(&String::from_utf8_lossy(&out))
 }
 
 fn acquire(args: &Acquire) -> Result<u8, Failure> {
     let lock = args.holding.apply(args.named.lock(), "");
     let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
-    let guard = run::wait_for(lock, &args.holding)?;
-    // The key must be known to somebody before the lock is left to it.
-    let mut out = std::io::stdout();
-    writeln!(out, "{}", guard.key()).and_then(|()| out.flush()).map_err(|error| {
-        Failure::new(IO, format!("cannot print the key, so the lock is released: {error}"))
-    })?;
-    let _ = guard.keep();
-    Ok(0)
+    let signals = Signals::watch();
+    let guard = run::wait_for(lock, &args.holding, &signals)?;
+    // The key must be known to somebody before the lock is left to it; and its release needs a moment.
+    let least = guard.timeout() / 10;
+    let may_wait = || guard.remaining() > least && signals.received().is_none();
+    let printed = output::print_while(format!("{}\n", guard.key()), may_wait);
+    let path = printable(guard.path());
+    match printed {
+        Ok(()) if guard.is_held() => {
+            let _ = guard.keep();
+            Ok(0)
+        }
+        Ok(()) => {
+            let message = format!("lost the lock {path}: it timed out before its key was printed");
+            Err(Failure::new(LOST, message))
+        }
+        Err(error) => {
+            let released = match guard.release() {
+                Ok(()) => "so the lock is released".into(),
+                Err(error) => format!("and then: {error}"),
+            };
+            let message = format!("cannot print the key of {path}: {error}; {released}");
+            let ended_by = signals.received().map(|signal| SIGNAL.saturating_add(signal));
+            Err(Failure::new(ended_by.unwrap_or(IO), message))
+        }
+    }
 }
 
 fn break_lock(args: &Break) -> Result<u8, Failure> {

@@ -10,7 +10,7 @@ use lockbydir_player::Live;
 use lockbydir_player::watch::{self, Options};
 
 use crate::exit::{Failure, USAGE};
-use crate::render;
+use crate::{output, render};
 
 pub(crate) const HELP: &str = "\
 Examples:
@@ -50,7 +50,7 @@ pub(crate) fn watch(args: &Args) -> Result<u8, Failure> {
     let mut options = Options::titled(title);
     if args.once {
         let frame = watch::still(Box::new(live), options, size(), render::can_draw())?;
-        return render::print(&frame);
+        return output::print(&frame);
     }
     options.locks = Some(live.locks());
     watch::show(crate::play::recorded(Box::new(live), args.record.as_deref())?, options)?;

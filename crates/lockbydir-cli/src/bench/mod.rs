@@ -27,7 +27,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::child::Signals;
 use crate::duration;
 use crate::exit::{CANNOT_MAKE, DENIED, Failure, IO, SIGNAL};
-use crate::render;
+use crate::{output, render};
 
 use self::place::Place;
 use self::pool::Halt;
@@ -181,7 +181,7 @@ pub(crate) fn bench(args: &Args) -> Result<u8, Failure> {
             Failure::new(IO, format!("cannot write {}: {error}", printable(path)))
         })?;
     }
-    render::print(&if args.json { render::json(&report)? } else { table::table(&report) })?;
+    output::print(&if args.json { render::json(&report)? } else { table::table(&report) })?;
     match is_stopped {
         true => Ok(SIGNAL.saturating_add(bench.signals.last())),
         false => Ok(0),

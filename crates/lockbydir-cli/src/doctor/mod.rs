@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::child::Signals;
 use crate::duration::parse_patience;
 use crate::exit::{Failure, NOT_DONE, SIGNAL, USAGE};
-use crate::render;
+use crate::{output, render};
 
 /// What `doctor --help` ends with.
 pub(crate) const HELP: &str = "\
@@ -72,9 +72,7 @@ pub(crate) fn doctor(args: &Args) -> Result<u8, Failure> {
         false => examination.with_process(assistant()?),
     };
     if args.peer && stderr().is_terminal() {
-        eprintln!(
-            "lockbydir: waiting for `lockbydir doctor --peer` on the other host, in the same folder"
-        );
+        output::note("waiting for `lockbydir doctor --peer` on the other host, in the same folder");
     }
     let report = examination.run().map_err(|error| match error.kind() {
         ErrorKind::Interrupted => {
@@ -82,7 +80,7 @@ pub(crate) fn doctor(args: &Args) -> Result<u8, Failure> {
         }
         _ => error.into(),
     })?;
-    render::print(&match args.json {
+    output::print(&match args.json {
         true => render::json(&ReportJson::of(&report))?,
         false => table::table(&report),
     })?;

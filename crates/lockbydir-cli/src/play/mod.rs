@@ -11,7 +11,7 @@ use clap::{ValueEnum, ValueHint};
 use lockbydir_player::{Listener, Play, Recorder, Replay, Source, serve, watch};
 
 use crate::exit::{Failure, NOT_DONE, SIGNAL, USAGE};
-use crate::render;
+use crate::{output, render};
 
 pub(crate) use self::stage::{Part, Stage, part, stage};
 
@@ -183,7 +183,7 @@ fn replay(args: &Args, file: &Path) -> Result<u8, Failure> {
     let replay = Replay::open(file, args.speed)?;
     if let Some(line) = replay.torn() {
         let file = lockbydir::printable(file);
-        eprintln!("lockbydir: {file}, line {line}: cut off, so it is left out");
+        output::note(format!("{file}, line {line}: cut off, so it is left out"));
     }
     let title = format!("replay of {}", lockbydir::printable(file));
     let lock = replay.only_lock().map(str::to_owned);
@@ -212,7 +212,7 @@ fn show(
         watch::show(Box::new(listener), options)?;
     }
     let lines: String = verdict.lines().into_iter().map(|line| line + "\n").collect();
-    render::print(&lines).map(drop)
+    output::print(&lines).map(drop)
 }
 
 /// Writes down what this source tells, if that is asked for.

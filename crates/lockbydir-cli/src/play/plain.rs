@@ -1,40 +1,32 @@
 //! A play as lines, for where no frames can be drawn: what is said, and a short line an event.
 
-use std::io::{ErrorKind, Write, stdout};
 use std::time::Duration;
 
 use lockbydir_player::{Contender, Event, How, Source, What, Why};
 
-use crate::exit::{Failure, IO};
+use crate::exit::Failure;
+use crate::output;
 
 /// Tells all of it as it comes, and the verdict last.
 pub(super) fn tell(mut source: Box<dyn Source>) -> Result<(), Failure> {
     let mut begun = None;
-    let mut verdict = Vec::new();
-    let mut out = stdout().lock();
+    let mut verdict = String::new();
     while !source.is_over() {
+        let mut lines = String::new();
         for event in source.next(Duration::from_secs(1))? {
             let since = event.at - *begun.get_or_insert(event.at);
             let Some(line) = line(&event, since) else { continue };
             if line.starts_with("Verdict: ") {
-                verdict.push(line);
+                verdict += &(line + "\n");
                 continue;
             }
-            match writeln!(out, "{line}") {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                done => done.map_err(cannot)?,
-            }
+            lines += &(line + "\n");
         }
-        out.flush().map_err(cannot)?;
+        if !output::has_reader(&lines)? {
+            return Ok(());
+        }
     }
-    for line in verdict {
-        writeln!(out, "{line}").map_err(cannot)?;
-    }
-    Ok(())
-}
-
-fn cannot(error: std::io::Error) -> Failure {
-    Failure::new(IO, format!("cannot write: {error}"))
+    output::print(&verdict).map(drop)
 }
 
 fn line(event: &Event, since: f64) -> Option<String> {

@@ -137,7 +137,7 @@ pub(crate) fn part(part: &Part) -> ExitCode {
         other => Err(format!("no example has a part {other}").into()),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("lockbydir: {error}");
+        crate::output::note(error);
         ExitCode::FAILURE
     })
 }
@@ -152,13 +152,10 @@ fn two_cooks(
     for mut cook in cooks {
         good &= cook.wait()?.success();
     }
-    println!(
-        "\nVerdict: {}.",
-        if good {
-            "both have cooked, one after the other"
-        } else {
-            "the kitchen is NOT what it was"
-        }
-    );
+    let verdict = match good {
+        true => "both have cooked, one after the other",
+        false => "the kitchen is NOT what it was",
+    };
+    crate::output::write(&format!("\nVerdict: {verdict}.\n"))?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -14,6 +14,7 @@ mod line;
 mod looks;
 mod loss;
 mod others;
+mod outputs;
 #[cfg(feature = "player")]
 mod play;
 mod readme;
