@@ -1,13 +1,14 @@
 //! The library's errors as Python's: exceptions of our own where a lock is the reason, `OSError`
 //! with its number and file where the system is, `ValueError` where the caller is.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::path::Path;
 
-use lockbydir::{Error, ErrorKind};
+use lockbydir::{Error, ErrorKind, LostReason};
+use pyo3::call::PyCallArgs;
 #[cfg(feature = "etcd")]
 use pyo3::exceptions::PyRuntimeWarning;
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 
 use crate::facts;
@@ -20,17 +21,24 @@ const ENOTSUP: i32 = if cfg!(target_os = "macos") { 45 } else { 95 };
 
 /// This error, as Python raises it.
 pub(crate) fn told(py: Python<'_>, error: &Error) -> PyErr {
-    let own = |class: &str| {
-        let holder = error.holder().map(|holder| facts::holder(py, holder)).transpose();
-        holder.map_or_else(
-            |failed| failed,
-            |holder| own(py, class, &error.to_string(), error.path().map(Path::as_os_str), holder),
-        )
+    let holder = match error.holder().map(|holder| facts::holder(py, holder)).transpose() {
+        Ok(holder) => holder,
+        Err(failed) => return failed,
     };
+    let (said, path) = (error.to_string(), error.path().map(Path::as_os_str));
+    let own = |class| own(py, class, &said, path, holder.clone());
     match error.kind() {
-        ErrorKind::Usage => PyValueError::new_err(error.to_string()),
+        ErrorKind::Usage => PyValueError::new_err(said),
         ErrorKind::PatienceOver => own("PatienceOver"),
-        ErrorKind::Lost => own("LockLost"),
+        ErrorKind::Lost => {
+            let reason = error.lost_reason().and_then(|reason| match reason {
+                LostReason::Gone => Some("gone"),
+                LostReason::Taken => Some("taken"),
+                LostReason::RenewalFailed => Some("renewal failed"),
+                _ => None,
+            });
+            lost(py, &said, path, holder, reason)
+        }
         ErrorKind::Foreign => own("ForeignLock"),
         ErrorKind::Unavailable => own("LockUnavailable"),
         ErrorKind::Interrupted => own("LockError"),
@@ -53,10 +61,51 @@ pub(crate) fn own(
     path: Option<&OsStr>,
     holder: Option<Bound<'_, PyAny>>,
 ) -> PyErr {
+    make(py, class, (said, path, holder))
+}
+
+/// A `LockLost`, with a reason that programs can read.
+pub(crate) fn lost(
+    py: Python<'_>,
+    said: &str,
+    path: Option<&OsStr>,
+    holder: Option<Bound<'_, PyAny>>,
+    reason: Option<&str>,
+) -> PyErr {
+    make(py, "LockLost", (said, path, holder, reason))
+}
+
+/// This waiter, a thread or a task, would wait for itself for ever.
+pub(crate) fn deadlock(py: Python<'_>, path: &OsStr, waiter: &str) -> PyErr {
+    let said = format!(
+        "cannot acquire {}: this {waiter} holds it by the same Lock, and would wait for itself for ever; release it first, or give a patience",
+        lockbydir::printable(path)
+    );
+    own(py, "WouldDeadlock", &said, Some(path), None)
+}
+
+fn make<'py>(py: Python<'py>, class: &str, facts: impl PyCallArgs<'py>) -> PyErr {
     py.import("lockbydir._errors")
         .and_then(|errors| errors.getattr(class))
-        .and_then(|class| class.call1((said, path, holder)))
+        .and_then(|class| class.call1(facts))
         .map_or_else(|failed| failed, PyErr::from_value)
+}
+
+/// Warns of a holding that was collected before anybody released it.
+pub(crate) fn warn_of_unreleased(py: Python<'_>, path: &OsStr) {
+    // An error may be under way, whose traceback held the last reference.
+    let under_way = PyErr::take(py);
+    let said = format!(
+        "the lock {} was released because nothing refers to its Held any more; keep the Held and release it, or use a `with`",
+        lockbydir::printable(path)
+    );
+    let said = CString::new(said).unwrap_or_default();
+    if let Err(raised) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &said, 1) {
+        raised.write_unraisable(py, None);
+    }
+    if let Some(error) = under_way {
+        error.restore(py);
+    }
 }
 
 /// Warns as Python does, from any thread; said once by Python's own rules.

@@ -7,22 +7,53 @@ use std::time::Duration;
 use lockbydir::{Error, Guard};
 use pyo3::prelude::*;
 
-use crate::errors::{own, told};
+use crate::errors::{self, own, told};
 use crate::{facts, given};
 
 /// Proof of holding a lock; a context manager that releases it at its end.
 ///
-/// Whoever drops the last reference to it releases the lock, too.
+/// Whoever drops the last reference to it releases the lock, too, with a ``ResourceWarning``: keep
+/// it, and release it.
 #[pyclass(frozen, module = "lockbydir")]
 pub(crate) struct Held {
     /// Shared by those who ask, so that a renewal that hangs stops none of them.
-    guard: RwLock<Option<Guard>>,
+    custody: RwLock<Custody>,
     /// Whose it is. In a forked child the guard may be locked for ever, so it is not touched.
     pid: u32,
     token: u64,
     key: String,
     path: OsString,
     how: lockbydir::How,
+}
+
+enum Custody {
+    Ours(Guard),
+    Released,
+    /// Handed over by its key.
+    Kept,
+}
+
+impl Custody {
+    fn guard(&self) -> Option<&Guard> {
+        match self {
+            Custody::Ours(guard) => Some(guard),
+            Custody::Released | Custody::Kept => None,
+        }
+    }
+
+    /// Takes the guard out; only the first time there is one.
+    fn end(&mut self, end: Custody) -> Option<Guard> {
+        match std::mem::replace(self, Custody::Released) {
+            Custody::Ours(guard) => {
+                *self = end;
+                Some(guard)
+            }
+            over => {
+                *self = over;
+                None
+            }
+        }
+    }
 }
 
 impl Held {
@@ -33,7 +64,7 @@ impl Held {
             path: guard.path().as_os_str().to_owned(),
             how: guard.how().clone(),
             pid: std::process::id(),
-            guard: RwLock::new(Some(guard)),
+            custody: RwLock::new(Custody::Ours(guard)),
         }
     }
 
@@ -52,31 +83,54 @@ impl Held {
             return otherwise;
         }
         py.detach(|| {
-            let guard = self.guard.read().unwrap_or_else(PoisonError::into_inner);
-            guard.as_ref().map_or(otherwise, ask)
+            let custody = self.custody.read().unwrap_or_else(PoisonError::into_inner);
+            custody.guard().map_or(otherwise, ask)
         })
     }
 
-    /// Takes the guard out; only the first time there is one.
-    fn take(&self) -> Option<Guard> {
-        self.guard.write().unwrap_or_else(PoisonError::into_inner).take()
+    fn end(&self, end: Custody) -> Option<Guard> {
+        self.custody.write().unwrap_or_else(PoisonError::into_inner).end(end)
+    }
+
+    /// Was it released or handed over? In a forked child, what a parent holds was not.
+    pub(crate) fn has_ended(&self, py: Python<'_>) -> bool {
+        !self.is_a_parents() && self.ask(py, true, |_| false)
     }
 
     /// Lets go of the lock; only the first time does anything, and in a forked child nothing does.
     pub(crate) fn let_go(&self, py: Python<'_>) -> Result<(), Error> {
         match self.is_a_parents() {
             true => Ok(()),
-            false => py.detach(|| self.take().map_or(Ok(()), Guard::release)),
+            false => py.detach(|| self.end(Custody::Released).map_or(Ok(()), Guard::release)),
         }
     }
 
+    /// Why it can be used no more.
     fn over(&self, py: Python<'_>) -> PyErr {
         let path = lockbydir::printable(&self.path);
-        let (class, said) = match self.is_a_parents() {
-            true => ("LockError", format!("a forked child does not hold its parent's lock {path}")),
-            false => ("LockLost", format!("{path} is not held any more: it was released")),
-        };
-        own(py, class, &said, Some(&self.path), None)
+        if self.is_a_parents() {
+            let said = format!("a forked child does not hold its parent's lock {path}");
+            return own(py, "LockError", &said, Some(&self.path), None);
+        }
+        let said = format!("{path} is not held any more: it was released");
+        errors::lost(py, &said, Some(&self.path), None, Some("released"))
+    }
+
+    /// At the end of a `with`: what came after a release was not under the lock.
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        let was_released = |custody: &Custody| matches!(custody, Custody::Released);
+        if !self.is_a_parents()
+            && py.detach(|| {
+                was_released(&self.custody.read().unwrap_or_else(PoisonError::into_inner))
+            })
+        {
+            let said = format!(
+                "lost the lock {}: it was released before the end of its `with`, so the rest of the block did not run under it",
+                lockbydir::printable(&self.path)
+            );
+            return Err(errors::lost(py, &said, Some(&self.path), None, Some("released")));
+        }
+        self.let_go(py).map_err(|error| told(py, &error))
     }
 }
 
@@ -96,7 +150,7 @@ impl Held {
 
     /// The lock directory.
     #[getter]
-    fn path(&self) -> &OsStr {
+    pub(crate) fn path(&self) -> &OsStr {
         &self.path
     }
 
@@ -122,7 +176,7 @@ impl Held {
 
     /// Is the lock still held, as far as its deadline tells? Reads a clock only.
     #[getter]
-    fn is_held(&self, py: Python<'_>) -> bool {
+    pub(crate) fn is_held(&self, py: Python<'_>) -> bool {
         self.ask(py, false, Guard::is_held)
     }
 
@@ -166,7 +220,7 @@ impl Held {
     fn keep(&self, py: Python<'_>) -> PyResult<String> {
         let kept = match self.is_a_parents() {
             true => None,
-            false => py.detach(|| self.take().map(|guard| guard.keep().to_string())),
+            false => py.detach(|| self.end(Custody::Kept).map(|guard| guard.keep().to_string())),
         };
         kept.ok_or_else(|| self.over(py))
     }
@@ -191,13 +245,13 @@ impl Held {
         traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let _ = (kind, traceback);
-        match self.let_go(py) {
+        match self.leave(py) {
             Ok(()) => Ok(false),
-            Err(why) if error.is_none() => Err(told(py, &why)),
+            Err(why) if error.is_none() => Err(why),
             // What went wrong under the lock matters more; the loss is noted on it.
             Err(why) => {
                 if error.hasattr("add_note")? {
-                    error.call_method1("add_note", (why.to_string(),))?;
+                    error.call_method1("add_note", (why.value(py).str()?,))?;
                 }
                 Ok(false)
             }
@@ -226,10 +280,18 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let guard = self.guard.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if guard.is_some() {
+        let custody = self.custody.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guard) = custody.end(Custody::Released) {
+            let (is_ours, path) = (!self.is_a_parents(), &self.path);
             // The thread that renews may need the interpreter to tell of a loss.
-            let let_go = |guard| Python::try_attach(|py| py.detach(|| drop(guard)));
+            let let_go = |guard| {
+                Python::try_attach(|py| {
+                    py.detach(|| drop(guard));
+                    if is_ours {
+                        errors::warn_of_unreleased(py, path);
+                    }
+                })
+            };
             let_go(guard);
         }
     }

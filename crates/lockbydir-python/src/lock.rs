@@ -89,7 +89,7 @@ impl Lock {
     }
 
     #[getter]
-    fn path(&self, py: Python<'_>) -> PyResult<OsString> {
+    pub(crate) fn path(&self, py: Python<'_>) -> PyResult<OsString> {
         self.lock.path().map(PathBuf::into_os_string).map_err(|error| told(py, &error))
     }
 
@@ -110,7 +110,7 @@ impl Lock {
         py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error))
     }
 
-    fn try_acquire(&self, py: Python<'_>) -> PyResult<Option<Held>> {
+    pub(crate) fn try_acquire(&self, py: Python<'_>) -> PyResult<Option<Held>> {
         let got = py.detach(|| self.lock.try_acquire());
         got.map(|got| got.map(Held::new)).map_err(|error| told(py, &error))
     }

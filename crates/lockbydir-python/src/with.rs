@@ -2,51 +2,157 @@
 //! beginning of each function of its own: a `KeyboardInterrupt` there, between the acquisition and
 //! the block or before the release, would leave the lock held.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::errors::{self, told};
 use crate::given;
 use crate::held::Held;
 use crate::lock::Lock;
 
-/// A lock that remembers what it holds: the base of Python's `Lock`.
+/// A lock that remembers what each thread holds by it: the base of Python's `Lock`.
 #[pyclass(subclass, frozen, module = "lockbydir._native")]
 pub(crate) struct With {
     lock: OnceLock<(Py<Lock>, lockbydir::Patience)>,
     /// Locked only by who has the interpreter and does not let go of it: so a fork by Python finds
     /// it free.
-    holds: Mutex<Holds>,
+    holdings: Mutex<Vec<Holding>>,
 }
 
-#[derive(Default)]
-struct Holds {
-    /// What was acquired last.
-    last: Option<Py<Held>>,
-    /// What each thread's `with` statements have acquired. After a lapse there may be several.
-    with: Vec<(ThreadId, Py<Held>)>,
+/// What a thread has acquired and not released yet.
+struct Holding {
+    thread: Thread,
+    way: Way,
+    held: Py<Held>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By `acquire` or `try_acquire`; `release` ends it. One for each thread.
+    Call,
+    /// By a `with` statement, whose end ends it. After an expiry a thread may have several.
+    With,
+}
+
+/// Identifies a thread, and shows whether it has ended.
+#[derive(Clone)]
+struct Thread(Weak<()>);
+
+impl Thread {
+    fn current() -> Thread {
+        thread_local! {
+            static ALIVE: Arc<()> = Arc::new(());
+        }
+        Thread(ALIVE.with(Arc::downgrade))
+    }
+
+    fn is(&self, other: &Thread) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 impl With {
-    fn holds(&self) -> MutexGuard<'_, Holds> {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    fn holdings(&self) -> MutexGuard<'_, Vec<Holding>> {
+        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait(&self, py: Python<'_>, patience: Option<lockbydir::Patience>) -> PyResult<Py<Held>> {
-        let Some((lock, own)) = self.lock.get() else {
-            return Err(PyRuntimeError::new_err("Lock.__init__ was not called"));
+    fn lock(&self) -> PyResult<&(Py<Lock>, lockbydir::Patience)> {
+        self.lock.get().ok_or_else(|| PyRuntimeError::new_err("Lock.__init__ was not called"))
+    }
+
+    fn wait(
+        &self,
+        py: Python<'_>,
+        patience: Option<lockbydir::Patience>,
+        way: Way,
+    ) -> PyResult<Py<Held>> {
+        let (lock, own) = self.lock()?;
+        let patience = patience.unwrap_or(*own);
+        if patience.duration().is_none() {
+            self.check_for_deadlock(py)?;
+        }
+        let held = Py::new(py, lock.get().wait(py, patience)?)?;
+        self.remember(py, &held, way);
+        Ok(held)
+    }
+
+    /// A thread that waits without an end for what it holds itself would never wake.
+    fn check_for_deadlock(&self, py: Python<'_>) -> PyResult<()> {
+        let thread = Thread::current();
+        let own: Vec<_> = self
+            .holdings()
+            .iter()
+            .filter(|holding| holding.thread.is(&thread))
+            .map(|holding| holding.held.clone_ref(py))
+            .collect();
+        match own.iter().find(|held| held.get().is_held(py)) {
+            Some(held) => Err(errors::deadlock(py, held.get().path(), "thread")),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops what this thread has let expire and what ended threads have left: each is over, since
+    /// the lock was acquired anew. Their end lets go of the interpreter.
+    fn remember(&self, py: Python<'_>, held: &Py<Held>, way: Way) {
+        let thread = Thread::current();
+        let is_past = |holding: &mut Holding| {
+            let is_replaced = way == Way::Call && holding.thread.is(&thread);
+            holding.way == Way::Call && (is_replaced || holding.thread.has_ended())
         };
-        let held = lock.get().wait(py, patience.unwrap_or(*own))?;
-        Py::new(py, held)
+        let mut holdings = self.holdings();
+        let past: Vec<_> = holdings.extract_if(.., is_past).collect();
+        holdings.push(Holding { thread, way, held: held.clone_ref(py) });
+        drop(holdings);
+        drop(past);
     }
 
-    /// The one before may be the last reference to what lapsed; its end lets go of the interpreter.
-    fn remember(&self, py: Python<'_>, held: &Py<Held>) {
-        let before = self.holds().last.replace(held.clone_ref(py));
-        drop(before);
+    /// Takes out what this thread has acquired last in this way.
+    fn take(&self, way: Way) -> Option<Holding> {
+        let thread = Thread::current();
+        let mut holdings = self.holdings();
+        let is_own = |holding: &Holding| holding.way == way && holding.thread.is(&thread);
+        let at = holdings.iter().rposition(is_own)?;
+        Some(holdings.remove(at))
+    }
+
+    /// Why `release` has nothing to release.
+    fn not_held(&self, py: Python<'_>) -> PyErr {
+        let thread = Thread::current();
+        let (mut own, mut others) = (false, false);
+        for holding in self.holdings().iter() {
+            let is_own = holding.thread.is(&thread);
+            own |= is_own && holding.way == Way::With;
+            others |= !is_own;
+        }
+        let path = match self.lock() {
+            Ok((lock, _)) => lock.get().path(py),
+            Err(not_begun) => Err(not_begun),
+        };
+        let path = match path {
+            Ok(path) => path,
+            Err(error) => return error,
+        };
+        let advice = match (own, others) {
+            (true, _) => {
+                "; a `with` holds it, and releases it at its end: to release it sooner, use the `Held` that the `with` gives"
+            }
+            (false, true) => {
+                "; another thread does, and releases it itself, or any thread by the `Held` that `acquire` returned"
+            }
+            (false, false) => "",
+        };
+        let said = format!(
+            "cannot release {}: this Lock does not hold it in this thread{advice}",
+            lockbydir::printable(&path)
+        );
+        errors::own(py, "NotHeld", &said, Some(&path), None)
     }
 }
 
@@ -56,7 +162,7 @@ impl With {
     #[pyo3(signature = (*args, **options))]
     fn new(args: &Bound<'_, PyTuple>, options: Option<&Bound<'_, PyDict>>) -> With {
         let _ = (args, options); // For `__init__`.
-        With { lock: OnceLock::new(), holds: Mutex::default() }
+        With { lock: OnceLock::new(), holdings: Mutex::default() }
     }
 
     /// Which lock this is.
@@ -73,26 +179,40 @@ impl With {
             true => None,
             false => Some(given::patience(patience.get_item(0)?.extract()?)?),
         };
-        let held = self.wait(py, patience)?;
-        self.remember(py, &held);
-        Ok(held)
+        self.wait(py, patience, Way::Call)
     }
 
-    /// Remembers what was acquired otherwise.
-    fn _remember(&self, py: Python<'_>, held: Py<Held>) {
-        self.remember(py, &held);
+    /// One try, which is remembered.
+    fn _try_acquire(&self, py: Python<'_>) -> PyResult<Option<Py<Held>>> {
+        let (lock, _) = self.lock()?;
+        let Some(held) = lock.get().try_acquire(py)? else {
+            return Ok(None);
+        };
+        let held = Py::new(py, held)?;
+        self.remember(py, &held, Way::Call);
+        Ok(Some(held))
     }
 
-    /// What was acquired last; forgets it.
-    fn _forget(&self) -> Option<Py<Held>> {
-        self.holds().last.take()
+    /// Releases what this thread has acquired last, unless that was released otherwise. What could
+    /// not be released is remembered still.
+    fn _release(&self, py: Python<'_>) -> PyResult<()> {
+        loop {
+            let Some(holding) = self.take(Way::Call) else {
+                return Err(self.not_held(py));
+            };
+            if holding.held.get().has_ended(py) {
+                continue;
+            }
+            let released = holding.held.get().let_go(py);
+            if released.is_err() && !holding.held.get().has_ended(py) {
+                self.holdings().push(holding);
+            }
+            return released.map_err(|error| told(py, &error));
+        }
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<Py<Held>> {
-        let held = self.wait(py, None)?;
-        self.holds().with.push((thread::current().id(), held.clone_ref(py)));
-        self.remember(py, &held);
-        Ok(held)
+        self.wait(py, None, Way::With)
     }
 
     fn __exit__(
@@ -102,20 +222,14 @@ impl With {
         error: &Bound<'_, PyAny>,
         traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        let thread = thread::current().id();
-        let (held, last) = {
-            let mut holds = self.holds();
+        let holding = self.take(Way::With).or_else(|| {
             // A generator may leave in another thread than it entered.
-            let own = holds.with.iter().rposition(|(entered, _)| *entered == thread);
-            let at = own.or(holds.with.len().checked_sub(1));
-            let held = at.map(|at| holds.with.remove(at).1);
-            let is_last = |last: &mut Py<Held>| held.as_ref().is_some_and(|held| held.is(&*last));
-            let last = holds.last.take_if(is_last);
-            (held, last)
-        };
-        drop(last);
-        match held {
-            Some(held) => held.get().__exit__(py, kind, error, traceback),
+            let mut holdings = self.holdings();
+            let at = holdings.iter().rposition(|holding| holding.way == Way::With)?;
+            Some(holdings.remove(at))
+        });
+        match holding {
+            Some(holding) => holding.held.get().__exit__(py, kind, error, traceback),
             None => Err(PyRuntimeError::new_err("this Lock was not entered by a `with`")),
         }
     }

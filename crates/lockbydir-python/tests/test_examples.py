@@ -15,12 +15,14 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "python"
 def run(example: str, *arguments: str) -> tuple[int, str]:
     """Its exit code, and what it printed; what it complains of belongs to that."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{example}.py"), *arguments],
+        [sys.executable, "-W", "error", str(EXAMPLES / f"{example}.py"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=100,
     )
+    # A warning while an object is collected cannot be raised, and is printed.
+    assert "Warning" not in done.stdout, done.stdout
     return done.returncode, done.stdout
 
 

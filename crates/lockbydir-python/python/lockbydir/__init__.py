@@ -25,7 +25,15 @@ from lockbydir._dlock import (
     TIMEOUT,
     DLock,
 )
-from lockbydir._errors import ForeignLock, LockError, LockLost, LockUnavailable, PatienceOver
+from lockbydir._errors import (
+    ForeignLock,
+    LockError,
+    LockLost,
+    LockUnavailable,
+    NotHeld,
+    PatienceOver,
+    WouldDeadlock,
+)
 from lockbydir._facts import Holder, Predecessor, Status, Ticket
 from lockbydir._lock import Lock, clean, list_locks
 from lockbydir._native import Held, __version__, settle as _settle
@@ -46,10 +54,12 @@ __all__ = [
     "LockError",
     "LockLost",
     "LockUnavailable",
+    "NotHeld",
     "PatienceOver",
     "Predecessor",
     "Status",
     "Ticket",
+    "WouldDeadlock",
     "__version__",
     "clean",
     "list_locks",

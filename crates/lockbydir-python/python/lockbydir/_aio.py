@@ -4,19 +4,22 @@ loop is free, and nothing of the loop is needed after a fork."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
+import math
 import threading
+import weakref
 from types import TracebackType
 from typing import Any, Callable, Coroutine, Literal, NoReturn, Optional, TypeVar
 
 from lockbydir import _native
+from lockbydir._errors import WouldDeadlock
 from lockbydir._facts import Status
 from lockbydir._lock import _UNSET, Lock, Name, OnLost, Owner, Seconds, patience_of, shown
 from lockbydir._native import Held
 
 _Answer = TypeVar("_Answer")
-_Got = TypeVar("_Got", bound=Optional[Held])
 _Coroutine = TypeVar("_Coroutine", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
@@ -27,8 +30,8 @@ def _begin(work: Callable[[], _Answer]) -> "asyncio.Future[_Answer]":
 
     def settle(answer: Optional[_Answer], error: Optional[BaseException]) -> None:
         if future.done():
-            return
-        if error is not None:
+            _give_up(answer)
+        elif error is not None:
             future.set_exception(error)
         else:
             future.set_result(answer)  # type: ignore[arg-type]
@@ -42,17 +45,35 @@ def _begin(work: Callable[[], _Answer]) -> "asyncio.Future[_Answer]":
         try:
             loop.call_soon_threadsafe(settle, answer, error)
         except RuntimeError:
-            # The loop is closed: nobody asks any more, and a holding ends with its object.
-            pass
+            # The loop is closed: nobody asks any more.
+            _give_up(answer)
 
     threading.Thread(target=do, name="lockbydir-wait", daemon=True).start()
     return future
 
 
-class AsyncHeld:
-    """Proof of holding a lock, for asyncio; its release and renewals do not block the loop."""
+def _acquiring(acquire: Callable[[], Optional[Held]]) -> "asyncio.Future[list[Optional[Held]]]":
+    """As `_begin`; what was acquired is to be taken out of the list, since the thread may refer to
+    its answer for a while yet, and what is dropped must be collected at once."""
+    return _begin(lambda: [acquire()])
 
-    __slots__ = ("_held",)
+
+def _give_up(answer: object) -> None:
+    """Releases a holding that nobody will see; what hinders that is of no interest."""
+    for held in answer if isinstance(answer, list) else []:
+        if isinstance(held, Held):
+            with contextlib.suppress(Exception):
+                held.release()
+
+
+class AsyncHeld:
+    """Proof of holding a lock, for asyncio; its release and renewals do not block the loop.
+
+    Once nothing refers to it, the lock is released, with a ``ResourceWarning``: keep it, and
+    release it.
+    """
+
+    __slots__ = ("__weakref__", "_held")
 
     def __init__(self, held: Held) -> None:
         self._held = held
@@ -117,14 +138,34 @@ class AsyncHeld:
         return repr(self._held).replace("lockbydir.Held", "lockbydir.AsyncHeld", 1)
 
 
+class _Holding:
+    """What a task has acquired. Compared by identity, so that a list of them needs no lock, which a
+    fork might find locked."""
+
+    __slots__ = ("_task", "entered", "held")
+
+    def __init__(self, held: AsyncHeld, is_entered: bool) -> None:
+        task = asyncio.current_task()
+        # Weak: a task that has ended may have the `AsyncHeld` as its result.
+        self._task = None if task is None else weakref.ref(task)
+        self.held = weakref.ref(held)
+        self.entered = held if is_entered else None
+        """The same, if an ``async with`` will release it."""
+
+    def is_own(self) -> bool:
+        """Was it the current task that acquired it?"""
+        return self._task is not None and self._task() is asyncio.current_task()
+
+
 class AsyncLock:
     """A `Lock` for asyncio: ``async with AsyncLock("jobs") as held:``.
 
-    Takes what `Lock` takes. A task that is cancelled while it waits has left the line when its
-    ``CancelledError`` is seen. ``on_lost`` is called from a thread: use ``call_soon_threadsafe``.
+    Takes what `Lock` takes. Tasks may share one object: each holds on its own. A task that is
+    cancelled while it waits has left the line when its ``CancelledError`` is seen. ``on_lost`` is
+    called from a thread: use ``call_soon_threadsafe``.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_tasks")
+    __slots__ = ("__weakref__", "_holdings", "_lock")
 
     def __init__(
         self,
@@ -154,7 +195,7 @@ class AsyncLock:
             on_lost=on_lost,
             owner=owner,
         )
-        self._tasks: dict[Any, list[AsyncHeld]] = {}
+        self._holdings: list[_Holding] = []
 
     @property
     def name(self) -> Name:
@@ -169,19 +210,51 @@ class AsyncLock:
     async def acquire(self, patience: Optional[Seconds] = _UNSET) -> AsyncHeld:
         """Waits while patience lasts, then holds the lock until `AsyncHeld.release`.
 
+        Keep what it returns: once nothing refers to that, the lock is released, with a
+        ``ResourceWarning``.
+
         :param patience: instead of the lock's own, in seconds; ``None`` for ever.
         :raises PatienceOver: when the lock stayed taken.
+        :raises WouldDeadlock: when this task holds it by this object, and would wait for ever.
         """
-        lock = self._lock
-        lasts = lock._patience if patience is _UNSET else patience_of(patience)
-        interrupt = _native.Interrupt()
-        waiting = _begin(lambda: lock._native.acquire_unless(lasts, interrupt))
-        return AsyncHeld(await _taken(waiting, interrupt))
+        return self._remember(await self._wait(patience))
 
     async def try_acquire(self) -> Optional[AsyncHeld]:
-        """One try, without waiting: ``None`` when the lock is taken."""
-        held = await _taken(_begin(self._lock._native.try_acquire), _native.Interrupt())
-        return None if held is None else AsyncHeld(held)
+        """One try, without waiting: ``None`` when the lock is taken.
+
+        As with `acquire`, keep what it returns.
+        """
+        lock = self._lock._native
+        held = await _taken(_acquiring(lock.try_acquire), _native.Interrupt())
+        return None if held is None else self._remember(AsyncHeld(held))
+
+    async def _wait(self, patience: Optional[Seconds] = _UNSET) -> AsyncHeld:
+        lock = self._lock
+        lasts = lock._patience if patience is _UNSET else patience_of(patience)
+        if lasts is None or lasts == math.inf:
+            self._check_for_deadlock()
+        interrupt = _native.Interrupt()
+        waiting = _acquiring(lambda: lock._native.acquire_unless(lasts, interrupt))
+        held = await _taken(waiting, interrupt)
+        assert held is not None
+        return AsyncHeld(held)
+
+    def _check_for_deadlock(self) -> None:
+        for holding in list(self._holdings):
+            held = holding.held()
+            if holding.is_own() and held is not None and held.is_held:
+                raise WouldDeadlock(
+                    f"cannot acquire {self.path}: this task holds it by the same AsyncLock, and "
+                    f"would wait for itself for ever; release it first, or give a patience",
+                    self.path,
+                )
+
+    def _remember(self, held: AsyncHeld, entered: bool = False) -> AsyncHeld:
+        for past in [one for one in self._holdings if one.held() is None]:
+            with contextlib.suppress(ValueError):  # A loop in another thread was sooner.
+                self._holdings.remove(past)
+        self._holdings.append(_Holding(held, entered))
+        return held
 
     async def locked(self) -> bool:
         """Must the next one wait?"""
@@ -196,9 +269,7 @@ class AsyncLock:
         return await _begin(functools.partial(self._lock.break_lock, force=force))
 
     async def __aenter__(self) -> AsyncHeld:
-        held = await self.acquire()
-        self._tasks.setdefault(asyncio.current_task(), []).append(held)
-        return held
+        return self._remember(await self._wait(), entered=True)
 
     async def __aexit__(
         self,
@@ -206,11 +277,14 @@ class AsyncLock:
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        task = asyncio.current_task()
-        stack = self._tasks[task]
-        held = stack.pop()
-        if not stack:
-            del self._tasks[task]
+        entered = [one for one in self._holdings if one.entered is not None]
+        # A generator may leave in another task than it entered.
+        own = [one for one in entered if one.is_own()] or entered
+        if not own:
+            raise RuntimeError("this AsyncLock was not entered by an `async with`")
+        self._holdings.remove(own[-1])
+        held = own[-1].entered
+        assert held is not None
         await held.__aexit__(kind, error, traceback)
 
     def __call__(self, function: _Coroutine) -> _Coroutine:
@@ -234,18 +308,20 @@ class AsyncLock:
         )
 
 
-async def _taken(waiting: "asyncio.Future[_Got]", interrupt: _native.Interrupt) -> _Got:
+async def _taken(
+    waiting: "asyncio.Future[list[Optional[Held]]]", interrupt: _native.Interrupt
+) -> Optional[Held]:
     """What a thread gets; if our task is cancelled, that is let go of before it is seen to be."""
     try:
         await asyncio.wait([waiting])
     except asyncio.CancelledError:
         interrupt.set()
         await _settled(waiting)
-        got = None if waiting.exception() else waiting.result()
+        got = None if waiting.exception() else waiting.result().pop()
         if got is not None:
             await _given_back(got)
         raise
-    return waiting.result()
+    return waiting.result().pop()
 
 
 async def _given_back(held: Held) -> None:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Literal, Optional
 
 if TYPE_CHECKING:
     from lockbydir._facts import Holder
+
+LostReason = Literal["gone", "taken", "renewal failed", "released"]
 
 
 class LockError(Exception):
@@ -37,6 +39,33 @@ class PatienceOver(LockError, TimeoutError):
 
 class LockLost(LockError):
     """The lock is not ours any more: it lapsed, or was broken, or was released before."""
+
+    reason: Optional[LostReason]
+    """Why, for programs: ``"gone"`` (its entry is gone: somebody broke it, or released it by its
+    key), ``"taken"`` (another holding has the lock; ``holder`` says whose, where that is known),
+    ``"renewal failed"`` (it was not renewed before its deadline), or ``"released"`` (its `Held`
+    was released or handed over before)."""
+
+    def __init__(
+        self,
+        message: str,
+        path: Optional[str] = None,
+        holder: Optional[Holder] = None,
+        reason: Optional[LostReason] = None,
+    ) -> None:
+        super().__init__(message, path, holder)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (str(self), self.path, self.holder, self.reason))
+
+
+class NotHeld(LockError, RuntimeError):
+    """``release`` was called in a thread that holds nothing by this `Lock`."""
+
+
+class WouldDeadlock(LockError, RuntimeError):
+    """A thread or task that holds the lock would wait for itself, without an end."""
 
 
 class ForeignLock(LockError):

@@ -127,9 +127,11 @@ class Lock(_native.With):
     ...     held.is_held
     True
 
-    All who use the same name exclude each other: processes, and threads of one process. It is not
-    reentrant: who holds it and asks again waits until patience is over. Make it once, before or
-    after a fork; hold it after. What a parent holds, a forked child neither renews nor releases.
+    All who use the same name exclude each other: processes, and threads of one process. Threads may
+    share one object: each holds, and releases, on its own. It is not reentrant: a thread that holds
+    it and asks again waits until patience is over, or gets a `WouldDeadlock` at once where patience
+    has no end. Make it once, before or after a fork; hold it after. What a parent holds, a forked
+    child neither renews nor releases.
 
     :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. Or the
         URL of a lock on etcd, as a ``str``: ``"etcd://host:2379,host2:2379/jobs"``.
@@ -201,8 +203,12 @@ class Lock(_native.With):
     def acquire(self, patience: Optional[Seconds] = _UNSET) -> Held:
         """Waits while patience lasts, then holds the lock until `Held.release` or `release`.
 
+        Keep this object or the `Held`: once nothing refers to either, the lock is released, with a
+        ``ResourceWarning``. So ``Lock("jobs").acquire()`` by itself holds nothing.
+
         :param patience: instead of the lock's own, in seconds; ``None`` for ever.
         :raises PatienceOver: when the lock stayed taken.
+        :raises WouldDeadlock: when this thread holds it by this object, and would wait for ever.
         :raises ForeignLock: when what is at its path is not ours to touch.
         :raises LockUnavailable: when the engine of a URL is out of reach.
         :raises OSError: when it cannot be made.
@@ -214,27 +220,29 @@ class Lock(_native.With):
     def try_acquire(self) -> Optional[Held]:
         """One try, without waiting: ``None`` when the lock is taken.
 
+        As with `acquire`, keep this object or the `Held`: ``if Lock("jobs").try_acquire():`` holds
+        nothing.
+
         :raises ForeignLock: when what is at its path is not ours to touch.
         :raises OSError: when it cannot be made.
         """
-        held = self._native.try_acquire()
-        if held is not None:
-            self._remember(held)
-        return held
+        return self._try_acquire()
 
     def release(self, key: Optional[str] = None) -> None:
-        """Releases what this object acquired last, or the holding of this key.
+        """Releases what the calling thread acquired by `acquire` or `try_acquire` of this object.
+        Or, given a key, the holding of that key.
+
+        What another thread or a ``with`` has acquired stays: its `Held` releases that.
 
         :param key: what `Held.keep` or the shell's ``acquire`` gave.
+        :raises NotHeld: when there is nothing of this thread's to release; as for a
+            ``threading.Lock``, this is a ``RuntimeError``, too.
         :raises LockLost: when it was not ours any more.
-        :raises LockError: when this object holds nothing.
+        :raises OSError: when the system refuses; then it may be tried again.
         """
         if key is not None:
             return self._native.release(key)
-        held = self._forget()
-        if held is None:
-            raise LockError(f"cannot release {self.path}: this Lock does not hold it", self.path)
-        held.release()
+        self._release()
 
     def renew(self, key: str) -> None:
         """Renews the holding of this key; its timeout counts anew.
