@@ -3,6 +3,7 @@
 #![cfg(unix)]
 #![allow(missing_docs, reason = "test names are sentences")]
 
+mod address;
 mod browser;
 mod load;
 

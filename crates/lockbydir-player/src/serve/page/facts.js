@@ -98,7 +98,7 @@ const drawTable = () => {
   spans.sort((one, two) => (two.to ?? Infinity) - (one.to ?? Infinity) || two.from - one.from);
   const table = element('table');
   const left = spans.length > TABLE ? `, the last ${TABLE}` : '';
-  table.append(element('caption', `${count(spans.length, 'span')} of ${clockTime(from)} to ${clockTime(Math.min(to, clock.now()))}${left}`));
+  table.append(element('caption', view.emptiness || `${count(spans.length, 'span')} of ${clockTime(from)} to ${clockTime(Math.min(to, clock.now()))}${left}`));
   const head = element('tr');
   for (const name of ['Who', 'Where', 'Lock', 'What', 'Since', 'Lasted', 'Number', 'Renewed', 'Then']) head.append(element('th', name, { scope: 'col' }));
   table.append(element('thead'));

@@ -54,7 +54,6 @@ const show = (what, isAll) => {
     $('log-pane').hidden = true;
     view.chosen = null;
     view.version = -1;
-    if (cards.chosen !== null && !world.locks.has(cards.chosen) && !location.hash) chooseLock(null);
   }
   if (what.forgotten.length) dropCards();
   showState();
@@ -72,14 +71,41 @@ const show = (what, isAll) => {
 };
 let isUnsorted = true;
 
-const chooseLock = (name) => {
+// One lock, or all: as cards, or `hasLanes` as lanes, of which a narrow window has room for one.
+const showLock = (name, hasLanes) => {
   cards.chosen = name;
   view.follows = true;
   view.chosen = null;
   write($('of'), name === null ? 'All locks' : clean(name));
-  $('main').dataset.shows = name === null ? 'locks' : 'lanes';
-  history.replaceState(null, '', name === null ? location.pathname : `#${encodeURIComponent(name)}`);
+  $('main').dataset.shows = hasLanes ? 'lanes' : 'locks';
   $('scroller').scrollTop = view.scrolledTo = 0;
+  sortOut();
+  changed();
+};
+
+const chooseLock = (name, hasLanes = name !== null) => {
+  const address = name === null ? location.pathname : `#${encodeURIComponent(name)}`;
+  history.pushState({ hasLanes }, '', address);
+  showLock(name, hasLanes);
+};
+
+// The address names the lock: as a link does, somebody who types, or the browser's way back.
+const readAddress = () => {
+  const text = location.hash.slice(1);
+  let name = text || null;
+  try {
+    name = text ? decodeURIComponent(text) : null;
+  } catch {
+    // Then it is a name as it stands; there will be no such lock.
+  }
+  const hasLanes = history.state?.hasLanes ?? name !== null;
+  if (name === cards.chosen && hasLanes === ($('main').dataset.shows === 'lanes')) return;
+  showLock(name, hasLanes);
+};
+
+const filterBy = (text) => {
+  if ($('filter').value !== text) $('filter').value = text;
+  cards.text = text.trim().toLowerCase();
   sortOut();
   changed();
 };
@@ -136,16 +162,15 @@ const listen = () => {
     if (matchMedia('(max-width: 860px)').matches) $('scroller').focus({ preventScroll: true });
   };
   $('back').addEventListener('click', leaveLock);
-  $('all').addEventListener('click', () => {
-    chooseLock(null);
-    $('main').dataset.shows = 'lanes';
-    changed();
+  $('all').addEventListener('click', () => chooseLock(null, true));
+  $('filter').addEventListener('input', () => filterBy($('filter').value));
+  // Its address names a place of the page, and would be taken for that of a lock.
+  document.querySelector('.skip').addEventListener('click', (event) => {
+    event.preventDefault();
+    $('scroller').focus();
   });
-  $('filter').addEventListener('input', () => {
-    cards.text = $('filter').value.trim().toLowerCase();
-    sortOut();
-    changed();
-  });
+  addEventListener('popstate', readAddress);
+  addEventListener('hashchange', readAddress);
   $('pause').addEventListener('click', togglePause);
   $('live').addEventListener('click', goLive);
   $('in').addEventListener('click', () => zoomBy(-1));
@@ -173,7 +198,11 @@ const listen = () => {
     if (event.ctrlKey || event.metaKey || event.altKey || $('keys').open) return;
     const isTyped = event.target.matches('input[type=search]');
     if (isTyped) {
-      if (event.key === 'Escape') event.target.blur();
+      // While letters are composed it ends that.
+      if (event.key !== 'Escape' || event.isComposing) return;
+      event.preventDefault();
+      filterBy('');
+      event.target.blur();
       return;
     }
     if (event.shiftKey && (event.key === 'ArrowLeft' || event.key === 'ArrowRight')) {
@@ -181,7 +210,7 @@ const listen = () => {
       showUntil(edge() + (event.key === 'ArrowLeft' ? -1 : 1) * view.zoom * 0.2);
       return;
     }
-    if (event.key === ' ' && event.target.matches('button, input')) return;
+    if (event.key === ' ' && event.target.matches('button, input, summary')) return;
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!act) return;
     event.preventDefault();
@@ -219,18 +248,14 @@ const begin = () => {
   listenToLanes();
   listen();
   showTheme();
-  if (location.hash.length > 1) {
-    try {
-      chooseLock(decodeURIComponent(location.hash.slice(1)));
-    } catch {
-      chooseLock(null);
-    }
-  }
+  readAddress();
   connect();
   requestAnimationFrame(eachFrame);
   setInterval(eachQuarter, 250);
   setInterval(() => {
     forget();
+    // What stands still may be forgotten.
+    if (!isLive()) dirty();
     drawStale();
     drawTable();
     showTools();

@@ -6,6 +6,7 @@ const view = {
   zoom: 60, // so many seconds are shown
   end: null, // until then; none: now, and on
   rows: [],
+  emptiness: '', // why there are none
   rowOf: new Map(), // lane -> its y
   chosen: null, // {lane, number} of a span
   pointed: null, // {lane, span, x, y} under the mouse
@@ -38,11 +39,24 @@ const isSeen = ({ spans }, from, to) => {
   return isLate(spans.at(-1)) || spans.some(isLate);
 };
 
+// Why there is no row at all.
+const emptiness = (to, isFiltered) => {
+  if (cards.chosen !== null && !world.locks.has(cards.chosen)) {
+    return `No lock ${clean(cards.chosen)} has been seen here. As soon as somebody takes it, it appears.`;
+  }
+  if (to < clock.now() - world.history) return `This time is forgotten: ${duration(world.history)} are kept.`;
+  if (isFiltered) return 'Nobody who matches the filter waits or holds in this time.';
+  return isLive() ? 'Nobody waits or holds.' : 'Nobody waited or held in this time.';
+};
+
 // Rows: lanes that did something in this time; with a heading each where there are several locks.
 const findRows = (from, to) => {
   const rows = [];
-  const chosen = cards.chosen === null ? null : world.locks.get(cards.chosen);
-  const locks = chosen ? [chosen] : [...world.locks.values()].filter(isShown);
+  const all = [...world.locks.values()];
+  // One that is not there has no rows: those of others are not what was asked for.
+  const locks = all.filter((lock) => (cards.chosen === null ? isShown(lock) : lock.name === cards.chosen));
+  const chosen = cards.chosen !== null;
+  let isFiltered = !chosen && locks.length < all.length;
   locks.sort((one, two) => (one.name < two.name ? -1 : 1));
   for (const lock of locks) {
     const wanted = !cards.text || matches(lock.name);
@@ -52,6 +66,7 @@ const findRows = (from, to) => {
       if (!lanes.length) continue;
       const { who } = lanes[0];
       if (wanted || matches(`${called(who)} ${place(who)}`)) ofLock.push({ lock, track, lanes });
+      else isFiltered = true;
     }
     if (!chosen && ofLock.length) rows.push({ lock, track: null });
     rows.push(...ofLock);
@@ -62,7 +77,8 @@ const findRows = (from, to) => {
   $('tall').style.height = `${rows.length * ROW}px`;
   const empty = $('empty');
   empty.hidden = rows.length > 0 || view.isTable;
-  write(empty, isLive() ? 'Nobody waits or holds.' : 'Nobody waited or held in this time.');
+  view.emptiness = rows.length ? '' : emptiness(to, isFiltered);
+  write(empty, view.emptiness);
 };
 
 const gutterOf = (width) => Math.round(Math.min(240, Math.max(104, width * 0.22)));
