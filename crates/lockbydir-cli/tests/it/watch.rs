@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Folder, Ran, is_alive, until};
 
-/// `lockbydir watch` on a terminal of its own.
-struct Terminal {
+/// A program on a terminal of its own, such as `lockbydir watch`.
+pub(crate) struct Terminal {
     child: Child,
     seen: Arc<Mutex<Vec<u8>>>,
     reader: std::thread::JoinHandle<()>,
@@ -19,7 +19,7 @@ struct Terminal {
 
 impl Terminal {
     /// Runs a shell's command line on it; `$L` is the program.
-    fn run(folder: &Folder, shell: &str) -> Terminal {
+    pub(crate) fn run(folder: &Folder, shell: &str) -> Terminal {
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--command", shell, "/dev/null"])
             .current_dir(folder.path())
@@ -62,7 +62,7 @@ impl Terminal {
 
     /// Waits until these words are on the screen.
     #[track_caller]
-    fn shows(&self, words: &str) {
+    pub(crate) fn shows(&self, words: &str) {
         let end = Instant::now() + Duration::from_secs(20);
         while !screen(&self.text()).contains(words) {
             assert!(Instant::now() < end, "no `{words}` in\n{}", screen(&self.text()));
@@ -70,11 +70,11 @@ impl Terminal {
         }
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.child.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         let end = Instant::now() + Duration::from_secs(20);
         while self.child.try_wait().unwrap().is_none() {
             if Instant::now() > end {

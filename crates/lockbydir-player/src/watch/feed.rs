@@ -66,14 +66,25 @@ impl Drop for Feed {
 }
 
 fn tell(mut source: Box<dyn Source>, sender: &SyncSender<Result<Batch, Error>>) {
-    loop {
+    let over_at = loop {
         let batch = source.next(TICK).map(|events| Batch {
             events,
             now: source.now(),
             is_over: source.is_over(),
         });
+        let over_at = batch.as_ref().ok().filter(|batch| batch.is_over).map(|batch| batch.now);
         let is_last = batch.is_err();
         if sender.send(batch).is_err() || is_last {
+            return;
+        }
+        if let Some(now) = over_at {
+            break now;
+        }
+    };
+    // Its time stands still from now on; it ends with those who look at it.
+    loop {
+        std::thread::sleep(TICK);
+        if sender.send(Ok(Batch { events: Vec::new(), now: over_at, is_over: true })).is_err() {
             return;
         }
     }

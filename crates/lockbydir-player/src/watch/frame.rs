@@ -67,7 +67,10 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, view: &mut View, board: &Boa
 
 fn header(paint: &mut Paint<'_>, area: Rect, view: &View, board: &Board) {
     let time = match (view.is_over, view.window.is_paused()) {
-        (true, _) => format!("over at {}", clock(board.now(), false, paint.look)),
+        (true, is_paused) => {
+            let paused = if is_paused { "paused; " } else { "" };
+            format!("{paused}over at {}", clock(board.now(), false, paint.look))
+        }
         (_, true) => "paused".into(),
         _ => clock(board.now(), false, paint.look),
     };

@@ -4,6 +4,7 @@ use lockbydir::printable;
 use ratatui::layout::Rect;
 use ratatui::text::Span as Text;
 
+use super::HISTORY;
 use super::chart::{LEGEND, Stretch};
 use super::paint::Paint;
 use super::style::{Tone, state};
@@ -164,19 +165,29 @@ fn draw_chart(paint: &mut Paint<'_>, area: Rect, view: &mut View, board: &Board,
         false => "WHO".into(),
     };
     paint.text((area.x + 1, area.y), names, &title, Tone::Faint);
-    for (at, moment) in stretch.ticks() {
-        let has_tenths = stretch.tick() < 1.0;
-        let text = format!("|{}", clock(moment, has_tenths, paint.look));
-        let room = stretch.width.saturating_sub(at);
-        if usize::from(room) >= text.len() {
-            paint.text((x + at, area.y), room, &text, Tone::Faint);
-        }
-    }
+    draw_times(paint, (x, area.y), &stretch, board.now());
     for (lane, row) in lanes.iter().skip(top).zip(area.rows().skip(1)) {
         paint.text((row.x + 1, row.y), names, &lane_of(&lane.who), Tone::Plain);
         for (x, mark) in (x..).zip(stretch.marks(lane, board.now())) {
             let (sign, tone) = mark.sign();
             paint.text((x, row.y), 1, sign, tone);
+        }
+    }
+}
+
+/// Which time is where, or that only what lasts is still known of it.
+fn draw_times(paint: &mut Paint<'_>, (x, y): (u16, u16), stretch: &Stretch, now: f64) {
+    if stretch.to() < now - HISTORY {
+        let text = format!("what ended then is forgotten: {} are kept", short(HISTORY));
+        paint.text((x, y), stretch.width, &text, Tone::Warning);
+        return;
+    }
+    for (at, moment) in stretch.ticks() {
+        let has_tenths = stretch.tick() < 1.0;
+        let text = format!("|{}", clock(moment, has_tenths, paint.look));
+        let room = stretch.width.saturating_sub(at);
+        if usize::from(room) >= text.len() {
+            paint.text((x + at, y), room, &text, Tone::Faint);
         }
     }
 }

@@ -55,7 +55,8 @@ pub struct Options {
     pub locks: Option<Locks>,
     /// Opens this lock at once.
     pub opened: Option<String>,
-    /// Ends by itself so long after the source is over; what was shown last is printed.
+    /// Ends by itself so long after the source is over; what was shown last is printed. Where the
+    /// user has stopped the time, it waits until time goes on.
     pub ends: Option<Duration>,
 }
 
@@ -176,7 +177,7 @@ impl Watching {
                     .map_err(terminal)?;
                 drawn = Some(Instant::now());
             }
-            if self.over_since.zip(self.ends).is_some_and(|(since, ends)| since.elapsed() >= ends) {
+            if self.has_ended() {
                 return Ok(Ended::Over);
             }
             if !input.wait(FRAME).map_err(terminal)? {
@@ -224,6 +225,12 @@ impl Watching {
             is_any = true;
         }
         Ok(is_any)
+    }
+
+    /// Is all over, and may what is shown go? While time stands still the user is looking at it.
+    fn has_ended(&self) -> bool {
+        let is_over = |(since, ends): (Instant, _)| since.elapsed() >= ends;
+        !self.view.window.is_paused() && self.over_since.zip(self.ends).is_some_and(is_over)
     }
 
     /// Is there anything that time alone moves?

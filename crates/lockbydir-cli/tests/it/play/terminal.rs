@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use super::{processes, verdict};
+use crate::watch::Terminal;
 use crate::{Folder, until};
 
 fn on_terminal(folder: &Folder, args: &str) -> Child {
@@ -106,6 +107,37 @@ fn a_replay_ends_in_the_frame_that_the_play_ended_in() {
     };
     assert_eq!(names(&again), names(&live), "{live}\n{again}");
     assert_eq!(verdict(&again), verdict(&live));
+    std::fs::remove_file(folder.path().join("night.jsonl")).unwrap();
+}
+
+#[test]
+fn a_replay_that_is_paused_stays_when_it_is_over_until_it_goes_on_or_is_quit() {
+    let folder = Folder::new();
+    let by = r#"{"id":"a","host":"web1","label":"nightly"}"#;
+    let acquired = r#""token":1,"timeout_s":60,"remaining_s":60,"how":"free""#;
+    let lines = [
+        r#"{"format":"lockbydir events","version":1,"program":"a test"}"#.to_owned(),
+        format!(r#"{{"at":100,"lock":"jobs","what":"acquired","by":{by},{acquired}}}"#),
+        format!(r#"{{"at":103,"lock":"jobs","what":"released","by":{by}}}"#),
+    ];
+    std::fs::write(folder.path().join("night.jsonl"), lines.join("\n") + "\n").unwrap();
+
+    for (key, has_frame) in [(" ", true), ("q", false)] {
+        let shell = "stty rows 30 cols 100; $L play --replay night.jsonl; echo \"code $?\"";
+        let mut terminal = Terminal::run(&folder, shell);
+        terminal.shows("space pause");
+        terminal.press(" ");
+        terminal.shows("paused; over at ");
+        terminal.press("-");
+        terminal.shows("(1.0s a sign)");
+        terminal.press(key);
+
+        let all = terminal.end();
+        let (_, stays) = all.rsplit_once("\u{1b}[?1049l").expect("a screen of its own");
+        assert!(stays.contains("code 0"), "{stays}");
+        assert_eq!(stays.contains("over at "), has_frame, "{stays}");
+        assert!(!stays.contains("paused"), "{stays}");
+    }
     std::fs::remove_file(folder.path().join("night.jsonl")).unwrap();
 }
 
