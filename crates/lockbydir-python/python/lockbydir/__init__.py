@@ -35,6 +35,7 @@ from lockbydir._errors import (
     WouldDeadlock,
 )
 from lockbydir._facts import Holder, Predecessor, Status, Ticket
+from lockbydir._first_version import getInfoLogger, howToUse, print_Ramdisk_Manual, testDLock
 from lockbydir._lock import Lock, clean, list_locks
 from lockbydir._native import Held, __version__, settle as _settle
 
@@ -62,7 +63,11 @@ __all__ = [
     "WouldDeadlock",
     "__version__",
     "clean",
+    "getInfoLogger",
+    "howToUse",
     "list_locks",
+    "print_Ramdisk_Manual",
+    "testDLock",
 ]
 
 atexit.register(_settle)

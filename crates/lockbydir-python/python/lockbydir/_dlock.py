@@ -70,7 +70,8 @@ class DLock:
 
     Dropping an instance unlocks nothing: the lock stays until it times out or the process ends.
     What is locked before a fork belongs to the parent; the child's copy of the instance does not
-    own it.
+    own it. Threads that share an instance share what it owns: any of them unlocks it. Make one
+    instance for each thread.
 
     :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. Or the
         URL of a lock on etcd, which has no directory: then ``exists`` tells whether it is locked.
