@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Optional
 if TYPE_CHECKING:
     from lockbydir._facts import Holder
 
-LostReason = Literal["gone", "taken", "renewal failed", "released"]
+_LostReason = Optional[Literal["gone", "taken", "renewal failed", "released"]]
 
 
 class LockError(Exception):
@@ -40,7 +40,7 @@ class PatienceOver(LockError, TimeoutError):
 class LockLost(LockError):
     """The lock is not ours any more: it lapsed, or was broken, or was released before."""
 
-    reason: Optional[LostReason]
+    reason: _LostReason
     """Why, for programs: ``"gone"`` (its entry is gone: somebody broke it, or released it by its
     key), ``"taken"`` (another holding has the lock; ``holder`` says whose, where that is known),
     ``"renewal failed"`` (it was not renewed before its deadline), or ``"released"`` (its `Held`
@@ -51,7 +51,7 @@ class LockLost(LockError):
         message: str,
         path: Optional[str] = None,
         holder: Optional[Holder] = None,
-        reason: Optional[LostReason] = None,
+        reason: _LostReason = None,
     ) -> None:
         super().__init__(message, path, holder)
         self.reason = reason
