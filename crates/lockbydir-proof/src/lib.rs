@@ -52,6 +52,9 @@ pub const ROUNDS: Size = Size { quick: 300, long: 2_000, full: 10_000 };
 /// Holders that are killed while another waits.
 pub const DEATHS: Size = Size { quick: 15, long: 50, full: 200 };
 
+/// Processes that fork their successors in a small range of PIDs.
+pub const FORKS: Size = Size { quick: 400, long: 2_000, full: 10_000 };
+
 /// Processes in a storm, and its length in seconds.
 pub const STORM: (Size, Size) =
     (Size { quick: 16, long: 64, full: 64 }, Size { quick: 5, long: 20, full: 60 });

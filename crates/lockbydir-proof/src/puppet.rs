@@ -187,7 +187,8 @@ impl Drop for Puppet {
 }
 
 /// A command that starts another in namespaces of its own.
-fn unshare(namespaces: &[&str]) -> Command {
+#[must_use]
+pub fn unshare(namespaces: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     if !geteuid().is_root() {
         command.arg("--map-root-user");

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use lockbydir::engine::ForkGeneration;
 use lockbydir::{Error, Guard};
 use pyo3::prelude::*;
 
@@ -19,7 +20,7 @@ pub(crate) struct Held {
     /// Shared by those who ask, so that a renewal that hangs stops none of them.
     custody: RwLock<Custody>,
     /// Whose it is. In a forked child the guard may be locked for ever, so it is not touched.
-    pid: u32,
+    made_in: ForkGeneration,
     token: u64,
     key: String,
     path: OsString,
@@ -63,13 +64,13 @@ impl Held {
             key: guard.key().to_string(),
             path: guard.path().as_os_str().to_owned(),
             how: guard.how().clone(),
-            pid: std::process::id(),
+            made_in: ForkGeneration::current(),
             custody: RwLock::new(Custody::Ours(guard)),
         }
     }
 
     fn is_a_parents(&self) -> bool {
-        self.pid != std::process::id()
+        !self.made_in.is_current()
     }
 
     /// Asks the guard, with the interpreter let go of: its renewal may be under way.

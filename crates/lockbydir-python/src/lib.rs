@@ -23,6 +23,12 @@ fn is_url(name: PathBuf) -> bool {
     lockbydir::engine::is_url(name)
 }
 
+/// Which process this is: a number that differs from those of all ancestors, unlike a PID.
+#[pyfunction]
+fn fork_generation() -> u64 {
+    lockbydir::engine::ForkGeneration::current().number()
+}
+
 /// A name as it may be shown: of a URL no user, password and query.
 #[pyfunction]
 fn shown(name: PathBuf) -> String {
@@ -65,6 +71,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<with::With>()?;
     module.add_function(wrap_pyfunction!(given::number, module)?)?;
     module.add_function(wrap_pyfunction!(is_url, module)?)?;
+    module.add_function(wrap_pyfunction!(fork_generation, module)?)?;
     module.add_function(wrap_pyfunction!(shown, module)?)?;
     module.add_function(wrap_pyfunction!(list_locks, module)?)?;
     module.add_function(wrap_pyfunction!(settle, module)?)?;

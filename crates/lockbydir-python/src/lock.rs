@@ -7,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lockbydir::engine::ForkGeneration;
 use lockbydir::{Broken, Error, ErrorKind, Guard, Key, Owner, Patience};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -210,16 +211,15 @@ fn wait_as_main(py: Python<'_>, lock: lockbydir::Lock) -> PyResult<Result<Guard,
 /// makes the thread that forked the main one.
 fn is_main(py: Python<'_>) -> PyResult<bool> {
     thread_local! {
-        static KNOWN: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
+        static KNOWN: Cell<Option<(ForkGeneration, bool)>> = const { Cell::new(None) };
     }
-    let pid = std::process::id();
     match KNOWN.get() {
-        Some((of, is_main)) if of == pid => Ok(is_main),
+        Some((found_in, is_main)) if found_in.is_current() => Ok(is_main),
         _ => {
             let threading = py.import("threading")?;
             let main = threading.call_method0("main_thread")?.getattr("ident")?;
             let is_main = main.eq(threading.call_method0("get_ident")?)?;
-            KNOWN.set(Some((pid, is_main)));
+            KNOWN.set(Some((ForkGeneration::current(), is_main)));
             Ok(is_main)
         }
     }

@@ -3,6 +3,7 @@
 //! no runtime's thread ever waits for the file system.
 
 use std::future::poll_fn;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -17,6 +18,8 @@ use crate::error::Error;
 use crate::guard::{self, Guard};
 use crate::interrupt::Interrupt;
 use crate::lock::Lock;
+use crate::own::ForkGeneration;
+use crate::status::printable;
 use crate::waiter::Patience;
 
 /// What the future and its thread share. The thread has it locked except while it sleeps, so
@@ -45,16 +48,23 @@ impl Gate {
 }
 
 /// Cancels the wait when the future goes before its end.
-struct Standing(Arc<Gate>);
+struct Standing {
+    gate: Arc<Gate>,
+    made_in: ForkGeneration,
+}
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        self.0.interrupt.raise();
-        let mut state = self.0.lock();
+        // A forked child has no thread that waits, and its gate may be locked for ever.
+        if !self.made_in.is_current() {
+            return;
+        }
+        self.gate.interrupt.raise();
+        let mut state = self.gate.lock();
         state.is_cancelled = true;
         // Had, but not handed over: released at once.
         let result = state.result.take();
-        let left = self.0.ended.wait_timeout_while(state, LEAVING, |state| !state.has_ended);
+        let left = self.gate.ended.wait_timeout_while(state, LEAVING, |state| !state.has_ended);
         drop(left);
         drop(result);
     }
@@ -87,26 +97,33 @@ impl Lock {
             let all = self.settings.patience.duration();
             all.map(|all| all.saturating_sub(clock::boot().saturating_sub(started)))
         };
-        let seat = Seat::take_for_task(engine.path());
+        let made_in = ForkGeneration::current();
+        let path = engine.path().to_owned();
+        let check_process = || match made_in.is_current() {
+            true => Ok(()),
+            false => Err(forked(&path)),
+        };
+        let seat = Seat::take_for_task(&path);
         let turn = poll_fn(|context| {
+            check_process()?;
             seat.set_waker(context.waker());
-            if seat.is_called() { Poll::Ready(()) } else { Poll::Pending }
+            if seat.is_called() { Poll::Ready(Ok(())) } else { Poll::Pending }
         });
         match rest() {
             // Tokio's clock stops in suspend; the wait is then longer, never shorter.
             Some(rest) => {
-                if tokio::time::timeout(rest, turn).await.is_err() {
+                let Ok(turn) = tokio::time::timeout(rest, turn).await else {
                     drop(seat);
                     return Err(self.given_up(&*engine, started));
-                }
+                };
+                turn?;
             }
-            None => turn.await,
+            None => turn.await?,
         }
 
-        let standing = Standing(Arc::default());
-        let gate = standing.0.clone();
+        let standing = Standing { gate: Arc::default(), made_in };
+        let gate = standing.gate.clone();
         let lock = self.clone().patience(rest().map_or(Patience::FOREVER, Patience::from));
-        let path = engine.path().to_owned();
         let stand = move || {
             let mut open = Some(gate.lock());
             let is_cancelled = open.as_ref().is_some_and(|state| state.is_cancelled);
@@ -133,7 +150,8 @@ impl Lock {
             .spawn(stand)
             .map_err(|source| Error::io("wait for", &path, source))?;
         poll_fn(|context| {
-            let mut state = standing.0.lock();
+            check_process()?;
+            let mut state = standing.gate.lock();
             match state.result.take() {
                 Some(result) => Poll::Ready(result),
                 None => {
@@ -170,6 +188,14 @@ impl Lock {
         let wait = Wait::since(started, Patience::NONE, &self.settings, None, &mut plain);
         wait.given_up(engine.path(), &engine.glance())
     }
+}
+
+/// A forked child has a copy of its parent's wait, and no thread that goes on with it.
+fn forked(path: &Path) -> Error {
+    let path = printable(path);
+    Error::usage(format!(
+        "a forked child cannot go on with its parent's wait for {path}; start it anew"
+    ))
 }
 
 /// How long a dropped future waits until its ticket is gone.

@@ -31,8 +31,12 @@ pub(crate) fn now() -> Now {
 /// When this kernel was booted, by the wall clock; none inside a time namespace, whose boot clock
 /// counts from another moment.
 pub(crate) fn booted() -> Option<Stamp> {
+    system::counts_from_boot(process::here().0.time).then(boot_moment)
+}
+
+/// When the boot clock was zero, by the wall clock.
+pub(crate) fn boot_moment() -> Stamp {
     let now = now();
     let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(0);
-    system::counts_from_boot(process::here().0.time)
-        .then(|| Stamp(nanos(now.wall) - nanos(now.boot)))
+    Stamp(nanos(now.wall) - nanos(now.boot))
 }

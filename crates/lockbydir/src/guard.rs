@@ -11,6 +11,7 @@ use lockbydir_protocol::{Owner, Terms, margin};
 use crate::engine::{Engine, Holding};
 use crate::error::Error;
 use crate::key::Key;
+use crate::own::ForkGeneration;
 use crate::settings::{OnLost, Settings, check_timeout, living};
 use crate::status::{Holder, How, printable};
 use crate::{clock, keeper};
@@ -27,7 +28,8 @@ pub struct Guard {
 /// What the guard and its keeper share.
 pub(crate) struct Hold {
     engine: Arc<dyn Engine>,
-    pid: u32,
+    /// A forked child has a copy of this, and does not hold the lock.
+    made_in: ForkGeneration,
     /// Boot clock, milliseconds: from then on it counts as over.
     deadline: AtomicU64,
     /// Milliseconds.
@@ -65,7 +67,7 @@ pub(crate) fn hold(
     let key = holding.key();
     let hold = Arc::new(Hold {
         engine,
-        pid: std::process::id(),
+        made_in: ForkGeneration::current(),
         deadline: AtomicU64::new(millis(holding.deadline())),
         timeout: AtomicU64::new(millis(holding.timeout())),
         is_over: AtomicBool::new(false),
@@ -114,13 +116,14 @@ impl Guard {
     }
 
     /// How long the lock is still held for certain, on a clock that runs in suspend. A little
-    /// shorter than until others may take it. Zero when it is over or lost.
+    /// shorter than until others may take it. Zero when it is over or lost, and in a forked child.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.hold.remaining()
     }
 
-    /// Is the lock still held, as far as its deadline and its keeper tell? Reads a clock only.
+    /// Is the lock still held, as far as its deadline and its keeper tell? Reads a clock only. Never
+    /// in a forked child.
     #[must_use]
     pub fn is_held(&self) -> bool {
         !self.remaining().is_zero()
@@ -158,9 +161,13 @@ impl Guard {
         self.hold.renew(Terms { timeout: None, owner: Some(owner) })
     }
 
-    /// Why the lock is lost, if it is known to be.
+    /// Why the lock is lost, if it is known to be. In a forked child: that it never held the lock
+    /// ([`ErrorKind::Usage`](crate::ErrorKind::Usage)).
     #[must_use]
     pub fn lost(&self) -> Option<Error> {
+        if let Err(error) = self.hold.check_process() {
+            return Some(error);
+        }
         self.hold.loss().as_ref().map(|why| self.hold.lost_error(why))
     }
 
@@ -251,7 +258,22 @@ impl Hold {
     }
 
     pub(crate) fn remaining(&self) -> Duration {
-        if self.loss().is_some() { Duration::ZERO } else { self.before_deadline() }
+        // First: in a forked child somebody may have the loss locked for ever.
+        if !self.made_in.is_current() || self.loss().is_some() {
+            return Duration::ZERO;
+        }
+        self.before_deadline()
+    }
+
+    /// Refuses a forked child: its copy of the guard holds nothing.
+    fn check_process(&self) -> Result<(), Error> {
+        if self.made_in.is_current() {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "a forked child does not hold its parent's lock {}; let it acquire the lock itself",
+            printable(self.path())
+        )))
     }
 
     fn before_deadline(&self) -> Duration {
@@ -260,7 +282,7 @@ impl Hold {
 
     /// Ends the guard's part once; none if it has ended, or this is a forked child.
     fn end(&self) -> Option<MutexGuard<'_, Held>> {
-        if self.pid != std::process::id() {
+        if !self.made_in.is_current() {
             return None;
         }
         let state = self.state();
@@ -273,12 +295,7 @@ impl Hold {
     }
 
     pub(crate) fn renew(&self, terms: Terms) -> Result<(), Error> {
-        if self.pid != std::process::id() {
-            return Err(Error::usage(format!(
-                "a forked child does not hold its parent's lock {}",
-                printable(self.path())
-            )));
-        }
+        self.check_process()?;
         let mut state = self.state();
         if let Some(why @ Why::Taken(_)) = &*self.loss() {
             return Err(self.lost_error(why));
@@ -334,6 +351,9 @@ impl Hold {
     /// Waits until the lock is known to be lost, or about to be over, or the guard has come to
     /// its end; false when none of that happened within `up_to`.
     pub(crate) fn wait_lost(&self, up_to: Duration) -> bool {
+        if !self.made_in.is_current() {
+            return true;
+        }
         let until = clock::boot().saturating_add(up_to);
         let mut loss = self.loss();
         loop {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 
+use crate::own::Own;
 use crate::system::Alarm;
 
 /// Ends waits: give it to [`Lock::interrupt`](crate::Lock::interrupt), keep a clone, and raise
@@ -23,29 +24,38 @@ use crate::system::Alarm;
 /// assert_eq!(waiter.join().unwrap().unwrap_err().kind(), ErrorKind::Interrupted);
 /// # Ok::<(), lockbydir::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+///
+/// A forked child has a copy that was raised if this one was; after the fork the two have nothing to
+/// do with each other.
+#[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<Raised>);
 
-#[derive(Debug)]
+#[derive(Default)]
 struct Raised {
     flag: AtomicBool,
+    /// A forked child has its own: it shares the kernel's side of an alarm with its parent, and
+    /// would wake the parent's waiters.
+    sleepers: Own<Sleepers>,
+}
+
+/// Who sleeps until it is raised.
+struct Sleepers {
     /// Whom to wake beside, each in a slot of its own.
     wakers: Mutex<Vec<Slot>>,
     /// Wakes a sleeping waiter; without it the flag is seen at the waiter's next look.
     event: Option<Alarm>,
 }
 
+impl std::fmt::Debug for Raised {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Raised").field("flag", &self.flag).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
     of: u64,
     waker: Waker,
-}
-
-impl Default for Interrupt {
-    fn default() -> Interrupt {
-        let (flag, wakers) = (AtomicBool::new(false), Mutex::default());
-        Interrupt(Arc::new(Raised { flag, wakers, event: Alarm::new() }))
-    }
 }
 
 impl Interrupt {
@@ -57,12 +67,15 @@ impl Interrupt {
 
     /// Ends all waits that have it, now and later.
     pub fn raise(&self) {
-        self.0.flag.store(true, Ordering::Release);
-        if let Some(event) = &self.0.event {
+        self.0.flag.store(true, Ordering::SeqCst);
+        let Some(sleepers) = self.0.sleepers.get() else {
+            return;
+        };
+        if let Some(event) = &sleepers.event {
             event.raise();
         }
         // Whoever is woken may come back here at once.
-        let wakers: Vec<_> = self.wakers().iter().map(|slot| slot.waker.clone()).collect();
+        let wakers: Vec<_> = sleepers.wakers().iter().map(|slot| slot.waker.clone()).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -74,14 +87,15 @@ impl Interrupt {
 
     /// Makes it as new again.
     pub fn lower(&self) {
-        self.0.flag.store(false, Ordering::Release);
-        if let Some(event) = &self.0.event {
+        self.0.flag.store(false, Ordering::SeqCst);
+        if let Some(event) = self.0.sleepers.get().and_then(|sleepers| sleepers.event.as_ref()) {
             event.lower();
         }
     }
 
-    fn wakers(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sleepers(&self) -> &Sleepers {
+        let make = || Sleepers { wakers: Mutex::default(), event: Alarm::new() };
+        self.0.sleepers.get_or_make(make)
     }
 
     /// A place for one waker.
@@ -98,7 +112,18 @@ impl Interrupt {
     }
 
     pub(crate) fn event(&self) -> Option<&Alarm> {
-        self.0.event.as_ref()
+        let event = self.sleepers().event.as_ref()?;
+        // Raised before there was an event to wake by.
+        if self.0.flag.load(Ordering::SeqCst) {
+            event.raise();
+        }
+        Some(event)
+    }
+}
+
+impl Sleepers {
+    fn wakers(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,7 +146,7 @@ impl Listening<'_> {
     /// This one, and none given before. If the interrupt is raised already, nobody is woken: look
     /// at that afterwards.
     pub(crate) fn set(&self, waker: &Waker) {
-        let mut wakers = self.interrupt.wakers();
+        let mut wakers = self.interrupt.sleepers().wakers();
         match wakers.iter_mut().find(|slot| slot.of == self.of) {
             Some(slot) => slot.waker.clone_from(waker),
             None => wakers.push(Slot { of: self.of, waker: waker.clone() }),
@@ -131,7 +156,10 @@ impl Listening<'_> {
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        let mut wakers = self.interrupt.wakers();
+        let Some(sleepers) = self.interrupt.0.sleepers.get() else {
+            return;
+        };
+        let mut wakers = sleepers.wakers();
         if let Some(at) = wakers.iter().position(|slot| slot.of == self.of) {
             wakers.swap_remove(at);
         }

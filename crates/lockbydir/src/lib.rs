@@ -41,7 +41,9 @@
 //!   [`Guard::is_held`] before what must not happen twice, or give [`Guard::token`] to the store.
 //! - Breaking by force makes two holders if the old one goes on.
 //! - NFS exported `async` undoes acknowledged renames in a power cut; no protocol helps.
-//! - A forked child does not hold its parent's lock; its copy of the guard does nothing.
+//! - A forked child does not hold its parent's lock: its copy of the guard is not held and does
+//!   nothing.
+//! - A process that is checkpointed and restored (CRIU) counts as dead for the locks that it held.
 
 #![forbid(unsafe_code)]
 

@@ -1,25 +1,49 @@
 //! Who lives, and where we are: processes, their start times, boot and namespaces, as a test's
 //! world or the system tells. Decides nothing.
 
-use lockbydir_protocol::{Life, Origin, Owner, Process};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lockbydir_protocol::{Life, Origin, Owner, Process, Stamp};
 
 use crate::own::Own;
-use crate::{system, testing};
+use crate::{clock, system, testing};
 
 pub(crate) use crate::system::command;
 
-/// This process as the protocol knows it. A forked child finds its own.
+/// This process as the protocol knows it. A forked child finds its own, and a process that was
+/// checkpointed and restored under another boot its new one.
 pub(crate) fn here() -> (Origin, Process) {
-    static KNOWN: Own<(Origin, Process)> = Own::new();
+    static KNOWN: Own<Mutex<Option<Known>>> = Own::new();
 
     if let Some(world) = testing::world() {
         return world.here();
     }
-    *KNOWN.get_or_make(|| {
-        let (time, pids) = (system::time_space(), system::pid_space());
-        (Origin { boot: system::boot_id(), time, pids }, process(std::process::id()))
-    })
+    let mut known =
+        KNOWN.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let booted = clock::boot_moment();
+    match &*known {
+        Some(known) if known.booted.0.abs_diff(booted.0) < SAME_BOOT.as_nanos() => known.here,
+        _ => {
+            let (time, pids) = (system::time_space(), system::pid_space());
+            let origin = Origin { boot: system::boot_id(), time, pids };
+            let here = (origin, process(std::process::id()));
+            *known = Some(Known { here, booted });
+            here
+        }
+    }
 }
+
+/// What was found of this process, and by which boot moment.
+struct Known {
+    here: (Origin, Process),
+    booted: Stamp,
+}
+
+/// The wall clock less the boot clock is the same as long as a boot lasts, unless somebody sets the
+/// wall clock: then we look again, for nothing. Under another boot, or in the time namespace that a
+/// restored process is given, it is another one. This asks for two clocks and no file.
+const SAME_BOOT: Duration = Duration::from_millis(10);
 
 /// A process and its start time.
 pub(crate) fn process(pid: u32) -> Process {

@@ -69,23 +69,41 @@ impl Toy {
                 lockbydir::testing::stop_before(number()?);
                 "ok".to_owned()
             }
-            // A forked child that tries to renew, release and drop what its parent holds.
-            "fork" => match fork::fork()? {
-                fork::Fork::Parent(child) => {
-                    let status = fork::waitpid(child)?;
-                    if status == 0 { "ok".to_owned() } else { format!("renewed ({status})") }
-                }
-                fork::Fork::Child => {
-                    let guard = self.guard.take();
-                    let renewed = guard.as_ref().is_some_and(|guard| guard.renew().is_ok());
-                    drop(guard);
-                    std::process::exit(i32::from(renewed));
-                }
-            },
+            "fork" => self.fork()?,
+            // The child has the PID of this process, if it is the first of its namespace.
+            "unshare-and-fork" => {
+                #[expect(deprecated, reason = "descriptors, which make it unsafe, stay shared")]
+                rustix::thread::unshare(rustix::thread::UnshareFlags::NEWPID)?;
+                self.fork()?
+            }
             // As a crash: no guard is dropped.
             "exit" => std::process::exit(9),
             other => return Err(format!("no such command: {other}").into()),
         })
+    }
+
+    /// A forked child that uses what its parent holds in every way.
+    fn fork(&mut self) -> Outcome<String> {
+        match fork::fork()? {
+            fork::Fork::Parent(child) => Ok(match fork::waitpid(child)? {
+                0 => "ok".to_owned(),
+                status => format!("a child holds its parent's lock ({status:#x})"),
+            }),
+            fork::Fork::Child => {
+                let guard = self.guard.take().ok_or("nothing is held")?;
+                let signs = [
+                    guard.renew().is_ok(),
+                    guard.set_timeout(Duration::from_secs(5)).is_ok(),
+                    guard.is_held(),
+                    !guard.remaining().is_zero(),
+                    guard.lost().is_none(),
+                    !guard.wait_lost(Duration::ZERO),
+                    guard.release().is_err(),
+                ];
+                let bits = signs.iter().rev().fold(0, |bits, sign| bits << 1 | i32::from(*sign));
+                std::process::exit(bits);
+            }
+        }
     }
 
     fn took(&mut self, result: Result<Option<Guard>, lockbydir::Error>) -> String {

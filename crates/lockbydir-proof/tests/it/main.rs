@@ -8,6 +8,7 @@ mod crash_points;
 mod death;
 mod doctor;
 mod exclusion;
+mod forks;
 mod kills;
 mod lingering;
 mod riddle;

@@ -39,7 +39,8 @@ _SHORTEST_PAUSE = 0.001
 class _Holding(NamedTuple):
     """What an instance knows of its lock. A key only: nothing is let go of when it is dropped."""
 
-    pid: int
+    made_in: int
+    """The `fork_generation` of the process that holds it."""
     base: str
     """The absolute path without the extension: neither a new ``name`` nor a ``chdir`` misleads. Or
     the URL, as it was given."""
@@ -326,14 +327,14 @@ class DLock:
         base = self._base()
         if not _native.is_url(base):
             base = held.path[: -len(".lockdir")]
-        self._holding = _Holding(os.getpid(), base, held.keep(), held.token, _clock())
+        self._holding = _Holding(_native.fork_generation(), base, held.keep(), held.token, _clock())
         self.lockingTime = time.time()
         return True
 
     def _mine(self) -> Optional[_Holding]:
         """What this instance holds, as far as it knows; nothing in a forked child."""
         holding = self._holding
-        return holding if holding is not None and holding.pid == os.getpid() else None
+        return holding if holding is not None and holding.made_in == _native.fork_generation() else None
 
     def _restamp(self, timeout: object) -> None:
         """Makes the lock that is held last so long, counted from when it was locked."""

@@ -22,7 +22,7 @@ pub(crate) use scheme::registered;
 
 use crate::error::Error;
 use crate::key::Key;
-pub use crate::own::Own;
+pub use crate::own::{ForkGeneration, Own};
 use crate::status::{Broken, How, Status};
 pub use crate::waiter::Wait;
 use crate::{clock, process};

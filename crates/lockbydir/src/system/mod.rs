@@ -7,7 +7,7 @@
 //! | file | functions |
 //! |---|---|
 //! | `files.rs` | [`Handle`], [`Errno`], [`fault`], [`Names`], [`Found`], and the calls on files |
-//! | `process.rs` | who lives and where we are: [`start_of`], [`is_gone`], [`Life`], [`command`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
+//! | `process.rs` | who lives and where we are: [`start_of`], [`is_gone`], [`Life`], [`command`], [`fork_generation`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
 //! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
 //! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
 //! | `place.rs` | what a place is like: [`mount_of`], [`mount_number`], [`is_known`], [`trust`]; what only `doctor` tries: [`flock`] |

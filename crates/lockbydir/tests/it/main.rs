@@ -10,6 +10,8 @@ mod crowd;
 mod directory;
 mod doctor;
 mod examples;
+#[cfg(target_os = "linux")]
+mod forks;
 mod holding;
 mod line;
 mod naming;

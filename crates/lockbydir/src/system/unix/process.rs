@@ -6,6 +6,8 @@ use rustix::process::{Pid, test_kill_process};
 
 use super::{Life, start_of};
 
+pub(crate) use lockbydir_unix::fork_generation;
+
 /// Is this process gone for certain?
 pub(crate) fn is_gone(process: Process) -> bool {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {

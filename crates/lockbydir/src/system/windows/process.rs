@@ -61,5 +61,10 @@ pub(crate) fn pid_space() -> u32 {
     ONLY
 }
 
+/// There is no fork here: a process has no child that shares what it has made.
+pub(crate) fn fork_generation() -> u64 {
+    1
+}
+
 /// There is no such thing as stopping a process here: nothing happens.
 pub(crate) fn stop() {}

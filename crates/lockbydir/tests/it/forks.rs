@@ -1,0 +1,113 @@
+//! Forked children, and what they must leave alone. Children with the PID of an ancestor are in the
+//! proofs.
+
+use std::fs;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use lockbydir::{Error, ErrorKind, Guard, Interrupt, Patience};
+
+use crate::{impatient, secs};
+
+/// Does this in a forked child; was it true?
+fn in_a_child(work: impl FnOnce() -> bool) -> bool {
+    match fork::fork().unwrap() {
+        fork::Fork::Child => std::process::exit(i32::from(!work())),
+        fork::Fork::Parent(child) => fork::waitpid(child).unwrap() == 0,
+    }
+}
+
+/// How long this thread of ours has had a CPU.
+fn cpu_of(thread: i32) -> Duration {
+    let told = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap();
+    Duration::from_nanos(told.split(' ').next().unwrap().parse().unwrap())
+}
+
+fn wait_in_line(folder: &std::path::Path) {
+    let lock = impatient(folder);
+    while lock.status().unwrap().line.is_empty() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_child_that_raises_an_interrupt_does_not_wake_its_parents_waiter() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = impatient(folder.path()).acquire().unwrap();
+    let interrupt = Interrupt::new();
+    let waiting = impatient(folder.path()).patience(Patience::FOREVER).interrupt(interrupt.clone());
+    let (tell, told) = mpsc::channel();
+    let waiter = thread::spawn(move || {
+        tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+        waiting.acquire().map(drop)
+    });
+    let waiter_id = told.recv().unwrap();
+    wait_in_line(folder.path());
+
+    let in_child = interrupt.clone();
+    assert!(in_a_child(move || {
+        in_child.raise();
+        in_child.is_raised()
+    }));
+
+    assert!(!interrupt.is_raised());
+    let before = cpu_of(waiter_id);
+    thread::sleep(secs(2));
+    let used = cpu_of(waiter_id) - before;
+    assert!(used < Duration::from_millis(100), "the waiter used {used:?} of 2 s");
+    interrupt.raise();
+    assert_eq!(waiter.join().unwrap().unwrap_err().kind(), ErrorKind::Interrupted);
+    drop(guard);
+}
+
+#[test]
+fn a_child_inherits_that_an_interrupt_was_raised() {
+    let folder = tempfile::tempdir().unwrap();
+    let interrupt = Interrupt::new();
+    interrupt.raise();
+    let guard = impatient(folder.path()).acquire().unwrap();
+    let waiting = impatient(folder.path()).patience(Patience::FOREVER).interrupt(interrupt.clone());
+
+    assert!(in_a_child(|| waiting.acquire().is_err_and(|e| e.kind() == ErrorKind::Interrupted)));
+
+    drop(guard);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_child_neither_goes_on_with_nor_cancels_its_parents_async_wait() {
+    type Wait<'a> = Pin<Box<dyn Future<Output = Result<Guard, Error>> + 'a>>;
+
+    let folder = tempfile::tempdir().unwrap();
+    let lock = impatient(folder.path()).patience(Patience::FOREVER);
+    let guard = lock.acquire().unwrap();
+    let mut wait: Option<Wait> = Some(Box::pin(lock.acquire_async()));
+    let poll = |wait: &mut Option<Wait>| {
+        let wait = wait.as_mut().unwrap().as_mut();
+        wait.poll(&mut Context::from_waker(Waker::noop()))
+    };
+    assert!(poll(&mut wait).is_pending());
+    wait_in_line(folder.path());
+
+    assert!(in_a_child(|| {
+        let refused = match poll(&mut wait) {
+            Poll::Ready(Err(error)) => error.kind() == ErrorKind::Usage,
+            _ => false,
+        };
+        drop(wait.take());
+        refused
+    }));
+
+    guard.release().unwrap();
+    let guard = loop {
+        match poll(&mut wait) {
+            Poll::Ready(guard) => break guard.unwrap(),
+            Poll::Pending => thread::yield_now(),
+        }
+    };
+    assert!(guard.is_held());
+}
