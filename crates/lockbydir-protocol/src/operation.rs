@@ -197,8 +197,8 @@ pub struct Listing {
     /// The name of a leftover that systems strew about (`.nfs*`, `.DS_Store`): tolerated, never
     /// deleted, but it keeps D from vanishing.
     pub litter: Option<String>,
-    /// When D was last changed, by the file system's clock; read after the entries, so that it is
-    /// never older than they are.
+    /// D's change time (`st_ctime`: no user can set it), by the file system's clock; read after the
+    /// entries, so that it is never older than they are.
     pub modified: Stamp,
     /// The user D belongs to, where that is neither this one nor shared on purpose.
     pub stranger: Option<u32>,

@@ -35,8 +35,11 @@ pub enum Kind {
 pub struct Facts {
     /// What it is.
     pub kind: Kind,
-    /// When it was last changed, in nanoseconds since 1970.
+    /// When it was last written to, in nanoseconds since 1970; programs set this.
     pub modified: i128,
+    /// When it was last changed in any way, in nanoseconds since 1970. Where the file system has no
+    /// such time (FAT), when it was last written to.
+    pub changed: i128,
     /// Whom it belongs to.
     pub owner: Owner,
     /// Has it no name any more, or loses it when it is closed?
@@ -124,12 +127,17 @@ pub(crate) fn own_name(file: BorrowedHandle<'_>) -> Result<OsString, Errno> {
 pub fn about(file: BorrowedHandle<'_>) -> Result<Facts, Errno> {
     /// Units of 100 ns from 1601 to 1970.
     const EPOCH: i128 = 116_444_736_000_000_000;
+    let since_1970 = |units| (i128::from(units) - EPOCH) * 100;
     // SAFETY: they are the structures of these classes.
     let (times, names): (FILE_BASIC_INFO, FILE_STANDARD_INFO) =
         unsafe { (ask(file, FileBasicInformation)?, ask(file, FileStandardInformation)?) };
     Ok(Facts {
         kind: kind(file)?,
-        modified: (i128::from(times.LastWriteTime) - EPOCH) * 100,
+        modified: since_1970(times.LastWriteTime),
+        changed: since_1970(match times.ChangeTime {
+            0 => times.LastWriteTime,
+            changed => changed,
+        }),
         owner: Owner::of(file),
         is_removed: names.DeletePending || names.NumberOfLinks == 0,
     })

@@ -219,7 +219,7 @@ impl Directory {
         let mut unlink = || {
             let fd = open_to_change(&self.path)?;
             unlinkat(&fd, entry.to_string().as_ref())?;
-            let stamp = about(&fd).ok().map(|about| about.modified);
+            let stamp = about(&fd).ok().map(|about| about.changed);
             // Where another kernel may change D, only a handle opened anew sees it.
             kept.emptied = Some(fd).filter(|_| self.here().one_kernel);
             Ok(stamp)
@@ -241,7 +241,7 @@ impl Directory {
             if about.is_removed {
                 return Err(Errno::NOENT);
             }
-            if about.modified != stamp {
+            if about.changed != stamp {
                 return Err(Errno::NOTEMPTY);
             }
             rmdir(&self.path)
@@ -262,7 +262,7 @@ impl Directory {
         mkdir(&probe, 0o700)?;
         let made = about_path(&probe);
         rmdir(&probe)?;
-        Ok(made?.modified)
+        Ok(made?.changed)
     }
 }
 

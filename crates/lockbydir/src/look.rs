@@ -39,7 +39,7 @@ impl Directory {
                     entries: Vec::new(),
                     foreign: None,
                     litter: None,
-                    modified: about.modified,
+                    modified: about.changed,
                     stranger: Some(uid),
                 })),
                 _ => Answer::Failed(fault(errno)),
@@ -74,7 +74,7 @@ impl Directory {
             }
         }
         let about = names.about()?;
-        let (modified, stranger) = (about.modified, self.stranger(&about));
+        let (modified, stranger) = (about.changed, self.stranger(&about));
         Ok(Sight::Directory(Listing { entries, foreign, litter, modified, stranger }))
     }
 

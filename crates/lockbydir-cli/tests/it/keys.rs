@@ -158,7 +158,43 @@ fn plain_mkdir_locks_and_ours_respect_each_other() {
     assert!(shell("rmdir jobs.lockdir"));
     assert_eq!(folder.run(&["run", "-n", "jobs", "--", "true"]).code, 0);
 
-    assert!(shell("mkdir jobs.lockdir && touch -d '1 hour ago' jobs.lockdir"));
-    let ran = folder.run(&["run", "-n", "jobs", "--", "true"]);
+    assert!(shell("mkdir jobs.lockdir && sleep 0.1"));
+    let ran = folder.run(&["run", "-n", "-t", "50ms", "jobs", "--", "true"]);
     assert_eq!(ran.code, 0, "an old one is as good as none: {ran:?}");
+}
+
+#[test]
+fn no_date_that_a_user_sets_ends_a_lock() {
+    let folder = Folder::new();
+    let shell = |script: &str| {
+        let status = Command::new("sh").args(["-c", script]).current_dir(folder.path()).status();
+        assert!(status.unwrap().success(), "{script}");
+    };
+    let dated = [
+        "touch -d '2001-01-01' jobs.lockdir",
+        "touch -h -d '2001-01-01' jobs.lockdir",
+        "touch -d '2001-01-01' jobs.lockdir && chmod 755 jobs.lockdir && chmod 700 jobs.lockdir",
+    ];
+
+    for date in dated {
+        shell("mkdir jobs.lockdir");
+        shell(date);
+        let status = folder.status();
+        assert!(status["age_s"].as_f64().unwrap() < 1000.0, "{date}: {status}");
+        folder.run(&["run", "-n", "-t", "10m", "jobs", "--", "true"]).refused(75, "bare directory");
+        folder.run(&["break", "-t", "10m", "jobs"]).refused(1, "bare directory");
+        shell("rmdir jobs.lockdir");
+    }
+
+    // Of a holder on another host nothing but the change time tells its age.
+    let name = "v1.held.p.5.0000000000000000000000000a.0.3600000.1.00000000000000aa.\
+                effffffa.effffffc.7-7.far.-";
+    for date in dated {
+        shell(&format!("mkdir jobs.lockdir && : > jobs.lockdir/{name}"));
+        shell(date);
+        assert_eq!(folder.status()["state"], "held", "{date}");
+        folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "far");
+        folder.run(&["break", "jobs"]).refused(1, "far");
+        shell("rm -r jobs.lockdir");
+    }
 }

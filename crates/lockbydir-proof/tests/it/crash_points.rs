@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use lockbydir::{Lock, Owner};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, make_lapsed, make_older};
+use crate::stage::{Stage, make_lapsed};
 
 /// What the next process would use itself, and so the longest that a crash may cost.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ fn prepare(stage: &Stage, before: Before, options: &str) {
         Before::Bare => {
             let directory = stage.directory("fragile");
             fs::create_dir(&directory).expect("a bare lock");
-            make_older(&directory, TIMEOUT * 2);
+            std::thread::sleep(TIMEOUT * 2);
         }
         Before::Open => {
             let guard = Lock::new(stage.path("fragile")).fenced(true).acquire().expect("a holder");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockbydir_proof::puppet::{Held, Puppet};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, make_lapsed, make_older};
+use crate::stage::{Stage, make_lapsed};
 
 /// What is there when the slow one begins.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> Puppet {
         Before::Bare => {
             let directory = stage.directory(name);
             std::fs::create_dir(&directory).expect("a bare lock");
-            make_older(&directory, Duration::from_secs(3600));
+            std::thread::sleep(Duration::from_millis(60));
         }
         Before::HeldByIt => {
             slow.hold("acquire");

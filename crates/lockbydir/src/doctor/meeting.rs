@@ -99,7 +99,7 @@ impl Meeting<'_> {
 
     /// By the file system's own clock, as far as is known: when our own room was changed last.
     fn now(&self) -> Stamp {
-        about(self.own.open()).map_or(Stamp(0), |about| about.modified)
+        about(self.own.open()).map_or(Stamp(0), |about| about.changed)
     }
 
     fn who_knocks(&self) -> Result<Option<String>, Errno> {

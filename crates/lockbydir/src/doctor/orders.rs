@@ -44,7 +44,7 @@ pub(super) fn obey(room: &Room, order: &str) -> String {
         },
         ["ring", name] => outcome(ring(room, name)),
         ["stamp", name] => match about_path(&room.at(name)) {
-            Ok(about) => about.modified.0.to_string(),
+            Ok(about) => about.changed.0.to_string(),
             Err(errno) => failed(errno),
         },
         ["who"] => who(room),

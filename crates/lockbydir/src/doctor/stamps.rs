@@ -22,7 +22,7 @@ const CLOCK: Probe = Probe {
         let room = attempt.room;
         let before = wall();
         room.create_empty("probe-clock")?;
-        let stamp = about_path(&room.at("probe-clock"))?.modified.0;
+        let stamp = about_path(&room.at("probe-clock"))?.changed.0;
         let after = wall();
         // A coarse stamp is early.
         let ahead = if stamp > after { stamp - after } else { (stamp - before).min(0) };
@@ -77,7 +77,7 @@ fn changing(attempt: &Try<'_>) -> Result<Vec<i128>, Trouble> {
     let begun = Instant::now();
     room.create_full("probe-stamped", "probe-0")?;
     let dir = room.enter_dir("probe-stamped")?;
-    let mut stamps = vec![about(&dir)?.modified.0];
+    let mut stamps = vec![about(&dir)?.changed.0];
     let mut nth = 0_u32;
     // Coarse ones are seen by one step; that takes its time.
     while stamps.len() < 2 || stamps.len() < STAMPS && begun.elapsed() < COARSEST / 8 {
@@ -87,7 +87,7 @@ fn changing(attempt: &Try<'_>) -> Result<Vec<i128>, Trouble> {
         let (from, to) = (format!("probe-{nth}"), format!("probe-{}", nth + 1));
         crate::call::renameat(&dir, from.as_ref(), to.as_ref())?;
         nth += 1;
-        let stamp = about(&room.enter_dir("probe-stamped")?)?.modified.0;
+        let stamp = about(&room.enter_dir("probe-stamped")?)?.changed.0;
         if stamps.last() != Some(&stamp) {
             stamps.push(stamp);
         } else if begun.elapsed() > COARSEST / 32 {

@@ -39,7 +39,7 @@ const STAMPS: Probe = Probe {
     run: |attempt, hand| {
         let room = attempt.room;
         room.create_full("probe-dated", "probe-entry")?;
-        let ours = about_path(&room.at("probe-dated"))?.modified.0;
+        let ours = about_path(&room.at("probe-dated"))?.changed.0;
         let answer = hand.ask("stamp,probe-dated")?;
         match answer.parse::<i128>() {
             Ok(theirs) if theirs == ours => {

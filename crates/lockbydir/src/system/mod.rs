@@ -33,8 +33,10 @@ pub use windows::*;
 /// What is known of a thing in the file system.
 pub(crate) struct About {
     pub(crate) kind: FileKind,
-    /// When it was last changed, by the file system's clock.
+    /// When what it holds was last changed, by the file system's clock; its owner may set this.
     pub(crate) modified: Stamp,
+    /// When it was last changed in any way, by the file system's clock; no process can set this.
+    pub(crate) changed: Stamp,
     pub(crate) owner: Whose,
     /// May others than its owner write to it, as far as its mode says?
     pub(crate) is_shared: bool,

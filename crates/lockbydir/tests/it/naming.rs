@@ -106,7 +106,7 @@ fn pids_of_another_namespace_mean_nothing() {
 }
 
 #[test]
-fn a_holder_of_an_earlier_boot_is_dead_on_a_file_system_of_our_own() {
+fn an_entry_of_another_boot_is_dead_only_by_a_change_time_that_nobody_can_set() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let _old = lock.acquire().unwrap();
@@ -119,7 +119,7 @@ fn a_holder_of_an_earlier_boot_is_dead_on_a_file_system_of_our_own() {
     let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     let directory = open_dir(&folder.path().join("jobs.lockdir"));
     directory.set_times(std::fs::FileTimes::new().set_modified(long_ago)).unwrap();
-    assert_eq!(lock.status().unwrap().state, State::Dead);
+    assert_eq!(lock.status().unwrap().state, State::Held);
 }
 
 #[test]

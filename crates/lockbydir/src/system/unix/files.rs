@@ -104,7 +104,8 @@ pub(super) fn told(stat: &Stat) -> About {
     let own = rustix::process::geteuid().as_raw();
     About {
         kind: kind(FileType::from_raw_mode(stat.st_mode)),
-        modified: Stamp(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)),
+        modified: stamp(stat.st_mtime, stat.st_mtime_nsec),
+        changed: stamp(stat.st_ctime, stat.st_ctime_nsec),
         owner: match stat.st_uid {
             uid if uid == own => Whose::Ours,
             0 => Whose::Administrators,
@@ -113,6 +114,11 @@ pub(super) fn told(stat: &Stat) -> About {
         is_shared: stat.st_mode & 0o022 != 0,
         is_removed: stat.st_nlink == 0,
     }
+}
+
+/// The types of these fields differ between systems.
+fn stamp(seconds: impl Into<i128>, nanoseconds: impl Into<i128>) -> Stamp {
+    Stamp(seconds.into() * 1_000_000_000 + nanoseconds.into())
 }
 
 fn kind(of: FileType) -> FileKind {

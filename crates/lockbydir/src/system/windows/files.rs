@@ -120,6 +120,7 @@ fn told(facts: Facts) -> About {
     About {
         kind: kind(facts.kind),
         modified: Stamp(facts.modified),
+        changed: Stamp(facts.changed),
         owner: match facts.owner {
             Owner::Ours => Whose::Ours,
             Owner::Administrators => Whose::Administrators,
