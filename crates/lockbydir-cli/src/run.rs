@@ -50,7 +50,11 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     let program = args.command.first().map(Path::new).unwrap_or(Path::new(""));
     let label = program.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let label: String = label.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-    let lock = args.holding.apply(args.named.lock(), &label).renew_automatically(!args.no_renew);
+    let lock = args
+        .holding
+        .apply(args.named.lock(), &label)
+        .renew_automatically(!args.no_renew)
+        .names_child(true);
     let path = lock.path()?;
 
     let signals = Signals::watch();

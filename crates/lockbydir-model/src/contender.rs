@@ -210,6 +210,7 @@ impl Contender {
             owner: Owner::One(self.process()),
             host: ground.here.host,
             label: Label::default(),
+            names_child: false,
         };
         let machine = Acquire::new(wish, ground.here, self.shortcut.take());
         if !ground.has_line {
@@ -437,5 +438,5 @@ impl Contender {
 
 /// Where a contender of this number stands.
 pub(crate) fn here(origin: Origin, one_kernel: bool) -> Here {
-    Here { origin, one_kernel, booted: None, host: Host::new("h") }
+    Here { origin, one_kernel, booted: None, host: Host::new("h"), longest_name: 255 }
 }

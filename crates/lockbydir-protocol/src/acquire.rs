@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use crate::entry::{Entry, MAX_TOKEN, Nonce, Owner, State, whole_millis};
+use crate::entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Owner, State, whole_millis};
 use crate::operation::{
     Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, TORN_LOOKS,
 };
@@ -29,6 +29,8 @@ pub struct Wish {
     pub host: Host,
     /// For people.
     pub label: Label,
+    /// Will a renewal name a second process? Where names are short, room is kept for it.
+    pub names_child: bool,
 }
 
 /// How a lock was got.
@@ -71,6 +73,8 @@ pub enum Acquisition {
     Stranger(u32),
     /// Not ours to touch.
     Foreign(Foreign),
+    /// Its entry could need a name of so many bytes, and the file system has no such names.
+    NameTooLong(usize),
     /// It cannot be done.
     Failed(Fault),
 }
@@ -114,6 +118,22 @@ enum Doing {
 }
 
 type Next = Step<Acquisition>;
+
+/// Why an entry gets no name.
+enum NoName {
+    TokenExhausted,
+    /// The bytes that its longest name needs.
+    TooLong(usize),
+}
+
+impl NoName {
+    fn ends(self) -> Next {
+        Step::Finished(match self {
+            NoName::TokenExhausted => Acquisition::Foreign(Foreign::Exhausted),
+            NoName::TooLong(needed) => Acquisition::NameTooLong(needed),
+        })
+    }
+}
 
 /// Lost races, or renewals of what was won too slowly, within one try before it is left to the
 /// next.
@@ -159,7 +179,13 @@ impl Acquire {
     }
 
     /// A name of this acquisition that was never used before.
-    fn name(&mut self, now: Now, previous: Option<&Entry>) -> Option<Entry> {
+    fn name(&mut self, now: Now, previous: Option<&Entry>) -> Result<Entry, NoName> {
+        let entry = self.next_name(now, previous)?;
+        self.names += 1;
+        Ok(entry)
+    }
+
+    fn next_name(&self, now: Now, previous: Option<&Entry>) -> Result<Entry, NoName> {
         let token = previous.map_or(micros(now), |entry| micros(now).max(entry.token + 1));
         let entry = Entry {
             state: State::Held,
@@ -174,13 +200,16 @@ impl Acquire {
             host: self.wish.host,
             label: self.wish.label.clone(),
         };
-        self.names += 1;
-        (token <= MAX_TOKEN).then_some(entry)
+        if token > MAX_TOKEN {
+            return Err(NoName::TokenExhausted);
+        }
+        entry.fit_to_grow(self.here.longest_name, self.wish.names_child).map_err(NoName::TooLong)
     }
 
     fn take(&mut self, now: Now, from: Entry, came: Came) -> Next {
-        let Some(to) = self.name(now, Some(&from)) else {
-            return Step::Finished(Acquisition::Foreign(Foreign::Exhausted));
+        let to = match self.name(now, Some(&from)) {
+            Ok(to) => to,
+            Err(why) => return why.ends(),
         };
         self.numbered = Some(to.renewals);
         self.mine = Some((to.clone(), came));
@@ -220,6 +249,7 @@ impl Acquire {
         self.renewed += 1;
         let next = entry.next(State::Held, now.boot, &self.here.origin);
         let fresh = Entry { renewals: self.names, token: raised, ..next };
+        let fresh = fresh.fit(self.here.longest_name);
         self.names += 1;
         self.numbered = Some(fresh.renewals);
         self.mine = Some((fresh.clone(), came));
@@ -338,8 +368,9 @@ impl Acquire {
             }
             None => {}
         }
-        let Some(entry) = self.name(now, None) else {
-            return Step::Finished(Acquisition::Foreign(Foreign::Exhausted));
+        let entry = match self.name(now, None) {
+            Ok(entry) => entry,
+            Err(why) => return why.ends(),
         };
         self.mine = Some((entry.clone(), Came::Free));
         self.doing = Doing::Staging;
@@ -395,6 +426,12 @@ impl Machine for Acquire {
         self.torn = 0;
         self.fault = None;
         self.parting = None;
+        // Nobody waits for a lock that cannot be kept.
+        if self.here.longest_name < MAX_NAME
+            && let Err(why) = self.next_name(now, None)
+        {
+            return why.ends();
+        }
         match self.shortcut.take() {
             Some(entry) => self.take(now, entry.clone(), Came::HandedOver(entry)),
             None => self.look(),

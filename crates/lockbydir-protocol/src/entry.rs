@@ -14,6 +14,8 @@ use crate::{MAX_TIMEOUT, MIN_TIMEOUT, margin};
 pub const MAX_NAME: usize = 200;
 /// Largest token (fencing number) an entry may carry.
 pub const MAX_TOKEN: u64 = 999_999_999_999_999_999;
+/// What host and label take at least: `h.-`.
+const SHORTEST_TEXTS: usize = 3;
 /// Bytes a nonce takes in a name.
 const NONCE_LENGTH: usize = 26;
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -266,10 +268,49 @@ impl Entry {
         self.lapses_at().saturating_sub(margin(self.timeout))
     }
 
-    /// Would its name be longer than names may be? Nobody's is who has processes of Linux; a
-    /// hostile one may be at the edge.
-    pub(crate) fn is_too_long(&self) -> bool {
-        self.to_string().len() > MAX_NAME
+    /// The same with as much of label and host as a name of `longest` bytes has room for: the
+    /// label is cut first. The other fields stay, so the name may still be longer; but never
+    /// longer than [`MAX_NAME`], of which the largest fields leave room for the shortest texts.
+    ///
+    /// A machine compares what it published with what a look shows, so it keeps no text that the
+    /// name does not have.
+    #[must_use]
+    pub(crate) fn fit(self, longest: usize) -> Entry {
+        let room = longest.min(MAX_NAME).saturating_sub(self.fields().len());
+        let host = self.host.cut(room.saturating_sub(SHORTEST_TEXTS - 1));
+        let label = self.label.cut(room.saturating_sub(host.as_str().len() + 1));
+        Entry { host, label, ..self }
+    }
+
+    /// The same for a new holding, so that its name has room to grow where names are short: the
+    /// error is how many bytes the longest name needs that this holding can come to.
+    pub(crate) fn fit_to_grow(self, longest: usize, names_child: bool) -> Result<Entry, usize> {
+        let needed = self.grown(names_child).fields().len() + SHORTEST_TEXTS;
+        if needed > longest {
+            return Err(needed);
+        }
+        if longest >= MAX_NAME {
+            return Ok(self.fit(MAX_NAME));
+        }
+        let growth = needed - (self.fields().len() + SHORTEST_TEXTS);
+        Ok(self.fit(longest - growth))
+    }
+
+    /// The same with the largest values that renewals can come to in 31 years of uptime.
+    fn grown(&self, names_child: bool) -> Entry {
+        /// Twelve digits of milliseconds, and eleven of the hundredths in which starts are counted.
+        const STAMP: Duration = Duration::from_millis(999_999_999_999);
+        const START: u64 = 99_999_999_999;
+        /// Seven digits; Linux ends at 4,194,304.
+        const PID: u32 = 9_999_999;
+        let child =
+            |first: Process| Process { pid: first.pid.max(PID), start: first.start.max(START) };
+        let owner = match self.owner {
+            Owner::Nobody if names_child => Owner::One(Process { pid: PID, start: START }),
+            Owner::One(first) if names_child => Owner::Two(first, child(first)),
+            owner => owner,
+        };
+        Entry { renewals: u32::MAX, stamp: self.stamp.max(STAMP), owner, ..self.clone() }
     }
 
     /// The next name of the same acquisition, in a new state, stamped by the clock of this origin.
@@ -307,13 +348,15 @@ fn millis(text: &str) -> Option<Duration> {
     text.parse().ok().map(Duration::from_millis)
 }
 
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Entry {
+    /// All of its name before the host.
+    fn fields(&self) -> String {
         use fmt::Write as _;
         let mut name = String::with_capacity(MAX_NAME);
-        write!(
+        // Nothing fails that is written to memory.
+        let _ = write!(
             name,
-            "v1.{}.{}.{}.{}.{}.{}.{}.{}.{}.{}.",
+            "v1.{}.{}.{}.{}.{}.{}.{}.{}.{}.",
             match self.state {
                 State::Held => "held",
                 State::Open => "open",
@@ -326,8 +369,16 @@ impl fmt::Display for Entry {
             self.stamp.as_millis(),
             self.origin,
             self.owner,
-            self.host.as_str(),
-        )?;
+        );
+        name
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut name = self.fields();
+        name.push_str(self.host.as_str());
+        name.push('.');
         let room = MAX_NAME.saturating_sub(name.len());
         name.push_str(&self.label.spell(room));
         f.write_str(&name)

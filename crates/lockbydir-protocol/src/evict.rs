@@ -97,9 +97,7 @@ impl Evict {
         }
         // Its number must not be lost.
         let open = entry.next(State::Open, now.boot, &self.here.origin);
-        if open.is_too_long() {
-            return Step::Finished(Eviction::Foreign(Foreign::Exhausted));
-        }
+        let open = open.fit(self.here.longest_name);
         Step::Perform(Operation::Rename(entry, open))
     }
 }

@@ -183,7 +183,7 @@ pub enum Foreign {
     TwoEntries,
     /// More things than a lock directory ever has.
     TooMany,
-    /// The token has reached its largest value, or the name its greatest length.
+    /// The token has reached its largest value.
     Exhausted,
 }
 

@@ -86,6 +86,7 @@ impl Release {
         self.known = None;
         if mine.state == State::Held && (self.stay || self.hands_over || mine.fenced) {
             let open = mine.next(State::Open, now.boot, &self.here.origin);
+            let open = open.fit(self.here.longest_name);
             self.sent = Some(open.clone());
             Step::Perform(Operation::Rename(mine, open))
         } else if mine.fenced {

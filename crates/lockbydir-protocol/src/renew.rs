@@ -60,6 +60,7 @@ impl Renew {
         let mut to = Entry { renewals: self.names, ..next };
         to.timeout = self.terms.timeout.map_or(to.timeout, whole_millis);
         to.owner = self.terms.owner.unwrap_or(to.owner);
+        let to = to.fit(self.here.longest_name);
         self.known = None;
         self.sent = Some(to.clone());
         Step::Perform(Operation::Rename(from, to))

@@ -37,6 +37,11 @@ impl Host {
         Host { bytes, length }
     }
 
+    /// Its first bytes, at least one.
+    pub(crate) fn cut(&self, room: usize) -> Host {
+        Host::of(&self.as_str()[..self.length.min(room.max(1))])
+    }
+
     pub(crate) fn parse(text: &str) -> Option<Host> {
         let fits = !text.is_empty() && text.len() <= MAX_HOST;
         (fits && text.chars().all(is_host_char)).then(|| Host::of(text))
@@ -132,10 +137,15 @@ impl Label {
             }
         }
         match out.as_str() {
-            "" => "-".into(),
-            "-" => "=2d".into(),
+            "-" if room >= 3 => "=2d".into(),
+            "" | "-" => "-".into(),
             _ => out,
         }
+    }
+
+    /// As much of it as can be spelled in `room` bytes.
+    pub(crate) fn cut(&self, room: usize) -> Label {
+        Label::parse(&self.spell(room)).unwrap_or_default()
     }
 
     pub(crate) fn parse(text: &str) -> Option<Label> {

@@ -44,6 +44,24 @@ impl Ticket {
         }
     }
 
+    /// The same with as much of label and host as a name of `longest` bytes has room for, whatever
+    /// order and stamp it gets.
+    #[must_use]
+    pub fn fit(self, longest: usize) -> Ticket {
+        let stamp = whole_millis(Duration::MAX);
+        let shortest = Ticket {
+            order: MAX_TOKEN,
+            stamp,
+            host: self.host.cut(1),
+            label: Label::default(),
+            ..self.clone()
+        };
+        let room = longest.saturating_sub(alloc::format!("{shortest}").len());
+        let host = self.host.cut(room + 1);
+        let label = self.label.cut((room + 2).saturating_sub(host.as_str().len()));
+        Ticket { host, label, ..self }
+    }
+
     /// Reads a name. None for whatever [`Display`](fmt::Display) would not print byte for byte.
     #[must_use]
     pub fn parse(name: &str) -> Option<Ticket> {

@@ -23,6 +23,8 @@ pub struct Here {
     pub booted: Option<Stamp>,
     /// The judge's own host.
     pub host: Host,
+    /// How many bytes a name may have on the lock's file system.
+    pub longest_name: usize,
 }
 
 impl Here {

@@ -12,7 +12,7 @@ use crate::call::{
     about, about_path, createat, fchmod, fchown, list_of, mkdir, open_to_change, open_to_list,
     open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat, unlink, unlinkat,
 };
-use crate::system::{self, Errno, Found, Handle, Whose, fault};
+use crate::system::{self, Errno, FileSystem, Found, Handle, Whose, fault};
 use crate::{clock, process, testing};
 
 /// What a lock directory's name ends in.
@@ -65,13 +65,31 @@ impl Directory {
     pub(crate) fn here(&self) -> Here {
         *self.here.get_or_init(|| {
             let parent = self.path.parent().unwrap_or(Path::new("/"));
-            let one_kernel = match testing::world() {
-                Some(world) => world.is_one_kernel(),
-                None => system::is_of_one_kernel(parent),
+            let FileSystem { is_of_one_kernel: one_kernel, longest_name } = match testing::world() {
+                Some(world) => FileSystem {
+                    is_of_one_kernel: world.is_one_kernel(),
+                    longest_name: world.longest_name(),
+                },
+                None => system::file_system_of(parent),
             };
             let host = Host::new(&process::host());
-            Here { origin: process::here().0, one_kernel, booted: clock::booted(), host }
+            let origin = process::here().0;
+            Here { origin, one_kernel, booted: clock::booted(), host, longest_name }
         })
+    }
+
+    /// The same where names are found to be no longer than this.
+    pub(crate) fn with_names_of(self, longest: usize) -> Directory {
+        let here = self.here();
+        let longest_name = here.longest_name.min(longest);
+        Directory { here: Here { longest_name, ..here }.into(), ..self }
+    }
+
+    /// How many bytes too long the longest name is that is made beside it, for this file system.
+    pub(crate) fn excess_of_name(&self) -> usize {
+        let longest = self.stage_path(Nonce(0));
+        let length = longest.file_name().map_or(0, |name| name.len());
+        length.saturating_sub(self.here().longest_name)
     }
 
     /// Runs a machine to its end.

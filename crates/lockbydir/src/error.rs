@@ -8,7 +8,7 @@ use std::time::Duration;
 use lockbydir_protocol::{Fault, Foreign};
 
 use crate::status::{Holder, people_duration, printable};
-use crate::system::TAKEN;
+use crate::system::{NAME_TOO_LONG, TAKEN};
 
 /// What went wrong with a lock. [`Display`](fmt::Display) is a whole sentence: the verb, the
 /// path, the cause, and what to do.
@@ -177,6 +177,25 @@ impl Error {
         Error::new(ErrorKind::Foreign, message).at(path)
     }
 
+    /// The file system has no names as long as what is made beside the lock directory.
+    pub(crate) fn name_too_long(path: &Path, longest: usize, excess: usize) -> Error {
+        let message = format!(
+            "cannot acquire {}: its file system has no names longer than {longest} bytes, and what is made beside it needs {}; take {excess} off the lock's name",
+            printable(path),
+            longest + excess,
+        );
+        Error::new(ErrorKind::CannotMake, message).at(path)
+    }
+
+    /// The file system has no names as long as the lock's entry may become.
+    pub(crate) fn entry_too_long(path: &Path, longest: usize, needed: usize) -> Error {
+        let message = format!(
+            "cannot acquire {}: its file system has no names longer than {longest} bytes, and the entry of this lock may need {needed}; choose a folder on another file system",
+            printable(path),
+        );
+        Error::new(ErrorKind::CannotMake, message).at(path)
+    }
+
     pub(crate) fn fault(verb: &str, path: &Path, fault: Fault) -> Error {
         let (kind, source, advice) = reason(fault);
         let message = format!("cannot {verb} {}: {source}{advice}", printable(path));
@@ -312,6 +331,9 @@ fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
     let (kind, code, advice) = match fault {
         Fault::Missing => (ErrorKind::Io, 2, ""),
         Fault::Taken => (ErrorKind::Io, TAKEN, ""),
+        Fault::NoPlace { code: code @ NAME_TOO_LONG } => {
+            (ErrorKind::CannotMake, code, "; choose a shorter name, or another file system")
+        }
         Fault::NoPlace { code } => {
             (ErrorKind::CannotMake, code, "; the folder it shall be in must exist")
         }

@@ -160,6 +160,15 @@ impl Lock {
         self
     }
 
+    /// Keeps room for [`Guard::name_child`](crate::Guard::name_child) where the file system has
+    /// short names, and refuses the lock where there is none. `false` if not set. Other engines
+    /// ignore it.
+    #[must_use]
+    pub fn names_child(mut self, names_child: bool) -> Lock {
+        self.settings.names_child = names_child;
+        self
+    }
+
     /// The name as given; a URL may have secrets in it.
     #[must_use]
     pub fn name(&self) -> &Path {

@@ -38,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) on_wait: Option<OnWait>,
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) pace: Duration,
+    pub(crate) names_child: bool,
 }
 
 /// Whose life a lock depends on, beside its timeout.
@@ -71,6 +72,7 @@ impl Settings {
             on_wait: None,
             interrupt: None,
             pace: lockbydir_protocol::PACE,
+            names_child: false,
         }
     }
 
@@ -153,6 +155,7 @@ impl Settings {
             },
             host: lockbydir_protocol::Host::new(&process::host()),
             label,
+            names_child: self.names_child,
         })
     }
 }

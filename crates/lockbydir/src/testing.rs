@@ -133,6 +133,11 @@ pub trait World {
     /// Does one kernel own the file system?
     fn is_one_kernel(&self) -> bool;
 
+    /// How many bytes a name may have there.
+    fn longest_name(&self) -> usize {
+        crate::system::LONGEST_NAME
+    }
+
     /// Boot, namespaces, process.
     fn here(&self) -> (Origin, Process);
 

@@ -349,7 +349,7 @@ impl Filesystem for Passthrough {
             all.f_files,
             all.f_ffree,
             u32::try_from(all.f_bsize).unwrap_or(4096),
-            u32::try_from(all.f_namemax).unwrap_or(255),
+            u32::try_from(all.f_namemax).unwrap_or(255).min(self.manners.told_longest_name()),
             u32::try_from(all.f_frsize).unwrap_or(4096),
         ));
     }

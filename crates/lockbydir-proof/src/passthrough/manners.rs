@@ -26,6 +26,9 @@ pub struct Manners {
     /// All stamps of files are rounded down to multiples of this, such as 2s
     #[arg(long, value_name = "DUR", value_parser = typed::duration)]
     pub grain: Option<Duration>,
+    /// Names have at most so many bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 255)]
+    pub longest_name: u32,
 }
 
 /// What a file system may lack.
@@ -51,6 +54,8 @@ pub enum Lie {
     RmdirFull,
     /// A listing may be 3 seconds old
     StaleList,
+    /// statfs(2) says that names may have 255 bytes, whatever they may have
+    LongNames,
 }
 
 impl Manners {
@@ -60,6 +65,10 @@ impl Manners {
 
     pub(super) fn tells(&self, lie: Lie) -> bool {
         self.lies.contains(&lie)
+    }
+
+    pub(super) fn told_longest_name(&self) -> u32 {
+        if self.tells(Lie::LongNames) { 255 } else { self.longest_name }
     }
 
     /// What people are told of a file.

@@ -70,6 +70,9 @@ impl Past {
 impl Passthrough {
     /// How that which is asked for by a name is really called.
     pub(super) fn called(&self, parent: INodeNo, name: &OsStr) -> io::Result<OsString> {
+        if u32::try_from(name.len()).unwrap_or(u32::MAX) > self.manners.longest_name {
+            return Err(Errno::NAMETOOLONG.into());
+        }
         if self.manners.case_insensitive {
             let names = || list(self.nodes.node(parent)?);
             let alike = |(_, other): &(Kind, Vec<u8>)| other.eq_ignore_ascii_case(name.as_bytes());

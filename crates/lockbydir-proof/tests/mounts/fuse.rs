@@ -136,3 +136,40 @@ fn what_is_foreign_is_not_removed_where_rmdir_would_remove_it() {
 
     assert_eq!(fs::read(at.join("jobs.lockdir/mine")).expect("still there"), b"precious");
 }
+
+/// File systems that encrypt names have short ones: encfs 175 bytes, and says 189; eCryptfs 143.
+#[test]
+fn where_names_are_short_a_lock_is_kept_through_many_renewals_or_refused_at_once() {
+    let mut place = Place::new();
+    let source = place.folder("source");
+    let at = place.fuse("at", &source, &["--longest-name", "175", "--lies", "long-names"]);
+    let held = "n=0; while [ $n -lt 60 ]; do n=$(ls jobs.lockdir | cut -d. -f6); sleep .05; done; \
+                ls jobs.lockdir";
+
+    let label = "A-LABEL-OF-FORTY-LETTERS-IS-CUT-DOWN-NOW";
+    let ran = run(&at, &["run", "-t", "300ms", "--label", label, "jobs", "--", "sh", "-c", held]);
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let entry = ran.out.trim();
+    assert!(entry.len() <= 175 && entry.contains("=41-=4c"), "{} bytes: {entry}", entry.len());
+
+    let short = place.fuse("short", &source, &["--longest-name", "143"]);
+    for wait in ["0", "20s"] {
+        let ran = run(&short, &["run", "-w", wait, "jobs", "--", "echo", "in"]);
+        ran.refused(73, "no names longer than 143 bytes, and the entry of this lock may need ");
+        assert_eq!(ran.out, "");
+    }
+    let key = run(&short, &["acquire", "-t", "20s", "--label", label, "jobs"]);
+    assert_eq!(key.code, 0, "a key names no process: {key:?}");
+    for _ in 0..12 {
+        assert_eq!(run(&short, &["renew", "jobs", key.out.trim()]).code, 0);
+    }
+    assert_eq!(run(&short, &["release", "jobs", key.out.trim()]).code, 0);
+    let long = "x".repeat(109);
+    let refused = run(&short, &["acquire", "-n", &long]);
+    refused.refused(73, "what is made beside it needs 144; take 1 off the lock's name");
+    let fits = run(&short, &["acquire", "-n", &long[1..]]);
+    assert_eq!(fits.code, 0, "{fits:?}");
+    assert_eq!(run(&short, &["release", &long[1..], fits.out.trim()]).code, 0);
+    assert_eq!(names(&short), Vec::<String>::new(), "left behind");
+}

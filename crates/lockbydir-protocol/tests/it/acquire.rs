@@ -16,6 +16,7 @@ pub(crate) fn wish() -> Wish {
         owner: Owner::One(Process { pid: 1, start: 1 }),
         host: Host::new("h"),
         label: Label::new("mine").unwrap(),
+        names_child: false,
     }
 }
 

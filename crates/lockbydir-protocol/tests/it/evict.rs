@@ -82,7 +82,7 @@ fn who_opens_the_lock_of_another_kernel_stamps_it_by_its_own_clock_and_says_so()
 }
 
 #[test]
-fn a_fenced_lock_whose_next_name_would_be_too_long_is_not_touched() {
+fn a_fenced_lock_whose_next_name_would_be_too_long_is_opened_with_a_shorter_host() {
     // Only a hostile one is: with start times of twenty digits.
     let process = |pid| Process { pid, start: u64::MAX };
     let entry = Entry {
@@ -102,10 +102,8 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_not_touched() {
     // The tenth renewal takes a digit more; a stamp of one digit less makes room for it.
     let late = Now { boot: entry.stamp, ..now() };
     let soon = Now { boot: entry.stamp / 10, ..now() };
-    for (now, outcome) in [
-        (late, Step::Finished(Eviction::Foreign(Foreign::Exhausted))),
-        (soon, Step::Perform(Rename(entry.clone(), entry.next(State::Open, soon.boot, &ORIGIN)))),
-    ] {
+    let shorter = Host::new("aaaaaaaaaaaaaaa");
+    for (now, host) in [(late, shorter), (soon, entry.host)] {
         let mut machine = Evict::new(here(), true, secs(20));
         machine.start(now);
         let mut step = machine.resume(now, seen(std::slice::from_ref(&entry)));
@@ -115,7 +113,9 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_not_touched() {
         if step == Step::Perform(ReadFileClock) {
             step = machine.resume(now, failed(BROKEN));
         }
-        assert_eq!(step, outcome);
+        let open = Entry { host, ..entry.next(State::Open, now.boot, &ORIGIN) };
+        assert_eq!(open.to_string().len(), MAX_NAME);
+        assert_eq!(step, Step::Perform(Rename(entry.clone(), open)));
     }
 }
 

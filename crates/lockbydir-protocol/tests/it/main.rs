@@ -14,5 +14,6 @@ mod queue;
 mod races;
 mod release;
 mod renew;
+mod short_names;
 mod vacancy;
 mod verdict;

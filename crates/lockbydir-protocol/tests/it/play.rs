@@ -115,7 +115,7 @@ pub(crate) const OWNER: Owner = Owner::One(Process { pid: 42, start: 7 });
 /// On a file system that this kernel alone owns.
 pub(crate) fn here() -> Here {
     let booted = Some(stamp(secs(WALL - BEGIN)));
-    Here { origin: ORIGIN, one_kernel: true, booted, host: Host::new("h") }
+    Here { origin: ORIGIN, one_kernel: true, booted, host: Host::new("h"), longest_name: 255 }
 }
 
 /// On one that others may change.

@@ -20,6 +20,7 @@ pub(crate) fn wish() -> Wish {
         owner: Owner::Nobody,
         host: Host::new("h"),
         label: Label::default(),
+        names_child: false,
     }
 }
 

@@ -1,11 +1,17 @@
 //! What one process can try alone: renames, removals, names, as the steps of a lock make them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use lockbydir_protocol::{Acquire, Acquisition, Fault, Here, MAX_NAME, Machine as _, Step, Wish};
+
+use super::room::Room;
 use super::{Probe, Trouble, said};
 use crate::call::about_path;
+use crate::clock;
+use crate::dir::Directory;
+use crate::settings::Settings;
 use crate::system::{Errno, fault, is_no_such_call};
-use lockbydir_protocol::Fault;
 
 /// In the order in which they are told.
 pub(super) const TRIES: &[Probe] =
@@ -196,15 +202,24 @@ const NAMES: Probe = Probe {
     tried: "long names",
     run: |attempt, _| {
         let room = attempt.room;
-        let entry: String =
-            "probe-".chars().chain("v1.held+p=09_az-".chars().cycle()).take(200).collect();
-        if let Err(errno) = room.create(&entry) {
-            let seen = format!("200 bytes: {}", said(errno));
-            attempt.fatal(seen, "A lock's state is such a name.");
-            return Ok(());
-        }
-        if !room.list()?.contains(&entry) {
-            attempt.fatal("200 bytes: it is listed as another", "A lock would not be known again.");
+        let longest = longest_name(room)?;
+        if longest < MAX_NAME {
+            let seen = format!("at most {longest} bytes are kept");
+            let (plain, with_child) = (needed(false), needed(true));
+            if longest < plain {
+                let meaning = format!("A lock's state is a name that may need {plain}.");
+                attempt.fatal(seen, meaning);
+            } else if longest < with_child {
+                attempt.remark(
+                    seen,
+                    format!(
+                        "Locks of programs fit, with labels cut off; `run` needs {with_child}, \
+                         and is refused."
+                    ),
+                );
+            } else {
+                attempt.remark(seen, "Hosts' names and labels are cut off where they do not fit.");
+            }
             return Ok(());
         }
         match room.create(&format!("probe-{}", "x".repeat(249))) {
@@ -217,6 +232,46 @@ const NAMES: Probe = Probe {
         Ok(())
     },
 };
+
+/// How many bytes a name may have there: [`MAX_NAME`] if it may be as long as any entry's.
+pub(super) fn longest_name(room: &Room) -> Result<usize, Trouble> {
+    let is_kept = |length: usize| {
+        let name: String =
+            "probe-".chars().chain("v1.held+p=09_az-".chars().cycle()).take(length).collect();
+        match room.create(&name) {
+            Ok(()) => {
+                let is_listed = room.list()?.contains(&name);
+                room.remove(&name)?;
+                Ok(is_listed)
+            }
+            Err(errno) if matches!(fault(errno), Fault::NoPlace { .. }) => Ok(false),
+            Err(errno) => Err(Trouble::Failed(errno)),
+        }
+    };
+    // No file system has names as short as the folder's own.
+    let (mut kept, mut refused) = (room.name().len(), MAX_NAME + 1);
+    let mut next = MAX_NAME;
+    while kept + 1 < refused {
+        if is_kept(next)? {
+            kept = next;
+        } else {
+            refused = next;
+        }
+        next = kept.midpoint(refused);
+    }
+    Ok(kept)
+}
+
+/// How many bytes the entry of a lock with usual options may need.
+fn needed(names_child: bool) -> usize {
+    let settings = Settings::new(Path::new("probe"));
+    let wish = settings.wish().map(|wish| Wish { names_child, ..wish });
+    let here = Here { longest_name: 0, ..Directory::new("/probe".into(), 0o700, None).here() };
+    match wish.map(|wish| Acquire::new(wish, here, None).start(clock::now())) {
+        Ok(Step::Finished(Acquisition::NameTooLong(needed))) => needed,
+        _ => MAX_NAME,
+    }
+}
 
 const LETTERS: Probe = Probe {
     name: "case",

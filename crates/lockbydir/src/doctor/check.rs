@@ -10,46 +10,51 @@ use super::hand::Hand;
 use super::report::Grade;
 use super::room::Room;
 use super::{Other, Trouble, alone};
+use lockbydir_protocol::MAX_NAME;
+
 use crate::error::Error;
 use crate::own::Own;
 use crate::{system, testing};
 
-/// Why no lock may be on this mount, if it is so.
-type Refusal = Option<String>;
+/// What was found on a mount: how long its names are at most, as far as that was tried, or why no
+/// lock may be there.
+type Known = Result<usize, String>;
 
-/// Refuses a mount that renames or removes what it must not.
-pub(crate) fn check(folder: &Path) -> Result<(), Error> {
-    static KNOWN: Own<Mutex<HashMap<(u64, u64), Refusal>>> = Own::new();
+/// Refuses a mount that renames or removes what it must not. Returns how many bytes its names may
+/// have, as far as that was tried.
+pub(crate) fn check(folder: &Path) -> Result<usize, Error> {
+    static KNOWN: Own<Mutex<HashMap<(u64, u64), Known>>> = Own::new();
 
     let is_known = || testing::is_every_mount_known() || system::is_known(folder);
     if testing::world().is_some() || is_known() {
-        return Ok(());
+        return Ok(usize::MAX);
     }
-    let Some(mount) = system::mount_number(folder) else { return Ok(()) };
+    let Some(mount) = system::mount_number(folder) else { return Ok(usize::MAX) };
     let known = KNOWN.get_or_make(Mutex::default);
     let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
     let found = known().get(&mount).cloned();
-    let refusal = match found {
-        Some(refusal) => refusal,
+    let found = match found {
+        Some(found) => found,
         None => {
-            let Ok(refusal) = tried(folder) else { return Ok(()) };
-            known().insert(mount, refusal.clone());
-            refusal
+            let Ok(found) = tried(folder) else { return Ok(usize::MAX) };
+            known().insert(mount, found.clone());
+            found
         }
     };
-    refusal.map_or(Ok(()), |why| Err(Error::unfit(folder, &why)))
+    found.map_err(|why| Error::unfit(folder, &why))
 }
 
-fn tried(folder: &Path) -> Result<Refusal, Trouble> {
+fn tried(folder: &Path) -> Result<Known, Trouble> {
     let room = Room::make(folder)?;
     for probe in [alone::TWICE, alone::OVER_FULL, alone::REMOVE_FULL] {
         let fatal = probe.find(&room, &mut Nobody)?;
         let fatal = fatal.into_iter().find(|finding| finding.grade == Grade::Fatal);
         if let Some(fatal) = fatal {
-            return Ok(Some(format!("{}: {}", fatal.tried, fatal.seen)));
+            return Ok(Err(format!("{}: {}", fatal.tried, fatal.seen)));
         }
     }
-    Ok(None)
+    let longest = alone::longest_name(&room)?;
+    Ok(Ok(if longest < MAX_NAME { longest } else { usize::MAX }))
 }
 
 /// There is no other one.

@@ -69,9 +69,15 @@ impl Engine for LockDirectory {
     /// Waits in the line beside the lock directory.
     fn acquire(&self, wish: Wish, wait: &mut Wait<'_>) -> Result<(Box<dyn Holding>, How), Error> {
         let path = self.path();
-        let here = self.directory.here();
-        if !here.one_kernel {
-            doctor::check(path.parent().unwrap_or(path))?;
+        let mut directory = self.directory.clone();
+        if !directory.here().one_kernel {
+            let longest_name = doctor::check(path.parent().unwrap_or(path))?;
+            directory = directory.with_names_of(longest_name);
+        }
+        let here = directory.here();
+        let excess = directory.excess_of_name();
+        if excess > 0 {
+            return Err(Error::name_too_long(path, here.longest_name, excess));
         }
         let card = lockbydir_protocol::Ticket {
             order: 0,
@@ -81,10 +87,11 @@ impl Engine for LockDirectory {
             process: process::here().1,
             host: Host::new(&process::host()),
             label: wish.label.clone(),
-        };
-        let acquire = Acquire::new(wish, here, self.parking.take(&self.directory));
+        }
+        .fit(here.longest_name);
+        let acquire = Acquire::new(wish, here, self.parking.take(&directory));
         let mut queue = Queue::new(acquire, card, here, wait.until()).pace(self.pace);
-        let mut place = Place::new(&self.directory, wait.interrupts().collect());
+        let mut place = Place::new(&directory, wait.interrupts().collect());
         let mut step = queue.start(clock::now());
         let waited = loop {
             let answer = match step {
@@ -107,7 +114,7 @@ impl Engine for LockDirectory {
         match waited {
             Waited::Ended(Acquisition::Got(entry, came)) => {
                 let held = Held {
-                    directory: self.directory.clone(),
+                    directory: directory.clone(),
                     entry,
                     unsure: None,
                     linger: self.linger,
@@ -120,6 +127,9 @@ impl Engine for LockDirectory {
             }
             Waited::Ended(Acquisition::Stranger(uid)) => Err(Error::stranger(path, uid)),
             Waited::Ended(Acquisition::Foreign(why)) => Err(Error::foreign(path, &why)),
+            Waited::Ended(Acquisition::NameTooLong(needed)) => {
+                Err(Error::entry_too_long(path, here.longest_name, needed))
+            }
             Waited::Ended(Acquisition::Failed(fault)) => Err(Error::fault("acquire", path, fault)),
             Waited::Interrupted => Err(wait.interrupted(path)),
         }

@@ -68,6 +68,17 @@ pub(crate) enum Whose {
     Strangers(u32),
 }
 
+/// How many bytes a name has at most on most file systems.
+pub(crate) const LONGEST_NAME: usize = 255;
+
+/// What a lock must know of a file system.
+pub(crate) struct FileSystem {
+    /// Does this kernel alone own it?
+    pub(crate) is_of_one_kernel: bool,
+    /// How many bytes a name may have there, as far as it says.
+    pub(crate) longest_name: usize,
+}
+
 /// A file system, as the system tells of it.
 pub(crate) struct Mount {
     /// What kind: `ext4`, `nfs4`, `fuse.sshfs`, ...

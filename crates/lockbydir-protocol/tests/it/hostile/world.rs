@@ -47,7 +47,13 @@ impl<'a> World<'a> {
         };
         let booted = Stamp(1_700_000_000_000_000_000);
         let booted = chance.pick(&[None, Some(booted), Some(Stamp(i128::MIN)), Some(Stamp(0))]);
-        let here = Here { origin, one_kernel: chance.one_in(2), booted, host: Host::new("h") };
+        let here = Here {
+            origin,
+            one_kernel: chance.one_in(2),
+            booted,
+            host: Host::new("h"),
+            longest_name: 255,
+        };
         let mut world = World {
             now,
             here,
@@ -76,6 +82,7 @@ impl<'a> World<'a> {
             owner: self.chance.owner(),
             host: self.here.host,
             label: Label::new("own").unwrap_or_default(),
+            names_child: false,
         }
     }
 

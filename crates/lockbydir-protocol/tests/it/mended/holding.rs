@@ -16,6 +16,7 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
         owner: Owner::Nobody,
         host: Host::new("h"),
         label: Label::new("").unwrap(),
+        names_child: false,
     };
     // Somebody else's entry, made by the machine itself.
     let mut other = Acquire::new(wish(7), here, None);

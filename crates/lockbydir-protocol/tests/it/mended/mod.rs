@@ -13,7 +13,7 @@ pub(super) fn at(second: u64) -> Now {
 
 pub(super) fn here(origin: Origin) -> Here {
     let booted = Some(Stamp(1_000_000_000_000_000));
-    Here { origin, one_kernel: true, booted, host: Host::new("h") }
+    Here { origin, one_kernel: true, booted, host: Host::new("h"), longest_name: 255 }
 }
 
 /// Somebody's entry, as the machine itself makes it.
@@ -25,6 +25,7 @@ pub(super) fn published(here: Here, nonce: u128, now: Now) -> Entry {
         owner: Owner::Nobody,
         host: Host::new("h"),
         label: Label::new("").unwrap(),
+        names_child: false,
     };
     let mut acquire = Acquire::new(wish, here, None);
     acquire.start(now);
@@ -63,5 +64,6 @@ pub(super) fn wish_of(nonce: u128) -> Wish {
         owner: Owner::Nobody,
         host: Host::new("h"),
         label: Label::new("").unwrap(),
+        names_child: false,
     }
 }

@@ -126,6 +126,7 @@ fn behind_the_dead(until: u64) -> (Queue, Ticket) {
         owner: Owner::Nobody,
         host,
         label: label.clone(),
+        names_child: false,
     };
     let card = Ticket {
         order: 0,

@@ -19,6 +19,9 @@ pub(crate) type Handle = std::os::fd::OwnedFd;
 /// The error number of a thing that is taken, for people.
 pub(crate) const TAKEN: i32 = Errno::NOTEMPTY.raw_os_error();
 
+/// The error number of a name that is too long.
+pub(crate) const NAME_TOO_LONG: i32 = Errno::NAMETOOLONG.raw_os_error();
+
 /// Can files be given to a group?
 pub(crate) const HAS_GROUPS: bool = true;
 

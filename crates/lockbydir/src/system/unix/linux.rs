@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::ClockId;
 
 use super::{Errno, Handle};
-use crate::system::Mount;
+use crate::system::{FileSystem, LONGEST_NAME, Mount};
 
 /// The clock that runs while the machine is suspended.
 pub(super) const BOOT_CLOCK: ClockId = ClockId::Boottime;
@@ -21,8 +21,25 @@ pub(super) const BOOT_CLOCK: ClockId = ClockId::Boottime;
 /// A handle that can neither read nor write.
 pub(super) const NEITHER: OFlags = OFlags::PATH;
 
-/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
+/// What the file system of this folder is like, by one call.
+pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
+    let Ok(stat) = rustix::fs::statfs(folder) else {
+        return FileSystem { is_of_one_kernel: false, longest_name: LONGEST_NAME };
+    };
+    let longest_name = match usize::try_from(stat.f_namelen) {
+        // Some say nothing.
+        Ok(0) | Err(_) => LONGEST_NAME,
+        Ok(length) => length,
+    };
+    FileSystem { is_of_one_kernel: is_kind_of_one_kernel(stat.f_type as u64), longest_name }
+}
+
 pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {
+    file_system_of(folder).is_of_one_kernel
+}
+
+/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
+fn is_kind_of_one_kernel(kind: u64) -> bool {
     const EXT: u64 = 0xEF53;
     const XFS: u64 = 0x5846_5342;
     const BTRFS: u64 = 0x9123_683E;
@@ -31,9 +48,7 @@ pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {
     const OVERLAY: u64 = 0x794C_7630;
     const F2FS: u64 = 0xF2F5_2010;
     const ZFS: u64 = 0x2FC1_2FC1;
-    rustix::fs::statfs(folder).is_ok_and(|stat| {
-        matches!(stat.f_type as u64, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
-    })
+    matches!(kind, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
 }
 
 /// Is it known to do what a lock needs: by one kernel's own rules, or measured (NFS)?

@@ -13,13 +13,22 @@ use sysctl::Sysctl;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::{Errno, Handle};
-use crate::system::Mount;
+use crate::system::{FileSystem, LONGEST_NAME, Mount};
 
 /// Its monotonic clock counts sleep, unlike that of Linux.
 pub(super) const BOOT_CLOCK: ClockId = ClockId::Monotonic;
 
 /// There is no such handle: this one can read.
 pub(super) const NEITHER: OFlags = OFlags::empty();
+
+/// What the file system of this folder is like.
+pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
+    let told = rustix::fs::statvfs(folder).ok().and_then(|stat| stat.f_namemax.try_into().ok());
+    FileSystem {
+        is_of_one_kernel: is_of_one_kernel(folder),
+        longest_name: told.filter(|length| *length > 0).unwrap_or(LONGEST_NAME),
+    }
+}
 
 /// File systems that a single kernel owns: whoever wrote there under another boot is dead.
 pub(crate) fn is_of_one_kernel(folder: &Path) -> bool {

@@ -17,6 +17,9 @@ pub(crate) type Handle = OwnedHandle;
 /// The error number of a thing that is taken, for people: "the directory is not empty".
 pub(crate) const TAKEN: i32 = 145;
 
+/// The error number of a name that is too long.
+pub(crate) const NAME_TOO_LONG: i32 = 206;
+
 /// Can files be given to a group?
 pub(crate) const HAS_GROUPS: bool = false;
 
@@ -64,6 +67,12 @@ pub(crate) fn fault(errno: Errno) -> Fault {
 /// Is it an error of a file system that has no such call?
 pub(crate) fn is_no_such_call(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOTSUP)
+}
+
+/// What the file system of this folder is like. The names of all that Windows has are of 254
+/// characters at least.
+pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
+    FileSystem { is_of_one_kernel: is_of_one_kernel(folder), longest_name: LONGEST_NAME }
 }
 
 /// Does this kernel alone own the file system: whoever wrote there under another boot is dead?
