@@ -137,6 +137,23 @@ def test_what_is_held_is_unlocked_though_name_and_folder_have_changed(tmp_path: 
     assert not (tmp_path / "bed.lockdir").exists()
 
 
+def test_a_relative_name_begins_where_it_was_set(tmp_path: Path) -> None:
+    lock = DLock("bed")
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+
+    assert lock.locking() and (tmp_path / "bed.lockdir").is_dir() and os.listdir() == []
+    lock.TIMEOUT = 20
+    assert lock.exists() and lock.isLocked() and lock.age() >= 0
+    assert lock.dirname() == "bed.lockdir"
+    assert not DLock("bed").exists()
+    assert lock.unlocking() and not (tmp_path / "bed.lockdir").exists()
+
+    lock.name = "bed"
+    assert lock.locking() and os.path.isdir("bed.lockdir")
+    assert lock.unlocking()
+
+
 def test_an_extension_must_end_as_all_others_do() -> None:
     lock = DLock("bed")
     lock.LOCKDIREXTENSION = ".web.lockdir"

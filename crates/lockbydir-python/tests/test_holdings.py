@@ -185,7 +185,10 @@ def test_what_an_ended_thread_left_does_not_pile_up(name: str) -> None:
         warnings.simplefilter("always")
         for _ in range(20):
             in_a_thread(lock.acquire)
-        assert len(seen) == 19
+        # The end of the last few threads may be seen a little later.
+        assert len(seen) > 10
+        del lock
+        until(lambda: len(seen) == 20)
 
 
 # In asyncio.
@@ -250,14 +253,14 @@ def test_an_async_generator_may_leave_in_another_task(name: str) -> None:
 # What nobody refers to any more.
 
 
-def warned(work: Callable[[], object]) -> list[str]:
-    """The resource warnings that come of this."""
+def warned(name: str, work: Callable[[], object]) -> list[str]:
+    """The resource warnings about this lock that come of this."""
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", ResourceWarning)
         work()
         gc.collect()
     assert all(one.category is ResourceWarning for one in seen)
-    return [str(one.message) for one in seen]
+    return [str(one.message) for one in seen if name in str(one.message)]
 
 
 def test_a_holding_that_is_collected_unreleased_is_warned_of(name: str) -> None:
@@ -276,7 +279,7 @@ def test_a_holding_that_is_collected_unreleased_is_warned_of(name: str) -> None:
         await AsyncLock(name).acquire()
 
     for work in (acquire, test_it, forget, lambda: asyncio.run(in_a_task())):
-        (said,) = warned(work)
+        (said,) = warned(name, work)
         assert f"the lock {name}.lockdir was released" in said and "use a `with`" in said
         assert not Lock(name).locked()
 
@@ -310,7 +313,7 @@ def test_a_holding_that_was_ended_is_not_warned_of(name: str) -> None:
 
         asyncio.run(main())
 
-    assert warned(work) == []
+    assert warned(name, work) == []
 
 
 def test_a_forked_child_does_not_warn_of_what_its_parent_holds(

@@ -119,6 +119,7 @@ class AsyncHeld:
         """Releases the lock; only the first time does anything.
 
         :raises LockLost: when it was not ours any more.
+        :raises OSError: when the system refuses; then it may be tried again.
         """
         await asyncio.shield(_begin(self._held.release))
 
@@ -312,29 +313,35 @@ async def _taken(
     waiting: "asyncio.Future[list[Optional[Held]]]", interrupt: _native.Interrupt
 ) -> Optional[Held]:
     """What a thread gets; if our task is cancelled, that is let go of before it is seen to be."""
+    made_in = _native.fork_generation()
     try:
         await asyncio.wait([waiting])
     except asyncio.CancelledError:
         interrupt.set()
-        await _settled(waiting)
-        got = None if waiting.exception() else waiting.result().pop()
-        if got is not None:
-            await _given_back(got)
+        if await _settled(waiting, made_in):
+            got = None if waiting.exception() else waiting.result().pop()
+            if got is not None:
+                await _given_back(got)
         raise
     return waiting.result().pop()
 
 
 async def _given_back(held: Held) -> None:
     """Releases what nobody will see; a loss is of no interest."""
+    made_in = _native.fork_generation()
     giving = _begin(held.release)
-    await _settled(giving)
-    giving.exception()
+    if await _settled(giving, made_in):
+        giving.exception()
 
 
-async def _settled(future: "asyncio.Future[Any]") -> None:
-    """Waits for its end, however often our task is cancelled meanwhile; the end is near."""
+async def _settled(future: "asyncio.Future[Any]", made_in: int) -> bool:
+    """Waits for its end, however often our task is cancelled meanwhile; the end is near. False in a
+    forked child, which has no thread that brings it: both belong to the parent."""
     while not future.done():
+        if _native.fork_generation() != made_in:
+            return False
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             continue
+    return True

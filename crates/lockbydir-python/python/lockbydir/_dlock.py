@@ -74,8 +74,10 @@ class DLock:
     own it. Threads that share an instance share what it owns: any of them unlocks it. Make one
     instance for each thread.
 
-    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. Or the
-        URL of a lock on etcd, which has no directory: then ``exists`` tells whether it is locked.
+    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. A
+        relative one begins at the directory that is the current one now, wherever the program goes
+        later. Or the URL of a lock on etcd, which has no directory: then ``exists`` says whether it
+        is locked.
     :raises ValueError: when no lock can have this name.
     :raises TypeError: when it is neither a ``str`` nor a path.
     """
@@ -107,6 +109,8 @@ class DLock:
     startedWaitingTime: Optional[float]
     """When this instance last began to wait, in seconds since 1970; ``None`` before that."""
 
+    _folder: str = ""
+    """The current directory when the name was set."""
     _holding: Optional[_Holding] = None
     _patienceFrom: Optional[float] = None
     _made: Optional[tuple[tuple[object, ...], _native.Lock]] = None
@@ -215,7 +219,7 @@ class DLock:
         """Is there a lock directory, timed out or not?"""
         if _native.is_url(self._base()):
             return self._status().state not in ("free", "open")
-        return os.path.lexists(self.dirname())
+        return os.path.lexists(self._place() + ".lockdir")
 
     def age(self) -> float:
         """Seconds since the last change of the lock; -1 if there is none, or it cannot be read.
@@ -282,6 +286,13 @@ class DLock:
         left = self._patienceLeft()
         time.sleep(pause if left is None else min(pause, left))
 
+    def _place(self) -> str:
+        """As `_base`, and absolute: where the name was set, wherever the program is now."""
+        base = self._base()
+        if not base or _native.is_url(base):
+            return base
+        return os.path.join(self._folder, base)
+
     def _base(self) -> str:
         extension = self.LOCKDIREXTENSION
         if not isinstance(extension, str):
@@ -296,13 +307,13 @@ class DLock:
     def _lock(self) -> _native.Lock:
         """The lock as the attributes have it now."""
         pace = seconds(self.CHECKEVERYXSECONDS, "CHECKEVERYXSECONDS")
-        given = (self.name, self.LOCKDIREXTENSION, self.TIMEOUT, pace, self.OWNER)
+        given = (self._folder, self.name, self.LOCKDIREXTENSION, self.TIMEOUT, pace, self.OWNER)
         made = self._made
         if made is None or made[0] != given:
             if not isinstance(self.name, (str, os.PathLike)):
                 raise TypeError(f"a lock's name is a str or a path, not {self.name!r}")
             lock = native(
-                self._base(),
+                self._place(),
                 timeout=self.TIMEOUT,
                 owner=self.OWNER,
                 pace=pace,
@@ -334,7 +345,8 @@ class DLock:
     def _mine(self) -> Optional[_Holding]:
         """What this instance holds, as far as it knows; nothing in a forked child."""
         holding = self._holding
-        return holding if holding is not None and holding.made_in == _native.fork_generation() else None
+        is_own = holding is not None and holding.made_in == _native.fork_generation()
+        return holding if is_own else None
 
     def _restamp(self, timeout: object) -> None:
         """Makes the lock that is held last so long, counted from when it was locked."""
@@ -358,6 +370,8 @@ class DLock:
         def __setattr__(self, attribute: str, value: Any) -> None:
             if attribute == "TIMEOUT":
                 self._restamp(value)
+            if attribute == "name":
+                object.__setattr__(self, "_folder", _currentFolder())
             object.__setattr__(self, attribute, value)
 
     def __repr__(self) -> str:
@@ -375,6 +389,14 @@ def _binds(status: Status) -> bool:
     if status.state == "bare":
         return status.remaining != 0
     return status.state in ("held", "foreign")
+
+
+def _currentFolder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        # It was removed: then a relative name has no place until the program goes elsewhere.
+        return ""
 
 
 def _clock() -> float:
