@@ -1,13 +1,15 @@
 //! A page in a browser that shows what a source tells, live. Nobody changes anything by it.
 //!
 //! Here is the life of the server; `feed.rs` makes of a source what is sent, once for all viewers;
-//! `door.rs` says who may see it, and where it may listen; `connection.rs` bounds what viewers cost;
+//! `door.rs` says who may see it, and where it may listen; `strangers.rs` bounds what those cost who have
+//! not shown that yet, `connection.rs` and `web.rs` what viewers cost;
 //! `web.rs` answers them; `page.rs` puts the page together from the files in `page/`.
 
 mod connection;
 mod door;
 mod feed;
 mod page;
+mod strangers;
 mod web;
 
 use std::net::{SocketAddr, TcpListener};
@@ -76,7 +78,9 @@ pub fn serve(
         let connections = Connections::of(listener).map_err(failed)?;
         let stop = stop().map_err(failed)?;
         ready(&url(address, options.token.as_deref()));
-        let serving = axum::serve(connections, web::routes(feed.clone(), door));
+        let routes = web::routes(feed.clone(), door);
+        let routes = routes.into_make_service_with_connect_info::<strangers::Pass>();
+        let serving = axum::serve(connections, routes);
         tokio::select! {
             served = serving => served.map_err(failed),
             () = stop => Ok(()),

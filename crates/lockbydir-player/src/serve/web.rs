@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
     REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::door::Door;
 use super::feed::Feed;
 use super::page;
+use super::strangers::Pass;
 
 /// So many look on at once.
 const VIEWERS: usize = 256;
@@ -49,6 +50,8 @@ pub(super) fn routes(feed: Feed, door: Door) -> Router {
 /// Lets in who may come in, and tells every browser to be careful with what it gets.
 async fn guarded(State(served): State<Served>, request: Request, next: Next) -> Response {
     let (method, headers) = (request.method(), request.headers());
+    let pass = request.extensions().get::<ConnectInfo<Pass>>();
+    let admit = || pass.is_none_or(|ConnectInfo(pass)| pass.admit());
     let query = request.uri().query().unwrap_or_default();
     let mut response = match served.door.admits(method, headers) {
         Err(refusal) => refused(refusal),
@@ -58,13 +61,16 @@ async fn guarded(State(served): State<Served>, request: Request, next: Next) -> 
                 (StatusCode::SEE_OTHER, to).into_response()
             }
             None => match served.door.knows(headers) {
+                Ok(()) if !admit() => crowded("Too many connections are open; try again.\n".into()),
                 Ok(()) => next.run(request).await,
                 Err(refusal) => refused(refusal),
             },
         },
     };
     let headers = response.headers_mut();
-    let fixed: [(HeaderName, &'static str); 6] = [
+    let fixed: [(HeaderName, &'static str); 7] = [
+        // One answer a connection: none is kept for a request that may never come.
+        (CONNECTION, "close"),
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
@@ -92,6 +98,10 @@ fn refused((status, why): super::door::Refusal) -> Response {
     response
 }
 
+fn crowded(why: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], why).into_response()
+}
+
 async fn page() -> Response {
     let page = page::fresh();
     let headers = [
@@ -107,8 +117,7 @@ async fn events(State(served): State<Served>, method: Method) -> Response {
         return headers.into_response();
     }
     let Ok(seat) = Arc::clone(&served.seats).try_acquire_owned() else {
-        let why = format!("{VIEWERS} viewers look on already; close one.\n");
-        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], why).into_response();
+        return crowded(format!("{VIEWERS} viewers look on already; close one.\n"));
     };
     let viewer = Viewer { feed: served.feed, changes: None, _seat: seat };
     let messages = stream::unfold(viewer, |mut viewer| async {

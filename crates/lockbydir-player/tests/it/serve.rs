@@ -1,6 +1,6 @@
 //! The page's server, by plain HTTP: whom it answers, with what, and whom not.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -414,4 +414,57 @@ fn rubbish_is_no_danger() {
     send(&[b"GET / HTTP/1.1\r\n".as_slice(), "a: b\r\n".repeat(100_000).as_bytes()].concat());
 
     server.answers(&["GET / HTTP/1.1", &server.host()], 200);
+}
+
+#[test]
+fn strangers_who_send_slowly_keep_no_viewer_out_and_are_let_go() {
+    let server = Server::guarded();
+    let connect = |_| {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+        stream
+    };
+    let mut strangers: Vec<TcpStream> = (0..400).map(connect).collect();
+    let begun = Instant::now();
+
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let mut viewers: Vec<Viewer> =
+        (0..3).map(|_| Viewer::of(&server, &[&bearer]).expect("a seat")).collect();
+    viewers.iter_mut().for_each(|viewer| drop(viewer.next("all")));
+    server.answers(&["GET / HTTP/1.1", &server.host(), &bearer], 200);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+
+    // Though each goes on to send something, and would never stand still.
+    let is_open = |stranger: &mut TcpStream| {
+        stranger.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let read = stranger.write_all(b"x").and_then(|()| stranger.read(&mut [0; 512]));
+        matches!(read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    };
+    while !strangers.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(40), "{} are left", strangers.len());
+        strangers.retain_mut(is_open);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.tell(event(1001.0, joined("b")));
+    viewers.iter_mut().for_each(|viewer| drop(viewer.next("changes")));
+}
+
+#[test]
+fn more_than_any_request_needs_is_not_read_from_a_stranger() {
+    let server = Server::guarded();
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let with = |length: usize| {
+        let (host, much) = (server.host(), format!("A: {}", "b".repeat(length)));
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let lines = ["GET / HTTP/1.1", &host, &bearer, &much, "", ""].join("\r\n");
+        // It may hang up in the middle.
+        let _ = stream.write_all(lines.as_bytes());
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        said.starts_with(b"HTTP/1.1 200 ")
+    };
+
+    assert!(with(30_000));
+    assert!(!with(100_000));
 }
