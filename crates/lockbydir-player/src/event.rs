@@ -262,7 +262,7 @@ impl What {
                 What::Renewed { by: by.into(), times, timeout_s: s(timeout) }
             }
             Seen::Bare => What::Bare,
-            Seen::Foreign(why) => What::Foreign { why },
+            Seen::Foreign(why) => What::Foreign { why: printable(why) },
             Seen::Cleared => What::Cleared,
             Seen::Lapsed(by) => What::Lapsed { by: by.into() },
             Seen::Died(by) => What::Died { by: by.into() },

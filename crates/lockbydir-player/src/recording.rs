@@ -18,6 +18,11 @@ const FORMAT: &str = "lockbydir events";
 const VERSION: u32 = 1;
 /// No line is longer, in bytes.
 const LONGEST: u64 = 1 << 16;
+/// A file of at most this many bytes is kept in memory.
+const KEPT: u64 = 1 << 24;
+/// About this many bytes of a larger file are told at once: a recording may have any number of events at the
+/// same time.
+const AT_ONCE: u64 = 1 << 22;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -88,12 +93,40 @@ impl<S: Source> Source for Recorder<S> {
 /// Tells what was recorded, at any speed.
 #[derive(Debug)]
 pub struct Replay {
-    events: VecDeque<Event>,
+    rest: Rest,
+    /// What is told next.
+    next: Option<Event>,
+    only_lock: Option<String>,
     torn: Option<usize>,
     speed: f64,
     /// Where the recording was at this instant.
     at: f64,
     since: Instant,
+}
+
+/// What of a recording is not told yet. A large file is read again for that, since it may be larger than
+/// memory; a small one is kept, and what can be read once only, such as a pipe.
+#[derive(Debug)]
+enum Rest {
+    File(Events),
+    Kept(VecDeque<Event>),
+}
+
+impl Rest {
+    fn next(&mut self) -> Result<Option<Event>, Error> {
+        match self {
+            Rest::File(events) => events.next(),
+            Rest::Kept(events) => Ok(events.pop_front()),
+        }
+    }
+
+    /// How many bytes of the file were read again up to now.
+    fn bytes(&self) -> u64 {
+        match self {
+            Rest::File(events) => events.lines.bytes,
+            Rest::Kept(_) => 0,
+        }
+    }
 }
 
 impl Replay {
@@ -102,44 +135,32 @@ impl Replay {
     /// # Errors
     /// When it cannot be read or is no recording; the error names the line.
     pub fn open(path: impl AsRef<Path>, speed: f64) -> Result<Replay, Error> {
-        let mut lines = Lines::of(path.as_ref())?;
-        let header = lines.next()?.and_then(|(line, _)| serde_json::from_slice(&line).ok());
-        let header: Header = header
-            .filter(|header: &Header| header.format == FORMAT)
-            .ok_or_else(|| lines.wrong("no recording of lockbydir; `--record FILE` makes one"))?;
-        if header.version != VERSION {
-            let Header { version, program, .. } = header;
-            let program = lockbydir::printable(program);
-            return Err(lines.wrong(format!(
-                "{program} wrote it in version {version} of the format; this program reads {VERSION}"
-            )));
-        }
-        let (mut events, mut torn) = (VecDeque::new(), None);
-        // A clock that was set back goes on from where it was.
-        let (mut last, mut set_back) = (0.0, 0.0);
-        while let Some((line, is_whole)) = lines.next()? {
-            let event = serde_json::from_slice::<Event>(&line).map_err(|error| error.to_string());
-            match event.and_then(Event::checked) {
-                Ok(mut event) => {
-                    set_back += f64::max(last - event.at, 0.0);
-                    last = event.at;
-                    event.at += set_back;
-                    events.push_back(event);
-                }
-                Err(_) if !is_whole => torn = Some(lines.number),
-                Err(why) => return Err(lines.wrong(why)),
+        let mut events = Events::of(path.as_ref())?;
+        let (mut kept, mut locks) = (VecDeque::new(), Locks::None);
+        let is_small = |lines: &Lines| !lines.is_read_again || lines.bytes <= KEPT;
+        while let Some(event) = events.next()? {
+            locks.add(&event.lock);
+            if is_small(&events.lines) {
+                kept.push_back(event);
+            } else {
+                kept = VecDeque::new();
             }
         }
-        let at = events.front().map_or(0.0, |event| event.at);
-        Ok(Replay { events, torn, speed, at, since: Instant::now() })
+        let torn = events.torn;
+        let mut rest = match !is_small(&events.lines) {
+            true => Rest::File(Events::of(path.as_ref())?),
+            false => Rest::Kept(kept),
+        };
+        let next = rest.next()?;
+        let at = next.as_ref().map_or(0.0, |event| event.at);
+        let only_lock = locks.only();
+        Ok(Replay { rest, next, only_lock, torn, speed, at, since: Instant::now() })
     }
 
     /// The lock that all of it is about, if that is one.
     #[must_use]
     pub fn only_lock(&self) -> Option<&str> {
-        let mut locks = self.events.iter().map(|event| event.lock.as_str());
-        let lock = locks.find(|lock| !lock.is_empty())?;
-        locks.all(|other| other.is_empty() || other == lock).then_some(lock)
+        self.only_lock.as_deref()
     }
 
     /// The number of the last line, if that was cut off: it is left out.
@@ -149,17 +170,100 @@ impl Replay {
     }
 }
 
-/// A file, line by line.
-struct Lines<'a> {
-    path: &'a Path,
-    file: BufReader<File>,
-    number: usize,
+/// Which locks a recording is about, as far as that is of interest.
+enum Locks {
+    None,
+    One(String),
+    Several,
 }
 
-impl Lines<'_> {
-    fn of(path: &Path) -> Result<Lines<'_>, Error> {
-        let file = File::open(path).map_err(|cause| unreadable(path, &cause))?;
-        Ok(Lines { path, file: BufReader::new(file), number: 0 })
+impl Locks {
+    fn add(&mut self, lock: &str) {
+        match self {
+            _ if lock.is_empty() => {}
+            Locks::None => *self = Locks::One(lock.to_owned()),
+            Locks::One(other) if other != lock => *self = Locks::Several,
+            Locks::One(_) | Locks::Several => {}
+        }
+    }
+
+    fn only(self) -> Option<String> {
+        match self {
+            Locks::One(lock) => Some(lock),
+            Locks::None | Locks::Several => None,
+        }
+    }
+}
+
+/// The events in a file, in their order.
+#[derive(Debug)]
+struct Events {
+    lines: Lines,
+    /// A clock that was set back goes on from where it was.
+    last: f64,
+    set_back: f64,
+    /// The number of the last line, if that was cut off.
+    torn: Option<usize>,
+}
+
+impl Events {
+    fn of(path: &Path) -> Result<Events, Error> {
+        let mut lines = Lines::of(path)?;
+        let header = lines.next()?.and_then(|(line, _)| serde_json::from_slice(&line).ok());
+        let header: Header = header
+            .filter(|header: &Header| header.format == FORMAT)
+            .ok_or_else(|| lines.wrong("no recording of lockbydir; `--record FILE` makes one"))?;
+        if header.version != VERSION {
+            let Header { version, program, .. } = header;
+            return Err(lines.wrong(format!(
+                "{program} wrote it in version {version} of the format; this program reads {VERSION}"
+            )));
+        }
+        Ok(Events { lines, last: 0.0, set_back: 0.0, torn: None })
+    }
+
+    fn next(&mut self) -> Result<Option<Event>, Error> {
+        let Some((line, is_whole)) = self.lines.next()? else { return Ok(None) };
+        let event = serde_json::from_slice::<Event>(&line).map_err(|error| error.to_string());
+        match event.and_then(Event::checked) {
+            Ok(mut event) => {
+                self.set_back += f64::max(self.last - event.at, 0.0);
+                self.last = event.at;
+                event.at += self.set_back;
+                Ok(Some(event))
+            }
+            Err(_) if !is_whole => {
+                self.torn = Some(self.lines.number);
+                Ok(None)
+            }
+            Err(why) => Err(self.lines.wrong(why)),
+        }
+    }
+}
+
+/// A file, line by line.
+#[derive(Debug)]
+struct Lines {
+    path: PathBuf,
+    file: BufReader<File>,
+    number: usize,
+    bytes: u64,
+    /// Its content is there once more when it is opened again.
+    is_read_again: bool,
+}
+
+impl Lines {
+    fn of(path: &Path) -> Result<Lines, Error> {
+        let failed = |cause| unreadable(path, &cause);
+        let file = File::open(path).map_err(failed)?;
+        let is_read_again = file.metadata().map_err(failed)?.is_file();
+        Ok(Lines {
+            path: path.into(),
+            file: BufReader::new(file),
+            number: 0,
+            bytes: 0,
+            is_read_again,
+        })
     }
 
     /// The next line, and whether it has its end.
@@ -167,7 +271,9 @@ impl Lines<'_> {
         let mut line = Vec::new();
         self.number += 1;
         let read = self.file.by_ref().take(LONGEST).read_until(b'\n', &mut line);
-        match read.map_err(|cause| unreadable(self.path, &cause))? {
+        let read = read.map_err(|cause| unreadable(&self.path, &cause))?;
+        self.bytes += read as u64;
+        match read {
             0 => Ok(None),
             _ if line.last() == Some(&b'\n') => Ok(Some((line, true))),
             length if length as u64 == LONGEST => {
@@ -177,8 +283,10 @@ impl Lines<'_> {
         }
     }
 
+    /// `why` may quote the file, in which there may be anything.
     fn wrong(&self, why: impl Into<String>) -> Error {
-        Error::Recording { path: self.path.into(), line: self.number, why: why.into() }
+        let why = lockbydir::printable(why.into());
+        Error::Recording { path: self.path.clone(), line: self.number, why }
     }
 }
 
@@ -190,12 +298,18 @@ fn unreadable(path: &Path, cause: &io::Error) -> Error {
 impl Source for Replay {
     fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
         let until = self.now() + up_to.as_secs_f64() * self.speed;
-        let due = self.events.front().map_or(until, |event| event.at.min(until));
+        let due = self.next.as_ref().map_or(until, |event| event.at.min(until));
         let wait = ((due - self.now()) / self.speed).max(0.0);
         std::thread::sleep(Duration::try_from_secs_f64(wait).unwrap_or(up_to).min(up_to));
         let now = self.now();
-        let count = self.events.iter().take_while(|event| event.at <= now).count();
-        Ok(self.events.drain(..count).collect())
+        let (mut events, begun) = (Vec::new(), self.rest.bytes());
+        while self.rest.bytes() - begun < AT_ONCE
+            && let Some(event) = self.next.take_if(|event| event.at <= now)
+        {
+            events.push(event);
+            self.next = self.rest.next()?;
+        }
+        Ok(events)
     }
 
     fn now(&self) -> f64 {
@@ -203,6 +317,6 @@ impl Source for Replay {
     }
 
     fn is_over(&self) -> bool {
-        self.events.is_empty()
+        self.next.is_none()
     }
 }

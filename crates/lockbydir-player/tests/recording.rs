@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "test names are sentences")]
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -224,6 +225,124 @@ fn numbers_out_of_range_are_refused() {
     refused(renewed("1e99", "1"), 2, "`timeout_s` is ");
     refused(renewed("1", "4294967296"), 2, "invalid value");
     refused(renewed("1", "-1"), 2, "invalid value");
+}
+
+#[test]
+fn what_is_wrong_is_quoted_without_moving_a_cursor() {
+    let hostile = r"\u001b]0;x\u0007\u009b2J\u202e";
+    let by = format!(r#"{{"id":"a","host":"h","{hostile}":1}}"#);
+    for line in [
+        format!(r#"{{"at":1,"what":"{hostile}"}}"#),
+        format!(r#"{{"at":1,"what":"left","by":{by},"why":"{hostile}"}}"#),
+        format!(r#"{{"at":1,"what":"renewed","by":{by},"times":"{hostile}","timeout_s":1}}"#),
+        format!(r#"{{"at":"{hostile}","what":"appeared"}}"#),
+        format!(r#"{{"at":1,"what":"appeared","lock":["{hostile}"]}}"#),
+    ] {
+        let file = File::of(&(line + "\n"));
+        let error = Replay::open(&file.path, 1.0).unwrap_err().to_string();
+        let is_bad = |c: char| c.is_control() || c == '\u{202e}';
+        assert!(!error.contains(is_bad), "{error:?}");
+    }
+}
+
+/// Damages a recording as this number says: cut, doubled, and bytes that are others.
+fn damaged(whole: &[u8], mut seed: u64) -> Vec<u8> {
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % below.max(1)
+    };
+    let mut bytes = whole.to_vec();
+    for _ in 0..=random(4) {
+        // The first line stays good most of the time: more is reached so.
+        let from = if random(8) == 0 { 0 } else { HEADER.len() + 1 };
+        let at = (from + random(bytes.len().saturating_sub(from))).min(bytes.len());
+        let tokens: [&[u8]; 12] = [
+            b"\n",
+            b"{",
+            b"[[[[[[[[",
+            b"\"",
+            b"null",
+            b"1e308",
+            b"-0.0",
+            b"\\u001b[2J",
+            b"\\ud800",
+            b"\xff\xfe",
+            b"\x1b[2J",
+            b"18446744073709551616",
+        ];
+        match random(5) {
+            0 => bytes.truncate(at),
+            1 => drop(bytes.drain(at..(at + random(40)).min(bytes.len()))),
+            2 => bytes.extend_from_within(at..),
+            3 => drop(bytes.splice(at..at, tokens[random(12)].iter().copied())),
+            _ => {
+                let other = u8::try_from(random(256)).unwrap();
+                bytes.splice(at..(at + 1).min(bytes.len()), [other]);
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn a_damaged_recording_is_told_or_refused_and_nothing_else() {
+    let file = File::absent();
+    all(Recorder::new(Script(night()), &file.path).unwrap());
+    let whole = std::fs::read(&file.path).unwrap();
+    let (mut told, mut refused) = (0, 0);
+
+    for seed in 0..4000 {
+        std::fs::write(&file.path, damaged(&whole, seed)).unwrap();
+        let text = match Replay::open(&file.path, 1e300) {
+            Ok(replay) => {
+                told += 1;
+                lockbydir_player::watch::once(Box::new(replay), 80, 24).unwrap()
+            }
+            Err(error) => {
+                refused += 1;
+                error.to_string()
+            }
+        };
+        let is_bad = |c: char| c.is_control() && c != '\n';
+        assert!(!text.contains(is_bad), "{seed}: {text:?}");
+    }
+
+    assert!(told > 100 && refused > 100, "{told} {refused}");
+}
+
+#[test]
+fn a_large_file_is_read_as_it_is_told_and_not_kept_in_memory() {
+    let pad = "x".repeat(60_000);
+    let event = |number: u32| {
+        let by = format!(r#"{{"id":"{number}","host":"h"}}"#);
+        format!(r#"{{"at":1,"lock":"jobs","what":"joined","by":{by},"pad":"{pad}"}}"#) + "\n"
+    };
+    let file = File::of(&(0..300).map(event).collect::<String>());
+    let replay = Replay::open(&file.path, 1000.0).unwrap();
+    assert_eq!((replay.only_lock(), replay.torn()), (Some("jobs"), None));
+
+    // What is written after that is told, too.
+    let mut more = std::fs::File::options().append(true).open(&file.path).unwrap();
+    more.write_all(event(300).as_bytes()).unwrap();
+    let events = all(replay);
+
+    assert_eq!(events.len(), 301);
+    assert!((0..).zip(&events).all(|(n, event)| event.what.by().unwrap().id == n.to_string()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_told_though_it_can_be_read_once_only() {
+    let file = File::absent();
+    all(Recorder::new(Script(night()), &file.path).unwrap());
+    let whole = std::fs::read(&file.path).unwrap();
+    let (pipe, writer) = std::io::pipe().unwrap();
+    let writer = std::thread::spawn(move || (&writer).write_all(&whole).unwrap());
+    let number = std::os::fd::AsRawFd::as_raw_fd(&pipe);
+    let replay = Replay::open(format!("/dev/fd/{number}"), 1000.0).unwrap();
+    writer.join().unwrap();
+    drop(pipe);
+    assert_eq!(all(replay), night());
 }
 
 #[test]
