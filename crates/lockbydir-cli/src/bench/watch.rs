@@ -1,57 +1,93 @@
 //! How far it is, for a person at a terminal; and whether it shall end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::output;
+
+/// The bar's width in characters.
+const WIDTH: usize = 24;
+/// It is drawn anew this often.
+const REDRAW: Duration = Duration::from_millis(100);
 
 /// A bar on standard error, if that is a terminal.
 pub(super) struct Progress {
-    bar: ProgressBar,
+    is_shown: bool,
+    has_colours: bool,
+    all: Duration,
+    what: RefCell<String>,
     begun: Cell<Instant>,
-    /// Milliseconds before this step, and those that it should take.
-    before: Cell<u64>,
-    step: Cell<u64>,
+    drawn: Cell<Option<Instant>>,
+    /// What the steps before this one took, and what this one should take.
+    before: Cell<Duration>,
+    step: Cell<Duration>,
 }
 
 impl Progress {
     /// For what should take this long in all.
     pub(super) fn new(all: Duration) -> Progress {
-        let target = match stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr_with_hz(10),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(Some(millis(all)), target);
-        let plain = ProgressStyle::default_bar();
-        bar.set_style(
-            ProgressStyle::with_template("{bar:24.cyan/dim} {percent:>3} %  {msg}")
-                .unwrap_or(plain)
-                .progress_chars("━╸─"),
-        );
-        Progress { bar, begun: Cell::new(Instant::now()), before: Cell::new(0), step: Cell::new(0) }
+        Progress {
+            is_shown: stderr().is_terminal(),
+            has_colours: output::has_colours(&stderr()),
+            all,
+            what: RefCell::default(),
+            begun: Cell::new(Instant::now()),
+            drawn: Cell::default(),
+            before: Cell::default(),
+            step: Cell::default(),
+        }
     }
 
     /// The next step begins.
     pub(super) fn step(&self, what: &str, time: Duration) {
         self.before.set(self.before.get() + self.step.get());
-        self.step.set(millis(time));
+        self.step.set(time);
         self.begun.set(Instant::now());
-        self.bar.set_message(what.to_owned());
+        self.what.replace(what.to_owned());
+        self.drawn.take();
         self.tick();
     }
 
     pub(super) fn tick(&self) {
-        let elapsed = millis(self.begun.get().elapsed()).min(self.step.get());
-        let most = self.bar.length().unwrap_or(0);
-        self.bar.set_position((self.before.get() + elapsed).min(most));
+        if !self.is_shown || self.drawn.get().is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+            return;
+        }
+        self.drawn.set(Some(Instant::now()));
+        let done = self.before.get() + self.begun.get().elapsed().min(self.step.get());
+        let part = done.as_secs_f64() / self.all.as_secs_f64().max(f64::MIN_POSITIVE);
+        output::live(&bar(part, &self.what.borrow(), self.has_colours));
     }
 
     pub(super) fn clear(&self) {
-        self.bar.finish_and_clear();
+        output::live_over();
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of 100")]
+fn bar(part: f64, what: &str, has_colours: bool) -> String {
+    let percent = (part.clamp(0.0, 1.0) * 100.0) as usize;
+    let full = WIDTH * percent / 100;
+    let (full, empty) = ("━".repeat(full), "─".repeat(WIDTH - full));
+    match has_colours {
+        true => format!("\x1b[36m{full}\x1b[0;2m{empty}\x1b[0m {percent:>3} %  {what}"),
+        false => format!("{full}{empty} {percent:>3} %  {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bar;
+
+    #[test]
+    fn a_bar_is_as_full_as_its_part() {
+        for (part, shown) in [
+            (0.0, "────────────────────────   0 %  w"),
+            (0.5, "━━━━━━━━━━━━────────────  50 %  w"),
+            (9.0, "━━━━━━━━━━━━━━━━━━━━━━━━ 100 %  w"),
+        ] {
+            assert_eq!(bar(part, "w", false), shown);
+        }
+        assert!(bar(f64::NAN, "", false).contains(" 0 %"));
+    }
 }

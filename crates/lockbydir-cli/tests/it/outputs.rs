@@ -94,6 +94,7 @@ const CASES: &[Case] = &[
     (&["clean"], Before::Litter, Prints::Text, 0),
     (&["doctor"], Before::Free, Prints::Text, 0),
     (&["doctor", "missing"], Before::Free, Prints::Nothing, 73),
+    (&["bench", "--quick", "--waiters", "1"], Before::Free, Prints::Text, 0),
     (&["completions", "bash"], Before::Free, Prints::Text, 0),
     (&["man", "run"], Before::Free, Prints::Text, 0),
     (&["man", "no-such-command"], Before::Free, Prints::Nothing, 64),
