@@ -91,10 +91,11 @@ fn is_whole(place: &Path) -> bool {
         let text = place.to_string_lossy();
         let text = text.split('?').next().unwrap_or_default();
         let rest = text.split_once("://").map_or("", |(_, rest)| rest);
-        return rest.ends_with('/') || !rest.contains('/');
+        let ends_in_slash = rest.ends_with('/') && !rest.ends_with(".lockdir/");
+        return ends_in_slash || !rest.contains('/');
     }
     let ends_in_slash = place.as_os_str().as_encoded_bytes().ends_with(b"/");
-    ends_in_slash || place.is_dir() && place.extension() != Some(OsStr::new("lockdir"))
+    (ends_in_slash || place.is_dir()) && place.extension() != Some(OsStr::new("lockdir"))
 }
 
 fn open(place: Place) -> Result<(String, Live), Failure> {

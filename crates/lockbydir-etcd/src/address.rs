@@ -91,7 +91,12 @@ pub(crate) struct Servers {
 impl Address {
     /// Reads the address of a lock.
     pub(crate) fn parse(url: &str, defaults: &Access) -> Result<Address, Error> {
-        let address = Address::parse_prefix(url, defaults)?;
+        let mut address = Address::parse_prefix(url, defaults)?;
+        // The lock itself, as `list` shows its path.
+        let whole = address.name.strip_suffix('/').unwrap_or(&address.name);
+        if let Some(name) = whole.strip_suffix(EXTENSION).filter(|name| !name.is_empty()) {
+            address.name = name.to_owned();
+        }
         let wrong = |why: &str| Err(usage(url, why));
         match address.name.as_str() {
             "" => wrong("it has no lock's name after the hosts"),
@@ -230,6 +235,18 @@ mod tests {
         assert_eq!(address.record(), "team/jobs.lockdir");
         let path = address.path();
         assert_eq!(path.to_str(), Some("etcd://h1:1234,h2:2379,[::1]:7/team/jobs.lockdir"));
+    }
+
+    #[test]
+    fn an_address_with_the_extension_is_the_same_lock() {
+        for (name, record) in [
+            ("team/jobs", "team/jobs.lockdir"),
+            ("team/jobs.lockdir", "team/jobs.lockdir"),
+            ("team/jobs.lockdir/?tls", "team/jobs.lockdir"),
+            ("jobs.lockdir.lockdir", "jobs.lockdir.lockdir"),
+        ] {
+            assert_eq!(parse(&format!("etcd://h/{name}")).expect(name).record(), record, "{name}");
+        }
     }
 
     #[test]

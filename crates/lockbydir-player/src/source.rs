@@ -158,8 +158,10 @@ impl Locks {
     /// The lock that is called so.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Lock> {
-        let path = self.seen().get(name)?.with_extension("");
-        let url = path.to_str().and_then(|url| self.urls.iter().find_map(|one| as_given(one, url)));
+        let path = self.seen().get(name)?.clone();
+        let shown = path.with_extension("");
+        let url =
+            shown.to_str().and_then(|url| self.urls.iter().find_map(|one| as_given(one, url)));
         Some(Lock::new(url.map_or(path, PathBuf::from)))
     }
 
@@ -199,6 +201,7 @@ fn as_given(given: &str, seen: &str) -> Option<String> {
     let (rest, query) = given.split_once('?').map_or((given, ""), |(rest, query)| (rest, query));
     let (scheme, rest) = rest.split_once("://")?;
     let (authority, below) = rest.split_once('/').unwrap_or((rest, ""));
+    let below = below.strip_suffix('/').unwrap_or(below).strip_suffix(".lockdir").unwrap_or(below);
     let name = behind_servers(seen)?;
     let query = if query.is_empty() { String::new() } else { format!("?{query}") };
     name.starts_with(below).then(|| format!("{scheme}://{authority}/{name}{query}"))

@@ -119,7 +119,7 @@ fn walk_in(
 /// The lock whose directory this path is.
 fn lock_at(path: &Path) -> Option<Lock> {
     let path = path.strip_prefix(".").unwrap_or(path);
-    before(path, EXTENSION).map(Lock::new)
+    before(path, EXTENSION).is_some().then(|| Lock::new(path))
 }
 
 /// The path without this end.

@@ -49,7 +49,8 @@ impl fmt::Debug for Lock {
 
 impl Lock {
     /// The lock of this name: the directory `NAME.lockdir`. The name is a path, relative to the
-    /// current directory at each use; it is checked when a verb needs it.
+    /// current directory at each use; it is checked when a verb needs it. A name that ends in
+    /// `.lockdir` or `.lockdir/` is the lock directory itself, so it means the same lock.
     ///
     /// A name that begins with `SCHEME://` is a URL: the lock is kept by the
     /// [engine](crate::engine) that was registered for this scheme, and has no directory.
@@ -169,7 +170,7 @@ impl Lock {
         self
     }
 
-    /// The name as given; a URL may have secrets in it.
+    /// The name as given, without a `.lockdir` at its end; a URL may have secrets in it.
     #[must_use]
     pub fn name(&self) -> &Path {
         &self.settings.name

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lockbydir_protocol::{Label, MAX_TIMEOUT, MIN_TIMEOUT, Wish};
 
 use crate::dir::{Directory, EXTENSION};
-use crate::engine::shown;
+use crate::engine::{is_url, shown};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::key::nonce;
@@ -57,7 +57,7 @@ pub enum Owner {
 impl Settings {
     pub(crate) fn new(name: &Path) -> Settings {
         Settings {
-            name: name.to_owned(),
+            name: without_extension(name),
             timeout: Duration::from_secs(10),
             has_timeout: false,
             patience: Patience::from(Duration::from_secs(30)),
@@ -88,7 +88,7 @@ impl Settings {
         let is_separator = |byte: &u8| std::path::is_separator(char::from(*byte));
         if name.last().is_some_and(is_separator) {
             return Err(Error::usage(format!(
-                "a lock's name ends in a slash: `{}`; name the lock after it",
+                "a lock's name ends in a slash: `{}`; name the lock after it, or leave the slash out for a lock beside that folder",
                 shown()
             )));
         }
@@ -96,10 +96,17 @@ impl Settings {
         let last = self.name.file_name().filter(|_| !ends_in_dot);
         let Some(last) = last else {
             return Err(Error::usage(format!(
-                "`{}` is not a lock's name; it ends in dots",
-                shown()
+                "`{}` is not a lock's name; it ends in dots: name a lock in that folder, like `{}`",
+                shown(),
+                printable(self.name.join("jobs"))
             )));
         };
+        if last == EXTENSION {
+            return Err(Error::usage(format!(
+                "`{}` is not a lock's name; there is none before its `{EXTENSION}`",
+                shown()
+            )));
+        }
         if last.len() > MAX_LOCK_NAME {
             return Err(Error::usage(format!(
                 "a lock's name is too long: {} bytes, at most {MAX_LOCK_NAME}",
@@ -157,6 +164,18 @@ impl Settings {
             label,
             names_child: self.names_child,
         })
+    }
+}
+
+/// A name that ends in `.lockdir`, as a shell completes it, names that lock directory. Only one such
+/// end is taken away: so each lock directory that exists has a name, its own.
+fn without_extension(name: &Path) -> PathBuf {
+    let is_plain = !name.as_os_str().as_encoded_bytes().ends_with(b".");
+    let names_directory = name.extension().is_some_and(|end| end == &EXTENSION[1..]);
+    if is_plain && names_directory && !is_url(name) {
+        name.with_extension("")
+    } else {
+        name.to_owned()
     }
 }
 

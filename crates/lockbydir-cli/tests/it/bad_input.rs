@@ -32,6 +32,8 @@ fn names_that_cannot_be() {
             ("", "empty"),
             ("a/", "ends in a slash"),
             ("a/..", "dots"),
+            (".", "name a lock in that folder, like `./jobs`"),
+            (".lockdir", "there is none before its `.lockdir`"),
             (long.as_str(), "too long: 221 bytes, at most 220"),
         ] {
             folder.run(&with_name(verb, name)).refused(64, words);

@@ -13,6 +13,7 @@ mod keys;
 mod line;
 mod looks;
 mod loss;
+mod names;
 mod others;
 mod outputs;
 #[cfg(feature = "player")]

@@ -42,8 +42,8 @@ class _Holding(NamedTuple):
     made_in: int
     """The `fork_generation` of the process that holds it."""
     base: str
-    """The absolute path without the extension: neither a new ``name`` nor a ``chdir`` misleads. Or
-    the URL, as it was given."""
+    """The lock directory's absolute path: neither a new ``name`` nor a ``chdir`` misleads. Or the
+    URL, as it was given."""
     key: str
     token: int
     since: float
@@ -312,8 +312,12 @@ class DLock:
         if made is None or made[0] != given:
             if not isinstance(self.name, (str, os.PathLike)):
                 raise TypeError(f"a lock's name is a str or a path, not {self.name!r}")
+            name = self._place()
+            if name and not _native.is_url(name):
+                # The native part takes just one extension away.
+                name += ".lockdir"
             lock = native(
-                self._place(),
+                name,
                 timeout=self.TIMEOUT,
                 owner=self.OWNER,
                 pace=pace,
@@ -337,7 +341,7 @@ class DLock:
             return False
         base = self._base()
         if not _native.is_url(base):
-            base = held.path[: -len(".lockdir")]
+            base = held.path
         self._holding = _Holding(_native.fork_generation(), base, held.keep(), held.token, _clock())
         self.lockingTime = time.time()
         return True
