@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockbydir_protocol::Terms;
 
-use crate::guard::{Hold, notice};
+use crate::hold::{Hold, notice};
 use crate::{call, clock};
 
 /// Starts the keeper of a hold; it ends with the hold.

@@ -58,6 +58,7 @@ pub mod engine;
 mod error;
 mod folder;
 mod guard;
+mod hold;
 mod interrupt;
 mod keeper;
 mod key;
