@@ -290,6 +290,7 @@ impl Queue<'_, '_> {
             who: place.who.clone(),
             lease: place.lease,
             is_unsure: false,
+            is_release_sent: false,
         };
         // What took long has used some of it up.
         let rest = held.lease.deadline().saturating_sub(boot());

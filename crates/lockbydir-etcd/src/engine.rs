@@ -268,7 +268,16 @@ impl Etcd {
         // How old it is, nobody knows: it counts as over, and is moved to a new lease.
         let lease = Lease::new(own.lease, who.timeout(), Duration::ZERO);
         let path = self.path.clone();
-        Ok(Held { keys, path, own, token: key.token(), who, lease, is_unsure: true })
+        Ok(Held {
+            keys,
+            path,
+            own,
+            token: key.token(),
+            who,
+            lease,
+            is_unsure: true,
+            is_release_sent: false,
+        })
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Held {
     pub(crate) lease: Lease,
     /// A change of the key was not answered: nobody knows which lease it is on.
     pub(crate) is_unsure: bool,
+    /// A release failed, and may have been done all the same.
+    pub(crate) is_release_sent: bool,
 }
 
 /// Why a renewal failed.
@@ -183,7 +185,11 @@ impl Held {
         match left? {
             Done::Yes { .. } => Ok(()),
             // Nobody else could end it so soon: it was an earlier try of ours.
-            Done::No(view) if view.is_repeated && boot() < self.lease.deadline() => Ok(()),
+            Done::No(view)
+                if (view.is_repeated || self.is_release_sent) && boot() < self.lease.deadline() =>
+            {
+                Ok(())
+            }
             Done::No(view) => Err(Failed::Lost(holder_of(&view))),
         }
     }
@@ -244,6 +250,8 @@ impl Holding for Held {
     }
 
     fn release(&mut self) -> Result<(), Error> {
-        self.release_now()
+        let released = self.release_now();
+        self.is_release_sent |= released.as_ref().is_err_and(|error| !error.is_lost());
+        released
     }
 }

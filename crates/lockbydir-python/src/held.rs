@@ -98,12 +98,23 @@ impl Held {
         !self.is_a_parents() && self.ask(py, true, |_| false)
     }
 
-    /// Lets go of the lock; only the first time does anything, and in a forked child nothing does.
+    /// Lets go of the lock: after a failure it may be tried again, and once it is released nothing is
+    /// done. In a forked child nothing is, either.
     pub(crate) fn let_go(&self, py: Python<'_>) -> Result<(), Error> {
-        match self.is_a_parents() {
-            true => Ok(()),
-            false => py.detach(|| self.end(Custody::Released).map_or(Ok(()), Guard::release)),
+        if self.is_a_parents() {
+            return Ok(());
         }
+        py.detach(|| {
+            let Some(guard) = self.end(Custody::Released) else {
+                return Ok(());
+            };
+            let released = guard.release_by_ref();
+            if released.as_ref().is_err_and(|error| !error.is_lost()) {
+                let mut custody = self.custody.write().unwrap_or_else(PoisonError::into_inner);
+                *custody = Custody::Ours(guard);
+            }
+            released
+        })
     }
 
     /// Why it can be used no more.

@@ -179,7 +179,7 @@ impl Lock {
         let (holding, how) = engine.acquire(wish, &mut wait)?;
         drop(wait);
         drop(seat);
-        Ok(guard::hold(settings, engine, holding, how))
+        guard::hold(settings, engine, holding, how)
     }
 
     /// The error of a wait that ended before its turn came.

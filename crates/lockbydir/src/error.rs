@@ -153,11 +153,19 @@ impl Error {
     }
 
     /// It could not be renewed before its deadline.
-    pub(crate) fn too_late(path: &Path, cause: Option<&str>) -> Error {
-        let why = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+    pub(crate) fn too_late(path: &Path, cause: &str) -> Error {
         let message =
-            format!("lost the lock {}: it could not be renewed in time{why}", printable(path));
+            format!("lost the lock {}: it could not be renewed in time ({cause})", printable(path));
         Error::new(ErrorKind::Lost, message).at(path).because(LostReason::RenewalFailed)
+    }
+
+    /// It was acquired, but nobody would have renewed it.
+    pub(crate) fn no_renewer(path: &Path, source: io::Error) -> Error {
+        let message = format!(
+            "cannot acquire {}: no thread can be started to renew it ({source}); it was released again: allow more threads (`ulimit -u`), or hold it without automatic renewal",
+            printable(path)
+        );
+        Error::new(ErrorKind::Io, message).at(path).caused_by(source)
     }
 
     pub(crate) fn stranger(path: &Path, uid: u32) -> Error {

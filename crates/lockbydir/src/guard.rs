@@ -29,13 +29,19 @@ pub(crate) fn hold(
     engine: Arc<dyn Engine>,
     holding: Box<dyn Holding>,
     how: How,
-) -> Guard {
+) -> Result<Guard, Error> {
     let key = holding.key();
     let hold = Arc::new(Hold::new(settings, engine, holding));
-    if settings.renews {
-        keeper::start(hold.clone());
+    let guard = Guard { hold, how, key };
+    if settings.renews
+        && let Err(errno) = keeper::start(&guard.hold)
+    {
+        // What nobody renews would be lost in the middle of the work.
+        let error = Error::no_renewer(guard.path(), errno.into());
+        drop(guard);
+        return Err(error);
     }
-    Guard { hold, how, key }
+    Ok(guard)
 }
 
 impl Guard {
@@ -83,7 +89,13 @@ impl Guard {
         !self.remaining().is_zero()
     }
 
-    /// Renews the lock: its timeout counts anew. Succeeds even late, if nobody took the lock.
+    /// Renews the lock: its timeout counts anew. Succeeds even late, if nobody took the lock: that
+    /// proves that nobody held it in between. After success the lock is held again, whatever
+    /// [`lost`](Guard::lost) said before, and is renewed automatically again, if it was.
+    ///
+    /// After a pause (a stopped process, suspend) or while a file system is frozen, this is how to
+    /// go on: stop the work when [`remaining`](Guard::remaining) is zero, renew, and go on if that
+    /// succeeded. It waits for a renewal that is under way.
     ///
     /// # Errors
     /// [`Error::is_lost`] when the lock is somebody else's or gone; any other kind when the
@@ -110,7 +122,7 @@ impl Guard {
     /// no such process.
     pub fn name_child(&self, pid: u32) -> Result<(), Error> {
         let child = living(pid)?;
-        let first = self.hold.state().holding.owner().processes().next();
+        let first = self.hold.owner().processes().next();
         let owner = first.map_or(Owner::One(child), |first| Owner::Two(first, child));
         self.hold.renew(Terms { timeout: None, owner: Some(owner) })
     }
@@ -126,41 +138,46 @@ impl Guard {
     }
 
     /// Waits until the lock is known to be lost, or about to be over; false when neither
-    /// happened within `up_to`.
+    /// happened within `up_to`. True is no proof of a loss: where [`lost`](Guard::lost) is `None`, or
+    /// its reason is [`RenewalFailed`](crate::LostReason::RenewalFailed), [`renew`](Guard::renew) may
+    /// still succeed. True in a forked child.
     #[must_use]
     pub fn wait_lost(&self, up_to: Duration) -> bool {
         self.hold.wait_lost(up_to)
     }
 
-    /// Releases the lock.
+    /// Releases the lock. When that fails, dropping the guard has tried once more.
     ///
     /// # Errors
     /// [`Error::is_lost`] when it was ours no more; other kinds when it could not be released,
     /// or its emptied directory could not be removed.
     pub fn release(self) -> Result<(), Error> {
-        self.finish()
+        self.hold.release()
+    }
+
+    /// As [`release`](Guard::release), for those who keep the guard: after an error that is no loss
+    /// the lock is still held until its deadline, no more renewed, and this may be tried again. Once
+    /// it was released, lost or kept, nothing is done.
+    ///
+    /// # Errors
+    /// As for [`release`](Guard::release).
+    pub fn release_by_ref(&self) -> Result<(), Error> {
+        self.hold.release()
     }
 
     /// Hands the holding over: it is neither released nor renewed any more, and its key tells
     /// which one it is.
     #[must_use = "only the key can release the lock"]
     pub fn keep(self) -> Key {
-        self.hold.end();
+        self.hold.keep();
         self.key
-    }
-
-    fn finish(&self) -> Result<(), Error> {
-        let Some(mut state) = self.hold.end() else {
-            return Ok(());
-        };
-        state.holding.release()
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         // Nobody is there to be told; what is left behind lapses.
-        let _ = self.finish();
+        let _ = self.hold.release();
     }
 }
 

@@ -4,16 +4,16 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lockbydir_protocol::{Terms, margin};
+use lockbydir_protocol::{Owner, Terms, margin};
 
 use crate::clock;
 use crate::engine::{Engine, Holding};
 use crate::error::Error;
 use crate::own::ForkGeneration;
 use crate::settings::{OnLost, Settings};
-use crate::status::{Holder, printable};
+use crate::status::{Holder, people_duration, printable};
 
 /// What the guard and its keeper share.
 pub(crate) struct Hold {
@@ -24,6 +24,9 @@ pub(crate) struct Hold {
     deadline: AtomicU64,
     /// Milliseconds.
     timeout: AtomicU64,
+    /// Boot clock, milliseconds: when the renewal began that is under way; 0 where none is.
+    calling: AtomicU64,
+    /// The guard is released, handed over or dropped: nobody renews any more.
     is_over: AtomicBool,
     is_told: AtomicBool,
     state: Mutex<Held>,
@@ -35,21 +38,30 @@ pub(crate) struct Hold {
     on_lost: Option<OnLost>,
 }
 
-pub(crate) struct Held {
-    pub(crate) holding: Box<dyn Holding>,
-    /// Why the last renewal failed, if it did.
-    failed: Option<String>,
+struct Held {
+    holding: Box<dyn Holding>,
+    /// Boot clock: when the renewer acts next.
+    due: Duration,
+    /// Released or handed over.
+    has_ended: bool,
 }
 
 /// Why a lock was lost.
 #[derive(Clone)]
 enum Why {
     Taken(Option<Holder>),
-    TooLate(Option<String>),
+    TooLate(String),
 }
 
-/// How long before its deadline a holder is told that the lock cannot be kept.
-pub(crate) fn notice(timeout: Duration) -> Duration {
+/// The clock that wakes us stops in suspend: never sleep longer.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// The longest time between two tries to renew after one has failed.
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// A renewal that takes so long, awake, does not answer.
+const LONGEST_GRACE: Duration = Duration::from_millis(500);
+
+/// How long before its deadline a holder learns that the lock cannot be kept.
+fn notice(timeout: Duration) -> Duration {
     timeout / 4
 }
 
@@ -59,6 +71,7 @@ impl Hold {
         engine: Arc<dyn Engine>,
         holding: Box<dyn Holding>,
     ) -> Hold {
+        let due = clock::boot() + holding.timeout() / 3;
         Hold {
             engine,
             made_in: ForkGeneration::current(),
@@ -66,7 +79,8 @@ impl Hold {
             timeout: AtomicU64::new(millis(holding.timeout())),
             is_over: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
-            state: Mutex::new(Held { holding, failed: None }),
+            calling: AtomicU64::new(0),
+            state: Mutex::new(Held { holding, due, has_ended: false }),
             changed: Condvar::new(),
             loss: Mutex::new(None),
             lost: Condvar::new(),
@@ -74,16 +88,12 @@ impl Hold {
         }
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, Held> {
+    fn state(&self) -> MutexGuard<'_, Held> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn wait<'a>(
-        &self,
-        state: MutexGuard<'a, Held>,
-        up_to: Duration,
-    ) -> MutexGuard<'a, Held> {
-        wait(&self.changed, state, up_to)
+    pub(crate) fn owner(&self) -> Owner {
+        self.state().holding.owner()
     }
 
     fn loss(&self) -> MutexGuard<'_, Option<Why>> {
@@ -128,18 +138,34 @@ impl Hold {
         Duration::from_millis(self.deadline.load(Ordering::Relaxed)).saturating_sub(clock::boot())
     }
 
-    /// Ends the guard's part once; none if it has ended, or this is a forked child.
-    pub(crate) fn end(&self) -> Option<MutexGuard<'_, Held>> {
+    /// Ends the guard's part: from now on nobody renews. None if the lock is released or handed over,
+    /// or this is a forked child.
+    fn end(&self) -> Option<MutexGuard<'_, Held>> {
         if !self.made_in.is_current() {
             return None;
         }
         let state = self.state();
-        if self.is_over.swap(true, Ordering::AcqRel) {
-            return None;
-        }
+        self.is_over.store(true, Ordering::Release);
         self.changed.notify_all();
         self.lost.notify_all();
-        Some(state)
+        (!state.has_ended).then_some(state)
+    }
+
+    /// Releases the lock. After a failure it may be tried again; once it is over, nothing is done.
+    pub(crate) fn release(&self) -> Result<(), Error> {
+        let Some(mut state) = self.end() else {
+            return Ok(());
+        };
+        let released = state.holding.release();
+        state.has_ended = released.as_ref().err().is_none_or(Error::is_lost);
+        released
+    }
+
+    /// Hands the holding over.
+    pub(crate) fn keep(&self) {
+        if let Some(mut state) = self.end() {
+            state.has_ended = true;
+        }
     }
 
     pub(crate) fn renew(&self, terms: Terms) -> Result<(), Error> {
@@ -148,27 +174,93 @@ impl Hold {
         if let Some(why @ Why::Taken(_)) = &*self.loss() {
             return Err(self.lost_error(why));
         }
+        let begun = clock::boot();
         if let Some(timeout) = terms.timeout {
             // Others obey a shorter one from the call that publishes it on, though its answer may
             // be late or lost: so do we, from before that call.
-            let sooner = clock::boot().saturating_add(timeout).saturating_sub(margin(timeout));
+            let sooner = begun.saturating_add(timeout).saturating_sub(margin(timeout));
             self.deadline.fetch_min(millis(sooner), Ordering::Relaxed);
+            self.lost.notify_all();
         }
-        state.failed = None;
+        self.calling.store(millis(begun).max(1), Ordering::Relaxed);
         let renewed = state.holding.renew(terms);
+        self.calling.store(0, Ordering::Relaxed);
         match &renewed {
             Ok(()) => {
+                let timeout = state.holding.timeout();
                 self.deadline.store(millis(state.holding.deadline()), Ordering::Relaxed);
-                self.timeout.store(millis(state.holding.timeout()), Ordering::Relaxed);
+                self.timeout.store(millis(timeout), Ordering::Relaxed);
+                state.due = begun + timeout / 3;
                 *self.loss() = None;
+                self.is_told.store(false, Ordering::Release);
             }
             Err(error) if error.is_lost() => {
                 self.loss().take();
                 self.lose(Why::Taken(error.holder().cloned()));
             }
-            Err(error) => state.failed = Some(cause(error)),
+            Err(_) => {
+                let timeout = terms.timeout.unwrap_or(Duration::MAX).min(self.timeout());
+                state.due = clock::boot() + (timeout / 20).min(LONGEST_RETRY);
+            }
         }
+        // The renewer sleeps by what was due before.
+        self.changed.notify_all();
         renewed
+    }
+
+    /// Waits until a renewal is due; false when there will be none any more.
+    pub(crate) fn wait_due(&self) -> bool {
+        let mut state = self.state();
+        loop {
+            let rest = state.due.saturating_sub(clock::boot());
+            let is_kept = match &*self.loss() {
+                Some(Why::Taken(_)) => return false,
+                // A renewal by somebody else may still revive it.
+                Some(Why::TooLate(_)) => false,
+                None => true,
+            };
+            if self.is_over() {
+                return false;
+            }
+            if is_kept && rest.is_zero() {
+                return true;
+            }
+            let pause = if is_kept { rest.min(LONGEST_SLEEP) } else { LONGEST_SLEEP };
+            state = wait(&self.changed, state, pause);
+        }
+    }
+
+    /// Waits until a renewal does not answer and the deadline is near or past; false when the lock
+    /// is over.
+    ///
+    /// While the whole process is paused, no call can answer. So time counts only as far as we were
+    /// awake in it, and a call that answers soon after a pause has done no harm.
+    pub(crate) fn wait_unanswered(&self) -> bool {
+        let (mut call, mut seen) = (0, Duration::ZERO);
+        let mut loss = self.loss();
+        loop {
+            if self.is_over() || matches!(*loss, Some(Why::Taken(_))) {
+                return false;
+            }
+            let timeout = self.timeout();
+            let grace = (timeout / 8).min(LONGEST_GRACE);
+            let rest = self.before_deadline().saturating_sub(notice(timeout));
+            let under_way = self.calling.load(Ordering::Relaxed);
+            if call != under_way {
+                (call, seen) = (under_way, Duration::ZERO);
+            }
+            let is_hanging = call != 0 && seen >= grace;
+            if loss.is_none() && is_hanging && rest.is_zero() {
+                return true;
+            }
+            let pause = match &*loss {
+                None => rest.saturating_sub(grace).clamp(grace / 4, LONGEST_SLEEP),
+                Some(_) => LONGEST_SLEEP,
+            };
+            let begun = Instant::now();
+            loss = wait(&self.lost, loss, pause);
+            seen += begun.elapsed().min(pause);
+        }
     }
 
     pub(crate) fn has_somebody_to_tell(&self) -> bool {
@@ -176,23 +268,41 @@ impl Hold {
     }
 
     /// Has the guard come to its end?
-    pub(crate) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Counts the lock as lost, since it could not be renewed in time, and tells so once.
-    pub(crate) fn give_up(&self) {
-        if self.is_over() {
-            return;
+    /// Is there no time left to wait for another try?
+    pub(crate) fn is_late(&self) -> bool {
+        self.remaining() <= notice(self.timeout())
+    }
+
+    /// Counts the lock as lost, since it could not be renewed in time.
+    pub(crate) fn give_up(&self, cause: String) {
+        if !self.is_over() {
+            self.lose(Why::TooLate(cause));
+            self.report_loss();
         }
-        // A renewal that hangs has the state to itself; then there is no failure to tell of yet.
-        let failed = self.state.try_lock().ok().and_then(|state| state.failed.clone());
-        self.lose(Why::TooLate(failed));
+    }
+
+    /// The same, since the renewal that is under way does not answer.
+    pub(crate) fn give_up_unanswered(&self) {
+        let begun = match self.calling.load(Ordering::Relaxed) {
+            0 => return,
+            begun => Duration::from_millis(begun),
+        };
+        let waited = people_duration(clock::boot().saturating_sub(begun));
+        self.give_up(format!("the renewal has not answered for {waited}"));
+    }
+
+    /// Reports the loss to whoever asked for that, once.
+    pub(crate) fn report_loss(&self) {
         let why = self.loss().clone();
-        if let (Some(told), Some(why)) = (&self.on_lost, why)
+        if let (Some(on_lost), Some(why)) = (&self.on_lost, why)
+            && !self.is_over()
             && !self.is_told.swap(true, Ordering::AcqRel)
         {
-            told(&self.lost_error(&why));
+            on_lost(&self.lost_error(&why));
         }
     }
 
@@ -226,13 +336,13 @@ impl Hold {
     fn lost_error(&self, why: &Why) -> Error {
         match why {
             Why::Taken(holder) => Error::lost(self.path(), holder.clone()),
-            Why::TooLate(failed) => Error::too_late(self.path(), failed.as_deref()),
+            Why::TooLate(cause) => Error::too_late(self.path(), cause),
         }
     }
 }
 
 /// In few words, why it failed.
-fn cause(error: &Error) -> String {
+pub(crate) fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 

@@ -1,55 +1,43 @@
-//! The keeper: a thread that renews one guard's lock, and tells of its loss before the deadline.
+//! The keeper: threads that renew one guard's lock, and report its loss.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lockbydir_protocol::Terms;
 
-use crate::hold::{Hold, notice};
-use crate::{call, clock};
+use crate::call;
+use crate::hold::{Hold, cause};
+use crate::system::Errno;
 
 /// Starts the keeper of a hold; it ends with the hold.
-pub(crate) fn start(hold: Arc<Hold>) {
-    // Without a thread the lock is simply not renewed, and its guard says when it is over.
+pub(crate) fn start(hold: &Arc<Hold>) -> Result<(), Errno> {
     let run = |name: &str, work: fn(&Hold)| {
         let hold = hold.clone();
-        let _ = call::thread(name, move || work(&hold));
+        call::thread(name, move || work(&hold))
     };
-    run("lockbydir-keeper", keep);
+    run("lockbydir-keeper", keep)?;
     if hold.has_somebody_to_tell() {
-        run("lockbydir-warner", warn);
+        run("lockbydir-warner", warn)?;
     }
+    Ok(())
 }
 
-/// Tells of the loss even while a renewal hangs.
+/// Reports the loss even while a renewal hangs.
 fn warn(hold: &Hold) {
-    while !hold.wait_lost(Duration::from_secs(3600)) {}
-    hold.give_up();
+    while hold.wait_unanswered() {
+        hold.give_up_unanswered();
+    }
 }
 
+/// Renews when it is due. After a pause that is late: the first thing then is a try, for it succeeds
+/// where nobody has taken the lock. Only its failure is a loss.
 fn keep(hold: &Hold) {
-    let mut due = clock::boot() + hold.timeout() / 3;
-    loop {
-        let mut state = hold.state();
-        loop {
-            let now = clock::boot();
-            if hold.is_over() {
-                return;
-            }
-            if now >= due {
-                break;
-            }
-            // The wait's own clock stops in suspend: never sleep long.
-            state = hold.wait(state, (due - now).min(Duration::from_millis(500)));
-        }
-        drop(state);
-
-        let timeout = hold.timeout();
-        match hold.renew(Terms::default()) {
-            Ok(()) => due = clock::boot() + timeout / 3,
-            Err(error) if error.is_lost() => return hold.give_up(),
-            Err(_) if hold.remaining() <= notice(timeout) => return hold.give_up(),
-            Err(_) => due = clock::boot() + (timeout / 20).min(Duration::from_secs(1)),
+    while hold.wait_due() {
+        if let Err(error) = hold.renew(Terms::default())
+            && !error.is_lost()
+            && hold.is_late()
+        {
+            hold.give_up(cause(&error));
         }
     }
+    hold.report_loss();
 }

@@ -118,14 +118,24 @@ impl Lock {
         self
     }
 
-    /// Lets a thread of the guard's own renew the lock, every third of its timeout.
+    /// Lets a thread of the guard's own renew the lock, every third of its timeout. Where that thread
+    /// cannot be started, acquiring fails.
+    ///
+    /// After a pause of the whole process the thread tries at once, though late: where nobody has
+    /// taken the lock, the guard is held again. It gives up when a try has failed, or has not
+    /// answered, and less than a quarter of the timeout is left; then it renews again only after
+    /// [`Guard::renew`] or [`Guard::set_timeout`] has succeeded.
     #[must_use]
     pub fn renew_automatically(mut self, renews: bool) -> Lock {
         self.settings.renews = renews;
         self
     }
 
-    /// Called from the renewing thread when the lock is lost, before others may hold it.
+    /// Called from a thread of the guard's when the lock is lost: a renewal found that somebody has
+    /// ended the holding, or renewing failed or did not answer until less than a quarter of the
+    /// timeout was left. So it comes before others may hold the lock, except after a pause of the
+    /// whole process: then it comes when the first try after the pause has failed, and until that has
+    /// succeeded [`Guard::is_held`] is false. Called once for each loss.
     #[must_use]
     pub fn on_lost(mut self, told: impl Fn(&Error) + Send + Sync + 'static) -> Lock {
         self.settings.on_lost = Some(Arc::new(told));
@@ -234,7 +244,7 @@ impl Lock {
         let engine = self.engine()?;
         let wish = self.settings.wish()?;
         let (holding, how) = waiter::acquire(&self.settings, &*engine, wish, patience)?;
-        Ok(guard::hold(&self.settings, engine, holding, how))
+        guard::hold(&self.settings, engine, holding, how)
     }
 
     /// What can be seen of the lock.

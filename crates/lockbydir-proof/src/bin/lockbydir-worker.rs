@@ -4,6 +4,7 @@
 use std::{
     io::{self, BufRead, Write},
     path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,9 +15,13 @@ use lockbydir_proof::{
     torture::contender::{Outcome, how},
 };
 
+/// Why locks that are renewed were lost, as it was reported.
+type Losses = Arc<Mutex<Vec<String>>>;
+
 /// The lock a puppet plays with, and what it holds of it.
 #[derive(Default)]
 struct Toy {
+    losses: Losses,
     lock: Option<Lock>,
     guard: Option<Guard>,
 }
@@ -25,7 +30,7 @@ impl Toy {
     fn obey(&mut self, words: &[&str]) -> Outcome<String> {
         if let ["lock", name, options @ ..] = words {
             self.guard = None;
-            self.lock = Some(toy(name, options)?);
+            self.lock = Some(toy(name, options, &self.losses)?);
             return Ok("ok".to_owned());
         }
         let number = || -> Outcome<u64> { Ok(words.get(1).ok_or("a number is missing")?.parse()?) };
@@ -49,6 +54,10 @@ impl Toy {
             }
             "is-held" => guard()?.is_held().to_string(),
             "renew" => done(guard()?.renew()),
+            "losses" => {
+                let losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+                format!("losses{}", losses.concat())
+            }
             "release" => {
                 let guard = self.guard.take().ok_or("nothing is held")?;
                 done(guard.release())
@@ -120,7 +129,7 @@ impl Toy {
     }
 }
 
-fn toy(name: &str, options: &[&str]) -> Outcome<Lock> {
+fn toy(name: &str, options: &[&str], losses: &Losses) -> Outcome<Lock> {
     let mut lock = Lock::new(name);
     for option in options {
         let (option, value) = option.split_once('=').ok_or("OPTION=NUMBER")?;
@@ -130,6 +139,14 @@ fn toy(name: &str, options: &[&str]) -> Outcome<Lock> {
             "timeout_ms" => lock.timeout(time),
             "patience_ms" => lock.patience(time),
             "linger_ms" => lock.linger(time),
+            "renew" => {
+                let (told, is_auto) = (losses.clone(), number > 0);
+                let on_lost = move |error: &lockbydir::Error| {
+                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                    told.extend(error.lost_reason().map(|reason| format!(" {reason:?}")));
+                };
+                lock.renew_automatically(is_auto).on_lost(on_lost)
+            }
             "fenced" => lock.fenced(number > 0),
             "mode" => lock.mode(u32::try_from(number)?),
             _ => return Err(format!("no such option: {option}").into()),

@@ -11,6 +11,7 @@ mod exclusion;
 mod forks;
 mod kills;
 mod lingering;
+mod pauses;
 mod riddle;
 mod stage;
 mod stop_points;

@@ -117,6 +117,8 @@ impl Engine for LockDirectory {
                     directory: directory.clone(),
                     entry,
                     unsure: None,
+                    releasing: None,
+                    is_released: false,
                     linger: self.linger,
                     parking: self.parking.clone(),
                 };
@@ -197,6 +199,10 @@ struct Held {
     entry: Entry,
     /// A renewal whose outcome is not known.
     unsure: Option<Renew>,
+    /// A release that failed.
+    releasing: Option<Release>,
+    /// Free of us, though its emptied directory may remain.
+    is_released: bool,
     linger: Duration,
     parking: Arc<Parking>,
 }
@@ -240,11 +246,20 @@ impl Holding for Held {
     }
 
     fn release(&mut self) -> Result<(), Error> {
+        if self.is_released {
+            return Ok(());
+        }
         let (directory, linger) = (&self.directory, self.linger);
-        let mut machine = Release::new(self.entry.clone(), !linger.is_zero(), directory.here());
+        let mut machine = self.releasing.take().unwrap_or_else(|| {
+            Release::new(self.entry.clone(), !linger.is_zero(), directory.here())
+        });
         let mut outcome = directory.run(&mut machine);
         if matches!(outcome, Released::Failed(_)) {
             outcome = directory.run(&mut machine);
+        }
+        match outcome {
+            Released::Failed(_) => self.releasing = Some(machine),
+            _ => self.is_released = true,
         }
         if let Some(open) = released(directory.path(), outcome)?
             && !linger.is_zero()

@@ -108,7 +108,8 @@ pub trait Holding: Send {
     /// [`Error::lost`] when it is ended; any other kind when it failed and may be tried again.
     fn renew(&mut self, terms: Terms) -> Result<(), Error>;
 
-    /// Ends it. Called once at most.
+    /// Ends it. Called again after an error that is no loss: what the first call has done after all,
+    /// its answer being late, is then no loss.
     ///
     /// # Errors
     /// [`Error::lost`] when it was ended before; others when it could not be released.

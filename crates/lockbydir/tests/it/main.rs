@@ -15,6 +15,7 @@ mod forks;
 mod holding;
 mod line;
 mod naming;
+mod renewing;
 // Elsewhere only looks tell, and not what happens between two.
 #[cfg(target_os = "linux")]
 mod observe;

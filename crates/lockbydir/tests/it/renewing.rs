@@ -1,0 +1,295 @@
+//! Automatic renewal, with an engine whose calls do what a test wants.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use lockbydir::engine::{self, Engine, Holding, Opened, Scheme, Wait, boot};
+use lockbydir::testing::{self, Call, Errno, Kind, World};
+use lockbydir::{Broken, Error, ErrorKind, Guard, How, Key, Lock, LostReason, Status};
+use lockbydir_protocol::{Nonce, Now, Origin, Owner, Process, Terms, Wish, margin};
+
+use crate::{assert_empty, impatient, ms, secs};
+
+/// How calls go.
+#[derive(Clone, Copy, PartialEq)]
+enum Calls {
+    Work,
+    Fail,
+    Hang,
+}
+
+struct Script {
+    calls: Mutex<(Calls, usize)>,
+    changed: Condvar,
+}
+
+static SCRIPTS: Mutex<Option<HashMap<String, Arc<Script>>>> = Mutex::new(None);
+
+impl Script {
+    /// A new lock of this name.
+    fn of(name: &str) -> Arc<Script> {
+        engine::register(Scheme {
+            name: "scripted",
+            open,
+            list: |_| Ok(Vec::new()),
+            clean: |_| Ok(Vec::new()),
+        });
+        let script =
+            Arc::new(Script { calls: Mutex::new((Calls::Work, 0)), changed: Condvar::new() });
+        let mut all = SCRIPTS.lock().unwrap();
+        all.get_or_insert_default().insert(format!("scripted://{name}"), script.clone());
+        script
+    }
+
+    fn set(&self, calls: Calls) {
+        self.calls.lock().unwrap().0 = calls;
+        self.changed.notify_all();
+    }
+
+    /// Waits until so many more renewals have succeeded.
+    #[track_caller]
+    fn see_renewals(&self, more: usize) {
+        let calls = self.calls.lock().unwrap();
+        let until = calls.1 + more;
+        let (calls, late) =
+            self.changed.wait_timeout_while(calls, secs(60), |calls| calls.1 < until).unwrap();
+        assert!(!late.timed_out(), "{} renewals in a minute, {until} wanted", calls.1);
+    }
+
+    /// One call.
+    fn call(&self) -> Result<(), Error> {
+        let calls = self.calls.lock().unwrap();
+        let mut calls = self.changed.wait_while(calls, |calls| calls.0 == Calls::Hang).unwrap();
+        self.changed.notify_all();
+        if calls.0 == Calls::Fail {
+            let cause = std::io::Error::from_raw_os_error(5);
+            return Err(Error::new(ErrorKind::Io, "cannot call").caused_by(cause));
+        }
+        calls.1 += 1;
+        Ok(())
+    }
+}
+
+fn open(url: &str, timeout: Duration) -> Opened {
+    let script = SCRIPTS.lock().unwrap().as_ref().unwrap()[url].clone();
+    Ok(Arc::new(Scripted { script, path: PathBuf::from(format!("{url}.lockdir")), timeout }))
+}
+
+struct Scripted {
+    script: Arc<Script>,
+    path: PathBuf,
+    timeout: Duration,
+}
+
+impl Engine for Scripted {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn acquire(&self, _: Wish, _: &mut Wait<'_>) -> Result<(Box<dyn Holding>, How), Error> {
+        let (script, timeout) = (self.script.clone(), self.timeout);
+        Ok((Box::new(Held { script, timeout, since: boot() }), How::Free))
+    }
+
+    fn status(&self) -> Result<Status, Error> {
+        Ok(Status::new(&self.path, &self.path))
+    }
+
+    fn is_locked(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn evict(&self, _: bool) -> Result<Broken, Error> {
+        Ok(Broken::WasFree)
+    }
+
+    fn renew(&self, _: Key, _: Option<Duration>) -> Result<(), Error> {
+        self.script.call()
+    }
+
+    fn release(&self, _: Key) -> Result<(), Error> {
+        self.script.call()
+    }
+}
+
+struct Held {
+    script: Arc<Script>,
+    timeout: Duration,
+    since: Duration,
+}
+
+impl Holding for Held {
+    fn key(&self) -> Key {
+        Key::new(1, Nonce(1))
+    }
+
+    fn deadline(&self) -> Duration {
+        self.since + self.timeout - margin(self.timeout)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    fn owner(&self) -> Owner {
+        Owner::Nobody
+    }
+
+    fn renew(&mut self, terms: Terms) -> Result<(), Error> {
+        let begun = boot();
+        self.script.call()?;
+        self.since = begun;
+        self.timeout = terms.timeout.unwrap_or(self.timeout);
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        self.script.call()
+    }
+}
+
+/// A lock that is renewed, and what is reported of its losses.
+fn renewed(name: &str, timeout: Duration) -> (Arc<Script>, Guard, Receiver<Error>) {
+    let script = Script::of(name);
+    let (tell, told) = mpsc::channel();
+    let lock = Lock::new(format!("scripted://{name}")).timeout(timeout).renew_automatically(true);
+    let lock = lock.on_lost(move |error| {
+        let copy = Error::new(error.kind(), error.to_string());
+        assert_eq!(error.lost_reason(), Some(LostReason::RenewalFailed));
+        tell.send(copy).unwrap();
+    });
+    (script, lock.acquire().unwrap(), told)
+}
+
+#[test]
+fn a_shorter_timeout_is_renewed_by_its_own_schedule() {
+    let (script, guard, told) = renewed("shorter", secs(3600));
+
+    guard.set_timeout(secs(4)).unwrap();
+
+    script.see_renewals(4);
+    assert!(guard.is_held() && told.try_recv().is_err());
+}
+
+#[test]
+fn a_guard_that_was_revived_is_renewed_again() {
+    let (script, guard, told) = renewed("revived", secs(2));
+    script.set(Calls::Fail);
+    let error = told.recv_timeout(secs(60)).unwrap();
+    assert!(error.to_string().contains("could not be renewed in time (I"), "{error}");
+    assert!(!guard.is_held() && guard.wait_lost(Duration::ZERO));
+
+    script.set(Calls::Work);
+    guard.renew().unwrap();
+
+    assert!(guard.is_held() && guard.lost().is_none());
+    script.see_renewals(3);
+    // The next loss is reported, too.
+    script.set(Calls::Fail);
+    told.recv_timeout(secs(60)).unwrap();
+}
+
+#[test]
+fn a_renewal_that_does_not_answer_is_reported_before_the_deadline() {
+    let (script, guard, told) = renewed("hanging", secs(4));
+    script.set(Calls::Hang);
+    let begun = Instant::now();
+
+    let error = told.recv_timeout(secs(60)).unwrap();
+
+    assert!(begun.elapsed() < secs(5), "{:?}", begun.elapsed());
+    assert!(error.to_string().contains("the renewal has not answered for "), "{error}");
+    assert!(!guard.is_held());
+    // It answers late, and nobody has taken the lock.
+    script.set(Calls::Work);
+    script.see_renewals(2);
+    assert!(guard.is_held() && guard.lost().is_none());
+}
+
+#[test]
+fn a_release_that_failed_may_be_tried_again() {
+    let (script, guard, _told) = renewed("releasing", secs(3600));
+    script.set(Calls::Fail);
+    assert_eq!(guard.release_by_ref().unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(guard.release_by_ref().unwrap_err().kind(), ErrorKind::Io);
+    script.set(Calls::Work);
+
+    let before = script.calls.lock().unwrap().1;
+    guard.release_by_ref().unwrap();
+    guard.release_by_ref().unwrap();
+    drop(guard);
+
+    assert_eq!(script.calls.lock().unwrap().1, before + 1, "released once");
+}
+
+/// The real world, but no thread can be started in it.
+struct WithoutThreads {
+    here: (Origin, Process),
+    host: String,
+}
+
+impl World for WithoutThreads {
+    fn call(
+        &self,
+        call: &Call<'_>,
+        perform: &mut dyn FnMut() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        if call.kind == Kind::Thread { Err(Errno::AGAIN) } else { perform() }
+    }
+
+    fn is_hidden(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, _: Duration, _: &mut dyn FnMut() -> bool) {
+        std::thread::sleep(ms(1));
+    }
+
+    fn now(&self) -> Now {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Now { boot: boot_of_the_system(), wall }
+    }
+
+    fn nonce(&self) -> u128 {
+        self.now().wall.as_nanos()
+    }
+
+    fn is_one_kernel(&self) -> bool {
+        true
+    }
+
+    fn here(&self) -> (Origin, Process) {
+        self.here
+    }
+
+    fn host(&self) -> String {
+        self.host.clone()
+    }
+
+    fn is_gone(&self, _: Process) -> bool {
+        false
+    }
+}
+
+/// Within a world, the library's own clock would ask the world.
+fn boot_of_the_system() -> Duration {
+    std::thread::spawn(boot).join().unwrap()
+}
+
+#[test]
+fn a_lock_that_nobody_would_renew_is_not_acquired() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = WithoutThreads { here: engine::here(), host: engine::host() };
+
+    let error = testing::within(Rc::new(world), || {
+        impatient(folder.path()).renew_automatically(true).acquire().unwrap_err()
+    });
+
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.to_string().contains("no thread can be started"), "{error}");
+    assert_empty(folder.path());
+}
