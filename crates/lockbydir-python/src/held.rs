@@ -1,7 +1,8 @@
 //! A holding, for as long as it lasts.
 
 use std::ffi::{OsStr, OsString};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use lockbydir::engine::ForkGeneration;
@@ -19,6 +20,8 @@ use crate::{facts, given};
 pub(crate) struct Held {
     /// Shared by those who ask, so that a renewal that hangs stops none of them.
     custody: RwLock<Custody>,
+    /// Somebody tried to release it, and knows that the system refused.
+    was_refused: AtomicBool,
     /// Whose it is. In a forked child the guard may be locked for ever, so it is not touched.
     made_in: ForkGeneration,
     token: u64,
@@ -66,6 +69,7 @@ impl Held {
             how: guard.how().clone(),
             made_in: ForkGeneration::current(),
             custody: RwLock::new(Custody::Ours(guard)),
+            was_refused: AtomicBool::new(false),
         }
     }
 
@@ -83,10 +87,11 @@ impl Held {
         if self.is_a_parents() {
             return otherwise;
         }
-        py.detach(|| {
-            let custody = self.custody.read().unwrap_or_else(PoisonError::into_inner);
-            custody.guard().map_or(otherwise, ask)
-        })
+        py.detach(|| self.custody().guard().map_or(otherwise, ask))
+    }
+
+    fn custody(&self) -> RwLockReadGuard<'_, Custody> {
+        self.custody.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self, end: Custody) -> Option<Guard> {
@@ -101,20 +106,20 @@ impl Held {
     /// Lets go of the lock: after a failure it may be tried again, and once it is released nothing is
     /// done. In a forked child nothing is, either.
     pub(crate) fn let_go(&self, py: Python<'_>) -> Result<(), Error> {
-        if self.is_a_parents() {
-            return Ok(());
+        match self.is_a_parents() {
+            true => Ok(()),
+            false => py.detach(|| self.release_guard()),
         }
-        py.detach(|| {
-            let Some(guard) = self.end(Custody::Released) else {
-                return Ok(());
-            };
-            let released = guard.release_by_ref();
-            if released.as_ref().is_err_and(|error| !error.is_lost()) {
-                let mut custody = self.custody.write().unwrap_or_else(PoisonError::into_inner);
-                *custody = Custody::Ours(guard);
-            }
-            released
-        })
+    }
+
+    /// What the system refuses may be tried again, so the guard stays.
+    fn release_guard(&self) -> Result<(), Error> {
+        let released = self.custody().guard().map_or(Ok(()), Guard::release_by_ref);
+        match &released {
+            Err(error) if !error.is_lost() => self.was_refused.store(true, Ordering::Relaxed),
+            _ => drop(self.end(Custody::Released)),
+        }
+        released
     }
 
     /// Why it can be used no more.
@@ -130,12 +135,8 @@ impl Held {
 
     /// At the end of a `with`: what came after a release was not under the lock.
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
-        let was_released = |custody: &Custody| matches!(custody, Custody::Released);
-        if !self.is_a_parents()
-            && py.detach(|| {
-                was_released(&self.custody.read().unwrap_or_else(PoisonError::into_inner))
-            })
-        {
+        let was_released = || matches!(*self.custody(), Custody::Released);
+        if !self.is_a_parents() && py.detach(was_released) {
             let said = format!(
                 "lost the lock {}: it was released before the end of its `with`, so the rest of the block did not run under it",
                 lockbydir::printable(&self.path)
@@ -240,6 +241,7 @@ impl Held {
     /// Releases the lock; only the first time does anything.
     ///
     /// :raises LockLost: when it was not ours any more.
+    /// :raises OSError: when the system refuses; then it may be tried again.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.let_go(py).map_err(|error| told(py, &error))
     }
@@ -294,12 +296,13 @@ impl Drop for Held {
     fn drop(&mut self) {
         let custody = self.custody.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(guard) = custody.end(Custody::Released) {
-            let (is_ours, path) = (!self.is_a_parents(), &self.path);
+            let is_forgotten = !self.is_a_parents() && !*self.was_refused.get_mut();
+            let path = &self.path;
             // The thread that renews may need the interpreter to tell of a loss.
             let let_go = |guard| {
                 Python::try_attach(|py| {
                     py.detach(|| drop(guard));
-                    if is_ours {
+                    if is_forgotten {
                         errors::warn_of_unreleased(py, path);
                     }
                 })

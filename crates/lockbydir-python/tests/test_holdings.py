@@ -1,5 +1,4 @@
-"""Who may release what: holdings belong to the thread or task that acquired them, and none is lost
-in silence."""
+"""Holdings belong to the thread or task that acquired them, and none is lost in silence."""
 
 from __future__ import annotations
 
@@ -127,7 +126,7 @@ def test_a_with_whose_holding_was_handed_over_ends_well(name: str) -> None:
     Lock(name).release(key)
 
 
-def test_a_thread_that_would_wait_for_itself_is_told_so(name: str) -> None:
+def test_a_thread_that_would_wait_for_itself_is_stopped(name: str) -> None:
     lock = Lock(name, patience=None)
     with lock:
         for again in (lock.acquire, lambda: lock.acquire(float("inf")), lock.__enter__):
@@ -194,7 +193,7 @@ def test_what_an_ended_thread_left_does_not_pile_up(name: str) -> None:
 # In asyncio.
 
 
-def test_a_task_that_would_wait_for_itself_is_told_so(name: str) -> None:
+def test_a_task_that_would_wait_for_itself_is_stopped(name: str) -> None:
     async def main() -> None:
         lock = AsyncLock(name, patience=None)
         async with lock:

@@ -41,11 +41,11 @@ def test_a_loss_has_a_reason(name: str) -> None:
 
 
 def test_on_lost_is_given_the_reason(name: str) -> None:
-    told: queue.Queue[LockError] = queue.Queue()
+    losses: queue.Queue[LockError] = queue.Queue()
     with pytest.raises(LockLost) as lost:
-        with Lock(name, timeout=0.3, renew="auto", on_lost=told.put):
+        with Lock(name, timeout=0.3, renew="auto", on_lost=losses.put):
             Lock(name).break_lock(force=True)
-            error = told.get(timeout=20)
+            error = losses.get(timeout=20)
     assert isinstance(error, LockLost) and error.reason == "gone" == reason(lost)
 
 
@@ -53,11 +53,11 @@ def test_a_renewal_that_the_system_refuses_is_a_reason(name: str, child: StartCh
     one = child(
         """
         import queue, resource
-        told = queue.Queue()
-        held = Lock(name, timeout=1, renew="auto", on_lost=told.put).acquire()
+        losses = queue.Queue()
+        held = Lock(name, timeout=1, renew="auto", on_lost=losses.put).acquire()
         os.rename(os.path.dirname(name), os.path.dirname(name) + ".away")
         open(os.path.dirname(name), "w").close()
-        say(told.get(timeout=20).reason)
+        say(losses.get(timeout=20).reason)
         os._exit(0)
         """
     )
@@ -72,7 +72,7 @@ def test_a_loss_keeps_its_reason_in_another_process() -> None:
     assert LockLost("lost").reason is None
 
 
-def test_a_task_is_told_the_reason(name: str) -> None:
+def test_a_task_learns_the_reason(name: str) -> None:
     async def main() -> None:
         lock = AsyncLock(name)
         with pytest.raises(LockLost) as lost:

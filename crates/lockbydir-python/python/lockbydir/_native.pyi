@@ -124,6 +124,7 @@ class Held:
         """Releases the lock; only the first time does anything.
 
         :raises LockLost: when it was not ours any more.
+        :raises OSError: when the system refuses; then it may be tried again.
         """
     def __enter__(self) -> Held: ...
     def __exit__(
