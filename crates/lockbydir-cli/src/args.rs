@@ -10,6 +10,9 @@ use lockbydir::engine::is_url;
 use lockbydir::{Lock, Patience};
 
 use crate::duration::{parse, parse_patience, parse_timeout};
+use crate::exit::Failure;
+use crate::flock::Flock;
+use crate::render::short;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -25,6 +28,21 @@ Exit codes:
   77  permission denied, a lock of another user, or raised privileges (set-user-ID)
  126  CMD can't be run
  127  CMD is not found";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  lockbydir run --patience 5m nightly -- ./backup.sh
+  lockbydir run nightly ./backup.sh --full
+  lockbydir run -c './fetch && ./build' nightly";
+
+const ACQUIRE_EXAMPLE: &str = "\
+Example, which ends with the exit code of what failed first:
+  key=$(lockbydir acquire -t 10m deploy) || exit
+  ./deploy.sh; code=$?
+  lockbydir release deploy \"$key\" || exit
+  exit $code
+
+With `--pid $$` the lock is also free as soon as that shell ends, however it ends.";
 
 /// Lock across processes by the existence and age of a directory.
 ///
@@ -43,13 +61,15 @@ pub(crate) enum Command {
     /// Lock, run a command, unlock
     ///
     /// The lock is renewed while CMD runs. If it is lost, CMD and all it started is ended before
-    /// others may enter. CMD finds LOCKBYDIR_NAME and LOCKBYDIR_TOKEN in its environment.
-    #[command(after_help = "Example:\n  lockbydir run --patience 5m nightly -- ./backup.sh")]
+    /// others may enter. CMD finds LOCKBYDIR_NAME and LOCKBYDIR_TOKEN in its environment. The lock is
+    /// released when CMD itself ends, whatever it leaves running in the background.
+    #[command(
+        override_usage = "lockbydir run [OPTIONS] <NAME> [--] <CMD> [ARG]...\n       lockbydir run [OPTIONS] -c <TEXT> <NAME>",
+        after_help = format!("{RUN_EXAMPLES}\n\n{}", crate::flock::HELP)
+    )]
     Run(Run),
     /// Lock without a process, for scripts; prints the KEY
-    #[command(
-        after_help = "Example:\n  key=$(lockbydir acquire -t 10m deploy) && ./deploy.sh; lockbydir release deploy \"$key\""
-    )]
+    #[command(after_help = ACQUIRE_EXAMPLE)]
     Acquire(Acquire),
     /// Renew the lock that a KEY holds
     Renew(Renew),
@@ -153,17 +173,21 @@ impl Named {
     }
 }
 
+/// How long a lock lasts, and how long to wait for it, unless that is said.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How to hold and how to wait.
 #[derive(clap::Args)]
 pub(crate) struct Holding {
-    /// How long the lock lasts unless renewed
-    #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", default_value = "10s", value_parser = parse_timeout)]
-    timeout: Duration,
-    /// How long to wait: 0 = one try, or `forever`
-    #[arg(short = 'w', long, overrides_with = "now", value_name = "DUR", env = "LOCKBYDIR_PATIENCE", default_value = "30s", value_parser = parse_patience)]
-    patience: Patience,
+    /// How long the lock lasts unless renewed; not how long to wait [default: 10s]
+    #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", value_parser = parse_timeout)]
+    timeout: Option<Duration>,
+    /// How long to wait for the lock: 0 = one try, or `forever` [default: 30s]
+    #[arg(short = 'w', long, visible_alias = "wait", overrides_with = "now", value_name = "DUR", env = "LOCKBYDIR_PATIENCE", value_parser = parse_patience)]
+    patience: Option<Patience>,
     /// One try: the same as --patience 0
-    #[arg(short = 'n', overrides_with = "patience")]
+    #[arg(short = 'n', long = "nonblock", alias = "nb", overrides_with = "patience")]
     now: bool,
     /// What the lock is held for, shown to those who wait
     #[arg(long, value_name = "TEXT")]
@@ -174,10 +198,10 @@ pub(crate) struct Holding {
     /// Permissions of the lock directory; group or world write = shared on purpose
     #[arg(long, value_name = "OCTAL", default_value = "700", value_parser = octal)]
     mode: u32,
-    /// Group (its number) that the lock directory is given to
-    #[arg(long, value_name = "GID")]
+    /// Group that the lock directory is given to, by its name or number
+    #[arg(long, value_name = "GROUP", value_parser = crate::group::parse)]
     group: Option<u32>,
-    /// Say nothing but errors
+    /// Print errors only; that the lock is busy is said by the exit code
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Say how the lock was got
@@ -187,10 +211,9 @@ pub(crate) struct Holding {
 
 impl Holding {
     pub(crate) fn apply(&self, lock: Lock, label: &str) -> Lock {
-        let patience = if self.now { Patience::NONE } else { self.patience };
         let lock = lock
-            .timeout(self.timeout)
-            .patience(patience)
+            .timeout(self.timeout.unwrap_or(TIMEOUT))
+            .patience(self.patience())
             .label(self.label.as_deref().unwrap_or(label))
             .fenced(self.fenced)
             .mode(self.mode);
@@ -198,6 +221,24 @@ impl Holding {
             Some(gid) => lock.group(gid),
             None => lock,
         }
+    }
+
+    fn patience(&self) -> Patience {
+        if self.now { Patience::NONE } else { self.patience.unwrap_or_else(|| PATIENCE.into()) }
+    }
+
+    /// For a waiter who may have meant the wait by --timeout, as elsewhere.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let from_environment =
+            std::env::var_os("LOCKBYDIR_TIMEOUT").is_some_and(|it| !it.is_empty());
+        let timeout = self.timeout.filter(|_| self.patience.is_none() && !from_environment)?;
+        (timeout < PATIENCE).then(|| {
+            format!(
+                "--timeout {} is how long the lock lasts; how long to wait is --patience, {} unless given",
+                short(timeout),
+                short(PATIENCE)
+            )
+        })
     }
 }
 
@@ -213,16 +254,35 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) holding: Holding,
     /// Exit code when patience is over
-    #[arg(short = 'E', value_name = "CODE", default_value_t = crate::exit::PATIENCE_OVER)]
+    #[arg(short = 'E', long = "conflict-exit-code", value_name = "CODE", default_value_t = crate::exit::PATIENCE_OVER)]
     pub(crate) conflict_code: u8,
     /// Do not renew: CMD has until the timeout
     #[arg(long)]
     pub(crate) no_renew: bool,
     #[command(flatten)]
     pub(crate) named: Named,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    /// The text for a shell, in place of CMD: for $SHELL, or /bin/sh
+    #[arg(short = 'c', long = "command", value_name = "TEXT", conflicts_with = "command")]
+    text: Option<OsString>,
+    #[command(flatten)]
+    flock: Flock,
+    /// The command and its arguments: from CMD on, nothing is an option of ours
+    #[arg(trailing_var_arg = true, required_unless_present = "text", value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
+}
+
+impl Run {
+    /// With the command that is to be run, however it was given.
+    pub(crate) fn prepared(mut self) -> Result<Run, Failure> {
+        self.flock.check()?;
+        if let Some(text) = self.text.take() {
+            let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+            let (usual, option) = if cfg!(windows) { ("cmd.exe", "/C") } else { ("/bin/sh", "-c") };
+            let option = if shell.is_some() { "-c" } else { option };
+            self.command = vec![shell.unwrap_or_else(|| usual.into()), option.into(), text];
+        }
+        Ok(self)
+    }
 }
 
 #[derive(clap::Args)]

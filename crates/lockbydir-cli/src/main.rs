@@ -15,6 +15,8 @@ mod duration;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod exit;
+mod flock;
+mod group;
 mod myself;
 mod output;
 #[cfg(feature = "player")]
@@ -23,13 +25,15 @@ mod render;
 mod run;
 #[cfg(feature = "player")]
 mod serve;
+mod variables;
 mod verbs;
+mod waiting;
 #[cfg(feature = "player")]
 mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Args, Command};
 use crate::exit::{DENIED, Failure, USAGE};
@@ -47,6 +51,19 @@ fn is_raised() -> bool {
 #[cfg(not(unix))]
 fn is_raised() -> bool {
     false
+}
+
+/// The arguments, with the environment's variables where they are not given.
+fn parse() -> Result<Args, clap::Error> {
+    let command = || variables::without_empty(Args::command());
+    let given: Vec<_> = std::env::args_os().collect();
+    let parsed = command().try_get_matches_from(&given).and_then(|matches| {
+        Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
+    });
+    parsed.map_err(|error| match variables::blame(&error, command(), &given) {
+        Some(why) => clap::Error::raw(error.kind(), why + "\n"),
+        None => error,
+    })
 }
 
 /// What clap says, as it is seen there.
@@ -97,7 +114,7 @@ fn perform() -> ExitCode {
     }
     #[cfg(feature = "etcd")]
     etcd::begin();
-    let args = match Args::try_parse() {
+    let args = match parse() {
         Ok(args) => args,
         Err(error) if error.use_stderr() => {
             output::plain(coloured(&error, &std::io::stderr()));
@@ -109,7 +126,7 @@ fn perform() -> ExitCode {
         }
     };
     let done = match args.command {
-        Command::Run(ref run) => run::run(run),
+        Command::Run(run) => run.prepared().and_then(|run| run::run(&run)),
         #[cfg(feature = "player")]
         Command::PlayPart(ref part) => return play::part(part),
         other => verbs::perform(other).map(u32::from),

@@ -1,9 +1,9 @@
-//! How things look: status and list for people and for machines, and the live line of a waiter.
+//! How things look: status and list for people and for machines.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, stdout};
 use std::time::{Duration, SystemTime};
 
-use lockbydir::{Holder, How, Predecessor, State, Status, Waiting, printable};
+use lockbydir::{Holder, How, Predecessor, State, Status, printable};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -117,7 +117,7 @@ fn colour(state: State, text: &str) -> String {
     if has_colours() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-fn who(holder: &Holder) -> String {
+pub(crate) fn who(holder: &Holder) -> String {
     match (holder.pid, &holder.command) {
         (Some(pid), Some(command)) => format!("pid {pid} ({command}) on {}", holder.host),
         (Some(pid), None) => format!("pid {pid} on {}", holder.host),
@@ -126,7 +126,7 @@ fn who(holder: &Holder) -> String {
 }
 
 /// `1st`, `2nd`, `3rd`, `4th`, `11th`.
-fn ordinal(number: usize) -> String {
+pub(crate) fn ordinal(number: usize) -> String {
     let ending = match (number % 10, number % 100) {
         (_, 11..=13) => "th",
         (1, _) => "st",
@@ -222,40 +222,4 @@ pub(crate) fn how(how: &How) -> String {
         }
         _ => "got the lock".into(),
     }
-}
-
-/// Redraws the live line of a waiter.
-pub(crate) fn waiting(waiting: &Waiting<'_>) {
-    let status = waiting.status;
-    let what = match &status.holder {
-        Some(holder) => {
-            let held = status.age.map(short).unwrap_or_default();
-            let label =
-                holder.label.as_ref().map(|label| format!(" `{label}`")).unwrap_or_default();
-            let since = holder.since.elapsed().map(short).unwrap_or(held);
-            let rest = status.remaining.map(short).unwrap_or_default();
-            format!("held by {}{label} for {since}, lasts {rest} unless renewed", who(holder))
-        }
-        None => format!("{} lock directory", status.state),
-    };
-    let patience = match waiting.patience.duration() {
-        Some(all) => format!("{}/{}", short(waiting.waited), short(all)),
-        None => short(waiting.waited),
-    };
-    let name = printable(&status.name);
-    let place = match waiting.place {
-        Some(1) | None => String::new(),
-        Some(place) => {
-            let ahead = status.line.get(place - 2);
-            let behind = ahead.map(|ahead| format!(", behind {ahead}")).unwrap_or_default();
-            format!("{} in line{behind}; ", ordinal(place))
-        }
-    };
-    let width = match terminal_size::terminal_size_of(stderr()) {
-        Some((terminal_size::Width(columns), _)) if columns > 0 => usize::from(columns),
-        _ => 80,
-    };
-    let line = format!("waiting {patience} for {name}: {place}{what}");
-    let line: String = line.chars().take(width.max(20) - 1).collect();
-    crate::output::live(&line);
 }

@@ -1,6 +1,5 @@
 //! The verb `run`: lock, run a command, unlock; and the wait that `acquire` shares with it.
 
-use std::io::{IsTerminal, stderr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +8,8 @@ use lockbydir::{ErrorKind, Guard, How, Lock, printable};
 
 use crate::args::{Holding, Run};
 use crate::child::{Child, Event, Signals};
-use crate::exit::{CANNOT_RUN, Failure, LOST, NOT_FOUND, SIGNAL};
-use crate::{output, render};
+use crate::exit::{CANNOT_RUN, Failure, LOST, NOT_FOUND, PATIENCE_OVER, SIGNAL};
+use crate::{output, render, waiting};
 
 /// The longest time between the polite and the hard end of a command.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
@@ -27,17 +26,18 @@ pub(crate) fn wait_for(
     if !holding.quiet {
         crate::etcd::tell_warnings();
     }
-    let is_live = stderr().is_terminal() && !holding.quiet;
     let lock = lock.interrupt(signals.early().clone());
-    let lock = if is_live { lock.on_wait(render::waiting) } else { lock };
-    let got = lock.acquire();
+    let got = waiting::announced(lock, holding).acquire();
     output::live_over();
     if let Some(signal) = signals.received() {
         drop(got);
         let message = format!("ended by signal {signal} while waiting");
         return Err(Failure::new(SIGNAL.saturating_add(signal), message));
     }
-    let guard = got?;
+    let guard = got.map_err(|error| match error.is_patience_over() && holding.quiet {
+        true => Failure::new(PATIENCE_OVER, ""),
+        false => error.into(),
+    })?;
     let is_odd = matches!(guard.how(), How::AfterLapse(_) | How::AfterDeath(_));
     if holding.verbose || is_odd && !holding.quiet {
         output::note(render::how(guard.how()));
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
 
     let signals = Signals::watch();
     let guard = wait_for(lock, &args.holding, &signals).map_err(|failure| match failure.code {
-        crate::exit::PATIENCE_OVER => Failure { code: args.conflict_code, ..failure },
+        PATIENCE_OVER => Failure { code: args.conflict_code, ..failure },
         _ => failure,
     })?;
 

@@ -11,7 +11,9 @@ use crate::{bench, doctor, output, render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Run(run) => run::run(&run).map(|code| u8::try_from(code).unwrap_or(u8::MAX)),
+        Command::Run(run) => {
+            run::run(&run.prepared()?).map(|code| u8::try_from(code).unwrap_or(u8::MAX))
+        }
         Command::Acquire(acquire) => self::acquire(&acquire),
         Command::Renew(renew) => {
             let lock = renew.named.lock();

@@ -210,6 +210,12 @@ impl Error {
         Error::new(kind, message).at(path).caused_by(source)
     }
 
+    /// Why a call failed, and what to do about it.
+    pub(crate) fn cause(fault: Fault) -> String {
+        let (_, source, advice) = reason(fault);
+        format!("{source}{advice}")
+    }
+
     pub(crate) fn io(verb: &str, path: &Path, source: io::Error) -> Error {
         let kind = match source.kind() {
             io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,

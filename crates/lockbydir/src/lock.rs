@@ -149,6 +149,19 @@ impl Lock {
         self
     }
 
+    /// Called while waiting, after `first` and then once in every `every`: for a log rather than a
+    /// live display. Each call costs a look at the lock.
+    #[must_use]
+    pub fn on_wait_every(
+        mut self,
+        first: Duration,
+        every: Duration,
+        called: impl Fn(&Waiting<'_>) + Send + Sync + 'static,
+    ) -> Lock {
+        self.settings.calls = (first, every);
+        self.on_wait(called)
+    }
+
     /// Ends a wait at once when this is raised, with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
     #[must_use]
     pub fn interrupt(mut self, interrupt: Interrupt) -> Lock {

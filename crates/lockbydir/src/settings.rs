@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) renews: bool,
     pub(crate) on_lost: Option<OnLost>,
     pub(crate) on_wait: Option<OnWait>,
+    /// Whoever waits calls `on_wait` after the first of these, then this often.
+    pub(crate) calls: (Duration, Duration),
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) pace: Duration,
     pub(crate) names_child: bool,
@@ -70,6 +72,7 @@ impl Settings {
             renews: false,
             on_lost: None,
             on_wait: None,
+            calls: (Duration::from_millis(500), Duration::from_millis(100)),
             interrupt: None,
             pace: lockbydir_protocol::PACE,
             names_child: false,

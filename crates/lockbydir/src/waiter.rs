@@ -55,9 +55,6 @@ pub struct Waiting<'a> {
     pub patience: Patience,
 }
 
-/// Waiting is told after this, and then this often.
-const TOLD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(100));
-
 /// A sleep, done within something.
 type Around<'a> = dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake + 'a;
 
@@ -66,8 +63,9 @@ type Around<'a> = dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake + 'a;
 pub struct Wait<'a> {
     patience: Patience,
     started: Duration,
-    /// After so long it is told next.
+    /// After so long it is told next; then this often.
     tell_at: Cell<Duration>,
+    tell_every: Duration,
     on_wait: Option<&'a OnWait>,
     interrupts: [Option<&'a Interrupt>; 2],
     listening: RefCell<[Option<Listening<'a>>; 2]>,
@@ -95,7 +93,8 @@ impl<'a> Wait<'a> {
         Wait {
             patience,
             started,
-            tell_at: Cell::new(TOLD.0),
+            tell_at: Cell::new(settings.calls.0),
+            tell_every: settings.calls.1,
             on_wait: settings.on_wait.as_ref(),
             interrupts: [settings.interrupt.as_ref(), interrupt],
             listening: RefCell::default(),
@@ -159,7 +158,7 @@ impl<'a> Wait<'a> {
         let Some(told) = self.on_wait.filter(|_| waited >= self.tell_at.get()) else {
             return;
         };
-        self.tell_at.set(waited + TOLD.1);
+        self.tell_at.set(waited + self.tell_every);
         let (status, place) = look();
         let (path, patience) = (&status.path, self.patience);
         told(&Waiting { path, status: &status, place, waited, patience });

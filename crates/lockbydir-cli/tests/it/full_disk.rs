@@ -56,6 +56,20 @@ fn room_that_comes_in_time_ends_the_wait() {
 }
 
 #[test]
+fn a_waiter_for_room_says_that_it_waits_for_room() {
+    let script = format!(
+        "{FILL} $L run -w forever jobs -- true 2> $T/err & waiter=$!
+         until grep -qs space $T/err; do sleep 0.05; done; rm $M/fill.*; wait $waiter; cat $T/err"
+    );
+    let ran = with_tmpfs("nr_inodes=12", &script);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.out.starts_with("lockbydir: waiting ") && ran.out.contains("; make room"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn renewal_and_release_need_no_room() {
     let script = format!(
         "K=$($L acquire -t 20s jobs); {FILL}

@@ -139,6 +139,102 @@ fn waiting_says_nothing_when_stderr_is_no_terminal() {
 }
 
 #[test]
+fn a_waiter_without_a_terminal_says_after_a_while_what_it_waits_for() {
+    let folder = Folder::new();
+    let holding = folder.hold(&["--label", "backup"], "cat");
+    let begin = |options: &[&str]| {
+        let args = [&["run"], options, &["jobs", "--", "true"]].concat();
+        folder.command(&args).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let quiet = begin(&["-q", "-w", "forever"]);
+    let mut waiter = begin(&["--timeout", "1s"]);
+    let mut lines = std::io::BufReader::new(waiter.stderr.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        line
+    };
+
+    let hint = "--timeout 1.0s is how long the lock lasts; how long to wait is --patience, 30s unless given";
+    assert_eq!(line(), format!("lockbydir: {hint}\n"));
+    let words = format!("held by pid {} (sh) on", holding.child.id());
+    let said = line();
+    assert!(said.starts_with("lockbydir: waiting ") && said.contains(" for jobs: "), "{said}");
+    assert!(said.contains(&words), "{said}");
+    assert!(said.contains("/30s") && said.contains("`backup`"), "{said}");
+
+    assert_eq!(holding.finish().code, 0);
+    assert_eq!(line(), "");
+    assert!(waiter.wait().unwrap().success());
+    let ran = crate::Ran::of(quiet.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
+
+#[test]
+fn q_prints_errors_but_not_that_the_lock_is_busy() {
+    let folder = Folder::new();
+    let holding = folder.hold(&[], "cat");
+    for verb in [&["run", "-q", "-n", "jobs", "true"][..], &["acquire", "-q", "-n", "jobs"]] {
+        let ran = folder.run(verb);
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (75, "", ""), "{verb:?}");
+    }
+    let ran = folder.run(&["run", "-q", "-n", "-E", "9", "jobs", "true"]);
+    assert_eq!((ran.code, ran.err.as_str()), (9, ""));
+    folder.run(&["run", "-q", "-n", "missing/jobs", "true"]).refused(73, "the folder");
+    assert_eq!(holding.finish().code, 0);
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset_and_a_wrong_one_is_named() {
+    let folder = Folder::new();
+    let with = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = folder.command(args);
+        crate::Ran::of(command.envs(variables.iter().copied()).output().unwrap())
+    };
+    let run = ["run", "jobs", "--", "true"];
+    let names = ["LOCKBYDIR_TIMEOUT", "LOCKBYDIR_PATIENCE", "LOCKBYDIR_DIR"];
+    let empty = names.map(|name| (name, ""));
+    let ran = with(&run, &empty);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(with(&["list"], &empty).code, 0);
+    assert_eq!(with(&["break", "jobs"], &empty).code, 0);
+
+    for name in ["LOCKBYDIR_TIMEOUT", "LOCKBYDIR_PATIENCE"] {
+        let ran = with(&run, &[(name, "soon")]);
+        ran.refused(64, &format!("the variable {name} has a wrong value: `soon` is no duration"));
+    }
+    let given = ["run", "--timeout", "soon", "jobs", "--", "true"];
+    for value in ["soon", "5s"] {
+        let ran = with(&given, &[("LOCKBYDIR_TIMEOUT", value)]);
+        ran.refused(64, "--timeout");
+        assert!(!ran.err.contains("LOCKBYDIR_"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_lock_in_a_folder_that_does_not_exist_is_not_free() {
+    let folder = Folder::new();
+    for verb in ["is-locked", "status", "break"] {
+        folder.run(&[verb, "missing/jobs"]).refused(73, "must exist");
+    }
+}
+
+#[test]
+fn a_group_has_a_name_or_a_number() {
+    let folder = Folder::new();
+    let id = |option| {
+        let output = std::process::Command::new("id").arg(option).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    for group in [id("-g"), id("-gn")] {
+        let ran =
+            folder.run(&["run", "--group", &group, "jobs", "stat", "-c", "%g", "jobs.lockdir"]);
+        assert_eq!((ran.code, ran.out.trim()), (0, id("-g").as_str()), "{group}: {ran:?}");
+    }
+    folder.run(&["run", "--group", "no-such-group", "jobs", "true"]).refused(64, "`no-such-group`");
+}
+
+#[test]
 fn v_tells_how_the_lock_was_got_and_q_hushes_it() {
     let folder = Folder::new();
     assert_eq!(

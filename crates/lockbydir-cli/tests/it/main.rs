@@ -8,6 +8,7 @@ mod attacks;
 mod bad_input;
 mod bench;
 mod doctor;
+mod flock;
 mod full_disk;
 mod keys;
 mod line;

@@ -43,21 +43,42 @@ impl LockDirectory {
     }
 
     /// What those are told who wait, and their place among the tickets.
-    fn seen_from(&self, own: Option<&lockbydir_protocol::Ticket>) -> (Status, Option<usize>) {
-        let status = self.glance();
+    fn seen_from(&self, queue: &Queue) -> (Status, Option<usize>) {
+        let own = queue.ticket();
+        let mut status = self.glance();
+        if let Some(fault) = queue.blocker().and_then(lasting) {
+            status.note = Some(Error::cause(fault));
+        }
         let line = self.directory.line_now();
         let before = own.and_then(|own| line.iter().position(|ticket| ticket == own));
         (status, before.map(|before| before + 1))
     }
 
+    /// A lock in a folder that does not exist is not free: nobody can acquire it.
+    fn check_folder(&self, verb: &str) -> Result<(), Error> {
+        let Some(Err(source)) = self.path().parent().map(std::fs::metadata) else { return Ok(()) };
+        match (source.kind(), source.raw_os_error()) {
+            (std::io::ErrorKind::NotFound, Some(code)) => {
+                Err(Error::fault(verb, self.path(), Fault::NoPlace { code }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Why patience ended: somebody holds the lock, or a call kept failing.
     fn given_up(&self, wait: &Wait<'_>, blocker: Blocker) -> Error {
-        match blocker {
-            Blocker::Busy(fault) if !matches!(fault, Fault::Missing | Fault::Taken) => {
-                Error::fault("acquire", self.path(), fault)
-            }
-            _ => wait.given_up(self.path(), &self.glance()),
+        match lasting(&blocker) {
+            Some(fault) => Error::fault("acquire", self.path(), fault),
+            None => wait.given_up(self.path(), &self.glance()),
         }
+    }
+}
+
+/// A fault that is in the way for longer than a race: a full disk, say.
+fn lasting(blocker: &Blocker) -> Option<Fault> {
+    match blocker {
+        Blocker::Busy(fault) if !matches!(fault, Fault::Missing | Fault::Taken) => Some(*fault),
+        _ => None,
     }
 }
 
@@ -100,7 +121,7 @@ impl Engine for LockDirectory {
                     Answer::Woken(wait.pause(&mut || {
                         loop {
                             let wake = place.sleep(&ear, until.min(wait.next_telling()));
-                            wait.tell(|| self.seen_from(queue.ticket()));
+                            wait.tell(|| self.seen_from(&queue));
                             if wake != Wake::Time || clock::boot() >= until {
                                 break wake;
                             }
@@ -141,6 +162,7 @@ impl Engine for LockDirectory {
         let (view, status) = self.look(&self.directory.clone().only_looking());
         match view.fault {
             Some(fault) => Err(Error::fault("look at", self.path(), fault)),
+            None if view.sight == Sight::Absent => self.check_folder("look at").map(|()| status),
             None => Ok(status),
         }
     }
@@ -158,7 +180,8 @@ impl Engine for LockDirectory {
             Sight::Directory(Listing { stranger: Some(uid), .. }) => {
                 Err(Error::stranger(path, uid))
             }
-            _ => Ok(status.is_locked()),
+            Sight::Absent => self.check_folder("look at").map(|()| false),
+            Sight::Directory(_) => Ok(status.is_locked()),
         }
     }
 
@@ -167,7 +190,7 @@ impl Engine for LockDirectory {
         let predecessor = |entry: &Entry| Predecessor::new(Holder::of(entry), entry.token);
         let path = self.path();
         match self.directory.run(&mut machine) {
-            Eviction::WasFree => Ok(Broken::WasFree),
+            Eviction::WasFree => self.check_folder("break").map(|()| Broken::WasFree),
             Eviction::Removed(entry) => Ok(Broken::Removed(entry.as_ref().map(predecessor))),
             Eviction::StillHeld(entry) => Ok(Broken::StillHeld(entry.as_ref().map(Holder::of))),
             Eviction::Stranger(uid) => Err(Error::stranger(path, uid)),

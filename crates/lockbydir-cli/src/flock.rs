@@ -1,0 +1,58 @@
+//! What flock(1) takes: accepted where it means something here, refused with its counterpart where
+//! it does not.
+
+use crate::exit::{Failure, USAGE};
+
+/// What `run --help` says to users of flock.
+pub(crate) const HELP: &str = "\
+For users of flock: --timeout is how long the lock lasts, --wait (or -w) how long to wait: 30s unless
+given, not for ever. Exit codes: 75 for a busy lock (flock: 1), 126 and 127 for a CMD that cannot be
+run (69), 73 for a NAME that cannot be locked (66). -x, -e and -o are accepted: every lock is exclusive,
+and CMD's background children never keep it: it is released when CMD itself ends.";
+
+#[derive(clap::Args)]
+pub(crate) struct Flock {
+    /// Every lock is exclusive
+    #[arg(short = 'x', short_alias = 'e', long, hide = true)]
+    exclusive: bool,
+    /// CMD has no descriptor of the lock in any case
+    #[arg(short = 'o', long, hide = true)]
+    close: bool,
+    #[arg(short, long, hide = true)]
+    shared: bool,
+    #[arg(short, long, hide = true)]
+    unlock: bool,
+    #[arg(short = 'F', long, hide = true)]
+    no_fork: bool,
+    #[arg(long, hide = true)]
+    fcntl: bool,
+}
+
+impl Flock {
+    /// Refuses what would mean something else here, or nothing.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let (option, why) = if self.shared {
+            ("-s, --shared", "there are no shared locks yet: every lock is exclusive")
+        } else if self.unlock {
+            (
+                "-u, --unlock",
+                "`run` unlocks when CMD ends; a lock without a command is unlocked by `lockbydir release NAME KEY`",
+            )
+        } else if self.no_fork {
+            (
+                "-F, --no-fork",
+                "`run` stays to renew the lock and to end CMD if the lock is lost; to lock for a process that already runs, use `lockbydir acquire --pid PID NAME`",
+            )
+        } else if self.fcntl {
+            (
+                "--fcntl",
+                "a lock is a directory, which both kinds of locks of the system leave alone; leave the option out",
+            )
+        } else {
+            // The rest changes nothing here.
+            let Flock { exclusive: _, close: _, .. } = self;
+            return Ok(());
+        };
+        Err(Failure::new(USAGE, format!("{option} is flock's: {why}")))
+    }
+}
