@@ -154,6 +154,15 @@ def test_a_relative_name_begins_where_it_was_set(tmp_path: Path) -> None:
     assert lock.unlocking()
 
 
+def test_the_name_of_the_directory_means_the_same_lock() -> None:
+    for name in ("bed.lockdir", "bed.lockdir/"):
+        lock = DLock(name)
+        assert lock.dirname() == "bed.lockdir"
+        assert lock.locking() and lock.exists() and DLock("bed").isLocked()
+        assert os.listdir() == ["bed.lockdir"]
+        assert lock.unlocking()
+
+
 def test_an_extension_must_end_as_all_others_do() -> None:
     lock = DLock("bed")
     lock.LOCKDIREXTENSION = ".web.lockdir"

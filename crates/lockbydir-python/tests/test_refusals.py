@@ -1,9 +1,13 @@
-"""Releases that the system refuses."""
+"""Releases that the system refuses, and programs that go to another folder."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import pytest
 from conftest import StartChild
+from lockbydir import AsyncLock, Lock
 
 NO_FILES = """
 import errno, resource
@@ -69,3 +73,27 @@ def test_a_release_that_was_refused_is_tried_again_in_a_task(name: str, child: S
     )
     assert one.hears() == "EMFILE EMFILE free"
     one.ends_well()
+
+
+# Where a relative name begins.
+
+
+def test_a_relative_name_is_resolved_when_the_lock_is_made(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(os.path.dirname(name))
+    lock, task_lock = Lock("jobs"), AsyncLock("jobs")
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+
+    with lock as held:
+        assert held.path == lock.path == task_lock.path == name + ".lockdir"
+        assert Lock(name).locked() and lock.status().name == "jobs" == lock.name
+        assert os.listdir() == []
+        assert not Lock("jobs").locked()
+
+    async def main() -> None:
+        async with task_lock as held:
+            assert held.held.path == name + ".lockdir"
+
+    asyncio.run(main())

@@ -48,9 +48,25 @@ impl fmt::Debug for Lock {
 }
 
 impl Lock {
-    /// The lock of this name: the directory `NAME.lockdir`. The name is a path, relative to the
-    /// current directory at each use; it is checked when a verb needs it. A name that ends in
-    /// `.lockdir` or `.lockdir/` is the lock directory itself, so it means the same lock.
+    /// The lock of this name: the directory `NAME.lockdir`. The name is a path; it is checked when a
+    /// verb needs it. A name that ends in `.lockdir` or `.lockdir/` is the lock directory itself, so
+    /// it means the same lock. A relative one begins at the directory that is the current one now,
+    /// wherever the program goes later:
+    ///
+    /// ```standalone_crate
+    /// # let (first, later) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    /// # std::env::set_current_dir(first.path()).unwrap();
+    /// let here = std::env::current_dir()?;
+    /// let lock = lockbydir::Lock::new("jobs");
+    /// # let elsewhere = later.path();
+    /// std::env::set_current_dir(elsewhere)?;
+    /// assert_eq!(lock.path()?, here.join("jobs.lockdir"));
+    /// let guard = lock.acquire()?;
+    /// assert!(here.join("jobs.lockdir").exists());
+    /// # guard.release()?;
+    /// # std::env::set_current_dir("/").unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// A name that begins with `SCHEME://` is a URL: the lock is kept by the
     /// [engine](crate::engine) that was registered for this scheme, and has no directory.

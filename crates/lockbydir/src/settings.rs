@@ -24,6 +24,9 @@ pub(crate) type OnWait = Arc<dyn Fn(&Waiting<'_>) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) name: PathBuf,
+    /// The name from the root on, since the program may go to another directory. None where it was in
+    /// none that can be named, and for a URL.
+    absolute: Option<PathBuf>,
     pub(crate) timeout: Duration,
     pub(crate) has_timeout: bool,
     pub(crate) patience: Patience,
@@ -58,8 +61,10 @@ pub enum Owner {
 
 impl Settings {
     pub(crate) fn new(name: &Path) -> Settings {
+        let name = without_extension(name);
         Settings {
-            name: without_extension(name),
+            absolute: if is_url(&name) { None } else { std::path::absolute(&name).ok() },
+            name,
             timeout: Duration::from_secs(10),
             has_timeout: false,
             patience: Patience::from(Duration::from_secs(30)),
@@ -119,9 +124,9 @@ impl Settings {
         if let Some(why) = system::refuses_name(last) {
             return Err(Error::usage(format!("`{}` cannot be a lock's name: {why}", shown())));
         }
-        let mut path = std::path::absolute(&self.name)
-            .map_err(|source| Error::io("find", &self.name, source))?
-            .into_os_string();
+        let absolute = self.absolute.clone().map_or_else(|| std::path::absolute(&self.name), Ok);
+        let mut path =
+            absolute.map_err(|source| Error::io("find", &self.name, source))?.into_os_string();
         path.push(OsString::from(EXTENSION));
         Ok(PathBuf::from(path))
     }

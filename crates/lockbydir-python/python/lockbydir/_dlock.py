@@ -302,7 +302,12 @@ class DLock:
                 f'LOCKDIREXTENSION ends in ".lockdir", not {extension!r}: '
                 f"else the directory is no lock to others"
             )
-        return os.fspath(self.name) + extension[: -len(".lockdir")]
+        base = os.fspath(self.name) + extension[: -len(".lockdir")]
+        # The directory itself, as for all others.
+        directory = base.rstrip("/")
+        if directory.endswith(".lockdir") and not _native.is_url(base):
+            return directory[: -len(".lockdir")]
+        return base
 
     def _lock(self) -> _native.Lock:
         """The lock as the attributes have it now."""

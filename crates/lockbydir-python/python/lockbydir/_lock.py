@@ -133,8 +133,9 @@ class Lock(_native.With):
     has no end. Make it once, before or after a fork; hold it after. What a parent holds, a forked
     child neither renews nor releases.
 
-    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. Or the
-        URL of a lock on etcd, as a ``str``: ``"etcd://host:2379,host2:2379/jobs"``.
+    :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. A
+        relative one begins at the directory that is the current one now, wherever the program goes
+        later. Or the URL of a lock on etcd, as a ``str``: ``"etcd://host:2379,host2:2379/jobs"``.
     :param timeout: how long the lock lasts unless renewed, in seconds or as a ``timedelta``, from
         0.01 s to ten years. It lives in the lock, and all others obey it. Longer than the work
         should take. **Not** how long one waits, as ``timeout`` is in other packages: that is
