@@ -16,6 +16,7 @@ __all__ = [
     "With",
     "__version__",
     "clean",
+    "fork_generation",
     "is_url",
     "list_locks",
     "seconds",
