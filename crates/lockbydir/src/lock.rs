@@ -245,7 +245,8 @@ impl Lock {
         Ok(self.opened.get_or_init(|| engine).clone())
     }
 
-    /// Waits while patience lasts, then holds the lock.
+    /// Waits while patience lasts, then holds the lock until the guard is released or dropped. Keep
+    /// the guard: `let _ = lock.acquire()?;` drops it at once.
     ///
     /// # Errors
     /// [`Error::is_patience_over`] when the lock stayed taken; [`Error::is_foreign`] when what is
@@ -258,6 +259,10 @@ impl Lock {
     }
 
     /// One try, without waiting; `None` when the lock is taken.
+    ///
+    /// Keep the guard, as by `if let Some(guard) = lock.try_acquire()? { ... }`. With
+    /// `if lock.try_acquire()?.is_some() { ... }` it is dropped before the block, which then runs
+    /// without the lock.
     ///
     /// # Errors
     /// As for [`acquire`](Lock::acquire), except that a taken lock is no error.
