@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions};
-use lockbydir::engine::{Engine, Holding, Scheme, Wait, boot};
+use lockbydir::engine::{Engine, Holding, Scheme, Wait, boot, here};
 use lockbydir::{Broken, Error, ErrorKind, How, Key, State, Status, printable};
-use lockbydir_protocol::{Terms, Wish};
+use lockbydir_protocol::{Owner, Terms, Wish};
 
 use crate::acquire::acquire;
 use crate::address::{Access, Address, EXTENSION, SCHEME};
@@ -353,6 +353,12 @@ impl Engine for Etcd {
 
     fn renew(&self, key: Key, timeout: Option<Duration>) -> Result<(), Error> {
         let mut held = self.held(key, "renew")?;
+        // As a holding in a directory: its holder does not learn of a shorter one.
+        let (owner, before) = (held.who.owner(), held.who.timeout());
+        let is_ours = held.who.is_visible() && owner.processes().any(|process| process == here().1);
+        if owner != Owner::Nobody && !is_ours && timeout.is_some_and(|timeout| timeout < before) {
+            return Err(Error::shorter(&self.path, &held.who.to_holder(), before));
+        }
         held.renew_now(Terms { timeout, owner: None })
     }
 

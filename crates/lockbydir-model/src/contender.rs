@@ -417,6 +417,7 @@ impl Contender {
                 self.renewals = 0;
                 ground.events.note(Event::ToldOfALoss);
             }
+            Renewal::Shorter(_) => {}
             Renewal::Failed(_) => self.keeper = Some(machine),
         }
         News::Else

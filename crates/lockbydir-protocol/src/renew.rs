@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use crate::entry::{Entry, Nonce, Owner, State, whole_millis};
+use crate::entry::{Entry, Nonce, Owner, Process, State, whole_millis};
 use crate::operation::{Answer, Fault, Machine, Now, Operation, Sight, Step, TORN_LOOKS};
 use crate::verdict::Here;
 
@@ -23,6 +23,8 @@ pub enum Renewal {
     Renewed(Entry),
     /// Ours no more; who holds it now, where somebody does.
     Lost(Option<Entry>),
+    /// A process holds it under this entry, and relies on a longer timeout; nothing is changed.
+    Shorter(Entry),
     /// It failed, or nobody can tell whether it was done; the lock may still be ours.
     Failed(Fault),
 }
@@ -31,6 +33,8 @@ pub enum Renewal {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Renew {
     nonce: Nonce,
+    /// Who renews by key; none: the holder itself.
+    by: Option<Process>,
     known: Option<Entry>,
     sent: Option<Entry>,
     terms: Terms,
@@ -48,10 +52,29 @@ impl Renew {
         Renew { known: Some(mine.clone()), names, ..Renew::by_nonce(mine.nonce, terms, here) }
     }
 
-    /// Renews whatever holding has this nonce.
+    /// Renews one's own holding, which has this nonce.
     #[must_use]
     pub fn by_nonce(nonce: Nonce, terms: Terms, here: Here) -> Renew {
-        Renew { nonce, known: None, sent: None, terms, here, names: 0, torn: 0, fault: None }
+        let by = None;
+        Renew { nonce, by, known: None, sent: None, terms, here, names: 0, torn: 0, fault: None }
+    }
+
+    /// Renews whatever holding has this nonce, for the process `by`, which has its key. The holder
+    /// does not learn of it. So a holding that names processes, and not this one, keeps its timeout
+    /// or is given a longer one.
+    #[must_use]
+    pub fn by_key(nonce: Nonce, terms: Terms, here: Here, by: Process) -> Renew {
+        Renew { by: Some(by), ..Renew::by_nonce(nonce, terms, here) }
+    }
+
+    /// Does its holder rely on more than this would leave it?
+    fn is_shorter(&self, than: &Entry) -> bool {
+        let (Some(by), Some(timeout)) = (self.by, self.terms.timeout) else {
+            return false;
+        };
+        let is_ours = than.origin.is_same_pids(&self.here.origin)
+            && than.owner.processes().any(|process| process == by);
+        than.owner != Owner::Nobody && !is_ours && whole_millis(timeout) < than.timeout
     }
 
     fn rename(&mut self, now: Now, from: Entry) -> Step<Renewal> {
@@ -89,6 +112,10 @@ impl Renew {
                 self.known = Some(entry);
                 self.sent = None;
                 Step::Finished(Renewal::Failed(Fault::Taken))
+            }
+            (Some(entry), ..) if self.is_shorter(&entry) => {
+                self.sent = None;
+                Step::Finished(Renewal::Shorter(entry))
             }
             (Some(entry), sent, _) => {
                 self.torn += u8::from(sent.is_some());

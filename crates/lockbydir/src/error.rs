@@ -143,6 +143,18 @@ impl Error {
         self
     }
 
+    /// For [engines](crate::engine): a key cannot shorten the holding of another process, which
+    /// relies on the timeout that it has.
+    #[must_use]
+    pub fn shorter(path: &Path, holder: &Holder, timeout: Duration) -> Error {
+        let message = format!(
+            "cannot shorten {} by its key: {holder} holds it and relies on its timeout of {}; give that or more, let the holder set it, or release it",
+            printable(path),
+            people_duration(timeout),
+        );
+        Error::usage(message).at(path).held_by(holder.clone())
+    }
+
     /// It was released, but this thing in it keeps it from vanishing.
     pub(crate) fn littered(path: &Path, name: &str) -> Error {
         let message = format!(

@@ -31,7 +31,7 @@ pub(crate) fn hold(
     how: How,
 ) -> Result<Guard, Error> {
     let key = holding.key();
-    let hold = Arc::new(Hold::new(settings, engine, holding));
+    let hold = Hold::new(settings, engine, holding);
     let guard = Guard { hold, how, key };
     if settings.renews
         && let Err(errno) = keeper::start(&guard.hold)

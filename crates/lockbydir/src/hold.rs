@@ -1,23 +1,26 @@
 //! A hold: what a guard and the threads that attend it share. Its deadline, its renewals and its
 //! loss are decided here; [`Guard`](crate::Guard) is the face of it.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use lockbydir_protocol::{Owner, Terms, margin};
+use lockbydir_protocol::{Nonce, Owner, Terms, margin};
 
 use crate::clock;
 use crate::engine::{Engine, Holding};
 use crate::error::Error;
-use crate::own::ForkGeneration;
+use crate::key::Key;
+use crate::own::{ForkGeneration, Own};
 use crate::settings::{OnLost, Settings};
 use crate::status::{Holder, people_duration, printable};
 
 /// What the guard and its keeper share.
 pub(crate) struct Hold {
     engine: Arc<dyn Engine>,
+    nonce: Nonce,
     /// A forked child has a copy of this, and does not hold the lock.
     made_in: ForkGeneration,
     /// Boot clock, milliseconds: from then on it counts as over.
@@ -60,6 +63,18 @@ const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// A renewal that takes so long, awake, does not answer.
 const LONGEST_GRACE: Duration = Duration::from_millis(500);
 
+/// The holds of this process, by the nonces of their keys: a renewal by key must be seen by the guard.
+static HOLDS: Own<Mutex<HashMap<Nonce, Weak<Hold>>>> = Own::new();
+
+fn holds() -> MutexGuard<'static, HashMap<Nonce, Weak<Hold>>> {
+    HOLDS.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The hold of a guard of this process that has this key.
+pub(crate) fn of(key: &Key) -> Option<Arc<Hold>> {
+    holds().get(&key.nonce()).and_then(Weak::upgrade)
+}
+
 /// How long before its deadline a holder learns that the lock cannot be kept.
 fn notice(timeout: Duration) -> Duration {
     timeout / 4
@@ -70,9 +85,11 @@ impl Hold {
         settings: &Settings,
         engine: Arc<dyn Engine>,
         holding: Box<dyn Holding>,
-    ) -> Hold {
+    ) -> Arc<Hold> {
         let due = clock::boot() + holding.timeout() / 3;
-        Hold {
+        let nonce = holding.key().nonce();
+        let hold = Arc::new(Hold {
+            nonce,
             engine,
             made_in: ForkGeneration::current(),
             deadline: AtomicU64::new(millis(holding.deadline())),
@@ -85,7 +102,9 @@ impl Hold {
             loss: Mutex::new(None),
             lost: Condvar::new(),
             on_lost: settings.on_lost.clone(),
-        }
+        });
+        holds().insert(nonce, Arc::downgrade(&hold));
+        hold
     }
 
     fn state(&self) -> MutexGuard<'_, Held> {
@@ -158,6 +177,9 @@ impl Hold {
         };
         let released = state.holding.release();
         state.has_ended = released.as_ref().err().is_none_or(Error::is_lost);
+        if state.has_ended {
+            holds().remove(&self.nonce);
+        }
         released
     }
 
@@ -165,6 +187,7 @@ impl Hold {
     pub(crate) fn keep(&self) {
         if let Some(mut state) = self.end() {
             state.has_ended = true;
+            holds().remove(&self.nonce);
         }
     }
 
@@ -337,6 +360,14 @@ impl Hold {
         match why {
             Why::Taken(holder) => Error::lost(self.path(), holder.clone()),
             Why::TooLate(cause) => Error::too_late(self.path(), cause),
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.made_in.is_current() {
+            holds().remove(&self.nonce);
         }
     }
 }

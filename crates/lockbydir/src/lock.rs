@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use lockbydir_protocol::Terms;
+
 use crate::engine::{Engine, LockDirectory, registered, shown};
 use crate::error::Error;
 use crate::guard::{self, Guard};
+use crate::hold;
 use crate::interrupt::Interrupt;
 use crate::key::Key;
 use crate::linger::Parking;
@@ -315,14 +318,21 @@ impl Lock {
         self.engine()?.evict(true)
     }
 
-    /// Renews the holding of this key, with this lock's timeout if it was set.
+    /// Renews the holding of this key, with this lock's timeout if it was set. Where a guard of this
+    /// process has the holding, that guard is renewed.
     ///
     /// # Errors
-    /// [`Error::is_lost`] if the key no longer holds the lock.
+    /// [`Error::is_lost`] if the key no longer holds the lock;
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for a timeout that is shorter than that of a
+    /// holding which depends on the life of another process: it may have a guard, which does not
+    /// learn of it.
     pub fn renew(&self, key: &Key) -> Result<(), Error> {
         let timeout =
             if self.settings.has_timeout { Some(self.settings.checked_timeout()?) } else { None };
-        self.engine()?.renew(*key, timeout)
+        match hold::of(key) {
+            Some(hold) => hold.renew(Terms { timeout, owner: None }),
+            None => self.engine()?.renew(*key, timeout),
+        }
     }
 
     /// Releases the holding of this key.

@@ -10,7 +10,12 @@ fn renew(here: Here) -> Play<Renew> {
 }
 
 fn by_key(here: Here) -> Play<Renew> {
-    Play::of(Renew::by_nonce(Nonce(7), Terms::default(), here))
+    by_key_with(Terms::default(), here, 99)
+}
+
+/// By a process with this PID.
+fn by_key_with(terms: Terms, here: Here, pid: u32) -> Play<Renew> {
+    Play::of(Renew::by_key(Nonce(7), terms, here, Process { pid, start: 1 }))
 }
 
 /// The holding's name after so many more renewals, stamped when the play begins.
@@ -189,4 +194,34 @@ fn no_fault_of_an_earlier_start_is_reported() {
         .asks(Look)
         .told(failed(FULL))
         .ends(Renewal::Failed(DENIED));
+}
+
+#[test]
+fn a_key_lengthens_the_holding_of_a_process_and_does_not_shorten_it() {
+    let holder = Process { pid: 1, start: 1 };
+    let theirs = Entry { owner: Owner::One(holder), ..held(7) };
+    let terms = |timeout| Terms { timeout: Some(timeout), owner: None };
+    let shorter = theirs.timeout - millis(1);
+
+    by_key_with(terms(shorter), here(), 99)
+        .told(seen(std::slice::from_ref(&theirs)))
+        .ends(Renewal::Shorter(theirs.clone()));
+    for timeout in [theirs.timeout, theirs.timeout + millis(1)] {
+        let to = Entry { timeout, owner: theirs.owner, ..renewed(1) };
+        by_key_with(terms(timeout), here(), 99)
+            .told(seen(std::slice::from_ref(&theirs)))
+            .asks(Rename(theirs.clone(), to.clone()))
+            .told(DONE)
+            .ends(Renewal::Renewed(to));
+    }
+    // The holder itself, and a holding of nobody's.
+    let to = Entry { timeout: shorter, owner: theirs.owner, ..renewed(1) };
+    by_key_with(terms(shorter), here(), 1)
+        .told(seen(std::slice::from_ref(&theirs)))
+        .asks(Rename(theirs.clone(), to));
+    let nobodys = Entry { owner: Owner::Nobody, ..theirs };
+    let to = Entry { timeout: shorter, owner: Owner::Nobody, ..renewed(1) };
+    by_key_with(terms(shorter), here(), 99)
+        .told(seen(std::slice::from_ref(&nobodys)))
+        .asks(Rename(nobodys, to));
 }

@@ -202,10 +202,14 @@ impl Engine for LockDirectory {
 
     fn renew(&self, key: Key, timeout: Option<Duration>) -> Result<(), Error> {
         let terms = Terms { timeout, owner: None };
-        let mut machine = Renew::by_nonce(key.nonce(), terms, self.directory.here());
+        let own = process::here().1;
+        let mut machine = Renew::by_key(key.nonce(), terms, self.directory.here(), own);
         match self.directory.run(&mut machine) {
             Renewal::Renewed(_) => Ok(()),
             Renewal::Lost(by) => Err(Error::lost(self.path(), by.as_ref().map(Holder::of))),
+            Renewal::Shorter(entry) => {
+                Err(Error::shorter(self.path(), &Holder::of(&entry), entry.timeout))
+            }
             Renewal::Failed(fault) => Err(Error::fault("renew", self.path(), fault)),
         }
     }
@@ -261,6 +265,9 @@ impl Holding for Held {
                 Ok(())
             }
             Renewal::Lost(by) => Err(Error::lost(path, by.as_ref().map(Holder::of))),
+            Renewal::Shorter(entry) => {
+                Err(Error::shorter(path, &Holder::of(&entry), entry.timeout))
+            }
             Renewal::Failed(fault) => {
                 self.unsure = Some(machine);
                 Err(Error::fault("renew", path, fault))

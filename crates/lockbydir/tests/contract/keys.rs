@@ -1,8 +1,8 @@
 //! Holdings that are renewed and released by their keys.
 
-use lockbydir::{Key, Owner};
+use lockbydir::{ErrorKind, Key, Owner};
 
-use super::{World, jobs, same_jobs, secs};
+use super::{Process, World, calm, jobs, same_jobs, secs};
 
 pub(crate) fn a_kept_lock_is_renewed_and_released_by_its_key_alone<W: World>(world: &W) {
     let other = same_jobs(world);
@@ -33,4 +33,32 @@ pub(crate) fn a_guard_knows_nothing_of_a_release_by_its_key_until_it_renews<W: W
     drop(same_jobs(world).try_acquire().unwrap().expect("it is free"));
     assert!(guard.renew().unwrap_err().is_lost());
     assert!(guard.release().unwrap_err().is_lost());
+}
+
+pub(crate) fn a_key_does_not_shorten_the_holding_of_another_process<W: World>(world: &W) {
+    let holder = Process::start();
+    let key = jobs(world).timeout(secs(60)).owner(Owner::Process(holder.pid())).acquire();
+    let key = key.unwrap().keep();
+    let other = same_jobs(world);
+    let before = other.status().unwrap().timeout.unwrap();
+
+    let error = other.clone().timeout(calm::<W>()).renew(&key).unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    assert!(error.to_string().contains("cannot shorten"), "{error}");
+    assert_eq!(other.status().unwrap().timeout, Some(before));
+    other.clone().timeout(before).renew(&key).unwrap();
+    other.clone().timeout(before + secs(7)).renew(&key).unwrap();
+    assert!(other.status().unwrap().timeout >= Some(before + secs(7)));
+    other.release(&key).unwrap();
+}
+
+pub(crate) fn a_guard_learns_of_a_renewal_by_its_key_in_its_process<W: World>(world: &W) {
+    let guard = jobs(world).timeout(secs(60)).acquire().unwrap();
+
+    same_jobs(world).timeout(calm::<W>()).renew(&guard.key()).unwrap();
+
+    assert!(guard.timeout() < secs(60), "{:?}", guard.timeout());
+    assert!(guard.remaining() < secs(60) && guard.is_held());
+    guard.release().unwrap();
 }

@@ -196,6 +196,8 @@ macro_rules! contract {
             keys {
                 a_kept_lock_is_renewed_and_released_by_its_key_alone,
                 a_guard_knows_nothing_of_a_release_by_its_key_until_it_renews,
+                a_key_does_not_shorten_the_holding_of_another_process,
+                a_guard_learns_of_a_renewal_by_its_key_in_its_process,
             }
             looks {
                 a_free_lock_is_seen,
