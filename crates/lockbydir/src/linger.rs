@@ -1,8 +1,8 @@
 //! Lingering: a released directory stays open for a while, so that the next acquisition is one
-//! rename. The parked entry is removed when its time is over or the handle goes.
+//! rename. The parked entry is removed when its time is over or the handle goes. One thread of the
+//! process sees to that for all handles, as long as something lingers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use lockbydir_protocol::{Entry, Release};
@@ -24,10 +24,10 @@ struct Lot(Mutex<Parked>);
 #[derive(Default)]
 struct Parked {
     car: Option<Car>,
-    /// When the last one parked is to be removed; kept while it is out, so that a hot loop does
-    /// not start a thread for every turn.
+    /// When the last one parked is to be removed; kept while it is out.
     until: Option<Instant>,
-    attended: bool,
+    /// The attendant knows of this lot.
+    is_listed: bool,
 }
 
 struct Car {
@@ -68,31 +68,102 @@ impl Parking {
         let until = Instant::now() + linger.min(Duration::from_secs(365 * 24 * 3600));
         parked.car = Some(Car { directory, entry });
         parked.until = Some(until);
-        if !parked.attended {
-            let weak = Arc::downgrade(lot);
-            parked.attended = call::thread("lockbydir-linger", || attend(weak)).is_ok();
+        let is_listed = std::mem::replace(&mut parked.is_listed, true);
+        drop(parked);
+        let attendant = ATTENDANT.get_or_make(Attendant::default);
+        attendant.expect(until, (!is_listed).then(|| Arc::downgrade(lot)));
+    }
+}
+
+/// The one thread that attends all lots of this process.
+static ATTENDANT: Own<Attendant> = Own::new();
+
+#[derive(Default)]
+struct Attendant {
+    list: Mutex<List>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct List {
+    lots: Vec<Weak<Lot>>,
+    /// How many lots make it worth a look which of them are gone.
+    tidy_at: usize,
+    is_attended: bool,
+    /// The earliest end among those parked since the last round.
+    earliest: Option<Instant>,
+}
+
+impl Attendant {
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something is to be removed then, perhaps in a lot that is new.
+    fn expect(&self, until: Instant, lot: Option<Weak<Lot>>) {
+        let mut list = self.list();
+        list.lots.extend(lot);
+        if list.lots.len() > list.tidy_at {
+            list.lots.retain(|lot| lot.strong_count() > 0);
+            list.tidy_at = (2 * list.lots.len()).max(64);
+        }
+        if list.earliest.is_none_or(|earliest| until < earliest) {
+            list.earliest = Some(until);
+            self.changed.notify_one();
+        }
+        if !list.is_attended {
+            // Without a thread it stays until its handle goes, or the next one is parked.
+            list.is_attended = call::thread("lockbydir-linger", attend).is_ok();
         }
     }
 }
 
-/// Waits until nothing was parked for its whole time, then removes it.
-fn attend(lot: Weak<Lot>) {
-    while let Some(strong) = lot.upgrade() {
-        let mut parked = strong.parked();
-        let now = Instant::now();
-        let rest = match parked.until {
-            Some(until) if until > now => until - now,
+/// Removes what has stayed parked for its whole time, until nothing is parked.
+fn attend() {
+    let Some(attendant) = ATTENDANT.get() else { return };
+    let mut list = attendant.list();
+    loop {
+        // Out of the list while they are looked at: what is parked meanwhile is listed anew.
+        let lots = std::mem::take(&mut list.lots);
+        if lots.is_empty() {
+            list.is_attended = false;
+            return;
+        }
+        list.earliest = None;
+        drop(list);
+        let kept: Vec<_> = lots
+            .into_iter()
+            .filter_map(|lot| {
+                let until = lot.upgrade()?.attend()?;
+                Some((until, lot))
+            })
+            .collect();
+        let next = kept.iter().map(|(until, _)| *until).min();
+        list = attendant.list();
+        list.lots.extend(kept.into_iter().map(|(_, lot)| lot));
+        if let Some(next) = next {
+            let rest = next.saturating_duration_since(Instant::now());
+            let is_later = |list: &mut List| list.earliest.is_none_or(|earliest| earliest >= next);
+            let waited = attendant.changed.wait_timeout_while(list, rest, is_later);
+            list = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Lot {
+    /// Removes what is parked if its time is over; else, until when it stays.
+    fn attend(&self) -> Option<Instant> {
+        let mut parked = self.parked();
+        match parked.until {
+            Some(until) if until > Instant::now() => Some(until),
             _ => {
                 if let Some(car) = parked.car.take() {
                     car.tow();
                 }
-                parked.attended = false;
-                return;
+                parked.is_listed = false;
+                None
             }
-        };
-        drop(parked);
-        drop(strong);
-        thread::sleep(rest);
+        }
     }
 }
 

@@ -99,6 +99,39 @@ fn a_directory_that_lingered_long_enough_is_removed_without_its_handle() {
     assert!(lock.try_acquire().unwrap().is_some());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn handles_that_linger_share_one_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = || {
+        let threads = fs::read_dir("/proc/self/task").unwrap();
+        let names = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("comm")));
+        names.filter(|name| name.as_ref().is_ok_and(|name| name == "lockbydir-linge\n")).count()
+    };
+
+    let kept: Vec<_> = (0..200)
+        .map(|nth| {
+            let dropped = Lock::new(folder.path().join("dropped")).linger(secs(60));
+            dropped.acquire().unwrap().release().unwrap();
+            let kept = Lock::new(folder.path().join(format!("kept{nth}"))).linger(secs(60));
+            kept.acquire().unwrap().release().unwrap();
+            kept
+        })
+        .collect();
+
+    assert!(count() <= 1, "{} threads", count());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 200);
+    // A short one is removed in time beside long ones.
+    let short = impatient(folder.path()).linger(ms(20));
+    short.acquire().unwrap().release().unwrap();
+    let end = std::time::Instant::now() + secs(30);
+    while folder.path().join("jobs.lockdir").exists() {
+        assert!(std::time::Instant::now() < end, "still there");
+    }
+    drop(kept);
+    assert_empty(folder.path());
+}
+
 #[test]
 fn without_a_rename_that_refuses_to_replace_the_lock_still_excludes() {
     let folder = tempfile::tempdir().unwrap();
