@@ -237,6 +237,15 @@ impl Error {
         Error::new(kind, message).at(path).caused_by(source)
     }
 
+    /// A relative name has no place.
+    pub(crate) fn no_place(name: &Path, source: io::Error) -> Error {
+        let message = format!(
+            "cannot find the current directory, which the lock's name `{}` is relative to: {source}; give an absolute name",
+            printable(name)
+        );
+        Error::new(ErrorKind::CannotMake, message).caused_by(source)
+    }
+
     /// No lock is safe on the file system of this folder.
     pub(crate) fn unfit(folder: &Path, why: &str) -> Error {
         let folder_shown = printable(folder);

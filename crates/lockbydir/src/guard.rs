@@ -15,9 +15,11 @@ use crate::key::Key;
 use crate::settings::{Settings, check_timeout, living};
 use crate::status::How;
 
-/// Proof that the lock is held, until its deadline. Dropping it releases the lock; a forked
-/// child's copy does nothing.
-#[must_use = "the lock is released when its guard is dropped"]
+/// Proof that the lock is held, until its deadline.
+///
+/// The lock is released when the guard is dropped, so keep it in a variable with a name (`_guard`,
+/// not `_`) as long as the work lasts. A forked child's copy does nothing.
+#[must_use = "the lock is released when its guard is dropped, here at once: keep it in a variable like `_guard`"]
 pub struct Guard {
     hold: Arc<Hold>,
     how: How,

@@ -126,7 +126,7 @@ impl Settings {
         }
         let absolute = self.absolute.clone().map_or_else(|| std::path::absolute(&self.name), Ok);
         let mut path =
-            absolute.map_err(|source| Error::io("find", &self.name, source))?.into_os_string();
+            absolute.map_err(|source| Error::no_place(&self.name, source))?.into_os_string();
         path.push(OsString::from(EXTENSION));
         Ok(PathBuf::from(path))
     }

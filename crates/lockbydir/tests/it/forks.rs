@@ -111,3 +111,34 @@ fn a_child_neither_goes_on_with_nor_cancels_its_parents_async_wait() {
     };
     assert!(guard.is_held());
 }
+
+#[test]
+fn a_lock_of_a_relative_name_stays_the_same_after_a_chdir() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.lockdir");
+
+    // Only a process of its own may change its directory.
+    assert!(in_a_child(|| {
+        std::env::set_current_dir(folder.path()).unwrap();
+        let lock = lockbydir::Lock::new("jobs").timeout(secs(7));
+        std::env::set_current_dir("/").unwrap();
+        let guard = lock.acquire().unwrap();
+        guard.path() == path && path.exists() && lock.path().unwrap() == path
+    }));
+}
+
+#[test]
+fn a_relative_name_without_a_current_directory_is_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = folder.path().join("gone");
+    fs::create_dir(&gone).unwrap();
+
+    assert!(in_a_child(|| {
+        std::env::set_current_dir(&gone).unwrap();
+        fs::remove_dir(&gone).unwrap();
+        let error = lockbydir::Lock::new("jobs").try_acquire().unwrap_err();
+        let is_clear = error.to_string().contains("cannot find the current directory");
+        drop(impatient(folder.path()).acquire().unwrap());
+        is_clear && error.kind() == ErrorKind::CannotMake
+    }));
+}
