@@ -78,7 +78,7 @@ pub(crate) enum Command {
     /// Tell who holds a lock, how long still, who waits
     Status(Status),
     /// Exit 0 if locked, 1 if free; prints nothing
-    IsLocked(Named),
+    IsLocked(IsLocked),
     /// Show every lock below a folder
     List(List),
     /// Watch locks, their holders and their lines, as they live
@@ -315,10 +315,34 @@ pub(crate) struct Release {
     pub(crate) key: String,
 }
 
+/// How a lock is judged that is a bare directory, as `mkdir` makes it.
+#[derive(clap::Args)]
+pub(crate) struct BareTimeout {
+    /// Age from which a bare directory counts as lapsed
+    #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", default_value = "10s", value_parser = parse)]
+    timeout: Duration,
+}
+
+impl BareTimeout {
+    pub(crate) fn apply(&self, lock: Lock) -> Lock {
+        lock.timeout(self.timeout.max(Duration::from_millis(10)))
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct IsLocked {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    #[command(flatten)]
+    pub(crate) bare: BareTimeout,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) named: Named,
+    #[command(flatten)]
+    pub(crate) bare: BareTimeout,
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -341,12 +365,16 @@ pub(crate) struct Break {
     /// Whoever holds it, living or not
     #[arg(long)]
     pub(crate) force: bool,
+    /// Also remove foreign things from its directory: plain files and empty directories
+    ///
+    /// Without it they are listed, and a person at a terminal is asked.
+    #[arg(long, requires = "force")]
+    pub(crate) remove_foreign: bool,
     /// Permissions as the holder gave them: group or world write = shared on purpose
     #[arg(long, value_name = "OCTAL", default_value = "700", value_parser = octal)]
     pub(crate) mode: u32,
-    /// Age from which a bare directory counts as lapsed
-    #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", default_value = "10s", value_parser = parse)]
-    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) bare: BareTimeout,
 }
 
 #[derive(clap::Args)]

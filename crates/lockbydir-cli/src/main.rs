@@ -8,6 +8,7 @@ mod bench;
 #[cfg(not(target_os = "linux"))]
 #[path = "bench/missing.rs"]
 mod bench;
+mod breaking;
 mod child;
 mod descriptors;
 mod doctor;

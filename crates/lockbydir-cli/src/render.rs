@@ -1,6 +1,7 @@
 //! How things look: status and list for people and for machines.
 
 use std::io::{IsTerminal, stdout};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use lockbydir::{Holder, How, Predecessor, State, Status, printable};
@@ -10,6 +11,11 @@ use serde::Serialize;
 pub(crate) struct StatusJson {
     name: String,
     path: String,
+    /// The bytes of both in hexadecimal, where they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
     state: String,
     token: Option<u64>,
     timeout_s: Option<f64>,
@@ -42,6 +48,8 @@ impl StatusJson {
         StatusJson {
             name: status.name.to_string_lossy().into_owned(),
             path: status.path.to_string_lossy().into_owned(),
+            name_hex: hex(&status.name),
+            path_hex: hex(&status.path),
             state: status.state.to_string(),
             token: status.token,
             timeout_s: status.timeout.map(seconds),
@@ -66,6 +74,12 @@ impl StatusJson {
                 .collect(),
         }
     }
+}
+
+/// The bytes of a path that is no text: two of them may look the same as text.
+fn hex(path: &Path) -> Option<String> {
+    let bytes = || path.as_os_str().as_encoded_bytes().iter();
+    path.to_str().is_none().then(|| bytes().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// One pretty-printed JSON value and a newline. What could move a cursor, turn the writing or hide

@@ -2,9 +2,9 @@
 
 use clap::CommandFactory;
 use lockbydir::engine::shown;
-use lockbydir::{Broken, Key, Owner, printable};
+use lockbydir::{Key, Owner, printable};
 
-use crate::args::{Acquire, Args, Break, Command};
+use crate::args::{Acquire, Args, Command};
 use crate::child::Signals;
 use crate::exit::{Failure, IO, LOST, NOT_DONE, SIGNAL, USAGE};
 use crate::{bench, doctor, output, render, run};
@@ -29,14 +29,16 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
             Ok(0)
         }
         Command::Status(status) => {
-            let found = status.named.lock().status()?;
+            let found = status.bare.apply(status.named.lock()).status()?;
             output::print(&if status.json {
                 render::json(&render::StatusJson::of(&found))?
             } else {
                 render::status(&found)
             })
         }
-        Command::IsLocked(named) => Ok(if named.lock().is_locked()? { 0 } else { NOT_DONE }),
+        Command::IsLocked(args) => {
+            Ok(if args.bare.apply(args.named.lock()).is_locked()? { 0 } else { NOT_DONE })
+        }
         Command::List(list) => {
             let found = lockbydir::list(&list.dir)?;
             if list.json {
@@ -51,7 +53,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         }
         #[cfg(feature = "player")]
         Command::Watch(args) => crate::watch::watch(&args),
-        Command::Break(args) => break_lock(&args),
+        Command::Break(args) => crate::breaking::break_lock(&args),
         Command::Clean(clean) => {
             let removed = lockbydir::clean(&clean.dir)?;
             output::print(
@@ -125,26 +127,5 @@ fn acquire(args: &Acquire) -> Result<u8, Failure> {
             let ended_by = signals.received().map(|signal| SIGNAL.saturating_add(signal));
             Err(Failure::new(ended_by.unwrap_or(IO), message))
         }
-    }
-}
-
-fn break_lock(args: &Break) -> Result<u8, Failure> {
-    let lock = args
-        .named
-        .lock()
-        .mode(args.mode)
-        .timeout(args.timeout.max(std::time::Duration::from_millis(10)));
-    let broken = if args.force { lock.break_by_force() } else { lock.break_lapsed() }?;
-    match broken {
-        Broken::StillHeld(holder) => {
-            let holder = holder
-                .map_or("a bare directory that is not old".into(), |holder| holder.to_string());
-            let name = shown(args.named.name());
-            Err(Failure::new(
-                NOT_DONE,
-                format!("{name} is held by {holder}; --force breaks it all the same"),
-            ))
-        }
-        _ => Ok(0),
     }
 }

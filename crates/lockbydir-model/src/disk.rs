@@ -116,6 +116,14 @@ impl Disk {
                 Answer::Done(Some(at.stamp(at.time)))
             }
             Operation::RemoveDir(seen) => self.remove(who, *seen, has_handle, at),
+            Operation::Reopen(entry) => {
+                let is_ours = self.inside.as_ref().is_some_and(|d| d.emptied_by >> who & 1 == 1);
+                if !is_ours || self.entry().is_some() {
+                    return Answer::Failed(Fault::Missing);
+                }
+                self.change(at.time, |inside| inside.entry = Some(entry.clone()));
+                Answer::Done(None)
+            }
             Operation::ReadFileClock => Answer::FileClock(at.stamp(at.time)),
             // Stages are nobody else's, so their files need not be here.
             _ => Answer::Done(None),

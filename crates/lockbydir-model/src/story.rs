@@ -79,6 +79,7 @@ fn asked(before: &Moment, id: usize, after: &Moment) -> String {
         Operation::Rename(from, to) => format!("renames {} to {}", entry(from), entry(to)),
         Operation::Unlink(from) => format!("unlinks {}", entry(from)),
         Operation::RemoveDir(_) => "removes D if it is empty".into(),
+        Operation::Reopen(to) => format!("makes {} beside what litters D", entry(to)),
         Operation::AskLife(_) => "asks who lives".into(),
         Operation::ReadFileClock => "reads the file system's clock".into(),
         Operation::Knock => "listens whether somebody waits".into(),

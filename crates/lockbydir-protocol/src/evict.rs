@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::entry::{Entry, State};
 use crate::inspect::{Inspect, View};
-use crate::operation::{Answer, Fault, Foreign, Machine, Now, Operation, Sight, Step};
+use crate::operation::{Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Step};
 use crate::verdict::{Here, Verdict, grain, is_older};
 
 /// How breaking ended.
@@ -34,6 +34,12 @@ pub struct Evict {
     bare_timeout: Duration,
     look: Option<Inspect>,
     victim: Option<Entry>,
+    /// Of several entries, those with the smaller numbers, to be removed before all else.
+    surplus: alloc::vec::Vec<Entry>,
+    /// The last one that was removed of these.
+    thinned: Option<Entry>,
+    /// The open entry that is made in a D that litter keeps from vanishing.
+    reopening: bool,
     removing: bool,
     /// Whether it was removed all the same, or is somebody's by now.
     checking: bool,
@@ -55,6 +61,9 @@ impl Evict {
             bare_timeout,
             look: None,
             victim: None,
+            surplus: alloc::vec::Vec::new(),
+            thinned: None,
+            reopening: false,
             removing: false,
             checking: false,
             rounds: 0,
@@ -64,7 +73,13 @@ impl Evict {
 
     fn judged(&mut self, now: Now, view: View) -> Step<Eviction> {
         let listing = match view.sight {
-            Sight::Absent => return Step::Finished(Eviction::WasFree),
+            Sight::Absent => return self.free(),
+            Sight::Foreign(Foreign::TwoEntries) if self.force => {
+                return match view.torn {
+                    Some(listing) => self.thin(listing),
+                    None => Step::Finished(Eviction::Foreign(Foreign::TwoEntries)),
+                };
+            }
             Sight::Foreign(why) => return Step::Finished(Eviction::Foreign(why)),
             Sight::Directory(listing) => listing,
         };
@@ -85,7 +100,7 @@ impl Evict {
             return Step::Perform(Operation::RemoveDir(listing.modified));
         };
         if entry.state == State::Open {
-            return Step::Finished(Eviction::WasFree);
+            return self.free();
         }
         let gone = matches!(view.verdict, Some(Verdict::Lapsed(_) | Verdict::Dead(_)));
         if !(self.force || gone) {
@@ -103,6 +118,35 @@ impl Evict {
 }
 
 impl Evict {
+    fn free(&mut self) -> Step<Eviction> {
+        Step::Finished(match self.thinned.take() {
+            Some(entry) => Eviction::Removed(Some(entry)),
+            None => Eviction::WasFree,
+        })
+    }
+
+    /// Of several entries, which a union of file systems may have, that with the largest number
+    /// stays, to be broken like any other.
+    fn thin(&mut self, listing: Listing) -> Step<Eviction> {
+        if let Some(uid) = listing.stranger {
+            return Step::Finished(Eviction::Stranger(uid));
+        }
+        if let Some(why) = listing.foreign {
+            return Step::Finished(Eviction::Foreign(why));
+        }
+        if self.rounds == ROUNDS {
+            return Step::Finished(Eviction::Foreign(Foreign::TwoEntries));
+        }
+        self.rounds += 1;
+        self.surplus = listing.entries;
+        self.surplus.sort_by_key(|entry| (entry.token, entry.nonce, entry.renewals));
+        self.surplus.pop();
+        match self.surplus.last() {
+            Some(entry) => Step::Perform(Operation::Unlink(entry.clone())),
+            None => Step::Finished(Eviction::Foreign(Foreign::TwoEntries)),
+        }
+    }
+
     fn begin(&mut self, now: Now) -> Step<Eviction> {
         let mut look = Inspect::new(self.here);
         let first = look.start(now);
@@ -110,6 +154,7 @@ impl Evict {
         self.victim = None;
         self.removing = false;
         self.checking = false;
+        self.reopening = false;
         match first {
             Step::Perform(operation) => Step::Perform(operation),
             Step::Finished(view) => self.judged(now, view),
@@ -117,12 +162,44 @@ impl Evict {
     }
 
     fn go_on(&mut self, now: Now, answer: Answer) -> Step<Eviction> {
+        if let Some(entry) = self.surplus.pop() {
+            match answer {
+                Answer::Done(_) => self.thinned = Some(entry),
+                Answer::Failed(Fault::Missing) => {}
+                Answer::Failed(fault) => return Step::Finished(Eviction::Failed(fault)),
+                _ => {}
+            }
+            return match self.surplus.last() {
+                Some(entry) => Step::Perform(Operation::Unlink(entry.clone())),
+                None => self.begin(now),
+            };
+        }
+        if self.reopening {
+            return Step::Finished(match answer {
+                Answer::Done(_) => Eviction::Removed(self.victim.take()),
+                _ => Eviction::Remains(self.victim.take(), Fault::Taken),
+            });
+        }
         if self.removing {
             return Step::Finished(match answer {
                 // Somebody's lock by now, or something keeps it from vanishing.
                 Answer::Failed(Fault::Taken) if !self.checking => {
                     self.checking = true;
                     return Step::Perform(Operation::Look);
+                }
+                // Only who has emptied D puts something in again, so there are never two.
+                Answer::Seen(Sight::Directory(Listing {
+                    foreign: None,
+                    litter: Some(_),
+                    entries,
+                    ..
+                })) if entries.is_empty()
+                    && let Some(victim) = &self.victim =>
+                {
+                    let open = victim.next(State::Open, now.boot, &self.here.origin);
+                    self.reopening = true;
+                    let open = open.fit(self.here.longest_name);
+                    return Step::Perform(Operation::Reopen(open));
                 }
                 Answer::Seen(Sight::Directory(listing)) if listing.entries.is_empty() => {
                     Eviction::Remains(self.victim.take(), Fault::Taken)

@@ -17,6 +17,8 @@ pub struct View {
     pub file_clock: Option<Stamp>,
     /// Why nothing could be seen.
     pub fault: Option<Fault>,
+    /// What a directory of two entries shows.
+    pub torn: Option<Listing>,
 }
 
 /// The machine.
@@ -64,7 +66,7 @@ impl Inspect {
             _ => {}
         }
         let sight = Sight::Directory(listing.clone());
-        Step::Finished(View { sight, verdict, file_clock, fault: None })
+        Step::Finished(View { sight, verdict, file_clock, fault: None, torn: None })
     }
 }
 
@@ -77,12 +79,14 @@ impl Machine for Inspect {
     }
 
     fn resume(&mut self, now: Now, answer: Answer) -> Step<View> {
-        let plain = |sight, fault| View { sight, verdict: None, file_clock: None, fault };
+        let plain =
+            |sight, fault| View { sight, verdict: None, file_clock: None, fault, torn: None };
         match answer {
             Answer::Seen(Sight::Directory(listing)) if listing.entries.len() > 1 => {
                 self.torn += 1;
                 if self.torn > TORN_LOOKS {
-                    return Step::Finished(plain(Sight::Foreign(Foreign::TwoEntries), None));
+                    let view = plain(Sight::Foreign(Foreign::TwoEntries), None);
+                    return Step::Finished(View { torn: Some(listing), ..view });
                 }
                 Step::Perform(Operation::Look)
             }

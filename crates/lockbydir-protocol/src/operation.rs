@@ -40,6 +40,9 @@ pub enum Operation {
     Unlink(Entry),
     /// Remove D if it is still empty and was not changed since this stamp.
     RemoveDir(Stamp),
+    /// Make this open entry in the very directory that our `Unlink` emptied: litter keeps it from
+    /// vanishing, and an empty one would block everybody.
+    Reopen(Entry),
     /// Are the owner's processes alive?
     AskLife(Owner),
     /// What does the file system's own clock say?
@@ -195,7 +198,7 @@ pub struct Listing {
     /// Why it is no lock directory, where it holds what none does.
     pub foreign: Option<Foreign>,
     /// The name of a leftover that systems strew about (`.nfs*`, `.DS_Store`): tolerated, never
-    /// deleted, but it keeps D from vanishing.
+    /// deleted, but it keeps D from vanishing; so such a D is left with an open entry.
     pub litter: Option<String>,
     /// D's change time (`st_ctime`: no user can set it), by the file system's clock; read after the
     /// entries, so that it is never older than they are.

@@ -36,6 +36,9 @@ pub struct Release {
     torn: u8,
     removing: bool,
     checking: bool,
+    /// The open entry that is made in a D that litter keeps from vanishing.
+    reopening: Option<Entry>,
+    litter: Option<String>,
     hands_over: bool,
     telling: Telling,
 }
@@ -76,6 +79,8 @@ impl Release {
             torn: 0,
             removing: false,
             checking: false,
+            reopening: None,
+            litter: None,
             hands_over: false,
             telling: Telling::NotYet,
         }
@@ -174,6 +179,7 @@ impl Release {
         self.fault = None;
         self.removing = false;
         self.checking = false;
+        self.reopening = None;
         match self.known.take() {
             Some(mine) => self.let_go(now, mine),
             None => Step::Perform(Operation::Look),
@@ -181,13 +187,27 @@ impl Release {
     }
 
     fn go_on(&mut self, now: Now, answer: Answer) -> Step<Released> {
+        if let Some(open) = self.reopening.take() {
+            return Step::Finished(match answer {
+                Answer::Done(_) => Released::Opened(open),
+                _ => Released::Remains(Fault::Taken, self.litter.take()),
+            });
+        }
         match answer {
             Answer::Seen(Sight::Directory(listing))
                 if self.checking && listing.entries.is_empty() =>
             {
-                let held_by = match listing.foreign {
-                    Some(Foreign::Holds(name)) => Some(name),
-                    _ => listing.litter,
+                let held_by = match (listing.foreign, listing.litter, &self.tried) {
+                    (Some(Foreign::Holds(name)), ..) => Some(name),
+                    // Only who has emptied D puts something in again, so there are never two.
+                    (None, Some(litter), Some(mine)) => {
+                        let open = mine.next(State::Open, now.boot, &self.here.origin);
+                        let open = open.fit(self.here.longest_name);
+                        self.litter = Some(litter);
+                        self.reopening = Some(open.clone());
+                        return Step::Perform(Operation::Reopen(open));
+                    }
+                    (_, litter, _) => litter,
                 };
                 Step::Finished(Released::Remains(Fault::Taken, held_by))
             }

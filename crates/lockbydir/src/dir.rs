@@ -35,7 +35,8 @@ pub(crate) struct Directory {
 /// What one run of a machine keeps open from one operation to a later one.
 #[derive(Default)]
 pub(crate) struct Kept {
-    /// The handle that D was emptied through: what it tells of D is true of that very one.
+    /// The handle that D was emptied through: what it tells of D is true of that very one, where
+    /// no other kernel may change it.
     emptied: Option<Handle>,
     /// The bell; closing it rings.
     #[cfg(unix)]
@@ -127,7 +128,8 @@ impl Directory {
             Operation::Unstage(entry) => self.unstage(entry),
             Operation::Rename(from, to) => self.rename(from, to),
             Operation::Unlink(entry) => return self.unlink(entry, kept),
-            Operation::RemoveDir(stamp) => return self.remove(*stamp, kept.emptied.take()),
+            Operation::RemoveDir(stamp) => return self.remove(*stamp, kept),
+            Operation::Reopen(entry) => self.reopen(entry, kept),
             on_line => return self.perform_on_line(on_line, kept),
         };
         match done {
@@ -238,8 +240,7 @@ impl Directory {
             let fd = open_to_change(&self.path)?;
             unlinkat(&fd, entry.to_string().as_ref())?;
             let stamp = about(&fd).ok().map(|about| about.changed);
-            // Where another kernel may change D, only a handle opened anew sees it.
-            kept.emptied = Some(fd).filter(|_| self.here().one_kernel);
+            kept.emptied = Some(fd);
             Ok(stamp)
         };
         match unlink() {
@@ -249,13 +250,13 @@ impl Directory {
     }
 
     /// One last look through a handle, then `rmdir`, which the kernel refuses unless it is empty.
-    fn remove(&self, stamp: Stamp, emptied: Option<Handle>) -> Answer {
+    fn remove(&self, stamp: Stamp, kept: &Kept) -> Answer {
         let remove = || {
-            let fd = match emptied {
-                Some(fd) => fd,
-                None => open_to_change(&self.path)?,
+            // Where another kernel may change D, only a handle opened anew sees it.
+            let about = match &kept.emptied {
+                Some(fd) if self.here().one_kernel => about(fd)?,
+                _ => about(&open_to_change(&self.path)?)?,
             };
-            let about = about(&fd)?;
             if about.is_removed {
                 return Err(Errno::NOENT);
             }
@@ -268,6 +269,12 @@ impl Directory {
             Ok(()) => Answer::Done(None),
             Err(errno) => Answer::Failed(fault(errno)),
         }
+    }
+
+    /// Puts an entry into the very directory that was emptied.
+    fn reopen(&self, entry: &Entry, kept: &Kept) -> Result<(), Errno> {
+        let fd = kept.emptied.as_ref().ok_or(Errno::NOENT)?;
+        createat(fd, entry.to_string().as_ref(), self.mode & 0o666)
     }
 
     /// The file system's own clock: the stamp of something just made beside the lock.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lockbydir_protocol::{Fault, Foreign};
 
+use crate::foreign::ForeignThing;
 use crate::status::{Holder, people_duration, printable};
 use crate::system::{NAME_TOO_LONG, TAKEN};
 
@@ -164,6 +165,16 @@ impl Error {
         Error::new(ErrorKind::Io, message).at(path)
     }
 
+    /// What a person wants to have removed from it is not what is removed.
+    pub(crate) fn not_removable(path: &Path, thing: &ForeignThing) -> Error {
+        let path = path.join(&thing.name);
+        let message = format!(
+            "will not remove {}: it is no plain file or empty directory, or has changed since it was listed; remove it by hand",
+            printable(&path),
+        );
+        Error::new(ErrorKind::Foreign, message).at(&path)
+    }
+
     /// It could not be renewed before its deadline.
     pub(crate) fn too_late(path: &Path, cause: &str) -> Error {
         let message =
@@ -189,11 +200,15 @@ impl Error {
     }
 
     pub(crate) fn foreign(path: &Path, why: &Foreign) -> Error {
-        let message = format!(
-            "will not touch {}: {}; move it away, or use another name",
-            printable(path),
-            foreign_reason(why),
-        );
+        let advice = match why {
+            Foreign::Holds(_) => {
+                "; move it away, use another name, or see what `lockbydir break --force` can remove"
+            }
+            Foreign::TwoEntries => "; `lockbydir break --force` removes them",
+            _ => "; move it away, or use another name",
+        };
+        let message =
+            format!("will not touch {}: {}{advice}", printable(path), foreign_reason(why));
         Error::new(ErrorKind::Foreign, message).at(path)
     }
 

@@ -57,6 +57,7 @@ pub mod doctor;
 pub mod engine;
 mod error;
 mod folder;
+mod foreign;
 mod guard;
 mod hold;
 mod interrupt;
@@ -81,6 +82,7 @@ mod waiter;
 
 pub use error::{Error, ErrorKind, LostReason};
 pub use folder::{clean, list};
+pub use foreign::{ForeignKind, ForeignThing};
 pub use guard::Guard;
 pub use interrupt::Interrupt;
 pub use key::Key;

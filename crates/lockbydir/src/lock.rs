@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use lockbydir_protocol::Terms;
 
+use crate::dir::Directory;
 use crate::engine::{Engine, LockDirectory, registered, shown};
 use crate::error::Error;
+use crate::foreign::ForeignThing;
 use crate::guard::{self, Guard};
 use crate::hold;
 use crate::interrupt::Interrupt;
@@ -316,6 +318,37 @@ impl Lock {
     /// As for [`break_lapsed`](Lock::break_lapsed).
     pub fn break_by_force(&self) -> Result<Broken, Error> {
         self.engine()?.evict(true)
+    }
+
+    /// What is in the lock directory and is no entry of a lock, sorted by name: the things for which
+    /// it is [foreign](Error::is_foreign), and litter. At most 64 of them.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed, or is another user's;
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for a URL.
+    pub fn foreign_things(&self) -> Result<Vec<ForeignThing>, Error> {
+        self.own_directory()?.foreign_things()
+    }
+
+    /// Removes such things from the lock directory: plain files and empty directories, by their
+    /// names. Nothing is removed if one of them is anything else by now. The lock itself stays as
+    /// it is: [`break_by_force`](Lock::break_by_force) ends it.
+    ///
+    /// # Errors
+    /// As for [`foreign_things`](Lock::foreign_things); [`Error::is_foreign`] for what is not
+    /// removed.
+    pub fn remove_foreign_things(&self, things: &[ForeignThing]) -> Result<(), Error> {
+        self.own_directory()?.remove_foreign_things(things)
+    }
+
+    fn own_directory(&self) -> Result<Directory, Error> {
+        match registered(&self.settings.name)? {
+            None => self.settings.directory(),
+            Some(_) => Err(Error::usage(format!(
+                "`{}` is no directory, so nothing foreign is in it",
+                shown(&self.settings.name)
+            ))),
+        }
     }
 
     /// Renews the holding of this key, with this lock's timeout if it was set. Where a guard of this

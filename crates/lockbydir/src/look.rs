@@ -100,10 +100,82 @@ pub(crate) fn is_stage_name(name: &OsStr) -> bool {
     })
 }
 
+/// What servers, file browsers and tools that copy folders leave everywhere, so that no person put
+/// it there.
 fn is_litter(name: &OsStr) -> bool {
+    const BEGINNINGS: [&[u8]; 6] =
+        [b".nfs", b".fuse_hidden", b".smbdelete", b"._", b".syncthing.", b"~syncthing~"];
+    const NAMES: [&[u8]; 13] = [
+        b".DS_Store",
+        b"Thumbs.db",
+        b"ehthumbs.db",
+        b"desktop.ini",
+        b"Desktop.ini",
+        b".directory",
+        b".localized",
+        b".apdisk",
+        b".AppleDouble",
+        b".dropbox",
+        b".dropbox.attr",
+        b"@eaDir",
+        b"Icon\r",
+    ];
     let bytes = name.as_encoded_bytes();
-    bytes.starts_with(b".nfs")
-        || bytes.starts_with(b".fuse_hidden")
+    BEGINNINGS.iter().any(|beginning| bytes.starts_with(beginning))
+        || NAMES.contains(&bytes)
         || is_stage_name(name)
-        || matches!(bytes, b".DS_Store" | b"Thumbs.db")
+        || is_conflict_copy(bytes)
+}
+
+/// What Syncthing (`.sync-conflict-`), Dropbox, Nextcloud and ownCloud (`conflicted copy`) make of
+/// an entry that two hosts have renamed.
+fn is_conflict_copy(name: &[u8]) -> bool {
+    const MARKS: [&[u8]; 2] = [b".sync-conflict-", b"conflicted copy"];
+    let is_in = |mark: &[u8]| name.windows(mark.len()).any(|part| part == mark);
+    name.starts_with(b"v1.") && MARKS.into_iter().any(is_in)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leftovers_of_browsers_and_sync_tools_are_litter_and_a_persons_files_are_not() {
+        let entry = "v1.held.p.17.00000000000000000000000007.0.10000.5.000000000000001f.00000002.\
+                     00000003.811-12345.web1.-";
+        for name in [
+            ".nfs0001",
+            ".fuse_hidden0001",
+            ".smbdeleteAAA0",
+            "._jobs",
+            ".DS_Store",
+            "Thumbs.db",
+            "desktop.ini",
+            ".directory",
+            "@eaDir",
+            "Icon\r",
+            ".syncthing.jobs.tmp",
+            &entry.replace(".web1", ".sync-conflict-20261129-120000-ABCDEFG.web1"),
+            &format!("{entry} (web1's conflicted copy 2026-11-29)"),
+            &format!("{entry} (conflicted copy 2026-11-29 120000)"),
+            "jobs.lockdir.00000000000000000000000007",
+        ] {
+            assert!(is_litter(name.as_ref()), "{name}");
+        }
+        for name in [
+            entry,
+            "notes",
+            "pid",
+            "owner.json",
+            "nfs",
+            ".nf",
+            "directory",
+            "DESKTOP.INI.txt",
+            "notes.sync-conflict-20261129-120000-ABCDEFG.txt",
+            "notes (conflicted copy)",
+            "v1.held.p.17 (1)",
+        ] {
+            assert!(!is_litter(name.as_ref()), "{name}");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod attacks;
 mod bad_input;
 mod bench;
+mod clutter;
 mod doctor;
 mod flock;
 mod full_disk;

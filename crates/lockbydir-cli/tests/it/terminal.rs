@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use crate::{Folder, until};
 
 /// A shell command on a terminal of its own, of which all output is collected.
-fn on_terminal(folder: &Folder, shell: &str) -> Child {
+pub(crate) fn on_terminal(folder: &Folder, shell: &str) -> Child {
     Command::new("script")
         .args(["--quiet", "--return", "--command", shell, "/dev/null"])
         .current_dir(folder.path())
@@ -19,7 +19,7 @@ fn on_terminal(folder: &Folder, shell: &str) -> Child {
         .expect("script runs")
 }
 
-fn output(mut child: Child) -> (i32, String) {
+pub(crate) fn output(mut child: Child) -> (i32, String) {
     let mut all = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut all).unwrap();
     let code = child.wait().unwrap().code().unwrap_or(-1);

@@ -50,6 +50,9 @@ pub enum Lie {
     RenameTwice,
     /// A rename replaces a directory that is not empty
     ReplaceFull,
+    /// The same three times of four, not the first time: as a union of two folders replaces it that
+    /// makes directories in either
+    ReplaceFullAtTimes,
     /// rmdir(2) removes a directory that is not empty
     RmdirFull,
     /// A listing may be 3 seconds old

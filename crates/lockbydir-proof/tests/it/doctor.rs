@@ -155,6 +155,17 @@ fn a_file_system_that_replaces_what_is_full_is_not_safe_and_has_no_locks() {
     assert_not_safe(&report, "race-install-plain");
 }
 
+/// One try in four finds nothing, so a lock is refused by many tries.
+#[test]
+fn a_file_system_that_replaces_what_is_full_at_times_is_not_safe_and_has_no_locks() {
+    let mounted = Mounted::with(&["--lies", "replace-full-at-times"]);
+
+    assert_refused(&mounted, "rename over a full one");
+    let report = mounted.examined();
+
+    assert_not_safe(&report, "rename-over-full");
+}
+
 #[test]
 fn a_file_system_that_removes_what_is_full_is_not_safe_and_has_no_locks() {
     let mounted = Mounted::with(&["--lies", "rmdir-full"]);

@@ -3,7 +3,7 @@
 use lockbydir_protocol::*;
 
 use crate::play::*;
-use Operation::{AskLife, Look, ReadFileClock, RemoveDir, Rename, Ring, Unlink};
+use Operation::{AskLife, Look, ReadFileClock, RemoveDir, Rename, Reopen, Ring, Unlink};
 
 /// D's change time once it was emptied.
 const EMPTIED: Stamp = Stamp(77);
@@ -139,10 +139,68 @@ fn foreign_things_and_other_users_are_reported_and_nothing_is_touched() {
             .told(found(cluttered(&[held(7)])))
             .ends(Eviction::Foreign(Foreign::Holds("thing".into())));
         play().told(found(strange(&[held(7)]))).told(dead.clone()).ends(Eviction::Stranger(1000));
-        play()
-            .times(TORN + 1, |play| play.asks(Look).told(seen(&[held(7), open(9)])))
-            .ends(Eviction::Foreign(Foreign::TwoEntries));
     }
+    let two = |mut listing: Listing| {
+        listing.entries = vec![held(7), held(9)];
+        move |play: Play<Evict>| play.asks(Look).told(found(listing.clone()))
+    };
+    let foreign = || Eviction::Foreign(Foreign::TwoEntries);
+    evict().times(TORN + 1, two(listing(&[]))).ends(foreign());
+    by_force().times(TORN + 1, two(strange(&[]))).ends(Eviction::Stranger(1000));
+    let holds = Eviction::Foreign(Foreign::Holds("thing".into()));
+    by_force().times(TORN + 1, two(cluttered(&[]))).ends(holds);
+}
+
+/// A union of file systems may show two, which block everybody.
+#[test]
+fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_force() {
+    let numbered = |nonce, token| Entry { token, ..held(nonce) };
+    let all = [numbered(7, 5), numbered(8, 9), numbered(9, 2)];
+    let torn = || by_force().times(TORN + 1, |play| play.asks(Look).told(seen(&all)));
+    let thinned = || {
+        let first = torn().asks(Unlink(all[0].clone())).told(Answer::Done(Some(EMPTIED)));
+        first.asks(Unlink(all[2].clone()))
+    };
+    let last = || look_at(thinned().told(failed(Fault::Missing)), &all[1], Life::Alive);
+    let emptied = last().asks(Unlink(all[1].clone())).told(Answer::Done(Some(EMPTIED)));
+    rings(emptied.asks(RemoveDir(EMPTIED)).told(DONE))
+        .ends(Eviction::Removed(Some(all[1].clone())));
+
+    // What stays may be free.
+    let open = Entry { token: 9, ..open(8) };
+    let freed = thinned().told(DONE).asks(Look).told(seen(std::slice::from_ref(&open)));
+    rings(freed).ends(Eviction::Removed(Some(all[2].clone())));
+    rings(thinned().told(DONE).asks(Look).told(absent()))
+        .ends(Eviction::Removed(Some(all[2].clone())));
+    torn().told(failed(DENIED)).ends(Eviction::Failed(DENIED));
+    // It may not be mended for ever.
+    let mut play = torn();
+    for _ in 1..ROUNDS {
+        play = play.told(DONE).asks(Unlink(all[2].clone())).told(DONE);
+        play = play.times(TORN + 1, |play| play.asks(Look).told(seen(&all)));
+    }
+    play.told(DONE)
+        .told(DONE)
+        .times(TORN + 1, |play| play.asks(Look).told(seen(&all)))
+        .ends(Eviction::Foreign(Foreign::TwoEntries));
+}
+
+#[test]
+fn a_broken_lock_that_litter_keeps_from_vanishing_is_left_open() {
+    let litter = Listing { litter: Some(".DS_Store".into()), ..listing(&[]) };
+    let open = held(7).next(State::Open, secs(BEGIN), &ORIGIN);
+    let reopens = || {
+        let look = emptied().told(failed(Fault::Taken)).asks(Look);
+        look.told(found(litter.clone())).asks(Reopen(open.clone()))
+    };
+
+    rings(reopens().told(DONE)).ends(Eviction::Removed(Some(held(7))));
+    rings(reopens().told(failed(Fault::Missing)))
+        .ends(Eviction::Remains(Some(held(7)), Fault::Taken));
+    // Nobody knows of a bare one whether another puts something in.
+    let bare = by_force().told(found(litter.clone())).told(failed(BROKEN));
+    let look = bare.asks(RemoveDir(changed())).told(failed(Fault::Taken)).asks(Look);
+    rings(look.told(found(litter))).ends(Eviction::Remains(None, Fault::Taken));
 }
 
 #[test]

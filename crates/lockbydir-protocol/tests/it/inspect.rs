@@ -10,7 +10,7 @@ fn inspect() -> Play<Inspect> {
 }
 
 fn view(sight: Sight) -> View {
-    View { sight, verdict: None, file_clock: None, fault: None }
+    View { sight, verdict: None, file_clock: None, fault: None, torn: None }
 }
 
 fn of(listing: Listing) -> View {
@@ -79,7 +79,10 @@ fn a_torn_listing_is_read_eight_times_more_and_then_foreign() {
     inspect().times(TORN, again).asks(Look).told(seen(&[open(7)])).ends(of(listing(&[open(7)])));
     inspect()
         .times(TORN + 1, again)
-        .ends(view(Sight::Foreign(Foreign::TwoEntries)))
+        .ends(View {
+            torn: Some(listing(&[held(7), open(9)])),
+            ..view(Sight::Foreign(Foreign::TwoEntries))
+        })
         .again()
         .times(TORN, again)
         .asks(Look);

@@ -3,7 +3,7 @@
 use lockbydir_protocol::*;
 
 use crate::play::*;
-use Operation::{CloseLine, Knock, Look, RemoveDir, Rename, Ring, Unlink};
+use Operation::{CloseLine, Knock, Look, RemoveDir, Rename, Reopen, Ring, Unlink};
 
 /// D's change time once it was emptied.
 const EMPTIED: Stamp = Stamp(77);
@@ -146,7 +146,11 @@ fn a_directory_that_was_changed_since_is_looked_at() {
     rings(look().after(secs(10)).told(seen(&[held(9)]))).ends(Released::Left);
     // Empty, it blocks others until it is old.
     rings(look().told(seen(&[]))).ends(Released::Remains(Fault::Taken, None));
-    rings(look().told(found(litter))).ends(remains(".nfs01"));
+    // Litter in it: then it stays with an open entry.
+    let open = held(7).next(State::Open, secs(BEGIN), &ORIGIN);
+    let reopens = || look().told(found(litter.clone())).asks(Reopen(open.clone()));
+    rings(reopens().told(DONE)).ends(Released::Opened(open.clone()));
+    rings(reopens().told(failed(Fault::Missing))).ends(remains(".nfs01"));
     rings(look().told(found(linked))).ends(remains(".nfs01"));
     rings(look().told(found(cluttered(&[])))).ends(remains("thing"));
 }

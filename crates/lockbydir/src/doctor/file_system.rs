@@ -106,6 +106,16 @@ impl FileSystem {
             ("nobrl", FLOCK),
         ];
         let harmless = self.has("local_lock=none");
+        let tried = "how it is mounted";
+        if self.kind == "fuse.sshfs" {
+            // Its own options are not among those that the kernel reports.
+            let seen = "sshfs: it may keep listings for 20 s, and does unless told otherwise";
+            let meaning = "A release by another host, or by another mount of the same folder, is \
+                           then seen 20 s late, and `listing` does not try that: both look through \
+                           one mount. Mount it with `-o dir_cache=no,entry_timeout=0,\
+                           attr_timeout=0` (before sshfs 3: `-o cache=no`).";
+            return Some(Finding::new(Grade::Remark, "options", tried, seen, meaning));
+        }
         let found: Vec<_> = known
             .iter()
             .filter(|(option, _)| self.has(option) && !(harmless && *option == "local_lock="))
@@ -117,7 +127,6 @@ impl FileSystem {
             found.iter().map(|(option, _)| option.trim_end_matches('=')).collect();
         let mut meaning: Vec<&str> = found.iter().map(|(_, meaning)| *meaning).collect();
         meaning.dedup();
-        let tried = "how it is mounted";
         Some(Finding::new(Grade::Remark, "options", tried, seen.join(", "), meaning.join(" ")))
     }
 }
@@ -238,6 +247,15 @@ mod tests {
         assert_eq!(mounted("rw,soft,local_lock=none").unwrap().seen, "soft");
         assert_eq!(mounted("rw,nolock,local_lock=all").unwrap().seen, "nolock, local_lock");
         assert_eq!(mounted("rw,hard,softly"), None);
+    }
+
+    #[test]
+    fn the_cache_of_sshfs_is_remarked_with_its_option() {
+        let mounted = FileSystem { kind: "fuse.sshfs".into(), ..FileSystem::default() }.mounted();
+
+        let remark = mounted.expect("a remark");
+        assert_eq!(remark.grade, Grade::Remark);
+        assert!(remark.meaning.contains("`-o dir_cache=no,"), "{remark:?}");
     }
 
     #[cfg(target_os = "linux")]

@@ -60,18 +60,31 @@ fn a_bare_locker_can_neither_make_nor_remove_ours() {
 }
 
 #[test]
-fn litter_is_tolerated_never_deleted_and_named() {
+fn litter_is_tolerated_and_never_deleted_and_the_lock_works_on() {
     let folder = tempfile::tempdir().unwrap();
-    let lock = impatient(folder.path()).timeout(ms(20));
-    let guard = lock.clone().timeout(secs(10)).acquire().unwrap();
+    let lock = impatient(folder.path());
+    let litter = folder.path().join("jobs.lockdir/.nfs0001");
+    for _ in 0..3 {
+        let guard = lock.acquire().unwrap();
+        fs::write(&litter, "somebody's").unwrap();
+        assert_eq!(lock.status().unwrap().state, State::Held);
+        guard.release().unwrap();
+        assert_eq!(lock.status().unwrap().state, State::Open);
+    }
+    assert_eq!(fs::read_to_string(litter).unwrap(), "somebody's");
+}
+
+/// Nobody may put an entry into a bare one: two could.
+#[test]
+fn litter_in_a_bare_lock_blocks_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(shell("mkdir", folder.path()));
     let litter = folder.path().join("jobs.lockdir/.nfs0001");
     fs::write(&litter, "somebody's").unwrap();
 
-    assert_eq!(lock.status().unwrap().state, State::Held);
-    let error = guard.release().unwrap_err();
+    let lock = impatient(folder.path()).timeout(ms(20)).patience(ms(200));
+    let error = lock.acquire().unwrap_err();
 
-    assert!(error.to_string().contains("released"), "{error}");
-    let error = lock.clone().patience(ms(200)).acquire().unwrap_err();
     assert!(error.is_patience_over() && error.to_string().contains(".nfs0001"), "{error}");
     assert_eq!(fs::read_to_string(litter).unwrap(), "somebody's");
 }

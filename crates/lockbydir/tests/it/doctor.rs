@@ -129,7 +129,7 @@ fn who_is_told_twice_that_one_file_was_renamed_is_told_that_it_is_not_safe() {
 #[test]
 fn a_full_directory_that_is_replaced_is_not_safe() {
     let report = examined_with(|call, perform| {
-        if call.kind == Kind::Install && call.to.is_some_and(|to| ends_in(to, "probe-full")) {
+        if call.kind == Kind::Install && call.to.is_some_and(|to| ends_in(to, "probe-full-3")) {
             fs::remove_dir_all(call.to.unwrap()).unwrap();
         }
         perform()
@@ -187,13 +187,30 @@ fn both_who_install_one_directory_are_not_safe() {
 }
 
 #[test]
-fn an_entry_that_cannot_be_made_is_not_safe() {
-    let report = examined_with(|call, perform| match call.kind {
-        Kind::MakeFile if call.on.as_os_str().len() > 180 => Err(Errno::NAMETOOLONG),
-        _ => perform(),
-    });
-
-    assert_eq!(finding(&report, "names").grade, Grade::Fatal);
+fn names_too_short_for_any_entry_are_not_safe_and_shorter_ones_than_usual_are_remarked() {
+    fn no_longer_than<const LONGEST: usize>(
+        call: &Call<'_>,
+        perform: &mut Perform<'_>,
+    ) -> Result<(), Errno> {
+        match call.kind {
+            Kind::MakeFile if call.on.as_os_str().len() > LONGEST => Err(Errno::NAMETOOLONG),
+            _ => perform(),
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (lie, longest, grade, meaning) in [
+        (no_longer_than::<100> as Lie, 100, Grade::Fatal, "A lock's state is a name"),
+        (no_longer_than::<145> as Lie, 145, Grade::Remark, "`run` needs 1"),
+        (no_longer_than::<180> as Lie, 180, Grade::Remark, "labels are cut off"),
+        (no_longer_than::<199> as Lie, 199, Grade::Remark, "labels are cut off"),
+        (no_longer_than::<200> as Lie, 200, Grade::Remark, "The longest names"),
+    ] {
+        let report = within(Liar::lying(lie), || examine(folder.path()).unwrap());
+        let names = finding(&report, "names");
+        assert_eq!(names.grade, grade, "{names:?}");
+        assert!(names.meaning.contains(meaning), "{names:?}");
+        assert!(names.seen.contains(&longest.to_string()), "{names:?}");
+    }
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Rules {
     pub(super) made: Vec<Entry>,
     /// The last look, if nothing was changed since.
     look: Option<Sight>,
+    /// The last look that showed several entries.
+    torn: Option<Listing>,
     /// When each name was shown for the first time, and when each change time of an empty D.
     pub(super) shown: Vec<(Entry, Duration)>,
     bare: Vec<(Stamp, Duration)>,
@@ -63,6 +65,7 @@ impl Rules {
             until: Duration::MAX,
             made: Vec::new(),
             look: None,
+            torn: None,
             shown: Vec::new(),
             bare: Vec::new(),
             gone: None,
@@ -96,6 +99,18 @@ impl Rules {
                 assert_eq!(self.look, Some(Sight::Absent), "a stage without need");
                 assert_eq!(self.staged, None, "a second stage");
                 assert_eq!(entry.state, State::Held);
+                self.publishes(entry, now);
+            }
+            Operation::Reopen(entry) => {
+                assert!(self.has_unlinked, "puts an entry where it has taken none away");
+                let is_littered = |listing: &Listing| {
+                    listing.entries.is_empty()
+                        && listing.litter.is_some()
+                        && listing.foreign.is_none()
+                };
+                let seen = matches!(&self.look, Some(Sight::Directory(d)) if is_littered(d));
+                hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, seen, "not empty, or without litter");
+                assert_eq!(entry.state, State::Open);
                 self.publishes(entry, now);
             }
             Operation::Install(entry) => assert_eq!(self.staged.as_ref(), Some(entry)),
@@ -145,7 +160,7 @@ impl Rules {
         match self.verb {
             // What it won too slowly it gives back.
             Verb::Acquire | Verb::Queue if is_own && to.state == State::Open => {
-                assert_eq!(*to, from.next(State::Open, now.boot, &self.here.origin));
+                assert_opens(from, to, from.next(State::Open, now.boot, &self.here.origin));
             }
             Verb::Acquire | Verb::Queue => {
                 assert_eq!((to.nonce, to.state), (self.nonce, State::Held));
@@ -162,7 +177,7 @@ impl Rules {
             }
             Verb::Evict { .. } => {
                 assert!(from.fenced, "opened, not removed: {from}");
-                assert_eq!(*to, from.next(State::Open, now.boot, &self.here.origin));
+                assert_opens(from, to, from.next(State::Open, now.boot, &self.here.origin));
                 self.ends(from, now);
             }
             Verb::Inspect => panic!("a look that changes something: {from}"),
@@ -174,12 +189,13 @@ impl Rules {
         let is_own = entry.nonce == self.nonce;
         let was_shown = is_own && self.shown.iter().any(|(shown, _)| shown == entry);
         let is_given = self.given.contains(entry) || is_own && self.made.contains(entry);
-        let is_shown = was_shown || is_given || self.is_shown(entry);
+        let is_shown = was_shown || is_given || self.is_shown(entry) || self.is_surplus(entry);
         hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, is_shown, "never seen: {entry}");
-        hold!(NUMBERS_GROW, !entry.fenced, "a fenced one's number is lost: {entry}");
+        let is_lost = entry.fenced && !self.is_surplus(entry);
+        hold!(NUMBERS_GROW, !is_lost, "a fenced one's number is lost: {entry}");
         match self.verb {
             Verb::Evict { .. } => {
-                let may = self.sole().as_ref() == Some(entry);
+                let may = self.sole().as_ref() == Some(entry) || self.is_surplus(entry);
                 hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, may, "not alone, or foreign: {entry}");
                 self.ends(entry, now);
             }
@@ -271,6 +287,18 @@ impl Rules {
         matches!(&self.look, Some(Sight::Directory(listing)) if listing.entries.contains(entry))
     }
 
+    /// By force: one of several, and one with a larger number stays.
+    fn is_surplus(&self, entry: &Entry) -> bool {
+        let thins = |listing: &Listing| {
+            let number = |entry: &Entry| (entry.token, entry.nonce, entry.renewals);
+            listing.entries.contains(entry)
+                && listing.entries.iter().any(|other| number(other) > number(entry))
+                && listing.foreign.is_none()
+                && listing.stranger.is_none()
+        };
+        self.verb == Verb::Evict { force: true } && self.torn.as_ref().is_some_and(thins)
+    }
+
     /// The one entry of a directory that is ours to change.
     fn sole(&self) -> Option<Entry> {
         match &self.look {
@@ -328,6 +356,7 @@ impl Rules {
             (Operation::Look, Answer::Seen(sight)) => {
                 (self.gone, self.clock, self.look) = (None, None, Some(sight.clone()));
                 if let Sight::Directory(listing) = sight {
+                    self.torn = Some(listing.clone()).filter(|seen| seen.entries.len() > 1);
                     self.is_told_of(listing, now);
                 }
             }
@@ -353,7 +382,13 @@ impl Rules {
             }
             (Operation::Stage(_), _) => {}
             (Operation::Look | Operation::Install(_), _)
-            | (Operation::Rename(..) | Operation::Unlink(_) | Operation::RemoveDir(_), _) => {
+            | (
+                Operation::Rename(..)
+                | Operation::Unlink(_)
+                | Operation::RemoveDir(_)
+                | Operation::Reopen(_),
+                _,
+            ) => {
                 self.look = None;
             }
             _ => {}
@@ -376,4 +411,11 @@ impl Rules {
             self.bare.push((stamp, now.boot));
         }
     }
+}
+
+/// The same holding, opened; where the name has no room for them its texts are cut.
+fn assert_opens(from: &Entry, to: &Entry, next: Entry) {
+    assert_eq!(*to, Entry { host: to.host, label: to.label.clone(), ..next });
+    assert!(from.host.as_str().starts_with(to.host.as_str()), "{from} -> {to}");
+    assert!(from.label.as_str().starts_with(to.label.as_str()), "{from} -> {to}");
 }

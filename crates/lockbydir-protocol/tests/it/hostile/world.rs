@@ -360,6 +360,13 @@ impl<'a> World<'a> {
                 }
                 Some(_) => Err(Fault::Taken),
             },
+            Operation::Reopen(entry) => match &mut self.entries {
+                Some(entries) if entries.is_empty() => {
+                    entries.push(entry.clone());
+                    Ok(())
+                }
+                _ => Err(Fault::Missing),
+            },
             Operation::Enter(ticket) => {
                 self.line = vec![ticket.clone()];
                 Ok(())
