@@ -59,6 +59,8 @@ pub struct Live {
     keeps_names: bool,
     /// What is told before all else.
     first: Vec<Event>,
+    /// Which limit was reached when it was said last.
+    limit: Option<&'static str>,
 }
 
 /// The locks themselves, by the names under which a [`Live`] tells of them.
@@ -116,13 +118,23 @@ impl Live {
 
     fn new(observer: Observer, root: String, has_same_servers: bool, locks: Locks) -> Live {
         let (keeps_names, first) = (false, Vec::new());
-        Live { observer, root, has_same_servers, locks, keeps_names, first }
+        Live { observer, root, has_same_servers, locks, keeps_names, first, limit: None }
     }
 
     /// The locks that it tells of from now on.
     pub fn locks(&mut self) -> Locks {
         self.keeps_names = true;
         self.locks.clone()
+    }
+
+    /// What is to be said of a limit of the system that is reached, or not any more.
+    fn limit(&mut self) -> Option<Event> {
+        let before = std::mem::replace(&mut self.limit, self.observer.limit());
+        match (before, self.limit) {
+            (before, limit) if before == limit => None,
+            (_, Some(why)) => Some(Event::said(why)),
+            (_, None) => Some(Event::said("the limit is not reached any more: all is seen again")),
+        }
     }
 
     /// An event in our words; none for what this version does not know.
@@ -212,7 +224,9 @@ impl Source for Live {
         let first = std::mem::take(&mut self.first);
         let up_to = if first.is_empty() { up_to } else { Duration::ZERO };
         let seen = self.observer.next(up_to)?;
-        Ok(first.into_iter().chain(seen.into_iter().filter_map(|event| self.told(event))).collect())
+        let limit = self.limit();
+        let seen = seen.into_iter().filter_map(|event| self.told(event));
+        Ok(first.into_iter().chain(seen).chain(limit).collect())
     }
 }
 

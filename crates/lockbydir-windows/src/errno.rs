@@ -12,8 +12,11 @@ pub struct Errno(pub(crate) u32);
 #[expect(missing_docs, reason = "named as on other systems")]
 impl Errno {
     pub const NOENT: Errno = Errno(2);
+    /// Too many open files.
+    pub const MFILE: Errno = Errno(4);
     pub const ACCESS: Errno = Errno(5);
     pub const BADF: Errno = Errno(6);
+    pub const NOMEM: Errno = Errno(8);
     pub const XDEV: Errno = Errno(17);
     pub const ROFS: Errno = Errno(19);
     /// Somebody has it open, and does not share it.
@@ -33,6 +36,11 @@ impl Errno {
     pub const PERM: Errno = Errno(1314);
     pub const AGAIN: Errno = Errno(1450);
     pub const LOOP: Errno = Errno(1921);
+
+    #[must_use]
+    pub fn from_raw_os_error(code: i32) -> Errno {
+        Errno::of(code.cast_unsigned())
+    }
 
     #[must_use]
     pub fn raw_os_error(self) -> i32 {

@@ -9,7 +9,7 @@ use lockbydir_protocol::{Fault, Foreign};
 
 use crate::foreign::ForeignThing;
 use crate::status::{Holder, people_duration, printable};
-use crate::system::{NAME_TOO_LONG, TAKEN};
+use crate::system::{NAME_TOO_LONG, TAKEN, errno_of, is_exhausted};
 
 /// What went wrong with a lock. [`Display`](fmt::Display) is a whole sentence: the verb, the
 /// path, the cause, and what to do.
@@ -259,6 +259,13 @@ impl Error {
             printable(name)
         );
         Error::new(ErrorKind::CannotMake, message).caused_by(source)
+    }
+
+    /// Are there no more handles, or is there no memory?
+    pub(crate) fn is_exhaustion(&self) -> bool {
+        let source = self.0.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
+        let errno = source.and_then(errno_of);
+        errno.is_some_and(is_exhausted)
     }
 
     /// No lock is safe on the file system of this folder.

@@ -14,7 +14,9 @@ use crate::line::SUFFIX;
 use crate::lock::Lock;
 use crate::look::is_stage_name;
 use crate::status::Status;
-use crate::system::{Errno, FileKind, Handle, Names, open_folder, open_folder_at, path_in};
+use crate::system::{
+    Errno, FileKind, Handle, Names, is_exhausted, open_folder, open_folder_at, path_in,
+};
 use crate::{clock, process};
 
 /// An empty stage that is older than this was left by a crash.
@@ -24,7 +26,8 @@ const STALE_STAGE: Duration = Duration::from_secs(60);
 /// `etcd://host:2379/team` is a folder of locks that another [engine](crate::engine) keeps.
 ///
 /// # Errors
-/// When the folder itself cannot be read; what cannot be read below it is left out.
+/// When the folder itself cannot be read, or handles run out; what else cannot be read below it is left
+/// out.
 pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
     if let Some((scheme, url)) = registered(dir.as_ref())? {
         return (scheme.list)(url);
@@ -35,7 +38,12 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
             found.push(lock.status());
         }
     })?;
-    let mut found: Vec<Status> = found.into_iter().flatten().collect();
+    // What cannot be seen is left out, but not for want of handles: that is no fault of the lock.
+    let is_seen = |status: &Result<Status, Error>| match status {
+        Ok(_) => true,
+        Err(error) => error.is_exhaustion(),
+    };
+    let mut found = found.into_iter().filter(is_seen).collect::<Result<Vec<Status>, Error>>()?;
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
@@ -77,6 +85,10 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
 /// a tree deeper than there are of them.
 const DEEPEST: u8 = 128;
 
+/// Where handles run out as near to the top as this, it is not for the depth of a tree: what is left out
+/// then would be missed.
+const SHALLOW: u8 = 16;
+
 /// Calls `found` for everything that is called like ours below a folder, with a handle of the
 /// directory it is in, and goes into those other directories that `enters` says.
 pub(crate) fn walk(
@@ -108,9 +120,13 @@ fn walk_in(
         } else if deeper > 0
             && matches!(entry.kind(), FileKind::Directory | FileKind::Unknown)
             && enters(&path)
-            && let Ok(inner) = open_folder_at(open, &name)
         {
-            let _ = walk_in(&inner, &path, deeper - 1, enters, found);
+            let inner = open_folder_at(open, &name);
+            let walked = inner.and_then(|inner| walk_in(&inner, &path, deeper - 1, enters, found));
+            let is_shallow = deeper > DEEPEST - SHALLOW;
+            walked.or_else(
+                |errno| if is_shallow && is_exhausted(errno) { Err(errno) } else { Ok(()) },
+            )?;
         }
     }
     Ok(())

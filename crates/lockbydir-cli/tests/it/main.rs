@@ -12,6 +12,7 @@ mod doctor;
 mod flock;
 mod full_disk;
 mod keys;
+mod limits;
 mod line;
 mod looks;
 mod loss;

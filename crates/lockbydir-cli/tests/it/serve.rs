@@ -9,25 +9,25 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Folder, Ran};
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
     url: String,
 }
 
 impl Server {
-    fn start(command: &mut Command) -> Server {
+    pub(crate) fn start(command: &mut Command) -> Server {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
         Server { child, url: url.trim_end().to_owned() }
     }
 
-    fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap().split('/').next().unwrap()
     }
 
     /// The stream of events, from the first of them on.
-    fn view(&self) -> BufReader<TcpStream> {
+    pub(crate) fn view(&self) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", self.address()).unwrap();
         let mut reader = BufReader::new(stream);

@@ -32,9 +32,13 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn of(listener: std::net::TcpListener) -> io::Result<Connections> {
+    /// Of a process that may have so many file descriptors.
+    pub(super) fn of(
+        listener: std::net::TcpListener,
+        descriptors: usize,
+    ) -> io::Result<Connections> {
         let listener = TcpListener::from_std(listener)?;
-        Ok(Connections { listener, admission: Arc::new(Admission::new()) })
+        Ok(Connections { listener, admission: Arc::new(Admission::within(descriptors)) })
     }
 }
 

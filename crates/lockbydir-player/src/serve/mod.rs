@@ -70,12 +70,14 @@ pub fn serve(
     let address = listener.local_addr().map_err(failed)?;
     let door = Door::new(address, options.token.clone(), &options.hosts);
 
+    let descriptors = descriptors();
+    has_room(&listener).map_err(failed)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).max_blocking_threads(2).enable_all().build();
     let runtime = runtime.map_err(failed)?;
     let (feed, ended) = Feed::start(source, &options.title, options.linger);
     let done = runtime.block_on(async {
-        let connections = Connections::of(listener).map_err(failed)?;
+        let connections = Connections::of(listener, descriptors).map_err(failed)?;
         let stop = stop().map_err(failed)?;
         ready(&url(address, options.token.as_deref()));
         let routes = web::routes(feed.clone(), door);
@@ -90,6 +92,36 @@ pub fn serve(
     feed.stop();
     runtime.shutdown_timeout(GRACE);
     done
+}
+
+/// The runtime panics where it finds no file descriptor for itself; so some are tried before.
+fn has_room(listener: &TcpListener) -> std::io::Result<()> {
+    let some = (0..strangers::OTHERS / 2).map(|_| listener.try_clone());
+    some.collect::<std::io::Result<Vec<_>>>().map(drop).map_err(|cause| {
+        let least = strangers::OTHERS * 2;
+        let why = format!("{cause}; a page needs {least} at least: raise the limit (ulimit -n)");
+        std::io::Error::new(cause.kind(), why)
+    })
+}
+
+/// How many file descriptors this process may have: as many as it may allow itself.
+#[cfg(unix)]
+fn descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // As many as all connections need at most; who starts others with them needs no more either.
+    const ENOUGH: u64 = 1024;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = ENOUGH.min(maximum.unwrap_or(ENOUGH));
+    let current = current.unwrap_or(u64::MAX);
+    let raised = Rlimit { current: Some(wanted), maximum };
+    let is_raised = current < wanted && setrlimit(Resource::Nofile, raised).is_ok();
+    usize::try_from(if is_raised { wanted } else { current }).unwrap_or(usize::MAX)
+}
+
+/// Handles are as many as there is memory.
+#[cfg(not(unix))]
+fn descriptors() -> usize {
+    usize::MAX
 }
 
 fn url(address: SocketAddr, token: Option<&str>) -> String {

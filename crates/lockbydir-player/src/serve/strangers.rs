@@ -12,6 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 const STRANGERS: usize = 128;
 /// At most this many connections are viewers at once.
 const VIEWERS: usize = 400;
+/// What else needs file descriptors: the source, the runtime, and the program around it.
+pub(super) const OTHERS: usize = 32;
 
 /// All connections of a server.
 pub(super) struct Admission {
@@ -19,17 +21,22 @@ pub(super) struct Admission {
     viewers: Arc<Semaphore>,
 }
 
-#[derive(Default)]
 struct Strangers {
+    most: usize,
     /// The one that has been there longest is first. Its connection is closed when this is dropped.
     open: VecDeque<(u64, oneshot::Sender<()>)>,
     last: u64,
 }
 
 impl Admission {
-    pub(super) fn new() -> Admission {
-        let viewers = Arc::new(Semaphore::new(VIEWERS));
-        Admission { strangers: Mutex::default(), viewers }
+    /// Of a process that may have so many file descriptors: connections leave some to everything else,
+    /// and strangers some to viewers.
+    pub(super) fn within(descriptors: usize) -> Admission {
+        let all = descriptors.saturating_sub(OTHERS).max(8);
+        let most = STRANGERS.min(all / 4);
+        let viewers = Arc::new(Semaphore::new(VIEWERS.min(all - most)));
+        let strangers = Strangers { most, open: VecDeque::new(), last: 0 };
+        Admission { strangers: Mutex::new(strangers), viewers }
     }
 
     /// A new connection is a stranger. The receiver is done when it must be closed.
@@ -39,7 +46,7 @@ impl Admission {
         strangers.last += 1;
         let number = strangers.last;
         strangers.open.push_back((number, stays));
-        if strangers.open.len() > STRANGERS {
+        if strangers.open.len() > strangers.most {
             strangers.open.pop_front();
         }
         drop(strangers);

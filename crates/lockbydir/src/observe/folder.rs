@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::folder::{before, walk};
 use crate::line::SUFFIX;
 use crate::look::is_stage_name;
-use crate::system::{Ears, Heard, sleep_on};
+use crate::system::{Ears, Heard, is_exhausted, open_folder, sleep_on};
 
 /// How often holders are judged: whether they live, and whether their time is over.
 const JUDGE: Duration = Duration::from_millis(250);
@@ -32,6 +32,33 @@ const GATHER: Duration = Duration::from_millis(10);
 /// But so many times in it one is woken.
 const AT_ONCE: u32 = 8;
 
+/// A look needs as many handles as this at once.
+const HANDLES: usize = 4;
+
+/// A limit of the system that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    Descriptors,
+    Instances,
+    Watches,
+}
+
+impl Limit {
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Limit::Descriptors => {
+                "no file descriptor is left (see ulimit -n, fs.file-max): what is shown may be old"
+            }
+            Limit::Instances => {
+                "no inotify instance is left for this user (see fs.inotify.max_user_instances): locks are looked at ten times a second, and what is briefer may be missed"
+            }
+            Limit::Watches => {
+                "no inotify watch is left for this user (see fs.inotify.max_user_watches): locks are looked at ten times a second, and what is briefer may be missed"
+            }
+        }
+    }
+}
+
 /// What one listens to, by its number.
 #[derive(Debug)]
 enum Place {
@@ -46,6 +73,8 @@ pub(super) struct Folders {
     /// Only these locks, and no folders within the roots.
     only: Option<BTreeSet<PathBuf>>,
     ears: Option<Ears>,
+    /// Of what one is not notified, because a limit is reached. One looks often until it is not.
+    limit: Option<Limit>,
     places: HashMap<i32, Place>,
     numbers: HashMap<PathBuf, i32>,
     locks: BTreeMap<PathBuf, Watched>,
@@ -68,7 +97,8 @@ impl Folders {
         let mut folders = Folders {
             roots,
             only,
-            ears: Ears::new().ok(),
+            ears: None,
+            limit: None,
             places: HashMap::new(),
             numbers: HashMap::new(),
             locks: BTreeMap::new(),
@@ -137,9 +167,19 @@ impl Folders {
         events
     }
 
+    /// Which limit keeps it from seeing all that happens.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+
+    /// Is all that happens told?
+    fn hears_all(&self) -> bool {
+        self.ears.is_some() && self.limit.is_none()
+    }
+
     /// Looks at what nothing tells of.
     fn look(&mut self) {
-        let hears = self.ears.is_some();
+        let hears = self.hears_all();
         let mut is_any = false;
         for watched in self.locks.values_mut() {
             if !hears || watched.wants_looks() {
@@ -196,6 +236,28 @@ impl Folders {
     /// Looks for locks, and for folders to listen to.
     fn walk(&mut self) -> Result<(), Error> {
         let begun = clock::boot();
+        // Each time anew: others may have let go of what is missing.
+        self.limit = None;
+        if let Some(root) = self.roots.first() {
+            let some: Result<Vec<_>, _> = (0..HANDLES).map(|_| open_folder(root)).collect();
+            let is_known = self.ears.is_some() || !self.locks.is_empty();
+            match some {
+                Err(errno) if is_exhausted(errno) && is_known => {
+                    self.limit = Some(Limit::Descriptors);
+                    self.next_walk = clock::boot() + OFTEN.0;
+                    return Ok(());
+                }
+                // Nothing is known yet that could be shown.
+                Err(errno) => return Err(Error::io("read", root, errno.into())),
+                Ok(_) => {}
+            }
+        }
+        if self.ears.is_none() {
+            let ears = Ears::new();
+            let is_limit = ears.as_ref().is_err_and(|errno| is_exhausted(*errno));
+            self.limit = is_limit.then_some(Limit::Instances);
+            self.ears = ears.ok();
+        }
         let (mut found, mut inner) = (BTreeSet::new(), Vec::new());
         for root in &self.roots {
             inner.push(root.clone());
@@ -222,10 +284,10 @@ impl Folders {
                 },
             )?;
         }
-        let mut hears_all = self.ears.is_some();
+        let mut is_any_busy = false;
         for folder in inner {
             match self.is_busy(&folder) {
-                true => hears_all = false,
+                true => is_any_busy = true,
                 false => self.listen(&folder, Place::Folder),
             }
         }
@@ -235,7 +297,7 @@ impl Folders {
         }
         let (least, times) = OFTEN;
         let took = clock::boot().saturating_sub(begun);
-        let pause = if hears_all { SELDOM } else { least };
+        let pause = if self.hears_all() && !is_any_busy { SELDOM } else { least };
         self.next_walk = clock::boot() + pause.max(took * times);
         self.next_look = self.next_look.min(clock::boot() + LOOK);
         Ok(())
@@ -266,9 +328,18 @@ impl Folders {
 
     fn listen(&mut self, path: &Path, place: impl FnOnce(PathBuf) -> Place) {
         let Some(ears) = &self.ears else { return };
-        if let Ok(number) = ears.listen(path) {
-            self.numbers.insert(path.to_owned(), number);
-            self.places.insert(number, place(path.to_owned()));
+        match ears.listen(path) {
+            Ok(number) => {
+                self.numbers.insert(path.to_owned(), number);
+                self.places.insert(number, place(path.to_owned()));
+            }
+            Err(errno) if is_exhausted(errno) => {
+                self.limit = Some(Limit::Watches);
+                let soon = clock::boot() + OFTEN.0;
+                (self.next_look, self.next_walk) = (Duration::ZERO, self.next_walk.min(soon));
+            }
+            // It is not there, or not to be read.
+            Err(_) => {}
         }
     }
 

@@ -109,6 +109,13 @@ impl Observer {
         Ok(Observer { folders: is_any.then(open).transpose()?, elsewhere })
     }
 
+    /// Which limit of the system keeps it from seeing all that happens, and what follows from that, if one
+    /// does. It goes on to try.
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        Some(self.folders.as_ref()?.limit()?.why())
+    }
+
     /// Waits until something happens, so long at most, and tells it in its order.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Files: handles relative to a directory, and no symbolic link is followed.
 
 use std::ffi::{CStr, OsStr, OsString};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -57,6 +58,15 @@ pub(crate) fn fault(errno: Errno) -> Fault {
 /// Is it an error of a file system that has no such call?
 pub(crate) fn is_no_such_call(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
+}
+
+/// Is it an error of a process, a user or a system that has no more handles, watches or memory?
+pub(crate) fn is_exhausted(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC)
+}
+
+pub(crate) fn errno_of(error: &io::Error) -> Option<Errno> {
+    Errno::from_io_error(error)
 }
 
 /// A directory, to list what is in it.

@@ -1,6 +1,7 @@
 //! Files. Permissions come from the folder: a mode says only whether the lock is shared on purpose.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,15 @@ pub(crate) fn fault(errno: Errno) -> Fault {
 /// Is it an error of a file system that has no such call?
 pub(crate) fn is_no_such_call(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOTSUP)
+}
+
+/// Is it an error of a process, a user or a system that has no more handles, watches or memory?
+pub(crate) fn is_exhausted(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NOMEM | Errno::NOSPC)
+}
+
+pub(crate) fn errno_of(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
 /// What the file system of this folder is like. The names of all that Windows has are of 254

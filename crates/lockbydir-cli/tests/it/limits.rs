@@ -1,0 +1,137 @@
+//! Where the system gives no more: file descriptors, and what notifies of changes. What is shown then is
+//! true all the same, or an error says why nothing is shown.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::serve::Server;
+use crate::{Folder, Ran};
+
+/// `lockbydir` started by a shell that does this first.
+fn after(folder: &Folder, shell: &str, args: &[&str]) -> Command {
+    let program = folder.command(&[]);
+    let script = format!("{shell}; exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "sh"]).arg(program.get_program()).args(args);
+    command.current_dir(folder.path()).stdin(Stdio::null());
+    for name in ["LOCKBYDIR_DIR", "LOCKBYDIR_SERVE_TOKEN"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The same where this limit of a user is so.
+fn with_limit(folder: &Folder, limit: &str, args: &[&str]) -> Command {
+    let inner = after(folder, &format!("echo 0 > /proc/sys/user/{limit}"), args);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user"]).arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(folder.path()).stdin(Stdio::null()).env_remove("LOCKBYDIR_SERVE_TOKEN");
+    command
+}
+
+/// Reads until all of these are in one line each, in this order.
+#[track_caller]
+fn told(viewer: &mut BufReader<TcpStream>, words: &[&str]) {
+    viewer.get_ref().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // It is sent the time each second.
+    let mut clocks = 0;
+    let mut line = String::new();
+    while !words.iter().all(|words| line.contains(words)) {
+        line.clear();
+        assert!(viewer.read_line(&mut line).unwrap() > 0);
+        clocks += u32::from(line.starts_with("event: clock"));
+        assert!(clocks < 30, "no {words:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn where_nothing_notifies_of_changes_they_are_seen_and_the_limit_is_named() {
+    for (limit, name) in [
+        ("max_inotify_instances", "max_user_instances"),
+        ("max_inotify_watches", "max_user_watches"),
+    ] {
+        let folder = Folder::new();
+        let args = ["serve", "--listen", "127.0.0.1:0"];
+        let server = Server::start(&mut with_limit(&folder, limit, &args));
+        let mut viewer = server.view();
+        told(&mut viewer, &[name]);
+
+        for _ in 0..2 {
+            let key = folder.run(&["acquire", "-t", "10m", "jobs"]).out;
+            told(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"held\""]);
+            assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
+            told(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"free\""]);
+        }
+    }
+}
+
+#[test]
+fn without_file_descriptors_no_lock_is_left_out_in_silence() {
+    let folder = Folder::new();
+    for name in ["one/two/three/four", "one/two/three/four/five"] {
+        std::fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    let key = folder.run(&["acquire", "-t", "10m", "one/two/three/four/five/deep"]).out;
+    let (mut seen, mut refused) = (0, 0);
+
+    for descriptors in 6..30 {
+        for args in [&["list"][..], &["watch", "--once"]] {
+            let shell = format!("ulimit -n {descriptors}");
+            let ran = Ran::of(after(&folder, &shell, args).output().unwrap());
+            match ran.code {
+                0 => {
+                    let row = ran.out.lines().find(|line| line.contains("deep"));
+                    let is_held = row.is_some_and(|row| row.contains("held"));
+                    assert!(is_held, "{descriptors} {args:?}: {ran:?}");
+                    seen += 1;
+                }
+                _ => {
+                    ran.refused(74, "Too many open files");
+                    refused += 1;
+                }
+            }
+        }
+    }
+
+    assert!(seen > 0 && refused > 0, "{seen} {refused}");
+    folder.run(&["release", "one/two/three/four/five/deep", key.trim()]);
+    std::fs::remove_dir_all(folder.path().join("one")).unwrap();
+}
+
+#[test]
+fn a_page_without_enough_file_descriptors_is_refused_and_no_panic() {
+    let folder = Folder::new();
+    for descriptors in (6..24).step_by(3) {
+        let shell = format!("ulimit -n {descriptors}");
+        let args = ["serve", "--listen", "127.0.0.1:0"];
+
+        let ran = Ran::of(after(&folder, &shell, &args).output().unwrap());
+
+        ran.refused(74, "Too many open files");
+    }
+}
+
+#[test]
+fn with_few_file_descriptors_strangers_leave_some_to_viewers_and_to_looks() {
+    let folder = Folder::new();
+    let token = "0123456789-abcdef";
+    let args = ["serve", "--listen", "127.0.0.1:0", "--token", token];
+    let server = Server::start(&mut after(&folder, "ulimit -n 64", &args));
+    let strangers: Vec<TcpStream> =
+        (0..100).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    let host = server.address();
+    write!(stream, "GET /events HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n")
+        .unwrap();
+    let mut viewer = BufReader::new(stream);
+    told(&mut viewer, &["event: all"]);
+    let key = folder.run(&["acquire", "-t", "10m", "jobs"]).out;
+
+    told(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"held\""]);
+    drop(strangers);
+    folder.run(&["release", "jobs", key.trim()]);
+}
