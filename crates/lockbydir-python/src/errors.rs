@@ -5,7 +5,6 @@ use std::ffi::{CString, OsStr};
 use std::path::Path;
 
 use lockbydir::{Error, ErrorKind, LostReason};
-use pyo3::call::PyCallArgs;
 #[cfg(feature = "etcd")]
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::exceptions::{PyOSError, PyResourceWarning, PyValueError};
@@ -61,7 +60,7 @@ pub(crate) fn own(
     path: Option<&OsStr>,
     holder: Option<Bound<'_, PyAny>>,
 ) -> PyErr {
-    make(py, class, (said, path, holder))
+    make(py, class, said, path, holder).map_or_else(|failed| failed, PyErr::from_value)
 }
 
 /// A `LockLost`, with a reason that programs can read.
@@ -72,7 +71,9 @@ pub(crate) fn lost(
     holder: Option<Bound<'_, PyAny>>,
     reason: Option<&str>,
 ) -> PyErr {
-    make(py, "LockLost", (said, path, holder, reason))
+    let error = make(py, "LockLost", said, path, holder)
+        .and_then(|error| error.setattr("reason", reason).map(|()| error));
+    error.map_or_else(|failed| failed, PyErr::from_value)
 }
 
 /// This waiter, a thread or a task, would wait for itself for ever.
@@ -84,11 +85,22 @@ pub(crate) fn deadlock(py: Python<'_>, path: &OsStr, waiter: &str) -> PyErr {
     own(py, "WouldDeadlock", &said, Some(path), None)
 }
 
-fn make<'py>(py: Python<'py>, class: &str, facts: impl PyCallArgs<'py>) -> PyErr {
-    py.import("lockbydir._errors")
-        .and_then(|errors| errors.getattr(class))
-        .and_then(|class| class.call1(facts))
-        .map_or_else(|failed| failed, PyErr::from_value)
+/// Makes an exception without a call of its `__init__`. That is Python code, at whose beginning an
+/// interpreter that is ending ends each daemon thread: by an unwinding that aborts the process when it
+/// comes to functions of Rust.
+fn make<'py>(
+    py: Python<'py>,
+    class: &str,
+    said: &str,
+    path: Option<&OsStr>,
+    holder: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = py.import("lockbydir._errors")?.getattr(class)?;
+    let error = class.call_method1("__new__", (&class,))?;
+    error.setattr("args", (said,))?;
+    error.setattr("path", path)?;
+    error.setattr("holder", holder)?;
+    Ok(error)
 }
 
 /// Warns of a holding that was collected before anybody released it.

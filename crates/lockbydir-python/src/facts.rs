@@ -57,12 +57,17 @@ fn ticket<'py>(py: Python<'py>, ticket: &Ticket) -> PyResult<Bound<'py, PyAny>> 
     make(py, "Ticket", &facts)
 }
 
+/// Without a call of its `__init__`, for the reason that exceptions are made so: holders are parts of
+/// those.
 fn make<'py>(
     py: Python<'py>,
     class: &str,
     facts: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    py.import("lockbydir._facts")?.getattr(class)?.call((), Some(facts))
+    let class = py.import("lockbydir._facts")?.getattr(class)?;
+    let made = class.call_method1("__new__", (&class,))?;
+    made.getattr("__dict__")?.cast::<PyDict>()?.update(facts.as_mapping())?;
+    Ok(made)
 }
 
 /// How a lock was got, in words, and from whom.
