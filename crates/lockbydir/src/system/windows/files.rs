@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use lockbydir_protocol::{Fault, Stamp};
 use lockbydir_windows::{self as windows, Access, Facts, Kind, Name, Owner};
 
-use crate::system::{About, FileKind, Whose};
+use crate::system::{About, FileKind, FileSystem, LONGEST_NAME, Whose};
 
 pub use lockbydir_windows::Errno;
 
