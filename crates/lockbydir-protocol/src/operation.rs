@@ -145,7 +145,7 @@ pub enum Fault {
         /// The system's error number.
         code: i32,
     },
-    /// No space, or over quota: may pass.
+    /// No space, over quota, too many open files, no memory, or interrupted: may pass.
     Full {
         /// The system's error number.
         code: i32,

@@ -397,7 +397,17 @@ fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
         Fault::Denied { code } => {
             (ErrorKind::PermissionDenied, code, "; one must be able to write to its folder")
         }
-        Fault::Full { code } => (ErrorKind::Io, code, "; make room"),
+        Fault::Full { code } => {
+            let is_of_space = matches!(
+                io::Error::from_raw_os_error(code).kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            );
+            (
+                ErrorKind::Io,
+                code,
+                if is_of_space { "; make room" } else { "; it may pass: try again" },
+            )
+        }
         Fault::ReadOnly { code } => {
             (ErrorKind::CannotMake, code, "; choose a folder that can be written")
         }

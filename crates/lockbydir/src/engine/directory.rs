@@ -259,7 +259,12 @@ impl Holding for Held {
             None => Renew::new(self.entry.clone(), terms, here),
         };
         let path = self.directory.path();
-        match self.directory.run(&mut machine) {
+        let mut outcome = self.directory.run(&mut machine);
+        // What may pass has perhaps passed; the next renewal is far away, or there is none.
+        if let Renewal::Failed(Fault::Full { .. } | Fault::Broken { .. } | Fault::Taken) = outcome {
+            outcome = self.directory.run(&mut machine);
+        }
+        match outcome {
             Renewal::Renewed(entry) => {
                 self.entry = entry;
                 Ok(())

@@ -1,5 +1,6 @@
 //! Automatic renewal, with an engine whose calls do what a test wants.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -226,19 +227,33 @@ fn a_release_that_failed_may_be_tried_again() {
     assert_eq!(script.calls.lock().unwrap().1, before + 1, "released once");
 }
 
-/// The real world, but no thread can be started in it.
-struct WithoutThreads {
+/// The real world, but some calls of a kind fail.
+struct Failing {
+    kind: Kind,
+    errno: Errno,
+    times: Cell<usize>,
     here: (Origin, Process),
     host: String,
 }
 
-impl World for WithoutThreads {
+impl Failing {
+    fn new(kind: Kind, errno: Errno, times: usize) -> Rc<Failing> {
+        let times = Cell::new(times);
+        Rc::new(Failing { kind, errno, times, here: engine::here(), host: engine::host() })
+    }
+}
+
+impl World for Failing {
     fn call(
         &self,
         call: &Call<'_>,
         perform: &mut dyn FnMut() -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        if call.kind == Kind::Thread { Err(Errno::AGAIN) } else { perform() }
+        if call.kind != self.kind || self.times.get() == 0 {
+            return perform();
+        }
+        self.times.set(self.times.get() - 1);
+        Err(self.errno)
     }
 
     fn is_hidden(&self) -> bool {
@@ -283,13 +298,63 @@ fn boot_of_the_system() -> Duration {
 #[test]
 fn a_lock_that_nobody_would_renew_is_not_acquired() {
     let folder = tempfile::tempdir().unwrap();
-    let world = WithoutThreads { here: engine::here(), host: engine::host() };
 
-    let error = testing::within(Rc::new(world), || {
+    let error = testing::within(Failing::new(Kind::Thread, Errno::AGAIN, 9), || {
         impatient(folder.path()).renew_automatically(true).acquire().unwrap_err()
     });
 
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("no thread can be started"), "{error}");
     assert_empty(folder.path());
+}
+
+#[cfg(unix)]
+const PASSING: [Errno; 6] =
+    [Errno::INTR, Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];
+
+#[cfg(unix)]
+#[test]
+fn a_child_is_named_although_a_call_fails_once() {
+    for (kind, errno) in
+        [Kind::Rename, Kind::Open].into_iter().flat_map(|k| PASSING.map(|e| (k, e)))
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = impatient(folder.path()).acquire().unwrap();
+        let world = Failing::new(kind, errno, 1);
+
+        let named = testing::within(world.clone(), || guard.name_child(std::process::id()));
+
+        assert!(named.is_ok(), "{kind:?} {errno:?}: {named:?}");
+        assert_eq!(world.times.get(), 0, "no call failed");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_lock_is_acquired_although_a_call_fails_once_with_what_may_pass() {
+    for errno in PASSING.into_iter().filter(|errno| *errno != Errno::IO) {
+        for kind in [Kind::MakeDir, Kind::Install, Kind::Open] {
+            let folder = tempfile::tempdir().unwrap();
+            let lock = impatient(folder.path()).patience(secs(30));
+
+            let got = testing::within(Failing::new(kind, errno, 1), || lock.acquire());
+
+            assert!(got.is_ok(), "{kind:?} {errno:?}: {got:?}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_error_that_stays_is_reported_as_what_it_is() {
+    for errno in PASSING {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = impatient(folder.path()).acquire().unwrap();
+
+        let error = testing::within(Failing::new(Kind::Rename, errno, 99), || guard.renew());
+
+        let error = error.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()), "{error}");
+        guard.release().unwrap();
+    }
 }

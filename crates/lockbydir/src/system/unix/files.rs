@@ -44,11 +44,12 @@ pub(crate) fn fault(errno: Errno) -> Fault {
     let code = errno.raw_os_error();
     match errno {
         Errno::NOENT => Fault::Missing,
-        Errno::EXIST | Errno::NOTEMPTY | Errno::BUSY | Errno::XDEV | Errno::STALE | Errno::INTR => {
-            Fault::Taken
-        }
+        Errno::EXIST | Errno::NOTEMPTY | Errno::BUSY | Errno::XDEV | Errno::STALE => Fault::Taken,
         Errno::ACCESS | Errno::PERM => Fault::Denied { code },
         Errno::NOSPC | Errno::DQUOT => Fault::Full { code },
+        Errno::INTR | Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM => {
+            Fault::Full { code }
+        }
         Errno::ROFS => Fault::ReadOnly { code },
         Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP => Fault::NoPlace { code },
         _ => Fault::Broken { code },

@@ -54,11 +54,9 @@ pub(crate) fn fault(errno: Errno) -> Fault {
     let code = errno.raw_os_error();
     match errno {
         Errno::NOENT => Fault::Missing,
-        Errno::EXIST | Errno::NOTEMPTY | Errno::BUSY | Errno::GOING | Errno::XDEV | Errno::INTR => {
-            Fault::Taken
-        }
+        Errno::EXIST | Errno::NOTEMPTY | Errno::BUSY | Errno::GOING | Errno::XDEV => Fault::Taken,
         Errno::ACCESS | Errno::PERM => Fault::Denied { code },
-        Errno::NOSPC | Errno::DQUOT => Fault::Full { code },
+        Errno::NOSPC | Errno::DQUOT | Errno::INTR | Errno::AGAIN => Fault::Full { code },
         Errno::ROFS => Fault::ReadOnly { code },
         Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP => Fault::NoPlace { code },
         _ => Fault::Broken { code },
