@@ -5,10 +5,13 @@ use crate::exit::{Failure, USAGE};
 
 /// What `run --help` says to users of flock.
 pub(crate) const HELP: &str = "\
-For users of flock: --timeout is how long the lock lasts, --wait (or -w) how long to wait: 30s unless
-given, not for ever. Exit codes: 75 for a busy lock (flock: 1), 126 and 127 for a CMD that cannot be
-run (69), 73 for a NAME that cannot be locked (66). -x, -e and -o are accepted: every lock is exclusive,
-and CMD's background children never keep it: it is released when CMD itself ends.";
+For users of flock:
+  --timeout is how long the lock lasts. How long to wait is --wait, 30s unless
+  given; `--wait forever` is flock's default.
+  Exit codes: 75 where the lock is busy (flock: 1), 126 and 127 where CMD cannot
+  be run (69), 73 where NAME cannot be locked (66).
+  -x, -e and -o are accepted, and change nothing.
+  What CMD leaves in the background does not keep the lock.";
 
 #[derive(clap::Args)]
 pub(crate) struct Flock {

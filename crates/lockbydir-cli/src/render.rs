@@ -1,6 +1,6 @@
 //! How things look: status and list for people and for machines.
 
-use std::io::{IsTerminal, stdout};
+use std::io::stdout;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -114,7 +114,8 @@ pub(crate) fn short(duration: Duration) -> String {
 /// Can frames be drawn on standard output?
 #[cfg(feature = "player")]
 pub(crate) fn can_draw() -> bool {
-    stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+    std::io::IsTerminal::is_terminal(&stdout())
+        && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// Is what is printed seen in colours?

@@ -56,6 +56,8 @@ pub enum Blocker {
         /// Boot clock.
         until: Duration,
     },
+    /// Another user's directory, which is not shared with us.
+    Stranger(u32),
     /// A bare directory, and what litters it.
     Bare(Option<alloc::string::String>),
     /// Others were faster, or a call failed in a way that may pass.

@@ -20,7 +20,7 @@ use crate::verdict::{Here, Life};
 /// How waiting ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Waited {
-    /// With this; never [`Acquisition::Blocked`].
+    /// With this; never [`Acquisition::Blocked`] or [`Acquisition::Stranger`].
     Ended(Acquisition),
     /// Patience is over; what was in the way at last.
     Over(Blocker),
@@ -67,6 +67,8 @@ pub struct Queue {
     /// How many tickets of the dead we have tried to remove since we slept.
     removed: u8,
     no_line: bool,
+    /// The directory is another user's: whoever waits for that stands in a line of theirs.
+    is_strangers: bool,
     ahead: Option<Ticket>,
     count: u32,
     place: u32,
@@ -127,6 +129,7 @@ impl Queue {
             expulsions: 0,
             removed: 0,
             no_line: false,
+            is_strangers: false,
             ahead: None,
             count: 0,
             place: 0,
@@ -177,15 +180,18 @@ impl Queue {
         match step {
             Step::Perform(operation) => self.perform(Doing::Trying, operation),
             Step::Finished(Acquisition::Blocked(blocker)) => self.blocked(now, blocker),
+            // Its release makes the path free.
+            Step::Finished(Acquisition::Stranger(uid)) => self.blocked(now, Blocker::Stranger(uid)),
             Step::Finished(outcome) => self.end(Waited::Ended(outcome)),
         }
     }
 
     fn blocked(&mut self, now: Now, blocker: Blocker) -> Next {
+        self.is_strangers = matches!(blocker, Blocker::Stranger(_));
         self.blocker = Some(blocker.clone());
         if self.is_over(now) {
             self.end(Waited::Over(blocker))
-        } else if self.in_line || self.no_line {
+        } else if self.in_line || self.has_no_line() {
             self.sleep(now)
         } else {
             self.perform(Doing::Numbering, Operation::ListLine)
@@ -270,6 +276,11 @@ impl Queue {
         self.try_now(now)
     }
 
+    /// Nobody tells us of a change.
+    fn has_no_line(&self) -> bool {
+        self.no_line || self.is_strangers && !self.in_line
+    }
+
     fn sleep(&mut self, now: Now) -> Next {
         let (ear, pause) = match (&self.ahead, &self.blocker) {
             (Some(_), _) if self.vacant.is_some() => (self.ear(), MOMENT),
@@ -279,7 +290,7 @@ impl Queue {
             }
             (Some(_), _) => (self.ear(), (SHARE * self.count).clamp(OTHERS.0, OTHERS.1)),
             (None, Some(Blocker::Held { entry, until })) => {
-                let pause = match (self.no_line, self.hears(&entry.origin)) {
+                let pause = match (self.has_no_line(), self.hears(&entry.origin)) {
                     (true, _) => self.pause,
                     (false, true) => FIRST,
                     (false, false) => self.pace,
@@ -292,10 +303,10 @@ impl Queue {
                     (false, _) => Owner::Nobody,
                 };
                 let lapse = until.saturating_sub(now.boot).max(SHORTEST);
-                (if self.no_line { Ear::Nothing } else { Ear::Bell(owner) }, pause.min(lapse))
+                (if self.has_no_line() { Ear::Nothing } else { Ear::Bell(owner) }, pause.min(lapse))
             }
             (None, _) => {
-                let ear = if self.no_line { Ear::Nothing } else { Ear::Bell(Owner::Nobody) };
+                let ear = if self.has_no_line() { Ear::Nothing } else { Ear::Bell(Owner::Nobody) };
                 (ear, self.pause)
             }
         };

@@ -168,8 +168,13 @@ impl Directory {
     /// not used.
     pub(crate) fn open_made(&self, made: &Path, ours: fn(&Found) -> bool) -> Result<Handle, Errno> {
         let fd = open_to_list(made)?;
-        if self.stranger(&about(&fd)?).is_some() {
+        let about = about(&fd)?;
+        if self.stranger(&about).is_some() {
             return Err(Errno::PERM);
+        }
+        if about.keeps_owner_out {
+            // The umask has taken our own permissions away.
+            fchmod(&fd, self.mode)?;
         }
         for found in list_of(&fd)? {
             if !ours(&found?) {

@@ -9,7 +9,7 @@ use lockbydir_protocol::{Fault, Foreign};
 
 use crate::foreign::ForeignThing;
 use crate::status::{Holder, people_duration, printable};
-use crate::system::{NAME_TOO_LONG, TAKEN, errno_of, is_exhausted};
+use crate::system::{NAME_TOO_LONG, NOT_PERMITTED, TAKEN, errno_of, is_exhausted, owner_and_mode};
 
 /// What went wrong with a lock. [`Display`](fmt::Display) is a whole sentence: the verb, the
 /// path, the cause, and what to do.
@@ -192,8 +192,15 @@ impl Error {
     }
 
     pub(crate) fn stranger(path: &Path, uid: u32) -> Error {
+        let (name, mode) = owner_and_mode(path, uid);
+        let name = name.map(|name| format!(" ({})", printable(name))).unwrap_or_default();
+        let mode_shown = mode.map(|mode| format!(", with mode {mode:03o}")).unwrap_or_default();
+        let why = match mode {
+            Some(mode) if mode & 0o022 == 0 => "which is private",
+            _ => "who could give the lock to two",
+        };
         let message = format!(
-            "will not use {}: it belongs to user {uid}, who could give the lock to two; share it on purpose with a group- or world-writable mode",
+            "will not use {}: it belongs to user {uid}{name}{mode_shown}, {why}; wait for its release, or share it on purpose: all with a group- or world-writable mode (770, 777)",
             printable(path),
         );
         Error::new(ErrorKind::OtherUser, message).at(path)
@@ -394,8 +401,14 @@ fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
         Fault::NoPlace { code } => {
             (ErrorKind::CannotMake, code, "; the folder it shall be in must exist")
         }
+        Fault::Denied { code: code @ NOT_PERMITTED } => {
+            let advice = "; if its folder is sticky, only its owner may remove or rename it: ask them, or use a folder without the sticky bit";
+            (ErrorKind::PermissionDenied, code, advice)
+        }
         Fault::Denied { code } => {
-            (ErrorKind::PermissionDenied, code, "; one must be able to write to its folder")
+            let advice =
+                "; one must be able to write to its folder, and to enter all folders above";
+            (ErrorKind::PermissionDenied, code, advice)
         }
         Fault::Full { code } => {
             let is_of_space = matches!(

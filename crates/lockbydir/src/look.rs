@@ -34,7 +34,7 @@ impl Directory {
         };
         match about.kind {
             FileKind::Symlink => Answer::Seen(Sight::Foreign(Foreign::Symlink)),
-            FileKind::Directory => match self.stranger(&about) {
+            FileKind::Directory => match self.stranger(&about).or_else(|| administrator(&about)) {
                 Some(uid) if errno == Errno::ACCESS => Answer::Seen(Sight::Directory(Listing {
                     entries: Vec::new(),
                     foreign: None,
@@ -89,6 +89,11 @@ impl Directory {
             Whose::Ours | Whose::Administrators => None,
         }
     }
+}
+
+/// The user who is trusted, and may still keep us out.
+fn administrator(about: &About) -> Option<u32> {
+    (cfg!(unix) && matches!(about.owner, Whose::Administrators)).then_some(0)
 }
 
 /// Is this what an attempt's own directory is called: a lock directory's name and a nonce?

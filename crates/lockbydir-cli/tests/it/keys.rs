@@ -118,7 +118,7 @@ fn break_spares_a_living_holder_unless_forced() {
     assert_eq!(folder.status()["state"], "free");
     folder.run(&["release", "jobs", key.trim()]).refused(76, "lost the lock");
 
-    folder.run(&["acquire", "jobs", "-t", "10ms"]);
+    folder.run(&["acquire", "jobs", "-t", "1s"]);
     until("the lapse", || folder.status()["state"] == "lapsed");
     assert_eq!(folder.run(&["break", "jobs"]).code, 0);
 }

@@ -243,7 +243,7 @@ fn v_tells_how_the_lock_was_got_and_q_hushes_it() {
     );
 
     for (option, words) in [("-v", "after its timeout"), ("-q", "")] {
-        folder.run(&["acquire", "jobs", "-t", "10ms", "--label", "first"]);
+        folder.run(&["acquire", "jobs", "-t", "1s", "--label", "first"]);
         let ran = folder.run(&["run", option, "jobs", "--", "true"]);
         assert_eq!(ran.code, 0);
         assert!(ran.err.contains(words) && ran.err.is_empty() == words.is_empty(), "{ran:?}");

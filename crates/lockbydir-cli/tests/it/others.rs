@@ -2,9 +2,10 @@
 //! which only root may; run by anybody else they check what that user can see itself.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::{Folder, Ran};
 
@@ -76,7 +77,7 @@ fn a_lock_shared_on_purpose_goes_from_user_to_user() {
     let (folder, _place, program) = shared();
     for uid in [NOBODY, 1234] {
         let got =
-            as_user(uid, &folder, &program, &["acquire", "--mode", "777", "-t", "10ms", "jobs"]);
+            as_user(uid, &folder, &program, &["acquire", "--mode", "777", "-t", "500ms", "jobs"]);
         assert_eq!(got.code, 0, "{got:?}");
     }
     let status = as_user(4321, &folder, &program, &["status", "jobs", "--json"]);
@@ -92,7 +93,7 @@ fn a_key_is_good_in_a_directory_that_another_user_made() {
         return another_user_cannot_be_had();
     }
     let (folder, _place, program) = shared();
-    as_user(NOBODY, &folder, &program, &["acquire", "--mode", "777", "-t", "10ms", "jobs"]);
+    as_user(NOBODY, &folder, &program, &["acquire", "--mode", "777", "-t", "500ms", "jobs"]);
     let got = as_user(1234, &folder, &program, &["acquire", "--mode", "777", "jobs"]);
     assert_eq!(got.code, 0, "{got:?}");
     for verb in ["renew", "release"] {
@@ -129,6 +130,51 @@ fn a_line_that_may_not_be_written_stops_nobody() {
 
     assert_eq!((ran.code, ran.out.as_str()), (0, "in\n"), "{ran:?}");
     let _ = fs::remove_dir(&line); // a release may have done so: the folder is everybody's
+}
+
+#[test]
+fn another_users_private_lock_is_waited_for_and_told_by_owner_and_mode() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, _place, program) = shared();
+    // A user's, and root's: who is trusted keeps others out all the same.
+    for (uid, words) in [(NOBODY, "belongs to user 65534"), (0, "belongs to user 0 (root)")] {
+        let key = as_user(uid, &folder, &program, &["acquire", "-t", "120s", "jobs"]).out;
+        let one_try = as_user(1234, &folder, &program, &["run", "-n", "jobs", "--", "true"]);
+        one_try.refused(77, words);
+        one_try.refused(77, "with mode 700, which is private; wait for its release");
+        let mut waiter = Command::new(&program);
+        waiter.args(["run", "-w", "60s", "jobs", "--", "echo", "in"]).current_dir(folder.path());
+        waiter.uid(1234).gid(1234).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut waiter = waiter.spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(waiter.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert!(said.contains("waiting ") && said.contains("belongs to user"), "{said}");
+
+        let released = as_user(uid, &folder, &program, &["release", "jobs", key.trim()]);
+        assert_eq!(released.code, 0, "{released:?}");
+
+        let ran = Ran::of(waiter.wait_with_output().unwrap());
+        assert_eq!((ran.code, ran.out.as_str()), (0, "in\n"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_umask_that_takes_our_own_permissions_is_no_hindrance() {
+    let (folder, _place, program) = shared();
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        "umask 177; exec \"$0\" run jobs -- sh -c 'ls -d jobs.lockdir/v1*'",
+        &program,
+    ]);
+    shell.current_dir(folder.path());
+    if is_root() {
+        shell.uid(1234).gid(1234);
+    }
+    let ran = Ran::of(shell.output().unwrap());
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{ran:?}");
 }
 
 /// Not root: at least a folder of our own without write permission says so.

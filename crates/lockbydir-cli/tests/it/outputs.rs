@@ -314,6 +314,30 @@ fn a_key_may_be_thrown_away_on_purpose() {
 }
 
 #[test]
+#[cfg(feature = "player")]
+fn a_page_is_served_whoever_reads_its_address() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for broken in [Broken::FullPipe, Broken::FullDisk, Broken::Closed, Broken::ReaderGone] {
+        for stream in [Stream::Out, Stream::Err] {
+            let folder = tempfile::tempdir().unwrap();
+            let outside = tempfile::tempdir().unwrap();
+            let args = ["serve", "--listen", "127.0.0.1:0"];
+            let running = start(folder.path(), outside.path(), &args, broken, stream);
+            let pid = running.child.id();
+            until("its signals", || {
+                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+                let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+                u64::from_str_radix(caught.trim(), 16).unwrap() >> 14 & 1 == 1
+            });
+
+            kill_process(Pid::from_child(&running.child), Signal::TERM).unwrap();
+
+            assert_eq!(running.code(&format!("{broken:?} {stream:?}")), 0, "{broken:?} {stream:?}");
+        }
+    }
+}
+
+#[test]
 fn a_lost_lock_ends_the_command_before_a_stuck_message() {
     for broken in ALL {
         let folder = tempfile::tempdir().unwrap();

@@ -48,7 +48,9 @@ pub(super) fn address(listen: &str, token: Option<&str>) -> Result<SocketAddr, E
     };
     let may_be = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     if token.len() < TOKEN || !token.chars().all(may_be) {
-        return wrong(format!("a token has at least {TOKEN} letters, digits and -._~"));
+        return wrong(format!(
+            "a token (--token, or the variable LOCKBYDIR_SERVE_TOKEN) has at least {TOKEN} letters, digits and -._~"
+        ));
     }
     Ok(address)
 }

@@ -445,3 +445,15 @@ fn a_line_full_of_the_dead_does_not_outlast_patience() {
     let gives_up = gives_up.told(DONE).asks(ListLine).told(all);
     gives_up.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }
+
+#[test]
+fn another_users_lock_is_waited_for_without_a_line_and_then_one_queues_as_ever() {
+    let strangers = || Answer::Seen(Sight::Directory(strange(&[])));
+    let come = |patience| queue_on(here(), patience).told(line(&[])).asks(Look).told(strangers());
+
+    come(Some(Duration::ZERO)).ends(Waited::Over(Blocker::Stranger(1000)));
+    let waits = come(None).asks(sleep(Ear::Nothing, millis(1))).told(woken(Wake::Time));
+    let again =
+        waits.asks(Look).told(strangers()).asks(sleep(Ear::Nothing, Duration::from_micros(1500)));
+    blocked(again.told(woken(Wake::Time))).asks(ListLine);
+}

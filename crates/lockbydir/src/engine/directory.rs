@@ -67,9 +67,10 @@ impl LockDirectory {
 
     /// Why patience ended: somebody holds the lock, or a call kept failing.
     fn given_up(&self, wait: &Wait<'_>, blocker: Blocker) -> Error {
-        match lasting(&blocker) {
-            Some(fault) => Error::fault("acquire", self.path(), fault),
-            None => wait.given_up(self.path(), &self.glance()),
+        match (lasting(&blocker), blocker) {
+            (Some(fault), _) => Error::fault("acquire", self.path(), fault),
+            (None, Blocker::Stranger(uid)) => Error::stranger(self.path(), uid),
+            (None, _) => wait.given_up(self.path(), &self.glance()),
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct About {
     pub(crate) owner: Whose,
     /// May others than its owner write to it, as far as its mode says?
     pub(crate) is_shared: bool,
+    /// Does its mode deny something to its own owner?
+    pub(crate) keeps_owner_out: bool,
     /// Has it lost its name?
     pub(crate) is_removed: bool,
 }

@@ -18,6 +18,7 @@ pub use rustix::io::Errno;
 pub(crate) type Handle = std::os::fd::OwnedFd;
 
 /// The error number of a thing that is taken, for people.
+pub(crate) const NOT_PERMITTED: i32 = Errno::PERM.raw_os_error();
 pub(crate) const TAKEN: i32 = Errno::NOTEMPTY.raw_os_error();
 
 /// The error number of a name that is too long.
@@ -126,8 +127,26 @@ pub(super) fn told(stat: &Stat) -> About {
             uid => Whose::Strangers(uid),
         },
         is_shared: stat.st_mode & 0o022 != 0,
+        keeps_owner_out: stat.st_mode & 0o700 != 0o700,
         is_removed: stat.st_nlink == 0,
     }
+}
+
+/// The name of a user, and the mode of what they own there, for people.
+pub(crate) fn owner_and_mode(path: &Path, uid: u32) -> (Option<String>, Option<u32>) {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    let stat = fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok();
+    (named, stat.map(|stat| low_bits(stat.st_mode)))
+}
+
+/// The type of this field differs between systems.
+fn low_bits(mode: impl Into<u32>) -> u32 {
+    mode.into() & 0o777
 }
 
 /// The types of these fields differ between systems.

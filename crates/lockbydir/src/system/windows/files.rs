@@ -16,6 +16,7 @@ pub use lockbydir_windows::Errno;
 pub(crate) type Handle = OwnedHandle;
 
 /// The error number of a thing that is taken, for people: "the directory is not empty".
+pub(crate) const NOT_PERMITTED: i32 = -1;
 pub(crate) const TAKEN: i32 = 145;
 
 /// The error number of a name that is too long.
@@ -145,8 +146,14 @@ fn told(facts: Facts) -> About {
         },
         // There is no mode that could say so.
         is_shared: false,
+        keeps_owner_out: false,
         is_removed: facts.is_removed,
     }
+}
+
+/// The name of a user, and the mode of what they own there, for people: neither is known here.
+pub(crate) fn owner_and_mode(_: &Path, _: u32) -> (Option<String>, Option<u32>) {
+    (None, None)
 }
 
 fn kind(of: Kind) -> FileKind {
