@@ -62,7 +62,8 @@ pub(crate) enum Command {
     ///
     /// The lock is renewed while CMD runs. If it is lost, CMD and all it started is ended before
     /// others may enter. CMD finds LOCKBYDIR_NAME and LOCKBYDIR_TOKEN in its environment. The lock is
-    /// released when CMD itself ends, whatever it leaves running in the background.
+    /// released when CMD itself ends, whatever it leaves running in the background, unless
+    /// --wait-children is given.
     #[command(
         override_usage = "lockbydir run [OPTIONS] <NAME> [--] <CMD> [ARG]...\n       lockbydir run [OPTIONS] -c <TEXT> <NAME>",
         after_help = format!("{RUN_EXAMPLES}\n\n{}", crate::flock::HELP)
@@ -259,6 +260,9 @@ pub(crate) struct Run {
     /// Do not renew: CMD has until the timeout
     #[arg(long)]
     pub(crate) no_renew: bool,
+    /// Keep the lock until all that CMD started has ended, in the background too
+    #[arg(long)]
+    pub(crate) wait_children: bool,
     #[command(flatten)]
     pub(crate) named: Named,
     /// The text for a shell, in place of CMD: for $SHELL, or /bin/sh

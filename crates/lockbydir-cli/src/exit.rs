@@ -19,11 +19,19 @@ pub(crate) const SIGNAL: u8 = 128;
 pub(crate) struct Failure {
     pub(crate) code: u8,
     pub(crate) message: String,
+    /// The program ends by this signal, so that its caller stops as it would without us.
+    pub(crate) signal: Option<u8>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
+        Failure { code, message: message.into(), signal: None }
+    }
+
+    /// Ended by a signal of the terminal, which was for the caller as well.
+    pub(crate) fn of_signal(signal: u8, message: impl Into<String>) -> Failure {
+        let code = SIGNAL.saturating_add(signal);
+        Failure { signal: Some(signal), ..Failure::new(code, message) }
     }
 }
 

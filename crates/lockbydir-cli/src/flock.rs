@@ -11,7 +11,8 @@ For users of flock:
   Exit codes: 75 where the lock is busy (flock: 1), 126 and 127 where CMD cannot
   be run (69), 73 where NAME cannot be locked (66).
   -x, -e and -o are accepted, and change nothing.
-  What CMD leaves in the background does not keep the lock.";
+  What CMD leaves in the background does not keep the lock, unless with
+  --wait-children.";
 
 #[derive(clap::Args)]
 pub(crate) struct Flock {

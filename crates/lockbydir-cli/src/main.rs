@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod attend;
 #[cfg(target_os = "linux")]
 mod bench;
 #[cfg(not(target_os = "linux"))]
@@ -78,9 +79,13 @@ fn coloured(text: &clap::Error, out: &impl std::io::IsTerminal) -> String {
 fn ending(done: Result<u32, Failure>) -> ExitCode {
     match done {
         Ok(code) => exit_code(code),
-        Err(Failure { code, message }) => {
+        Err(Failure { code, message, signal }) => {
             if !message.is_empty() {
                 output::note(message);
+            }
+            if let Some(signal) = signal {
+                output::end();
+                child::end_by(signal);
             }
             ExitCode::from(code)
         }
@@ -113,6 +118,7 @@ fn perform() -> ExitCode {
         );
         return ExitCode::from(DENIED);
     }
+    child::learn_of_children();
     #[cfg(feature = "etcd")]
     etcd::begin();
     let args = match parse() {

@@ -2,19 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use lockbydir::{ErrorKind, Guard, How, Lock, printable};
+use lockbydir::engine::is_url;
+use lockbydir::{ErrorKind, Guard, How, Lock};
 
 use crate::args::{Holding, Run};
-use crate::child::{Child, Event, Signals};
-use crate::exit::{CANNOT_RUN, Failure, LOST, NOT_FOUND, PATIENCE_OVER, SIGNAL};
+use crate::attend::{self, attend};
+use crate::child::{Child, Plan, Signals};
+use crate::exit::{Failure, PATIENCE_OVER, SIGNAL, USAGE};
 use crate::{output, render, waiting};
-
-/// The longest time between the polite and the hard end of a command.
-const LONGEST_GRACE: Duration = Duration::from_secs(5);
-/// The clock that wakes us stops in suspend: never sleep longer.
-const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 /// Waits for the lock, telling a person at a terminal; a signal ends the wait.
 pub(crate) fn wait_for(
@@ -32,7 +28,10 @@ pub(crate) fn wait_for(
     if let Some(signal) = signals.received() {
         drop(got);
         let message = format!("ended by signal {signal} while waiting");
-        return Err(Failure::new(SIGNAL.saturating_add(signal), message));
+        return Err(match signals.is_from_terminal(signal) {
+            true => Failure::of_signal(signal, message),
+            false => Failure::new(SIGNAL.saturating_add(signal), message),
+        });
     }
     let guard = got.map_err(|error| match error.is_patience_over() && holding.quiet {
         true => Failure::new(PATIENCE_OVER, ""),
@@ -47,89 +46,73 @@ pub(crate) fn wait_for(
 }
 
 pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
+    if args.wait_children && !Child::WAITS_FOR_ALL {
+        return Err(Failure::new(USAGE, "--wait-children is not possible on this system"));
+    }
     let program = args.command.first().map(Path::new).unwrap_or(Path::new(""));
     let label = program.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let label: String = label.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-    let lock = args
-        .holding
-        .apply(args.named.lock(), &label)
-        .renew_automatically(!args.no_renew)
-        .names_child(true);
-    let path = lock.path()?;
+    let lock = resolved(args.named.lock())?;
+    let lock =
+        args.holding.apply(lock, &label).renew_automatically(!args.no_renew).names_child(true);
+    let name = lock.path()?.with_extension("");
 
-    let signals = Signals::watch();
+    let signals = Signals::watch()?;
     let guard = wait_for(lock, &args.holding, &signals).map_err(|failure| match failure.code {
         PATIENCE_OVER => Failure { code: args.conflict_code, ..failure },
         _ => failure,
     })?;
+    let guard = Arc::new(guard);
 
-    let name = path.with_extension("");
-    let variables = [
+    let variables = vec![
         ("LOCKBYDIR_NAME", name.into_os_string()),
         ("LOCKBYDIR_TOKEN", guard.token().to_string().into()),
     ];
-    let named = |pid| guard.name_child(pid).map_err(Failure::from);
-    let child = Child::spawn(&args.command, variables, &signals, named)?;
-    let code = attend(args, &guard, &child)?;
-    match guard.release() {
+    let plan = Plan { command: &args.command, variables };
+    let mut child = Child::spawn(plan, &signals, |pid| attend::name(&guard, pid))?;
+    let ended = match attend(args, &guard, &mut child) {
+        Ok(ended) => {
+            child.leave();
+            ended
+        }
+        Err(stopped) if stopped.keeps_lock => {
+            // Neither released nor renewed any more: others may enter after its timeout.
+            std::mem::forget(guard);
+            return Err(stopped.failure);
+        }
+        Err(stopped) => {
+            drop(guard);
+            child.finish();
+            return Err(stopped.failure);
+        }
+    };
+    let released = Arc::into_inner(guard).map_or(Ok(()), Guard::release);
+    child.finish();
+    let result = match ended.signal.filter(|&signal| signals.is_from_terminal(signal)) {
+        Some(signal) => Err(Failure::of_signal(signal, "")),
+        None => Ok(ended.code),
+    };
+    match released {
         Err(error) if error.kind() != ErrorKind::Lost => {
             output::note(error);
-            Ok(code)
+            result
         }
-        done => done.map(|()| code).map_err(Failure::from),
+        done => done.map_err(Failure::from).and(result),
     }
 }
 
-/// Waits for the command's end; ends it when the lock cannot be kept.
-fn attend(args: &Run, guard: &Guard, child: &Child) -> Result<u32, Failure> {
-    let timeout = guard.timeout();
-    let grace = (timeout / 8).min(LONGEST_GRACE);
-    // The keeper gives up before this, and says why.
-    let notice = if args.no_renew { grace } else { timeout / 5 };
-    loop {
-        let rest = guard.remaining().saturating_sub(notice);
-        if rest.is_zero() {
-            break;
-        }
-        match child.event(rest.min(LONGEST_SLEEP)) {
-            Some(event) => return ended(args, event),
-            None => continue,
-        }
+/// The same lock, whatever becomes of the symbolic links on the way to it. Where there are none, it
+/// keeps the name that it was given.
+fn resolved(lock: Lock) -> Result<Lock, Failure> {
+    let path = lock.path()?;
+    if is_url(lock.name()) {
+        return Ok(lock);
     }
-
-    let lost = guard.lost().map_or_else(
-        || format!("the lock {} has reached its timeout", printable(guard.path())),
-        |error| error.to_string(),
-    );
-    child.end(false);
-    output::note(format!("{lost}; ending the command"));
-    let last = Instant::now() + grace.min(guard.remaining().max(grace / 2));
-    loop {
-        let rest = last.saturating_duration_since(Instant::now());
-        if child.event(rest.min(LONGEST_SLEEP)).is_some() {
-            break;
-        }
-        if rest.is_zero() {
-            child.end(true);
-            while child.event(LONGEST_SLEEP).is_none() {}
-            break;
-        }
-    }
-    // Whatever the command had started ends with it.
-    child.end(true);
-    Err(Failure::new(LOST, "the lock was lost, so the command was ended"))
-}
-
-fn ended(args: &Run, event: Event) -> Result<u32, Failure> {
-    let program = args.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
-    match event {
-        Event::Exited(code) => Ok(code),
-        Event::NotStarted(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Failure::new(NOT_FOUND, format!("`{program}` is not found")))
-        }
-        Event::NotStarted(error) => {
-            Err(Failure::new(CANNOT_RUN, format!("cannot run `{program}`: {error}")))
-        }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(lock) };
+    match folder.canonicalize() {
+        Ok(resolved) if resolved != folder => Ok(Lock::new(resolved.join(name).with_extension(""))),
+        // That it is missing is said when the lock is acquired.
+        _ => Ok(lock),
     }
 }
 

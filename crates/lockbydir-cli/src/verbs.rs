@@ -102,7 +102,7 @@ fn manual(command: Option<&str>) -> Result<u8, Failure> {
 fn acquire(args: &Acquire) -> Result<u8, Failure> {
     let lock = args.holding.apply(args.named.lock(), "");
     let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
-    let signals = Signals::watch();
+    let signals = Signals::watch()?;
     let guard = run::wait_for(lock, &args.holding, &signals)?;
     // The key must be known to somebody before the lock is left to it; and its release needs a moment.
     let least = guard.timeout() / 10;

@@ -143,7 +143,7 @@ pub(crate) fn bench(args: &Args) -> Result<u8, Failure> {
     raise_limit();
 
     let place = Place::new(&args.dir)?;
-    let signals = Signals::watch();
+    let signals = Signals::watch()?;
     let mut bench = Bench {
         place,
         progress: Progress::new(Duration::ZERO),

@@ -1,21 +1,174 @@
-//! What `run` asks of Linux alone.
+//! The command on Linux: below a supervisor, in the caller's process group.
 
-use std::{fs, io};
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{self, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, getppid, kill_process,
+    set_child_subreaper, set_parent_process_death_signal, wait, waitid,
+};
+use rustix::time::{ClockId, clock_gettime};
+use signal_hook::consts::signal::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
+};
+use signal_hook::flag;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithRawSiginfo;
 
-/// What the command leaves behind becomes ours, so that it can be found and ended.
-pub(super) fn adopt_orphans() {
-    let _ = set_child_subreaper(Some(getpid()));
+use super::orders::{Order, Report};
+use super::{Event, Plan, Signals, raw, supervisor, tree};
+use crate::exit::{CANNOT_RUN, Failure, IO, SIGNAL};
+
+/// What the command's process is sent once the lock names its supervisor.
+pub(super) const GO: u8 = b'+';
+/// The supervisor reports the end of all within 3 s, or what could not be ended.
+const LONGEST_END: Duration = Duration::from_secs(10);
+/// How long the thread that is given signals may take to look at one that has come.
+const LONGEST_NOTE: Duration = Duration::from_secs(2);
+/// What the kernel says of a signal that it sends itself, as for a key of a terminal.
+const FROM_KERNEL: i32 = 0x80;
+
+/// How signals come here.
+pub(super) struct System {
+    /// Those that we handle.
+    handled: Vec<i32>,
+    /// Whether those that a terminal sends to the whole group have come: known as soon as they do.
+    group_signals: Vec<(u8, Arc<AtomicBool>)>,
+    /// Bits of those that were looked at, and of those that came from a terminal.
+    noted: AtomicU64,
+    by_terminal: AtomicU64,
+    /// The socket to the supervisor, once there is one.
+    supervisor: Mutex<Option<Arc<UnixStream>>>,
 }
 
-/// Asked in the command's process before it is the command: between fork and exec.
-pub(super) fn die_with_parent() -> io::Result<()> {
-    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+/// Was `SIGCHLD` ignored when we were started?
+static IGNORED_CHILDREN: AtomicBool = AtomicBool::new(false);
+
+/// Lets this process learn how its children end, whatever its caller ignores.
+pub(crate) fn learn_of_children() {
+    IGNORED_CHILDREN.store(raw::set_default(SIGCHLD), Ordering::Relaxed);
+}
+
+impl Signals {
+    /// Begins to watch, from a thread of its own.
+    pub(crate) fn watch() -> Result<Arc<Signals>, Failure> {
+        // On a terminal its key stops the whole group, us too.
+        let has_terminal = fs::File::open("/dev/tty").is_ok();
+        let stops: &[i32] = if has_terminal { &[] } else { &[SIGTSTP, SIGCONT] };
+        let ignored = ignored();
+        // What was ignored when we were started (nohup) stays so.
+        let is_wanted = |signal: &i32| ignored >> (*signal - 1) & 1 == 0;
+        let mut group_signals = Vec::new();
+        for signal in [SIGINT, SIGQUIT].into_iter().filter(is_wanted) {
+            let has_come = Arc::new(AtomicBool::new(false));
+            if flag::register(signal, has_come.clone()).is_ok() {
+                group_signals.push((u8::try_from(signal).unwrap_or(0), has_come));
+            }
+        }
+        let handled = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2].iter().chain(stops);
+        let handled: Vec<i32> = handled.copied().filter(is_wanted).collect();
+        let cannot = |error: io::Error| {
+            Failure::new(IO, format!("cannot watch for signals: {error}; free some resources"))
+        };
+        let mut received = SignalsInfo::<WithRawSiginfo>::new(&handled).map_err(cannot)?;
+        let signals = Arc::new(Signals::new(System {
+            handled,
+            group_signals,
+            noted: AtomicU64::new(0),
+            by_terminal: AtomicU64::new(0),
+            supervisor: Mutex::new(None),
+        }));
+        let passing = signals.clone();
+        let pass = move || {
+            for info in received.forever() {
+                let number = u8::try_from(info.si_signo).unwrap_or(0);
+                let is_from_terminal = passing.system().note(number, info.si_code);
+                passing.pass(number, is_from_terminal);
+            }
+        };
+        thread::Builder::new().name("signals".into()).spawn(pass).map_err(cannot)?;
+        Ok(signals)
+    }
+
+    /// Did this signal, which has come, come from the terminal?
+    pub(crate) fn is_from_terminal(&self, number: u8) -> bool {
+        let system = self.system();
+        if !system.have_come().any(|come| come == number) {
+            return false;
+        }
+        let bit = 1 << (number % 64);
+        let last = Instant::now() + LONGEST_NOTE;
+        while system.noted.load(Ordering::Acquire) & bit == 0 && Instant::now() < last {
+            thread::sleep(Duration::from_millis(1));
+        }
+        system.by_terminal.load(Ordering::Acquire) & bit != 0
+    }
+}
+
+/// Ends this process by the signal that ended its command, so that its caller sees why.
+pub(crate) fn end_by(signal: u8) {
+    // The command has left its core already.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let _ = signal_hook::low_level::emulate_default_handler(signal.into());
+}
+
+impl System {
+    /// Without a command it stops or continues us, and nobody else.
+    pub(super) fn is_for_commands_only(number: u8) -> bool {
+        matches!(i32::from(number), SIGTSTP | SIGCONT)
+    }
+
+    /// Remembers where a signal came from. Has the terminal sent it to the whole group?
+    fn note(&self, number: u8, code: i32) -> bool {
+        let bit = 1 << (number % 64);
+        let is_from_terminal = code == FROM_KERNEL && matches!(i32::from(number), SIGINT | SIGQUIT);
+        if is_from_terminal {
+            self.by_terminal.fetch_or(bit, Ordering::AcqRel);
+        }
+        self.noted.fetch_or(bit, Ordering::AcqRel);
+        is_from_terminal
+    }
+
+    /// Those of the group's signals that have come, though nobody may have looked at them yet.
+    pub(super) fn have_come(&self) -> impl Iterator<Item = u8> {
+        let come =
+            self.group_signals.iter().filter(|(_, has_come)| has_come.load(Ordering::Acquire));
+        come.map(|(number, _)| *number)
+    }
+
+    /// What we do about it ourselves.
+    pub(super) fn follow(number: u8) {
+        if i32::from(number) == SIGTSTP {
+            let _ = kill_process(getpid(), Signal::STOP);
+        }
+    }
+
+    /// The supervisor passes it on: it knows whether the command still has its PID.
+    pub(super) fn tell(&self, _: u32, number: u8) {
+        let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(supervisor) = &*supervisor {
+            let _ = Order::Signal(number.into()).send(&**supervisor);
+        }
+    }
+
+    fn direct_to(&self, supervisor: &Arc<UnixStream>) {
+        *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor.clone());
+    }
 }
 
 /// The signals that this process ignores, as a bit mask.
-pub(super) fn ignored() -> u64 {
+fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status
         .lines()
@@ -24,21 +177,358 @@ pub(super) fn ignored() -> u64 {
         .unwrap_or(0)
 }
 
-/// All living processes, each with its parent.
-pub(super) fn parents() -> Vec<(i32, i32)> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read(entry.path().join("stat")).ok()?;
-            let close = stat.iter().rposition(|&byte| byte == b')')?;
-            let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
-            let mut fields = rest.split_ascii_whitespace();
-            let state = fields.next()?;
-            let parent = fields.next()?.parse().ok()?;
-            (state != "Z").then_some((pid, parent))
-        })
-        .collect()
+/// The command.
+pub(crate) struct Child {
+    signals: Arc<Signals>,
+    supervisor: Arc<UnixStream>,
+    pid: Option<Pid>,
+    /// Starts the supervisor and, by it, the command; ends when the command has begun.
+    starting: Option<JoinHandle<io::Result<process::Child>>>,
+    /// The supervisor, once the command has begun.
+    process: Option<process::Child>,
+    /// What the supervisor knows of the lock, in milliseconds of the boot clock.
+    deadline: u64,
+    /// If the supervisor is killed, what it leaves becomes ours, and nothing else does.
+    adopts: bool,
+    /// The supervisor is gone.
+    is_unsupervised: bool,
+    /// How the command ended, while nobody has asked yet.
+    status: Option<i32>,
+    survivors: Vec<u32>,
+    is_done: bool,
+}
+
+impl Child {
+    /// When the deadline passes, the supervisor stops all until there is a later one.
+    pub(crate) const STOPS_WHEN_LATE: bool = true;
+    /// It is known when all that the command started has ended.
+    pub(crate) const WAITS_FOR_ALL: bool = true;
+
+    /// Starts the command. Its process first waits until `named` was given the PID that the lock is
+    /// to name, and has said how long the lock is held: so the lock names it before it does anything.
+    pub(crate) fn spawn(
+        plan: Plan<'_>,
+        signals: &Arc<Signals>,
+        named: impl FnOnce(u32) -> Result<Duration, Failure>,
+    ) -> Result<Child, Failure> {
+        let cannot =
+            |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"));
+        let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
+        let (gate_out, gate_in) = io::pipe().map_err(cannot)?;
+        // With children of somebody else's making, their orphans would become ours too.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let adopts = waitid(WaitId::All, look).err() == Some(Errno::CHILD);
+        if adopts {
+            let _ = set_child_subreaper(Some(getpid()));
+        }
+
+        let mut prepared = Command::new(plan.command.first().cloned().unwrap_or_default());
+        prepared.args(plan.command.iter().skip(1)).envs(plan.variables);
+        let starting = signals.starting();
+        let split = Split {
+            orders: theirs,
+            ours: ours.as_raw_fd(),
+            gate_in,
+            gate_out,
+            handled: signals.system().handled.clone(),
+            ignored_children: IGNORED_CHILDREN.load(Ordering::Relaxed),
+        };
+        let start = move || {
+            // What comes to a new process waits until that process is ready for it.
+            let before = raw::block_signals();
+            split_before(&mut prepared, split, before);
+            prepared.spawn()
+        };
+        let thread = thread::Builder::new().name("start".into()).spawn(start).map_err(cannot)?;
+        let mut child = Child {
+            signals: signals.clone(),
+            supervisor: Arc::new(ours),
+            pid: None,
+            starting: Some(thread),
+            process: None,
+            deadline: 0,
+            adopts,
+            is_unsupervised: false,
+            status: None,
+            survivors: Vec::new(),
+            is_done: false,
+        };
+        match Report::receive(&*child.supervisor) {
+            Ok(Some(Report::Ready(pid))) => {
+                child.pid = Pid::from_raw(pid);
+                signals.system().direct_to(&child.supervisor);
+                starting.begun(pid.cast_unsigned());
+                // A supervisor that somebody has stopped must not stop us.
+                let _ = child.supervisor.set_nonblocking(true);
+                match named(pid.cast_unsigned()) {
+                    Ok(held) => {
+                        child.set_deadline(held);
+                        let _ = Order::Go.send(&*child.supervisor);
+                        Ok(child)
+                    }
+                    Err(failure) => {
+                        // A signal may have ended it before it began: then that is what became of it.
+                        child.look(Duration::ZERO);
+                        if child.status.is_some() {
+                            return Ok(child);
+                        }
+                        child.end();
+                        child.finish();
+                        Err(failure)
+                    }
+                }
+            }
+            other => {
+                drop(starting);
+                let errno = match other {
+                    Ok(Some(Report::Failed(errno))) => errno,
+                    _ => Errno::CHILD.raw_os_error(),
+                };
+                let error = child.started().err();
+                Err(cannot(error.unwrap_or_else(|| io::Error::from_raw_os_error(errno))))
+            }
+        }
+    }
+
+    /// What became of it, if anything within this time.
+    pub(crate) fn event(&mut self, up_to: Duration) -> Option<Event> {
+        let is_gone = self.status.is_none() && self.look(up_to);
+        match self.status.take() {
+            Some(status) => {
+                let status = ExitStatus::from_raw(status);
+                let signal = status.signal().and_then(|number| u8::try_from(number).ok());
+                // Without an exec it has ended too.
+                let has_exited = signal.is_none();
+                if has_exited && let Err(error) = self.started() {
+                    return Some(Event::NotStarted(error));
+                }
+                let code = signal.map(|number| i32::from(SIGNAL) + i32::from(number));
+                let code = status.code().or(code).unwrap_or(i32::from(CANNOT_RUN));
+                Some(Event::Ended { code: code.cast_unsigned(), signal })
+            }
+            None if is_gone => {
+                self.end_adopted();
+                Some(Event::Unsupervised(std::mem::take(&mut self.survivors)))
+            }
+            None => None,
+        }
+    }
+
+    /// Has all that it started ended within this time, too?
+    pub(crate) fn have_all_ended(&mut self, up_to: Duration) -> bool {
+        let is_gone = self.look(up_to);
+        if is_gone {
+            self.end_adopted();
+        }
+        is_gone
+    }
+
+    /// The lock is held for so long: when that has passed, all is stopped until there is more.
+    pub(crate) fn set_deadline(&mut self, held: Duration) {
+        /// Smaller changes are those of rounding.
+        const SLACK: u64 = 2;
+        if held.is_zero() {
+            return;
+        }
+        let now = clock_gettime(ClockId::Boottime);
+        let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
+        let deadline = u64::try_from(now.saturating_add(held).as_millis()).unwrap_or(u64::MAX);
+        if deadline.abs_diff(self.deadline) > SLACK
+            && Order::Deadline(deadline).send(&*self.supervisor).is_ok()
+        {
+            self.deadline = deadline;
+        }
+    }
+
+    /// Asks it and all that it started to end.
+    pub(crate) fn ask_to_end(&mut self) {
+        let _ = Order::Ask.send(&*self.supervisor);
+    }
+
+    /// Ends it and all that it started. The PIDs of those that could not be ended.
+    pub(crate) fn end(&mut self) -> Vec<u32> {
+        let _ = Order::End.send(&*self.supervisor);
+        // It may have been stopped.
+        let _ = self.pid.map(|pid| kill_process(pid, Signal::CONT));
+        let last = Instant::now() + LONGEST_END;
+        while !self.is_done {
+            let rest = last.saturating_duration_since(Instant::now());
+            if self.look(rest) {
+                self.end_adopted();
+                break;
+            }
+            if rest.is_zero() {
+                break;
+            }
+        }
+        std::mem::take(&mut self.survivors)
+    }
+
+    /// Leaves alone what the command, which has ended, has started.
+    pub(crate) fn leave(&mut self) {
+        let _ = Order::Leave.send(&*self.supervisor);
+    }
+
+    /// Waits for the supervisor's end, after [`leave`](Self::leave) or [`end`](Self::end): it leaves nothing behind, not even itself.
+    pub(crate) fn finish(mut self) {
+        let _ = self.started();
+        if let Some(mut supervisor) = self.process {
+            let _ = supervisor.wait();
+        }
+    }
+
+    /// How the start ended: known as soon as the command has begun, or has ended.
+    fn started(&mut self) -> io::Result<()> {
+        if let Some(starting) = self.starting.take() {
+            let joined = starting.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+            self.process = Some(joined?);
+        }
+        Ok(())
+    }
+
+    /// Takes note of the supervisor's next report within this time. Is the supervisor gone?
+    fn look(&mut self, up_to: Duration) -> bool {
+        if self.is_unsupervised {
+            return true;
+        }
+        let pause = Timespec {
+            tv_sec: i64::try_from(up_to.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: up_to.subsec_nanos().into(),
+        };
+        let mut polled = [PollFd::new(&*self.supervisor, PollFlags::IN)];
+        if !matches!(poll(&mut polled, Some(&pause)), Ok(1..)) {
+            return false;
+        }
+        match Report::receive(&*self.supervisor) {
+            Err(Errno::AGAIN) | Ok(Some(Report::Ready(_) | Report::Failed(_))) => {}
+            Err(_) | Ok(None) => {
+                self.is_unsupervised = true;
+                self.signals.end();
+            }
+            Ok(Some(Report::Ended(status))) => {
+                self.status = Some(status);
+                self.signals.end();
+            }
+            Ok(Some(Report::Survivor(pid))) => self.survivors.push(pid.cast_unsigned()),
+            Ok(Some(Report::Done)) => self.is_done = true,
+        }
+        self.is_unsupervised
+    }
+
+    /// If the supervisor was killed, what it left is ours: ends that.
+    fn end_adopted(&mut self) {
+        // Its own end was in order if it has left nothing that is ours to end.
+        let _ = self.started();
+        let status = self.process.as_mut().and_then(|supervisor| supervisor.wait().ok());
+        if !self.adopts || status.is_some_and(|status| status.success()) {
+            return;
+        }
+        let last = Instant::now() + LONGEST_END / 3;
+        loop {
+            while matches!(wait(WaitOptions::NOHANG), Ok(Some(_)) | Err(Errno::INTR)) {}
+            let mut living = Vec::new();
+            let mut refused = 0;
+            if tree::is_ours() {
+                tree::each_descendant(getpid(), &mut |pid| {
+                    refused += usize::from(kill_process(pid, Signal::KILL) == Err(Errno::PERM));
+                    if !matches!(tree::state(pid), None | Some(b'Z' | b'X')) {
+                        living.push(pid.as_raw_nonzero().get().cast_unsigned());
+                    }
+                });
+            }
+            if living.is_empty() {
+                return;
+            }
+            if refused == living.len() || Instant::now() > last {
+                self.survivors = living;
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// What a new process becomes: the supervisor, and below it the command.
+struct Split {
+    orders: UnixStream,
+    /// The other end of it, which the command's process must not keep open for `lockbydir`.
+    ours: RawFd,
+    gate_in: PipeWriter,
+    gate_out: PipeReader,
+    handled: Vec<i32>,
+    ignored_children: bool,
+}
+
+impl Split {
+    /// Comes back in the command's process only. No signal reaches this thread.
+    fn divide(&self, before: &raw::Mask) -> io::Result<()> {
+        let supervisor = getpid();
+        set_child_subreaper(Some(supervisor))?;
+        if let Some(command) = raw::fork()? {
+            supervisor::supervise(command, self.orders.as_fd(), self.gate_in.as_fd());
+        }
+        raw::close_copy(self.ours);
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(supervisor) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        // From here on a signal does to it what it would do to the command.
+        for &signal in &self.handled {
+            raw::set_default(signal);
+        }
+        if self.ignored_children {
+            raw::ignore(SIGCHLD);
+        }
+        raw::restore_signals(before);
+        let mut word = [0];
+        loop {
+            match rustix::io::read(&self.gate_out, &mut word) {
+                Err(Errno::INTR) => {}
+                Ok(1) if word[0] == GO => return Ok(()),
+                _ => return Err(io::ErrorKind::Interrupted.into()),
+            }
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the only way to do something in a process before it is a command")]
+fn split_before(prepared: &mut Command, split: Split, before: raw::Mask) {
+    // SAFETY: between fork and exec, and in the supervisor, which never comes back, only system calls
+    // are made, on descriptors that stay open as long as the closure; nothing is allocated and no
+    // lock is taken.
+    unsafe { prepared.pre_exec(move || split.divide(&before)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_while_the_command_is_being_started_reaches_it() {
+        for signal in [Signal::TERM, Signal::INT] {
+            let signals = Signals::watch().unwrap_or_else(|_| panic!());
+            let named = |_| {
+                kill_process(getpid(), signal).expect("we live");
+                // Time enough to pass it to whoever is given it now.
+                (0..1000).for_each(|_| thread::yield_now());
+                Ok(Duration::from_secs(60))
+            };
+            let command = ["sleep", "60"].map(OsString::from);
+            let plan = Plan { command: &command, variables: Vec::new() };
+
+            let mut child =
+                Child::spawn(plan, &signals, named).unwrap_or_else(|_| panic!("no child"));
+
+            let event = child.event(Duration::from_secs(20));
+            child.end();
+            child.finish();
+            let number = u8::try_from(signal.as_raw()).unwrap();
+            assert!(
+                matches!(event, Some(Event::Ended { signal: Some(ended), .. }) if ended == number),
+                "{signal:?}"
+            );
+        }
+    }
 }

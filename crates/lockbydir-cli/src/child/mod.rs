@@ -1,11 +1,29 @@
-//! The command as a process: started so that it cannot outlive its lock, told the signals that
-//! we are told, ended with all that it started. The same for each system: [`Signals`] and [`Child`].
+//! The command as a process: started so that it cannot outlive its lock, sent the signals that we
+//! get, ended with all that it started. The same for each system: [`Signals`] and [`Child`].
+
+use std::ffi::OsString;
 
 mod signals;
-#[cfg(unix)]
-mod unix;
-#[cfg(unix)]
-pub(crate) use unix::*;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+#[cfg(target_os = "linux")]
+mod orders;
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "calls that no safe interface has")]
+mod raw;
+#[cfg(target_os = "linux")]
+mod supervisor;
+#[cfg(target_os = "linux")]
+mod tree;
+
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+pub(crate) use macos::*;
+
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
@@ -13,10 +31,21 @@ pub(crate) use windows::*;
 
 pub(crate) use self::signals::Signals;
 
+/// What is to be started, and how.
+pub(crate) struct Plan<'a> {
+    /// The command and its arguments.
+    pub(crate) command: &'a [OsString],
+    /// What its environment has beside ours.
+    pub(crate) variables: Vec<(&'static str, OsString)>,
+}
+
 /// What became of the command.
 pub(crate) enum Event {
-    /// It ended: its exit code, or 128 and the signal's number.
-    Exited(u32),
+    /// It ended: its exit code, or 128 and the signal's number; and that signal, where one ended it.
+    Ended { code: u32, signal: Option<u8> },
     /// It could not be started.
     NotStarted(std::io::Error),
+    /// What supervised it was killed, so it was ended, but for these processes.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "elsewhere nothing does"))]
+    Unsupervised(Vec<u32>),
 }

@@ -18,7 +18,7 @@ pub(crate) struct Signals {
 enum Recipient {
     /// There is no command yet: when it has begun, it is told those that came, by their numbers.
     Nobody(Vec<u8>),
-    /// The command, by its PID.
+    /// The command, by its PID, or that of its supervisor.
     Command(u32),
     /// The command has ended.
     Gone,
@@ -42,8 +42,9 @@ impl Signals {
         }
     }
 
-    /// One has come. While the command is being started, this waits until it can hear.
-    pub(super) fn pass(&self, number: u8) {
+    /// One has come; `reached_all` if the command got it as well. While the command is being started,
+    /// this waits until it can hear.
+    pub(super) fn pass(&self, number: u8, reached_all: bool) {
         // Held until all is done: so none is lost between two recipients, and none meets another
         // process.
         let mut recipient = self.recipient();
@@ -53,7 +54,7 @@ impl Signals {
                 came.push(number);
                 self.early.raise();
             }
-            Recipient::Command(_) if self.system.is_heard_anyway(number) => {}
+            Recipient::Command(_) if reached_all => {}
             Recipient::Command(pid) => self.system.tell(*pid, number),
             Recipient::Gone => {}
         }
@@ -72,6 +73,7 @@ impl Signals {
     }
 
     /// The command's PID, while there is one.
+    #[cfg(not(target_os = "linux"))]
     pub(super) fn command(&self) -> Option<u32> {
         match *self.recipient() {
             Recipient::Command(pid) => Some(pid),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use lockbydir_windows::{Control, Job, interrupt_group, on_control, resume};
 
-use super::{Event, Signals};
+use super::{Event, Plan, Signals};
 use crate::exit::{CANNOT_RUN, Failure};
 
 /// Flags of a new process: it does nothing until it is resumed; control events can be sent to it.
@@ -34,14 +34,21 @@ pub(super) struct System {
     is_deaf: AtomicBool,
 }
 
+/// Here nobody ignores the ends of its children.
+pub(crate) fn learn_of_children() {}
+
+/// Here the exit code says it.
+pub(crate) fn end_by(_: u8) {}
+
 impl Signals {
     /// Begins to watch; there is one for the process.
-    pub(crate) fn watch() -> Arc<Signals> {
+    pub(crate) fn watch() -> Result<Arc<Signals>, Failure> {
         static WATCHING: OnceLock<Arc<Signals>> = OnceLock::new();
         let begin = || {
             on_control(|control| {
                 if let Some(signals) = WATCHING.get() {
-                    signals.pass(number(control));
+                    // The command has its own event of the end of its window.
+                    signals.pass(number(control), control == Control::Close);
                 }
                 if control == Control::Close {
                     thread::sleep(LAST_MOMENTS);
@@ -49,7 +56,12 @@ impl Signals {
             });
             Arc::new(Signals::new(System { is_deaf: AtomicBool::new(false) }))
         };
-        WATCHING.get_or_init(begin).clone()
+        Ok(WATCHING.get_or_init(begin).clone())
+    }
+
+    /// Here the exit code says it.
+    pub(crate) fn is_from_terminal(&self, _: u8) -> bool {
+        false
     }
 }
 
@@ -73,11 +85,6 @@ impl System {
 
     pub(super) fn follow(_: u8) {}
 
-    /// The command has its own event of the end of its window.
-    pub(super) fn is_heard_anyway(&self, number: u8) -> bool {
-        number == CLOSE
-    }
-
     pub(super) fn tell(&self, pid: u32, _: u8) {
         if !interrupt_group(pid) {
             self.is_deaf.store(true, Ordering::Release);
@@ -93,20 +100,25 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts the command. It is suspended until `named` has been told its PID, so that the lock names
-    /// it before it does anything.
+    /// Nothing stops it when the deadline passes.
+    pub(crate) const STOPS_WHEN_LATE: bool = false;
+    /// The job does not say when it is empty.
+    pub(crate) const WAITS_FOR_ALL: bool = false;
+
+    /// Starts the command. It is suspended until `named` was given its PID, so that the lock names it
+    /// before it does anything.
     pub(crate) fn spawn(
-        command: &[OsString],
-        variables: impl IntoIterator<Item = (&'static str, OsString)>,
+        plan: Plan<'_>,
         signals: &Arc<Signals>,
-        named: impl FnOnce(u32) -> Result<(), Failure>,
+        named: impl FnOnce(u32) -> Result<Duration, Failure>,
     ) -> Result<Child, Failure> {
         let cannot =
             |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"));
         let job = Job::new().map_err(|errno| cannot(errno.into()))?;
         let (tell, events) = channel();
-        let mut prepared = Command::new(command.first().cloned().unwrap_or_default());
-        prepared.args(command.iter().skip(1)).envs(variables).creation_flags(SUSPENDED | NEW_GROUP);
+        let mut prepared = Command::new(plan.command.first().cloned().unwrap_or_default());
+        prepared.args(plan.command.iter().skip(1)).envs(plan.variables);
+        prepared.creation_flags(SUSPENDED | NEW_GROUP);
         let starting = signals.starting();
         match prepared.spawn() {
             Err(error) => {
@@ -118,7 +130,7 @@ impl Child {
                     .take(child.as_handle())
                     .map_err(|errno| cannot(errno.into()))
                     .and_then(|()| named(pid))
-                    .and_then(|()| resume(pid).map_err(|errno| cannot(errno.into())));
+                    .and_then(|_| resume(pid).map_err(|errno| cannot(errno.into())));
                 if let Err(failure) = begun {
                     let _ = child.kill();
                     let _ = child.wait();
@@ -126,29 +138,44 @@ impl Child {
                 }
                 starting.begun(pid);
                 let passing = signals.clone();
-                thread::spawn(move || live(child, &passing, &tell));
+                let live = move || live(child, &passing, &tell);
+                // The job ends with us, and the command with it.
+                thread::Builder::new().name("command".into()).spawn(live).map_err(cannot)?;
             }
         }
         Ok(Child { signals: signals.clone(), job, events })
     }
 
     /// What became of it, if anything within this time.
-    pub(crate) fn event(&self, up_to: Duration) -> Option<Event> {
+    pub(crate) fn event(&mut self, up_to: Duration) -> Option<Event> {
         if self.signals.system().is_deaf.load(Ordering::Acquire) {
             self.job.end(ENDED_BY_CONTROL);
         }
         self.events.recv_timeout(up_to).ok()
     }
 
-    /// Ends it and all that it started: politely, or `hard`.
-    pub(crate) fn end(&self, hard: bool) {
-        if hard {
-            self.job.end(1);
-            return;
-        }
-        // Where it cannot be asked, the hard end comes soon.
+    pub(crate) fn have_all_ended(&mut self, _: Duration) -> bool {
+        true
+    }
+
+    /// Nobody else keeps it in time.
+    pub(crate) fn set_deadline(&mut self, _: Duration) {}
+
+    /// Asks it to end. Where it cannot be asked, the hard end comes soon.
+    pub(crate) fn ask_to_end(&mut self) {
         let _ = self.signals.command().map(interrupt_group);
     }
+
+    /// Ends it and all that it started. The PIDs of those that could not be ended: here there are none.
+    pub(crate) fn end(&mut self) -> Vec<u32> {
+        self.job.end(1);
+        Vec::new()
+    }
+
+    /// Nobody else looks after what it has started.
+    pub(crate) fn leave(&mut self) {}
+
+    pub(crate) fn finish(self) {}
 }
 
 /// Waits for the command's end.
@@ -158,7 +185,7 @@ fn live(mut child: std::process::Child, signals: &Signals, tell: &Sender<Event>)
     let _ = tell.send(match ended {
         Ok(status) => {
             let code = status.code().map_or(u32::from(CANNOT_RUN), i32::cast_unsigned);
-            Event::Exited(code)
+            Event::Ended { code, signal: None }
         }
         Err(error) => Event::NotStarted(error),
     });

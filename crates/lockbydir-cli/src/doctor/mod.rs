@@ -65,7 +65,7 @@ pub(crate) fn doctor(args: &Args) -> Result<u8, Failure> {
         let message = format!("{} is no folder; the doctor examines file systems", shown(dir));
         return Err(Failure::new(USAGE, message));
     }
-    let signals = Signals::watch();
+    let signals = Signals::watch()?;
     let examination = Examination::of(dir).interrupt(signals.early().clone());
     let examination = match args.peer {
         true => examination.with_host(args.patience),

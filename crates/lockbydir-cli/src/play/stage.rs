@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::child::{Child, Event, Signals};
+use crate::child::{Child, Event, Plan, Signals};
 use crate::exit::{CANNOT_RUN, Failure, IO};
 use crate::myself::myself;
 
@@ -69,35 +69,40 @@ pub(crate) fn stage(args: &Stage) -> Result<u8, Failure> {
     // What a terminal sends is for who watches: here the end of that is heard, and nothing else.
     #[cfg(unix)]
     let _ = rustix::process::setsid();
-    let signals = Signals::watch();
+    let signals = Signals::watch()?;
     let unknown = |error| Failure::new(IO, format!("cannot find this program: {error}"));
     let mut command = vec![myself().map_err(unknown)?.get_program().to_owned(), "play-part".into()];
     command.extend(args.first.iter().cloned());
-    let child = Child::spawn(&command, [], &signals, |_| Ok(()))?;
+    let plan = Plan { command: &command, variables: Vec::new() };
+    let mut child = Child::spawn(plan, &signals, |_| Ok(Duration::MAX))?;
     let is_alone = Arc::new(AtomicBool::new(false));
     let hears = is_alone.clone();
-    thread::spawn(move || {
+    let hear = move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         hears.store(true, Ordering::Release);
-    });
+    };
+    let cannot = |error| Failure::new(IO, format!("cannot start a thread: {error}"));
+    thread::Builder::new().name("end".into()).spawn(hear).map_err(cannot)?;
     let ended = loop {
         if is_alone.load(Ordering::Acquire) {
-            child.end(true);
+            child.end();
         }
         if let Some(event) = child.event(LONGEST_SLEEP) {
             break event;
         }
     };
-    child.end(true);
+    child.end();
+    child.finish();
     // Else it is still looked at there.
     if is_alone.load(Ordering::Acquire) {
         remove(&args.folder);
     }
     match ended {
-        Event::Exited(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        Event::Ended { code, .. } => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
         Event::NotStarted(error) => {
             Err(Failure::new(CANNOT_RUN, format!("cannot start the example: {error}")))
         }
+        Event::Unsupervised(_) => Err(Failure::new(CANNOT_RUN, "the example was killed")),
     }
 }
 

@@ -25,6 +25,8 @@ mod readme;
 mod running;
 #[cfg(feature = "player")]
 mod serve;
+#[cfg(target_os = "linux")]
+mod supervision;
 mod terminal;
 #[cfg(feature = "player")]
 mod watch;

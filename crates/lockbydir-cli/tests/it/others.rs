@@ -184,3 +184,62 @@ fn another_user_cannot_be_had() {
     folder.run(&["run", "-n", "jobs", "--", "true"]).refused(77, "Permission denied");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
 }
+
+#[test]
+fn what_has_raised_its_privileges_is_named_not_called_ended() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, place, program) = shared();
+    let raise = place.path().join("raise");
+    let copied = Command::new("cp").arg("/usr/bin/setpriv").arg(&raise).status();
+    assert!(copied.unwrap().success());
+    fs::set_permissions(&raise, fs::Permissions::from_mode(0o4755)).unwrap();
+    let script =
+        format!("echo $$; {} --reuid 0 sh -c 'echo $$; exec sleep 60' & wait", raise.display());
+    let mut command = Command::new(&program);
+    command.args(["run", "-t", "3s", "jobs", "--", "sh", "-c", &script]);
+    command.current_dir(folder.path()).uid(4322).gid(4322);
+    let mut holding = crate::Holding::start(command);
+    let raised: i32 = holding.line().parse().unwrap();
+
+    fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
+    let started = std::time::Instant::now();
+    let status = holding.child.wait().unwrap();
+    let mut words = String::new();
+    let mut err = holding.child.stderr.take().unwrap();
+    // What could not be ended has it open too.
+    let mut part = [0; 4096];
+    while !words.contains("by hand") && started.elapsed().as_secs() < 20 {
+        let read = std::io::Read::read(&mut err, &mut part).unwrap();
+        words.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+
+    assert_eq!(status.code(), Some(76), "{words}");
+    assert!(words.contains(&format!("could not be ended: {raised};")), "{words}");
+    assert!(!words.contains("was ended"), "{words}");
+    assert!(crate::is_alive(raised));
+    let raised = rustix::process::Pid::from_raw(raised).unwrap();
+    rustix::process::kill_process(raised, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_limit_of_threads_is_an_error_with_a_sentence() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, _place, program) = shared();
+    let mut refused = 0;
+    for limit in 1..=8 {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nproc={limit}")).args([&program, "run", "jobs", "--", "true"]);
+        let ran = Ran::of(command.current_dir(folder.path()).uid(4323).gid(4323).output().unwrap());
+
+        assert!(matches!(ran.code, 0 | 74 | 126), "{limit}: {ran:?}");
+        assert!(!ran.err.contains("panicked"), "{limit}: {ran:?}");
+        assert_eq!(ran.err.is_empty(), ran.code == 0, "{limit}: {ran:?}");
+        refused += usize::from(ran.code != 0);
+        assert_eq!(folder.names(), Vec::<String>::new(), "{limit}");
+    }
+    assert!((1..8).contains(&refused), "{refused}");
+}

@@ -122,3 +122,66 @@ fn control_z_stops_both_and_fg_goes_on() {
     assert!(rest.contains("\nwent-on"), "{rest:?}");
     std::fs::remove_file(&pid_file).unwrap();
 }
+
+/// Reads what a terminal shows until these words are in it.
+fn read_until(child: &mut Child, words: &str) {
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !String::from_utf8_lossy(&seen).contains(words) {
+        child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+}
+
+#[test]
+fn control_c_stops_the_calling_loop_too() {
+    let folder = Folder::new();
+    let run = "$L run jobs -- sh -c \"echo set; sleep 60\"";
+    let calling = format!("exec bash -c 'for i in 1 2 3; do {run}; echo after $?; done'");
+    let mut child = on_terminal(&folder, &calling);
+    read_until(&mut child, "set");
+
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    let (code, rest) = output(child);
+
+    assert!(!rest.contains("after") && !rest.contains("set"), "{rest:?}");
+    assert_eq!(code, 130, "{rest:?}");
+}
+
+#[test]
+fn control_c_while_waiting_stops_the_calling_loop_too() {
+    let folder = Folder::new();
+    let holding = folder.hold(&[], "cat");
+    let calling = "exec bash -c 'for i in 1 2 3; do $L run jobs -- true; echo after $?; done'";
+    let mut child = on_terminal(&folder, calling);
+    read_until(&mut child, "waiting");
+
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    let (code, rest) = output(child);
+
+    assert!(!rest.contains("after"), "{rest:?}");
+    assert_eq!(code, 130, "{rest:?}");
+    assert_eq!(holding.finish().code, 0);
+}
+
+#[test]
+fn control_z_for_longer_than_the_timeout_ends_nothing_that_nobody_wanted() {
+    let folder = Folder::new();
+    let mut child = on_terminal(&folder, "bash --norc --noprofile -i");
+    let command = "$L run -t 500ms jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n";
+    child.stdin.as_mut().unwrap().write_all(command.as_bytes()).unwrap();
+    let pid_file = folder.path().join("pid");
+    until("the command", || {
+        std::fs::read_to_string(&pid_file).is_ok_and(|pid| pid.ends_with('\n'))
+    });
+
+    child.stdin.as_mut().unwrap().write_all(b"\x1a").unwrap();
+    read_until(&mut child, "Stopped");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    child.stdin.as_mut().unwrap().write_all(b"fg\n").unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"\nexit 3\n").unwrap();
+
+    let (_, rest) = output(child);
+    assert!(rest.contains("\nwent-on"), "{rest:?}");
+    std::fs::remove_file(&pid_file).unwrap();
+}

@@ -132,9 +132,19 @@ impl Life {
     }
 }
 
-/// The program a PID of our namespace runs, for people.
+/// What the process between `lockbydir run` and its command calls itself.
+const SUPERVISOR: &[u8] = b"run-supervisor";
+
+/// The program a PID of our namespace runs, for people: below a supervisor, the command.
 pub(crate) fn command(pid: u32) -> Option<String> {
-    let name = fs::read(format!("/proc/{pid}/comm")).ok().filter(|_| is_proc_of_our_pids())?;
+    let name_of = |pid: u32| fs::read(format!("/proc/{pid}/comm")).ok();
+    let name = name_of(pid).filter(|_| is_proc_of_our_pids())?;
+    let command = || {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        name_of(children.split(' ').next()?.parse().ok()?)
+    };
+    let is_supervisor = name.trim_ascii_end() == SUPERVISOR;
+    let name = if is_supervisor { command().unwrap_or(name) } else { name };
     Some(crate::status::printable_bytes(name.trim_ascii_end()))
 }
 

@@ -1,0 +1,321 @@
+//! Keeps a command under its lock: lets it begin when the lock names it, keeps it in time, ends it
+//! when the lock cannot be kept. First it acts, then it prints.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lockbydir::{Error, ErrorKind, Guard, printable};
+
+use crate::args::Run;
+use crate::child::{Child, Event};
+use crate::exit::{CANNOT_RUN, Failure, LOST, NOT_FOUND, SIGNAL};
+use crate::output;
+
+/// The longest time between the polite and the hard end of a command.
+const LONGEST_GRACE: Duration = Duration::from_secs(5);
+/// The clock that wakes us stops in suspend: never sleep longer.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// A renewal after the deadline may take one timeout to answer, and at least this long: as long the
+/// command stands still.
+const LEAST_ANSWER: Duration = Duration::from_secs(10);
+/// So many renewals in a row may be over when they are answered.
+const MOST_LATE: u32 = 3;
+/// The pause before the lock is asked once more to name the command.
+const NAMING_PAUSE: Duration = Duration::from_millis(5);
+
+/// How a command ended by itself.
+pub(crate) struct Ended {
+    pub(crate) code: u32,
+    /// The signal that ended it.
+    pub(crate) signal: Option<u8>,
+}
+
+/// Why a command did not end by itself.
+pub(crate) struct Stopped {
+    pub(crate) failure: Failure,
+    /// Nobody may enter before the lock's timeout: somebody works on, or the lock cannot be reached.
+    pub(crate) keeps_lock: bool,
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Stopped {
+        Stopped { failure, keeps_lock: false }
+    }
+}
+
+/// Names a process in the lock; how long the lock is held then. What fails and may pass is tried
+/// again.
+pub(crate) fn name(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
+    let mut pause = NAMING_PAUSE;
+    while let Err(error) = guard.name_child(pid) {
+        let may_pass = error.kind() == ErrorKind::Io;
+        if !may_pass || guard.remaining() < guard.timeout() / 4 + pause {
+            return Err(error.into());
+        }
+        thread::sleep(pause);
+        pause = pause.saturating_mul(2).min(LONGEST_SLEEP).min(guard.timeout() / 8);
+    }
+    // The answer may have taken longer than the lock lasts. A late renewal proves that nobody held
+    // in between.
+    if guard.remaining().is_zero() {
+        guard.renew()?;
+    }
+    match guard.remaining() {
+        Duration::ZERO => {
+            let message = format!(
+                "the lock {} was over before the command could begin, so it was not started; use a longer --timeout",
+                printable(guard.path())
+            );
+            Err(Failure::new(LOST, message))
+        }
+        held => Ok(held),
+    }
+}
+
+/// Waits for the command's end; ends it when the lock cannot be kept.
+pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<Ended, Stopped> {
+    let timeout = guard.timeout();
+    let grace = (timeout / 8).min(LONGEST_GRACE);
+    // The renewing thread gives up before this, and says why. Where it does not, a renewal has had no
+    // answer yet; nothing is lost by that where the command can be stopped at the deadline.
+    let notice = match (args.no_renew, Child::STOPS_WHEN_LATE) {
+        (true, _) => grace,
+        (false, true) => Duration::ZERO,
+        (false, false) => timeout / 5,
+    };
+    let mut ended = None;
+    let mut late = 0;
+    loop {
+        if let Some(lost) = guard.lost() {
+            return Err(end(guard, child, grace, &lost.to_string()));
+        }
+        let held = guard.remaining();
+        if held.is_zero() && !args.no_renew && Child::STOPS_WHEN_LATE && late < MOST_LATE {
+            late += 1;
+            renew_late(args, guard, child)?;
+            continue;
+        }
+        if held <= notice || held.is_zero() {
+            let why = format!("the lock {} has reached its timeout", printable(guard.path()));
+            return Err(end(guard, child, grace, &why));
+        }
+        late = 0;
+        child.set_deadline(held);
+        let pause = held.min(timeout / 8).clamp(Duration::from_millis(1), LONGEST_SLEEP);
+        if let Some(ended) = ended.take_if(|_| child.have_all_ended(pause)) {
+            return Ok(ended);
+        }
+        if ended.is_some() {
+            continue;
+        }
+        match child.event(pause) {
+            None => {}
+            Some(Event::Ended { code, signal }) if args.wait_children => {
+                ended = Some(Ended { code, signal });
+            }
+            Some(Event::Ended { code, signal }) => return Ok(Ended { code, signal }),
+            Some(Event::NotStarted(error)) => return Err(not_started(args, &error).into()),
+            Some(Event::Unsupervised(left)) => return Err(unsupervised(&left)),
+        }
+    }
+}
+
+fn not_started(args: &Run, error: &std::io::Error) -> Failure {
+    let program = args.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::new(NOT_FOUND, format!("`{program}` is not found"))
+        }
+        _ => Failure::new(CANNOT_RUN, format!("cannot run `{program}`: {error}")),
+    }
+}
+
+fn unsupervised(left: &[u32]) -> Stopped {
+    const KILLED: u8 = 9;
+    let message = match left {
+        [] => "the command's supervisor was killed, so the command was ended".into(),
+        left => format!("the command's supervisor was killed; {}", not_ended(left)),
+    };
+    Stopped { failure: Failure::new(SIGNAL + KILLED, message), keeps_lock: !left.is_empty() }
+}
+
+fn not_ended(left: &[u32]) -> String {
+    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    format!("could not be ended: {}; end them by hand", left.join(", "))
+}
+
+/// The deadline has passed, so nothing that the command has started runs. One renewal that succeeds
+/// proves that nobody held the lock in between: then the command goes on.
+fn renew_late(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<(), Stopped> {
+    let (tell, answer) = channel();
+    let ours = guard.clone();
+    let renew = move || {
+        let done = ours.renew();
+        drop(ours);
+        let _ = tell.send(done);
+    };
+    let done = match thread::Builder::new().name("late renewal".into()).spawn(renew) {
+        Ok(_) => answer.recv_timeout(guard.timeout().max(LEAST_ANSWER)).ok(),
+        Err(_) => Some(guard.renew()),
+    };
+    let lock = printable(guard.path());
+    match done {
+        Some(Ok(())) => {
+            child.set_deadline(guard.remaining());
+            if !args.holding.quiet {
+                output::note(format!(
+                    "the lock {lock} was renewed late; nobody held it in between, so the command goes on"
+                ));
+            }
+            Ok(())
+        }
+        Some(Err(error)) => {
+            let left = child.end();
+            output::note(why_lost(guard, &error));
+            Err(stopped(&left, false))
+        }
+        None => {
+            let left = child.end();
+            output::note(format!("lost the lock {lock}: its renewal was not answered"));
+            Err(stopped(&left, true))
+        }
+    }
+}
+
+fn why_lost(guard: &Guard, error: &Error) -> String {
+    match error.is_lost() {
+        true => error.to_string(),
+        false => {
+            format!("lost the lock {}: not renewed in time: {error}", printable(guard.path()))
+        }
+    }
+}
+
+/// Ends the command: politely, after the grace hard. Whatever it had started ends with it.
+fn end(guard: &Guard, child: &mut Child, grace: Duration, why: &str) -> Stopped {
+    child.ask_to_end();
+    output::note(format!("{why}; ending the command"));
+    let last = Instant::now() + grace.min(guard.remaining().max(grace / 2));
+    loop {
+        let rest = last.saturating_duration_since(Instant::now());
+        if rest.is_zero() || child.event(rest.min(LONGEST_SLEEP)).is_some() {
+            break;
+        }
+    }
+    let left = child.end();
+    stopped(&left, false)
+}
+
+fn stopped(left: &[u32], is_unreachable: bool) -> Stopped {
+    let message = match left {
+        [] => "the lock was lost, so the command was ended".into(),
+        left => format!("the lock was lost; {}", not_ended(left)),
+    };
+    let failure = Failure::new(LOST, message);
+    Stopped { failure, keeps_lock: is_unreachable || !left.is_empty() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use lockbydir::Lock;
+    use lockbydir::testing::{Call, Errno, Kind, World, within};
+
+    use super::*;
+
+    /// A machine whose file system answers renames late, or not at first.
+    struct Slow {
+        clock: Cell<Duration>,
+        /// What one rename takes.
+        takes: Cell<Duration>,
+        /// How the next renames fail.
+        fails: Cell<Option<(Errno, u32)>>,
+    }
+
+    impl World for Slow {
+        fn call(
+            &self,
+            call: &Call<'_>,
+            perform: &mut dyn FnMut() -> Result<(), Errno>,
+        ) -> Result<(), Errno> {
+            if call.kind != Kind::Rename {
+                return perform();
+            }
+            if let Some((errno, times @ 1..)) = self.fails.get() {
+                self.fails.set(Some((errno, times - 1)));
+                return Err(errno);
+            }
+            self.clock.set(self.clock.get() + self.takes.get());
+            perform()
+        }
+
+        fn is_hidden(&self) -> bool {
+            false
+        }
+
+        fn sleep(&self, _until: Duration, _is_heard: &mut dyn FnMut() -> bool) {}
+
+        fn now(&self) -> lockbydir_protocol::Now {
+            let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            lockbydir_protocol::Now { boot: self.clock.get(), wall }
+        }
+
+        fn nonce(&self) -> u128 {
+            7
+        }
+
+        fn is_one_kernel(&self) -> bool {
+            true
+        }
+
+        fn here(&self) -> (lockbydir_protocol::Origin, lockbydir_protocol::Process) {
+            let pid = std::process::id();
+            let origin = lockbydir_protocol::Origin { boot: 1, time: 1, pids: 1 };
+            (origin, lockbydir_protocol::Process { pid, start: 1 })
+        }
+
+        fn host(&self) -> String {
+            "here".into()
+        }
+
+        fn is_gone(&self, _process: lockbydir_protocol::Process) -> bool {
+            false
+        }
+    }
+
+    /// Names a process in a lock of 1 s on such a machine.
+    fn named(takes: u64, fails: Option<(Errno, u32)>) -> Result<Duration, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Cell::new(Duration::from_secs(1000));
+        let world = Rc::new(Slow { clock, takes: Cell::default(), fails: Cell::default() });
+        within(world.clone(), || {
+            let lock = Lock::new(folder.path().join("jobs")).timeout(Duration::from_secs(1));
+            let guard = lock.acquire().unwrap();
+            world.takes.set(Duration::from_millis(takes));
+            world.fails.set(fails);
+            name(&guard, std::process::id())
+        })
+    }
+
+    #[test]
+    fn a_command_does_not_begin_when_its_name_was_in_the_lock_too_late() {
+        let failure = named(1600, None).expect_err("the lock is over");
+
+        assert_eq!(failure.code, LOST);
+        assert!(failure.message.contains("was not started"), "{}", failure.message);
+        assert!(named(400, None).is_ok_and(|held| held <= Duration::from_millis(600)));
+    }
+
+    #[test]
+    fn a_call_that_fails_once_is_made_again() {
+        for errno in [Errno::INTR, Errno::IO, Errno::NOMEM, Errno::NFILE] {
+            assert!(named(0, Some((errno, 1))).is_ok(), "{errno:?}");
+        }
+        let denied = named(0, Some((Errno::ACCESS, 1))).expect_err("that will not pass");
+        assert_eq!(denied.code, crate::exit::DENIED);
+    }
+}

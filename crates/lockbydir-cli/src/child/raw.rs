@@ -1,0 +1,104 @@
+//! The raw calls that no safe interface has, each wrapped so that its callers need no `unsafe`: a
+//! fork without exec, the mask and the dispositions of signals, closing what was inherited. Each is
+//! one system call (or a few), allocates nothing and takes no lock.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use rustix::process::Pid;
+
+/// A set of signals.
+#[derive(Clone, Copy)]
+pub(super) struct Mask(libc::sigset_t);
+
+/// Makes a child that runs on from here; it is told so by `None`. The child has one thread, so it may
+/// only do what a signal handler may.
+pub(super) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: both callers' ways on from here (the supervisor, and the command's gate) make system
+    // calls only: they neither allocate nor take locks, which other threads may have held.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// Lets no signal reach this thread; what it was before.
+pub(super) fn block_signals() -> Mask {
+    let mut all = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: `sigfillset` makes `all` a valid set, and cannot fail for it; `pthread_sigmask` makes
+    // `before` one, as its first argument is valid.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        Mask(before.assume_init())
+    }
+}
+
+/// Lets those signals reach this thread again that did before.
+pub(super) fn restore_signals(before: &Mask) {
+    // SAFETY: the set was made by the system, and nothing is written.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before.0, std::ptr::null_mut()) };
+}
+
+/// Gives a signal its default effect. Was it ignored before?
+pub(super) fn set_default(signal: i32) -> bool {
+    // SAFETY: no handler is installed, so no code of ours can run by it.
+    unsafe { libc::signal(signal, libc::SIG_DFL) == libc::SIG_IGN }
+}
+
+pub(super) fn ignore(signal: i32) {
+    // SAFETY: as above.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// A descriptor that can be read when a child has ended, stopped or gone on. All signals must be
+/// blocked.
+pub(super) fn child_events() -> io::Result<OwnedFd> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the set is made valid before it is used, and the descriptor is new and ours alone.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
+        match libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Closes one descriptor whose owner lives in another process: a forked child's copy.
+pub(super) fn close_copy(fd: RawFd) {
+    // SAFETY: only for a copy that nothing in this process uses any more.
+    unsafe { libc::close(fd) };
+}
+
+/// Closes all descriptors but these two, of which nothing else in this process is used any more.
+pub(super) fn close_all_but(one: RawFd, other: RawFd) {
+    let (low, high) = (one.min(other).cast_unsigned(), one.max(other).cast_unsigned());
+    close_range(0, low.wrapping_sub(1), low > 0);
+    close_range(low + 1, high.wrapping_sub(1), high > low + 1);
+    close_range(high + 1, u32::MAX, true);
+}
+
+/// Both ends are closed too.
+fn close_range(first: u32, last: u32, is_wanted: bool) {
+    if !is_wanted {
+        return;
+    }
+    // SAFETY: as for `close_all_but`; a raw call, since not every C library has it.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    // Before Linux 5.9. More than these many were hardly ever open.
+    for fd in first..=last.min(65_535) {
+        close_copy(fd.cast_signed());
+    }
+}
+
+/// Ends this process at once: nothing is flushed, and nothing of the parent's runs.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: it does not come back.
+    unsafe { libc::_exit(code) }
+}

@@ -1,0 +1,334 @@
+//! The supervisor: a process between `lockbydir` and its command, the parent of the command and of
+//! every orphan below it. It outlives `lockbydir`, so a killed `lockbydir` leaves nothing behind that
+//! works on; and the lock names it, so nobody takes the lock before it has ended all.
+//!
+//! It is a forked child of a program with threads. So it makes system calls only: it allocates
+//! nothing, takes no lock and cannot panic.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, getpgid, getpid, kill_process, setpgid, wait};
+use rustix::thread::set_name;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+use super::orders::{Order, Report};
+use super::{raw, tree};
+
+/// What `ps` calls it: nothing that `pkill lockbydir` means. The library knows it by this name.
+const NAME: &std::ffi::CStr = c"run-supervisor";
+/// The pause between two looks while the command is kept from running.
+const LATE_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two rounds of killing, if no child ends meanwhile.
+const ROUND_PAUSE: Duration = Duration::from_millis(2);
+/// What was killed and is still there after this long is reported: it hangs in the kernel.
+const LONGEST_END: Duration = Duration::from_secs(3);
+/// Rounds over all descendants that found only such as may not be killed.
+const ROUNDS_IN_VAIN: u8 = 3;
+/// Rounds of stopping: each finds what was started before its parent stopped.
+const STOPPING_ROUNDS: u8 = 100;
+
+/// Supervises this process's child `command` to the end. `orders` is the socket to `lockbydir`; a byte
+/// into `gate` lets the command begin.
+pub(super) fn supervise(command: Pid, orders: BorrowedFd<'_>, gate: BorrowedFd<'_>) -> ! {
+    // What is sent to the group of `lockbydir`, by a terminal or to kill it, is not for us.
+    let group = getpgid(None).ok();
+    let _ = setpgid(None, None);
+    let _ = set_name(NAME);
+    raw::close_all_but(orders.as_raw_fd(), gate.as_raw_fd());
+    let timer = timerfd_create(
+        TimerfdClockId::Boottime,
+        TimerfdFlags::CLOEXEC.union(TimerfdFlags::NONBLOCK),
+    );
+    let children = raw::child_events();
+    let (timer, children) = match (timer, children) {
+        (Ok(timer), Ok(children)) => (timer, children),
+        (Err(errno), _) => give_up(orders, errno.raw_os_error()),
+        (_, Err(error)) => give_up(orders, error.raw_os_error().unwrap_or(0)),
+    };
+    Report::Ready(getpid().as_raw_nonzero().get()).send(orders);
+    Supervisor {
+        orders,
+        gate,
+        timer,
+        children,
+        command,
+        group,
+        has_ended: false,
+        is_alone: false,
+        deadline: None,
+        is_late: false,
+        go: Go::NotYet,
+        ending: None,
+    }
+    .run()
+}
+
+/// The command is at its gate and dies with us.
+fn give_up(orders: BorrowedFd<'_>, errno: i32) -> ! {
+    Report::Failed(errno).send(orders);
+    raw::exit(1)
+}
+
+struct Supervisor<'a> {
+    orders: BorrowedFd<'a>,
+    gate: BorrowedFd<'a>,
+    timer: OwnedFd,
+    children: OwnedFd,
+    command: Pid,
+    /// The process group that the command was started in.
+    group: Option<Pid>,
+    /// The command has ended.
+    has_ended: bool,
+    /// `lockbydir` is gone.
+    is_alone: bool,
+    /// On the boot clock.
+    deadline: Option<Duration>,
+    /// The deadline has passed: nothing may run until there is a later one.
+    is_late: bool,
+    go: Go,
+    ending: Option<Ending>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Go {
+    NotYet,
+    /// It came when the deadline had passed.
+    Late,
+    Given,
+}
+
+/// All are being ended.
+struct Ending {
+    began: Duration,
+    round: u32,
+    /// Rounds that found only what may not be killed.
+    in_vain: u8,
+    was_reported: bool,
+}
+
+fn now() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
+}
+
+impl Supervisor<'_> {
+    fn run(mut self) -> ! {
+        loop {
+            let (has_order, has_child_event) = self.wait();
+            if has_child_event {
+                let mut event = [MaybeUninit::<u8>::uninit(); 128];
+                while matches!(rustix::io::read(&self.children, &mut event[..]), Ok((read, _)) if !read.is_empty())
+                {
+                }
+            }
+            self.reap();
+            if has_order {
+                self.obey();
+            }
+            if self.deadline.is_some_and(|deadline| now() >= deadline) {
+                self.is_late = true;
+            }
+            if self.ending.is_some() {
+                self.end_round();
+            } else if self.is_late {
+                self.stop_all();
+            }
+        }
+    }
+
+    /// Waits until there is something to do: is there an order, has a child changed?
+    fn wait(&self) -> (bool, bool) {
+        let pause = match &self.ending {
+            Some(ending) if ending.was_reported => Some(timespec(LATE_PAUSE)),
+            Some(_) => Some(timespec(ROUND_PAUSE)),
+            None if self.is_late => Some(timespec(LATE_PAUSE)),
+            None => None,
+        };
+        // The timer stays readable once the deadline has passed.
+        let mut polled = [
+            PollFd::new(&self.children, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.orders, PollFlags::IN),
+            PollFd::new(&self.timer, PollFlags::IN),
+        ];
+        let wanted = match (self.is_alone, self.is_late) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => 3,
+        };
+        let _ = poll(&mut polled[..wanted], pause.as_ref());
+        (!self.is_alone && !polled[1].revents().is_empty(), !polled[0].revents().is_empty())
+    }
+
+    /// Takes note of every child that has ended, the command or an orphan.
+    fn reap(&mut self) {
+        let is_childless = loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.command && !self.has_ended => {
+                    self.has_ended = true;
+                    Report::Ended(status.as_raw()).send(self.orders);
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => break false,
+                // Whoever lives below us has a parent that is our child.
+                Err(_) => break true,
+            }
+        };
+        // A command that ended alone may have been killed together with `lockbydir`: what it has left
+        // is left alone when `lockbydir` says so.
+        if is_childless {
+            if self.ending.is_some() {
+                Report::Done.send(self.orders);
+            }
+            raw::exit(0);
+        }
+    }
+
+    fn obey(&mut self) {
+        match Order::receive(self.orders) {
+            // What is left of our command is ended before we are: the lock names us.
+            None => {
+                self.is_alone = true;
+                self.begin_end();
+            }
+            Some(Order::Go) => {
+                self.go = Go::Late;
+                self.open_gate();
+            }
+            Some(Order::Deadline(at)) => self.set_deadline(Duration::from_millis(at)),
+            Some(Order::Signal(number)) => {
+                if let Some(signal) = Signal::from_named_raw(number) {
+                    self.signal(signal);
+                }
+            }
+            // What may not run cannot tidy up.
+            Some(Order::Ask) if self.is_late => self.begin_end(),
+            Some(Order::Ask) => self.each(&mut |pid| {
+                let _ = kill_process(pid, Signal::TERM);
+                let _ = kill_process(pid, Signal::CONT);
+            }),
+            Some(Order::End) => self.begin_end(),
+            Some(Order::Leave) => raw::exit(0),
+        }
+    }
+
+    fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = Some(deadline);
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let alarm = Itimerspec { it_interval: zero, it_value: timespec(deadline) };
+        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &alarm);
+        if self.is_late && now() < deadline {
+            self.is_late = false;
+            self.each(&mut |pid| {
+                let _ = kill_process(pid, Signal::CONT);
+            });
+        }
+        if self.go == Go::Late {
+            self.open_gate();
+        }
+    }
+
+    /// Lets the command begin, unless it is too late.
+    fn open_gate(&mut self) {
+        if self.deadline.is_none_or(|deadline| now() < deadline) {
+            let _ = rustix::io::write(self.gate, &[super::linux::GO]);
+            self.go = Go::Given;
+        }
+    }
+
+    /// Calls `on` with all that the command has started, and the command, as far as can be seen.
+    fn each(&self, on: &mut dyn FnMut(Pid)) {
+        if tree::is_ours() {
+            tree::each_descendant(getpid(), on);
+        } else if !self.has_ended {
+            on(self.command);
+        }
+    }
+
+    /// Passes a signal on to the command and those below it that are in its process group.
+    fn signal(&self, signal: Signal) {
+        if !self.has_ended {
+            let _ = kill_process(self.command, signal);
+        }
+        self.each(&mut |pid| {
+            if pid != self.command && self.group.is_some() && getpgid(Some(pid)).ok() == self.group
+            {
+                let _ = kill_process(pid, signal);
+            }
+        });
+    }
+
+    /// Stops all, until a look finds all stopped.
+    fn stop_all(&self) {
+        for _ in 0..STOPPING_ROUNDS {
+            let mut is_moving = false;
+            self.each(&mut |pid| {
+                let stands = matches!(tree::state(pid), None | Some(b'T' | b't' | b'Z' | b'X'));
+                is_moving |= !stands && kill_process(pid, Signal::STOP).is_ok();
+            });
+            if !is_moving {
+                return;
+            }
+            let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 200_000 }));
+        }
+    }
+
+    fn begin_end(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(Ending { began: now(), round: 0, in_vain: 0, was_reported: false });
+        }
+    }
+
+    /// Kills every child; the killed one's children become ours, for the next round. All have ended
+    /// when there is no child any more, which [`reap`](Self::reap) sees.
+    fn end_round(&mut self) {
+        let Some(Ending { began, round, in_vain, was_reported }) = self.ending.take() else {
+            return;
+        };
+        let us = getpid();
+        // A round over all finds what is below those that may not be killed.
+        let is_thorough = in_vain > 0 || round % 8 == 0;
+        let (mut living, mut refused) = (0u32, 0u32);
+        let mut kill = |pid| match kill_process(pid, Signal::KILL) {
+            Err(Errno::PERM) => refused += 1,
+            // What has ended and was not waited for yet is no reason to go on.
+            Ok(()) if is_thorough && !matches!(tree::state(pid), None | Some(b'Z' | b'X')) => {
+                living += 1;
+            }
+            _ => {}
+        };
+        if is_thorough || !tree::is_ours() {
+            self.each(&mut kill);
+        } else {
+            tree::each_child(us, &mut kill);
+        }
+        let in_vain = match (refused, living) {
+            (1.., 0) if is_thorough => in_vain.saturating_add(1),
+            (1.., _) if is_thorough => 1,
+            _ => in_vain,
+        };
+        let is_hanging = now().saturating_sub(began) > LONGEST_END;
+        let reports = !was_reported && (in_vain >= ROUNDS_IN_VAIN || is_hanging);
+        if reports {
+            let orders = self.orders;
+            self.each(&mut |pid| {
+                if !matches!(tree::state(pid), None | Some(b'Z' | b'X')) {
+                    Report::Survivor(pid.as_raw_nonzero().get()).send(orders);
+                }
+            });
+            Report::Done.send(orders);
+        }
+        let was_reported = was_reported || reports;
+        self.ending = Some(Ending { began, round: round.wrapping_add(1), in_vain, was_reported });
+    }
+}

@@ -1,0 +1,188 @@
+//! The descendants of a process, as `/proc` lists them. Allocates nothing and takes no lock, for the
+//! supervisor is a forked child of a program with threads.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RawDir, accessat, openat, readlinkat_raw};
+use rustix::io::{Errno, read};
+use rustix::process::{Pid, getpid};
+
+/// Deeper ones are found when those above them have ended, and they are the caller's own.
+const DEEPEST: u8 = 32;
+
+/// Does `/proc` show the processes of our own PID namespace? Elsewhere its numbers are others'.
+pub(super) fn is_ours() -> bool {
+    let mut buffer = [MaybeUninit::uninit(); 16];
+    let Ok((name, _)) = readlinkat_raw(CWD, c"/proc/self", &mut buffer[..]) else { return false };
+    number(name) == Some(getpid().as_raw_nonzero().get())
+}
+
+/// Calls `on` with every child of this process. Those that end meanwhile may hide others from a
+/// look; the next one shows them.
+pub(super) fn each_child(parent: Pid, on: &mut dyn FnMut(Pid)) {
+    let path = Text::new(b"/proc/").number(parent).bytes(b"/task");
+    let Ok(tasks) = open_dir(&path) else { return };
+    let mut has_lists = true;
+    each_number(&tasks, &mut |task| {
+        let path = Text::new(b"").number(task).bytes(b"/children");
+        match openat(&tasks, path.c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(list) => each_listed(&list, on),
+            Err(Errno::NOENT) => {
+                // Either the thread has ended, or this kernel keeps no such lists.
+                let path = Text::new(b"").number(task);
+                let exists = accessat(&tasks, path.c_str(), Access::EXISTS, AtFlags::empty());
+                has_lists &= exists.is_err();
+            }
+            Err(_) => {}
+        }
+    });
+    if !has_lists {
+        let Ok(all) = open_dir(&Text::new(b"/proc")) else { return };
+        each_number(&all, &mut |pid| {
+            if stat(pid).is_some_and(|(_, of)| of == parent.as_raw_nonzero().get()) {
+                on(pid);
+            }
+        });
+    }
+}
+
+/// Calls `on` with every descendant, parents before their children.
+pub(super) fn each_descendant(root: Pid, on: &mut dyn FnMut(Pid)) {
+    below(root, 0, on);
+}
+
+fn below(root: Pid, depth: u8, on: &mut dyn FnMut(Pid)) {
+    each_child(root, &mut |child| {
+        on(child);
+        if depth < DEEPEST {
+            below(child, depth + 1, on);
+        }
+    });
+}
+
+/// Its state, as one letter; none if it is gone.
+pub(super) fn state(pid: Pid) -> Option<u8> {
+    stat(pid).map(|(state, _)| state)
+}
+
+/// Its state and its parent.
+fn stat(pid: Pid) -> Option<(u8, i32)> {
+    let path = Text::new(b"/proc/").number(pid).bytes(b"/stat");
+    let file = openat(CWD, path.c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut buffer = [0; 256];
+    let length = read(&file, &mut buffer).ok()?;
+    let line = buffer.get(..length)?;
+    // The program's name, in parentheses, may hold anything; the last one closes it.
+    let close = line.iter().rposition(|&byte| byte == b')')?;
+    let state = *line.get(close + 2)?;
+    let parent = line.get(close + 4..)?.split(|&byte| byte == b' ').next().and_then(number)?;
+    Some((state, parent))
+}
+
+fn open_dir(path: &Text) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path.c_str(), flags, Mode::empty())
+}
+
+/// Calls `on` with every name in a directory that is a number.
+fn each_number(dir: &OwnedFd, on: &mut dyn FnMut(Pid)) {
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(dir.as_fd(), &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        if let Some(pid) = number(entry.file_name().to_bytes()).and_then(Pid::from_raw) {
+            on(pid);
+        }
+    }
+}
+
+/// Calls `on` with every number in a file; each is followed by a space.
+fn each_listed(list: &OwnedFd, on: &mut dyn FnMut(Pid)) {
+    let mut buffer = [0; 1024];
+    let mut pid = 0;
+    while let Ok(length @ 1..) = read(list, &mut buffer) {
+        for &byte in buffer.iter().take(length) {
+            if byte.is_ascii_digit() {
+                pid = pid * 10 + i32::from(byte - b'0');
+            } else {
+                let _ = Pid::from_raw(std::mem::take(&mut pid)).map(&mut *on);
+            }
+        }
+    }
+}
+
+fn number(digits: &[u8]) -> Option<i32> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A short path.
+struct Text {
+    bytes: [u8; 48],
+    length: usize,
+}
+
+impl Text {
+    fn new(bytes: &[u8]) -> Text {
+        Text { bytes: [0; 48], length: 0 }.bytes(bytes)
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Text {
+        // The last byte stays 0.
+        let room = self.bytes.len() - 1 - self.length;
+        for &byte in bytes.iter().take(room) {
+            self.bytes[self.length] = byte;
+            self.length += 1;
+        }
+        self
+    }
+
+    fn number(self, number: Pid) -> Text {
+        let mut digits = [b'0'; 10];
+        let mut rest = number.as_raw_nonzero().get();
+        let mut first = digits.len();
+        while rest > 0 {
+            first -= 1;
+            digits[first] += u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+        }
+        self.bytes(&digits[first..])
+    }
+
+    fn c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_descendant_is_found_and_nobody_else() {
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", "sleep 60 & (sleep 60 & sleep 60; :) & echo; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let root = Pid::from_child(&shell);
+        let mut found = Vec::new();
+
+        for _ in 0..2000 {
+            found.clear();
+            each_descendant(root, &mut |pid| found.push(pid));
+            if found.len() == 4 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(is_ours() && found.iter().all(|pid| state(*pid) != Some(b'Z')));
+        for pid in found {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+        shell.wait().unwrap();
+        assert_eq!(state(root), None);
+    }
+}
