@@ -113,6 +113,7 @@ def test_a_folder_that_does_not_exist_is_an_error() -> None:
             attempt()
         assert raised.value.errno == errno.ENOENT
     assert not lock.isLocked() and not lock.exists() and lock.age() == -1
+    assert not lock.timedOut() and not lock.removeIfTimedOut() and not lock.breakLock()
 
 
 # Processes.

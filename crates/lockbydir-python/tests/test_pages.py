@@ -21,15 +21,17 @@ BLOCKS = python_of(PAGE)
 READMES = python_of(PACKAGE / "README.md") + python_of(PACKAGE.parents[1] / "README.md")
 
 
-def test_all_three_parts_have_python_to_run() -> None:
-    parts = PAGE.read_text().split("\n## ")[1:]
+def test_all_parts_have_examples() -> None:
+    parts = {part.split("\n")[0]: part for part in PAGE.read_text().split("\n## ")[1:]}
 
-    assert [part.split("\n")[0] for part in parts] == [
+    assert list(parts) == [
         "From the first version (2015)",
+        "From flock(1)",
         "From filelock",
         "From proper-lockfile",
     ]
-    for part in parts:
+    assert "```sh\n" in parts.pop("From flock(1)")
+    for part in parts.values():
         assert part.count("```python\n") >= 2
     assert any("import DLock" in block for block in BLOCKS)
     assert any("import FileLock" in block for block in BLOCKS)

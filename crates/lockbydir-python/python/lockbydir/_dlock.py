@@ -149,8 +149,8 @@ class DLock:
         if holding is None:
             return False
         lock = native(holding.base)
-        status = Status(**lock.status())
-        removed = status.state == "held" and status.token == holding.token
+        status = _look(lock)
+        removed = status is not None and status.state == "held" and status.token == holding.token
         if removed:
             try:
                 lock.release(holding.key)
@@ -204,7 +204,10 @@ class DLock:
         :raises ForeignLock: when what is there is not a lock.
         :raises OSError: when the system refuses.
         """
-        return self._lock().break_lock(True)
+        try:
+            return self._lock().break_lock(True)
+        except FileNotFoundError:
+            return False
 
     # Looks.
 
@@ -218,7 +221,8 @@ class DLock:
     def exists(self) -> bool:
         """Is there a lock directory, timed out or not?"""
         if _native.is_url(self._base()):
-            return self._status().state not in ("free", "open")
+            status = self._status()
+            return status is not None and status.state not in ("free", "open")
         return os.path.lexists(self._place() + ".lockdir")
 
     def age(self) -> float:
@@ -228,6 +232,8 @@ class DLock:
         """
         try:
             status = self._status()
+            if status is None:
+                return -1
             if status.age is not None:
                 return status.age
             return max(0.0, time.time() - os.lstat(status.path).st_mtime)
@@ -241,11 +247,12 @@ class DLock:
         plain ``mkdir`` made has no timeout of its own: for that one, ``TIMEOUT`` counts.
         """
         status = self._status()
-        return status.state != "free" and not _binds(status)
+        return status is not None and status.state != "free" and not _binds(status)
 
     def existsAndNotTimedOut(self) -> bool:
         """Is there a lock directory that has not timed out?"""
-        return _binds(self._status())
+        status = self._status()
+        return status is not None and _binds(status)
 
     # Helpers.
 
@@ -256,7 +263,7 @@ class DLock:
         """
         try:
             return self._lock().break_lock(False)
-        except ForeignLock:
+        except (ForeignLock, FileNotFoundError):
             return False
         except OSError as error:
             if error.errno in _NOT_ACQUIRED:
@@ -330,8 +337,8 @@ class DLock:
             self._made = made = (given, lock)
         return made[1]
 
-    def _status(self) -> Status:
-        return Status(**self._lock().status())
+    def _status(self) -> Optional[Status]:
+        return _look(self._lock())
 
     def _take(self, take: Callable[[_native.Lock], Optional[_native.Held]]) -> bool:
         try:
@@ -391,6 +398,14 @@ class DLock:
             f"a {type(self).__name__} cannot be copied or pickled: "
             f"make one of the same name where it is needed"
         )
+
+
+def _look(lock: _native.Lock) -> Optional[Status]:
+    """None where there is not even the folder that the lock would be in."""
+    try:
+        return Status(**lock.status())
+    except FileNotFoundError:
+        return None
 
 
 def _binds(status: Status) -> bool:
