@@ -178,8 +178,9 @@ impl Address {
     }
 }
 
+/// What is not a plain no is a yes: a misspelt one must not send a password in clear.
 fn is_yes(text: &str) -> bool {
-    matches!(text, "1" | "true" | "yes" | "on")
+    !matches!(text.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off")
 }
 
 fn usage(url: &str, why: &str) -> Error {
@@ -235,6 +236,17 @@ mod tests {
         assert_eq!(address.record(), "team/jobs.lockdir");
         let path = address.path();
         assert_eq!(path.to_str(), Some("etcd://h1:1234,h2:2379,[::1]:7/team/jobs.lockdir"));
+    }
+
+    #[test]
+    fn only_a_plain_no_switches_tls_off() {
+        let is_tls = |url: &str| parse(url).expect(url).servers.access.is_tls();
+        for yes in ["1", "true", "TRUE", "Yes", "on", "enabled", "tru"] {
+            assert!(is_tls(&format!("etcd://h/jobs?tls={yes}")), "{yes}");
+        }
+        for no in ["0", "false", "No", "off"] {
+            assert!(!is_tls(&format!("etcd://h/jobs?tls={no}")), "{no}");
+        }
     }
 
     #[test]
