@@ -255,7 +255,7 @@ impl Directory {
     }
 
     /// One last look through a handle, then `rmdir`, which the kernel refuses unless it is empty.
-    fn remove(&self, stamp: Stamp, kept: &Kept) -> Answer {
+    fn remove(&self, stamp: Stamp, kept: &mut Kept) -> Answer {
         let remove = || {
             // Where another kernel may change D, only a handle opened anew sees it.
             let about = match &kept.emptied {
@@ -271,7 +271,11 @@ impl Directory {
             rmdir(&self.path)
         };
         match remove() {
-            Ok(()) => Answer::Done(None),
+            Ok(()) => {
+                // On Windows its name may stay as long as a handle on it does.
+                kept.emptied = None;
+                Answer::Done(None)
+            }
             Err(errno) => Answer::Failed(fault(errno)),
         }
     }
