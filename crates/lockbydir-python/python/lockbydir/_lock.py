@@ -256,11 +256,15 @@ class Lock(_native.With):
         """Must the next one wait?
 
         :raises ForeignLock: when what is at its path is not ours to touch.
+        :raises OSError: when nobody could acquire it; so where its folder does not exist.
         """
         return self._native.is_locked()
 
     def status(self) -> Status:
-        """All that can be seen of the lock."""
+        """All that can be seen of the lock.
+
+        :raises OSError: when it cannot be looked at; so where its folder does not exist.
+        """
         return Status(**self._native.status())
 
     def break_lock(self, *, force: bool = False) -> bool:
