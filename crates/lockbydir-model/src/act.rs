@@ -1,9 +1,9 @@
 //! What may happen in a world, step by step: the model that stateright walks through.
 
-use lockbydir_protocol::Now;
+use lockbydir_protocol::{Nonce, Now, State};
 use stateright::{Model, Property};
 
-use crate::contender::{Contender, Ground, News, Next};
+use crate::contender::{Contender, Ground, News, Next, owner_of};
 use crate::disk::{Disk, Inside};
 use crate::event::Event;
 use crate::keyed::Keyed;
@@ -24,6 +24,8 @@ pub enum Act {
     Acquire(usize),
     /// Renews.
     Renew(usize),
+    /// Renews whoever holds, by the key.
+    RenewByKey(usize),
     /// Releases; perhaps leaving D in place.
     Release(usize, bool),
     /// Gives up before its next try.
@@ -44,6 +46,13 @@ pub enum Act {
     Bare,
     /// Somebody puts a file into D.
     Foreign,
+}
+
+/// The nonce of the holding whose key somebody may have: the holder has told it after it acquired.
+fn held_nonce(moment: &Moment) -> Option<Nonce> {
+    let nonce = moment.disk.entry().filter(|entry| entry.state == State::Held)?.nonce;
+    let hold = moment.people.get(owner_of(nonce))?.hold.as_ref()?;
+    (hold.entry.nonce == nonce).then_some(nonce)
 }
 
 impl Model for World {
@@ -145,6 +154,9 @@ impl Model for World {
                     acts.push(Act::Renew(id));
                 }
             }
+            if person.is_idle() && person.plan.by_key && held_nonce(moment).is_some() {
+                acts.push(Act::RenewByKey(id));
+            }
             if moment.left.crashes > 0 && person.is_busy() {
                 acts.push(Act::Crash(id));
             }
@@ -162,6 +174,12 @@ impl Model for World {
             }
             Act::Acquire(id) => self.choose(id, moment, Contender::acquire),
             Act::Renew(id) => self.choose(id, moment, Contender::renew),
+            Act::RenewByKey(id) => {
+                let nonce = held_nonce(moment)?;
+                self.choose(id, moment, |person, now, ground| {
+                    person.renew_by_key(nonce, now, ground)
+                });
+            }
             Act::Release(id, stays) => {
                 self.choose(id, moment, |person, now, ground| person.release(stays, now, ground));
             }

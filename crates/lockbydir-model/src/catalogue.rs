@@ -98,6 +98,7 @@ impl Mutant {
                 let plans = [3, 1].map(|timeout| Plan { timeout, ..once() }).to_vec();
                 World { plans, ..World::default() }
             }
+            Mutant::ShortensByKey => keyed(1),
             Mutant::AdoptsForeign => World { foreigner: true, ..two(once()) },
             Mutant::EmptyDirectoryStays => World { crashes: 1, ..two(once()) },
             Mutant::GivesUpAmidACall => two(hasty()),
@@ -134,6 +135,12 @@ fn hasty() -> Plan {
 
 fn breaking(force: Force) -> Plan {
     Plan { acquisitions: 0, breaks: Some(force), ..once() }
+}
+
+/// Two, and one who gives whoever holds this timeout, by the key.
+fn keyed(timeout: u16) -> World {
+    let keyed = Plan { acquisitions: 0, timeout, by_key: true, ..once() };
+    people(&[renewing(1), once(), keyed])
 }
 
 fn people(plans: &[Plan]) -> World {
@@ -191,6 +198,10 @@ catalogue! {
         World { clocks: Clocks::Drifting, ticks: 4, ..apart(two(once())) };
     SMALL "two with different timeouts": 33_556, [AfterLapse],
         people(&[Plan { timeout: 3, ..renewing(1) }, Plan { timeout: 1, ..once() }]);
+    SMALL "two, and one with the key who would shorten": 72_568, [Renewed, RefusedToShorten, AfterLapse],
+        World { ticks: 2, ..keyed(1) };
+    LARGE "two, and one with the key who lengthens": 1_054_812, [Renewed, RenewedByKey, AfterLapse],
+        World { ticks: 3, ..keyed(3) };
     SMALL "two, and a break by force": 98_205, [Broken, ToldOfALoss, LostAtRelease],
         World { ticks: 1, ..people(&[renewing(1), once(), breaking(Force::Forced)]) };
     LARGE "two, a crash, and a break of what is lapsed or dead": 223_105, [Broken, AfterDeath],

@@ -25,6 +25,8 @@ pub struct Plan {
     pub patience: Option<u16>,
     /// It does not acquire but breaks: once, perhaps by force.
     pub breaks: Option<Force>,
+    /// It does not acquire but gives whoever holds its own timeout: once, by the key.
+    pub by_key: bool,
 }
 
 /// Does a break ask who lives?
@@ -39,7 +41,14 @@ pub enum Force {
 /// One acquisition, nothing else.
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { acquisitions: 1, renewals: 0, timeout: 2, patience: None, breaks: None }
+        Plan {
+            acquisitions: 1,
+            renewals: 0,
+            timeout: 2,
+            patience: None,
+            breaks: None,
+            by_key: false,
+        }
     }
 }
 
@@ -170,6 +179,7 @@ impl Contender {
             && self.hold.is_none()
             && self.plan.acquisitions == 0
             && self.plan.breaks.is_none()
+            && !self.plan.by_key
     }
 
     /// Forgets what it will never need.
@@ -235,6 +245,18 @@ impl Contender {
         let fresh = || Renew::new(hold.entry.clone(), Terms::default(), ground.here);
         let machine = self.keeper.take().unwrap_or_else(fresh);
         self.renewals -= 1;
+        self.go(Verb::Renew(machine), None, now, ground)
+    }
+
+    /// Renews another's holding by its key.
+    pub(crate) fn renew_by_key(&mut self, nonce: Nonce, now: Now, ground: &Ground<'_>) -> News {
+        self.plan.by_key = false;
+        let timeout = Some(ground.tick * u32::from(self.plan.timeout));
+        let (terms, by) = (Terms { timeout, owner: None }, self.process());
+        let machine = match ground.mutant {
+            Some(Mutant::ShortensByKey) => Renew::by_nonce(nonce, terms, ground.here),
+            _ => Renew::by_key(nonce, terms, ground.here, by),
+        };
         self.go(Verb::Renew(machine), None, now, ground)
     }
 
@@ -406,6 +428,15 @@ impl Contender {
     }
 
     fn renewed(&mut self, machine: Renew, outcome: Renewal, now: Now, ground: &Ground<'_>) -> News {
+        if self.hold.is_none() {
+            // By key: it believes nothing.
+            match outcome {
+                Renewal::Renewed(_) => ground.events.note(Event::RenewedByKey),
+                Renewal::Shorter(_) => ground.events.note(Event::RefusedToShorten),
+                Renewal::Lost(_) | Renewal::Failed(_) => {}
+            }
+            return News::Else;
+        }
         match outcome {
             Renewal::Renewed(entry) => {
                 let is_late = self.hold.as_ref().is_some_and(|hold| now.boot >= hold.deadline);

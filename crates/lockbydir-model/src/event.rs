@@ -47,6 +47,8 @@ events! {
     RenameRaceLost: "was too late with its rename",
     Renewed: "renewed in time",
     RenewedLate: "renewed after its deadline, and nobody had come",
+    RenewedByKey: "renewed another's holding by its key",
+    RefusedToShorten: "was refused to shorten another's holding by its key",
     ToldOfALoss: "was told at a renewal that it holds no more",
     LostAtRelease: "was told at its release that it held no more",
     Remains: "left a directory that could not be removed",

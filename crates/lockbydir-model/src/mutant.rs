@@ -57,6 +57,8 @@ mutants! {
     InstallReplaces => ONLY_THE_HOLDER_ENDS_A_HOLD,
     /// A judge takes its own timeout for the holder's.
     JudgesByItsOwnTimeout => A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS,
+    /// A key shortens the holding of a process that does not learn of it.
+    ShortensByKey => AT_MOST_ONE_VALID_HOLDER,
     /// A process that lives is said to be gone.
     SaysThatTheLivingAreGone => ONLY_THE_HOLDER_ENDS_A_HOLD,
     /// A number is read, and one larger is written later.

@@ -33,6 +33,7 @@ fn told(before: &Moment, act: Act, after: &Moment) -> String {
         Act::TickAsleep => "time goes on while A's computer sleeps".into(),
         Act::Acquire(id) => format!("{} takes what it left open", name(id)),
         Act::Renew(id) => format!("{} begins to renew", name(id)),
+        Act::RenewByKey(id) => format!("{} begins to renew by the key", name(id)),
         Act::Release(id, stays) => {
             let how = if stays { ", and lets D stay" } else { "" };
             format!("{} begins to release{how}", name(id))
