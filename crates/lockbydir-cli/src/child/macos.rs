@@ -1,7 +1,6 @@
 //! The command on macOS: in a process group of its own where there is no terminal, sent signals, its
 //! descendants found by their parents. It is type-checked; nobody has run it yet.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

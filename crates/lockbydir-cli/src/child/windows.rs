@@ -1,7 +1,6 @@
 //! The command on Windows: in a job, which ends with us, and in a process group of its own, which can
 //! be asked to end.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::windows::io::AsHandle;
 use std::os::windows::process::CommandExt;

@@ -136,7 +136,7 @@ fn read_until(child: &mut Child, words: &str) {
 #[test]
 fn control_c_stops_the_calling_loop_too() {
     let folder = Folder::new();
-    let run = "$L run jobs -- sh -c \"echo set; sleep 60\"";
+    let run = "$L run jobs -- sh -c \"echo set; exec sleep 60\"";
     let calling = format!("exec bash -c 'for i in 1 2 3; do {run}; echo after $?; done'");
     let mut child = on_terminal(&folder, &calling);
     read_until(&mut child, "set");
