@@ -4,9 +4,19 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use crate::error::Error;
+
 /// At the end, a source has so long for its own. One that asks somebody who does not answer is left
 /// alone then.
 pub(crate) const SETTLING: Duration = Duration::from_secs(2);
+
+/// Starts a thread. A user and a system have so many at most.
+pub(crate) fn spawn(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    Builder::new().name(name.into()).spawn(run).map_err(Error::Thread)
+}
 
 pub(crate) struct Background {
     thread: JoinHandle<()>,
@@ -15,14 +25,13 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    pub(crate) fn start(run: impl FnOnce() + Send + 'static) -> Background {
+    pub(crate) fn start(run: impl FnOnce() + Send + 'static) -> Result<Background, Error> {
         let (stays, goes): (SyncSender<()>, _) = sync_channel(0);
         let run = move || {
             run();
             drop(stays);
         };
-        let thread = Builder::new().name("source".into()).spawn(run).expect("a thread");
-        Background { thread, goes }
+        Ok(Background { thread: spawn("source", run)?, goes })
     }
 
     /// Waits for its end. It has been told, and may take its time, but not for ever.
@@ -53,7 +62,8 @@ mod tests {
         let (lets_go, waits) = channel::<()>();
         let stuck = Background::start(move || {
             let _ = waits.recv();
-        });
+        })
+        .unwrap();
         let begun = Instant::now();
 
         stuck.settle();
@@ -67,7 +77,7 @@ mod tests {
     fn one_that_has_ended_is_not_waited_for() {
         let begun = Instant::now();
 
-        Background::start(|| ()).settle();
+        Background::start(|| ()).unwrap().settle();
 
         assert!(begun.elapsed() < SETTLING);
     }

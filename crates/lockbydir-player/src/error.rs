@@ -29,6 +29,8 @@ pub enum Error {
     Terminal(io::Error),
     /// A signal of this number asked for the end; everything is as it was before.
     Interrupted(i32),
+    /// No thread can be started.
+    Thread(io::Error),
     /// It was asked for in a way that cannot be.
     Usage(String),
     /// Nobody can listen at an address.
@@ -49,6 +51,10 @@ impl fmt::Display for Error {
                 write!(f, "{}, line {line}: {why}", lockbydir::printable(path))
             }
             Error::Terminal(cause) => write!(f, "cannot draw on this terminal: {cause}"),
+            Error::Thread(cause) => write!(
+                f,
+                "cannot start a thread: {cause}; end other programs of this user, or raise the limit (ulimit -u)"
+            ),
             Error::Interrupted(signal) => write!(f, "ended by signal {signal}"),
             Error::Usage(why) => f.write_str(why),
             Error::Listen { address, cause } if cause.kind() == io::ErrorKind::AddrInUse => write!(
@@ -64,9 +70,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Lock(error) => Some(error),
-            Error::File { cause, .. } | Error::Terminal(cause) | Error::Listen { cause, .. } => {
-                Some(cause)
-            }
+            Error::File { cause, .. }
+            | Error::Terminal(cause)
+            | Error::Thread(cause)
+            | Error::Listen { cause, .. } => Some(cause),
             Error::Recording { .. } | Error::Interrupted(_) | Error::Usage(_) => None,
         }
     }

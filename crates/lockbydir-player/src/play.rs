@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::background::spawn;
 use crate::error::Error;
 use crate::event::{Event, What};
 use crate::source::{Live, Source};
@@ -113,17 +114,18 @@ impl Play {
             child.stdout.take().map(|voice| Box::new(voice) as _),
             child.stderr.take().map(|voice| Box::new(voice) as _),
         ];
-        let mut speaking = 0;
-        for voice in voices.into_iter().flatten() {
-            let tell = tell.clone();
-            speaking += 1;
-            thread::spawn(move || listen(voice, &tell));
-        }
-        let ended = has_ended.clone();
-        thread::spawn(move || observe(live, &ended, &tell));
         let stage = Stage { child, code: None, folder: Some(folder) };
         let ending = Ending(Arc::new(Mutex::new(stage)));
-        Ok(Play { told, voices: speaking, has_ended, is_over: false, ending })
+        // From here on its end is the end of all.
+        let ended = has_ended.clone();
+        let mut play = Play { told, voices: 0, has_ended, is_over: false, ending };
+        for voice in voices.into_iter().flatten() {
+            let tell = tell.clone();
+            spawn("voice", move || listen(voice, &tell))?;
+            play.voices += 1;
+        }
+        spawn("observer", move || observe(live, &ended, &tell))?;
+        Ok(play)
     }
 
     /// How it will end.

@@ -3,6 +3,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+#[cfg(target_os = "linux")]
+use std::os::unix::{fs::PermissionsExt, process::CommandExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -134,4 +136,26 @@ fn with_few_file_descriptors_strangers_leave_some_to_viewers_and_to_looks() {
     told(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"held\""]);
     drop(strangers);
     folder.run(&["release", "jobs", key.trim()]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn without_threads_a_page_and_a_play_are_refused_and_no_panic() {
+    for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["play", "how-to-use"]] {
+        let folder = Folder::new();
+        let everybody = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(folder.path(), everybody).unwrap();
+        let program = folder.command(&[]);
+        let mut command = Command::new("prlimit");
+        command.arg("--nproc=1:1").arg(program.get_program()).args(args).current_dir(folder.path());
+        command.env("TMPDIR", folder.path()).env_remove("LOCKBYDIR_DIR").stdin(Stdio::null());
+        // The first user has no such limit.
+        if rustix::process::getuid().is_root() {
+            command.uid(54_321).gid(54_321);
+        }
+
+        let ran = Ran::of(command.output().unwrap());
+
+        ran.refused(74, "Resource temporarily unavailable");
+    }
 }

@@ -59,7 +59,7 @@ impl Feed {
         source: Box<dyn Source>,
         title: &str,
         linger: Option<Duration>,
-    ) -> (Feed, oneshot::Receiver<Result<(), Error>>) {
+    ) -> Result<(Feed, oneshot::Receiver<Result<(), Error>>), Error> {
         let (ended, end) = oneshot::channel();
         let mut board = Board::new(HISTORY);
         board.tick(source.now());
@@ -76,9 +76,9 @@ impl Feed {
                 let _ = ended.send(result);
             }
         };
-        let thread = Background::start(run);
+        let thread = Background::start(run)?;
         *feed.0.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        (feed, end)
+        Ok((feed, end))
     }
 
     /// Asks the source no more; what it has to end is ended then.

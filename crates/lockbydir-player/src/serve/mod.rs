@@ -18,6 +18,7 @@ use std::time::Duration;
 use self::connection::Connections;
 use self::door::Door;
 use self::feed::Feed;
+use crate::background::spawn;
 use crate::error::Error;
 use crate::source::Source;
 
@@ -72,10 +73,11 @@ pub fn serve(
 
     let descriptors = descriptors();
     has_room(&listener).map_err(failed)?;
+    has_threads()?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).max_blocking_threads(2).enable_all().build();
     let runtime = runtime.map_err(failed)?;
-    let (feed, ended) = Feed::start(source, &options.title, options.linger);
+    let (feed, ended) = Feed::start(source, &options.title, options.linger)?;
     let done = runtime.block_on(async {
         let connections = Connections::of(listener, descriptors).map_err(failed)?;
         let stop = stop().map_err(failed)?;
@@ -102,6 +104,24 @@ fn has_room(listener: &TcpListener) -> std::io::Result<()> {
         let why = format!("{cause}; a page needs {least} at least: raise the limit (ulimit -n)");
         std::io::Error::new(cause.kind(), why)
     })
+}
+
+/// The runtime panics where it can start no thread; so as many as it and the source need are tried before.
+fn has_threads() -> Result<(), Error> {
+    const NEEDED: usize = 6;
+    let (stays, goes) = std::sync::mpsc::sync_channel::<()>(0);
+    let goes = std::sync::Arc::new(std::sync::Mutex::new(goes));
+    let threads = (0..NEEDED).map(|_| {
+        let goes = std::sync::Arc::clone(&goes);
+        // Until all are there.
+        spawn("trial", move || drop(goes.lock().map(|goes| goes.recv())))
+    });
+    let threads: Result<Vec<_>, Error> = threads.collect();
+    drop(stays);
+    for thread in threads? {
+        let _ = thread.join();
+    }
+    Ok(())
 }
 
 /// How many file descriptors this process may have: as many as it may allow itself.

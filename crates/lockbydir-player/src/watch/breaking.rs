@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 use lockbydir::{Broken, Lock, printable};
 
 use super::view::Question;
+use crate::background::spawn;
 use crate::source::Locks;
 
 /// Begins to break it; what comes of it is sent.
@@ -14,10 +15,14 @@ pub(super) fn begin(locks: &Locks, question: Question, answers: Sender<String>) 
         let _ = answers.send(format!("{name} cannot be found any more"));
         return;
     };
-    std::thread::spawn(move || {
+    let failed = answers.clone();
+    let run = move || {
         // Who has quit does not want to know.
         let _ = answers.send(break_it(&lock, &question, &name));
-    });
+    };
+    if let Err(error) = spawn("breaking", run) {
+        let _ = failed.send(error.to_string());
+    }
 }
 
 fn break_it(lock: &Lock, question: &Question, name: &str) -> String {

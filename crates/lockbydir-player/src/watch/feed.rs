@@ -26,10 +26,10 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn start(source: Box<dyn Source>) -> Feed {
+    pub(super) fn start(source: Box<dyn Source>) -> Result<Feed, Error> {
         let (sender, batches) = sync_channel(MOST);
-        let thread = Background::start(move || tell(source, &sender));
-        Feed { batches, thread: Some(thread) }
+        let thread = Background::start(move || tell(source, &sender))?;
+        Ok(Feed { batches, thread: Some(thread) })
     }
 
     /// What it told since it was asked last.
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_source_that_nobody_listens_to_any_more_ends_soon_and_first() {
         let has_ended = Arc::new(AtomicBool::new(false));
-        let mut feed = Feed::start(Box::new(Silent(has_ended.clone())));
+        let mut feed = Feed::start(Box::new(Silent(has_ended.clone()))).unwrap();
         while feed.heard().unwrap().is_empty() {
             std::thread::yield_now();
         }

@@ -75,7 +75,7 @@ impl Options {
 /// a signal ended it. The terminal is as it was before, in any case.
 pub fn show(source: Box<dyn Source>, options: Options) -> Result<(), Error> {
     let signals = Signals::listen(screen::give_back).map_err(Error::Terminal)?;
-    let mut watching = Watching::of(options, Feed::start(source));
+    let mut watching = Watching::of(options, Feed::start(source)?);
     let mut screen = Screen::open().map_err(Error::Terminal)?;
     let ended = watching.run(&mut screen, &signals);
     let size = screen.size();

@@ -53,7 +53,8 @@ mod unix {
             }
             signals.ids.push(flag::register(SIGCONT, signals.continued.clone())?);
             let ended = signals.ended.clone();
-            std::thread::spawn(move || force(&is_shown, &ended, give_back));
+            let run = move || force(&is_shown, &ended, give_back);
+            std::thread::Builder::new().name("signals".into()).spawn(run)?;
             Ok(signals)
         }
 
