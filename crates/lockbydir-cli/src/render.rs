@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use lockbydir::{Holder, How, Predecessor, State, Status, printable};
+use lockbydir::{Holder, How, Predecessor, State, Status, is_printable, printable};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -82,12 +82,12 @@ fn hex(path: &Path) -> Option<String> {
     path.to_str().is_none().then(|| bytes().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// One pretty-printed JSON value and a newline. What could move a cursor, turn the writing or hide
-/// is escaped, as a reader of JSON reads it.
+/// One pretty-printed JSON value and a newline. What is not [printable](is_printable) is escaped, as a
+/// reader of JSON reads it.
 pub(crate) fn json(value: &impl Serialize) -> Result<String, crate::exit::Failure> {
     let escaped = |c: char| match c {
-        '\n' | ' '..='~' => c.to_string(),
-        c if c.is_alphanumeric() => c.to_string(),
+        '\n' => c.to_string(),
+        c if is_printable(c) => c.to_string(),
         c => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
     };
     serde_json::to_string_pretty(value)
@@ -236,5 +236,21 @@ pub(crate) fn how(how: &How) -> String {
             )
         }
         _ => "got the lock".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_escapes_what_hides_or_turns_and_reads_as_it_was() {
+        let text = "b\u{e4}ckup\u{1b}[2J\u{7f}\u{3164}\u{200b}\u{5d0}\u{627}\u{202e}\u{1e900}";
+
+        let printed = json(&text).unwrap_or_default();
+
+        let escapes = r"\u001b[2J\u007f\u3164\u200b\u05d0\u0627\u202e\ud83a\udd00";
+        assert_eq!(printed, format!("\"b\u{e4}ckup{escapes}\"\n"));
+        assert_eq!(serde_json::from_str::<String>(&printed).unwrap(), text);
     }
 }

@@ -11,6 +11,8 @@ use lockbydir_protocol::{
 
 use crate::call::is_mount;
 use crate::error::{foreign_reason, stranger_reason};
+pub use crate::printable::printable;
+pub(crate) use crate::printable::printable_bytes;
 use crate::process;
 
 /// Who holds a lock.
@@ -377,32 +379,4 @@ pub(crate) fn people_duration(duration: Duration) -> String {
         3600..86400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86400, seconds / 3600 % 24),
     }
-}
-
-/// Bytes as printable ASCII: whatever else is in a name never reaches a terminal.
-pub(crate) fn printable_bytes(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .map(|&byte| match byte {
-            b'\\' => "\\\\".into(),
-            b' '..=b'~' => char::from(byte).to_string(),
-            _ => format!("\\x{byte:02x}"),
-        })
-        .collect()
-}
-
-/// A path as a terminal may show it: printable ASCII and letters of any script stay; whatever
-/// could move a cursor, turn the writing or hide is escaped.
-///
-/// ```
-/// assert_eq!(lockbydir::printable("b\u{e4}ckup\u{1b}[2J"), "b\u{e4}ckup\\u{1b}[2J");
-/// ```
-#[must_use]
-pub fn printable(path: impl AsRef<Path>) -> String {
-    let is_harmless = |c: char| matches!(c, ' '..='~') || c.is_alphanumeric();
-    path.as_ref()
-        .to_string_lossy()
-        .chars()
-        .map(|c| if is_harmless(c) { c.to_string() } else { c.escape_unicode().to_string() })
-        .collect()
 }
