@@ -57,6 +57,9 @@ pub enum What {
     Left {
         by: Contender,
         why: Why,
+        /// So many seconds before `at`: why was not certain at once.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        ago_s: f64,
     },
     Bare,
     Foreign {
@@ -127,6 +130,11 @@ pub struct Contender {
     pub since: Option<f64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(seconds: &f64) -> bool {
+    *seconds == 0.0
+}
+
 /// A moment as seconds since 1970.
 #[must_use]
 pub(crate) fn seconds(at: SystemTime) -> f64 {
@@ -183,6 +191,7 @@ impl Event {
                 within("remaining_s", *remaining_s, -EVER)?;
             }
             What::Renewed { timeout_s, .. } => number("timeout_s", *timeout_s)?,
+            What::Left { ago_s, .. } => number("ago_s", *ago_s)?,
             What::Said { text } | What::Foreign { why: text } => *text = printable(&*text),
             What::Unreachable { servers, why } => {
                 *servers = printable(&*servers);
@@ -269,7 +278,9 @@ impl What {
             Seen::Released(by) => What::Released { by: by.into() },
             Seen::Broken(by) => What::Broken { by: by.into() },
             Seen::Joined(by) => What::Joined { by: by.into() },
-            Seen::Left { who, why } => What::Left { by: who.into(), why: Why::of(why)? },
+            Seen::Left { who, why, ago } => {
+                What::Left { by: who.into(), why: Why::of(why)?, ago_s: s(ago) }
+            }
             Seen::Missed(count) => What::Missed { count },
             Seen::Busy(a_second) => What::Busy { a_second },
             Seen::Calm => What::Calm,

@@ -82,7 +82,7 @@ fn night() -> Vec<Event> {
         at(1000.2, What::Joined { by: who("b") }),
         at(1000.3, What::Joined { by: who("c") }),
         at(1000.4, What::Renewed { by: who("a"), times: Some(2), timeout_s: 5.0 }),
-        at(1000.5, What::Left { by: who("c"), why: Why::GaveUp }),
+        at(1000.5, What::Left { by: who("c"), why: Why::GaveUp, ago_s: 0.05 }),
         at(1000.6, What::Lapsed { by: who("a") }),
         at(1000.7, acquired(who("b"), 2)),
         at(1000.8, What::Died { by: who("b") }),
@@ -132,6 +132,18 @@ fn what_was_recorded_is_told_again_and_looks_the_same() {
     assert_eq!(live, night());
     assert_eq!(again, live);
     assert_eq!(board(&again), board(&live));
+}
+
+#[test]
+fn what_a_wrong_line_says_is_quoted_in_printable_characters_only() {
+    let header = "{\"format\":\"lockbydir events\",\"version\":1,\"program\":\"x\"}\n";
+    let line = "{\"at\":1,\"lock\":\"l\",\"what\":\"\\u001b[2J\\u202e\\u3164\"}\n";
+    let file = File::with(header.to_owned() + line);
+
+    let error = Replay::open(&file.path, 1.0).unwrap_err().to_string();
+
+    assert!(error.contains("unknown variant `\\u{1b}[2J\\u{202e}\\u{3164}`"), "{error}");
+    assert!(error.chars().all(|c| matches!(c, ' '..='~')), "{error:?}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn words(what: &What) -> Option<String> {
         What::Joined { .. } => format!("{by} waits"),
         What::Left { why: Why::GaveUp, .. } => format!("{by} gave up waiting"),
         What::Left { why: Why::Died, .. } => format!("{by} died waiting"),
-        What::Left { why: Why::Gone, .. } => format!("{by} waits no more, and is gone"),
+        What::Left { why: Why::Gone, .. } => format!("{by} waits no more; why was not seen"),
         What::Bare => "a plain directory is in its place".into(),
         What::Foreign { why } => format!("cannot be had: {why}"),
         What::Cleared => "what was in its place is gone".into(),

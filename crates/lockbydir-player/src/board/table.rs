@@ -8,6 +8,8 @@ use crate::event::{Contender, How, What, Why};
 
 /// Hand-overs a second are those of the last so many seconds.
 const WINDOW: f64 = 5.0;
+/// Who was there before is judged within so many seconds for the first time.
+const FIRST_VERDICT: f64 = 1.0;
 /// So many who wait are named on a card; the others are counted.
 const NAMED: usize = 20;
 /// So many lanes are kept of those that neither wait nor hold.
@@ -28,6 +30,10 @@ pub(super) struct Table {
     pub(super) fresh_lanes: BTreeSet<String>,
     /// When something happened to it last.
     pub(super) last: f64,
+    /// How the lock of ours is, whatever else is in its place.
+    own: State,
+    /// When this holding was seen first.
+    seen_at: f64,
 }
 
 impl Table {
@@ -57,6 +63,16 @@ impl Table {
             is_fresh: true,
             fresh_lanes: BTreeSet::new(),
             last: 0.0,
+            own: State::Free,
+            seen_at: 0.0,
+        }
+    }
+
+    /// How the lock is now. What is foreign stays so, whatever its holder does.
+    fn is_now(&mut self, state: State) {
+        self.own = state;
+        if self.card.state != State::Foreign {
+            self.card.state = state;
         }
     }
 
@@ -79,14 +95,14 @@ impl Table {
                     self.stand(&place);
                 }
             }
-            What::Left { by, why } => {
+            What::Left { by, why, ago_s } => {
                 let end = match why {
                     Why::Served => End::Served,
                     Why::GaveUp => End::GaveUp,
                     Why::Died => End::Died,
                     Why::Gone => End::Gone,
                 };
-                self.wait_ends(by, at, end, numbers);
+                self.wait_ends(by, at - ago_s, end, numbers);
             }
             What::Acquired { by, token, timeout_s, remaining_s, how } => {
                 // Its release was not seen.
@@ -100,7 +116,8 @@ impl Table {
                 lane.open(Span { token: Some(*token), how: Some(*how), ..span });
                 self.holder = Some(by.id.clone());
                 let lapses_at = at + remaining_s;
-                self.card.state = State::Held;
+                self.is_now(State::Held);
+                self.seen_at = at;
                 self.card.holder = Some(by.clone());
                 (self.card.token, self.card.how) = (Some(*token), Some(*how));
                 self.card.since = Some(since);
@@ -124,23 +141,32 @@ impl Table {
                     lane.open(Span { token, how, renewals: times, ..span });
                 }
                 self.holder = Some(by.id.clone());
-                self.card.state = State::Held;
+                self.is_now(State::Held);
                 self.card.holder = Some(by.clone());
                 self.card.renewed_at = Some(at);
                 self.card.lapses_at = Some(at + timeout_s);
             }
             What::Lapsed { by } => {
-                let silent_since = self.card.renewed_at.unwrap_or(at);
+                // It is seen late: a moment, or however long it was so before anybody looked.
+                let since = self.card.lapses_at.map_or(at, |lapses_at| lapses_at.min(at));
+                let silent_since = self.card.renewed_at.unwrap_or(since);
                 let token = self.card.token;
-                self.lane(by, numbers).lapses(at, silent_since, token);
-                self.card.state = State::Lapsed;
+                self.lane(by, numbers).lapses(since, silent_since, token);
+                self.is_now(State::Lapsed);
             }
             What::Died { by } => {
                 let token = self.card.token;
+                let was_before =
+                    self.card.how == Some(How::Before) && at - self.seen_at < FIRST_VERDICT;
+                // Then it is not known when: some time after it was seen to live.
+                let lived = self.card.renewed_at.filter(|_| was_before);
+                let lived = lived.map_or(at, |lived| lived.min(at));
                 let lane = self.lane(by, numbers);
-                lane.hold_ends(at, End::Died);
+                lane.hold_ends(lived, End::Died);
                 lane.open(Span { token, ..Span::new(Kind::Dead, at) });
-                self.card.state = State::Dead;
+                self.is_now(State::Dead);
+                // Nobody waits for that: the next one takes it at once.
+                self.card.lapses_at = None;
             }
             What::Released { .. } => self.freed(at, End::Released),
             What::Broken { .. } => self.freed(at, End::Broken),
@@ -152,7 +178,7 @@ impl Table {
             What::Foreign { why } => self.is_odd(State::Foreign, Some(why.clone())),
             What::Cleared => {
                 if matches!(self.card.state, State::Bare | State::Foreign) {
-                    self.is_odd(State::Free, None);
+                    self.is_odd(self.own, None);
                 }
             }
             What::Busy { a_second } => {
@@ -200,14 +226,18 @@ impl Table {
 
     fn freed(&mut self, at: f64, end: End) {
         self.end_hold(at, end);
+        self.is_now(State::Free);
         let card = &mut self.card;
-        (card.state, card.holder) = (State::Free, None);
+        card.holder = None;
         (card.since, card.renewed_at, card.lapses_at) = (None, None, None);
     }
 
-    /// Nobody is known to hold it, for this reason.
+    /// Something else is in its place, or has come into it, or that is over.
     fn is_odd(&mut self, state: State, note: Option<String>) {
-        (self.card.state, self.card.holder, self.card.note) = (state, None, note);
+        (self.card.state, self.card.note) = (state, note);
+        if self.holder.is_none() {
+            self.card.holder = None;
+        }
     }
 
     fn end_hold(&mut self, at: f64, end: End) {

@@ -435,3 +435,80 @@ fn what_is_bare_or_foreign_is_held_by_nobody_known_until_it_is_cleared_or_taken(
 
     assert_eq!(card(&board).state, State::Held);
 }
+
+#[test]
+fn what_lapsed_before_anybody_looked_is_dated_by_its_own_time() {
+    let by = lockbydir_player::Contender { since: Some(40.0), ..who("a") };
+    // Renewed at 60, for ten seconds; looked at since 100.
+    let held = What::Acquired {
+        by: by.clone(),
+        token: 7,
+        timeout_s: 10.0,
+        remaining_s: -30.0,
+        how: How::Before,
+    };
+
+    let board = board([(100.0, held), (100.0, What::Lapsed { by })]);
+
+    let seen = spans(&board, "a");
+    let kinds: Vec<_> = seen.iter().map(|(kind, from, to, _)| (*kind, *from, *to)).collect();
+    assert_eq!(
+        kinds,
+        [
+            (Kind::Holding, 40.0, Some(60.0)),
+            (Kind::Forgotten, 60.0, Some(70.0)),
+            (Kind::Lapsed, 70.0, None)
+        ]
+    );
+}
+
+#[test]
+fn a_lapse_that_is_seen_late_is_dated_when_the_time_was_over() {
+    let board = board([(1.0, acquired("a", 7, How::Free)), (11.2, What::Lapsed { by: who("a") })]);
+
+    assert_eq!(spans(&board, "a").last().unwrap(), &(Kind::Lapsed, 11.0, None, None));
+}
+
+#[test]
+fn who_was_dead_before_anybody_looked_died_nobody_knows_when() {
+    let by = lockbydir_player::Contender { since: Some(40.0), ..who("a") };
+    let held = What::Acquired {
+        by: by.clone(),
+        token: 7,
+        timeout_s: 50.0,
+        remaining_s: 10.0,
+        how: How::Before,
+    };
+
+    let board = board([(100.0, held), (100.0, What::Died { by })]);
+
+    let known =
+        [(Kind::Holding, 40.0, Some(60.0), Some(End::Died)), (Kind::Dead, 100.0, None, None)];
+    assert_eq!(spans(&board, "a"), known);
+    assert_eq!(card(&board).lapses_at, None, "nobody waits for that");
+}
+
+#[test]
+fn who_gave_up_some_time_ago_waited_until_then() {
+    let left = What::Left { by: who("a"), why: Why::GaveUp, ago_s: 1.5 };
+    let board = board([(1.0, joined("a")), (4.0, left)]);
+
+    assert_eq!(spans(&board, "a"), [(Kind::Waiting, 1.0, Some(2.5), Some(End::GaveUp))]);
+}
+
+#[test]
+fn what_is_foreign_stays_so_whatever_its_holder_does() {
+    let foreign = What::Foreign { why: "it holds `note`".into() };
+    let mut board = board([(1.0, acquired("a", 7, How::Free)), (2.0, foreign)]);
+
+    board.apply(&event(3.0, renewed("a", 1)));
+    assert_eq!(card(&board).state, State::Foreign);
+    assert_eq!(card(&board).holder.as_ref().map(|by| &*by.id), Some("a"));
+    board.apply(&event(4.0, What::Cleared));
+    assert_eq!((card(&board).state, &card(&board).note), (State::Held, &None));
+    board.apply(&event(5.0, What::Foreign { why: "it holds `note`".into() }));
+    board.apply(&event(6.0, What::Released { by: who("a") }));
+    assert_eq!((card(&board).state, card(&board).holder.is_none()), (State::Foreign, true));
+    board.apply(&event(7.0, What::Cleared));
+    assert_eq!(card(&board).state, State::Free);
+}

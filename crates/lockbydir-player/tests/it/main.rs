@@ -41,7 +41,7 @@ pub(crate) fn joined(id: &str) -> What {
 }
 
 pub(crate) fn left(id: &str, why: Why) -> What {
-    What::Left { by: who(id), why }
+    What::Left { by: who(id), why, ago_s: 0.0 }
 }
 
 /// For ten seconds from now on.

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::event::{Contender, Departure, Gained, What};
+use super::event::{Contender, Gained, What};
+use super::waiting::{Coverage, Waiter, Waiting};
 
 /// A holding, or an open lock, as it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,22 +46,6 @@ pub(super) enum Oddity {
     Foreign(String),
 }
 
-/// One who waits, as it is seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Waiter {
-    pub(super) who: Contender,
-    /// What tells this wait from all others; the holding that comes of it has the same.
-    pub(super) nonce: u128,
-}
-
-/// One who has left the line, and why is not known yet.
-#[derive(Debug)]
-struct Leaving {
-    waiter: Waiter,
-    lives: bool,
-    since: Duration,
-}
-
 /// What is known of a lock.
 #[derive(Debug, Default)]
 pub(super) struct Chronicle {
@@ -72,11 +57,11 @@ pub(super) struct Chronicle {
     hold: Option<Hold>,
     fate: Fate,
     oddity: Option<Oddity>,
-    line: Vec<Waiter>,
-    /// Those of it who are dead, which was told already.
-    dead: Vec<u128>,
-    /// Those who left the line, and may hold the lock or stand in another place soon.
-    leaving: Vec<Leaving>,
+    waiting: Waiting,
+    /// How often something may have happened that was not seen.
+    gaps: u64,
+    /// Only looks show what happens.
+    is_by_looks: bool,
     told: Vec<What>,
 }
 
@@ -154,6 +139,11 @@ impl Chronicle {
         self.hold = seen;
     }
 
+    /// What is in its place that is odd, as far as was told.
+    pub(super) fn oddity(&self) -> Option<&Oddity> {
+        self.oddity.as_ref()
+    }
+
     /// This is all that is in its place now. Who held it until then has let it go before that.
     pub(super) fn saw_all(&mut self, hold: Option<Hold>, oddity: Option<Oddity>) {
         self.saw(hold);
@@ -195,16 +185,39 @@ impl Chronicle {
     }
 
     fn acquired(&mut self, new: &mut Hold, how: Gained) {
-        let served = |waiter: &Waiter| new.is_of(waiter.nonce);
-        let mut waited = self.line.iter().find(|waiter| served(waiter)).map(|waiter| waiter.who.id);
-        if let Some(at) = self.leaving.iter().position(|leaving| served(&leaving.waiter)) {
-            let Leaving { waiter, .. } = self.leaving.remove(at);
-            waited = Some(waiter.who.id);
-            self.told.push(What::Left { who: waiter.who, why: Departure::Served });
+        if let Some((id, told)) = self.waiting.served(|wait| new.is_of(wait)) {
+            new.by.id = id;
+            self.told.extend(told);
         }
-        new.by.id = waited.unwrap_or(new.by.id);
         let Hold { token, timeout, remaining, age, .. } = *new;
         self.told.push(What::Acquired { by: new.by.clone(), token, timeout, remaining, age, how });
+    }
+
+    /// This holding was there before the one that is known.
+    pub(super) fn saw_late(&mut self, nonce: u128) {
+        let told = self.waiting.served(|wait| wait == nonce);
+        self.told.extend(told.and_then(|(_, told)| told));
+    }
+
+    /// Something may have happened to the lock that is never told.
+    pub(super) fn gap(&mut self) {
+        self.gaps += 1;
+    }
+
+    /// Do only looks show from now on what happens?
+    pub(super) fn by_looks(&mut self, is_by_looks: bool) {
+        self.gaps += u64::from(self.is_by_looks != is_by_looks);
+        self.is_by_looks = is_by_looks;
+    }
+
+    pub(super) fn is_by_looks(&self) -> bool {
+        self.is_by_looks
+    }
+
+    fn coverage(&self) -> Coverage {
+        let (gaps, is_by_looks) = (self.gaps, self.is_by_looks);
+        let hold = self.hold.as_ref().filter(|hold| !hold.is_open && self.fate == Fate::Lives);
+        Coverage { gaps, is_by_looks, held: hold.map(|hold| hold.nonce) }
     }
 
     /// The holder has come to this, if it has not renewed or let go since it was seen.
@@ -221,73 +234,69 @@ impl Chronicle {
         self.fate = fate;
     }
 
-    pub(super) fn joined(&mut self, waiter: Waiter) {
-        // Who takes another place in the line leaves the one it had.
-        if let Some(at) = self.leaving.iter().position(|left| left.waiter.nonce == waiter.nonce) {
-            self.leaving.remove(at);
-            self.line.push(waiter);
-            return;
-        }
-        if self.line.iter().all(|known| known.nonce != waiter.nonce) {
+    /// What has become of the holder, as far as was told.
+    pub(super) fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    pub(super) fn joined(&mut self, waiter: &Waiter) {
+        if self.waiting.joined(waiter, self.coverage()) {
             self.begin();
             self.told.push(What::Joined(waiter.who.clone()));
-            self.line.push(waiter);
         }
     }
 
-    /// This one is not in line any more, as of now; does its process live?
-    pub(super) fn left(&mut self, nonce: u128, lives: bool, since: Duration) {
-        if let Some(at) = self.line.iter().position(|known| known.nonce == nonce) {
-            let waiter = self.line.remove(at);
-            if let Some(at) = self.dead.iter().position(|dead| *dead == nonce) {
-                self.dead.remove(at);
-            } else if self.hold.as_ref().is_some_and(|hold| hold.is_of(nonce)) {
-                self.told.push(What::Left { who: waiter.who, why: Departure::Served });
-            } else {
-                self.leaving.push(Leaving { waiter, lives, since });
-            }
-        }
+    /// This one is not in line any more, as of now; was its process seen alive after that?
+    pub(super) fn left(&mut self, nonce: u128, has_lived: bool, since: Duration) {
+        let told = self.waiting.left(nonce, has_lived, self.coverage(), since);
+        self.told.extend(told);
     }
 
     /// This one of the line is dead.
     pub(super) fn died_waiting(&mut self, nonce: u128) {
-        let waiter = self.line.iter().find(|known| known.nonce == nonce);
-        if let Some(waiter) = waiter.filter(|_| !self.dead.contains(&nonce)) {
-            self.told.push(What::Left { who: waiter.who.clone(), why: Departure::Died });
-            self.dead.push(nonce);
-        }
+        self.told.extend(self.waiting.died(nonce));
+    }
+
+    /// Is it known that this one of the line is dead?
+    pub(super) fn is_dead_waiter(&self, nonce: u128) -> bool {
+        self.waiting.is_dead(nonce)
     }
 
     /// These are all who are in line.
     pub(super) fn stand(
         &mut self,
-        line: Vec<Waiter>,
+        line: &[Waiter],
         now: Duration,
-        mut lives: impl FnMut(&Waiter) -> bool,
+        mut has_lived: impl FnMut(&Waiter) -> bool,
     ) {
-        let is_there = |nonce: u128| line.iter().any(|waiter| waiter.nonce == nonce);
-        let gone: Vec<Waiter> =
-            self.line.iter().filter(|known| !is_there(known.nonce)).cloned().collect();
-        for waiter in gone {
-            let lives = lives(&waiter);
-            self.left(waiter.nonce, lives, now);
+        for waiter in self.waiting.without(line) {
+            let has_lived = has_lived(&waiter);
+            self.left(waiter.nonce, has_lived, now);
         }
         for waiter in line {
             self.joined(waiter);
         }
     }
 
-    /// Since when somebody has left the line of whom it is not known yet why.
-    pub(super) fn unsettled_since(&self) -> Option<Duration> {
-        self.leaving.iter().map(|leaving| leaving.since).min()
+    /// Is it not known yet why this one has left the line?
+    pub(super) fn is_leaving(&self, nonce: u128) -> bool {
+        self.waiting.is_leaving(nonce)
     }
 
-    /// Who left the line until then, and does not hold the lock now, has not got it.
-    pub(super) fn settle(&mut self, until: Duration) {
-        for Leaving { waiter, lives, .. } in self.leaving.extract_if(.., |one| one.since <= until) {
-            let why = if lives { Departure::GaveUp } else { Departure::Gone };
-            self.told.push(What::Left { who: waiter.who, why });
-        }
+    /// When to settle why those have left who left so long before at least.
+    pub(super) fn next_settling(&self, at_least: Duration) -> Option<Duration> {
+        self.waiting.next_settling(at_least)
+    }
+
+    /// Tells why those have left who left so long before now at least, as far as that is known.
+    pub(super) fn settle(
+        &mut self,
+        now: Duration,
+        at_least: Duration,
+        has_ended: impl FnMut(u128) -> bool,
+    ) {
+        let told = self.waiting.settle(now, at_least, self.coverage(), has_ended);
+        self.told.extend(told);
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::FORGET;
-use super::chronicle::{Chronicle, Fate, Hold, Oddity, Waiter};
+use super::chronicle::{Chronicle, Fate, Hold, Oddity};
 use super::event::{Contender, Event, What};
+use super::waiting::Waiter;
 use crate::clock;
 use crate::engine::shown;
 use crate::error::{Error, ErrorKind};
@@ -125,9 +126,10 @@ fn looked(
     oddity: Option<Oddity>,
     now: Duration,
 ) {
-    chronicle.stand(line, now, |_| true);
+    // A key that is gone was deleted, or its lease has run out: which, nobody can tell.
+    chronicle.stand(&line, now, |_| false);
     chronicle.saw_all(hold, oddity);
-    chronicle.settle(now);
+    chronicle.settle(now, Duration::ZERO, |_| true);
 }
 
 fn hold(status: &Status) -> Option<Hold> {

@@ -73,6 +73,8 @@ pub enum What {
         who: Contender,
         /// And why.
         why: Departure,
+        /// How long before this was told it left.
+        ago: Duration,
     },
     /// So many holdings came and went without being seen.
     Missed(u64),
@@ -114,7 +116,8 @@ pub enum Departure {
     GaveUp,
     /// It died.
     Died,
-    /// Its process has ended: whether it gave up before, or died, went too fast to be told.
+    /// For a reason that was not seen: it gave up, or died, or even had the lock for a moment. Of
+    /// another host nothing else is known.
     Gone,
 }
 

@@ -110,6 +110,11 @@ impl Folders {
         Ok(folders)
     }
 
+    /// Was all told that was there at the beginning?
+    pub(super) fn is_whole(&self) -> bool {
+        self.next_judge > Duration::ZERO && !self.locks.values().any(Watched::is_unsure)
+    }
+
     /// What happens until then, as soon as something does.
     pub(super) fn next(&mut self, until: Duration) -> Result<Vec<Event>, Error> {
         loop {
@@ -313,9 +318,10 @@ impl Folders {
     /// Begins to watch a lock, or to listen to it again.
     fn watch(&mut self, path: &Path) {
         let known = self.locks.remove(path);
-        let is_new = known.is_none();
-        let mut watched = known.unwrap_or_else(|| Watched::new(path));
+        let (is_new, hears) = (known.is_none(), self.ears.is_some());
+        let mut watched = known.unwrap_or_else(|| Watched::new(path, hears));
         if !watched.is_busy() && !self.numbers.contains_key(path) {
+            watched.by_looks(hears);
             self.listen(path, Place::Lock);
             self.listen(&watched.line_path(), |_| Place::Line(path.to_owned()));
             match is_new {
@@ -369,20 +375,21 @@ impl Folders {
     }
 
     fn came(&mut self, number: i32, name: &OsStr, is_folder: bool) {
+        let hears = self.ears.is_some();
         match self.places.get(&number) {
             Some(Place::Folder(folder)) => {
                 let path = folder.join(name);
                 let line_of = before(&path, SUFFIX).filter(|path| is_lock(path));
                 if is_lock(&path) && self.is_wanted(&path) {
                     self.listen(&path, Place::Lock);
-                    let watched =
-                        self.locks.entry(path.clone()).or_insert_with(|| Watched::new(&path));
+                    let watched = self.locks.entry(path.clone());
+                    let watched = watched.or_insert_with(|| Watched::new(&path, hears));
                     watched.heard();
                     watched.came();
                 } else if let Some(lock) = line_of.filter(|lock| self.is_wanted(lock)) {
                     self.listen(&path, |_| Place::Line(lock.clone()));
                     let watched = self.locks.entry(lock.clone());
-                    watched.or_insert_with(|| Watched::new(&lock)).look_at_line();
+                    watched.or_insert_with(|| Watched::new(&lock, hears)).look_at_line();
                 } else if is_folder && self.only.is_none() && !is_stage_name(name) {
                     self.next_walk = Duration::ZERO;
                 }
@@ -414,7 +421,7 @@ impl Folders {
         match place {
             Place::Folder(_) => watched.went(),
             // What it is called now is told next.
-            Place::Lock(_) if is_moved => {}
+            Place::Lock(_) if is_moved => watched.renamed(name),
             Place::Lock(_) => watched.left(name),
             Place::Line(_) => watched.left_line(name),
         }

@@ -28,14 +28,19 @@
 //! - Who removes a lock cannot be seen. One that was removed while its holder lived counts as
 //!   released, even if it was broken by force.
 //! - A lock of another host is lapsed when it was watched for its whole timeout.
-//! - Who leaves the line and ends at once may have given up, or died: that is told as
-//!   [gone](Departure::Gone), if its process had ended before it could be looked for.
+//! - A holder counts as dead, or its timeout as over, when its lock was still there after that was
+//!   found; or when the kernel tells that another one took the lock from it. Where only looks tell, who
+//!   was replaced between two of them counts as one that released.
+//! - Who leaves the line may have given up, died, or had the lock for a moment. What is not certain is
+//!   told as [gone](Departure::Gone): the process had ended before it could be looked for, or is of
+//!   another host; or the lock was free then, or not seen all the time. Who might come back, because its
+//!   process lives, is waited for: a second, and ten where nobody held the lock.
 //! - An empty directory, or a foreign thing, is told as such when it stays for 0.2 s.
 //! - A lock that has not been there for a minute is forgotten, and appears anew.
 //! - An engine that is out of reach is told of ([`What::Unreachable`]), and asked until it answers.
 //!
 //! Here is what is observed, a folder or names. `chronicle.rs` tells what happened from one look and
-//! the next, `watched.rs` looks at one lock, `folder.rs` hears of many, `busy.rs` counts the busy
+//! the next, `waiting.rs` of those who wait, `watched.rs` looks at one lock, `folder.rs` hears of many, `busy.rs` counts the busy
 //! ones, `elsewhere.rs` looks at those of other engines, `event.rs` is what is told.
 
 mod busy;
@@ -43,6 +48,7 @@ mod chronicle;
 mod elsewhere;
 mod event;
 mod folder;
+mod waiting;
 mod watched;
 
 use std::collections::BTreeSet;
@@ -114,6 +120,14 @@ impl Observer {
     #[must_use]
     pub fn limit(&self) -> Option<&'static str> {
         Some(self.folders.as_ref()?.limit()?.why())
+    }
+
+    /// Was all told that was there when it was made? What is [bare](What::Bare) or
+    /// [foreign](What::Foreign) is told a moment later than what is held.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.folders.as_ref().is_none_or(Folders::is_whole)
+            && self.elsewhere.iter().all(|elsewhere| elsewhere.next_look() > Duration::ZERO)
     }
 
     /// Waits until something happens, so long at most, and tells it in its order.

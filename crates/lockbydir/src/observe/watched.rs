@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockbydir_protocol::{
-    Answer, Entry, Facts, Here, Life, Listing, Owner, Sight, Stamp, State, Ticket, Verdict, Watch,
+    Answer, Entry, Facts, Foreign, Here, Life, Listing, Owner, Sight, Stamp, State, Ticket,
+    Verdict, Watch,
 };
 
 use super::busy::Busy;
-use super::chronicle::{Chronicle, Fate, Hold, Oddity, Waiter};
+use super::chronicle::{Chronicle, Fate, Hold, Oddity};
 use super::event::{Contender, What};
+use super::waiting::Waiter;
 use crate::dir::Directory;
 use crate::error::{foreign_reason, stranger_reason};
 use crate::folder::verdict_on;
@@ -18,8 +20,12 @@ use crate::{clock, process};
 
 /// As long as this an empty directory is there, or a foreign thing, before it is told.
 const STAYS: Duration = Duration::from_millis(200);
-/// Who left the line holds the lock, or stands in another place of it, within this time; else it will not.
+/// Why somebody left the line is settled no earlier than so long after that; where only looks tell,
+/// two of them lie between.
 const SETTLES: Duration = Duration::from_millis(20);
+const SETTLES_BY_LOOKS: Duration = Duration::from_millis(300);
+/// A listing is read anew so often while it shows two entries: a renewal shows both its names at times.
+const TORN_LOOKS: u8 = 8;
 
 /// A lock directory, and what is known of it.
 pub(super) struct Watched {
@@ -33,6 +39,10 @@ pub(super) struct Watched {
     odd: Option<(Oddity, Duration)>,
     modified: Stamp,
     line: Vec<Ticket>,
+    /// Those who left it, and why is not known yet.
+    left_line: Vec<Ticket>,
+    /// The name that the entry had until a moment ago: what it is called now is told next.
+    renamed: Option<Entry>,
     /// When something was told of it last.
     told_at: Duration,
     /// So often it was asked whether one who waits lives.
@@ -49,8 +59,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(path: &Path) -> Watched {
-        Watched {
+    /// Is it heard of, or do only looks show it?
+    pub(super) fn new(path: &Path, hears: bool) -> Watched {
+        let mut watched = Watched {
             directory: Directory::new(path.to_owned(), 0o700, None).only_looking(),
             chronicle: Chronicle::default(),
             entry: None,
@@ -58,6 +69,8 @@ impl Watched {
             odd: None,
             modified: Stamp(0),
             line: Vec::new(),
+            left_line: Vec::new(),
+            renamed: None,
             told_at: Duration::ZERO,
             asked: 0,
             heard: 0,
@@ -65,7 +78,9 @@ impl Watched {
             is_present: false,
             is_unseen: false,
             seen_ahead: 0,
-        }
+        };
+        watched.by_looks(hears);
+        watched
     }
 
     pub(super) fn line_path(&self) -> PathBuf {
@@ -104,6 +119,18 @@ impl Watched {
     /// It is not to be heard of any more.
     pub(super) fn hush(&mut self) {
         self.busy = Some(Busy::default());
+        self.chronicle.by_looks(true);
+    }
+
+    /// Does nothing tell of it but looks?
+    pub(super) fn by_looks(&mut self, hears: bool) {
+        let is_by_looks = !hears || self.wants_looks();
+        self.chronicle.by_looks(is_by_looks);
+    }
+
+    /// Is something in its place that was not there for long enough to be told?
+    pub(super) fn is_unsure(&self) -> bool {
+        self.odd.as_ref().map(|(odd, _)| odd) != self.chronicle.oddity()
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -139,26 +166,28 @@ impl Watched {
     }
 
     pub(super) fn look_inside(&mut self) {
-        match self.directory.look() {
+        match self.look_twice() {
             Answer::Seen(Sight::Absent) => {
                 self.saw_oddity(None);
                 self.emptied();
             }
-            Answer::Seen(Sight::Foreign(why)) => self.saw_foreign(foreign_reason(&why)),
+            Answer::Seen(Sight::Foreign(why)) => self.saw_foreign(&why, &[]),
             Answer::Seen(Sight::Directory(listing)) => {
                 self.chronicle.begin();
                 let Listing { entries, modified, foreign, stranger, .. } = listing;
                 self.modified = modified;
                 match (&entries[..], foreign, stranger) {
-                    (.., Some(uid)) => self.saw_foreign(stranger_reason(uid)),
-                    (_, Some(why), _) => self.saw_foreign(foreign_reason(&why)),
+                    (.., Some(uid)) => {
+                        self.saw_oddity(Some(Oddity::Foreign(stranger_reason(uid))));
+                        self.emptied();
+                    }
+                    (_, Some(why), _) => self.saw_foreign(&why, &entries),
                     ([], ..) => {
                         self.saw_oddity(Some(Oddity::Bare));
                         self.emptied();
                     }
-                    ([entry], ..) => self.saw(entry.clone()),
-                    // Torn: the next look will tell.
-                    _ => {}
+                    ([entry], ..) => self.saw(entry.clone(), age(modified)),
+                    _ => self.saw_foreign(&Foreign::TwoEntries, &entries),
                 }
             }
             // Nothing that can be seen.
@@ -166,9 +195,36 @@ impl Watched {
         }
     }
 
-    fn saw_foreign(&mut self, why: String) {
-        self.saw_oddity(Some(Oddity::Foreign(why)));
-        self.emptied();
+    /// A listing is no snapshot: an entry that is renamed meanwhile is in it twice, or not at all. So
+    /// what is seen there is looked at anew before somebody is said to have let it go.
+    fn look_twice(&self) -> Answer {
+        let mut answer = self.directory.look();
+        for nth in 0..TORN_LOOKS {
+            let is_torn = match &answer {
+                Answer::Seen(Sight::Directory(listing)) => match listing.entries.len() {
+                    0 => nth == 0 && self.entry.is_some(),
+                    1 => false,
+                    _ => true,
+                },
+                _ => false,
+            };
+            if !is_torn {
+                break;
+            }
+            answer = self.directory.look();
+        }
+        answer
+    }
+
+    fn saw_foreign(&mut self, why: &Foreign, entries: &[Entry]) {
+        self.saw_oddity(Some(Oddity::Foreign(foreign_reason(why))));
+        // Who holds it goes on to hold it, whatever else has come into it.
+        let known = self.entry.as_ref().map(|known| known.nonce);
+        match entries {
+            [entry] => self.saw_entry(entry.clone(), age(self.modified)),
+            several if several.iter().any(|entry| Some(entry.nonce) == known) => {}
+            _ => self.emptied(),
+        }
     }
 
     /// What is odd for a moment only, such as a lock that is just being removed, is not told.
@@ -188,16 +244,20 @@ impl Watched {
 
     pub(super) fn look_at_line(&mut self) {
         let line = self.directory.line_now();
-        let waiters = line.iter().map(waiter).collect();
+        let waiters: Vec<Waiter> = line.iter().map(waiter).collect();
         let known = std::mem::replace(&mut self.line, line);
-        self.chronicle.stand(waiters, clock::boot(), |gone| {
-            known.iter().find(|ticket| ticket.nonce.0 == gone.nonce).is_none_or(lives)
+        self.chronicle.stand(&waiters, clock::boot(), |gone| {
+            let ticket = known.iter().find(|ticket| ticket.nonce.0 == gone.nonce);
+            ticket.and_then(lives) == Some(true)
         });
+        self.left_line.extend(known);
+        self.forget_settled();
     }
 
     /// Looks at all of it, for the first time or after something was not told: what is told from now
     /// on may be older than what is seen.
     pub(super) fn begin(&mut self) {
+        self.chronicle.gap();
         self.look();
         self.is_present = self.directory.is_there();
         (self.is_unseen, self.seen_ahead) = (false, 0);
@@ -216,6 +276,9 @@ impl Watched {
             return;
         }
         self.is_present = true;
+        self.renamed = None;
+        // It was not listened to from its beginning.
+        self.chronicle.gap();
         self.is_unseen = self.seen_ahead == 0;
         self.seen_ahead = self.seen_ahead.saturating_sub(1);
         let before = self.entry.clone();
@@ -250,12 +313,41 @@ impl Watched {
 
     /// This name has come into the directory.
     pub(super) fn entered(&mut self, name: &OsStr) {
+        let before = self.renamed.take();
         match name.to_str().and_then(Entry::parse) {
             // Whether it is ours now, all of it tells.
             Some(_) if self.odd.is_some() => self.look_inside(),
-            Some(entry) => self.saw(entry),
-            None => {}
+            Some(entry) => {
+                if let Some(before) = before {
+                    self.taken(&before, &entry);
+                }
+                self.saw(entry, Duration::ZERO);
+            }
+            None => self.look_inside(),
         }
+    }
+
+    /// This name has gone from it, and the next one to come takes its place.
+    pub(super) fn renamed(&mut self, name: &OsStr) {
+        self.renamed = name.to_str().and_then(Entry::parse);
+    }
+
+    /// One entry was renamed to another. If both are held, by two, the first one was judged: it could
+    /// not have let go in between.
+    fn taken(&mut self, before: &Entry, after: &Entry) {
+        let is_taken = before.nonce != after.nonce
+            && (before.state, after.state) == (State::Held, State::Held)
+            && self.entry.as_ref().is_some_and(|known| known.nonce == before.nonce);
+        if !is_taken || self.chronicle.fate() != Fate::Lives {
+            return;
+        }
+        let is_dead = match before.owner {
+            Owner::Nobody => false,
+            // Who took it over has read the clock when it had judged.
+            _ if before.origin.is_same_clock(&after.origin) => after.stamp < before.lapses_at(),
+            _ => self.fate_of(before) == Fate::Dead,
+        };
+        self.chronicle.judged(if is_dead { Fate::Dead } else { Fate::Lapsed });
     }
 
     /// This name has gone from it, and no other has taken its place.
@@ -268,7 +360,7 @@ impl Watched {
 
     pub(super) fn joined(&mut self, name: &OsStr) {
         if let Some(ticket) = name.to_str().and_then(Ticket::parse) {
-            self.chronicle.joined(waiter(&ticket));
+            self.chronicle.joined(&waiter(&ticket));
             self.line.push(ticket);
         }
     }
@@ -276,17 +368,31 @@ impl Watched {
     pub(super) fn left_line(&mut self, name: &OsStr) {
         let Some(gone) = name.to_str().and_then(Ticket::parse) else { return };
         self.line.retain(|ticket| *ticket != gone);
-        self.chronicle.left(gone.nonce.0, lives(&gone), clock::boot());
+        self.chronicle.left(gone.nonce.0, lives(&gone) == Some(true), clock::boot());
+        self.left_line.push(gone);
+        self.forget_settled();
     }
 
     /// When to [`settle`](Watched::settle).
     pub(super) fn next_settling(&self) -> Option<Duration> {
-        self.chronicle.unsettled_since().map(|since| since + SETTLES)
+        self.chronicle.next_settling(self.settles())
     }
 
-    /// Tells why those left the line who have left it long enough before now.
+    fn settles(&self) -> Duration {
+        if self.chronicle.is_by_looks() { SETTLES_BY_LOOKS } else { SETTLES }
+    }
+
+    /// Tells why those left the line of whom that is known by now.
     pub(super) fn settle(&mut self, now: Duration) {
-        self.chronicle.settle(now.saturating_sub(SETTLES));
+        let left = &self.left_line;
+        self.chronicle.settle(now, self.settles(), |nonce| {
+            left.iter().any(|ticket| ticket.nonce.0 == nonce && lives(ticket) == Some(false))
+        });
+        self.forget_settled();
+    }
+
+    fn forget_settled(&mut self) {
+        self.left_line.retain(|ticket| self.chronicle.is_leaving(ticket.nonce.0));
     }
 
     fn emptied(&mut self) {
@@ -294,24 +400,28 @@ impl Watched {
         self.chronicle.saw(None);
     }
 
-    fn saw(&mut self, entry: Entry) {
+    /// By the file system's clock it is so old.
+    fn saw(&mut self, entry: Entry, by_file: Duration) {
         self.saw_oddity(None);
+        self.saw_entry(entry, by_file);
+    }
+
+    fn saw_entry(&mut self, entry: Entry, by_file: Duration) {
         // What is told late is known already: numbers only grow, and so do changes.
         let is_old = self.entry.as_ref().is_some_and(|known| {
             known.token > entry.token
                 || known.nonce == entry.nonce && known.renewals > entry.renewals
         });
         if is_old {
+            if entry.state == State::Held {
+                self.chronicle.saw_late(entry.nonce.0);
+            }
             return;
-        }
-        // Who was there before may have come to its end since it was looked at last.
-        if self.entry.as_ref().is_some_and(|known| known.nonce != entry.nonce) {
-            self.judge();
         }
         if self.entry.as_ref() != Some(&entry) {
             self.is_unseen = false;
             let watched = Watch::on(&mut self.watch, &entry, clock::now());
-            let hold = hold(&entry, self.directory.here(), watched);
+            let hold = hold(&entry, self.directory.here(), watched.max(by_file));
             self.entry = Some(entry);
             self.chronicle.saw(Some(hold));
         }
@@ -324,19 +434,34 @@ impl Watched {
         if self.odd.is_some() {
             self.look_inside();
         }
-        let Some(entry) = self.entry.as_ref().filter(|entry| entry.state == State::Held) else {
+        let Some(entry) = self.entry.clone().filter(|entry| entry.state == State::Held) else {
             return;
         };
+        let fate = self.fate_of(&entry);
+        // Who has let go, or renewed, is heard of later; so it must be there after it was judged.
+        if fate == Fate::Lives || fate == self.chronicle.fate() || self.is_there(&entry) {
+            self.chronicle.judged(fate);
+        }
+    }
+
+    fn fate_of(&mut self, entry: &Entry) -> Fate {
         let now = clock::now();
         let watched = Watch::on(&mut self.watch, entry, now);
         let (modified, file_clock) = (self.modified, Some(self.modified));
         let facts = Facts { now, watched, modified, life: None, file_clock };
-        let verdict = verdict_on(entry, &self.directory.here(), facts);
-        self.chronicle.judged(match verdict {
+        match verdict_on(entry, &self.directory.here(), facts) {
             Verdict::Lapsed(_) => Fate::Lapsed,
             Verdict::Dead(_) => Fate::Dead,
             _ => Fate::Lives,
-        });
+        }
+    }
+
+    /// Is this, and nothing else of ours, in the directory now?
+    fn is_there(&self, entry: &Entry) -> bool {
+        match self.directory.look() {
+            Answer::Seen(Sight::Directory(listing)) => listing.entries == [entry.clone()],
+            _ => false,
+        }
     }
 
     /// The end of one who waits is noticed by who stands behind it; of the last one by nobody. All
@@ -346,17 +471,23 @@ impl Watched {
         self.asked += 1;
         let other = self.asked.checked_rem(last);
         for index in std::iter::once(last).chain(other) {
-            if !lives(&self.line[index]) {
-                self.chronicle.died_waiting(self.line[index].nonce.0);
+            let ticket = &self.line[index];
+            let nonce = ticket.nonce.0;
+            if lives(ticket) == Some(false)
+                && !self.chronicle.is_dead_waiter(nonce)
+                // Else it has left before it ended, and that is heard of later.
+                && self.directory.line_now().contains(ticket)
+            {
+                self.chronicle.died_waiting(nonce);
             }
         }
     }
 }
 
-fn hold(entry: &Entry, here: Here, watched: Duration) -> Hold {
+fn hold(entry: &Entry, here: Here, seen_age: Duration) -> Hold {
     let age = match entry.origin.is_same_clock(&here.origin) {
         true => clock::boot().saturating_sub(entry.stamp),
-        false => watched,
+        false => seen_age,
     };
     Hold {
         by: Contender::holding(entry),
@@ -370,12 +501,21 @@ fn hold(entry: &Entry, here: Here, watched: Duration) -> Hold {
     }
 }
 
+/// How old what was changed then is by the wall clock, which files are stamped with here; on a server,
+/// nearly.
+fn age(modified: Stamp) -> Duration {
+    let wall = i128::try_from(clock::now().wall.as_nanos()).unwrap_or(0);
+    Duration::from_nanos(u64::try_from(wall - modified.0).unwrap_or(0))
+}
+
 fn waiter(ticket: &Ticket) -> Waiter {
     Waiter { who: Contender::waiting(ticket), nonce: ticket.nonce.0 }
 }
 
-/// Does the one of this ticket live, as far as we can tell?
-fn lives(ticket: &Ticket) -> bool {
-    !ticket.origin.is_same_pids(&process::here().0)
-        || process::life(Owner::One(ticket.process)) == Life::Alive
+/// Does the one of this ticket live? None where we cannot know.
+fn lives(ticket: &Ticket) -> Option<bool> {
+    ticket
+        .origin
+        .is_same_pids(&process::here().0)
+        .then(|| process::life(Owner::One(ticket.process)) == Life::Alive)
 }

@@ -19,6 +19,8 @@ mod renewing;
 // Elsewhere only looks tell, and not what happens between two.
 #[cfg(target_os = "linux")]
 mod observe;
+#[cfg(target_os = "linux")]
+mod observe_races;
 
 use std::path::Path;
 use std::time::Duration;

@@ -70,7 +70,7 @@ const ENDS = {
   served: 'got the lock',
   'gave-up': 'gave up',
   died: 'died',
-  gone: 'gave up or died, too fast to be told apart',
+  gone: 'waits no more; why was not seen',
   released: 'released it',
   lapsed: 'let it lapse',
   taken: 'another took it over',
