@@ -29,6 +29,11 @@ pub trait Source: Send {
     fn is_over(&self) -> bool {
         false
     }
+
+    /// All was told that was there at the beginning.
+    fn is_whole(&self) -> bool {
+        true
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
@@ -42,6 +47,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn is_over(&self) -> bool {
         (**self).is_over()
+    }
+
+    fn is_whole(&self) -> bool {
+        (**self).is_whole()
     }
 }
 
@@ -227,6 +236,10 @@ impl Source for Live {
         let limit = self.limit();
         let seen = seen.into_iter().filter_map(|event| self.told(event));
         Ok(first.into_iter().chain(seen).chain(limit).collect())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.first.is_empty() && self.observer.is_whole()
     }
 }
 

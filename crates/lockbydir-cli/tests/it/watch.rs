@@ -183,6 +183,38 @@ fn a_lock_that_is_named_is_shown_before_anybody_takes_it() {
 }
 
 #[test]
+fn once_shows_what_is_in_the_place_of_a_lock_directory_and_what_it_is() {
+    let folder = Folder::new();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("bare.lockdir")).unwrap();
+    std::fs::create_dir(at("other.lockdir")).unwrap();
+    std::fs::write(at("other.lockdir/note"), "").unwrap();
+    std::fs::write(at("file.lockdir"), "").unwrap();
+    std::os::unix::fs::symlink("/tmp", at("link.lockdir")).unwrap();
+
+    let ran = once(&folder, &[]);
+    let named = once(&folder, &["bare", "file"]);
+
+    let row = |ran: &Ran, name: &str, words: &str| {
+        let row = ran.out.lines().find(|line| line.starts_with(&format!("  {name} ")));
+        assert!(row.is_some_and(|row| row.contains(words)), "no `{words}` in {}", ran.out);
+    };
+    assert!(ran.out.contains("  4 locks, 3 in trouble"), "{}", ran.out);
+    row(&ran, "bare", "■ bare   a plain directory");
+    row(&ran, "other", "?foreign it holds `note`");
+    row(&ran, "file", "?foreign it is not a directory");
+    row(&ran, "link", "?foreign it is a symbolic link");
+    row(&named, "bare", "■ bare ");
+    row(&named, "file", "?foreign it is not a directory");
+    for name in ["other.lockdir/note", "file.lockdir", "link.lockdir"] {
+        std::fs::remove_file(at(name)).unwrap();
+    }
+    for name in ["bare.lockdir", "other.lockdir"] {
+        std::fs::remove_dir(at(name)).unwrap();
+    }
+}
+
+#[test]
 fn what_cannot_be_watched_is_told() {
     let folder = Folder::new();
     let run = |arguments: &[&str]| folder.run(arguments);

@@ -63,13 +63,18 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
     let gap = ("  ", Tone::Plain);
     next(&[(&name, Tone::Strong), gap, (word, tone), gap, (&holdings, Tone::Faint)]);
     let verb = match card.state {
-        State::Held => "holder   ",
+        State::Held | State::Foreign => "holder   ",
         _ => "was      ",
     };
-    match &card.holder {
-        Some(holder) => next(&[(verb, Tone::Faint), (&whole(holder), Tone::Plain)]),
-        None => {
-            let who = odd(card).unwrap_or_else(|| "nobody".into());
+    let holder = card.holder.as_ref().map(whole);
+    match (card.state, &holder, odd(card)) {
+        (State::Foreign, _, Some(why)) => {
+            let stays = ": nobody can take the lock until that is gone";
+            next(&[("foreign  ", Tone::Bad), (&why, Tone::Plain), (stays, Tone::Faint)]);
+        }
+        (_, Some(holder), _) => next(&[(verb, Tone::Faint), (holder, Tone::Plain)]),
+        (_, None, odd) => {
+            let who = odd.map_or_else(|| "nobody".into(), |odd| format!("not known: {odd}"));
             next(&[("holder   ", Tone::Faint), (&who, Tone::Plain)]);
         }
     }
@@ -83,11 +88,14 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
             paint.pieces(at, width, pieces);
         }
     };
-    match since {
-        Some(since) => {
+    match (since, &holder) {
+        (_, Some(holder)) if card.state == State::Foreign => {
+            next(&[(verb, Tone::Faint), (holder, Tone::Plain)]);
+        }
+        (Some(since), _) => {
             next(&[("since    ", Tone::Faint), (&since, Tone::Plain), (&token, Tone::Faint)])
         }
-        None => next(&[("since    ", Tone::Faint), ("-", Tone::Plain)]),
+        (None, _) => next(&[("since    ", Tone::Faint), ("-", Tone::Plain)]),
     }
     let line = match (card.line.first(), longest_wait(card, now)) {
         (Some(first), Some(longest)) => {
@@ -117,6 +125,10 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
                 };
                 let tone = if left < 0.0 { Tone::Bad } else { Tone::Plain };
                 paint.text((x + 21, y), area.right().saturating_sub(x + 22), &text, tone);
+            }
+            None if card.state == State::Dead => {
+                let text = "its process is gone: the next one takes the lock over at once";
+                paint.text((x, y), area.right().saturating_sub(x + 1), text, Tone::Bad);
             }
             None => drop(paint.text((x, y), width, "-", Tone::Plain)),
         }

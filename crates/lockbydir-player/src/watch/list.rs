@@ -120,7 +120,7 @@ fn row(paint: &mut Paint<'_>, columns: &Columns, y: u16, card: &Card, now: f64) 
     let (word, tone) = state(card.state);
     paint.tail((columns.name.0, y), columns.name.1, &printable(&card.lock), Tone::Strong);
     paint.text((columns.state, y), 8, word, tone);
-    let holder = card.holder.as_ref().map(brief).or_else(|| odd(card));
+    let holder = odd(card).or_else(|| card.holder.as_ref().map(brief));
     if let Some(holder) = holder {
         paint.text((columns.holder.0, y), columns.holder.1, &holder, Tone::Plain);
     }

@@ -45,6 +45,10 @@ const FRAME: Duration = Duration::from_millis(100);
 /// Where nothing moves but the clock, so far.
 const CLOCK: Duration = Duration::from_secs(1);
 
+/// A picture waits so long at most until all is told that is there: where something changes all the
+/// time, that never comes.
+const WHOLE: Duration = Duration::from_secs(5);
+
 /// What is shown, and how.
 #[derive(Debug, Default)]
 #[non_exhaustive]
@@ -109,8 +113,16 @@ pub fn still(
     has_colours: bool,
 ) -> Result<String, Error> {
     let mut board = Board::new(HISTORY);
-    for event in source.next(Duration::ZERO)? {
-        board.apply(&event);
+    let begun = Instant::now();
+    let mut up_to = Duration::ZERO;
+    loop {
+        for event in source.next(up_to)? {
+            board.apply(&event);
+        }
+        if source.is_whole() || begun.elapsed() >= WHOLE {
+            break;
+        }
+        up_to = FRAME;
     }
     board.tick(source.now());
     let mut view = View::of(options.title, options.opened);

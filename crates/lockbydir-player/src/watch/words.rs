@@ -7,10 +7,11 @@ use super::style::Look;
 use crate::board::{Card, State};
 use crate::event::{Contender, How};
 
-/// Seconds in a few characters: `0.5s`, `12s`, `3m20s`, `2h05m`, `4d03h`.
+/// Seconds in a few characters: `20ms`, `0.5s`, `12s`, `3m20s`, `2h05m`, `4d03h`.
 pub(super) fn short(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     match whole {
+        _ if seconds > 0.0 && seconds < 0.1 => format!("{:.0}ms", (seconds * 1000.0).ceil()),
         0..10 => format!("{:.1}s", seconds.max(0.0)),
         10..60 => format!("{whole}s"),
         60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),

@@ -62,7 +62,7 @@ fn locks_in_trouble_come_first_then_long_waits_then_names() {
     assert_eq!(
         rows,
         [
-            "  dead          x dead   web1:4242 backup.sh    █░░░░░░░   1.0s               -",
+            "  dead          x dead   web1:4242 backup.sh                                  -",
             "  lapsed        ! lapsed web1:4242 backup.sh    ░░░░░░░░   -10s               -",
             "  waited        ● held   web1:4242 backup.sh    ██████▌░   8.0s   1   20s   0.2",
             "  alright       ● held   web1:4242 backup.sh    █░░░░░░░   1.0s               -",
@@ -105,9 +105,28 @@ fn a_lock_alone_is_told_in_full_and_each_deed_has_its_own_mark() {
     assert_eq!(facts[0], " jobs  x dead  2 holdings");
     assert_eq!(facts[1], " was      pid 4242 on web1 (backup.sh)");
     assert!(facts[2].ends_with("(7.0s), taken over after a lapse; token…"), "{}", facts[2]);
-    assert_eq!(facts[3], " time     ██████░░░░░░░░░░░░░░ 3.0s left of 10s; renewed 7…");
+    assert_eq!(facts[3], " time     its process is gone: the next one takes the lock …");
     assert_eq!(facts[4], " waiting  nobody");
     assert!(frame.contains("░ waits  █ holds  ▒ forgotten  ! lapsed  x dead"), "{frame}");
+}
+
+#[test]
+fn what_is_foreign_says_what_is_in_the_way_and_who_holds_it_all_the_same() {
+    let why = "it holds `note`, which is not ours".to_owned();
+    let foreign = event(99.5, What::Foreign { why });
+
+    let alone = lanes(100.0, [foreign.clone()], (100, 18));
+    let held = [event(99.0, acquired("a", 7, How::Free)), foreign];
+    let both = lanes(100.0, held.clone(), (100, 18));
+
+    let foreign =
+        " foreign  it holds `note`, which is not ours: nobody can take the lock until that is gone";
+    assert_eq!(alone.lines().nth(1), Some(foreign));
+    assert!(!alone.contains("holder"), "{alone}");
+    assert_eq!(both.lines().nth(1), Some(foreign));
+    assert_eq!(both.lines().nth(2), Some(" holder   pid 4242 on web1 (backup.sh)"));
+    let row = list(100.0, held)[0].clone();
+    assert!(row.starts_with("  jobs          ?foreign it holds `note`"), "{row}");
 }
 
 #[test]
