@@ -135,18 +135,6 @@ fn what_was_recorded_is_told_again_and_looks_the_same() {
 }
 
 #[test]
-fn what_a_wrong_line_says_is_quoted_in_printable_characters_only() {
-    let header = "{\"format\":\"lockbydir events\",\"version\":1,\"program\":\"x\"}\n";
-    let line = "{\"at\":1,\"lock\":\"l\",\"what\":\"\\u001b[2J\\u202e\\u3164\"}\n";
-    let file = File::with(header.to_owned() + line);
-
-    let error = Replay::open(&file.path, 1.0).unwrap_err().to_string();
-
-    assert!(error.contains("unknown variant `\\u{1b}[2J\\u{202e}\\u{3164}`"), "{error}");
-    assert!(error.chars().all(|c| matches!(c, ' '..='~')), "{error:?}");
-}
-
-#[test]
 fn each_event_is_in_the_file_as_soon_as_it_was_told() {
     let file = File::absent();
     let mut recorder = Recorder::new(Script(night()), &file.path).unwrap();

@@ -144,8 +144,8 @@ fn a_forgotten_lock_lapses_and_is_taken_over() {
     assert_eq!(
         spans(&board, "a"),
         [
-            (Kind::Forgotten, 1.0, Some(11.2), Some(End::Lapsed)),
-            (Kind::Lapsed, 11.2, Some(11.5), Some(End::Taken)),
+            (Kind::Forgotten, 1.0, Some(11.0), Some(End::Lapsed)),
+            (Kind::Lapsed, 11.0, Some(11.5), Some(End::Taken)),
         ]
     );
     let last = &board.lanes("jobs")[1].spans[1];
@@ -165,8 +165,8 @@ fn who_renewed_before_it_forgot_is_silent_only_since_then() {
         spans(&board, "a"),
         [
             (Kind::Holding, 1.0, Some(5.0), None),
-            (Kind::Forgotten, 5.0, Some(15.1), Some(End::Lapsed)),
-            (Kind::Lapsed, 15.1, None, None),
+            (Kind::Forgotten, 5.0, Some(15.0), Some(End::Lapsed)),
+            (Kind::Lapsed, 15.0, None, None),
         ]
     );
 }
@@ -182,7 +182,7 @@ fn who_renews_late_holds_again() {
     assert_eq!(card(&board).state, State::Held);
     assert_eq!(
         spans(&board, "a")[1..],
-        [(Kind::Lapsed, 11.2, Some(12.0), Some(End::Renewed)), (Kind::Holding, 12.0, None, None),]
+        [(Kind::Lapsed, 11.0, Some(12.0), Some(End::Renewed)), (Kind::Holding, 12.0, None, None),]
     );
     assert_eq!(board.lanes("jobs")[0].spans[2].token, Some(7));
 }

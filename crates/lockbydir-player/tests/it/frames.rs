@@ -105,7 +105,7 @@ fn a_lock_alone_is_told_in_full_and_each_deed_has_its_own_mark() {
     assert_eq!(facts[0], " jobs  x dead  2 holdings");
     assert_eq!(facts[1], " was      pid 4242 on web1 (backup.sh)");
     assert!(facts[2].ends_with("(7.0s), taken over after a lapse; token…"), "{}", facts[2]);
-    assert_eq!(facts[3], " time     its process is gone: the next one takes the lock …");
+    assert_eq!(facts[3], " time     its process is gone: the next one takes the lock…");
     assert_eq!(facts[4], " waiting  nobody");
     assert!(frame.contains("░ waits  █ holds  ▒ forgotten  ! lapsed  x dead"), "{frame}");
 }

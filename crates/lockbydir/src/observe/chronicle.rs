@@ -1,10 +1,14 @@
 //! One lock's chronicle: what happened, told from what is seen of it one time and the next. Looks
 //! at nothing itself.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::event::{Contender, Gained, What};
 use super::waiting::{Coverage, Waiter, Waiting};
+
+/// So many who held last are kept: as many as may hold while one event is read.
+const HELD_LATELY: usize = 64;
 
 /// A holding, or an open lock, as it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,8 @@ pub(super) struct Chronicle {
     fate: Fate,
     oddity: Option<Oddity>,
     waiting: Waiting,
+    /// Who held last, by their nonces: that they wait may be told later.
+    held_lately: VecDeque<u128>,
     /// How often something may have happened that was not seen.
     gaps: u64,
     /// Only looks show what happens.
@@ -185,6 +191,7 @@ impl Chronicle {
     }
 
     fn acquired(&mut self, new: &mut Hold, how: Gained) {
+        self.holds(new.nonce);
         if let Some((id, told)) = self.waiting.served(|wait| new.is_of(wait)) {
             new.by.id = id;
             self.told.extend(told);
@@ -195,8 +202,14 @@ impl Chronicle {
 
     /// This holding was there before the one that is known.
     pub(super) fn saw_late(&mut self, nonce: u128) {
+        self.holds(nonce);
         let told = self.waiting.served(|wait| wait == nonce);
         self.told.extend(told.and_then(|(_, told)| told));
+    }
+
+    fn holds(&mut self, nonce: u128) {
+        self.held_lately.truncate(HELD_LATELY - 1);
+        self.held_lately.push_front(nonce);
     }
 
     /// Something may have happened to the lock that is never told.
@@ -240,7 +253,8 @@ impl Chronicle {
     }
 
     pub(super) fn joined(&mut self, waiter: &Waiter) {
-        if self.waiting.joined(waiter, self.coverage()) {
+        let is_served = self.held_lately.contains(&waiter.nonce);
+        if self.waiting.joined(waiter, is_served, self.coverage()) {
             self.begin();
             self.told.push(What::Joined(waiter.who.clone()));
         }
@@ -283,19 +297,20 @@ impl Chronicle {
         self.waiting.is_leaving(nonce)
     }
 
-    /// When to settle why those have left who left so long before at least.
+    /// When to settle why those have left who left so long before this at least.
     pub(super) fn next_settling(&self, at_least: Duration) -> Option<Duration> {
         self.waiting.next_settling(at_least)
     }
 
-    /// Tells why those have left who left so long before now at least, as far as that is known.
+    /// Tells why those have left who left so long before this at least, as far as that follows from
+    /// what was seen up to then.
     pub(super) fn settle(
         &mut self,
-        now: Duration,
+        seen_until: Duration,
         at_least: Duration,
-        has_ended: impl FnMut(u128) -> bool,
+        ended: impl FnMut(u128) -> Option<Duration>,
     ) {
-        let told = self.waiting.settle(now, at_least, self.coverage(), has_ended);
+        let told = self.waiting.settle(seen_until, at_least, self.coverage(), ended);
         self.told.extend(told);
     }
 }

@@ -129,7 +129,7 @@ fn looked(
     // A key that is gone was deleted, or its lease has run out: which, nobody can tell.
     chronicle.stand(&line, now, |_| false);
     chronicle.saw_all(hold, oddity);
-    chronicle.settle(now, Duration::ZERO, |_| true);
+    chronicle.settle(now, Duration::ZERO, |_| Some(now));
 }
 
 fn hold(status: &Status) -> Option<Hold> {

@@ -118,6 +118,7 @@ impl Folders {
     /// What happens until then, as soon as something does.
     pub(super) fn next(&mut self, until: Duration) -> Result<Vec<Event>, Error> {
         loop {
+            let heard_until = clock::boot();
             self.hear();
             let now = clock::boot();
             if now >= self.next_walk {
@@ -132,7 +133,7 @@ impl Folders {
                 self.next_judge = now + JUDGE;
             }
             self.count()?;
-            self.locks.values_mut().for_each(|watched| watched.settle(now));
+            self.locks.values_mut().for_each(|watched| watched.settle(heard_until));
             let events = self.told();
             if !events.is_empty() || now >= until {
                 return Ok(events);
@@ -187,7 +188,7 @@ impl Folders {
         let hears = self.hears_all();
         let mut is_any = false;
         for watched in self.locks.values_mut() {
-            if !hears || watched.wants_looks() {
+            if watched.by_looks(hears) {
                 is_any = true;
                 watched.look();
             }

@@ -55,6 +55,8 @@ struct Leaving {
     is_certain: bool,
     since: Duration,
     next_asking: Duration,
+    /// Its process had ended by then: it does nothing any more that is not told already, or will be.
+    ended: Option<Duration>,
 }
 
 /// Those who wait, and those who have just left.
@@ -65,8 +67,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Is this somebody who was not in the queue before?
-    pub(super) fn joined(&mut self, waiter: &Waiter, coverage: Coverage) -> bool {
+    /// Is this somebody who was not in the queue before? Who holds, or has held, is told late of.
+    pub(super) fn joined(&mut self, waiter: &Waiter, is_served: bool, coverage: Coverage) -> bool {
         let is_it = |standing: &Standing| standing.waiter.nonce == waiter.nonce;
         // Who takes another place in the queue leaves the one it had.
         if let Some(at) = self.leaving.iter().position(|left| is_it(&left.standing)) {
@@ -76,7 +78,7 @@ impl Waiting {
         if self.queue.iter().any(is_it) {
             return false;
         }
-        let (waiter, is_served, is_dead) = (waiter.clone(), false, false);
+        let (waiter, is_dead) = (waiter.clone(), false);
         self.queue.push(Standing { waiter, coverage, is_served, is_dead });
         true
     }
@@ -107,8 +109,8 @@ impl Waiting {
         // With all changes of the lock told in their order, it would have been seen to hold it. And
         // only where nobody holds it somebody is passed over.
         let is_certain = standing.coverage.gaps == coverage.gaps && coverage.held.is_some();
-        let next_asking = Duration::ZERO;
-        self.leaving.push(Leaving { standing, has_lived, is_certain, since, next_asking });
+        let (next_asking, ended) = (Duration::ZERO, None);
+        self.leaving.push(Leaving { standing, has_lived, is_certain, since, next_asking, ended });
         None
     }
 
@@ -144,20 +146,21 @@ impl Waiting {
 
     /// When to settle next, if they have left so long before at least.
     pub(super) fn next_settling(&self, at_least: Duration) -> Option<Duration> {
-        self.leaving.iter().map(|left| left.next_asking.max(left.since + at_least)).min()
+        self.leaving.iter().map(|left| left.next(at_least)).min()
     }
 
-    /// Why those have left who left so long before now at least, as far as that is known by now.
+    /// Why those have left who left so long before this at least, as far as it follows from what was
+    /// told up to then. `ended` says until when one has ended, if it has.
     pub(super) fn settle(
         &mut self,
-        now: Duration,
+        told_until: Duration,
         at_least: Duration,
         coverage: Coverage,
-        mut has_ended: impl FnMut(u128) -> bool,
+        mut ended: impl FnMut(u128) -> Option<Duration>,
     ) -> Vec<What> {
         let mut told = Vec::new();
-        let is_due = |one: &mut Leaving| {
-            if now < one.next_asking.max(one.since + at_least) {
+        let is_settled = |one: &mut Leaving| {
+            if told_until < one.next(at_least) {
                 return false;
             }
             if coverage.is_by_looks {
@@ -166,17 +169,27 @@ impl Waiting {
                 one.is_certain = held.is_some() && held == coverage.held;
             }
             let limit = if one.is_certain { GIVES_UP } else { COMES_BACK };
-            one.next_asking = now + ASKS;
-            now >= one.since + limit || has_ended(one.standing.waiter.nonce)
+            if one.ended.is_some() || told_until >= one.since + limit {
+                return true;
+            }
+            one.ended = ended(one.standing.waiter.nonce);
+            one.next_asking = one.ended.unwrap_or(told_until + ASKS);
+            false
         };
         for Leaving { standing, has_lived, is_certain, since, .. } in
-            self.leaving.extract_if(.., is_due)
+            self.leaving.extract_if(.., is_settled)
         {
             let has_given_up = has_lived && is_certain;
             let why = if has_given_up { Departure::GaveUp } else { Departure::Gone };
-            told.push(left(standing, why, now.saturating_sub(since)));
+            told.push(left(standing, why, told_until.saturating_sub(since)));
         }
         told
+    }
+}
+
+impl Leaving {
+    fn next(&self, at_least: Duration) -> Duration {
+        self.next_asking.max(self.since + at_least)
     }
 }
 
@@ -202,9 +215,11 @@ mod tests {
     /// Why one is said to have left who came and left with these in sight, when its process has ended.
     fn why(came: Coverage, went: Coverage, has_lived: bool, settled: Coverage) -> Departure {
         let mut waiting = Waiting::default();
-        assert!(waiting.joined(&waiter(), came));
+        assert!(waiting.joined(&waiter(), false, came));
         assert!(waiting.left(3, has_lived, went, NOW).is_none());
-        let told = waiting.settle(NOW, Duration::ZERO, settled, |_| true);
+        // What it did before it ended may be told only now.
+        assert_eq!(waiting.settle(NOW, Duration::ZERO, settled, |_| Some(NOW)), []);
+        let told = waiting.settle(NOW, Duration::ZERO, settled, |_| None);
         let [What::Left { why, .. }] = told[..] else { panic!("{told:?}") };
         why
     }
@@ -230,15 +245,15 @@ mod tests {
     #[test]
     fn who_lives_is_waited_for_and_may_come_back() {
         let mut waiting = Waiting::default();
-        waiting.joined(&waiter(), ALL_SEEN);
+        waiting.joined(&waiter(), false, ALL_SEEN);
         waiting.left(3, true, Coverage { held: None, ..ALL_SEEN }, NOW);
 
-        let told = waiting.settle(NOW + GIVES_UP, Duration::ZERO, ALL_SEEN, |_| false);
+        let told = waiting.settle(NOW + GIVES_UP, Duration::ZERO, ALL_SEEN, |_| None);
         assert_eq!(told, []);
-        assert!(!waiting.joined(&waiter(), ALL_SEEN), "it is the same one");
+        assert!(!waiting.joined(&waiter(), false, ALL_SEEN), "it is the same one");
 
         waiting.left(3, true, ALL_SEEN, NOW);
-        let told = waiting.settle(NOW + GIVES_UP, Duration::ZERO, ALL_SEEN, |_| false);
+        let told = waiting.settle(NOW + GIVES_UP, Duration::ZERO, ALL_SEEN, |_| None);
         let [What::Left { why: Departure::GaveUp, ago, .. }] = told[..] else { panic!("{told:?}") };
         assert_eq!(ago, GIVES_UP);
     }
@@ -246,10 +261,20 @@ mod tests {
     #[test]
     fn who_was_seen_to_hold_was_served_whoever_holds_when_it_leaves() {
         let mut waiting = Waiting::default();
-        waiting.joined(&waiter(), ALL_SEEN);
+        waiting.joined(&waiter(), false, ALL_SEEN);
         assert_eq!(waiting.served(|nonce| nonce == 3), Some((1, None)));
 
         let told = waiting.left(3, false, Coverage { held: Some(9), ..ALL_SEEN }, NOW);
+
+        assert!(matches!(told, Some(What::Left { why: Departure::Served, .. })), "{told:?}");
+    }
+
+    #[test]
+    fn who_is_seen_to_hold_before_it_is_told_to_wait_is_served() {
+        let mut waiting = Waiting::default();
+        assert!(waiting.joined(&waiter(), true, ALL_SEEN));
+
+        let told = waiting.left(3, false, ALL_SEEN, NOW);
 
         assert!(matches!(told, Some(What::Left { why: Departure::Served, .. })), "{told:?}");
     }

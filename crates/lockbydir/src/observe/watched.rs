@@ -101,8 +101,7 @@ impl Watched {
         is_gone && self.busy.is_none() && self.told_at < then
     }
 
-    /// Does only looking tell of what happens to it?
-    pub(super) fn wants_looks(&self) -> bool {
+    fn wants_looks(&self) -> bool {
         self.busy.is_some() || !self.directory.here().one_kernel
     }
 
@@ -122,10 +121,11 @@ impl Watched {
         self.chronicle.by_looks(true);
     }
 
-    /// Does nothing tell of it but looks?
-    pub(super) fn by_looks(&mut self, hears: bool) {
+    /// Do only looks tell what happens to it, if others are heard of, or not?
+    pub(super) fn by_looks(&mut self, hears: bool) -> bool {
         let is_by_looks = !hears || self.wants_looks();
         self.chronicle.by_looks(is_by_looks);
+        is_by_looks
     }
 
     /// Is something in its place that was not there for long enough to be told?
@@ -313,17 +313,14 @@ impl Watched {
 
     /// This name has come into the directory.
     pub(super) fn entered(&mut self, name: &OsStr) {
-        let before = self.renamed.take();
-        match name.to_str().and_then(Entry::parse) {
-            // Whether it is ours now, all of it tells.
-            Some(_) if self.odd.is_some() => self.look_inside(),
-            Some(entry) => {
-                if let Some(before) = before {
-                    self.taken(&before, &entry);
-                }
+        match (self.renamed.take(), name.to_str().and_then(Entry::parse)) {
+            // One of ours gets another name; it does not come into a directory that is there.
+            (Some(before), Some(entry)) if self.odd.is_none() => {
+                self.taken(&before, &entry);
                 self.saw(entry, Duration::ZERO);
             }
-            None => self.look_inside(),
+            // Whether it is ours now, all of it tells.
+            _ => self.look_inside(),
         }
     }
 
@@ -382,11 +379,16 @@ impl Watched {
         if self.chronicle.is_by_looks() { SETTLES_BY_LOOKS } else { SETTLES }
     }
 
-    /// Tells why those left the line of whom that is known by now.
-    pub(super) fn settle(&mut self, now: Duration) {
+    /// Tells why those left the line of whom that is known by now, when all was heard that was told
+    /// before this.
+    pub(super) fn settle(&mut self, heard_until: Duration) {
+        if self.left_line.is_empty() {
+            return;
+        }
         let left = &self.left_line;
-        self.chronicle.settle(now, self.settles(), |nonce| {
-            left.iter().any(|ticket| ticket.nonce.0 == nonce && lives(ticket) == Some(false))
+        self.chronicle.settle(heard_until, self.settles(), |nonce| {
+            let mut left = left.iter().filter(|ticket| ticket.nonce.0 == nonce);
+            left.any(|ticket| lives(ticket) == Some(false)).then(clock::boot)
         });
         self.forget_settled();
     }

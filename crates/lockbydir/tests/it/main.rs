@@ -20,6 +20,8 @@ mod renewing;
 #[cfg(target_os = "linux")]
 mod observe;
 #[cfg(target_os = "linux")]
+mod observe_odd;
+#[cfg(target_os = "linux")]
 mod observe_races;
 
 use std::path::Path;

@@ -12,7 +12,7 @@ use crate::{ms, secs};
 
 /// All events until this one has come.
 #[track_caller]
-fn until(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<Event> {
+pub(crate) fn until(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<Event> {
     let end = Instant::now() + secs(20);
     let mut all = Vec::new();
     while !all.iter().any(|event: &Event| is_it(&event.what)) {
@@ -22,7 +22,7 @@ fn until(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<Event> {
     all
 }
 
-fn words(events: &[Event]) -> Vec<String> {
+pub(crate) fn words(events: &[Event]) -> Vec<String> {
     let word = |event: &Event| match &event.what {
         What::Acquired { how, .. } => format!("acquired {how:?}"),
         What::Left { why, .. } => format!("left {why:?}"),
@@ -33,7 +33,7 @@ fn words(events: &[Event]) -> Vec<String> {
     events.iter().map(word).collect()
 }
 
-fn jobs(folder: &Path) -> Lock {
+pub(crate) fn jobs(folder: &Path) -> Lock {
     Lock::new(folder.join("jobs")).timeout(secs(10))
 }
 
@@ -395,68 +395,4 @@ fn looking_changes_nothing() {
 
     assert_eq!(names(), before);
     drop(guard);
-}
-
-#[test]
-fn a_plain_directory_is_told_as_bare_and_what_is_not_ours_as_foreign() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut observer = Observer::of(folder.path()).unwrap();
-    let path = folder.path().join("jobs.lockdir");
-
-    std::fs::create_dir(&path).unwrap();
-    let bare = until(&mut observer, |what| matches!(what, What::Bare));
-    std::fs::write(path.join("note"), "mine").unwrap();
-    let foreign = until(&mut observer, |what| matches!(what, What::Foreign(_)));
-    std::fs::remove_dir_all(&path).unwrap();
-    let cleared = until(&mut observer, |what| matches!(what, What::Cleared));
-    let guard = jobs(folder.path()).acquire().unwrap();
-    let taken = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
-
-    assert_eq!(words(&bare), ["appeared", "bare"]);
-    assert_eq!(words(&foreign), ["foreign"]);
-    let Some(What::Foreign(why)) = foreign.last().map(|event| &event.what) else { panic!() };
-    assert!(why.contains("`note`"), "{why}");
-    assert_eq!(words(&cleared), ["cleared"]);
-    assert_eq!(words(&taken), ["acquired Free"]);
-    guard.release().unwrap();
-}
-
-#[test]
-fn a_directory_that_is_empty_for_a_moment_is_not_told_as_bare() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut observer = Observer::of(folder.path()).unwrap();
-
-    for _ in 0..200 {
-        drop(jobs(folder.path()).acquire().unwrap());
-    }
-    let guard = jobs(folder.path()).label("last").acquire().unwrap();
-    let is_last = |what: &What| matches!(what, What::Acquired { by, .. } if by.label.is_some());
-    let told = until(&mut observer, is_last);
-
-    assert!(!words(&told).contains(&"bare".to_owned()), "{told:?}");
-    guard.release().unwrap();
-}
-
-/// As root, who may give directories away.
-#[test]
-fn the_lock_of_another_user_stays_foreign_whatever_comes_into_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let guard = jobs(folder.path()).acquire().unwrap();
-    let path = folder.path().join("jobs.lockdir");
-    std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
-    let mut observer = Observer::of(folder.path()).unwrap();
-    let foreign = until(&mut observer, |what| matches!(what, What::Foreign(_)));
-
-    let name = std::fs::read_dir(&path).unwrap().next().unwrap().unwrap().file_name();
-    let mut entry = lockbydir_protocol::Entry::parse(name.to_str().unwrap()).unwrap();
-    entry.renewals += 1;
-    std::fs::rename(path.join(name), path.join(entry.to_string())).unwrap();
-    let other = Lock::new(folder.path().join("other")).acquire().unwrap();
-    let then = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
-
-    assert_eq!(words(&foreign), ["appeared", "foreign"]);
-    assert!(then.iter().all(|event| event.path != foreign[0].path), "{then:#?}");
-    std::os::unix::fs::chown(&path, Some(0), None).unwrap();
-    let _ = guard.keep();
-    other.release().unwrap();
 }
