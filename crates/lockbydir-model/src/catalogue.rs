@@ -101,6 +101,7 @@ impl Mutant {
             Mutant::ShortensByKey => keyed(1),
             Mutant::AdoptsForeign => World { foreigner: true, ..two(once()) },
             Mutant::EmptyDirectoryStays => World { crashes: 1, ..two(once()) },
+            Mutant::EmptiesWhatItMayNotRemove => World { is_sticky: true, ..two(once()) },
             Mutant::GivesUpAmidACall => two(hasty()),
             Mutant::LooksBeforeItHasATicket | Mutant::RingsBeforeTheRelease => in_line(2, true),
             Mutant::TicketRenamed | Mutant::RingsAnOldBell | Mutant::DoesNotStandInLine => {
@@ -204,6 +205,12 @@ catalogue! {
         World { ticks: 3, ..keyed(3) };
     SMALL "two, and a break by force": 98_205, [Broken, ToldOfALoss, LostAtRelease],
         World { ticks: 1, ..people(&[renewing(1), once(), breaking(Force::Forced)]) };
+    SMALL "two where only its maker may remove the directory, a crash, and a break by force": 58_807,
+        [Broken, Crashed, HandedOver, AfterDeath],
+        World {
+            is_sticky: true, crashes: 1, ticks: 1,
+            ..people(&[once(), once(), breaking(Force::Forced)])
+        };
     LARGE "two, a crash, and a break of what is lapsed or dead": 223_105, [Broken, AfterDeath],
         World { ticks: 2, crashes: 1, ..people(&[once(), once(), breaking(Force::Judged)]) };
     LARGE "two, and a plain mkdir": 187_350, [BareCame, BareRemoved],

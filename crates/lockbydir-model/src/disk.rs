@@ -27,11 +27,18 @@ pub(crate) struct Inside {
     pub(crate) changed: u16,
     /// Is it the very directory that the plain `mkdir` made?
     pub(crate) is_bare_made: bool,
+    /// Who made it, where that matters.
+    pub(crate) made_by: usize,
     /// Who has emptied this very directory and has it open still: a bit each.
     pub(crate) emptied_by: u8,
 }
 
 impl Inside {
+    /// Does its maker, who alone may, remove it just now? Or did, when it crashed?
+    pub(crate) fn is_being_removed(&self) -> bool {
+        self.is_empty() && self.emptied_by >> self.made_by & 1 == 1
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entry.is_none() && !self.foreign && self.litter == 0
     }
@@ -42,6 +49,7 @@ impl Inside {
 pub(crate) struct At {
     pub(crate) time: u16,
     pub(crate) tick: Duration,
+    pub(crate) is_sticky: bool,
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -91,7 +99,10 @@ impl Disk {
                 Some(_) if !at.is(Mutant::InstallReplaces) => Answer::Failed(Fault::Taken),
                 _ => {
                     let entry = Some(entry.clone());
-                    self.change(at.time, |inside| *inside = Inside { entry, ..Inside::default() });
+                    let made_by = if at.is_sticky { who } else { 0 };
+                    self.change(at.time, |inside| {
+                        *inside = Inside { entry, made_by, ..Inside::default() };
+                    });
                     Answer::Done(None)
                 }
             },
@@ -184,6 +195,9 @@ impl Disk {
             Some(Mutant::RemovesByPath) => {}
             _ if is_another => return Answer::Failed(Fault::Missing),
             _ if is_changed => return Answer::Failed(Fault::Taken),
+            _ if at.is_sticky && inside.made_by != who => {
+                return Answer::Failed(Fault::Denied { code: 1 });
+            }
             _ => {}
         }
         self.vanish();

@@ -71,6 +71,8 @@ mutants! {
     AdoptsForeign => NAMES_OF_OTHERS_ARE_NEVER_TOUCHED,
     /// An empty D can never be removed.
     EmptyDirectoryStays => A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
+    /// A release or a break empties a directory that it may not remove.
+    EmptiesWhatItMayNotRemove => A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
     /// Who gives up leaves its call under way.
     GivesUpAmidACall => WHO_GIVES_UP_NEVER_GETS_IT_LATER,
     /// A ticket is renamed to go to the end of the line.

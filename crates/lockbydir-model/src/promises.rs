@@ -6,6 +6,7 @@ use lockbydir_protocol::{Ear, State, promise};
 use stateright::Property;
 
 use crate::contender::{Contender, Next, Plan};
+use crate::disk::Inside;
 use crate::event::sometimes;
 use crate::keyed::{Keyed, key_of};
 use crate::line::Handles;
@@ -91,6 +92,10 @@ impl World {
     fn can_be_had_again(&self, moment: &Moment) -> bool {
         let inside = moment.disk.inside.as_ref();
         if inside.is_some_and(|inside| inside.foreign || inside.litter != 0) {
+            return true;
+        }
+        // Only its maker may remove it, and is about to. If it crashes just there, D stays.
+        if self.is_sticky && inside.is_some_and(Inside::is_being_removed) {
             return true;
         }
         let crashed: Vec<bool> = moment.people.iter().map(|person| person.is_crashed).collect();

@@ -267,6 +267,12 @@ impl World {
         if is_gone { Life::Gone } else { Life::Alive }
     }
 
+    fn may_remove(&self, id: usize, moment: &Moment) -> bool {
+        let made_by = moment.disk.inside.as_ref().map(|inside| inside.made_by);
+        let is_ours = made_by.is_none_or(|maker| maker == id);
+        is_ours || !self.is_sticky || self.mutant == Some(Mutant::EmptiesWhatItMayNotRemove)
+    }
+
     fn is_ended(&self, ear: &Ear, moment: &Moment) -> bool {
         matches!(ear, Ear::Bell(owner) if self.life(*owner, moment) == Life::Gone)
     }
@@ -323,6 +329,9 @@ impl World {
                 // Nothing of the answer can change any more.
                 Next::Ask(Operation::AskLife(owner), _) if moment.left.crashes == 0 => {
                     Answer::Life(self.life(*owner, moment))
+                }
+                Next::Ask(Operation::AskRemovable, _) => {
+                    Answer::Removable(self.may_remove(id, moment))
                 }
                 Next::Ask(Operation::Knock, _) if !self.has_line => Answer::Somebody(false),
                 Next::Ask(Operation::Ring, _) if !self.has_line => Answer::Failed(Fault::Missing),

@@ -83,6 +83,7 @@ fn asked(before: &Moment, id: usize, after: &Moment) -> String {
         Operation::Reopen(to) => format!("makes {} beside what litters D", entry(to)),
         Operation::AskLife(_) => "asks who lives".into(),
         Operation::ReadFileClock => "reads the file system's clock".into(),
+        Operation::AskRemovable => "asks whether it may remove D".into(),
         Operation::Knock => "listens whether somebody waits".into(),
         Operation::Ring => "rings the bell".into(),
         Operation::ListLine => "lists the line".into(),

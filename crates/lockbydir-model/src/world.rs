@@ -53,6 +53,8 @@ pub struct World {
     pub crashes: u8,
     /// How many answers may be lies.
     pub lies: u8,
+    /// Has D's folder the sticky bit? Then only who made D may remove it.
+    pub is_sticky: bool,
     /// Does a plain `mkdir` locker come by?
     pub bare: bool,
     /// Does somebody put a file into D?
@@ -90,6 +92,7 @@ impl Default for World {
             pauses: false,
             crashes: 0,
             lies: 0,
+            is_sticky: false,
             bare: false,
             foreigner: false,
             mutant: None,
@@ -158,7 +161,7 @@ impl World {
     }
 
     pub(crate) fn at(&self, moment: &Moment) -> At {
-        At { time: moment.time, tick: self.tick, mutant: self.mutant }
+        At { time: moment.time, tick: self.tick, is_sticky: self.is_sticky, mutant: self.mutant }
     }
 
     /// The boot clock by which this one counts its own deadline.

@@ -60,6 +60,8 @@ pub enum Blocker {
     Stranger(u32),
     /// A bare directory, and what litters it.
     Bare(Option<alloc::string::String>),
+    /// A bare directory that is old and could not be removed.
+    Remains(Fault),
     /// Others were faster, or a call failed in a way that may pass.
     Busy(Fault),
 }
@@ -502,6 +504,9 @@ impl Machine for Acquire {
                 // Counts as a round: it may be there again, or still.
                 self.fault = Some(Fault::Taken);
                 self.look()
+            }
+            (Doing::RemovingBare { .. }, Answer::Failed(fault @ Fault::Denied { .. })) => {
+                Self::blocked(Blocker::Remains(fault))
             }
             (Doing::RemovingBare { litter }, _) => Self::blocked(Blocker::Bare(litter)),
             _ => self.look(),

@@ -40,6 +40,8 @@ pub struct Evict {
     thinned: Option<Entry>,
     /// The open entry that is made in a D that litter keeps from vanishing.
     reopening: bool,
+    /// Whether we may remove D.
+    asking: bool,
     removing: bool,
     /// Whether it was removed all the same, or is somebody's by now.
     checking: bool,
@@ -64,6 +66,7 @@ impl Evict {
             surplus: alloc::vec::Vec::new(),
             thinned: None,
             reopening: false,
+            asking: false,
             removing: false,
             checking: false,
             rounds: 0,
@@ -107,10 +110,15 @@ impl Evict {
             return Step::Finished(Eviction::StillHeld(Some(entry)));
         }
         self.victim = Some(entry.clone());
-        if !entry.fenced {
-            return Step::Perform(Operation::Unlink(entry));
+        if entry.fenced {
+            // Its number must not be lost.
+            return self.open(now, entry);
         }
-        // Its number must not be lost.
+        self.asking = true;
+        Step::Perform(Operation::AskRemovable)
+    }
+
+    fn open(&self, now: Now, entry: Entry) -> Step<Eviction> {
         let open = entry.next(State::Open, now.boot, &self.here.origin);
         let open = open.fit(self.here.longest_name);
         Step::Perform(Operation::Rename(entry, open))
@@ -152,6 +160,7 @@ impl Evict {
         let first = look.start(now);
         self.look = Some(look);
         self.victim = None;
+        self.asking = false;
         self.removing = false;
         self.checking = false;
         self.reopening = false;
@@ -211,6 +220,14 @@ impl Evict {
             });
         }
         if let Some(victim) = &self.victim {
+            if core::mem::take(&mut self.asking) {
+                let victim = victim.clone();
+                return match answer {
+                    // An empty D would stay, and keep everybody out.
+                    Answer::Removable(false) => self.open(now, victim),
+                    _ => Step::Perform(Operation::Unlink(victim)),
+                };
+            }
             return match answer {
                 Answer::Done(Some(stamp)) if !victim.fenced => {
                     self.removing = true;

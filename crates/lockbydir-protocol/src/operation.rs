@@ -47,6 +47,9 @@ pub enum Operation {
     AskLife(Owner),
     /// What does the file system's own clock say?
     ReadFileClock,
+    /// May we remove D, as far as the permissions of its folder say? In a folder with the sticky bit
+    /// only D's owner may, and the folder's.
+    AskRemovable,
     /// Is there a line beside D, with somebody in it who lives?
     Knock,
     /// Wake the first in line: D is free. "Missing" says that there is no line, "taken" that
@@ -120,6 +123,8 @@ pub enum Answer {
     Life(Life),
     /// To `ReadFileClock`.
     FileClock(Stamp),
+    /// To `AskRemovable`.
+    Removable(bool),
     /// To `Knock`.
     Somebody(bool),
     /// To `ListLine`; empty where there is no line.

@@ -39,7 +39,8 @@ pub struct Release {
     /// The open entry that is made in a D that litter keeps from vanishing.
     reopening: Option<Entry>,
     litter: Option<String>,
-    hands_over: bool,
+    /// Open it in place: somebody waits, or we may not remove D.
+    stays_in_place: bool,
     telling: Telling,
 }
 
@@ -48,6 +49,8 @@ pub struct Release {
 enum Telling {
     NotYet,
     Knocking,
+    /// Nobody waits. Would D stay behind, empty, and keep everybody out?
+    Asking,
     Ringing(Released),
     Closing(Released),
 }
@@ -81,7 +84,7 @@ impl Release {
             checking: false,
             reopening: None,
             litter: None,
-            hands_over: false,
+            stays_in_place: false,
             telling: Telling::NotYet,
         }
     }
@@ -89,7 +92,7 @@ impl Release {
     fn let_go(&mut self, now: Now, mine: Entry) -> Step<Released> {
         self.tried = Some(mine.clone());
         self.known = None;
-        if mine.state == State::Held && (self.stay || self.hands_over || mine.fenced) {
+        if mine.state == State::Held && (self.stay || self.stays_in_place || mine.fenced) {
             let open = mine.next(State::Open, now.boot, &self.here.origin);
             let open = open.fit(self.here.longest_name);
             self.sent = Some(open.clone());
@@ -247,8 +250,8 @@ impl Release {
     }
 }
 
-/// First a look whether somebody waits: then the lock is opened in place. When it is free, the
-/// bell is rung: also for one who came between that look and the release.
+/// First a look whether somebody waits, or whether we may not remove D: then the lock is opened in
+/// place. When it is free, the bell is rung: also for one who came between that look and the release.
 impl Machine for Release {
     type Outcome = Released;
 
@@ -267,16 +270,12 @@ impl Machine for Release {
                 let step = self.go_on(now, answer);
                 self.tell(step)
             }
-            Telling::Knocking => {
-                self.hands_over = answer == Answer::Somebody(true);
-                match (self.state, &self.known) {
-                    // An open one is theirs now.
-                    (State::Open, Some(open)) if self.hands_over => {
-                        Step::Finished(Released::Opened(open.clone()))
-                    }
-                    _ => self.let_go_and_tell(now),
-                }
+            Telling::Knocking if answer != Answer::Somebody(true) => {
+                self.telling = Telling::Asking;
+                Step::Perform(Operation::AskRemovable)
             }
+            Telling::Knocking => self.leave_or_open(now, true),
+            Telling::Asking => self.leave_or_open(now, answer == Answer::Removable(false)),
             // There is a line, and nobody listens: perhaps all in it are gone.
             Telling::Ringing(outcome) if answer == Answer::Failed(Fault::Taken) => {
                 self.telling = Telling::Closing(outcome);
@@ -289,6 +288,17 @@ impl Machine for Release {
 }
 
 impl Release {
+    fn leave_or_open(&mut self, now: Now, stays_in_place: bool) -> Step<Released> {
+        self.stays_in_place = stays_in_place;
+        match (self.state, &self.known) {
+            // An open one is theirs who wait now, or of those who may remove it.
+            (State::Open, Some(open)) if stays_in_place => {
+                Step::Finished(Released::Opened(open.clone()))
+            }
+            _ => self.let_go_and_tell(now),
+        }
+    }
+
     fn let_go_and_tell(&mut self, now: Now) -> Step<Released> {
         self.telling = Telling::NotYet;
         let step = self.begin(now);

@@ -41,6 +41,11 @@ fn dated(about: About) -> About {
     }
 }
 
+/// May we remove this directory from its folder?
+pub(crate) fn is_removable(path: &Path, folder: &Path) -> Result<bool, Errno> {
+    ask(Kind::Stat, path, || system::is_removable(path, folder))
+}
+
 /// Is something mounted just there?
 pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
     ask(Kind::Stat, path, || system::is_mount(path))

@@ -9,8 +9,8 @@ use lockbydir_protocol::{
 };
 
 use crate::call::{
-    about, about_path, createat, fchmod, fchown, list_of, mkdir, open_to_change, open_to_list,
-    open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat, unlink, unlinkat,
+    about, about_path, createat, fchmod, fchown, is_removable, list_of, mkdir, open_to_change,
+    open_to_list, open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat, unlink, unlinkat,
 };
 use crate::system::{self, Errno, FileSystem, Found, Handle, Whose, fault};
 use crate::{clock, process, testing};
@@ -116,6 +116,13 @@ impl Directory {
             Operation::ReadFileClock => {
                 return match self.file_clock() {
                     Ok(stamp) => Answer::FileClock(stamp),
+                    Err(errno) => Answer::Failed(fault(errno)),
+                };
+            }
+            Operation::AskRemovable => {
+                let folder = self.path.parent().unwrap_or(Path::new("/"));
+                return match is_removable(&self.path, folder) {
+                    Ok(may) => Answer::Removable(may),
                     Err(errno) => Answer::Failed(fault(errno)),
                 };
             }

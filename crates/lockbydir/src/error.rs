@@ -250,6 +250,17 @@ impl Error {
         format!("{source}{advice}")
     }
 
+    /// D is empty and could not be removed: it keeps everybody out.
+    pub(crate) fn remains(verb: &str, path: &Path, fault: Fault) -> Error {
+        let Fault::Denied { .. } = fault else { return Error::fault(verb, path, fault) };
+        let (kind, source, _) = reason(fault);
+        let path_shown = printable(path);
+        let message = format!(
+            "cannot {verb} {path_shown}: {source}; it is empty, and only its owner, the owner of its folder or root may remove it: one of them must run `rmdir {path_shown}`"
+        );
+        Error::new(kind, message).at(path).caused_by(source)
+    }
+
     pub(crate) fn io(verb: &str, path: &Path, source: io::Error) -> Error {
         let kind = match source.kind() {
             io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,

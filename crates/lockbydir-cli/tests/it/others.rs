@@ -87,6 +87,83 @@ fn a_lock_shared_on_purpose_goes_from_user_to_user() {
     assert_eq!(ran.code, 0, "{ran:?}");
 }
 
+const FIRST: u32 = 1234;
+const SECOND: u32 = 4321;
+
+/// Folders in which the second user may not remove what the first one made: with the sticky bit, the
+/// same of a group, and one that only the first one may write. Both may use the lock itself.
+fn where_only_the_first_user_removes(test: impl Fn(&dyn Fn(u32, &[&str]) -> Ran, &Folder, &str)) {
+    const GROUP: u32 = 5678;
+    for (owner, first, folder_mode, mode) in [
+        (0, FIRST, 0o1777, "777"),
+        (0, FIRST, 0o3770, "770"),
+        (0, 0, 0o755, "777"),
+        (FIRST, FIRST, 0o755, "777"),
+    ] {
+        let (folder, _place, program) = shared();
+        std::os::unix::fs::chown(folder.path(), Some(owner), Some(GROUP)).unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(folder_mode)).unwrap();
+        let run = |uid: u32, args: &[&str]| {
+            let uid = if uid == FIRST { first } else { uid };
+            let mut command = Command::new(&program);
+            command.args(args).current_dir(folder.path()).uid(uid).gid(GROUP);
+            let ran = Ran::of(command.output().unwrap());
+            println!("{folder_mode:o}, user {uid}: {args:?}: {ran:?}");
+            ran
+        };
+        test(&run, &folder, mode);
+        // What could only be opened stays for its owner.
+        let last = run(FIRST, &["run", "--mode", mode, "-n", "jobs", "--", "true"]);
+        assert_eq!(last.code, 0, "{last:?}");
+    }
+}
+
+#[test]
+fn a_user_who_may_not_remove_a_shared_lock_leaves_it_open() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    where_only_the_first_user_removes(|run, _, mode| {
+        let acquire = ["acquire", "--mode", mode, "-t", "500ms", "-w", "9s", "jobs"];
+        assert_eq!(run(FIRST, &acquire).code, 0);
+        for _ in 0..2 {
+            let ran = run(SECOND, &["run", "--mode", mode, "-w", "9s", "jobs", "--", "true"]);
+            assert_eq!(ran.code, 0, "{ran:?}");
+            assert!(!ran.err.contains("cannot remove"), "{ran:?}");
+        }
+        // By key, and by force.
+        let key = run(SECOND, &["acquire", "--mode", mode, "-n", "jobs"]);
+        assert_eq!(run(SECOND, &["release", "jobs", key.out.trim()]).code, 0);
+        assert_eq!(run(SECOND, &["acquire", "--mode", mode, "-n", "-t", "1h", "jobs"]).code, 0);
+        let broken = run(SECOND, &["break", "--force", "--mode", mode, "jobs"]);
+        assert_eq!(broken.code, 0, "{broken:?}");
+    });
+}
+
+#[test]
+fn an_empty_directory_that_a_user_may_not_remove_says_who_may() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    where_only_the_first_user_removes(|run, folder, mode| {
+        assert_eq!(run(FIRST, &["acquire", "--mode", mode, "-t", "1h", "jobs"]).code, 0);
+        // A release that was killed between its two calls.
+        let lock = folder.path().join("jobs.lockdir");
+        for entry in fs::read_dir(&lock).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        for verb in [
+            &["run", "--mode", mode, "-n", "-t", "20ms", "jobs", "--", "true"][..],
+            &["acquire", "--mode", mode, "-w", "100ms", "-t", "20ms", "jobs"],
+            &["break", "--force", "--mode", mode, "jobs"],
+        ] {
+            run(SECOND, verb).refused(77, "must run `rmdir ");
+        }
+        fs::remove_dir(lock).unwrap();
+    });
+}
+
 #[test]
 fn a_key_is_good_in_a_directory_that_another_user_made() {
     if !is_root() {

@@ -356,7 +356,7 @@ fn an_acquisition_that_is_slow_again_and_again_is_given_back() {
         .told(seen(&[open(7)]))
         .times(ROUNDS + 1, slow)
         .asks(Operation::Knock)
-        .told(Answer::Somebody(false))
+        .nobody_waits()
         .told(Answer::Done(Some(emptied)))
         .asks(RemoveDir(emptied))
         .told(DONE)

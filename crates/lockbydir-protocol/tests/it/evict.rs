@@ -3,7 +3,9 @@
 use lockbydir_protocol::*;
 
 use crate::play::*;
-use Operation::{AskLife, Look, ReadFileClock, RemoveDir, Rename, Reopen, Ring, Unlink};
+use Operation::{
+    AskLife, AskRemovable, Look, ReadFileClock, RemoveDir, Rename, Reopen, Ring, Unlink,
+};
 
 /// D's change time once it was emptied.
 const EMPTIED: Stamp = Stamp(77);
@@ -29,9 +31,14 @@ fn look_at(play: Play<Evict>, entry: &Entry, life: Life) -> Play<Evict> {
         .told(Answer::Life(life))
 }
 
+/// We may remove D, so the entry is about to be unlinked.
+fn unlinks(play: Play<Evict>) -> Play<Evict> {
+    play.asks(AskRemovable).told(Answer::Removable(true)).asks(Unlink(held(7)))
+}
+
 /// A dead holder's entry is about to be unlinked.
 fn unlinking() -> Play<Evict> {
-    look_at(evict(), &held(7), Life::Gone).asks(Unlink(held(7)))
+    unlinks(look_at(evict(), &held(7), Life::Gone))
 }
 
 /// It is unlinked, and the directory about to be removed.
@@ -46,13 +53,13 @@ fn a_dead_holders_lock_is_broken_and_the_line_told() {
 
 #[test]
 fn a_lapsed_lock_is_broken() {
-    look_at(evict().after(secs(9)), &held(7), Life::Alive).asks(Unlink(held(7)));
+    unlinks(look_at(evict().after(secs(9)), &held(7), Life::Alive));
 }
 
 #[test]
 fn a_living_holders_lock_is_broken_by_force_alone() {
     look_at(evict(), &held(7), Life::Alive).ends(Eviction::StillHeld(Some(held(7))));
-    look_at(by_force(), &held(7), Life::Alive).asks(Unlink(held(7)));
+    unlinks(look_at(by_force(), &held(7), Life::Alive));
 }
 
 #[test]
@@ -120,6 +127,17 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_opened_with_a_shorter_host
 }
 
 #[test]
+fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
+    let asks = || look_at(by_force(), &held(7), Life::Alive).asks(AskRemovable);
+    let opened = held(7).next(State::Open, now().boot, &ORIGIN);
+
+    let opens = asks().told(Answer::Removable(false)).asks(Rename(held(7), opened));
+    rings(opens.told(DONE)).ends(Eviction::Removed(Some(held(7))));
+    // Where nobody can tell, it is tried.
+    asks().told(failed(BROKEN)).asks(Unlink(held(7)));
+}
+
+#[test]
 fn what_is_free_is_not_changed() {
     for play in [evict, by_force] {
         play().told(absent()).ends(Eviction::WasFree);
@@ -162,7 +180,8 @@ fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_for
         first.asks(Unlink(all[2].clone()))
     };
     let last = || look_at(thinned().told(failed(Fault::Missing)), &all[1], Life::Alive);
-    let emptied = last().asks(Unlink(all[1].clone())).told(Answer::Done(Some(EMPTIED)));
+    let may = last().asks(AskRemovable).told(Answer::Removable(true));
+    let emptied = may.asks(Unlink(all[1].clone())).told(Answer::Done(Some(EMPTIED)));
     rings(emptied.asks(RemoveDir(EMPTIED)).told(DONE))
         .ends(Eviction::Removed(Some(all[1].clone())));
 
@@ -243,9 +262,7 @@ fn where_the_change_time_cannot_be_read_the_hold_is_ended_all_the_same() {
 #[test]
 fn a_holder_that_changes_under_our_hands_is_judged_anew_eight_times() {
     let again = |fault| {
-        move |play: Play<Evict>| {
-            look_at(play, &held(7), Life::Gone).asks(Unlink(held(7))).told(failed(fault))
-        }
+        move |play: Play<Evict>| unlinks(look_at(play, &held(7), Life::Gone)).told(failed(fault))
     };
 
     for fault in [Fault::Missing, Fault::Taken] {

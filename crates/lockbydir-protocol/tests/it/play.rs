@@ -53,6 +53,14 @@ where
         self
     }
 
+    /// A release learns that nobody waits and that it may remove D.
+    #[track_caller]
+    pub(crate) fn nobody_waits(self) -> Play<M> {
+        self.told(Answer::Somebody(false))
+            .asks(Operation::AskRemovable)
+            .told(Answer::Removable(true))
+    }
+
     /// The same so many times.
     #[track_caller]
     pub(crate) fn times(mut self, count: usize, turn: impl Fn(Play<M>) -> Play<M>) -> Play<M> {

@@ -18,7 +18,7 @@ fn by_key(here: Here) -> Play<Release> {
 
 /// Nobody waits, and the entry is about to be unlinked.
 fn leaving(here: Here) -> Play<Release> {
-    release(here).asks(Knock).told(Answer::Somebody(false)).asks(Unlink(held(7)))
+    release(here).asks(Knock).nobody_waits().asks(Unlink(held(7)))
 }
 
 /// Somebody waits, and the entry is about to be opened.
@@ -69,7 +69,7 @@ fn what_shall_stay_or_is_fenced_is_opened_without_a_knock() {
 fn by_key_the_nonce_is_looked_for_and_a_fenced_one_opened() {
     let fenced = Entry { fenced: true, ..held(7) };
     let open = fenced.next(State::Open, secs(BEGIN), &ORIGIN);
-    let look = || by_key(here()).asks(Knock).told(Answer::Somebody(false)).asks(Look);
+    let look = || by_key(here()).asks(Knock).nobody_waits().asks(Look);
 
     look().told(seen(&[open_and(9), held(7)])).asks(Unlink(held(7)));
     look().told(seen(std::slice::from_ref(&fenced))).asks(Rename(fenced, open));
@@ -86,13 +86,28 @@ fn open_and(nonce: u128) -> Entry {
 fn a_parked_open_entry_is_removed_unless_somebody_waits_for_it() {
     let play = || Play::of(Release::new(open(7), false, here())).asks(Knock);
 
-    play().told(Answer::Somebody(false)).asks(Unlink(open(7)));
+    play().nobody_waits().asks(Unlink(open(7)));
     play().told(Answer::Somebody(true)).ends(Released::Opened(open(7)));
     // Also one that should have stayed: it is there for nobody.
-    Play::of(Release::new(open(7), true, here()))
-        .asks(Knock)
-        .told(Answer::Somebody(false))
-        .asks(Unlink(open(7)));
+    Play::of(Release::new(open(7), true, here())).asks(Knock).nobody_waits().asks(Unlink(open(7)));
+}
+
+#[test]
+fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
+    let asks = |play: Play<Release>| {
+        play.asks(Knock).told(Answer::Somebody(false)).asks(Operation::AskRemovable)
+    };
+    let (keeps, unknown) = (Answer::Removable(false), failed(Fault::Broken { code: 5 }));
+
+    rings(asks(release(here())).told(keeps.clone()).asks(Rename(held(7), opened())).told(DONE))
+        .ends(Released::Opened(opened()));
+    // Where nobody can tell, it is tried.
+    asks(release(here())).told(unknown).asks(Unlink(held(7)));
+    // By key, and one that was left open: it stays for those who may remove it.
+    asks(by_key(here())).told(keeps.clone()).told(seen(&[held(7)])).asks(Rename(held(7), opened()));
+    asks(Play::of(Release::new(open(7), false, here())))
+        .told(keeps)
+        .ends(Released::Opened(open(7)));
 }
 
 #[test]
@@ -100,14 +115,14 @@ fn a_parked_open_entry_that_is_fenced_is_never_removed() {
     let fenced = Entry { fenced: true, ..open(7) };
     let play = Play::of(Release::new(fenced.clone(), false, here()));
 
-    rings(play.asks(Knock).told(Answer::Somebody(false))).ends(Released::Opened(fenced));
+    rings(play.asks(Knock).nobody_waits()).ends(Released::Opened(fenced));
 }
 
 #[test]
 fn a_parked_open_entry_that_somebody_took_is_theirs() {
     let play = || {
         Play::of(Release::new(open(7), false, here()))
-            .told(Answer::Somebody(false))
+            .nobody_waits()
             .told(failed(Fault::Missing))
             .asks(Look)
     };
@@ -179,7 +194,7 @@ fn an_entry_that_is_still_there_after_an_error_was_not_released() {
                 .ends(Released::Failed(fault))
                 .again()
                 .asks(Knock)
-                .told(Answer::Somebody(false))
+                .nobody_waits()
                 .asks(Unlink(held(7)));
         }
     }
@@ -257,14 +272,14 @@ fn an_opened_entry_found_after_a_doubtful_answer_was_opened_by_us() {
 fn a_torn_listing_is_read_eight_times_more_before_an_entry_counts_as_gone() {
     for torn in [vec![], vec![held(9), open(9)]] {
         let again = |play: Play<Release>| play.asks(Look).told(seen(&torn));
-        let look = || by_key(here()).told(Answer::Somebody(false));
+        let look = || by_key(here()).nobody_waits();
 
         look().times(TORN, again).asks(Look).told(seen(&[held(7)])).asks(Unlink(held(7)));
         look()
             .times(TORN + 1, again)
             .ends(Released::Lost(torn.first().cloned()))
             .again()
-            .told(Answer::Somebody(false))
+            .nobody_waits()
             .times(TORN, again)
             .asks(Look);
     }
@@ -277,7 +292,7 @@ fn what_is_foreign_by_now_cannot_be_released() {
     for fault in [Fault::Taken, BROKEN] {
         leaving(here()).told(failed(fault)).told(foreign.clone()).ends(Released::Failed(fault));
     }
-    by_key(here()).told(Answer::Somebody(false)).told(foreign).ends(Released::Lost(None));
+    by_key(here()).nobody_waits().told(foreign).ends(Released::Lost(None));
 }
 
 #[test]
@@ -289,7 +304,7 @@ fn when_the_look_fails_too_the_first_fault_is_reported() {
         .ends(Released::Failed(BROKEN))
         .again()
         .asks(Knock)
-        .told(Answer::Somebody(false))
+        .nobody_waits()
         .asks(Look)
         .told(failed(DENIED))
         .asks(Look)
@@ -318,6 +333,6 @@ fn a_server_that_calls_done_what_it_has_not_done_ends_the_release() {
         .ends(Released::Failed(Fault::Taken))
         .again()
         .asks(Knock)
-        .told(Answer::Somebody(false))
+        .nobody_waits()
         .asks(Unlink(held(7)));
 }

@@ -239,7 +239,7 @@ fn the_last_to_give_up_leaves_nothing_though_it_knew_of_one_ahead() {
         .asks(Look)
         .told(seen(&[open(7)]))
         .asks(Knock)
-        .told(Answer::Somebody(false))
+        .nobody_waits()
         .asks(Unlink(open(7)));
 }
 
@@ -296,7 +296,7 @@ fn the_last_to_leave_removes_what_was_opened_for_it() {
     closed()
         .told(seen(&[open(7)]))
         .asks(Knock)
-        .told(Answer::Somebody(false))
+        .nobody_waits()
         .asks(Unlink(open(7)))
         .told(Answer::Done(Some(Stamp(1))))
         .asks(RemoveDir(Stamp(1)))

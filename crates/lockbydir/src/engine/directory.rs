@@ -70,6 +70,7 @@ impl LockDirectory {
         match (lasting(&blocker), blocker) {
             (Some(fault), _) => Error::fault("acquire", self.path(), fault),
             (None, Blocker::Stranger(uid)) => Error::stranger(self.path(), uid),
+            (None, Blocker::Remains(fault)) => Error::remains("acquire", self.path(), fault),
             (None, _) => wait.given_up(self.path(), &self.glance()),
         }
     }
@@ -196,7 +197,7 @@ impl Engine for LockDirectory {
             Eviction::StillHeld(entry) => Ok(Broken::StillHeld(entry.as_ref().map(Holder::of))),
             Eviction::Stranger(uid) => Err(Error::stranger(path, uid)),
             Eviction::Foreign(why) => Err(Error::foreign(path, &why)),
-            Eviction::Remains(_, fault) => Err(Error::fault("remove the emptied", path, fault)),
+            Eviction::Remains(_, fault) => Err(Error::remains("remove the emptied", path, fault)),
             Eviction::Failed(fault) => Err(Error::fault("break", path, fault)),
         }
     }
@@ -314,7 +315,7 @@ fn released(path: &Path, outcome: Released) -> Result<Option<Entry>, Error> {
         Released::Opened(open) => Ok(Some(open)),
         Released::Lost(by) => Err(Error::lost(path, by.as_ref().map(Holder::of))),
         Released::Remains(_, Some(name)) => Err(Error::littered(path, &name)),
-        Released::Remains(fault, None) => Err(Error::fault("remove the released", path, fault)),
+        Released::Remains(fault, None) => Err(Error::remains("remove the released", path, fault)),
         Released::Failed(fault) => Err(Error::fault("release", path, fault)),
     }
 }

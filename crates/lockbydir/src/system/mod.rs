@@ -10,7 +10,7 @@
 //! | `process.rs` | who lives and where we are: [`start_of`], [`is_gone`], [`Life`], [`command`], [`fork_generation`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
 //! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
 //! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
-//! | `place.rs` | what a place is like: [`mount_of`], [`mount_number`], [`is_known`], [`trust`]; what only `doctor` tries: [`flock`] |
+//! | `place.rs` | what a place is like: [`mount_of`], [`mount_number`], [`is_known`], [`trust`], [`is_removable`]; what only `doctor` tries: [`flock`] |
 //! | `ears.rs`, or `deaf.rs` | [`Ears`]: hears of what comes and goes in folders |
 //!
 //! How one who stands in line is woken is another matter on each system: see `line`.

@@ -55,7 +55,9 @@ impl Rules {
     pub(crate) fn released(&self, outcome: &Released) {
         match outcome {
             // What was open and stays so for somebody.
-            Released::Opened(_) if self.somebody && self.verb == Verb::Release(State::Open) => {}
+            Released::Opened(_)
+                if (self.somebody || self.may_not_remove)
+                    && self.verb == Verb::Release(State::Open) => {}
             Released::Left | Released::Opened(_) | Released::Remains(..) => {
                 hold!(THE_LINE_MOVES, self.has_rung, "nobody is told: {outcome:?}");
             }

@@ -50,6 +50,8 @@ pub(crate) struct Rules {
     listed: Vec<Ticket>,
     pub(super) has_rung: bool,
     pub(super) somebody: bool,
+    /// It may not remove D, as it was told.
+    pub(super) may_not_remove: bool,
     pub(super) interrupted: bool,
     pub(super) last: Option<(Operation, Answer)>,
 }
@@ -78,6 +80,7 @@ impl Rules {
             listed: Vec::new(),
             has_rung: false,
             somebody: false,
+            may_not_remove: false,
             interrupted: false,
             last: None,
         }
@@ -88,6 +91,7 @@ impl Rules {
         self.look = None;
         self.has_rung = false;
         self.somebody = false;
+        self.may_not_remove = false;
     }
 
     pub(crate) fn asked(&mut self, operation: &Operation, now: Now) {
@@ -176,7 +180,7 @@ impl Rules {
                 assert_eq!(to.state == State::Held, self.verb == Verb::Renew);
             }
             Verb::Evict { .. } => {
-                assert!(from.fenced, "opened, not removed: {from}");
+                assert!(from.fenced || self.may_not_remove, "opened, not removed: {from}");
                 assert_opens(from, to, from.next(State::Open, now.boot, &self.here.origin));
                 self.ends(from, now);
             }
@@ -191,6 +195,9 @@ impl Rules {
         let is_given = self.given.contains(entry) || is_own && self.made.contains(entry);
         let is_shown = was_shown || is_given || self.is_shown(entry) || self.is_surplus(entry);
         hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, is_shown, "never seen: {entry}");
+        // Of several entries one stays: that empties nothing.
+        let empties = !self.is_surplus(entry);
+        assert!(!(empties && self.may_not_remove), "empties what it may not remove");
         let is_lost = entry.fenced && !self.is_surplus(entry);
         hold!(NUMBERS_GROW, !is_lost, "a fenced one's number is lost: {entry}");
         match self.verb {
@@ -365,6 +372,9 @@ impl Rules {
             (Operation::ListLine, Answer::Line(line)) => self.listed = line.clone(),
             (Operation::ListLine, _) => self.listed.clear(),
             (Operation::Knock, _) => self.somebody = *answer == Answer::Somebody(true),
+            (Operation::AskRemovable, _) => {
+                self.may_not_remove = *answer == Answer::Removable(false);
+            }
             (Operation::Ring, _) => self.has_rung = true,
             (Operation::Enter(ticket), Answer::Done(_)) => self.standing = Some(ticket.clone()),
             (Operation::Leave(..), _) => self.standing = None,

@@ -284,6 +284,8 @@ impl<'a> World<'a> {
             Operation::AskLife(_) => Answer::Life(self.chance.pick(&[Life::Alive, Life::Gone])),
             Operation::ReadFileClock if lies => Answer::Failed(self.chance.fault()),
             Operation::ReadFileClock => Answer::FileClock(self.stamp()),
+            Operation::AskRemovable if lies => Answer::Failed(self.chance.fault()),
+            Operation::AskRemovable => Answer::Removable(!self.chance.one_in(4)),
             Operation::Knock => Answer::Somebody(self.chance.one_in(2)),
             Operation::ListLine if lies && self.chance.one_in(4) => {
                 Answer::Failed(self.chance.fault())

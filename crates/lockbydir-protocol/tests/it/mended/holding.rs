@@ -105,7 +105,8 @@ fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
     let mine = Entry { fenced: false, ..published(here, 7, at(1)) };
     let mut release = Release::new(mine, false, here);
     release.start(at(2)); // -> knock
-    let step = release.resume(at(2), Answer::Somebody(false));
+    release.resume(at(2), Answer::Somebody(false)); // -> may we remove it?
+    let step = release.resume(at(2), Answer::Removable(true));
     assert!(matches!(step, Step::Perform(Operation::Unlink(_))), "{step:?}");
     let broken = Answer::Failed(Fault::Broken { code: 5 });
     release.resume(at(2), broken.clone()); // -> look
@@ -113,7 +114,8 @@ fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
     assert!(matches!(step, Step::Finished(Released::Failed(_))), "{step:?}");
 
     release.start(at(2)); // -> knock
-    let step = release.resume(at(2), Answer::Somebody(false));
+    release.resume(at(2), Answer::Somebody(false)); // -> may we remove it?
+    let step = release.resume(at(2), Answer::Removable(true));
     assert_eq!(step, Step::Perform(Operation::Look));
     let step = release.resume(at(2), holding(Vec::new()));
     let step = match step {
@@ -230,7 +232,8 @@ fn a_try_that_is_too_slow_each_time_gives_the_lock_back() {
     };
 
     assert_eq!(step, Step::Perform(Operation::Knock));
-    let step = acquire.resume(at(second), Answer::Somebody(false));
+    acquire.resume(at(second), Answer::Somebody(false)); // -> may we remove it?
+    let step = acquire.resume(at(second), Answer::Removable(true));
     assert_eq!(step, Step::Perform(Operation::Unlink(mine.expect("a name"))));
     let step = acquire.resume(at(second), Answer::Done(Some(Stamp(5))));
     assert_eq!(step, Step::Perform(Operation::RemoveDir(Stamp(5))));

@@ -4,11 +4,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, Access, AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::process::geteuid;
 
 use super::files::told;
 use super::{Errno, Handle};
-use crate::system::Trust;
+use crate::system::{Trust, Whose};
 
 /// Who may move what is in a folder, as its owner and mode say.
 pub(crate) fn trust(folder: &Path) -> Result<Trust, Errno> {
@@ -16,6 +17,24 @@ pub(crate) fn trust(folder: &Path) -> Result<Trust, Errno> {
     let known = std::fs::metadata(folder).map_err(|_| Errno::IO)?;
     let mode = known.mode() & 0o7777;
     Ok(Trust { owner, mode: Some(mode), is_lawless: mode & 0o1002 == 0o002 })
+}
+
+/// May we remove this directory from its folder, as owners and modes say? Who is root may, wherever
+/// it may write.
+pub(crate) fn is_removable(path: &Path, folder: &Path) -> Result<bool, Errno> {
+    let writes = Access::WRITE_OK | Access::EXEC_OK;
+    match fs::accessat(CWD, folder, writes, AtFlags::EACCESS) {
+        Ok(()) => {}
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(false),
+        Err(errno) => return Err(errno),
+    }
+    let is_ours = |owner| owner == Whose::Ours || geteuid().is_root();
+    if is_ours(told(&fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?).owner) {
+        return Ok(true);
+    }
+    let folder = fs::stat(folder)?;
+    let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
+    Ok(!is_sticky || is_ours(told(&folder).owner))
 }
 
 /// Locks a file by flock(2) as long as the handle lives; none: somebody else has locked it.

@@ -30,6 +30,12 @@ pub(crate) fn trust(folder: &Path) -> Result<Trust, Errno> {
     Ok(Trust { owner, mode: None, is_lawless: false })
 }
 
+/// May we remove this directory from its folder? Here no sticky bit keeps others' things; what a list
+/// of rights forbids shows when it is tried.
+pub(crate) fn is_removable(_path: &Path, _folder: &Path) -> Result<bool, Errno> {
+    Ok(true)
+}
+
 /// There is no flock(2).
 pub(crate) fn flock(_dir: &Handle, _name: &Path) -> Result<Option<Handle>, Errno> {
     Err(Errno::NOTSUP)
