@@ -173,6 +173,11 @@ impl Acquire {
         self.wish.timeout + grain(modified)
     }
 
+    /// The change time of the bare directory that was seen last.
+    pub(crate) fn bare_stamp(&self) -> Option<Stamp> {
+        self.bare.map(|(stamp, _)| stamp)
+    }
+
     fn look(&mut self) -> Next {
         self.doing = Doing::Looking;
         Step::Perform(Operation::Look)

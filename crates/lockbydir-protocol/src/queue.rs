@@ -3,6 +3,7 @@
 //! release rings. Safety never depends on any of it: only [`Acquire`] takes the lock.
 
 mod elsewhere;
+mod one_try;
 mod vacancy;
 
 use alloc::vec::Vec;
@@ -10,6 +11,7 @@ use core::time::Duration;
 
 use crate::acquire::{Acquire, Acquisition, Blocker};
 use crate::entry::{Entry, Owner, State};
+use crate::inspect::Inspect;
 use crate::operation::{
     Answer, Ear, Fault, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
 };
@@ -76,6 +78,10 @@ pub struct Queue {
     /// Longest pause.
     pace: Duration,
     blocker: Option<Blocker>,
+    /// How many waiters a try without patience may still pass over.
+    passes: u8,
+    /// The change time of the bare D at the last try.
+    bare: Option<Stamp>,
     /// What was free at the last look, and since when.
     vacant: Option<(Seen, Duration)>,
     /// What tells no time that we could read, and since when it was seen unchanged.
@@ -94,6 +100,11 @@ type Seen = (Option<Entry>, Option<Stamp>);
 enum Doing {
     Arriving,
     Knocking,
+    Glancing(Inspect),
+    Pausing,
+    Overtaking,
+    Dismissing,
+    Overtaken,
     Trying,
     Numbering,
     Entering,
@@ -136,6 +147,8 @@ impl Queue {
             pause: SHORTEST,
             pace: PACE,
             blocker: None,
+            passes: one_try::PASSES,
+            bare: None,
             vacant: None,
             watched: None,
             silent: None,
@@ -189,6 +202,12 @@ impl Queue {
     fn blocked(&mut self, now: Now, blocker: Blocker) -> Next {
         self.is_strangers = matches!(blocker, Blocker::Stranger(_));
         self.blocker = Some(blocker.clone());
+        // Plain lockers look every few milliseconds: where theirs changes hands, so do we.
+        let bare = self.acquire.bare_stamp().filter(|_| matches!(blocker, Blocker::Bare(_)));
+        if bare.is_some() && bare != self.bare {
+            self.pause = SHORTEST;
+        }
+        self.bare = bare;
         if self.is_over(now) {
             self.end(Waited::Over(blocker))
         } else if self.in_line || self.has_no_line() {
@@ -437,9 +456,20 @@ impl Machine for Queue {
                 true => self.perform(Doing::Knocking, Operation::Knock),
                 false => self.enter(now, &line),
             },
-            (Doing::Knocking, Answer::Somebody(true)) => {
-                self.end(Waited::Over(Blocker::Busy(Fault::Taken)))
+            (Doing::Knocking, Answer::Somebody(true)) => self.glance(now),
+            (Doing::Glancing(mut look), answer) => {
+                let step = look.resume(now, answer);
+                self.glancing(now, look, step)
             }
+            (Doing::Pausing, Answer::Woken(Wake::Interrupted)) => self.end(Waited::Interrupted),
+            (Doing::Pausing, _) => self.glance(now),
+            (Doing::Overtaking, answer) => self.overtake(now, &line(&answer)),
+            // It cannot be removed, and would stand there for ever.
+            (Doing::Dismissing, Answer::Failed(fault)) if fault != Fault::Missing => {
+                self.try_now(now)
+            }
+            (Doing::Dismissing, _) => self.perform(Doing::Overtaken, Operation::ListLine),
+            (Doing::Overtaken, answer) => self.overtaken(now, &line(&answer)),
             (Doing::Arriving | Doing::Knocking, _) => self.try_now(now),
             (Doing::Trying, answer) => {
                 let step = self.acquire.resume(now, answer);

@@ -294,16 +294,62 @@ fn what_killed_waiters_left_is_cleaned() {
 fn one_try_does_not_jump_the_line() {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "cat");
-    let waiter = wait_in_line(&folder, "sleep 0.3");
+    let waiter = wait_in_line(&folder, "until [ -e go ]; do sleep 0.05; done; rm go");
+
+    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "held by");
+    assert_eq!(holding.finish().code, 0);
+    until("the waiter holds", || folder.status()["state"] == "held");
+    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "held by");
+
+    fs::write(folder.path().join("go"), "").unwrap();
+    finished(waiter);
+}
+
+/// The only waiter is stopped. A try gives it its moment, and then has the lock.
+fn one_try_passes_over_a_stopped_waiter(frees: impl FnOnce(&Folder) -> Box<dyn FnOnce() + '_>) {
+    let folder = Folder::new();
+    let free = frees(&folder);
+    let waiter = wait_in_line(&folder, "true");
     signal(&waiter, Signal::STOP);
     until_state(&waiter, 'T');
-    assert_eq!(holding.finish().code, 0);
+    free();
 
-    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "others wait in line");
-    assert_eq!(folder.run(&["is-locked", "jobs"]).code, 0);
+    let tries = Instant::now();
+    let ran = folder.run(&["run", "-n", "jobs", "--", "true"]);
 
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(tries.elapsed() < Duration::from_secs(10), "{:?}", tries.elapsed());
     signal(&waiter, Signal::CONT);
     finished(waiter);
+}
+
+#[test]
+fn one_try_gets_a_free_lock_though_a_stopped_waiter_is_first() {
+    one_try_passes_over_a_stopped_waiter(|folder| {
+        let holding = folder.hold(&["-t", "60s"], "cat");
+        Box::new(move || assert_eq!(holding.finish().code, 0))
+    });
+}
+
+#[test]
+fn one_try_gets_an_expired_lock_though_a_stopped_waiter_is_first() {
+    one_try_passes_over_a_stopped_waiter(|folder| {
+        assert_eq!(folder.run(&["acquire", "-t", "3s", "jobs"]).code, 0);
+        Box::new(|| until("its expiry", || folder.status()["state"] == "lapsed"))
+    });
+}
+
+#[test]
+fn one_try_gets_a_dead_holders_lock_though_a_stopped_waiter_is_first() {
+    one_try_passes_over_a_stopped_waiter(|folder| {
+        let mut owner = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = owner.id().to_string();
+        assert_eq!(folder.run(&["acquire", "-t", "60s", "--pid", &pid, "jobs"]).code, 0);
+        Box::new(move || {
+            owner.kill().unwrap();
+            owner.wait().unwrap();
+        })
+    });
 }
 
 #[test]

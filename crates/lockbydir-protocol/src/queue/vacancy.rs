@@ -53,7 +53,7 @@ impl Queue {
     }
 
     /// A stamp of our clock; one from the future is not (PROTOCOL.md, "The verdict").
-    fn tells_time(&self, entry: &Entry, now: Now) -> bool {
+    pub(super) fn tells_time(&self, entry: &Entry, now: Now) -> bool {
         self.here.origin.is_same_clock(&entry.origin) && entry.stamp <= now.boot
     }
 

@@ -128,12 +128,91 @@ fn where_somebody_waits_one_goes_behind() {
 }
 
 #[test]
-fn patience_zero_is_one_try_and_none_where_somebody_stands_in_line() {
+fn patience_zero_is_one_try_and_none_where_a_waiter_or_a_holder_lives() {
     let come = || queue_on(here(), Some(Duration::ZERO)).told(line(&[first()])).asks(Knock);
 
-    come().told(Answer::Somebody(true)).ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+    blocked(come().told(Answer::Somebody(true))).ends(Waited::Over(blocker()));
     blocked(come().told(Answer::Somebody(false))).ends(Waited::Over(blocker()));
     blocked(queue_on(here(), Some(Duration::ZERO)).told(line(&[]))).ends(Waited::Over(blocker()));
+}
+
+#[test]
+fn a_try_gives_the_first_in_line_its_moment_and_passes_it_over() {
+    let moment = millis(100);
+    let come = |seen: Answer| {
+        let play = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
+        play.asks(Knock).told(Answer::Somebody(true)).asks(Look).told(seen)
+    };
+    let dead = |play: Play<Queue>| play.asks(AskLife(OWNER)).told(Answer::Life(Life::Gone));
+    let waits = |play: Play<Queue>, until| play.asks(sleep(Ear::Nothing, until)).after(moment);
+    let passes = |play: Play<Queue>, who: Ticket, left: &[Ticket]| {
+        play.asks(Expel(who, Word::First)).told(DONE).asks(ListLine).told(line(left))
+    };
+    let fresh = Entry { stamp: secs(BEGIN), ..open(7) };
+
+    // Who lives takes it in that time.
+    waits(come(seen(std::slice::from_ref(&fresh))), moment)
+        .told(woken(Wake::Time))
+        .asks(Look)
+        .told(seen(&[held(9)]))
+        .asks(AskLife(OWNER))
+        .told(alive())
+        .ends(Waited::Over(Blocker::Held { entry: held(9), until: secs(BEGIN + 9) }));
+    // Who does not is passed over, one after the other, each after a moment.
+    let again =
+        waits(come(seen(std::slice::from_ref(&fresh))), moment).told(woken(Wake::Time)).asks(Look);
+    let listed = again
+        .told(seen(std::slice::from_ref(&fresh)))
+        .asks(ListLine)
+        .told(line(&[second(), first()]));
+    let again = waits(passes(listed, first(), &[second()]), millis(200));
+    let listed = again.told(woken(Wake::Time)).asks(Look).told(seen(std::slice::from_ref(&fresh)));
+    let last = passes(listed.asks(ListLine).told(line(&[second()])), second(), &[]);
+    last.asks(Look).told(seen(std::slice::from_ref(&fresh)));
+
+    // It had its moment before: what was opened, or lapsed, long ago.
+    come(seen(&[open(7)])).asks(ListLine);
+    // A dead holder's lock, or none at all, has been free since it was seen.
+    waits(dead(come(seen(&[held(7)]))), moment);
+    waits(come(absent()), moment);
+    // A ticket that cannot be removed does not keep it from trying; an interrupt ends it.
+    let stuck = come(seen(&[open(7)])).asks(ListLine).told(line(&[first()]));
+    stuck.told(failed(DENIED)).asks(Look);
+    waits(come(absent()), moment).told(woken(Wake::Interrupted)).ends(Waited::Interrupted);
+}
+
+#[test]
+fn a_try_passes_over_so_many_and_no_more() {
+    let mut play = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
+    play = play.told(Answer::Somebody(true));
+    for nth in 0..4 {
+        if nth > 0 {
+            play = play.after(millis(100)).told(woken(Wake::Time));
+        }
+        play = play.asks(Look).told(seen(&[open(7)])).asks(ListLine).told(line(&[first()]));
+        play = play.asks(Expel(first(), Word::First)).told(DONE).told(line(&[first()]));
+    }
+
+    let last = play.after(millis(100)).told(woken(Wake::Time)).told(seen(&[open(7)]));
+    last.told(line(&[first()])).ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+}
+
+#[test]
+fn a_bare_lock_that_changes_hands_is_looked_at_more_often() {
+    let bare = |wall: u64| found(Listing { modified: stamp(secs(wall)), ..listing(&[]) });
+    let fresh = || Answer::FileClock(stamp(secs(WALL)));
+    let tries = |play: Play<Queue>, at: u64| {
+        play.asks(Look).told(bare(at)).asks(Operation::ReadFileClock).told(fresh())
+    };
+    let first = tries(queue().told(line(&[])), WALL).told(line(&[])).told(DONE);
+    let mut play = tries(first.told(line(&[own()])).asks(Listen).told(DONE), WALL);
+    for pause in [1_000, 1_500] {
+        let until = Duration::from_micros(pause);
+        play =
+            tries(play.asks(sleep(Ear::Bell(Owner::Nobody), until)).told(woken(Wake::Time)), WALL);
+    }
+
+    tries(play.told(woken(Wake::Time)), WALL - 1).asks(sleep(Ear::Bell(Owner::Nobody), millis(1)));
 }
 
 #[test]
