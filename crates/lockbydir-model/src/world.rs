@@ -22,7 +22,7 @@ pub enum Clocks {
     Namespaces,
     /// A kernel for each: boot clocks that say different times.
     Apart,
-    /// The same, and the first one's clock is slow: by half of the margin in one timeout.
+    /// The same, and the first one's clock is slow: in one timeout by less than the margin.
     Drifting,
 }
 

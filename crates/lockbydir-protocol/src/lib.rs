@@ -57,11 +57,14 @@ pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// The longest timeout a lock may have: ten years.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// What a holder takes off its own deadline: a twentieth of the timeout, between 1 ms and 1 s.
+/// What a holder takes off its own deadline: a fifth of the timeout up to 100 ms, then a twentieth up to
+/// 1 s. A holder that looks at its deadline may be kept from the processor before it does what it
+/// meant to: on a loaded machine for tens of milliseconds, however short its timeout is.
 ///
 /// The holder's deadline counts from *before* the call that published its stamp, and ends this
 /// much earlier than the moment from which others may judge the lock lapsed.
 #[must_use]
 pub fn margin(timeout: Duration) -> Duration {
-    (timeout / 20).clamp(Duration::from_millis(1), Duration::from_secs(1))
+    let kept_waiting = (timeout / 5).min(Duration::from_millis(100));
+    kept_waiting.max(timeout / 20).min(Duration::from_secs(1))
 }
