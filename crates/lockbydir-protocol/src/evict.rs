@@ -1,5 +1,6 @@
 //! Breaking: ending a hold from outside, by judgement or by force.
 
+use alloc::string::ToString;
 use core::time::Duration;
 
 use crate::entry::{Entry, State};
@@ -147,7 +148,10 @@ impl Evict {
         }
         self.rounds += 1;
         self.surplus = listing.entries;
-        self.surplus.sort_by_key(|entry| (entry.token, entry.nonce, entry.renewals));
+        // By their whole names at last: two who break at once must not keep different ones.
+        self.surplus.sort_by_cached_key(|entry| {
+            (entry.token, entry.nonce, entry.renewals, entry.to_string())
+        });
         self.surplus.pop();
         match self.surplus.last() {
             Some(entry) => Step::Perform(Operation::Unlink(entry.clone())),

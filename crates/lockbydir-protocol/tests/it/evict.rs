@@ -169,6 +169,17 @@ fn foreign_things_and_other_users_are_reported_and_nothing_is_touched() {
     by_force().times(TORN + 1, two(cluttered(&[]))).ends(holds);
 }
 
+/// Two who break at once may see them in different orders, and must not remove both.
+#[test]
+fn of_entries_with_one_number_the_same_one_stays_for_everybody() {
+    let (short, long) = (Entry { timeout: secs(1), ..held(7) }, held(7));
+    for all in [[short.clone(), long.clone()], [long, short.clone()]] {
+        let torn = by_force().times(TORN + 1, |play| play.asks(Look).told(seen(&all)));
+
+        torn.asks(Unlink(short.clone()));
+    }
+}
+
 /// A union of file systems may show two, which block everybody.
 #[test]
 fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_force() {

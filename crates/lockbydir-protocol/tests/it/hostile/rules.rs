@@ -297,7 +297,8 @@ impl Rules {
     /// By force: one of several, and one with a larger number stays.
     fn is_surplus(&self, entry: &Entry) -> bool {
         let thins = |listing: &Listing| {
-            let number = |entry: &Entry| (entry.token, entry.nonce, entry.renewals);
+            let number =
+                |entry: &Entry| (entry.token, entry.nonce, entry.renewals, entry.to_string());
             listing.entries.contains(entry)
                 && listing.entries.iter().any(|other| number(other) > number(entry))
                 && listing.foreign.is_none()
