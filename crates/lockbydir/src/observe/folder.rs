@@ -319,7 +319,7 @@ impl Folders {
     /// Begins to watch a lock, or to listen to it again.
     fn watch(&mut self, path: &Path) {
         let known = self.locks.remove(path);
-        let (is_new, hears) = (known.is_none(), self.ears.is_some());
+        let (is_new, hears) = (known.is_none(), self.hears_all());
         let mut watched = known.unwrap_or_else(|| Watched::new(path, hears));
         if !watched.is_busy() && !self.numbers.contains_key(path) {
             watched.by_looks(hears);
@@ -376,7 +376,7 @@ impl Folders {
     }
 
     fn came(&mut self, number: i32, name: &OsStr, is_folder: bool) {
-        let hears = self.ears.is_some();
+        let hears = self.hears_all();
         match self.places.get(&number) {
             Some(Place::Folder(folder)) => {
                 let path = folder.join(name);
