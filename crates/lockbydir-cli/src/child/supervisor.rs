@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpgid, getpid, kill_process, setpgid, wait};
+use rustix::process::{Pid, Signal, WaitOptions, getpgid, getpid, kill_process, setsid, wait};
 use rustix::thread::set_name;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
@@ -39,7 +39,10 @@ const STOPPING_ROUNDS: u8 = 100;
 pub(super) fn supervise(command: Pid, orders: BorrowedFd<'_>, gate: BorrowedFd<'_>) -> ! {
     // What is sent to the group of `lockbydir`, by a terminal or to kill it, is not for us.
     let group = getpgid(None).ok();
-    let _ = setpgid(None, None);
+    // A session of our own, and not only a group: as a parent of the command from another group of the
+    // same session we would be what keeps the caller's group from being orphaned, and with our end the
+    // kernel would hang up on all of it (SIGHUP) if anything there is stopped.
+    let _ = setsid();
     let _ = set_name(NAME);
     raw::close_all_but(orders.as_raw_fd(), gate.as_raw_fd());
     let timer = timerfd_create(

@@ -154,6 +154,26 @@ fn children_that_lockbydir_did_not_start_are_left_alone() {
     kill_process(Pid::from_raw(other).unwrap(), Signal::KILL).unwrap();
 }
 
+/// Under cron, in a container or in CI nobody outside cares for a process group: it is orphaned. When a
+/// command ends there, that must be no news to the kernel, which hangs up on a group that becomes so.
+#[test]
+fn a_commands_end_does_not_hang_up_on_a_group_with_somebody_stopped() {
+    let folder = Folder::new();
+    let program = env!("CARGO_BIN_EXE_lockbydir");
+    let script = format!(
+        "sleep 60 & kill -STOP $!; {program} run jobs -- true; cut -d' ' -f3 /proc/$!/stat; kill -KILL $!"
+    );
+
+    let ran = Command::new("setsid")
+        .args(["--wait", "sh", "-c", &script])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+
+    let ran = Ran::of(ran);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "T\n"), "{ran:?}");
+}
+
 /// A process's parent and process group.
 fn parent_and_group(pid: i32) -> (i32, i32) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
