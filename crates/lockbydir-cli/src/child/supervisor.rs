@@ -260,6 +260,8 @@ impl Supervisor<'_> {
 
     /// Passes a signal on to the command and those below it that are in its process group.
     fn signal(&self, signal: Signal) {
+        // `lockbydir` stops itself next. By SIGTSTP the kernel stops nobody in an orphaned group, as of cron.
+        let signal = if signal == Signal::TSTP { Signal::STOP } else { signal };
         if !self.has_ended {
             let _ = kill_process(self.command, signal);
         }
