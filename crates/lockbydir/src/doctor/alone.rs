@@ -249,8 +249,9 @@ const NAMES: Probe = Probe {
 /// How many bytes a name may have there: [`MAX_NAME`] if it may be as long as any entry's.
 pub(super) fn longest_name(room: &Room) -> Result<usize, Trouble> {
     let is_kept = |length: usize| {
-        let name: String =
-            "probe-".chars().chain("v1.held+p=09_az-".chars().cycle()).take(length).collect();
+        // No entry's name ends in a dot, which Windows leaves out.
+        let letters = "probe-".chars().chain("v1.held+p=09_az-".chars().cycle());
+        let name: String = letters.take(length - 1).chain(['x']).collect();
         match room.create(&name) {
             Ok(()) => {
                 let is_listed = room.list()?.contains(&name);
