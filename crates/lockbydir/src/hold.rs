@@ -20,7 +20,7 @@ use crate::status::{Holder, people_duration, printable};
 /// What the guard and its keeper share.
 pub(crate) struct Hold {
     engine: Arc<dyn Engine>,
-    nonce: Nonce,
+    key: Key,
     /// A forked child has a copy of this, and does not hold the lock.
     made_in: ForkGeneration,
     /// Boot clock, milliseconds: from then on it counts as over.
@@ -72,7 +72,7 @@ fn holds() -> MutexGuard<'static, HashMap<Nonce, Weak<Hold>>> {
 
 /// The hold of a guard of this process that has this key.
 pub(crate) fn of(key: &Key) -> Option<Arc<Hold>> {
-    holds().get(&key.nonce()).and_then(Weak::upgrade)
+    holds().get(&key.nonce()).and_then(Weak::upgrade).filter(|hold| hold.key == *key)
 }
 
 /// How long before its deadline a holder learns that the lock cannot be kept.
@@ -87,9 +87,9 @@ impl Hold {
         holding: Box<dyn Holding>,
     ) -> Arc<Hold> {
         let due = clock::boot() + holding.timeout() / 3;
-        let nonce = holding.key().nonce();
+        let key = holding.key();
         let hold = Arc::new(Hold {
-            nonce,
+            key,
             engine,
             made_in: ForkGeneration::current(),
             deadline: AtomicU64::new(millis(holding.deadline())),
@@ -103,7 +103,7 @@ impl Hold {
             lost: Condvar::new(),
             on_lost: settings.on_lost.clone(),
         });
-        holds().insert(nonce, Arc::downgrade(&hold));
+        holds().insert(key.nonce(), Arc::downgrade(&hold));
         hold
     }
 
@@ -178,7 +178,7 @@ impl Hold {
         let released = state.holding.release();
         state.has_ended = released.as_ref().err().is_none_or(Error::is_lost);
         if state.has_ended {
-            holds().remove(&self.nonce);
+            holds().remove(&self.key.nonce());
         }
         released
     }
@@ -187,7 +187,7 @@ impl Hold {
     pub(crate) fn keep(&self) {
         if let Some(mut state) = self.end() {
             state.has_ended = true;
-            holds().remove(&self.nonce);
+            holds().remove(&self.key.nonce());
         }
     }
 
@@ -367,7 +367,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if self.made_in.is_current() {
-            holds().remove(&self.nonce);
+            holds().remove(&self.key.nonce());
         }
     }
 }

@@ -362,9 +362,10 @@ impl Lock {
     pub fn renew(&self, key: &Key) -> Result<(), Error> {
         let timeout =
             if self.settings.has_timeout { Some(self.settings.checked_timeout()?) } else { None };
-        match hold::of(key) {
+        let engine = self.engine()?;
+        match hold::of(key).filter(|hold| is_same_lock(hold.path(), engine.path())) {
             Some(hold) => hold.renew(Terms { timeout, owner: None }),
-            None => self.engine()?.renew(*key, timeout),
+            None => engine.renew(*key, timeout),
         }
     }
 
@@ -375,4 +376,15 @@ impl Lock {
     pub fn release(&self, key: &Key) -> Result<(), Error> {
         self.engine()?.release(*key)
     }
+}
+
+/// Do these paths of a key's lock and of another handle lead to one lock? Where they are no files, they
+/// are URLs, whose servers may be named in several ways.
+fn is_same_lock(held: &Path, asked: &Path) -> bool {
+    held == asked
+        || match (held.canonicalize(), asked.canonicalize()) {
+            (Ok(held), Ok(asked)) => held == asked,
+            (Err(_), Err(_)) => held.file_name() == asked.file_name(),
+            _ => false,
+        }
 }

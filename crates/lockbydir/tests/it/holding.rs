@@ -198,3 +198,15 @@ fn every_lock_below_a_folder_is_listed() {
     ];
     assert_eq!(found, expected.map(|(path, state)| (path.to_owned(), state)));
 }
+
+#[test]
+fn a_key_of_one_lock_does_nothing_to_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| Lock::new(folder.path().join(name)));
+    let guard = one.acquire().unwrap();
+    let _held = other.acquire().unwrap();
+
+    assert!(other.renew(&guard.key()).unwrap_err().is_lost());
+    assert!(other.release(&guard.key()).unwrap_err().is_lost());
+    guard.release().unwrap();
+}
