@@ -75,7 +75,7 @@ impl Source for Crowd {
             let all = self.waiters + 1;
             let (by, next) = (Crowd::who(lock, turn % all), Crowd::who(lock, (turn + 1) % all));
             events.push(Crowd::event(lock, What::Released { by: by.clone() }));
-            events.push(Crowd::event(lock, What::Left { by: next, why: Why::Served }));
+            events.push(Crowd::event(lock, What::Left { by: next, why: Why::Served, ago_s: 0.0 }));
             events.push(Crowd::acquired(lock, (turn + 1) % all, self.done));
             events.push(Crowd::event(lock, What::Joined { by }));
             self.done += 1;
