@@ -98,10 +98,12 @@ pub fn serve(
 
 /// The runtime panics where it finds no file descriptor for itself; so some are tried before.
 fn has_room(listener: &TcpListener) -> std::io::Result<()> {
-    let some = (0..strangers::OTHERS / 2).map(|_| listener.try_clone());
+    const NEEDED: usize = strangers::OTHERS / 2;
+    let some = (0..NEEDED).map(|_| listener.try_clone());
     some.collect::<std::io::Result<Vec<_>>>().map(drop).map_err(|cause| {
-        let least = strangers::OTHERS * 2;
-        let why = format!("{cause}; a page needs {least} at least: raise the limit (ulimit -n)");
+        let why = format!(
+            "{cause}; a page needs {NEEDED} free file descriptors: raise the limit (ulimit -n)"
+        );
         std::io::Error::new(cause.kind(), why)
     })
 }
