@@ -215,12 +215,19 @@ pub(crate) fn table(found: &[Status]) -> String {
 /// How the lock was got, for `-v` and for those who must repair something.
 pub(crate) fn how(how: &How) -> String {
     let from = |before: &Predecessor| {
-        let label =
-            before.holder.label.as_ref().map(|label| format!(" `{label}`")).unwrap_or_default();
-        let since = timestamp(before.holder.since);
-        format!("{}{label} that held it since {since}, token {}", who(&before.holder), before.token)
+        let Some(holder) = &before.holder else { return before.to_string() };
+        let label = holder.label.as_ref().map(|label| format!(" `{label}`")).unwrap_or_default();
+        let since = timestamp(holder.since);
+        let token = before.token.map(|token| format!(", token {token}")).unwrap_or_default();
+        format!("{}{label} that held it since {since}{token}", who(holder))
     };
     match how {
+        How::AfterLapse(before) if before.holder.is_none() => {
+            format!(
+                "removed the lock of {}, which has no timeout of its own, and got it; its work may be half done, or still go on: use a longer --timeout if it does",
+                from(before)
+            )
+        }
         How::Free => "got the lock: it was free".into(),
         How::HandedOver(before) => format!("got the lock, handed over by {}", from(before)),
         How::AfterLapse(before) => {

@@ -213,7 +213,7 @@ catalogue! {
         };
     LARGE "two, a crash, and a break of what is lapsed or dead": 223_105, [Broken, AfterDeath],
         World { ticks: 2, crashes: 1, ..people(&[once(), once(), breaking(Force::Judged)]) };
-    LARGE "two, and a plain mkdir": 187_350, [BareCame, BareRemoved],
+    LARGE "two, and a plain mkdir": 187_350, [BareCame, BareRemoved, AfterBare],
         World { bare: true, ..two(once()) };
     SMALL "two, and a file of others in the directory": 42_626, [ForeignCame],
         World { foreigner: true, ..two(once()) };

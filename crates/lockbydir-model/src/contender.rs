@@ -410,6 +410,7 @@ impl Contender {
             Came::HandedOver(_) => Event::HandedOver,
             Came::AfterLapse(..) => Event::AfterLapse,
             Came::AfterDeath(..) => Event::AfterDeath,
+            Came::AfterBare(_) => Event::AfterBare,
         });
         self.renewals = self.plan.renewals;
         self.believe(entry.clone(), now, ground);

@@ -42,6 +42,7 @@ events! {
     HandedOver: "got an open lock",
     AfterLapse: "took over a lapsed lock",
     AfterDeath: "took over a dead one's lock",
+    AfterBare: "got a lock whose bare directory it had removed",
     NumberRaised: "raised its number after the install",
     InstallRaceLost: "was too late with its install",
     RenameRaceLost: "was too late with its rename",

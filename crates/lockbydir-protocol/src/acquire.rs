@@ -2,6 +2,8 @@
 //! remembers what it watched.
 
 use alloc::boxed::Box;
+use alloc::string::String;
+use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
 use crate::entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Owner, State, whole_millis};
@@ -11,7 +13,7 @@ use crate::operation::{
 use crate::release::{Release, Released};
 use crate::text::{Host, Label};
 use crate::verdict::{
-    Evidence, Facts, Here, Life, Question, Verdict, Watch, grain, is_older, judge,
+    Evidence, Facts, Here, Life, Question, Verdict, Watch, age, grain, is_older, judge,
 };
 
 /// What is to be acquired, and by whom.
@@ -44,6 +46,26 @@ pub enum Came {
     AfterLapse(Entry, Evidence),
     /// Taken over from this entry, whose holder was dead.
     AfterDeath(Entry, Evidence),
+    /// There was a bare directory, at least this old. It was over by our own timeout, so we removed it;
+    /// its maker is unknown and may live.
+    AfterBare(Duration),
+}
+
+/// How old the bare directory was that we removed; none once something else was seen there. It is only
+/// reported, and no step depends on it: so it makes no difference between two machines.
+#[derive(Clone, Copy, Debug, Default)]
+struct RemovedBare(Option<Duration>);
+
+impl PartialEq for RemovedBare {
+    fn eq(&self, _: &RemovedBare) -> bool {
+        true
+    }
+}
+
+impl Eq for RemovedBare {}
+
+impl Hash for RemovedBare {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// What is in the way.
@@ -59,7 +81,7 @@ pub enum Blocker {
     /// Another user's directory, which is not shared with us.
     Stranger(u32),
     /// A bare directory, and what litters it.
-    Bare(Option<alloc::string::String>),
+    Bare(Option<String>),
     /// A bare directory that is old and could not be removed.
     Remains(Fault),
     /// Others were faster, or a call failed in a way that may pass.
@@ -91,6 +113,7 @@ pub struct Acquire {
     shortcut: Option<Entry>,
     watch: Option<Watch>,
     bare: Option<(Stamp, Duration)>,
+    removed_bare: RemovedBare,
     names: u32,
     rounds: u8,
     /// How often our entry was renewed before it could be handed out.
@@ -117,8 +140,8 @@ enum Doing {
     Unstaging,
     Renaming,
     Judging { entry: Entry, modified: Stamp, life: Option<Life> },
-    AgeingBare { modified: Stamp, litter: Option<alloc::string::String> },
-    RemovingBare { litter: Option<alloc::string::String> },
+    AgeingBare { modified: Stamp, litter: Option<String> },
+    RemovingBare { litter: Option<String> },
 }
 
 type Next = Step<Acquisition>;
@@ -154,6 +177,7 @@ impl Acquire {
             shortcut,
             watch: None,
             bare: None,
+            removed_bare: RemovedBare::default(),
             names: 0,
             rounds: 0,
             renewed: 0,
@@ -250,6 +274,10 @@ impl Acquire {
             _ => micros(now).max(entry.token),
         };
         if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
+            let came = match (came, self.removed_bare) {
+                (Came::Free, RemovedBare(Some(age))) => Came::AfterBare(age),
+                (came, _) => came,
+            };
             return Step::Finished(Acquisition::Got(entry, came));
         }
         if self.renewed == ROUNDS {
@@ -312,6 +340,7 @@ impl Acquire {
             };
         }
         self.torn = 0;
+        self.removed_bare = RemovedBare(None);
         if let Some((entry, Came::Free)) = &self.mine {
             // The install lost; clear our stage away before anything else.
             let entry = entry.clone();
@@ -392,12 +421,18 @@ impl Acquire {
             _ => now.boot,
         };
         self.bare = Some((listing.modified, since));
-        if now.boot.saturating_sub(since) >= self.bare_timeout(listing.modified) {
-            self.doing = Doing::RemovingBare { litter: listing.litter };
-            return Step::Perform(Operation::RemoveDir(listing.modified));
+        let age = now.boot.saturating_sub(since);
+        if age >= self.bare_timeout(listing.modified) {
+            return self.remove_bare(listing.modified, age, listing.litter);
         }
         self.doing = Doing::AgeingBare { modified: listing.modified, litter: listing.litter };
         Step::Perform(Operation::ReadFileClock)
+    }
+
+    fn remove_bare(&mut self, modified: Stamp, age: Duration, litter: Option<String>) -> Next {
+        self.removed_bare = RemovedBare(Some(age));
+        self.doing = Doing::RemovingBare { litter };
+        Step::Perform(Operation::RemoveDir(modified))
     }
 
     fn judged(&mut self, now: Now, file_clock: Option<Stamp>) -> Next {
@@ -497,8 +532,7 @@ impl Machine for Acquire {
             }
             (Doing::AgeingBare { modified, litter }, Answer::FileClock(clock)) => {
                 if is_older(modified, clock, self.bare_timeout(modified)) {
-                    self.doing = Doing::RemovingBare { litter };
-                    Step::Perform(Operation::RemoveDir(modified))
+                    self.remove_bare(modified, age(modified, clock), litter)
                 } else {
                     Self::blocked(Blocker::Bare(litter))
                 }
@@ -510,10 +544,13 @@ impl Machine for Acquire {
                 self.fault = Some(Fault::Taken);
                 self.look()
             }
-            (Doing::RemovingBare { .. }, Answer::Failed(fault @ Fault::Denied { .. })) => {
-                Self::blocked(Blocker::Remains(fault))
+            (Doing::RemovingBare { litter }, answer) => {
+                self.removed_bare = RemovedBare(None);
+                Self::blocked(match answer {
+                    Answer::Failed(fault @ Fault::Denied { .. }) => Blocker::Remains(fault),
+                    _ => Blocker::Bare(litter),
+                })
             }
-            (Doing::RemovingBare { litter }, _) => Self::blocked(Blocker::Bare(litter)),
             _ => self.look(),
         }
     }

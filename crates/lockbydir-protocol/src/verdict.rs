@@ -182,3 +182,8 @@ pub(crate) fn is_older(stamp: Stamp, clock: Stamp, age: Duration) -> bool {
     let age = i128::try_from(age.as_nanos()).unwrap_or(i128::MAX);
     clock.0.saturating_sub(stamp.0) > age
 }
+
+/// How old is a thing of this stamp by this clock?
+pub(crate) fn age(stamp: Stamp, clock: Stamp) -> Duration {
+    Duration::from_nanos(u64::try_from(clock.0.saturating_sub(stamp.0).max(0)).unwrap_or(u64::MAX))
+}

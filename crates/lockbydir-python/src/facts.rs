@@ -42,8 +42,9 @@ pub(crate) fn predecessor<'py>(
     before: &Predecessor,
 ) -> PyResult<Bound<'py, PyAny>> {
     let facts = PyDict::new(py);
-    facts.set_item("holder", holder(py, &before.holder)?)?;
+    facts.set_item("holder", before.holder.as_ref().map(|one| holder(py, one)).transpose()?)?;
     facts.set_item("token", before.token)?;
+    facts.set_item("age", seconds(before.age))?;
     make(py, "Predecessor", &facts)
 }
 

@@ -168,13 +168,14 @@ impl Held {
     }
 
     /// How the lock was got: ``free``, ``handed over``, ``after lapse`` or ``after death``. After the
-    /// last two the predecessor's work may be half done; exactly one successor is told.
+    /// last two the predecessor's work may be half done; one successor is told. A bare lock that was
+    /// removed for its age is ``after lapse``, from an unknown holder who may work on.
     #[getter]
     fn how(&self) -> &'static str {
         facts::how(&self.how).0
     }
 
-    /// Who held the lock before; ``None`` where there was nobody.
+    /// Who held the lock before; ``None`` where there was nobody. Its ``holder`` is ``None`` for a bare lock.
     #[getter]
     fn predecessor<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         facts::how(&self.how).1.map(|before| facts::predecessor(py, before)).transpose()

@@ -165,9 +165,10 @@ def test_how_a_lock_was_got_after_a_lapse(name: str) -> None:
 
     with Lock(name) as held:
         assert held.how == "after lapse"
-        assert held.predecessor is not None
-        assert held.predecessor.token == old.token < held.token
-        assert held.predecessor.holder.label == "slow"
+        before = held.predecessor
+        assert before is not None and before.holder is not None and before.age is None
+        assert before.token == old.token < held.token
+        assert before.holder.label == "slow"
         assert not old.is_held
         with pytest.raises(LockLost) as lost:
             old.renew()
@@ -176,6 +177,16 @@ def test_how_a_lock_was_got_after_a_lapse(name: str) -> None:
         with pytest.raises(LockLost):
             old.release()
         assert held.is_held
+
+
+def test_how_a_bare_lock_was_got_that_was_too_old(name: str) -> None:
+    os.mkdir(name + ".lockdir")
+
+    with Lock(name, timeout=0.3) as held:
+        assert held.how == "after lapse"
+        before = held.predecessor
+        assert before is not None and before.holder is None and before.token is None
+        assert before.age is not None and before.age >= 0.3
 
 
 def test_how_a_lock_was_got_after_a_death(name: str, child: StartChild) -> None:
@@ -194,10 +205,11 @@ def test_how_a_lock_was_got_after_a_death(name: str, child: StartChild) -> None:
     with Lock(name) as held:
         assert time.monotonic() - begun < 5
         assert held.how == "after death"
-        assert held.predecessor is not None
-        assert held.predecessor.token == token < held.token
-        assert held.predecessor.holder.pid == victim.pid
-        assert held.predecessor.holder.label == "work"
+        before = held.predecessor
+        assert before is not None and before.holder is not None
+        assert before.token == token < held.token
+        assert before.holder.pid == victim.pid
+        assert before.holder.label == "work"
 
 
 def test_a_lock_of_nobody_outlives_its_process(name: str, child: StartChild) -> None:

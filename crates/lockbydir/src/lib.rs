@@ -14,7 +14,7 @@
 //! let guard = lock.acquire()?; // waits 30 s at most, unless told otherwise
 //! match guard.how() {
 //!     How::AfterLapse(before) | How::AfterDeath(before) => {
-//!         println!("repair what {} left half done", before.holder);
+//!         println!("repair what {before} left half done");
 //!     }
 //!     _ => {}
 //! }

@@ -118,7 +118,8 @@ impl fmt::Display for Holder {
     }
 }
 
-/// How a lock was got. Exactly one successor is told of a predecessor that did not release.
+/// How a lock was got. Exactly one successor is told of a predecessor that did not release; of a bare
+/// lock that was removed for its age at most one: whoever removed it, if it is also the next holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum How {
@@ -126,7 +127,9 @@ pub enum How {
     Free,
     /// From a predecessor that released it in place.
     HandedOver(Predecessor),
-    /// The predecessor's timeout had passed: its work may be half done.
+    /// The predecessor's timeout had passed: its work may be half done. Of a bare lock, which a plain
+    /// `mkdir` makes and which has no timeout of its own, that is the waiter's timeout: the
+    /// predecessor is [unknown](Predecessor::holder), and may live and work on.
     AfterLapse(Predecessor),
     /// The predecessor had died: its work may be half done.
     AfterDeath(Predecessor),
@@ -140,6 +143,7 @@ impl How {
             Came::HandedOver(entry) => How::HandedOver(predecessor(entry)),
             Came::AfterLapse(entry, _) => How::AfterLapse(predecessor(entry)),
             Came::AfterDeath(entry, _) => How::AfterDeath(predecessor(entry)),
+            Came::AfterBare(age) => How::AfterLapse(Predecessor::unknown(*age)),
         }
     }
 }
@@ -148,17 +152,36 @@ impl How {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Predecessor {
-    /// Who it was; its `command` is not known any more.
-    pub holder: Holder,
-    /// Its token.
-    pub token: u64,
+    /// Who it was; its `command` is not known any more. None for a bare lock: nobody knows who made it.
+    pub holder: Option<Holder>,
+    /// Its token; a bare lock has none.
+    pub token: Option<u64>,
+    /// How old a bare lock was, at least, when it was removed: since the last change of its directory.
+    pub age: Option<Duration>,
 }
 
 impl Predecessor {
     /// For [engines](crate::engine).
     #[must_use]
     pub fn new(holder: Holder, token: u64) -> Predecessor {
-        Predecessor { holder, token }
+        Predecessor { holder: Some(holder), token: Some(token), age: None }
+    }
+
+    /// The maker of a bare lock of this age.
+    pub(crate) fn unknown(age: Duration) -> Predecessor {
+        Predecessor { holder: None, token: None, age: Some(age) }
+    }
+}
+
+impl fmt::Display for Predecessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.holder, self.age) {
+            (Some(holder), _) => write!(f, "{holder}"),
+            (None, Some(age)) => {
+                write!(f, "an unknown holder (a plain directory, {} old)", people_duration(age))
+            }
+            (None, None) => f.write_str("an unknown holder"),
+        }
     }
 }
 

@@ -161,6 +161,20 @@ fn plain_mkdir_locks_and_ours_respect_each_other() {
     assert!(shell("mkdir jobs.lockdir && sleep 0.1"));
     let ran = folder.run(&["run", "-n", "-t", "50ms", "jobs", "--", "true"]);
     assert_eq!(ran.code, 0, "an old one is as good as none: {ran:?}");
+    assert!(
+        ran.err.contains("removed the lock of an unknown holder (a plain directory, "),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("or still go on: use a longer --timeout"), "{ran:?}");
+
+    assert!(shell("mkdir jobs.lockdir && sleep 0.1"));
+    let quiet = folder.run(&["run", "-q", "-n", "-t", "50ms", "jobs", "--", "true"]);
+    assert_eq!((quiet.code, &*quiet.err), (0, ""), "{quiet:?}");
+
+    // Released by its maker: nothing is half done.
+    assert!(shell("mkdir jobs.lockdir && sleep 0.1 && rmdir jobs.lockdir"));
+    let free = folder.run(&["run", "-v", "-n", "-t", "50ms", "jobs", "--", "true"]);
+    assert!(free.err.contains("got the lock: it was free"), "{free:?}");
 }
 
 #[test]

@@ -80,8 +80,9 @@ fn a_dead_process_of_this_machine_is_replaced_at_once() {
     assert!(at.elapsed() < secs(3), "{:?}", at.elapsed());
     match guard.how() {
         How::AfterDeath(before) => {
-            assert_eq!(before.holder.pid, Some(holder.id()));
-            assert_eq!(before.holder.label.as_deref(), Some("dies"));
+            let dead = before.holder.as_ref().unwrap();
+            assert_eq!(dead.pid, Some(holder.id()));
+            assert_eq!(dead.label.as_deref(), Some("dies"));
         }
         how => panic!("{how:?}"),
     }

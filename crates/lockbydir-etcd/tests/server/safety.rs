@@ -154,7 +154,7 @@ fn a_lease_that_a_faulty_server_ends_too_soon_is_waited_out() {
     assert!(at.elapsed() < secs(8), "{:?}", at.elapsed());
     match next.how() {
         How::AfterLapse(before) => {
-            assert_eq!(before.holder.label.as_deref(), Some("elsewhere"));
+            assert_eq!(before.holder.as_ref().unwrap().label.as_deref(), Some("elsewhere"));
         }
         how => panic!("{how:?}"),
     }

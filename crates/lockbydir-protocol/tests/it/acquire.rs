@@ -252,7 +252,92 @@ fn a_bare_lock_older_than_our_own_timeout_is_removed() {
         .told(DONE)
         .asks(Look)
         .told(absent())
-        .asks(Stage(mine(0, now())));
+        .asks(Stage(mine(0, now())))
+        .told(DONE)
+        .asks(Install(mine(0, now())))
+        .told(DONE)
+        .ends(Acquisition::Got(
+            mine(0, now()),
+            Came::AfterBare(secs(20) + std::time::Duration::from_nanos(1)),
+        ));
+}
+
+/// Staged after a bare lock was removed, which was watched for a second more than our timeout.
+fn installing_after_bare() -> Play<Acquire> {
+    let bare = listing(&[]);
+    acquire()
+        .told(found(bare.clone()))
+        .told(failed(BROKEN))
+        .ends(bare_for(None))
+        .after(secs(21))
+        .again()
+        .told(found(bare))
+        .told(DONE)
+        .told(absent())
+        .told(DONE)
+}
+
+#[test]
+fn who_removed_a_bare_lock_reports_it_though_its_install_fails_once() {
+    let at = later(now(), secs(21));
+    let (mine, second) = (mine(0, at), mine(1, at));
+    installing_after_bare()
+        .asks(Install(mine.clone()))
+        .told(failed(Fault::Taken))
+        .told(absent())
+        .asks(Unstage(mine))
+        .told(DONE)
+        .asks(Look)
+        .told(absent())
+        .asks(Stage(second.clone()))
+        .told(DONE)
+        .told(DONE)
+        .ends(Acquisition::Got(second, Came::AfterBare(secs(21))));
+}
+
+#[test]
+fn who_removed_a_bare_lock_and_finds_the_next_holders_is_not_its_successor() {
+    let at = later(now(), secs(21));
+    let taken = Entry { token: micros(at.wall).max(8), ..mine(1, at) };
+    installing_after_bare()
+        .told(failed(Fault::Taken))
+        .told(seen(&[held(7)]))
+        .asks(Unstage(mine(0, at)))
+        .told(DONE)
+        .asks(Look)
+        .told(seen(&[open(7)]))
+        .asks(Rename(open(7), taken.clone()))
+        .told(DONE)
+        .ends(Acquisition::Got(taken, Came::HandedOver(open(7))));
+}
+
+#[test]
+fn a_bare_lock_is_forgotten_once_a_holder_came_after_it_or_it_went_by_itself() {
+    let at = later(now(), secs(21));
+    let bare = listing(&[]);
+    let held_since = installing_after_bare()
+        .told(failed(Fault::Taken))
+        .told(seen(&[held(7)]))
+        .asks(Unstage(mine(0, at)))
+        .told(DONE)
+        .asks(Look)
+        .told(absent())
+        .asks(Stage(mine(1, at)));
+    let removed_by_its_maker = acquire()
+        .told(found(bare.clone()))
+        .told(failed(BROKEN))
+        .after(secs(21))
+        .again()
+        .told(found(bare.clone()))
+        .asks(RemoveDir(bare.modified))
+        .told(failed(Fault::Missing))
+        .ends(bare_for(None))
+        .again()
+        .told(absent())
+        .asks(Stage(mine(0, at)));
+    for (play, names) in [(held_since, 1), (removed_by_its_maker, 0)] {
+        play.told(DONE).told(DONE).ends(Acquisition::Got(mine(names, at), Came::Free));
+    }
 }
 
 #[test]

@@ -28,10 +28,13 @@ class Holder:
 class Predecessor:
     """Who held a lock before."""
 
-    holder: Holder
-    """Who it was; what it ran is not known any more."""
-    token: int
-    """Its token."""
+    holder: Optional[Holder]
+    """Who it was; what it ran is not known any more. None for a bare lock: nobody knows who made it."""
+    token: Optional[int]
+    """Its token; a bare lock has none."""
+    age: Optional[float] = None
+    """How old a bare lock was, at least, when it was removed, in seconds: since the last change of its
+    directory."""
 
 
 @dataclass(frozen=True)

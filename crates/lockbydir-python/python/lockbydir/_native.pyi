@@ -93,10 +93,11 @@ class Held:
     @property
     def how(self) -> str:
         """How the lock was got: ``free``, ``handed over``, ``after lapse`` or ``after death``. After the
-        last two the predecessor's work may be half done; exactly one successor is told."""
+        last two the predecessor's work may be half done; one successor is told. A bare lock that was
+        removed for its age is ``after lapse``, from an unknown holder who may work on."""
     @property
     def predecessor(self) -> Optional[Predecessor]:
-        """Who held the lock before; ``None`` where there was nobody."""
+        """Who held the lock before; ``None`` where there was nobody. Its ``holder`` is ``None`` for a bare lock."""
     @property
     def remaining(self) -> float:
         """How long the lock is still held for certain, in seconds, on a clock that runs in suspend. Zero

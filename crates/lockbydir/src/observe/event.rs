@@ -96,7 +96,8 @@ pub enum What {
 pub enum Gained {
     /// It was there already when the lock was first seen.
     Before,
-    /// The lock was free.
+    /// The lock was free. Or it was a [bare](What::Bare) one: whether its maker removed that, or its
+    /// successor did so for its age, cannot be seen from outside.
     Free,
     /// From one who released it.
     HandedOver,

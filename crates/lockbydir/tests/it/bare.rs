@@ -40,7 +40,10 @@ fn we_wait_for_a_bare_lock_until_it_is_old() {
     assert_eq!(lock.break_lapsed().unwrap(), Broken::StillHeld(None));
 
     let guard = lock.clone().patience(secs(10)).acquire().unwrap();
-    assert_eq!(*guard.how(), How::Free);
+    let How::AfterLapse(before) = guard.how() else { panic!("{:?}", guard.how()) };
+    assert_eq!((&before.holder, before.token), (&None, None));
+    assert!(before.age.is_some_and(|age| age >= ms(300)), "{before:?}");
+    assert!(before.to_string().starts_with("an unknown holder (a plain directory, "), "{before}");
     drop(guard);
     assert_empty(folder.path());
 }
