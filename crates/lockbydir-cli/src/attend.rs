@@ -78,8 +78,8 @@ pub(crate) fn name(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
 pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<Ended, Stopped> {
     let timeout = guard.timeout();
     let grace = (timeout / 8).min(LONGEST_GRACE);
-    // The renewing thread gives up before this, and says why. Where it does not, a renewal has had no
-    // answer yet; nothing is lost by that where the command can be stopped at the deadline.
+    // Where renewals fail, the command is asked to end while a quarter of the timeout is left. Where one
+    // has had no answer yet, nothing is lost by that if the command can be stopped at the deadline.
     let notice = match (args.no_renew, Child::STOPS_WHEN_LATE) {
         (true, _) => grace,
         (false, true) => Duration::ZERO,
@@ -92,6 +92,15 @@ pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Resul
             return Err(end(guard, child, grace, &lost.to_string()));
         }
         let held = guard.remaining();
+        if !args.no_renew
+            && held <= timeout / 4
+            && !held.is_zero()
+            && let Some(cause) = guard.renewal_failure()
+        {
+            let lock = printable(guard.path());
+            let why = format!("lost the lock {lock}: it could not be renewed in time ({cause})");
+            return Err(end(guard, child, grace, &why));
+        }
         if held.is_zero() && !args.no_renew && Child::STOPS_WHEN_LATE && late < MOST_LATE {
             late += 1;
             renew_late(args, guard, child)?;

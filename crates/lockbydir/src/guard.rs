@@ -139,6 +139,13 @@ impl Guard {
         self.hold.lost()
     }
 
+    /// Why the last renewal failed, automatic or not; none once one has succeeded. The lock is held until
+    /// its deadline all the same, and automatic renewals are tried again until then.
+    #[must_use]
+    pub fn renewal_failure(&self) -> Option<String> {
+        self.hold.renewal_failure()
+    }
+
     /// Waits until the lock is known to be lost, or about to be over; false when neither
     /// happened within `up_to`. True is no proof of a loss: where [`lost`](Guard::lost) is `None`, or
     /// its reason is [`RenewalFailed`](crate::LostReason::RenewalFailed), [`renew`](Guard::renew) may

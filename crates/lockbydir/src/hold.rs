@@ -38,6 +38,8 @@ pub(crate) struct Hold {
     /// in time though a renewal hangs.
     loss: Mutex<Option<Why>>,
     lost: Condvar,
+    /// Why the last renewal failed; none once one has succeeded. Apart for the same reason.
+    failure: Mutex<Option<String>>,
     on_lost: Option<OnLost>,
 }
 
@@ -75,7 +77,7 @@ pub(crate) fn of(key: &Key) -> Option<Arc<Hold>> {
     holds().get(&key.nonce()).and_then(Weak::upgrade).filter(|hold| hold.key == *key)
 }
 
-/// How long before its deadline a holder learns that the lock cannot be kept.
+/// How long before its deadline a holder that waits for its loss learns that the lock may be lost.
 fn notice(timeout: Duration) -> Duration {
     timeout / 4
 }
@@ -101,6 +103,7 @@ impl Hold {
             changed: Condvar::new(),
             loss: Mutex::new(None),
             lost: Condvar::new(),
+            failure: Mutex::new(None),
             on_lost: settings.on_lost.clone(),
         });
         holds().insert(key.nonce(), Arc::downgrade(&hold));
@@ -191,13 +194,41 @@ impl Hold {
         }
     }
 
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the last renewal failed.
+    pub(crate) fn renewal_failure(&self) -> Option<String> {
+        // As for the loss: in a forked child somebody may have it locked for ever.
+        self.made_in.is_current().then(|| self.failure().clone()).flatten()
+    }
+
+    /// A renewal by the renewer. An error says why one that began at the deadline or later has failed: so
+    /// the lock is lost. An earlier one is tried again.
+    pub(crate) fn renew_in_time(&self) -> Result<(), String> {
+        let mut is_late = false;
+        match self.renew_begun(Terms::default(), |begun| {
+            is_late = millis(begun) >= self.deadline.load(Ordering::Relaxed);
+        }) {
+            Err(error) if is_late && !error.is_lost() => Err(cause(&error)),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn renew(&self, terms: Terms) -> Result<(), Error> {
+        self.renew_begun(terms, |_| ())
+    }
+
+    /// Renews; says when, before it calls the engine.
+    fn renew_begun(&self, terms: Terms, begin: impl FnOnce(Duration)) -> Result<(), Error> {
         self.check_process()?;
         let mut state = self.state();
         if let Some(why @ Why::Taken(_)) = &*self.loss() {
             return Err(self.lost_error(why));
         }
         let begun = clock::boot();
+        begin(begun);
         if let Some(timeout) = terms.timeout {
             // Others obey a shorter one from the call that publishes it on, though its answer may
             // be late or lost: so do we, from before that call.
@@ -215,15 +246,23 @@ impl Hold {
                 self.timeout.store(millis(timeout), Ordering::Relaxed);
                 state.due = begun + timeout / 3;
                 *self.loss() = None;
+                *self.failure() = None;
                 self.is_told.store(false, Ordering::Release);
             }
             Err(error) if error.is_lost() => {
                 self.loss().take();
                 self.lose(Why::Taken(error.holder().cloned()));
             }
-            Err(_) => {
+            Err(error) => {
+                *self.failure() = Some(cause(error));
                 let timeout = terms.timeout.unwrap_or(Duration::MAX).min(self.timeout());
-                state.due = clock::boot() + (timeout / 20).min(LONGEST_RETRY);
+                let retry = (timeout / 20).min(LONGEST_RETRY);
+                // Before the deadline, again at the deadline at the latest.
+                let rest = match millis(begun) < self.deadline.load(Ordering::Relaxed) {
+                    true => self.before_deadline(),
+                    false => retry,
+                };
+                state.due = clock::boot() + retry.min(rest);
             }
         }
         // The renewer sleeps by what was due before.
@@ -253,8 +292,7 @@ impl Hold {
         }
     }
 
-    /// Waits until a renewal does not answer and the deadline is near or past; false when the lock
-    /// is over.
+    /// Waits until a renewal does not answer and the deadline is past; false when the lock is over.
     ///
     /// While the whole process is paused, no call can answer. So time counts only as far as we were
     /// awake in it, and a call that answers soon after a pause has done no harm.
@@ -267,7 +305,7 @@ impl Hold {
             }
             let timeout = self.timeout();
             let grace = (timeout / 8).min(LONGEST_GRACE);
-            let rest = self.before_deadline().saturating_sub(notice(timeout));
+            let rest = self.before_deadline();
             let under_way = self.calling.load(Ordering::Relaxed);
             if call != under_way {
                 (call, seen) = (under_way, Duration::ZERO);
@@ -295,14 +333,10 @@ impl Hold {
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Is there no time left to wait for another try?
-    pub(crate) fn is_late(&self) -> bool {
-        self.remaining() <= notice(self.timeout())
-    }
-
-    /// Counts the lock as lost, since it could not be renewed in time.
+    /// Counts the lock as lost, since it could not be renewed in time; unless somebody else has renewed
+    /// it since.
     pub(crate) fn give_up(&self, cause: String) {
-        if !self.is_over() {
+        if !self.is_over() && self.before_deadline().is_zero() {
             self.lose(Why::TooLate(cause));
             self.report_loss();
         }
@@ -373,7 +407,7 @@ impl Drop for Hold {
 }
 
 /// In few words, why it failed.
-pub(crate) fn cause(error: &Error) -> String {
+fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use lockbydir_protocol::Terms;
-
 use crate::call;
-use crate::hold::{Hold, cause};
+use crate::hold::Hold;
 use crate::system::Errno;
 
 /// Starts the keeper of a hold; it ends with the hold.
@@ -28,15 +26,13 @@ fn warn(hold: &Hold) {
     }
 }
 
-/// Renews when it is due. After a pause that is late: the first thing then is a try, for it succeeds
-/// where nobody has taken the lock. Only its failure is a loss.
+/// Renews when it is due, and where that fails again until the deadline. One try begins then: it succeeds
+/// where nobody has taken the lock. Only its failure is a loss. A pause of the process ends in the
+/// same try.
 fn keep(hold: &Hold) {
     while hold.wait_due() {
-        if let Err(error) = hold.renew(Terms::default())
-            && !error.is_lost()
-            && hold.is_late()
-        {
-            hold.give_up(cause(&error));
+        if let Err(cause) = hold.renew_in_time() {
+            hold.give_up(cause);
         }
     }
     hold.report_loss();

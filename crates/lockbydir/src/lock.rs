@@ -152,11 +152,20 @@ impl Lock {
         self
     }
 
-    /// Called from a thread of the guard's when the lock is lost: a renewal found that somebody has
-    /// ended the holding, or renewing failed or did not answer until less than a quarter of the
-    /// timeout was left. So it comes before others may hold the lock, except after a pause of the
-    /// whole process: then it comes when the first try after the pause has failed, and until that has
-    /// succeeded [`Guard::is_held`] is false. Called once for each loss.
+    /// Called from a thread of the guard's when the lock is lost, once for each loss:
+    /// - when a renewal finds that somebody has ended the holding, at once;
+    /// - when renewals fail, never before the deadline: they are tried again until then, and once
+    ///   more at the deadline. When that try fails, too, this is called. When it succeeds, nobody
+    ///   has had the lock in between, and nothing is lost;
+    /// - when a renewal does not answer (a file system or server that hangs), at the deadline, or an eighth
+    ///   of the timeout (half a second at most) after that try began: the reason says that the renewal has
+    ///   not answered. If it answers later and the lock is still ours, the lock is held again.
+    ///
+    /// Others may take the lock a margin after the deadline: a fifth of a timeout up to 0.5 s, 0.1 s up to
+    /// 2 s, a twentieth up to 20 s, and 1 s from there on. To learn of it earlier, while a quarter of the timeout
+    /// is left, use [`Guard::wait_lost`] and [`Guard::renewal_failure`]. [`Guard::is_held`] is false from
+    /// the deadline on. After a pause of the whole process this is called when the first
+    /// try after the pause has failed.
     #[must_use]
     pub fn on_lost(mut self, told: impl Fn(&Error) + Send + Sync + 'static) -> Lock {
         self.settings.on_lost = Some(Arc::new(told));

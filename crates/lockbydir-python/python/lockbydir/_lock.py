@@ -151,8 +151,10 @@ class Lock(_native.With):
     :param group: the GID to share it with.
     :param renew: ``"auto"`` has a thread renew the lock every third of its timeout, while it is
         held.
-    :param on_lost: called with a `LockLost`, in a thread of its own that is begun before others may
-        hold the lock.
+    :param on_lost: called with a `LockLost`, in a thread of its own: at once when a renewal finds that
+        the holding was ended; when renewals fail, after the deadline and one more try; when a renewal
+        does not answer, at the deadline, and the error says so. Others may hold the lock a margin later: 0.5 s
+        for a timeout of 10 s. `Held.wait_lost` returns earlier, while a quarter of the timeout is left.
     :param owner: on whose life the lock depends, beside its timeout: ``"process"`` (when this
         process dies, the next one has the lock at once), ``"nobody"``, or a PID.
     :raises TypeError: for a parameter of a wrong type, ValueError for one of a wrong value.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockbydir::engine::{self, Engine, Holding, Opened, Scheme, Wait, boot};
 use lockbydir::testing::{self, Call, Errno, Kind, World};
@@ -20,7 +20,11 @@ use crate::{assert_empty, impatient, ms, secs};
 enum Calls {
     Work,
     Fail,
+    /// Until the boot clock says so.
+    FailUntil(Duration),
     Hang,
+    /// From then on, on the boot clock; before, they fail.
+    HangFrom(Duration),
 }
 
 struct Script {
@@ -58,15 +62,28 @@ impl Script {
         let until = calls.1 + more;
         let (calls, late) =
             self.changed.wait_timeout_while(calls, secs(60), |calls| calls.1 < until).unwrap();
-        assert!(!late.timed_out(), "{} renewals in a minute, {until} wanted", calls.1);
+        let seen = calls.1;
+        drop(calls);
+        assert!(!late.timed_out(), "{seen} renewals in a minute, {until} wanted");
     }
 
     /// One call.
     fn call(&self) -> Result<(), Error> {
+        let begun = boot();
         let calls = self.calls.lock().unwrap();
-        let mut calls = self.changed.wait_while(calls, |calls| calls.0 == Calls::Hang).unwrap();
+        let hangs = |calls: &mut (Calls, usize)| match calls.0 {
+            Calls::Hang => true,
+            Calls::HangFrom(from) => begun >= from,
+            _ => false,
+        };
+        let mut calls = self.changed.wait_while(calls, hangs).unwrap();
         self.changed.notify_all();
-        if calls.0 == Calls::Fail {
+        let fails = match calls.0 {
+            Calls::Fail | Calls::HangFrom(_) => true,
+            Calls::FailUntil(until) => begun < until,
+            Calls::Work | Calls::Hang => false,
+        };
+        if fails {
             let cause = std::io::Error::from_raw_os_error(5);
             return Err(Error::new(ErrorKind::Io, "cannot call").caused_by(cause));
         }
@@ -198,19 +215,69 @@ fn a_guard_that_was_revived_is_renewed_again() {
     told.recv_timeout(secs(60)).unwrap();
 }
 
+/// The deadline of a guard that is not renewed meanwhile.
+fn deadline(guard: &Guard) -> Duration {
+    boot() + guard.remaining()
+}
+
 #[test]
-fn a_renewal_that_does_not_answer_is_reported_before_the_deadline() {
-    let (script, guard, told) = renewed("hanging", secs(4));
-    script.set(Calls::Hang);
-    let begun = Instant::now();
+fn a_renewal_that_fails_is_no_loss_before_the_deadline_and_the_try_after_it() {
+    let (script, guard, told) = renewed("failing", secs(2));
+    script.set(Calls::Fail);
+    let deadline = deadline(&guard);
 
     let error = told.recv_timeout(secs(60)).unwrap();
 
-    assert!(begun.elapsed() < secs(5), "{:?}", begun.elapsed());
+    assert!(boot() >= deadline, "{:?} too early", deadline - boot());
+    let cause = std::io::Error::from_raw_os_error(5).to_string();
+    assert!(error.to_string().contains(&format!("in time ({cause}")), "{error}");
+    assert_eq!(guard.renewal_failure(), Some(cause));
+}
+
+#[test]
+fn nothing_is_lost_where_the_try_after_the_deadline_succeeds() {
+    let (script, guard, told) = renewed("back", secs(2));
+    script.set(Calls::FailUntil(deadline(&guard)));
+    let until = deadline(&guard);
+
+    script.see_renewals(2);
+
+    assert!(boot() >= until && told.try_recv().is_err());
+    assert!(guard.is_held() && guard.lost().is_none() && guard.renewal_failure().is_none());
+}
+
+#[test]
+fn the_try_after_the_deadline_is_not_waited_for_when_it_does_not_answer() {
+    let (script, guard, told) = renewed("back-and-hanging", secs(2));
+    let deadline = deadline(&guard);
+    script.set(Calls::HangFrom(deadline));
+
+    let error = told.recv_timeout(secs(60)).unwrap();
+
+    let at = boot();
+    // What fails below releases the lock, and that calls, too.
+    script.set(Calls::Work);
+    assert!(at >= deadline, "{:?} too early", deadline - at);
     assert!(error.to_string().contains("the renewal has not answered for "), "{error}");
-    assert!(!guard.is_held());
+    script.see_renewals(1);
+    assert!(guard.is_held() && guard.lost().is_none());
+}
+
+#[test]
+fn a_renewal_that_does_not_answer_is_reported_at_the_deadline() {
+    let (script, guard, told) = renewed("hanging", secs(4));
+    script.set(Calls::Hang);
+    let deadline = deadline(&guard);
+
+    let error = told.recv_timeout(secs(60)).unwrap();
+
+    let (at, is_held) = (boot(), guard.is_held());
     // It answers late, and nobody has taken the lock.
     script.set(Calls::Work);
+    assert!(at >= deadline, "{:?} too early", deadline - at);
+    assert!(at < deadline + secs(2), "{:?} too late", at - deadline);
+    assert!(error.to_string().contains("the renewal has not answered for "), "{error}");
+    assert!(!is_held);
     script.see_renewals(2);
     assert!(guard.is_held() && guard.lost().is_none());
 }
