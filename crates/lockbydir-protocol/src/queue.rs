@@ -78,7 +78,7 @@ pub struct Queue {
     /// Longest pause.
     pace: Duration,
     blocker: Option<Blocker>,
-    /// How many waiters a try without patience may still pass over.
+    /// How many waiters a try without patience may still give a moment to.
     passes: u8,
     /// The change time of the bare D at the last try.
     bare: Option<Stamp>,
@@ -453,7 +453,10 @@ impl Machine for Queue {
         };
         match (self.doing.clone(), answer) {
             (Doing::Arriving, Answer::Line(line)) if !line.is_empty() => match self.is_over(now) {
-                true => self.perform(Doing::Knocking, Operation::Knock),
+                true => {
+                    self.ahead = line.iter().min().cloned();
+                    self.perform(Doing::Knocking, Operation::Knock)
+                }
                 false => self.enter(now, &line),
             },
             (Doing::Knocking, Answer::Somebody(true)) => self.glance(now),

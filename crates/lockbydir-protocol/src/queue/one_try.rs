@@ -12,7 +12,7 @@ use crate::operation::{Ear, Fault, Listing, Machine, Now, Operation, Sight, Step
 use crate::ticket::Ticket;
 use crate::verdict::{Verdict, is_older};
 
-/// How many waiters one try passes over: each costs a moment, so a try ends within half a second. The
+/// For how many waiters one try pauses: each costs a moment, so a try ends within half a second. The
 /// next try passes over more.
 pub(super) const PASSES: u8 = 4;
 
@@ -35,80 +35,80 @@ impl Queue {
         if let Some(fault) = view.fault {
             return self.give_up(Blocker::Busy(fault));
         }
-        let (seen, since) = match &view.sight {
-            Sight::Absent => ((None, None), now.boot),
+        let seen = match &view.sight {
+            Sight::Absent => (None, None),
             // The try itself says why it is not ours.
             Sight::Foreign(_) | Sight::Directory(Listing { stranger: Some(_), .. }) => {
                 return self.try_now(now);
             }
-            Sight::Directory(listing) => match self.vacancy(now, listing, view) {
+            Sight::Directory(listing) => match self.vacancy(listing, view) {
                 Ok(vacancy) => vacancy,
                 Err(blocker) => return self.give_up(*blocker),
             },
         };
-        let known = self.vacant.take().filter(|(known, _)| *known == seen);
-        let (_, since) = known.unwrap_or((seen.clone(), since));
-        if now.boot.saturating_sub(since) < MOMENT {
-            return self.give_a_moment(seen, since);
+        match self.vacant.take() {
+            None => self.give_a_moment(now, seen),
+            // Others take it and release it: were each vacancy given a moment, a try might never end.
+            Some((known, _)) if known != seen => self.give_up(Blocker::Busy(Fault::Taken)),
+            Some((_, since)) if now.boot.saturating_sub(since) < MOMENT => self.pause(seen, since),
+            Some(known) => {
+                self.vacant = Some(known);
+                self.perform(Doing::Overtaking, Operation::ListLine)
+            }
         }
-        // The next one gets a moment of its own.
-        self.vacant = Some((seen, now.boot));
-        self.perform(Doing::Overtaking, Operation::ListLine)
     }
 
-    /// What is free, and since when; else what is in the way.
-    fn vacancy(
-        &self,
-        now: Now,
-        listing: &Listing,
-        view: &View,
-    ) -> Result<(Seen, Duration), Box<Blocker>> {
+    /// What is free; else what is in the way.
+    fn vacancy(&self, listing: &Listing, view: &View) -> Result<Seen, Box<Blocker>> {
         let Some(entry) = listing.entries.first().cloned() else {
             let timeout = self.acquire.bare_timeout(listing.modified);
             let is_old =
                 view.file_clock.is_some_and(|clock| is_older(listing.modified, clock, timeout));
             return match is_old {
-                true => Ok(((None, Some(listing.modified)), now.boot)),
+                true => Ok((None, Some(listing.modified))),
                 false => Err(Box::new(Blocker::Bare(listing.litter.clone()))),
             };
         };
-        let since = match (entry.state, view.verdict) {
-            (State::Open, _) => entry.stamp,
-            (State::Held, Some(Verdict::Lapsed(_))) => entry.lapses_at(),
+        match (entry.state, view.verdict) {
             (State::Held, Some(Verdict::Live { until })) => {
-                return Err(Box::new(Blocker::Held { entry, until }));
+                Err(Box::new(Blocker::Held { entry, until }))
             }
-            (State::Held, _) => now.boot,
-        };
-        let since = if self.tells_time(&entry, now) { since } else { now.boot };
-        Ok(((Some(entry), None), since))
+            _ => Ok((Some(entry), None)),
+        }
     }
 
-    /// Until then it is left to the first in line.
-    fn give_a_moment(&mut self, seen: Seen, since: Duration) -> Next {
+    /// From now on it is left to the first in line, who may be that only since now.
+    fn give_a_moment(&mut self, now: Now, seen: Seen) -> Next {
+        if self.passes == 0 {
+            return self.give_up(Blocker::Busy(Fault::Taken));
+        }
+        self.passes -= 1;
+        self.pause(seen, now.boot)
+    }
+
+    fn pause(&mut self, seen: Seen, since: Duration) -> Next {
         self.vacant = Some((seen, since));
         let moment = Operation::Sleep(Ear::Nothing, since.saturating_add(MOMENT));
         self.perform(Doing::Pausing, moment)
     }
 
-    /// The first in line had its moment.
+    /// The first in line had its moment, if it was the first before that.
     pub(super) fn overtake(&mut self, now: Now, line: &[Ticket]) -> Next {
-        match (line.iter().min().cloned(), self.passes) {
-            (None, _) => self.try_now(now),
-            (Some(_), 0) => self.give_up(Blocker::Busy(Fault::Taken)),
-            (Some(first), _) => {
-                self.passes -= 1;
+        match line.iter().min().cloned() {
+            Some(first) if self.ahead.as_ref() == Some(&first) => {
                 let next = self.expel(line, first);
                 self.doing = Doing::Dismissing;
                 next
             }
+            _ => self.overtaken(now, line),
         }
     }
 
-    /// The first one's ticket is gone. Does somebody else stand there?
+    /// Somebody else is first now, or nobody.
     pub(super) fn overtaken(&mut self, now: Now, line: &[Ticket]) -> Next {
-        match self.vacant.clone() {
-            Some((seen, _)) if !line.is_empty() => self.give_a_moment(seen, now.boot),
+        self.ahead = line.iter().min().cloned();
+        match (self.ahead.is_some(), self.vacant.take()) {
+            (true, Some((seen, _))) => self.give_a_moment(now, seen),
             _ => self.try_now(now),
         }
     }

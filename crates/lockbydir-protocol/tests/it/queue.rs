@@ -170,31 +170,62 @@ fn a_try_gives_the_first_in_line_its_moment_and_passes_it_over() {
     let last = passes(listed.asks(ListLine).told(line(&[second()])), second(), &[]);
     last.asks(Look).told(seen(std::slice::from_ref(&fresh)));
 
-    // It had its moment before: what was opened, or lapsed, long ago.
-    come(seen(&[open(7)])).asks(ListLine);
-    // A dead holder's lock, or none at all, has been free since it was seen.
+    // However long it is free: the first in line may be that only since now.
+    waits(come(seen(&[open(7)])), moment);
     waits(dead(come(seen(&[held(7)]))), moment);
     waits(come(absent()), moment);
     // A ticket that cannot be removed does not keep it from trying; an interrupt ends it.
-    let stuck = come(seen(&[open(7)])).asks(ListLine).told(line(&[first()]));
-    stuck.told(failed(DENIED)).asks(Look);
+    let stuck =
+        waits(come(seen(&[open(7)])), moment).told(woken(Wake::Time)).told(seen(&[open(7)]));
+    stuck.told(line(&[first()])).told(failed(DENIED)).asks(Look);
     waits(come(absent()), moment).told(woken(Wake::Interrupted)).ends(Waited::Interrupted);
 }
 
 #[test]
 fn a_try_passes_over_so_many_and_no_more() {
     let mut play = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
-    play = play.told(Answer::Somebody(true));
-    for nth in 0..4 {
-        if nth > 0 {
-            play = play.after(millis(100)).told(woken(Wake::Time));
-        }
-        play = play.asks(Look).told(seen(&[open(7)])).asks(ListLine).told(line(&[first()]));
+    play = play.told(Answer::Somebody(true)).asks(Look).told(seen(&[open(7)]));
+    for nth in 1..=4 {
+        play = play.asks(sleep(Ear::Nothing, nth * millis(100))).after(millis(100));
+        play = play.told(woken(Wake::Time)).asks(Look).told(seen(&[open(7)]));
+        play = play.asks(ListLine).told(line(&[first()]));
         play = play.asks(Expel(first(), Word::First)).told(DONE).told(line(&[first()]));
     }
 
-    let last = play.after(millis(100)).told(woken(Wake::Time)).told(seen(&[open(7)]));
-    last.told(line(&[first()])).ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+    play.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+}
+
+/// It may have been told just now that it is first, or have found it out.
+#[test]
+fn a_try_passes_over_nobody_who_became_the_first_while_it_paused() {
+    let come = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
+    let pauses = come.told(Answer::Somebody(true)).told(seen(&[open(7)]));
+    let pauses = pauses.asks(sleep(Ear::Nothing, millis(100))).after(millis(100));
+
+    let looks = pauses.told(woken(Wake::Time)).told(seen(&[open(7)]));
+    let pauses = looks.asks(ListLine).told(line(&[second()]));
+
+    let pauses = pauses.asks(sleep(Ear::Nothing, millis(200))).after(millis(100));
+    let looks = pauses.told(woken(Wake::Time)).told(seen(&[open(7)]));
+    looks.told(line(&[second()])).asks(Expel(second(), Word::First));
+}
+
+/// Else it would pause again and again beside a lock that changes hands.
+#[test]
+fn a_try_ends_when_the_lock_changed_hands_while_it_paused() {
+    let fresh = |nonce| Entry { stamp: secs(BEGIN) + millis(60), ..open(nonce) };
+    let just = Entry { stamp: secs(BEGIN), ..open(7) };
+    let expired =
+        Entry { stamp: secs(BEGIN - 10), timeout: secs(10), owner: Owner::Nobody, ..held(7) };
+
+    for before in [absent(), seen(&[just]), seen(&[expired])] {
+        let come = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
+        let pauses = come.told(Answer::Somebody(true)).told(before);
+        let looks = pauses.asks(sleep(Ear::Nothing, millis(100))).after(millis(100));
+        let ends = looks.told(woken(Wake::Time)).asks(Look).told(seen(&[fresh(9)]));
+
+        ends.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
+    }
 }
 
 #[test]
