@@ -3,13 +3,14 @@
 use lockbydir_protocol::{Nonce, Now, State};
 use stateright::{Model, Property};
 
-use crate::contender::{Contender, Ground, News, Next, owner_of};
+use crate::contender::{Arrival, Contender, Ground, News, Next, owner_of};
 use crate::disk::{Disk, Inside};
 use crate::event::Event;
 use crate::keyed::Keyed;
 use crate::line::Line;
 use crate::moment::{Bare, Left, Moment};
 use crate::mutant::Mutant;
+use crate::one_try::Front;
 use crate::trick::Trick;
 use crate::world::World;
 
@@ -82,6 +83,7 @@ impl Model for World {
             is_blind: false,
             slept: 0,
             came_behind: vec![0; people],
+            front: Front::default(),
             began: 0,
             counter: (1, vec![1; people]),
             fault: None,
@@ -90,9 +92,14 @@ impl Model for World {
         while self.is_held && moment.people[0].hold.is_none() {
             self.go_on(0, None, false, &mut moment);
         }
-        for id in 1..people {
+        for id in 0..people {
             self.begin(id, &mut moment);
+            let comes_before = self.plans[id].arrival != Arrival::Later;
+            while comes_before && !matches!(moment.people[id].next, Next::Asleep(..)) {
+                self.go_on(id, None, false, &mut moment);
+            }
         }
+        self.watch_the_front(&mut moment);
         vec![moment]
     }
 
@@ -115,7 +122,7 @@ impl Model for World {
             acts.push(Act::Foreign);
         }
         for (id, person) in moment.people.iter().enumerate() {
-            if self.is_another(id, moment) {
+            if self.is_another(id, moment) || person.plan.arrival == Arrival::Stopped {
                 continue;
             }
             match &person.next {
@@ -230,6 +237,7 @@ impl Model for World {
         }
         if self.has_line {
             moment.line.change(Line::tidy);
+            self.watch_the_front(moment);
         }
         self.judge(moment);
         (next != *last).then_some(next)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use crate::contender::{Force, Plan};
+use crate::contender::{Arrival, Force, Plan};
 use crate::event::Event::{self, *};
 use crate::mutant::Mutant;
 use crate::story::story;
@@ -103,6 +103,11 @@ impl Mutant {
             Mutant::EmptyDirectoryStays => World { crashes: 1, ..two(once()) },
             Mutant::EmptiesWhatItMayNotRemove => World { is_sticky: true, ..two(once()) },
             Mutant::GivesUpAmidACall => two(hasty()),
+            Mutant::PassesOverAtOnce => one_try(2, &[Arrival::Stopped]),
+            Mutant::TriesNotBehindAWaiter => one_try(0, &[Arrival::Stopped]),
+            Mutant::LooksNotAgainAfterItsMoment => one_try(2, &[Arrival::Before, Arrival::Stopped]),
+            Mutant::TriesForEver => one_try(5, &[Arrival::Stopped]),
+            Mutant::BeginsWithoutAsking => commanding(1),
             Mutant::LooksBeforeItHasATicket | Mutant::RingsBeforeTheRelease => in_line(2, true),
             Mutant::TicketRenamed | Mutant::RingsAnOldBell | Mutant::DoesNotStandInLine => {
                 in_line(3, true)
@@ -169,6 +174,23 @@ fn in_line(people: usize, is_held: bool) -> World {
     World { plans, has_line: true, is_held, tick, ticks: 0, ..World::default() }
 }
 
+/// A holder, some who stand in line or come to it, and one who tries once.
+fn one_try(ticks: u16, waiters: &[Arrival]) -> World {
+    let holder = Plan { timeout: 2, ..once() };
+    let waiters = waiters.iter().map(|arrival| Plan { arrival: *arrival, ..holder });
+    let hasty = Plan { patience: Some(0), ..holder };
+    let plans = [holder].into_iter().chain(waiters).chain([hasty]).collect();
+    World { plans, ticks, ..in_line(0, true) }
+}
+
+/// One who names a command in its lock and begins it then, and one who takes over; answers may be
+/// late.
+fn commanding(ticks: u16) -> World {
+    let plans =
+        [true, false].map(|has_command| Plan { timeout: 1, has_command, ..once() }).to_vec();
+    World { plans, ticks, ..World::default() }
+}
+
 /// A matter of seconds.
 const SMALL: bool = true;
 /// A matter of minutes.
@@ -195,7 +217,7 @@ catalogue! {
     SMALL "two who do not see each other's processes, and a crash": 6_016, [Crashed, AfterLapse],
         World { clocks: Clocks::Namespaces, crashes: 1, ticks: 2, ..two(once()) };
     LARGE "two on clocks apart": 178_269, [AfterLapse], World { ticks: 4, ..apart(two(once())) };
-    SMALL "two of whom one has a slow clock": 145_573, [AfterLapse],
+    LARGE "two of whom one has a slow clock": 145_573, [AfterLapse],
         World { clocks: Clocks::Drifting, ticks: 4, ..apart(two(once())) };
     SMALL "two with different timeouts": 33_556, [AfterLapse],
         people(&[Plan { timeout: 3, ..renewing(1) }, Plan { timeout: 1, ..once() }]);
@@ -229,6 +251,17 @@ catalogue! {
         World { lies: 1, ticks: 1, ..apart(two(once())) };
     SMALL "two in line, and a crash": 25_666, [Entered, Rung, HandedOver, HolderEnded, LineClosed],
         World { ticks: 1, crashes: 1, ..in_line(2, false) };
+    SMALL "one whose command begins when the lock names it, late or not, and another": 15_940,
+        [CommandBegun, NamedLate, CommandNotStarted, AfterLapse], commanding(2);
+    SMALL "one try behind a stopped one and one who lives": 14_460,
+        [PassedOver, ToldFirst, Expelled, GotAfterAPause, PausedInVain],
+        one_try(2, &[Arrival::Stopped, Arrival::Before]);
+    SMALL "one try behind one who lives and a stopped one": 13_673,
+        [PassedOver, Rung, Expelled, GotAfterAPause, PausedInVain],
+        one_try(2, &[Arrival::Before, Arrival::Stopped]);
+    SMALL "one try behind a stopped one, and a crash": 5_660,
+        [PassedOver, AfterLapse, AfterDeath, GotAfterAPause, PausedInVain],
+        World { crashes: 1, ..one_try(4, &[Arrival::Stopped]) };
     LARGE "two, each renewing twice, with a crash and a pause anywhere": 922_768,
         [Paused, Crashed, RenewedLate, AfterDeath],
         World { pauses: true, crashes: 1, ..two(renewing(2)) };
@@ -256,6 +289,6 @@ catalogue! {
         [Entered, Rung, HandedOver, HolderEnded],
         World { ticks: 2, crashes: 1, ..in_line(2, false) };
     LARGE "three in line": 804_678, [Entered, EnteredAnew, Rung, ToldFirst], in_line(3, true);
-    LARGE "three in line, and a crash": 1_653_289, [Crashed, Silent, HolderEnded],
+    LARGE "three in line, and a crash": 1_653_001, [Crashed, Silent, HolderEnded],
         World { crashes: 1, ..in_line(3, true) };
 }

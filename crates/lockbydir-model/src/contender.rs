@@ -6,11 +6,12 @@ use std::time::Duration;
 use lockbydir_protocol::{
     Acquire, Acquisition, Answer, Came, Ear, Entry, Evict, Eviction, Fault, Here, Host, Label,
     Machine, Nonce, Now, Operation, Origin, Owner, Process, Queue, Release, Released, Renew,
-    Renewal, Sight, Step, Terms, Ticket, Waited, Wish, margin,
+    Renewal, Sight, Step, Terms, Ticket, Waited, Wake, Wish, margin,
 };
 
 use crate::event::{Event, Events};
 use crate::mutant::Mutant;
+use crate::one_try::OneTry;
 
 /// What a contender means to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,36 @@ pub struct Plan {
     pub breaks: Option<Force>,
     /// It does not acquire but gives whoever holds its own timeout: once, by the key.
     pub by_key: bool,
+    /// Stands it in line when the world begins?
+    pub arrival: Arrival,
+    /// It has a command, names it in its lock, and begins it then.
+    pub has_command: bool,
+}
+
+/// When one comes who waits in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arrival {
+    /// Some time.
+    Later,
+    /// It stands in line from the beginning.
+    Before,
+    /// The same, and it stands still for ever.
+    Stopped,
+}
+
+/// How far one is who has a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Command {
+    /// It has none, or has to name it yet.
+    Unnamed,
+    /// It was named too late: is the lock still ours?
+    Asking,
+    /// It works, as long as the deadline lets it.
+    Begun,
+    /// It works, and nobody has looked at the deadline.
+    BegunLate,
+    /// It never began.
+    NotStarted,
 }
 
 /// Does a break ask who lives?
@@ -48,6 +79,8 @@ impl Default for Plan {
             patience: None,
             breaks: None,
             by_key: false,
+            arrival: Arrival::Later,
+            has_command: false,
         }
     }
 }
@@ -103,6 +136,9 @@ pub struct Contender {
     pub(crate) has_emptied: bool,
     /// Its last look found D foreign.
     pub(crate) saw_foreign: bool,
+    /// What it did in its one try.
+    pub(crate) one_try: OneTry,
+    command: Command,
     /// Its last look, and whether it is in line since: for a mutant that looks too early.
     sight: Option<Sight>,
     keeper: Option<Renew>,
@@ -152,6 +188,8 @@ impl Contender {
             has_arrived: false,
             has_emptied: false,
             saw_foreign: false,
+            one_try: OneTry::default(),
+            command: Command::Unnamed,
             sight: None,
             keeper: None,
             shortcut: None,
@@ -161,7 +199,8 @@ impl Contender {
 
     /// Does it believe to hold, at this time of its own clock?
     pub(crate) fn is_valid(&self, boot: Duration) -> bool {
-        !self.is_crashed && self.hold.as_ref().is_some_and(|hold| boot < hold.deadline)
+        let works_on = self.command == Command::BegunLate;
+        !self.is_crashed && self.hold.as_ref().is_some_and(|hold| works_on || boot < hold.deadline)
     }
 
     /// Is it between verbs?
@@ -212,23 +251,33 @@ impl Contender {
         self.plan.acquisitions -= 1;
         self.made += 1;
         self.has_arrived = false;
-        let nonce = self.nonce(ground);
+        match ground.has_line {
+            true => self.stand_in_line(now, ground),
+            false => {
+                let machine = self.acquire_machine(ground);
+                self.go(Verb::Acquire(machine), None, now, ground)
+            }
+        }
+    }
+
+    fn acquire_machine(&mut self, ground: &Ground<'_>) -> Acquire {
         let wish = Wish {
-            nonce,
+            nonce: self.nonce(ground),
             timeout: ground.tick * u32::from(self.plan.timeout),
             fenced: ground.fenced,
             owner: Owner::One(self.process()),
             host: ground.here.host,
             label: Label::default(),
-            names_child: false,
+            names_child: self.plan.has_command,
         };
-        let machine = Acquire::new(wish, ground.here, self.shortcut.take());
-        if !ground.has_line {
-            return self.go(Verb::Acquire(machine), None, now, ground);
-        }
+        Acquire::new(wish, ground.here, self.shortcut.take())
+    }
+
+    fn stand_in_line(&mut self, now: Now, ground: &Ground<'_>) -> News {
+        let machine = self.acquire_machine(ground);
         let card = Ticket {
             order: 0,
-            nonce,
+            nonce: self.nonce(ground),
             stamp: Duration::ZERO,
             origin: ground.here.origin,
             process: self.process(),
@@ -248,6 +297,45 @@ impl Contender {
         self.go(Verb::Renew(machine), None, now, ground)
     }
 
+    /// It has the lock, and its command is neither begun nor given up.
+    pub(crate) fn wants_to_begin(&self) -> bool {
+        self.plan.has_command
+            && self.is_idle()
+            && self.hold.is_some()
+            && matches!(self.command, Command::Unnamed | Command::Asking)
+    }
+
+    /// Names its command in its lock; or asks once more whether the lock is still ours.
+    pub(crate) fn name_command(&mut self, now: Now, ground: &Ground<'_>) -> News {
+        let Some(hold) = &self.hold else { return News::Else };
+        let child = Process { start: 2, ..self.process() };
+        let owner = Some(Owner::Two(self.process(), child));
+        let owner = owner.filter(|_| self.command == Command::Unnamed);
+        let machine = Renew::new(hold.entry.clone(), Terms { timeout: None, owner }, ground.here);
+        self.go(Verb::Renew(machine), None, now, ground)
+    }
+
+    /// The lock names its command, and the answer may have come late.
+    fn begin_command(&mut self, now: Now, ground: &Ground<'_>) {
+        let is_late = self.hold.as_ref().is_some_and(|hold| now.boot >= hold.deadline);
+        let begins_late = ground.mutant == Some(Mutant::BeginsWithoutAsking);
+        self.command = match (is_late, self.command) {
+            (false, _) => {
+                ground.events.note(Event::CommandBegun);
+                Command::Begun
+            }
+            (true, _) if begins_late => Command::BegunLate,
+            (true, Command::Unnamed) => {
+                ground.events.note(Event::NamedLate);
+                Command::Asking
+            }
+            (true, _) => {
+                ground.events.note(Event::CommandNotStarted);
+                Command::NotStarted
+            }
+        };
+    }
+
     /// Renews another's holding by its key.
     pub(crate) fn renew_by_key(&mut self, nonce: Nonce, now: Now, ground: &Ground<'_>) -> News {
         self.plan.by_key = false;
@@ -264,6 +352,7 @@ impl Contender {
         let Some(hold) = self.hold.take() else { return News::Else };
         self.keeper = None;
         self.renewals = 0;
+        self.command = Command::Unnamed;
         let machine = Release::new(hold.entry, stays, ground.here);
         self.go(Verb::Release(machine, 1), None, now, ground)
     }
@@ -289,6 +378,12 @@ impl Contender {
         let asked = std::mem::replace(&mut self.next, Next::Nothing);
         let Some(verb) = self.verb.take() else { return News::Else };
         self.is_between_tries = false;
+        if let (Verb::Wait(_), Answer::Woken(_), Some(Mutant::TriesForEver)) =
+            (&verb, &answer, ground.mutant)
+            && self.plan.patience == Some(0)
+        {
+            return self.stand_in_line(now, ground);
+        }
         let answer = self.mutilated(&verb, &asked, answer, ground);
         let is_change = matches!(
             asked,
@@ -322,6 +417,16 @@ impl Contender {
                 let known = self.sight.take().filter(|_| is_in_line);
                 self.sight = Some(sight.clone());
                 Answer::Seen(known.unwrap_or(sight))
+            }
+            (Some(Mutant::LooksNotAgainAfterItsMoment), Answer::Seen(sight))
+                if self.plan.patience == Some(0) =>
+            {
+                Answer::Seen(self.sight.get_or_insert(sight).clone())
+            }
+            (Some(Mutant::TriesNotBehindAWaiter), Answer::Woken(_))
+                if self.plan.patience == Some(0) =>
+            {
+                Answer::Woken(Wake::Interrupted)
             }
             (Some(Mutant::DoesNotStandInLine), Answer::Line(_))
                 if matches!(asked, Next::Ask(Operation::ListLine, _)) && self.sight.is_none() =>
@@ -392,6 +497,11 @@ impl Contender {
 
     fn waited(&mut self, outcome: Waited, now: Now, ground: &Ground<'_>) -> News {
         self.sight = None;
+        let paused = std::mem::take(&mut self.one_try).pauses > 0;
+        if paused {
+            let got = matches!(outcome, Waited::Ended(Acquisition::Got(..)));
+            ground.events.note(if got { Event::GotAfterAPause } else { Event::PausedInVain });
+        }
         match outcome {
             Waited::Ended(outcome) => self.acquired(outcome, now, ground),
             Waited::Over(_) | Waited::Interrupted => {
@@ -443,14 +553,23 @@ impl Contender {
                 let is_late = self.hold.as_ref().is_some_and(|hold| now.boot >= hold.deadline);
                 ground.events.note(if is_late { Event::RenewedLate } else { Event::Renewed });
                 self.believe(entry, now, ground);
+                if self.plan.has_command
+                    && matches!(self.command, Command::Unnamed | Command::Asking)
+                {
+                    self.begin_command(now, ground);
+                }
             }
             Renewal::Lost(_) => {
                 self.hold = None;
+                self.command = Command::Unnamed;
                 self.renewals = 0;
                 ground.events.note(Event::ToldOfALoss);
             }
             Renewal::Shorter(_) => {}
-            Renewal::Failed(_) => self.keeper = Some(machine),
+            Renewal::Failed(_) if self.command == Command::Begun || !self.plan.has_command => {
+                self.keeper = Some(machine);
+            }
+            Renewal::Failed(_) => self.command = Command::NotStarted,
         }
         News::Else
     }

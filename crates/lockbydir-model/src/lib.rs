@@ -6,6 +6,7 @@
 //! - `world`: all of them together, and its bounds; `moment`: how it stands; `act`: what may happen
 //!   next, as a model that stateright walks through
 //! - `steps`: what one operation does to the world, and who is to blame; `trick`: how it lies
+//! - `one_try`: the rule for one who tries once where others wait, said anew
 //! - `promises`: what must hold in every moment; `event`: what must happen in some
 //! - `mutant`: rules that are broken on purpose
 //! - `catalogue`: the worlds that are walked through, and where each mutant is convicted
@@ -23,6 +24,7 @@ mod keyed;
 mod line;
 mod moment;
 mod mutant;
+mod one_try;
 mod promises;
 mod steps;
 mod story;
@@ -31,7 +33,7 @@ mod world;
 
 pub use act::Act;
 pub use catalogue::{Conviction, Known, WORLDS, Walk};
-pub use contender::{Contender, Force, Plan};
+pub use contender::{Arrival, Contender, Force, Plan};
 pub use event::{Event, Events};
 pub use moment::Moment;
 pub use mutant::Mutant;

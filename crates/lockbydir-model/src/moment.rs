@@ -6,6 +6,7 @@ use crate::contender::Contender;
 use crate::disk::Disk;
 use crate::keyed::Keyed;
 use crate::line::Line;
+use crate::one_try::Front;
 
 /// The world at one moment, and what the promises must remember of earlier ones.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -28,6 +29,8 @@ pub struct Moment {
     pub(crate) slept: u16,
     /// Who stood in line when each one came: a bit each.
     pub(crate) came_behind: Vec<u8>,
+    /// Where somebody tries once: who is the first in line.
+    pub(crate) front: Front,
     /// Who has done something: a bit each.
     pub(crate) began: u8,
     /// Numbers as they were read at first: for a mutant.

@@ -85,4 +85,14 @@ mutants! {
     RingsAnOldBell => THE_LINE_MOVES,
     /// A newcomer takes what is free, whoever waits.
     DoesNotStandInLine => THE_LINE_MOVES,
+    /// A try gives the first in line no moment.
+    PassesOverAtOnce => THE_LINE_MOVES,
+    /// A try does not look again when the moment of the first in line is over.
+    LooksNotAgainAfterItsMoment => THE_LINE_MOVES,
+    /// A try begins anew when it has paused.
+    TriesForEver => THE_LINE_MOVES,
+    /// A try passes nobody over.
+    TriesNotBehindAWaiter => THE_LINE_MOVES,
+    /// A command begins when its name is in the lock, however late that is known.
+    BeginsWithoutAsking => AT_MOST_ONE_VALID_HOLDER,
 }

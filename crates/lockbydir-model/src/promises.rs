@@ -52,8 +52,8 @@ impl World {
         if self.has_line && self.is_asleep_for_good(moment) {
             moment.blame(promise::THE_LINE_MOVES);
         }
-        if !self.can_be_had_again(moment) {
-            moment.blame(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN);
+        if let Some(promise) = self.broken_to_a_newcomer(moment) {
+            moment.blame(promise);
         }
     }
 
@@ -88,21 +88,30 @@ impl World {
         is_free && soonest < Duration::MAX && soonest > bound
     }
 
-    /// All others stand still from now on; a newcomer comes, and waits, and gets the lock.
-    fn can_be_had_again(&self, moment: &Moment) -> bool {
+    /// All others stand still from now on; a newcomer comes, and waits, and gets the lock. If not:
+    /// the promise that is broken.
+    fn broken_to_a_newcomer(&self, moment: &Moment) -> Option<&'static str> {
         let inside = moment.disk.inside.as_ref();
         if inside.is_some_and(|inside| inside.foreign || inside.litter != 0) {
-            return true;
+            return None;
         }
         // Only its maker may remove it, and is about to. If it crashes just there, D stays.
         if self.is_sticky && inside.is_some_and(Inside::is_being_removed) {
-            return true;
+            return None;
         }
         let crashed: Vec<bool> = moment.people.iter().map(|person| person.is_crashed).collect();
         let key = key_of(&(&moment.disk, &moment.line, moment.time, crashed));
         let known = self.notes.known.lock().ok().and_then(|known| known.get(&key).copied());
         known.unwrap_or_else(|| {
-            let answer = self.is_got_by_a_newcomer(moment.clone());
+            let patience = (!self.has_line).then_some(0);
+            let waits = self.try_newcomer(moment.clone(), patience, Duration::MAX) == Some(true);
+            let answer = if !waits {
+                Some(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN)
+            } else if self.has_tries() && !self.is_had_by_a_try(moment) {
+                Some(promise::THE_LINE_MOVES)
+            } else {
+                None
+            };
             if let Ok(mut known) = self.notes.known.lock() {
                 known.insert(key, answer);
             }
@@ -110,9 +119,25 @@ impl World {
         })
     }
 
-    fn is_got_by_a_newcomer(&self, mut moment: Moment) -> bool {
+    /// One who tries once gets what is free, whoever stands still in line, and ends in time.
+    fn is_had_by_a_try(&self, moment: &Moment) -> bool {
+        let entry = moment.disk.entry();
+        let is_free = moment.disk.inside.is_none()
+            || entry.is_some_and(|entry| self.is_takable(entry, moment));
+        let tried = self.try_newcomer(moment.clone(), Some(0), World::longest_try());
+        tried.is_some_and(|has_it| has_it || !is_free)
+    }
+
+    /// Does this newcomer get the lock? None if it does not come to an end in time.
+    fn try_newcomer(
+        &self,
+        mut moment: Moment,
+        patience: Option<u16>,
+        longest: Duration,
+    ) -> Option<bool> {
         let id = moment.people.len();
-        let plan = Plan { patience: (!self.has_line).then_some(0), ..Plan::default() };
+        let began = moment.time;
+        let plan = Plan { patience, ..Plan::default() };
         moment.people.push(Keyed::new(Contender::new(u8::try_from(id).unwrap_or(u8::MAX), plan)));
         moment.line.change(|line| line.handles.push(Handles::default()));
         moment.came_behind.push(0);
@@ -122,7 +147,7 @@ impl World {
         for _ in 0..STEPS {
             let person = &moment.people[id];
             if person.hold.is_some() {
-                return true;
+                return Some(true);
             }
             moment.time += u16::from(person.is_between_tries);
             match person.next.clone() {
@@ -133,9 +158,12 @@ impl World {
                     }
                     self.wake(id, &mut moment);
                 }
-                Next::Told(..) | Next::Nothing => return false,
+                Next::Told(..) | Next::Nothing => return Some(false),
+            }
+            if self.tick * u32::from(moment.time - began) > longest {
+                return None;
             }
         }
-        false
+        None
     }
 }

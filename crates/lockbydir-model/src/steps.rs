@@ -39,6 +39,10 @@ impl World {
         match &operation {
             Operation::AskLife(owner) => Some(Answer::Life(self.life(*owner, moment))),
             Operation::Sleep(ear, until) => {
+                self.judge_a_try(id, &operation, moment);
+                if self.is_hasty(&moment.people[id]) {
+                    return Some(Answer::Woken(Wake::Time));
+                }
                 let is_ended = self.is_ended(ear, moment);
                 let wake = moment.line.change(|line| line.lie_down(id, ear, is_ended));
                 if wake.is_none() {
@@ -76,6 +80,7 @@ impl World {
             moment.came_behind[id] = waiting.map(|other| 1 << other).sum();
             moment.people[id].change(|person| person.has_arrived = true);
         }
+        self.judge_a_try(id, operation, moment);
         let done = moment.line.change(|line| line.perform(id, operation, step, self.mutant));
         let Progress::Done(answer) = done else {
             let next = Next::Ask(operation.clone(), step + 1);
@@ -85,7 +90,14 @@ impl World {
         match (operation, &answer) {
             (Operation::Enter(_), _) => self.events(id).note(Event::Entered),
             (Operation::Leave(..), _) => self.events(id).note(Event::EnteredAnew),
-            (Operation::Expel(..), Answer::Done(_)) => self.events(id).note(Event::PassedOver),
+            (Operation::Expel(ticket, _), Answer::Done(_)) => {
+                self.events(id).note(Event::PassedOver);
+                // Whoever comes has not come behind it any more.
+                let owner = owner_of(ticket.nonce);
+                for behind in &mut moment.came_behind {
+                    *behind &= !(1 << owner);
+                }
+            }
             (Operation::CloseLine, Answer::Done(_)) => self.events(id).note(Event::LineClosed),
             (Operation::CloseLine, _) if step > 0 => self.events(id).note(Event::LineNotEmpty),
             _ => {}
@@ -104,6 +116,9 @@ impl World {
         if let Operation::Look = operation {
             let is_foreign = moment.disk.is_foreign();
             moment.people[id].change(|person| person.saw_foreign = is_foreign);
+            if self.tries_once(&moment.people[id]) {
+                self.try_looks(id, moment);
+            }
         }
         match trick {
             Some(Trick::NotDone) => return Answer::Done(None),
@@ -255,6 +270,18 @@ impl World {
         {
             moment.blame(promise::ONLY_THE_HOLDER_ENDS_A_HOLD);
         }
+    }
+
+    /// It may pass over, or pause, as the rule says.
+    fn judge_a_try(&self, id: usize, operation: &Operation, moment: &mut Moment) {
+        if self.tries_once(&moment.people[id]) && !self.may_try(id, operation, moment) {
+            moment.blame(promise::THE_LINE_MOVES);
+        }
+    }
+
+    /// Are those gone that the lock lives by?
+    pub(crate) fn is_dead(&self, entry: &Entry, moment: &Moment) -> bool {
+        self.life(entry.owner, moment) == Life::Gone
     }
 
     fn life(&self, owner: Owner, moment: &Moment) -> Life {

@@ -72,8 +72,8 @@ pub struct Notes {
     pub events: Events,
     /// What has happened to newcomers in trials.
     trials: Events,
-    /// Where a newcomer was seen to get the lock, or not.
-    pub(crate) known: Mutex<HashMap<u64, bool>>,
+    /// Where a newcomer was seen to get the lock; or the promise that was broken to it.
+    pub(crate) known: Mutex<HashMap<u64, Option<&'static str>>>,
 }
 
 /// Two who acquire once on one kernel, and nothing goes wrong.
@@ -126,7 +126,10 @@ impl World {
         let is_judging = self.mutant == Some(Mutant::JudgesByTheWallClock)
             && moment.people.get(id).is_some_and(|person| person.hold.is_none());
         let step = if is_judging && moment.time == self.ticks { 3600 } else { 0 };
-        Now { boot: boot + Duration::from_secs(step), wall: Duration::from_micros(wall) }
+        // It has slept, as it says.
+        let is_hasty = moment.people.get(id).is_some_and(|person| self.is_hasty(person));
+        let early = if is_hasty { self.tick } else { Duration::ZERO };
+        Now { boot: boot + Duration::from_secs(step) + early, wall: Duration::from_micros(wall) }
     }
 
     /// What the ticks so far add to the wall clock, where it matters how old a ticket is.
@@ -197,6 +200,7 @@ impl World {
             _ if person.wants_to_acquire() && person.shortcut.is_none() => {
                 self.choose(id, moment, Contender::acquire);
             }
+            _ if person.wants_to_begin() => self.choose(id, moment, Contender::name_command),
             _ if person.is_done() => person.change(Contender::retire),
             _ => {}
         }
