@@ -263,6 +263,19 @@ pub(crate) struct Run {
     /// Keep the lock until all that CMD started has ended, in the background too
     #[arg(long)]
     pub(crate) wait_children: bool,
+    /// Run CMD in a PID namespace, so that nothing it starts outlives it (Linux)
+    ///
+    /// The kernel itself then ends every process that CMD started when the lock is lost or `lockbydir`
+    /// is killed: also one that became another user, or forks all the time. What CMD leaves in the
+    /// background ends with CMD (or keeps the lock, with --wait-children).
+    ///
+    /// CMD sees PIDs of its own, and only its own processes in /proc and `ps`; a PID that it writes
+    /// into a file means nothing outside. Without root its user and group are the only ones that it can
+    /// become or name: files of other users appear to be nobody's, and set-user-ID programs such as
+    /// sudo raise nothing. A process that CMD asks a service to start (systemd-run, at, docker) is not
+    /// contained. Where the kernel allows no such namespace, nothing is locked or run (exit code 64).
+    #[arg(long)]
+    pub(crate) contain: bool,
     #[command(flatten)]
     pub(crate) named: Named,
     /// The text for a shell, in place of CMD: for $SHELL, or /bin/sh

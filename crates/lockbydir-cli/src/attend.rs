@@ -10,7 +10,7 @@ use lockbydir::{Error, ErrorKind, Guard, printable};
 
 use crate::args::Run;
 use crate::child::{Child, Event};
-use crate::exit::{CANNOT_RUN, Failure, LOST, NOT_FOUND, SIGNAL};
+use crate::exit::{CANNOT_RUN, Failure, IO, LOST, NOT_FOUND, SIGNAL};
 use crate::output;
 
 /// The longest time between the polite and the hard end of a command.
@@ -148,6 +148,11 @@ fn unsupervised(left: &[u32]) -> Stopped {
         left => format!("the command's supervisor was killed; {}", not_ended(left)),
     };
     Stopped { failure: Failure::new(SIGNAL + KILLED, message), keeps_lock: !left.is_empty() }
+}
+
+/// Of a contained command nothing may be left at its end, but this is.
+pub(crate) fn left_behind(left: &[u32]) -> Failure {
+    Failure::new(IO, format!("the command has ended; what it started {}", not_ended(left)))
 }
 
 fn not_ended(left: &[u32]) -> String {

@@ -8,7 +8,7 @@ use lockbydir::{ErrorKind, Guard, How, Lock};
 
 use crate::args::{Holding, Run};
 use crate::attend::{self, attend};
-use crate::child::{Child, Plan, Signals};
+use crate::child::{Child, Plan, Signals, can_contain};
 use crate::exit::{Failure, PATIENCE_OVER, SIGNAL, USAGE};
 use crate::{output, render, waiting};
 
@@ -49,6 +49,9 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     if args.wait_children && !Child::WAITS_FOR_ALL {
         return Err(Failure::new(USAGE, "--wait-children is not possible on this system"));
     }
+    if args.contain {
+        can_contain()?;
+    }
     let program = args.command.first().map(Path::new).unwrap_or(Path::new(""));
     let label = program.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let label: String = label.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
@@ -68,9 +71,16 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
         ("LOCKBYDIR_NAME", name.into_os_string()),
         ("LOCKBYDIR_TOKEN", guard.token().to_string().into()),
     ];
-    let plan = Plan { command: &args.command, variables };
+    let plan = Plan { command: &args.command, variables, is_contained: args.contain };
     let mut child = Child::spawn(plan, &signals, |pid| attend::name(&guard, pid))?;
     let ended = match attend(args, &guard, &mut child) {
+        Ok(ended) if args.contain => match child.end() {
+            left if left.is_empty() => ended,
+            left => {
+                std::mem::forget(guard);
+                return Err(attend::left_behind(&left));
+            }
+        },
         Ok(ended) => {
             child.leave();
             ended

@@ -5,7 +5,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{self, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, getppid, kill_process,
-    set_child_subreaper, set_parent_process_death_signal, wait, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, getppid, kill_process,
+    set_child_subreaper, set_parent_process_death_signal, wait, waitid, waitpid,
 };
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::signal::{
@@ -25,6 +25,7 @@ use signal_hook::flag;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithRawSiginfo;
 
+use super::contain::{Containment, Refused, Side};
 use super::orders::{Order, Report};
 use super::{Event, Plan, Signals, raw, supervisor, tree};
 use crate::exit::{CANNOT_RUN, Failure, IO, SIGNAL};
@@ -183,9 +184,9 @@ pub(crate) struct Child {
     supervisor: Arc<UnixStream>,
     pid: Option<Pid>,
     /// Starts the supervisor and, by it, the command; ends when the command has begun.
-    starting: Option<JoinHandle<io::Result<process::Child>>>,
-    /// The supervisor, once the command has begun.
-    process: Option<process::Child>,
+    starting: Option<JoinHandle<io::Result<()>>>,
+    /// How the supervisor ended, once it was waited for.
+    supervisor_end: Option<WaitStatus>,
     /// What the supervisor knows of the lock, in milliseconds of the boot clock.
     deadline: u64,
     /// If the supervisor is killed, what it leaves becomes ours, and nothing else does.
@@ -232,12 +233,19 @@ impl Child {
             gate_out,
             handled: signals.system().handled.clone(),
             ignored_children: IGNORED_CHILDREN.load(Ordering::Relaxed),
+            containment: plan.is_contained.then(Containment::new),
         };
+        let is_contained = plan.is_contained;
         let start = move || {
             // What comes to a new process waits until that process is ready for it.
             let before = raw::block_signals();
             split_before(&mut prepared, split, before);
-            prepared.spawn()
+            let mut first = prepared.spawn()?;
+            if is_contained {
+                // It has only made the supervisor.
+                let _ = first.wait();
+            }
+            Ok(())
         };
         let thread = thread::Builder::new().name("start".into()).spawn(start).map_err(cannot)?;
         let mut child = Child {
@@ -245,7 +253,7 @@ impl Child {
             supervisor: Arc::new(ours),
             pid: None,
             starting: Some(thread),
-            process: None,
+            supervisor_end: None,
             deadline: 0,
             adopts,
             is_unsupervised: false,
@@ -280,6 +288,12 @@ impl Child {
             }
             other => {
                 drop(starting);
+                if let Ok(Some(Report::Refused(number))) = other
+                    && let Some(refused) = Refused::of(number)
+                {
+                    let _ = child.started();
+                    return Err(refused.into());
+                }
                 let errno = match other {
                     Ok(Some(Report::Failed(errno))) => errno,
                     _ => Errno::CHILD.raw_os_error(),
@@ -349,7 +363,8 @@ impl Child {
     pub(crate) fn end(&mut self) -> Vec<u32> {
         let _ = Order::End.send(&*self.supervisor);
         // It may have been stopped.
-        let _ = self.pid.map(|pid| kill_process(pid, Signal::CONT));
+        let is_there = self.supervisor_end.is_none();
+        let _ = self.pid.filter(|_| is_there).map(|pid| kill_process(pid, Signal::CONT));
         let last = Instant::now() + LONGEST_END;
         while !self.is_done {
             let rest = last.saturating_duration_since(Instant::now());
@@ -371,9 +386,18 @@ impl Child {
 
     /// Waits for the supervisor's end, after [`leave`](Self::leave) or [`end`](Self::end): it leaves nothing behind, not even itself.
     pub(crate) fn finish(mut self) {
+        self.wait_for_supervisor();
+    }
+
+    /// Waits for the supervisor's end. Of a contained command nothing is left then.
+    fn wait_for_supervisor(&mut self) {
         let _ = self.started();
-        if let Some(mut supervisor) = self.process {
-            let _ = supervisor.wait();
+        while let (Some(pid), None) = (self.pid, self.supervisor_end) {
+            match waitpid(Some(pid), WaitOptions::empty()) {
+                Ok(ended) => self.supervisor_end = ended.map(|(_, status)| status),
+                Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
         }
     }
 
@@ -381,7 +405,7 @@ impl Child {
     fn started(&mut self) -> io::Result<()> {
         if let Some(starting) = self.starting.take() {
             let joined = starting.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-            self.process = Some(joined?);
+            joined?;
         }
         Ok(())
     }
@@ -400,7 +424,8 @@ impl Child {
             return false;
         }
         match Report::receive(&*self.supervisor) {
-            Err(Errno::AGAIN) | Ok(Some(Report::Ready(_) | Report::Failed(_))) => {}
+            Err(Errno::AGAIN)
+            | Ok(Some(Report::Ready(_) | Report::Failed(_) | Report::Refused(_))) => {}
             Err(_) | Ok(None) => {
                 self.is_unsupervised = true;
                 self.signals.end();
@@ -418,9 +443,9 @@ impl Child {
     /// If the supervisor was killed, what it left is ours: ends that.
     fn end_adopted(&mut self) {
         // Its own end was in order if it has left nothing that is ours to end.
-        let _ = self.started();
-        let status = self.process.as_mut().and_then(|supervisor| supervisor.wait().ok());
-        if !self.adopts || status.is_some_and(|status| status.success()) {
+        self.wait_for_supervisor();
+        let in_order = self.supervisor_end.is_some_and(|end| end.exit_status() == Some(0));
+        if !self.adopts || in_order {
             return;
         }
         let last = Instant::now() + LONGEST_END / 3;
@@ -457,15 +482,26 @@ struct Split {
     gate_out: PipeReader,
     handled: Vec<i32>,
     ignored_children: bool,
+    containment: Option<Containment>,
 }
 
 impl Split {
     /// Comes back in the command's process only. No signal reaches this thread.
     fn divide(&self, before: &raw::Mask) -> io::Result<()> {
-        let supervisor = getpid();
-        set_child_subreaper(Some(supervisor))?;
+        let (supervisor, known_as) = match self.containment.as_ref().map(Containment::enter) {
+            None => {
+                set_child_subreaper(Some(getpid()))?;
+                (getpid(), getpid())
+            }
+            Some(Ok(Side::Within(outside))) => (getpid(), outside),
+            Some(Ok(Side::Outside)) => raw::exit(0),
+            Some(Err(refused)) => {
+                Report::Refused(refused.number()).send(&self.orders);
+                raw::exit(1)
+            }
+        };
         if let Some(command) = raw::fork()? {
-            supervisor::supervise(command, self.orders.as_fd(), self.gate_in.as_fd());
+            supervisor::supervise(command, known_as, self.orders.as_fd(), self.gate_in.as_fd());
         }
         raw::close_copy(self.ours);
         set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -518,7 +554,7 @@ mod tests {
                 Ok(Duration::from_secs(60))
             };
             let command = ["sleep", "60"].map(OsString::from);
-            let plan = Plan { command: &command, variables: Vec::new() };
+            let plan = Plan { command: &command, variables: Vec::new(), is_contained: false };
 
             let mut child =
                 Child::spawn(plan, &signals, named).unwrap_or_else(|_| panic!("no child"));

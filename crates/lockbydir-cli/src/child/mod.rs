@@ -6,7 +6,11 @@ use std::ffi::OsString;
 mod signals;
 
 #[cfg(target_os = "linux")]
+mod contain;
+#[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use contain::can_contain;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
 #[cfg(target_os = "linux")]
@@ -37,6 +41,17 @@ pub(crate) struct Plan<'a> {
     pub(crate) command: &'a [OsString],
     /// What its environment has beside ours.
     pub(crate) variables: Vec<(&'static str, OsString)>,
+    /// It runs in a PID namespace of its own, which ends with it.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "elsewhere it is refused"))]
+    pub(crate) is_contained: bool,
+}
+
+/// Nothing like it is here.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn can_contain() -> Result<(), crate::exit::Failure> {
+    let message =
+        "--contain is not possible on this system: it needs a PID namespace of Linux; leave it out";
+    Err(crate::exit::Failure::new(crate::exit::USAGE, message))
 }
 
 /// What became of the command.

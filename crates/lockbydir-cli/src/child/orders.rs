@@ -31,6 +31,8 @@ pub(super) enum Report {
     Ready(i32),
     /// It cannot supervise, for this error.
     Failed(i32),
+    /// The command cannot be contained: the number of a [`Refused`](super::contain::Refused).
+    Refused(i32),
     /// The command has ended, with this status.
     Ended(i32),
     /// This process could not be ended.
@@ -81,6 +83,7 @@ impl Report {
             Report::Ended(status) => (3, status),
             Report::Survivor(pid) => (4, pid),
             Report::Done => (5, 0),
+            Report::Refused(number) => (6, number),
         };
         (kind, u64::from(value.cast_unsigned()))
     }
@@ -92,6 +95,7 @@ impl Report {
             3 => Some(Report::Ended(number(value))),
             4 => Some(Report::Survivor(number(value))),
             5 => Some(Report::Done),
+            6 => Some(Report::Refused(number(value))),
             _ => None,
         }
     }

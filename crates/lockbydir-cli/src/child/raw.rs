@@ -23,6 +23,54 @@ pub(super) fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
+/// Namespaces, as for [`unshare`].
+pub(super) const PIDS_AND_MOUNTS: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+pub(super) const USERS: i32 = libc::CLONE_NEWUSER;
+
+/// Gives this process namespaces of its own; that of PIDs to its children only.
+pub(super) fn unshare(namespaces: i32) -> Result<(), i32> {
+    // SAFETY: no memory is given, and no descriptor is touched.
+    done(unsafe { libc::unshare(namespaces) }.into())
+}
+
+/// As [`fork`], but the child is one of our parent's.
+pub(super) fn fork_sibling() -> Result<Option<Pid>, i32> {
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: as for `fork`. Without a stack the child has a copy of ours, as a forked one; all other
+    // arguments are unused for these flags, so their order, which is not the same everywhere, is no matter.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => Err(errno()),
+        pid => Ok(i32::try_from(pid).ok().and_then(Pid::from_raw)),
+    }
+}
+
+/// Mounts the `/proc` of our PID namespace over the one that is there, for our mount namespace only:
+/// the one below is made private, so nothing that is mounted on it is seen elsewhere.
+pub(super) fn mount_proc() -> Result<(), i32> {
+    let (at, none) = (c"/proc".as_ptr(), std::ptr::null());
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // SAFETY: the names are terminated texts that live on, and the others may be null.
+    unsafe {
+        done(libc::mount(none, at, none, libc::MS_PRIVATE, none.cast()).into())?;
+        done(libc::mount(c"proc".as_ptr(), at, c"proc".as_ptr(), flags, none.cast()).into())
+    }
+}
+
+/// The process group of a process, or of this one (0), as a number: 0 for a group that our PID
+/// namespace does not show. None if there is no such process.
+pub(super) fn group_of(pid: i32) -> Option<i32> {
+    // SAFETY: it takes a number and returns one.
+    Some(unsafe { libc::getpgid(pid) }).filter(|&group| group >= 0)
+}
+
+fn done(result: i64) -> Result<(), i32> {
+    if result == -1 { Err(errno()) } else { Ok(()) }
+}
+
+fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
 /// Lets no signal reach this thread; what it was before.
 pub(super) fn block_signals() -> Mask {
     let mut all = MaybeUninit::uninit();

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpgid, getpid, kill_process, setsid, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, setsid, wait,
+};
 use rustix::thread::set_name;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
@@ -36,9 +38,12 @@ const STOPPING_ROUNDS: u8 = 100;
 
 /// Supervises this process's child `command` to the end. `orders` is the socket to `lockbydir`; a byte
 /// into `gate` lets the command begin.
-pub(super) fn supervise(command: Pid, orders: BorrowedFd<'_>, gate: BorrowedFd<'_>) -> ! {
+///
+/// `pid` is this process as `lockbydir` knows it. If it is another one here, we are the first
+/// process of a PID namespace.
+pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>, gate: BorrowedFd<'_>) -> ! {
     // What is sent to the group of `lockbydir`, by a terminal or to kill it, is not for us.
-    let group = getpgid(None).ok();
+    let group = raw::group_of(0);
     // A session of our own, and not only a group: as a parent of the command from another group of the
     // same session we would be what keeps the caller's group from being orphaned, and with our end the
     // kernel would hang up on all of it (SIGHUP) if anything there is stopped.
@@ -55,7 +60,7 @@ pub(super) fn supervise(command: Pid, orders: BorrowedFd<'_>, gate: BorrowedFd<'
         (Err(errno), _) => give_up(orders, errno.raw_os_error()),
         (_, Err(error)) => give_up(orders, error.raw_os_error().unwrap_or(0)),
     };
-    Report::Ready(getpid().as_raw_nonzero().get()).send(orders);
+    Report::Ready(pid.as_raw_nonzero().get()).send(orders);
     Supervisor {
         orders,
         gate,
@@ -63,6 +68,7 @@ pub(super) fn supervise(command: Pid, orders: BorrowedFd<'_>, gate: BorrowedFd<'
         children,
         command,
         group,
+        is_first: pid != getpid() && getpid() == Pid::INIT,
         has_ended: false,
         is_alone: false,
         deadline: None,
@@ -86,7 +92,9 @@ struct Supervisor<'a> {
     children: OwnedFd,
     command: Pid,
     /// The process group that the command was started in.
-    group: Option<Pid>,
+    group: Option<i32>,
+    /// All in our PID namespace are the command's, and end with us.
+    is_first: bool,
     /// The command has ended.
     has_ended: bool,
     /// `lockbydir` is gone.
@@ -266,15 +274,24 @@ impl Supervisor<'_> {
             let _ = kill_process(self.command, signal);
         }
         self.each(&mut |pid| {
-            if pid != self.command && self.group.is_some() && getpgid(Some(pid)).ok() == self.group
-            {
+            let group = raw::group_of(pid.as_raw_nonzero().get());
+            if pid != self.command && group.is_some() && group == self.group {
                 let _ = kill_process(pid, signal);
             }
         });
     }
 
+    /// Sends a signal to all at once, where that can be done: even what forks meanwhile does not miss it.
+    fn all_at_once(&self, signal: Signal) -> bool {
+        // Elsewhere this would be all processes of the machine.
+        self.is_first && kill_process_group(Pid::INIT, signal).is_ok()
+    }
+
     /// Stops all, until a look finds all stopped.
     fn stop_all(&self) {
+        if self.all_at_once(Signal::STOP) {
+            return;
+        }
         for _ in 0..STOPPING_ROUNDS {
             let mut is_moving = false;
             self.each(&mut |pid| {
@@ -301,6 +318,7 @@ impl Supervisor<'_> {
             return;
         };
         let us = getpid();
+        self.all_at_once(Signal::KILL);
         // A round over all finds what is below those that may not be killed.
         let is_thorough = in_vain > 0 || round % 8 == 0;
         let (mut living, mut refused) = (0u32, 0u32);

@@ -14,9 +14,14 @@ const DEEPEST: u8 = 32;
 
 /// Does `/proc` show the processes of our own PID namespace? Elsewhere its numbers are others'.
 pub(super) fn is_ours() -> bool {
+    number_in_proc() == Some(getpid())
+}
+
+/// Our PID as `/proc` shows it, if it does.
+pub(super) fn number_in_proc() -> Option<Pid> {
     let mut buffer = [MaybeUninit::uninit(); 16];
-    let Ok((name, _)) = readlinkat_raw(CWD, c"/proc/self", &mut buffer[..]) else { return false };
-    number(name) == Some(getpid().as_raw_nonzero().get())
+    let (name, _) = readlinkat_raw(CWD, c"/proc/self", &mut buffer[..]).ok()?;
+    number(name).and_then(Pid::from_raw)
 }
 
 /// Calls `on` with every child of this process. Those that end meanwhile may hide others from a

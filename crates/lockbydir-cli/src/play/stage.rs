@@ -73,7 +73,7 @@ pub(crate) fn stage(args: &Stage) -> Result<u8, Failure> {
     let unknown = |error| Failure::new(IO, format!("cannot find this program: {error}"));
     let mut command = vec![myself().map_err(unknown)?.get_program().to_owned(), "play-part".into()];
     command.extend(args.first.iter().cloned());
-    let plan = Plan { command: &command, variables: Vec::new() };
+    let plan = Plan { command: &command, variables: Vec::new(), is_contained: false };
     let mut child = Child::spawn(plan, &signals, |_| Ok(Duration::MAX))?;
     let is_alone = Arc::new(AtomicBool::new(false));
     let hears = is_alone.clone();

@@ -8,6 +8,8 @@ mod attacks;
 mod bad_input;
 mod bench;
 mod clutter;
+#[cfg(target_os = "linux")]
+mod contain;
 mod doctor;
 mod flock;
 mod full_disk;
@@ -137,7 +139,7 @@ impl Ran {
 /// A `run` whose command has begun.
 pub(crate) struct Holding {
     pub(crate) child: Child,
-    /// The command's PID.
+    /// The command's PID, outside of any namespace of its own.
     pub(crate) pid: i32,
     lines: BufReader<std::process::ChildStdout>,
 }
@@ -152,7 +154,8 @@ impl Holding {
             .expect("lockbydir starts");
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut holding = Holding { child, pid: 0, lines };
-        holding.pid = holding.line().parse().expect("the command's PID");
+        let pid = holding.line().parse().expect("the command's PID");
+        holding.pid = seen_from_here(holding.child.id(), pid);
         holding
     }
 
@@ -177,6 +180,41 @@ impl Holding {
         ran.out = rest;
         ran
     }
+}
+
+/// A process below this one, by the PID that it has for itself.
+pub(crate) fn seen_from_here(ancestor: u32, pid: i32) -> i32 {
+    let has_pid = |found: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{found}/status")).unwrap_or_default();
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        pids.is_some_and(|pids| pids.split_whitespace().last() == Some(&pid.to_string()))
+    };
+    below(ancestor.cast_signed()).into_iter().find(has_pid).unwrap_or(pid)
+}
+
+/// All descendants of a process, as far as the system shows them.
+pub(crate) fn below(pid: i32) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<i32> = lists.flat_map(|list| numbers(&list)).collect();
+    let deeper = children.iter().flat_map(|child| below(*child));
+    children.iter().copied().chain(deeper).collect()
+}
+
+fn numbers(list: &str) -> Vec<i32> {
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The options of `run` by which a command is supervised: with `--contain`, too, where that can be
+/// done.
+pub(crate) fn ways() -> Vec<&'static [&'static str]> {
+    let folder = Folder::new();
+    let ran = folder.run(&["run", "--contain", "jobs", "--", "true"]);
+    if cfg!(target_os = "linux") && (ran.code == 0 || rustix::process::geteuid().is_root()) {
+        return vec![&[], &["--contain"]];
+    }
+    eprintln!("not tried with --contain: {}", ran.err.trim());
+    vec![&[]]
 }
 
 /// Does this process run?

@@ -9,14 +9,14 @@ use std::process::{Command, Stdio};
 
 use crate::{Folder, Ran};
 
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// A copy of the program that any user can reach, and a folder that any user can write.
-fn shared() -> (Folder, tempfile::TempDir, String) {
+pub(crate) fn shared() -> (Folder, tempfile::TempDir, String) {
     let folder = Folder::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let place = tempfile::tempdir().unwrap();
@@ -30,7 +30,7 @@ fn shared() -> (Folder, tempfile::TempDir, String) {
     (folder, place, program)
 }
 
-fn as_user(uid: u32, folder: &Folder, program: &str, args: &[&str]) -> Ran {
+pub(crate) fn as_user(uid: u32, folder: &Folder, program: &str, args: &[&str]) -> Ran {
     let mut command = Command::new(program);
     command.args(args).current_dir(folder.path());
     if is_root() {
@@ -255,7 +255,7 @@ fn a_umask_that_takes_our_own_permissions_is_no_hindrance() {
 }
 
 /// Not root: at least a folder of our own without write permission says so.
-fn another_user_cannot_be_had() {
+pub(crate) fn another_user_cannot_be_had() {
     let folder = Folder::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
     folder.run(&["run", "-n", "jobs", "--", "true"]).refused(77, "Permission denied");

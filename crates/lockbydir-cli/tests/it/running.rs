@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::{Folder, Ran, is_alive, until};
+use crate::{Folder, Ran, is_alive, until, ways};
 
 #[test]
 fn the_command_finds_the_lock_held_and_its_name_and_token_in_its_environment() {
@@ -47,13 +47,17 @@ fn the_command_reads_our_stdin_and_its_output_is_not_touched() {
 #[test]
 fn the_exit_code_is_the_commands_own_or_128_and_its_signal() {
     let folder = Folder::new();
-    for code in [0, 1, 7, 64, 75, 255] {
-        let ran = folder.run(&["run", "jobs", "--", "sh", "-c", &format!("exit {code}")]);
-        assert_eq!((ran.code, ran.err.as_str()), (code, ""));
-    }
-    for (signal, number) in [("TERM", 15), ("KILL", 9), ("HUP", 1), ("SEGV", 11)] {
-        let ran = folder.run(&["run", "jobs", "--", "sh", "-c", &format!("kill -{signal} $$")]);
-        assert_eq!(ran.code, 128 + number, "{signal}");
+    for way in ways() {
+        let run = |script: &str| {
+            folder.run(&[&["run"], way, &["jobs", "--", "sh", "-c", script]].concat())
+        };
+        for code in [0, 1, 7, 64, 75, 255] {
+            let ran = run(&format!("exit {code}"));
+            assert_eq!((ran.code, ran.err.as_str()), (code, ""));
+        }
+        for (signal, number) in [("TERM", 15), ("KILL", 9), ("HUP", 1), ("SEGV", 11)] {
+            assert_eq!(run(&format!("kill -{signal} $$")).code, 128 + number, "{signal}");
+        }
     }
 }
 
@@ -77,6 +81,10 @@ fn a_command_that_is_missing_or_cannot_be_run_leaves_no_lock() {
 
 #[test]
 fn signals_reach_the_command_and_all_in_its_group() {
+    ways().into_iter().for_each(signals_reach_all);
+}
+
+fn signals_reach_all(way: &[&str]) {
     for (name, signal) in [
         ("TERM", Signal::TERM),
         ("INT", Signal::INT),
@@ -94,7 +102,7 @@ fn signals_reach_the_command_and_all_in_its_group() {
              else echo ready; fi
              wait; while :; do sleep 0.01; done"
         );
-        let mut holding = folder.hold(&[], &script);
+        let mut holding = folder.hold(way, &script);
         assert_eq!(holding.line(), "ready");
 
         holding.signal(signal);
@@ -107,8 +115,12 @@ fn signals_reach_the_command_and_all_in_its_group() {
 
 #[test]
 fn a_stop_stops_the_whole_group_and_continue_wakes_it() {
+    ways().into_iter().for_each(all_stop_and_wake);
+}
+
+fn all_stop_and_wake(way: &[&str]) {
     let folder = Folder::new();
-    let holding = folder.hold(&["-t", "30s"], "read line; echo woke");
+    let holding = folder.hold(&[&["-t", "30s"], way].concat(), "read line; echo woke");
     let state = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         stat.rsplit(") ").next().unwrap().chars().next().unwrap()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::{Folder, Holding, Ran, is_alive, until};
+use crate::{Folder, Holding, Ran, below, is_alive, until, ways};
 
 /// How many kills at random moments; more by the environment variable of this name.
 const KILLS: u64 = 6;
@@ -51,52 +51,81 @@ const WATCH: &str = r#"a=$(wc -l < "$0"); sleep 0.1; b=$(wc -l < "$0"); [ "$a" =
 #[test]
 fn a_killed_run_leaves_no_writer_beside_the_next_holder() {
     let kills = std::env::var("LOCKBYDIR_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
-    for nth in 0..kills {
-        let (folder, outside) = (Folder::new(), Outside::new());
-        let tree = outside.script("tree", TREE);
-        let log = outside.file("log");
-        std::fs::write(&log, "").unwrap();
-        let mut run = folder
-            .command(&["run", "-t", "60s", "jobs", "--", "sh", &tree, log.to_str().unwrap(), "3"])
-            .process_group(0)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let pid = Pid::from_child(&run);
-        // From before the lock is there until the whole tree works.
-        let moment = Duration::from_millis(nth * 7919 % 200);
-        std::thread::sleep(moment);
-
-        if nth % 2 == 0 {
-            kill_process(pid, Signal::KILL).unwrap();
-        } else {
-            kill_process_group(pid, Signal::KILL).unwrap();
-        }
-        let next = folder.run(&[
-            "run",
-            "-q",
-            "-w",
-            "20s",
-            "jobs",
-            "--",
-            "sh",
-            "-c",
-            WATCH,
-            log.to_str().unwrap(),
-        ]);
-        run.wait().unwrap();
-
-        assert_eq!((next.code, next.out.as_str()), (0, "alone\n"), "kill {nth} after {moment:?}");
-        // It may have been killed while it made its stage.
-        folder.run(&["clean"]);
-        for name in folder.names() {
-            std::fs::remove_dir_all(folder.path().join(name)).unwrap();
-        }
+    for way in ways() {
+        (0..kills).for_each(|nth| kill_at_some_moment(way, nth));
     }
+}
+
+/// Whom a kill hits.
+const VICTIMS: u64 = 4;
+
+fn kill_at_some_moment(way: &[&str], nth: u64) {
+    let (folder, outside) = (Folder::new(), Outside::new());
+    let tree = outside.script("tree", TREE);
+    let log = outside.file("log");
+    std::fs::write(&log, "").unwrap();
+    let mut run = folder
+        .command(&["run", "-t", "60s"])
+        .args(way)
+        .args(["jobs", "--", "sh", &tree, log.to_str().unwrap(), "3"])
+        .process_group(0)
+        .stderr(Stdio::null())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_child(&run);
+    // From before the lock is there until the whole tree works.
+    let moment = Duration::from_millis(nth * 7919 % 200);
+    std::thread::sleep(moment);
+
+    // Alone, it would be `lockbydir` that ends the rest, and an uncontained rest may be seen meanwhile.
+    let supervisor = supervisor_of(run.id()).filter(|_| !way.is_empty());
+    let _ = match (nth % VICTIMS, supervisor) {
+        (0, _) => kill_process(pid, Signal::KILL),
+        (2, Some(supervisor)) => kill_process(supervisor, Signal::KILL),
+        (3, Some(supervisor)) => kill_process(supervisor, Signal::KILL)
+            .and_then(|()| kill_process_group(pid, Signal::KILL)),
+        _ => kill_process_group(pid, Signal::KILL),
+    };
+    let next = folder.run(&[
+        "run",
+        "-q",
+        "-w",
+        "20s",
+        "jobs",
+        "--",
+        "sh",
+        "-c",
+        WATCH,
+        log.to_str().unwrap(),
+    ]);
+    run.wait().unwrap();
+
+    assert_eq!(
+        (next.code, next.out.as_str()),
+        (0, "alone\n"),
+        "kill {nth} after {moment:?} {way:?}"
+    );
+    // It may have been killed while it made its stage.
+    folder.run(&["clean"]);
+    for name in folder.names() {
+        std::fs::remove_dir_all(folder.path().join(name)).unwrap();
+    }
+}
+
+fn supervisor_of(run: u32) -> Option<Pid> {
+    let is_supervisor = |pid: &i32| {
+        std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"run-supervisor\n")
+    };
+    below(run.cast_signed()).into_iter().find(is_supervisor).and_then(Pid::from_raw)
 }
 
 #[test]
 fn chains_that_fork_all_the_time_end_with_the_lock() {
+    ways().into_iter().for_each(chains_end);
+}
+
+fn chains_end(way: &[&str]) {
     const CHAIN: &str = "use POSIX (); while (1) { select undef, undef, undef, 0.0005;
         open my $log, '>>', $ARGV[0]; print $log 'x'; close $log;
         my $pid = fork; POSIX::_exit(0) if $pid; POSIX::setsid() if defined $pid }";
@@ -104,7 +133,7 @@ fn chains_that_fork_all_the_time_end_with_the_lock() {
     let chain = outside.script("chain", CHAIN);
     let log = outside.file("log").to_str().unwrap().to_owned();
     let script = format!("for i in 1 2 3 4; do perl {chain} {log} & done; exec sleep 60");
-    let holding = folder.hold(&["-t", "3s"], &format!("({script}) >/dev/null; :"));
+    let holding = folder.hold(&[&["-t", "3s"], way].concat(), &format!("({script}) >/dev/null; :"));
     until("the chains", || outside.log().len() > 100);
 
     assert_eq!(folder.run(&["break", "--force", "jobs"]).code, 0);
@@ -118,17 +147,20 @@ fn chains_that_fork_all_the_time_end_with_the_lock() {
 
 #[test]
 fn a_commands_orphans_are_reaped_while_it_runs() {
+    ways().into_iter().for_each(orphans_are_reaped);
+}
+
+fn orphans_are_reaped(way: &[&str]) {
     let folder = Folder::new();
-    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (sh -c 'echo $$' &); done; echo end; cat";
-    let mut holding = folder.hold(&[], script);
-    let mut orphans = Vec::new();
-    while orphans.len() < 10 {
-        orphans.extend(holding.line().parse::<i32>().ok());
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (sh -c 'echo $$' &); done; echo end; cat; :";
+    let mut holding = folder.hold(way, script);
+    let mut orphans = 0;
+    while orphans < 10 {
+        orphans += usize::from(holding.line().parse::<i32>().is_ok());
     }
 
-    until("the orphans' end", || {
-        orphans.iter().all(|pid| !std::fs::exists(format!("/proc/{pid}")).unwrap())
-    });
+    // The supervisor, the command and its `cat`.
+    until("the orphans' end", || below(holding.child.id().cast_signed()).len() == 3);
 
     assert_eq!(holding.finish().code, 0);
 }
@@ -217,11 +249,15 @@ fn without_its_supervisor_the_command_and_all_it_started_end() {
 
 #[test]
 fn a_stopped_lockbydir_stops_its_command_at_the_deadline() {
+    ways().into_iter().for_each(all_stop_at_the_deadline);
+}
+
+fn all_stop_at_the_deadline(way: &[&str]) {
     let (folder, outside) = (Folder::new(), Outside::new());
     let log = outside.file("log");
     let tree = outside.script("tree", TREE);
     let script = format!("exec sh {tree} {} 1", log.display());
-    let first = folder.hold(&["-t", "1s"], &script);
+    let first = folder.hold(&[&["-t", "1s"], way].concat(), &script);
     until("the work", || outside.log().lines().count() > 10);
 
     first.signal(Signal::STOP);
@@ -235,8 +271,12 @@ fn a_stopped_lockbydir_stops_its_command_at_the_deadline() {
 
 #[test]
 fn after_a_pause_that_nobody_used_the_command_goes_on() {
+    ways().into_iter().for_each(a_pause_is_survived);
+}
+
+fn a_pause_is_survived(way: &[&str]) {
     let folder = Folder::new();
-    let holding = folder.hold(&["-t", "500ms"], "read line; echo woke");
+    let holding = folder.hold(&[&["-t", "500ms"], way].concat(), "read line; echo woke");
     let (ours, commands) = (Pid::from_child(&holding.child), Pid::from_raw(holding.pid).unwrap());
     kill_process(commands, Signal::STOP).unwrap();
     kill_process(ours, Signal::STOP).unwrap();
@@ -251,10 +291,14 @@ fn after_a_pause_that_nobody_used_the_command_goes_on() {
 
 #[test]
 fn a_lock_is_kept_for_the_commands_children_on_request() {
+    ways().into_iter().for_each(children_keep_the_lock);
+}
+
+fn children_keep_the_lock(way: &[&str]) {
     let (folder, outside) = (Folder::new(), Outside::new());
     let pipe = outside.file("pipe");
     let script = format!("mkfifo {0}; (read go < {0}; echo late) & exit 3", pipe.display());
-    let holding = folder.hold(&["--wait-children"], &script);
+    let holding = folder.hold(&[&["--wait-children"], way].concat(), &script);
     let pid = holding.pid;
     until("the command's end", || !is_alive(pid));
 

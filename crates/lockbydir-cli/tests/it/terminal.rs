@@ -3,14 +3,20 @@
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
-use crate::{Folder, until};
+use crate::{Folder, seen_from_here, until, ways};
 
 /// A shell command on a terminal of its own, of which all output is collected.
 pub(crate) fn on_terminal(folder: &Folder, shell: &str) -> Child {
+    on_terminal_with(folder, shell, &[])
+}
+
+/// The same; `$WAY` are these options.
+fn on_terminal_with(folder: &Folder, shell: &str, way: &[&str]) -> Child {
     Command::new("script")
         .args(["--quiet", "--return", "--command", shell, "/dev/null"])
         .current_dir(folder.path())
         .env("L", env!("CARGO_BIN_EXE_lockbydir"))
+        .env("WAY", way.join(" "))
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
         .stdin(Stdio::piped())
@@ -60,9 +66,13 @@ fn a_quiet_waiter_shows_no_line() {
 
 #[test]
 fn the_command_keeps_the_terminal_and_control_c_reaches_it_once() {
+    ways().into_iter().for_each(control_c_comes_once);
+}
+
+fn control_c_comes_once(way: &[&str]) {
     let folder = Folder::new();
-    let script = "exec $L run jobs -- sh -c 'test -t 0 && test -t 1 && test -t 2 && echo tty; trap \"echo once; exit 5\" INT; echo set; while :; do sleep 0.01; done'";
-    let mut child = on_terminal(&folder, script);
+    let script = "exec $L run $WAY jobs -- sh -c 'test -t 0 && test -t 1 && test -t 2 && echo tty; trap \"echo once; exit 5\" INT; echo set; while :; do sleep 0.01; done'";
+    let mut child = on_terminal_with(&folder, script, way);
     let mut seen = Vec::new();
     let mut byte = [0];
     while !String::from_utf8_lossy(&seen).contains("set") {
@@ -95,18 +105,23 @@ fn control_c_that_is_typed_as_the_command_is_started_ends_it() {
 
 #[test]
 fn control_z_stops_both_and_fg_goes_on() {
+    ways().into_iter().for_each(control_z_and_fg);
+}
+
+fn control_z_and_fg(way: &[&str]) {
     let folder = Folder::new();
     // An interactive shell does the job control.
-    let mut child = on_terminal(&folder, "bash --norc --noprofile -i");
+    let mut child = on_terminal_with(&folder, "bash --norc --noprofile -i", way);
     let stdin = child.stdin.as_mut().unwrap();
     stdin
-        .write_all(b"$L run -t 60s jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n")
+        .write_all(b"$L run $WAY -t 60s jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n")
         .unwrap();
     let pid_file = folder.path().join("pid");
     until("the command", || {
         std::fs::read_to_string(&pid_file).is_ok_and(|pid| pid.ends_with('\n'))
     });
     let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let pid = seen_from_here(child.id(), pid);
     let state = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
@@ -135,10 +150,14 @@ fn read_until(child: &mut Child, words: &str) {
 
 #[test]
 fn control_c_stops_the_calling_loop_too() {
+    ways().into_iter().for_each(control_c_stops_all);
+}
+
+fn control_c_stops_all(way: &[&str]) {
     let folder = Folder::new();
-    let run = "$L run jobs -- sh -c \"echo set; exec sleep 60\"";
+    let run = "$L run $WAY jobs -- sh -c \"echo set; exec sleep 60\"";
     let calling = format!("exec bash -c 'for i in 1 2 3; do {run}; echo after $?; done'");
-    let mut child = on_terminal(&folder, &calling);
+    let mut child = on_terminal_with(&folder, &calling, way);
     read_until(&mut child, "set");
 
     child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
@@ -166,9 +185,13 @@ fn control_c_while_waiting_stops_the_calling_loop_too() {
 
 #[test]
 fn control_z_for_longer_than_the_timeout_ends_nothing_that_nobody_wanted() {
+    ways().into_iter().for_each(a_long_stop_is_survived);
+}
+
+fn a_long_stop_is_survived(way: &[&str]) {
     let folder = Folder::new();
-    let mut child = on_terminal(&folder, "bash --norc --noprofile -i");
-    let command = "$L run -t 500ms jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n";
+    let mut child = on_terminal_with(&folder, "bash --norc --noprofile -i", way);
+    let command = "$L run $WAY -t 500ms jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n";
     child.stdin.as_mut().unwrap().write_all(command.as_bytes()).unwrap();
     let pid_file = folder.path().join("pid");
     until("the command", || {

@@ -1,0 +1,198 @@
+//! `run --contain`: nothing that the command starts escapes its end, also what a plain kill does not
+//! reach; who may not contain is refused before there is a lock. The tests of `supervision.rs`,
+//! `running.rs` and `terminal.rs` are tried with `--contain`, too.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::others::{NOBODY, another_user_cannot_be_had, as_user, is_root, shared};
+use crate::{Folder, Holding, below, is_alive, until, ways};
+
+/// Can it be tried here? Otherwise `ways` has said why not.
+fn can_contain() -> bool {
+    ways().len() > 1
+}
+
+#[test]
+fn a_contained_command_sees_its_own_processes_only() {
+    if !can_contain() {
+        return;
+    }
+    let folder = Folder::new();
+    let before = std::fs::read_to_string("/proc/self/mounts").unwrap();
+
+    let ran = folder.run(&[
+        "run",
+        "--contain",
+        "jobs",
+        "--",
+        "sh",
+        "-c",
+        "echo $PPID $$; cd /proc; echo [0-9]*; cat 1/comm; id -u; id -g",
+    ]);
+
+    let user = rustix::process::geteuid().as_raw();
+    let group = rustix::process::getegid().as_raw();
+    let expected = format!("1 2\n1 2\nrun-supervisor\n{user}\n{group}\n");
+    assert_eq!((ran.code, ran.out, ran.err.as_str()), (0, expected, ""));
+    assert_eq!(std::fs::read_to_string("/proc/self/mounts").unwrap(), before);
+}
+
+#[test]
+fn what_a_contained_command_left_ends_with_it() {
+    if !can_contain() {
+        return;
+    }
+    let folder = Folder::new();
+    let script = "(setsid sh -c 'exec >/dev/null; trap \"\" TERM HUP; while :; do sleep 0.01; done' &) ; cat";
+    let holding = folder.hold(&["--contain"], script);
+    until("the background process", || below(holding.child.id().cast_signed()).len() >= 4);
+    let all = below(holding.child.id().cast_signed());
+
+    let ran = holding.finish();
+
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    assert!(!all.into_iter().any(is_alive), "something is left");
+}
+
+/// Uncontained, the next holder may come before `lockbydir` has ended what is left; without it, nobody does.
+#[test]
+fn without_its_supervisor_a_contained_command_is_gone_at_once() {
+    if !can_contain() {
+        return;
+    }
+    let folder = Folder::new();
+    let holding = folder.hold(&["--contain", "-t", "60s"], "setsid sleep 60 & sleep 60 & cat; :");
+    until("all", || below(holding.child.id().cast_signed()).len() == 5);
+    let all = below(holding.child.id().cast_signed());
+    // Nobody is there to end anything.
+    holding.signal(Signal::STOP);
+
+    kill_process(Pid::from_raw(all[0]).unwrap(), Signal::KILL).unwrap();
+    // It counts as dead when all others are gone.
+    until("the supervisor's end", || !is_alive(all[0]));
+    let left: Vec<i32> = all.iter().copied().filter(|pid| is_alive(*pid)).collect();
+    holding.signal(Signal::CONT);
+
+    assert_eq!(left, Vec::<i32>::new());
+    holding.finish().refused(137, "supervisor was killed, so the command was ended");
+}
+
+#[test]
+fn what_became_another_user_ends_with_a_contained_command() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let folder = Folder::new();
+    let script = "setpriv --reuid 54321 --regid 54321 --clear-groups setsid sleep 60 & \
+         setpriv --reuid 1234 --regid 1234 --clear-groups sleep 60 & wait; sleep 60";
+    let holding = folder.hold(&["--contain", "-t", "3s"], script);
+    let users = || {
+        let owner = |pid: &i32| {
+            use std::os::unix::fs::MetadataExt;
+            std::fs::metadata(format!("/proc/{pid}")).map_or(0, |found| found.uid())
+        };
+        below(holding.child.id().cast_signed()).iter().map(owner).filter(|uid| *uid != 0).count()
+    };
+    until("both users", || users() == 2);
+    let all = below(holding.child.id().cast_signed());
+
+    assert_eq!(folder.run(&["break", "--force", "jobs"]).code, 0);
+    holding.finish().refused(76, "the lock was lost, so the command was ended");
+
+    assert!(!all.into_iter().any(is_alive), "something is left");
+}
+
+/// Uncontained such a process works on, which `others.rs` shows.
+#[test]
+fn an_ordinary_users_contained_command_can_raise_nothing_and_ends() {
+    if !is_root() {
+        return another_user_cannot_be_had();
+    }
+    let (folder, place, program) = shared();
+    let able = as_user(54321, &folder, &program, &["run", "--contain", "jobs", "--", "true"]);
+    if able.code != 0 {
+        able.refused(64, "--contain is not possible here");
+        return;
+    }
+    let raise = place.path().join("raise");
+    assert!(Command::new("cp").arg("/usr/bin/setpriv").arg(&raise).status().unwrap().success());
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4755);
+    std::fs::set_permissions(&raise, mode).unwrap();
+    let script = format!(
+        "echo $$; {} --reuid 0 sleep 60 2>/dev/null || id -u; (setsid sleep 60 &); exec sleep 60",
+        raise.display()
+    );
+    let mut command = Command::new(&program);
+    command.args(["run", "--contain", "-t", "3s", "jobs", "--", "sh", "-c", &script]);
+    command.current_dir(folder.path()).uid(54321).gid(54321);
+    let mut holding = Holding::start(command);
+
+    assert_eq!(holding.line(), "54321", "it has stayed who it was");
+    until("all", || below(holding.child.id().cast_signed()).len() == 3);
+    let all = below(holding.child.id().cast_signed());
+    std::fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
+    holding.finish().refused(76, "the lock was lost, so the command was ended");
+
+    assert!(!all.into_iter().any(is_alive), "something is left");
+}
+
+/// A command that would write a file if it were run, where the kernel allows no such namespace.
+#[test]
+fn where_nothing_can_be_contained_nothing_is_locked_or_run() {
+    let (folder, _place, program) = shared();
+    let within = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-ec", script]).env("L", &program);
+        command.current_dir(folder.path());
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        crate::Ran::of(command.output().unwrap())
+    };
+    if within(":").code != 0 {
+        eprintln!("not tried: there are no user namespaces here");
+        return;
+    }
+    // It is not even looked at whether the lock is free.
+    std::fs::create_dir(folder.path().join("jobs.lockdir")).unwrap();
+    let run = "exec $L run --contain -n jobs -- touch ran";
+
+    let limited = within(&format!("echo 0 > /proc/sys/user/max_pid_namespaces; {run}"));
+    // Without a capability, and without user namespaces.
+    let denied = within(&format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces; \
+         exec setpriv --bounding-set -all --inh-caps -all sh -c '{run}'"
+    ));
+    let hidden = within(&format!("unshare --mount sh -ec 'mount -t tmpfs none /proc; {run}'"));
+
+    limited.refused(64, "cannot make a PID namespace: No space left on device");
+    assert!(limited.err.contains("user.max_pid_namespaces"), "{limited:?}");
+    denied.refused(64, "cannot make a PID namespace: ");
+    assert!(denied.err.contains("leave --contain out"), "{denied:?}");
+    hidden.refused(64, "cannot find itself in /proc");
+    std::fs::remove_dir(folder.path().join("jobs.lockdir")).unwrap();
+    assert_eq!(folder.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_lock_taken_within_is_respected_outside_and_the_other_way() {
+    if !can_contain() {
+        return;
+    }
+    let folder = Folder::new();
+    let program = env!("CARGO_BIN_EXE_lockbydir");
+    let script = format!(
+        "{program} run -n jobs true; echo $?; exec {program} run -t 60s inner -- sh -c 'echo in; cat'"
+    );
+    let mut holding = folder.hold(&["--contain"], &script);
+
+    assert_eq!(holding.line(), "75");
+    assert_eq!(holding.line(), "in");
+    folder.run(&["run", "-n", "inner", "--", "true"]).refused(75, "held by");
+
+    assert_eq!(holding.finish().code, 0);
+    assert_eq!(folder.run(&["run", "-n", "inner", "--", "true"]).code, 0);
+}
