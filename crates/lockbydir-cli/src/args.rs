@@ -64,6 +64,10 @@ pub(crate) enum Command {
     /// others may enter. CMD finds LOCKBYDIR_NAME and LOCKBYDIR_TOKEN in its environment. The lock is
     /// released when CMD itself ends, whatever it leaves running in the background, unless
     /// --wait-children is given.
+    ///
+    /// Signals that `lockbydir` gets are passed on to CMD. One that is sent to the whole process group
+    /// (`kill -TERM -PGID`) or to every process of a service reaches CMD twice, directly and passed
+    /// on; send it to `lockbydir` alone (systemd: KillMode=mixed). Ctrl-C reaches CMD once.
     #[command(
         override_usage = "lockbydir run [OPTIONS] <NAME> [--] <CMD> [ARG]...\n       lockbydir run [OPTIONS] -c <TEXT> <NAME>",
         after_help = format!("{RUN_EXAMPLES}\n\n{}", crate::flock::HELP)
@@ -266,8 +270,8 @@ pub(crate) struct Run {
     /// Run CMD in a PID namespace, so that nothing it starts outlives it (Linux)
     ///
     /// The kernel itself then ends every process that CMD started when the lock is lost or `lockbydir`
-    /// is killed: also one that became another user, or forks all the time. What CMD leaves in the
-    /// background ends with CMD (or keeps the lock, with --wait-children).
+    /// is killed: also one that became another user, or forks all the time. Processes that CMD leaves
+    /// in the background end with CMD (or keep the lock, with --wait-children).
     ///
     /// CMD sees PIDs of its own, and only its own processes in /proc and `ps`; a PID that it writes
     /// into a file means nothing outside. Without root its user and group are the only ones that it can

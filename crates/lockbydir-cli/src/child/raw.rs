@@ -63,6 +63,39 @@ pub(super) fn group_of(pid: i32) -> Option<i32> {
     Some(unsafe { libc::getpgid(pid) }).filter(|&group| group >= 0)
 }
 
+/// Asks for short turns on the processor, so that this process has its next one sooner when it is woken
+/// beside busy ones (Linux 6.12; before that it changes nothing). Its priority stays.
+pub(super) fn shorten_slice() {
+    /// The shortest that the kernel grants, in nanoseconds.
+    const SLICE: u64 = 100_000;
+    let mut about = SchedAttr::default();
+    let size = size_of::<SchedAttr>();
+    // SAFETY: both calls are given a `sched_attr` of the first version, which is as long as we say.
+    unsafe {
+        let us = 0;
+        if libc::syscall(libc::SYS_sched_getattr, us, &raw mut about, size, 0) == 0
+            && about.policy == libc::SCHED_OTHER.cast_unsigned()
+        {
+            about.runtime = SLICE;
+            libc::syscall(libc::SYS_sched_setattr, us, &raw const about, 0);
+        }
+    }
+}
+
+/// `sched_attr` of the kernel, its first version.
+#[repr(C)]
+#[derive(Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
 fn done(result: i64) -> Result<(), i32> {
     if result == -1 { Err(errno()) } else { Ok(()) }
 }

@@ -49,6 +49,7 @@ pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>, gate: Bo
     // kernel would hang up on all of it (SIGHUP) if anything there is stopped.
     let _ = setsid();
     let _ = set_name(NAME);
+    raw::shorten_slice();
     raw::close_all_but(orders.as_raw_fd(), gate.as_raw_fd());
     let timer = timerfd_create(
         TimerfdClockId::Boottime,
@@ -178,6 +179,14 @@ impl Supervisor<'_> {
             (false, false) => 3,
         };
         let _ = poll(&mut polled[..wanted], pause.as_ref());
+        // If somebody has continued the command, each instruction that it executes counts.
+        if self.is_late
+            && self.ending.is_none()
+            && !self.all_at_once(Signal::STOP)
+            && !self.has_ended
+        {
+            let _ = kill_process(self.command, Signal::STOP);
+        }
         (!self.is_alone && !polled[1].revents().is_empty(), !polled[0].revents().is_empty())
     }
 

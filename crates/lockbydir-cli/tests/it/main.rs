@@ -10,6 +10,8 @@ mod bench;
 mod clutter;
 #[cfg(target_os = "linux")]
 mod contain;
+#[cfg(target_os = "linux")]
+mod continued;
 mod doctor;
 mod flock;
 mod full_disk;

@@ -1,11 +1,12 @@
 //! `run`: the command's surroundings, its end, and the signals it gets.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::{Folder, Ran, is_alive, until, ways};
+use crate::{Folder, Holding, Ran, is_alive, until, ways};
 
 #[test]
 fn the_command_finds_the_lock_held_and_its_name_and_token_in_its_environment() {
@@ -102,7 +103,8 @@ fn signals_reach_all(way: &[&str]) {
              else echo ready; fi
              wait; while :; do sleep 0.01; done"
         );
-        let mut holding = folder.hold(way, &script);
+        // Contained, the child would be ended with its parent, before it may have said anything.
+        let mut holding = folder.hold(&[&["--wait-children"], way].concat(), &script);
         assert_eq!(holding.line(), "ready");
 
         holding.signal(signal);
@@ -110,6 +112,36 @@ fn signals_reach_all(way: &[&str]) {
         let ran = holding.finish();
         assert_eq!(ran.code, 3, "{name}: {ran:?}");
         assert_eq!(ran.out.contains("child"), told == "child", "{ran:?}");
+    }
+}
+
+/// The kernel does not say whether a signal was for us alone or for the whole group.
+#[test]
+fn a_signal_to_us_reaches_the_command_once_and_one_to_the_group_at_most_twice() {
+    for way in ways() {
+        for to_group in [false, true] {
+            let folder = Folder::new();
+            let script = "echo $$; trap 'echo got' USR1; trap 'exit 3' USR2; echo ready; while :; do sleep 0.01; done";
+            let mut command =
+                folder.command(&[&["run"], way, &["jobs", "--", "sh", "-c", script]].concat());
+            command.process_group(0);
+            let mut holding = Holding::start(command);
+            assert_eq!(holding.line(), "ready");
+            let ours = rustix::process::Pid::from_child(&holding.child);
+
+            match to_group {
+                true => rustix::process::kill_process_group(ours, Signal::USR1).unwrap(),
+                false => holding.signal(Signal::USR1),
+            }
+            assert_eq!(holding.line(), "got");
+            // It is passed on after all that came before.
+            holding.signal(Signal::USR2);
+
+            let ran = holding.finish();
+            let more = ran.out.matches("got").count();
+            assert_eq!(ran.code, 3, "{ran:?}");
+            assert!(more <= usize::from(to_group), "{more} more, to the group: {to_group}");
+        }
     }
 }
 

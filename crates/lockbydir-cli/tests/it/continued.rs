@@ -1,0 +1,116 @@
+//! A command that is continued (`fg`, SIGCONT) after its lock's deadline runs until its supervisor
+//! has stopped it again: how long is that?
+
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Folder, Holding, until, ways};
+
+/// How often it is continued; more by the environment variable of this name.
+const CONTINUATIONS: usize = 50;
+/// The pause between two continuations.
+const REST: Duration = Duration::from_millis(10);
+/// Busy processes beside it.
+const BUSY: usize = 8;
+
+/// Processes that do nothing, as fast as they can, until this is dropped.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn new(number: usize) -> Busy {
+        let busy = |_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        Busy((0..number).map(busy).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for busy in &mut self.0 {
+            let _ = busy.kill();
+            let _ = busy.wait();
+        }
+    }
+}
+
+/// A command that is always busy.
+struct Runner(i32);
+
+impl Runner {
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.0)).unwrap()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.read("stat").rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    }
+
+    /// How often it has let go of the processor, as by a stop.
+    fn rests(&self) -> u64 {
+        let status = self.read("status");
+        let rests = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        rests.unwrap().trim().parse().unwrap()
+    }
+
+    /// How long it has had a processor.
+    fn ran(&self) -> Duration {
+        let schedstat = self.read("schedstat");
+        Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// How long it runs when it is continued, and how long it is until it is stopped again.
+    fn run_when_continued(&self) -> (Duration, Duration) {
+        // As between two keys of a person, the supervisor has had its rest.
+        std::thread::sleep(REST);
+        let (ran, rests) = (self.ran(), self.rests());
+        let continued = Instant::now();
+        kill_process(Pid::from_raw(self.0).unwrap(), Signal::CONT).unwrap();
+        until("the stop", || self.rests() > rests && self.is_stopped());
+        (self.ran() - ran, continued.elapsed())
+    }
+}
+
+#[test]
+fn a_command_that_is_continued_after_the_deadline_is_stopped_again_soon() {
+    let times = std::env::var("LOCKBYDIR_CONTINUATIONS");
+    let times = times.map_or(CONTINUATIONS, |times| times.parse().unwrap());
+    for way in ways() {
+        for load in [0, BUSY] {
+            let folder = Folder::new();
+            let options = [&["-t", "500ms"], way].concat();
+            let holding = folder.hold(&options, "exec sh -c 'while :; do :; done'");
+            let runner = Runner(holding.pid);
+            // Without renewals the deadline passes.
+            holding.signal(Signal::STOP);
+            until("the deadline", || runner.is_stopped());
+            let busy = Busy::new(load);
+
+            let (mut ran, mut stopped): (Vec<Duration>, Vec<Duration>) =
+                (0..times).map(|_| runner.run_when_continued()).unzip();
+            drop(busy);
+            end(holding, runner);
+
+            ran.sort();
+            stopped.sort();
+            let (median, most) = (ran[times / 2], ran[times - 1]);
+            let (tenth, nine) = (ran[times / 10], ran[times - 1 - times / 10]);
+            println!(
+                "{way:?}, {load} busy: {times} times {median:?} (8 of 10 {tenth:?} to {nine:?}, at most {most:?})"
+            );
+            // A supervisor that only looks from time to time would be as late as its next look.
+            assert!(stopped[times / 2] < LOOK / 2, "{way:?}, {load} busy: {stopped:?}");
+        }
+    }
+}
+
+/// How often a supervisor looks, whatever it is told by the system.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The command goes on after a late renewal, and ends.
+fn end(holding: Holding, runner: Runner) {
+    holding.signal(Signal::CONT);
+    until("the late renewal", || !runner.is_stopped());
+    kill_process(Pid::from_raw(runner.0).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(holding.finish().code, 137);
+}
