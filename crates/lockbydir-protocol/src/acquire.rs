@@ -518,7 +518,11 @@ impl Machine for Acquire {
             }
             (Doing::Unstaging, _) => match (self.parting.take(), self.mine.take(), self.fault) {
                 (Some(outcome), ..) => Step::Finished(outcome),
-                (None, Some(_), Some(fault)) => failed(fault),
+                (None, Some(mine), Some(fault)) => {
+                    // What was installed all the same, the next try finds to be ours.
+                    self.mine = Some(mine);
+                    failed(fault)
+                }
                 _ => self.look(),
             },
             (Doing::Judging { entry, modified, .. }, Answer::Life(life)) => {

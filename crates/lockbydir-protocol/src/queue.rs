@@ -40,6 +40,8 @@ const LATE: u8 = 8;
 const EXPULSIONS: u8 = 4;
 /// And who has removed so many of the dead at one go, or tried to.
 const DEAD: u8 = 16;
+/// Tries in a row that may end with an error of the disk: it may fail once, and a dead one is reported soon.
+const BROKEN: u8 = 8;
 /// How long a newcomer is given to open its ticket, again and again.
 const NAP: Duration = Duration::from_millis(5);
 /// Between two looks of the first in line, where a release rings.
@@ -68,6 +70,8 @@ pub struct Queue {
     expulsions: u8,
     /// How many tickets of the dead we have tried to remove since we slept.
     removed: u8,
+    /// How many tries in a row have ended with an error of the disk.
+    broken: u8,
     no_line: bool,
     /// The directory is another user's: whoever waits for that stands in a line of theirs.
     is_strangers: bool,
@@ -139,6 +143,7 @@ impl Queue {
             late: 0,
             expulsions: 0,
             removed: 0,
+            broken: 0,
             no_line: false,
             is_strangers: false,
             ahead: None,
@@ -192,7 +197,16 @@ impl Queue {
     fn trying(&mut self, now: Now, step: Step<Acquisition>) -> Next {
         match step {
             Step::Perform(operation) => self.perform(Doing::Trying, operation),
-            Step::Finished(Acquisition::Blocked(blocker)) => self.blocked(now, blocker),
+            Step::Finished(Acquisition::Failed(fault @ Fault::Broken { .. }))
+                if self.broken < BROKEN && !self.is_over(now) =>
+            {
+                self.broken += 1;
+                self.blocked(now, Blocker::Busy(fault))
+            }
+            Step::Finished(Acquisition::Blocked(blocker)) => {
+                self.broken = 0;
+                self.blocked(now, blocker)
+            }
             // Its release makes the path free.
             Step::Finished(Acquisition::Stranger(uid)) => self.blocked(now, Blocker::Stranger(uid)),
             Step::Finished(outcome) => self.end(Waited::Ended(outcome)),

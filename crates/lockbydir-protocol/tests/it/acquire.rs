@@ -484,3 +484,19 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
         .told(DONE)
         .asks(Rename(mine(1, now()), mine(2, late)));
 }
+
+#[test]
+fn what_was_installed_before_a_look_that_failed_is_found_by_the_next_try() {
+    let installed = mine(0, now());
+    installing(shared())
+        .told(DONE)
+        .asks(Look)
+        .told(failed(BROKEN))
+        .asks(Unstage(installed.clone()))
+        .told(failed(Fault::Missing))
+        .ends(Acquisition::Failed(BROKEN))
+        .again()
+        .asks(Look)
+        .told(seen(std::slice::from_ref(&installed)))
+        .ends(Acquisition::Got(installed, Came::Free));
+}
