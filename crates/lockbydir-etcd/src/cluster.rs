@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tonic::transport::Endpoint;
 
 use crate::address::{Access, Servers};
 use crate::old::{is_sound, warn_of_old};
+use crate::runtime::has_thread_to_look_up;
 use crate::trouble::Trouble;
 
 /// Between two rounds in which nobody answered.
@@ -203,12 +205,22 @@ async fn connect(host: &str, access: &Access) -> Result<Client, Trouble> {
     if access.is_tls() {
         endpoint = endpoint.tls_config(tls(access)?).map_err(setup)?;
     }
+    if endpoint.uri().host().is_some_and(is_name) {
+        has_thread_to_look_up().map_err(|error| {
+            Trouble::Refused(format!("no thread can be started to look up {host}: {error}"))
+        })?;
+    }
     let channel = Channel::Tonic(endpoint.connect().await.map_err(setup)?);
     let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
     if let (Some(user), Some(password)) = (&access.user, &access.password) {
         options = options.with_user(user, password);
     }
     Client::from_channel(channel, Some(options)).await.map_err(Trouble::of)
+}
+
+/// Is it none of the addresses that need not be looked up?
+fn is_name(host: &str) -> bool {
+    host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }
 
 fn tls(access: &Access) -> Result<TlsOptions, Trouble> {

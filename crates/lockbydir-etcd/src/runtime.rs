@@ -2,28 +2,40 @@
 //! needed. Whoever calls waits on a channel, so that it works from anywhere, within another
 //! runtime too.
 
-use std::future::Future;
+use std::future::{Future, pending};
+use std::io;
 use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use lockbydir::engine::Own;
 use lockbydir::{Error, ErrorKind};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 
 /// A forked child has none of its parent's threads: it makes its own.
-static RUNTIME: Own<Result<Runtime, String>> = Own::new();
+static RUNTIME: Own<Result<Handle, String>> = Own::new();
 
-fn runtime() -> Result<&'static Runtime, Error> {
-    let made = RUNTIME.get_or_make(|| {
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("lockbydir-etcd")
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())
-    });
+/// The thread is started here and not by the runtime, which panics where the system gives no thread.
+fn made() -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let work = move || runtime.block_on(pending::<()>());
+    thread::Builder::new().name("lockbydir-etcd".into()).spawn(work)?;
+    Ok(handle)
+}
+
+fn runtime() -> Result<&'static Handle, Error> {
+    let made = RUNTIME.get_or_make(|| made().map_err(|error| error.to_string()));
     made.as_ref().map_err(|why| {
         Error::new(ErrorKind::Io, format!("cannot start a thread for talking to etcd: {why}"))
     })
+}
+
+/// Does the system give one more thread? The runtime starts one to look up the address of a host, and
+/// panics if it gets none.
+pub(crate) fn has_thread_to_look_up() -> io::Result<()> {
+    let started = thread::Builder::new().name("lockbydir-etcd".into()).spawn(|| ())?;
+    let _ = started.join();
+    Ok(())
 }
 
 /// Waits for this in the calling thread, while the runtime's works at it.

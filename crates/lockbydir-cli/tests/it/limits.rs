@@ -142,25 +142,51 @@ fn with_few_file_descriptors_strangers_leave_some_to_viewers_and_to_looks() {
     folder.run(&["release", "jobs", key.trim()]);
 }
 
+/// Runs this as a user who may have so many threads.
+#[cfg(target_os = "linux")]
+fn with_threads(count: u32, folder: &Folder, args: &[&str]) -> Ran {
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), everybody).unwrap();
+    let program = folder.command(&[]);
+    let mut command = Command::new("timeout");
+    command.args(["60", "prlimit", &format!("--nproc={count}:{count}")]);
+    command.arg(program.get_program()).args(args).current_dir(folder.path());
+    command.env("TMPDIR", folder.path()).env_remove("LOCKBYDIR_DIR").stdin(Stdio::null());
+    // The first user has no such limit.
+    if rustix::process::getuid().is_root() {
+        command.uid(54_321).gid(54_321);
+    }
+    Ran::of(command.output().unwrap())
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn without_threads_a_page_and_a_play_are_refused_and_no_panic() {
     for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["play", "how-to-use"]] {
         let folder = Folder::new();
-        let everybody = std::fs::Permissions::from_mode(0o777);
-        std::fs::set_permissions(folder.path(), everybody).unwrap();
-        let program = folder.command(&[]);
-        let mut command = Command::new("timeout");
-        command.args(["60", "prlimit", "--nproc=1:1"]).arg(program.get_program()).args(args);
-        command.current_dir(folder.path());
-        command.env("TMPDIR", folder.path()).env_remove("LOCKBYDIR_DIR").stdin(Stdio::null());
-        // The first user has no such limit.
-        if rustix::process::getuid().is_root() {
-            command.uid(54_321).gid(54_321);
-        }
 
-        let ran = Ran::of(command.output().unwrap());
+        let ran = with_threads(1, &folder, args);
 
         ran.refused(74, "Resource temporarily unavailable");
+    }
+}
+
+#[test]
+#[cfg(all(target_os = "linux", feature = "etcd"))]
+fn without_threads_a_lock_on_etcd_is_refused_and_no_panic() {
+    // One thread talks to the servers, and one looks up the address of a host that has a name.
+    for (host, threads) in [("127.0.0.1", 1), ("localhost", 1), ("localhost", 2), ("localhost", 3)]
+    {
+        let folder = Folder::new();
+        let name = format!("etcd://{host}:1/jobs");
+        for args in [&["run", "-w", "300ms", &name, "--", "true"][..], &["status", &name]] {
+            let ran = with_threads(threads, &folder, args);
+
+            // Nobody answers there, where there are threads enough to ask.
+            let code = if threads == 1 || ran.code != 69 { 74 } else { 69 };
+            let words =
+                if code == 74 { "Resource temporarily unavailable" } else { "out of reach" };
+            ran.refused(code, words);
+        }
     }
 }
