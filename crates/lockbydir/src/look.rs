@@ -98,11 +98,15 @@ fn administrator(about: &About) -> Option<u32> {
 
 /// Is this what an attempt's own directory is called: a lock directory's name and a nonce?
 pub(crate) fn is_stage_name(name: &OsStr) -> bool {
+    nonce_of_stage(name).is_some()
+}
+
+/// The nonce in the name of a stage.
+pub(crate) fn nonce_of_stage(name: &OsStr) -> Option<Nonce> {
     let bytes = name.as_encoded_bytes();
-    bytes.iter().rposition(|&byte| byte == b'.').is_some_and(|dot| {
-        bytes[..dot].ends_with(EXTENSION.as_bytes())
-            && std::str::from_utf8(&bytes[dot + 1..]).ok().and_then(Nonce::parse).is_some()
-    })
+    let dot = bytes.iter().rposition(|&byte| byte == b'.')?;
+    let nonce = std::str::from_utf8(&bytes[dot + 1..]).ok().and_then(Nonce::parse);
+    nonce.filter(|_| bytes[..dot].ends_with(EXTENSION.as_bytes()))
 }
 
 /// What servers, file browsers and tools that copy folders leave everywhere, so that no person put

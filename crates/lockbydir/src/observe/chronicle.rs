@@ -37,7 +37,10 @@ impl Hold {
 pub(super) enum Fate {
     #[default]
     Lives,
+    /// Its timeout is over; whether its process lives is not known.
     Lapsed,
+    /// Its timeout is over, and its process lives: it may still release the lock.
+    Overdue,
     Dead,
 }
 
@@ -90,9 +93,18 @@ impl Chronicle {
         }
     }
 
-    /// A holding came and went unseen.
-    pub(super) fn missed(&mut self) {
-        self.told.push(What::Missed(1));
+    /// Somebody held it under this nonce, or one that is larger by the number of its attempts. Counts that
+    /// holding as missed, unless it was seen, or counted before.
+    pub(super) fn held_by(&mut self, nonce: u128) {
+        if !self.has_held(nonce) {
+            self.holds(nonce);
+            self.told.push(What::Missed(1));
+        }
+    }
+
+    /// Was this holding seen, or counted as missed?
+    pub(super) fn has_held(&self, nonce: u128) -> bool {
+        self.held_lately.iter().any(|&held| is_same_holding(held, nonce))
     }
 
     /// It is so busy.
@@ -125,7 +137,7 @@ impl Chronicle {
                     Some(old) if old.is_open => Gained::HandedOver,
                     Some(_) => match fate {
                         Fate::Lives => Gained::HandedOver,
-                        Fate::Lapsed => Gained::AfterLapse,
+                        Fate::Lapsed | Fate::Overdue => Gained::AfterLapse,
                         Fate::Dead => Gained::AfterDeath,
                     },
                 };
@@ -134,6 +146,7 @@ impl Chronicle {
                     match fate {
                         Fate::Lives => self.told.push(What::Released(old.by)),
                         _ if is_taken => {}
+                        Fate::Overdue => self.told.push(What::Released(old.by)),
                         _ => self.told.push(What::Broken(old.by)),
                     }
                 }
@@ -202,7 +215,7 @@ impl Chronicle {
 
     /// This holding was there before the one that is known.
     pub(super) fn saw_late(&mut self, nonce: u128) {
-        self.holds(nonce);
+        self.held_by(nonce);
         let told = self.waiting.served(|wait| wait == nonce);
         self.told.extend(told.and_then(|(_, told)| told));
     }
@@ -241,7 +254,7 @@ impl Chronicle {
         }
         match fate {
             Fate::Lives => {}
-            Fate::Lapsed => self.told.push(What::Lapsed(hold.by.clone())),
+            Fate::Lapsed | Fate::Overdue => self.told.push(What::Lapsed(hold.by.clone())),
             Fate::Dead => self.told.push(What::Died(hold.by.clone())),
         }
         self.fate = fate;
@@ -253,7 +266,7 @@ impl Chronicle {
     }
 
     pub(super) fn joined(&mut self, waiter: &Waiter) {
-        let is_served = self.held_lately.contains(&waiter.nonce);
+        let is_served = self.has_held(waiter.nonce);
         if self.waiting.joined(waiter, is_served, self.coverage()) {
             self.begin();
             self.told.push(What::Joined(waiter.who.clone()));
@@ -313,6 +326,11 @@ impl Chronicle {
         let told = self.waiting.settle(seen_until, at_least, self.coverage(), ended);
         self.told.extend(told);
     }
+}
+
+/// A stage has the nonce of its acquisition and its number among the attempts, which is of 32 bits.
+fn is_same_holding(one: u128, other: u128) -> bool {
+    one.wrapping_sub(other).min(other.wrapping_sub(one)) <= u32::MAX.into()
 }
 
 #[cfg(test)]

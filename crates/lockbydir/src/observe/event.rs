@@ -54,9 +54,10 @@ pub enum What {
     Lapsed(Contender),
     /// Its holder is dead.
     Died(Contender),
-    /// It is free; its holder let it go.
+    /// It is free; its holder let it go, perhaps after its timeout.
     Released(Contender),
-    /// The lock of a lapsed or dead holder was removed by somebody who did not take it.
+    /// The lock of a dead holder, or of a lapsed one whose process is not known to live, was removed by
+    /// somebody who did not take it.
     Broken(Contender),
     /// In its place is a plain directory, as `mkdir` makes it: somebody holds it who is not known, until
     /// it is older than the timeout of who looks.

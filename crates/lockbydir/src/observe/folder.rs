@@ -6,6 +6,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use lockbydir_protocol::Nonce;
+
 use super::FORGET;
 use super::event::Event;
 use super::watched::Watched;
@@ -14,7 +16,7 @@ use crate::dir::EXTENSION;
 use crate::error::Error;
 use crate::folder::{before, walk};
 use crate::line::SUFFIX;
-use crate::look::is_stage_name;
+use crate::look::{is_stage_name, nonce_of_stage};
 use crate::system::{Ears, Heard, is_exhausted, open_folder, sleep_on};
 
 /// How often holders are judged: whether they live, and whether their time is over.
@@ -78,6 +80,9 @@ pub(super) struct Folders {
     places: HashMap<i32, Place>,
     numbers: HashMap<PathBuf, i32>,
     locks: BTreeMap<PathBuf, Watched>,
+    /// The stage that was moved a moment ago, in the folder of this number: which lock it became is heard
+    /// next of that folder.
+    staged: Option<(i32, Nonce)>,
     next_judge: Duration,
     next_look: Duration,
     next_walk: Duration,
@@ -102,6 +107,7 @@ impl Folders {
             places: HashMap::new(),
             numbers: HashMap::new(),
             locks: BTreeMap::new(),
+            staged: None,
             next_judge: Duration::ZERO,
             next_look: Duration::ZERO,
             next_walk: Duration::ZERO,
@@ -379,6 +385,7 @@ impl Folders {
         let hears = self.hears_all();
         match self.places.get(&number) {
             Some(Place::Folder(folder)) => {
+                let staged = self.staged.take_if(|(folder, _)| *folder == number);
                 let path = folder.join(name);
                 let line_of = before(&path, SUFFIX).filter(|path| is_lock(path));
                 if is_lock(&path) && self.is_wanted(&path) {
@@ -386,7 +393,7 @@ impl Folders {
                     let watched = self.locks.entry(path.clone());
                     let watched = watched.or_insert_with(|| Watched::new(&path, hears));
                     watched.heard();
-                    watched.came();
+                    watched.came(staged.map(|(_, nonce)| nonce));
                 } else if let Some(lock) = line_of.filter(|lock| self.is_wanted(lock)) {
                     self.listen(&path, |_| Place::Line(lock.clone()));
                     let watched = self.locks.entry(lock.clone());
@@ -413,6 +420,9 @@ impl Folders {
 
     fn went(&mut self, number: i32, name: &OsStr, is_moved: bool) {
         let Some(place) = self.places.get(&number) else { return };
+        if let (Place::Folder(_), true) = (place, is_moved) {
+            self.staged = nonce_of_stage(name).map(|nonce| (number, nonce));
+        }
         let path = match place {
             Place::Folder(folder) => &folder.join(name),
             Place::Lock(path) | Place::Line(path) => path,

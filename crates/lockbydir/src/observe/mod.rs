@@ -26,7 +26,7 @@
 //! - On shared file systems and other systems only looks tell, ten a second: what happens between two
 //!   is neither seen nor counted. Names of an [engine](crate::engine) are looked at twice a second.
 //! - Who removes a lock cannot be seen. One that was removed while its holder lived counts as
-//!   released, even if it was broken by force.
+//!   released, even if it was broken by force, or its timeout was over.
 //! - A lock of another host is lapsed when it was watched for its whole timeout.
 //! - A holder counts as dead, or its timeout as over, when its lock was still there after that was
 //!   found; or when the kernel tells that another one took the lock from it. Where only looks tell, who

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockbydir_protocol::{
-    Answer, Entry, Facts, Foreign, Here, Life, Listing, Owner, Sight, Stamp, State, Ticket,
+    Answer, Entry, Facts, Foreign, Here, Life, Listing, Nonce, Owner, Sight, Stamp, State, Ticket,
     Verdict, Watch,
 };
 
@@ -52,10 +52,8 @@ pub(super) struct Watched {
     busy: Option<Busy>,
     /// Is it there, as far as its folder has told?
     is_present: bool,
-    /// It has come, and nothing was seen in it yet.
-    is_unseen: bool,
-    /// Something was seen in so many whose coming is not told yet.
-    seen_ahead: u32,
+    /// The nonce of the stage that came to its place: somebody held it then, whom we may not have seen.
+    installed: Option<Nonce>,
 }
 
 impl Watched {
@@ -76,8 +74,7 @@ impl Watched {
             heard: 0,
             busy: None,
             is_present: false,
-            is_unseen: false,
-            seen_ahead: 0,
+            installed: None,
         };
         watched.by_looks(hears);
         watched
@@ -235,8 +232,6 @@ impl Watched {
             _ => now,
         };
         if seen.is_none() || now >= since + STAYS {
-            // No holding was missed, if nobody holds it as one of us.
-            self.is_unseen &= seen.is_none();
             self.chronicle.saw_oddity(seen.clone());
         }
         self.odd = seen.map(|seen| (seen, since));
@@ -260,7 +255,6 @@ impl Watched {
         self.chronicle.gap();
         self.look();
         self.is_present = self.directory.is_there();
-        (self.is_unseen, self.seen_ahead) = (false, 0);
     }
 
     /// As [`begin`](Watched::begin), where nobody has looked before.
@@ -269,8 +263,10 @@ impl Watched {
         self.begin();
     }
 
-    /// The directory has come. Each one counts once: seen, or missed.
-    pub(super) fn came(&mut self) {
+    /// The directory has come, which was this stage.
+    pub(super) fn came(&mut self, stage: Option<Nonce>) {
+        self.count_installed();
+        self.installed = stage;
         // What was told while we looked for the first time.
         if self.is_present {
             return;
@@ -279,36 +275,22 @@ impl Watched {
         self.renamed = None;
         // It was not listened to from its beginning.
         self.chronicle.gap();
-        self.is_unseen = self.seen_ahead == 0;
-        self.seen_ahead = self.seen_ahead.saturating_sub(1);
-        let before = self.entry.clone();
-        self.look_ahead();
-        if self.is_unseen && self.entry.is_some() && self.entry == before {
-            // It was seen already when an earlier one was told of.
-            self.is_unseen = false;
-            self.chronicle.missed();
-        }
+        self.look_inside();
     }
 
-    /// Looks inside of a directory that may be a later one than that which was told of.
-    fn look_ahead(&mut self) {
-        let (before, was_unseen) = (self.entry.clone(), self.is_unseen);
-        self.look_inside();
-        if !was_unseen && self.entry.is_some() && self.entry != before {
-            self.seen_ahead += 1;
+    /// Who installed it held it. All that was told since the look that followed has been heard by now.
+    fn count_installed(&mut self) {
+        if let Some(nonce) = self.installed.take() {
+            self.chronicle.held_by(nonce.0);
         }
     }
 
     /// The directory has gone; perhaps there is another one already.
     pub(super) fn went(&mut self) {
-        if !self.is_present {
-            return;
+        self.count_installed();
+        if std::mem::take(&mut self.is_present) {
+            self.look_inside();
         }
-        self.is_present = false;
-        if std::mem::take(&mut self.is_unseen) {
-            self.chronicle.missed();
-        }
-        self.look_ahead();
     }
 
     /// This name has come into the directory.
@@ -316,8 +298,16 @@ impl Watched {
         match (self.renamed.take(), name.to_str().and_then(Entry::parse)) {
             // One of ours gets another name; it does not come into a directory that is there.
             (Some(before), Some(entry)) if self.odd.is_none() => {
+                let is_renewed = entry.nonce == before.nonce && entry.state == State::Held;
+                if before.state == State::Held && !is_renewed {
+                    self.chronicle.held_by(before.nonce.0);
+                }
                 self.taken(&before, &entry);
-                self.saw(entry, Duration::ZERO);
+                match self.entry.is_none() && self.chronicle.has_held(entry.nonce.0) {
+                    // As it seems, it was over at a look before this was heard.
+                    true => self.look_inside(),
+                    false => self.saw(entry, Duration::ZERO),
+                }
             }
             // Whether it is ours now, all of it tells.
             _ => self.look_inside(),
@@ -349,8 +339,11 @@ impl Watched {
 
     /// This name has gone from it, and no other has taken its place.
     pub(super) fn left(&mut self, name: &OsStr) {
-        let gone = name.to_str().and_then(Entry::parse);
-        if gone.is_some() && gone == self.entry {
+        let Some(gone) = name.to_str().and_then(Entry::parse) else { return };
+        if gone.state == State::Held {
+            self.chronicle.held_by(gone.nonce.0);
+        }
+        if self.entry.as_ref() == Some(&gone) {
             self.emptied();
         }
     }
@@ -421,7 +414,6 @@ impl Watched {
             return;
         }
         if self.entry.as_ref() != Some(&entry) {
-            self.is_unseen = false;
             let watched = Watch::on(&mut self.watch, &entry, clock::now());
             let hold = hold(&entry, self.directory.here(), watched.max(by_file));
             self.entry = Some(entry);
@@ -432,6 +424,7 @@ impl Watched {
     /// What has become of the holder, and of those who wait? Nothing is asked that would change
     /// anything.
     pub(super) fn judge(&mut self) {
+        self.count_installed();
         self.judge_line();
         if self.odd.is_some() {
             self.look_inside();
@@ -451,7 +444,11 @@ impl Watched {
         let watched = Watch::on(&mut self.watch, entry, now);
         let (modified, file_clock) = (self.modified, Some(self.modified));
         let facts = Facts { now, watched, modified, life: None, file_clock };
-        match verdict_on(entry, &self.directory.here(), facts) {
+        let here = self.directory.here();
+        let is_known = entry.owner != Owner::Nobody && entry.origin.is_same_pids(&here.origin);
+        match verdict_on(entry, &here, facts) {
+            // Whether a process of ours lives is asked first.
+            Verdict::Lapsed(_) if is_known => Fate::Overdue,
             Verdict::Lapsed(_) => Fate::Lapsed,
             Verdict::Dead(_) => Fate::Dead,
             _ => Fate::Lives,

@@ -210,6 +210,23 @@ fn a_lock_that_lapses_is_told_and_so_is_who_takes_it_over() {
     drop(guard);
 }
 
+/// Nobody took the lock, and nobody removed it but its holder.
+#[test]
+fn who_releases_late_is_told_to_have_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    let lock = jobs(folder.path()).timeout(ms(300));
+
+    let key = lock.acquire().unwrap().keep();
+    let lapsed = until(&mut observer, |what| matches!(what, What::Lapsed(_)));
+    lock.release(&key).unwrap();
+    let released = |what: &What| matches!(what, What::Released(_) | What::Broken(_));
+    let released = until(&mut observer, released);
+
+    assert_eq!(words(&lapsed), ["appeared", "acquired Free", "lapsed"]);
+    assert_eq!(words(&released), ["released"]);
+}
+
 #[test]
 fn a_holder_that_dies_is_told_and_a_lock_that_is_broken_then_was_broken() {
     let folder = tempfile::tempdir().unwrap();
