@@ -307,6 +307,31 @@ fn of_holdings_that_are_too_fast_none_is_invented_and_none_is_left_out() {
     assert_eq!((seen + missed, released), (MANY, seen), "{seen} seen, {missed} missed");
 }
 
+/// The directory stays the same one, so only its stage shows who installed it.
+#[test]
+fn a_holding_that_another_followed_before_a_look_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut observer = Observer::of(folder.path()).unwrap();
+    // By another name, so that it does not wait among the threads of this process.
+    let alias = folder.path().with_extension("alias");
+    std::os::unix::fs::symlink(folder.path(), &alias).unwrap();
+
+    let guard = jobs(folder.path()).acquire().unwrap();
+    let other = jobs(&alias);
+    let waiter = thread::spawn(move || other.acquire().unwrap());
+    while jobs(folder.path()).status().unwrap().line.is_empty() {
+        thread::yield_now();
+    }
+    guard.release().unwrap();
+    let guard = waiter.join().unwrap();
+    let told = words(&until(&mut observer, |what| matches!(what, What::Missed(_))));
+
+    std::fs::remove_file(alias).unwrap();
+    let count = |word: &str| told.iter().filter(|told| told.starts_with(word)).count();
+    assert_eq!((count("acquired"), count("missed 1")), (1, 1), "{told:?}");
+    drop(guard);
+}
+
 /// It is over when this is dropped.
 struct Over<'a>(&'a AtomicBool);
 
