@@ -22,6 +22,8 @@ pub enum Aim {
     AtMost(f64),
     /// Less than this.
     Below(f64),
+    /// This, or more.
+    AtLeast(f64),
 }
 
 impl Aim {
@@ -31,6 +33,7 @@ impl Aim {
         match self {
             Aim::AtMost(most) => ratio <= most,
             Aim::Below(bound) => ratio < bound,
+            Aim::AtLeast(least) => ratio >= least,
         }
     }
 }
@@ -40,6 +43,7 @@ impl fmt::Display for Aim {
         match self {
             Aim::AtMost(most) => write!(f, "at most {most:.2}"),
             Aim::Below(bound) => write!(f, "below {bound:.2}"),
+            Aim::AtLeast(least) => write!(f, "at least {least:.2}"),
         }
     }
 }
@@ -94,6 +98,7 @@ mod tests {
     fn an_aim_is_judged_by_the_unrounded_ratio() {
         assert!(Aim::AtMost(1.6).is_met(1.6) && !Aim::AtMost(1.6).is_met(1.601));
         assert!(Aim::Below(0.25).is_met(0.249) && !Aim::Below(0.25).is_met(0.25));
+        assert!(Aim::AtLeast(0.5).is_met(0.5) && !Aim::AtLeast(0.5).is_met(0.499));
     }
 
     #[test]

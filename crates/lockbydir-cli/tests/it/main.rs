@@ -21,6 +21,8 @@ mod line;
 mod looks;
 mod loss;
 mod names;
+#[cfg(all(feature = "player", target_os = "linux"))]
+mod observed;
 mod others;
 mod outputs;
 #[cfg(feature = "player")]

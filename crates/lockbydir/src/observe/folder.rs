@@ -31,8 +31,9 @@ const OFTEN: (Duration, u32) = (Duration::from_secs(1), 50);
 const BUSY: u32 = 500;
 /// What happens within such a time is heard at once: a lock that is busy wakes nobody each time.
 const GATHER: Duration = Duration::from_millis(10);
-/// But so many times in it one is woken.
-const AT_ONCE: u32 = 8;
+/// But so many times in it one is woken, for each lock: a directory is listened to before a second one holds
+/// it, if that can be.
+const AT_ONCE: usize = 8;
 
 /// A look needs as many handles as this at once.
 const HANDLES: usize = 4;
@@ -159,7 +160,7 @@ impl Folders {
     /// Hears for a while, the first things as they come: who gives up may be gone a moment later.
     fn gather(&mut self) {
         let until = clock::boot() + GATHER;
-        for _ in 0..AT_ONCE {
+        for _ in 0..AT_ONCE * self.locks.len().max(1) {
             self.hear();
             let ears: Vec<_> = self.ears.iter().map(Ears::source).collect();
             if sleep_on(&ears, until.saturating_sub(clock::boot())).is_none() {

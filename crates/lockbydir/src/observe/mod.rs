@@ -18,7 +18,8 @@
 //! # What it sees, and what not
 //! - On a file system of this machine the kernel tells of each change (Linux). Directories that come
 //!   and go within the time of a look cannot be looked into: those holdings are counted
-//!   ([`What::Missed`]), each once. A wait that ends as fast is not seen.
+//!   ([`What::Missed`]), each once. Only of those that follow one another in one directory before it is
+//!   listened to, nothing shows those between the first and the last. A wait that ends as fast is not seen.
 //! - A lock that changes hands some hundred times a second would be slowed down by that. It counts as
 //!   [busy](What::Busy): then ten looks a second tell of it, and its holdings are counted for 20 ms of
 //!   each second. So it costs 1 to 2 % of its speed
