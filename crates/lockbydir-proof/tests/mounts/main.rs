@@ -6,6 +6,7 @@
 
 mod bound;
 mod clocks;
+mod frozen;
 mod fuse;
 mod namespaces;
 mod overlay;
