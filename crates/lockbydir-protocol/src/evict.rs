@@ -152,6 +152,8 @@ impl Evict {
         self.surplus.sort_by_cached_key(|entry| {
             (entry.token, entry.nonce, entry.renewals, entry.to_string())
         });
+        // A union of file systems may list one name twice: removing the copy removes the entry.
+        self.surplus.dedup();
         self.surplus.pop();
         match self.surplus.last() {
             Some(entry) => Step::Perform(Operation::Unlink(entry.clone())),

@@ -180,6 +180,17 @@ fn of_entries_with_one_number_the_same_one_stays_for_everybody() {
     }
 }
 
+/// A union of file systems may list one name twice. To remove the copy would remove the entry.
+#[test]
+fn an_entry_that_is_listed_twice_is_not_its_own_surplus() {
+    let (one, other) = (held(7), Entry { token: 1, ..held(9) });
+    let torn = |all: &[Entry]| by_force().times(TORN + 1, |play| play.asks(Look).told(seen(all)));
+
+    torn(&[one.clone(), one.clone()]).ends(Eviction::Foreign(Foreign::TwoEntries));
+    let thinned = torn(&[one.clone(), other.clone(), one.clone()]).asks(Unlink(other));
+    thinned.told(DONE).asks(Look).told(seen(&[one])).asks(AskLife(OWNER));
+}
+
 /// A union of file systems may show two, which block everybody.
 #[test]
 fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_force() {
