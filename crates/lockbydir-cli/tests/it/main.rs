@@ -186,14 +186,22 @@ impl Holding {
     }
 }
 
-/// A process below this one, by the PID that it has for itself.
+/// A process below this one, by the PID that it has for itself. Its ancestors are followed up, since a
+/// list of children may leave some out while others end.
 pub(crate) fn seen_from_here(ancestor: u32, pid: i32) -> i32 {
-    let has_pid = |found: &i32| {
-        let status = std::fs::read_to_string(format!("/proc/{found}/status")).unwrap_or_default();
-        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-        pids.is_some_and(|pids| pids.split_whitespace().last() == Some(&pid.to_string()))
+    let field = |of: i32, name: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{of}/status")).ok()?;
+        let pids = status.lines().find_map(|line| line.strip_prefix(name))?;
+        pids.split_whitespace().last()?.parse::<i32>().ok()
     };
-    below(ancestor.cast_signed()).into_iter().find(has_pid).unwrap_or(pid)
+    let is_below = |found: i32| {
+        let parents = std::iter::successors(Some(found), |&one| field(one, "PPid:"));
+        parents.take_while(|&one| one > 1).any(|one| one == ancestor.cast_signed())
+    };
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut same = pids.filter(|&found| field(found, "NSpid:") == Some(pid));
+    same.find(|&found| is_below(found)).unwrap_or(pid)
 }
 
 /// All descendants of a process, as far as the system shows them.
