@@ -120,7 +120,9 @@ fn a_server_that_dies_ends_the_command_before_the_lock_can_pass() {
     let status = child.wait().unwrap();
 
     assert_eq!(status.code(), Some(76));
-    assert!(silent.elapsed().unwrap() < Duration::from_secs(7), "{silent:?}");
+    // It is lost at its deadline; then its release is tried, which nobody answers either.
+    let took = silent.elapsed().unwrap();
+    assert!(took < Duration::from_secs(12), "{took:?}");
     // The last renewal was sent before the server fell silent.
     let written = fs::read_to_string(&file).unwrap();
     let last = Duration::from_nanos(written.lines().last().unwrap().parse().unwrap());
