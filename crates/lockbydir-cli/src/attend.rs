@@ -150,9 +150,14 @@ fn unsupervised(left: &[u32]) -> Stopped {
     Stopped { failure: Failure::new(SIGNAL + KILLED, message), keeps_lock: !left.is_empty() }
 }
 
-/// Of a contained command nothing may be left at its end, but this is.
-pub(crate) fn left_behind(left: &[u32]) -> Failure {
-    Failure::new(IO, format!("the command has ended; what it started {}", not_ended(left)))
+/// Ends what a contained command has left at its end.
+pub(crate) fn leaves_nothing(child: &mut Child) -> Result<(), Stopped> {
+    let left = child.end();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the command has ended; what it started {}", not_ended(&left));
+    Err(Stopped { failure: Failure::new(IO, message), keeps_lock: true })
 }
 
 fn not_ended(left: &[u32]) -> String {

@@ -73,18 +73,15 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     ];
     let plan = Plan { command: &args.command, variables, is_contained: args.contain };
     let mut child = Child::spawn(plan, &signals, |pid| attend::name(&guard, pid))?;
-    let ended = match attend(args, &guard, &mut child) {
-        Ok(ended) if args.contain => match child.end() {
-            left if left.is_empty() => ended,
-            left => {
-                std::mem::forget(guard);
-                return Err(attend::left_behind(&left));
-            }
-        },
-        Ok(ended) => {
-            child.leave();
-            ended
+    let attended = attend(args, &guard, &mut child).and_then(|ended| {
+        match args.contain {
+            true => attend::leaves_nothing(&mut child)?,
+            false => child.leave(),
         }
+        Ok(ended)
+    });
+    let ended = match attended {
+        Ok(ended) => ended,
         Err(stopped) if stopped.keeps_lock => {
             // Neither released nor renewed any more: others may enter after its timeout.
             std::mem::forget(guard);

@@ -11,8 +11,9 @@ use std::os::unix::net::UnixStream;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, write};
-use rustix::process::{Pid, WaitOptions, getegid, geteuid, getpid, waitpid};
+use rustix::process::{Pid, getegid, geteuid, getpid};
 
+use super::linux::wait_for;
 use super::orders::Report;
 use super::{raw, tree};
 use crate::exit::{Failure, USAGE};
@@ -180,10 +181,6 @@ pub(crate) fn can_contain() -> Result<(), Failure> {
         }
         _ => Err(cannot(io::Error::other("what tried it was killed"))),
     }
-}
-
-fn wait_for(pid: Pid) {
-    while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ pub(crate) use contain::can_contain;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
 #[cfg(target_os = "linux")]
+mod linux_signals;
+#[cfg(target_os = "linux")]
+pub(crate) use linux_signals::*;
+#[cfg(target_os = "linux")]
 mod orders;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "calls that no safe interface has")]
