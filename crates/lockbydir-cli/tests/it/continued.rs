@@ -1,11 +1,11 @@
 //! A command that is continued (`fg`, SIGCONT) after its lock's deadline runs until its supervisor
 //! has stopped it again: how long is that?
 
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::busy::BusyProcesses;
 use crate::{Folder, Holding, until, ways};
 
 /// How often it is continued; more by the environment variable of this name.
@@ -14,25 +14,6 @@ const CONTINUATIONS: usize = 50;
 const REST: Duration = Duration::from_millis(10);
 /// Busy processes beside it.
 const BUSY: usize = 8;
-
-/// Processes that do nothing, as fast as they can, until this is dropped.
-struct Busy(Vec<Child>);
-
-impl Busy {
-    fn new(number: usize) -> Busy {
-        let busy = |_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-        Busy((0..number).map(busy).collect())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        for busy in &mut self.0 {
-            let _ = busy.kill();
-            let _ = busy.wait();
-        }
-    }
-}
 
 /// A command that is always busy.
 struct Runner(i32);
@@ -84,7 +65,7 @@ fn a_command_that_is_continued_after_the_deadline_is_stopped_again_soon() {
             // Without renewals the deadline passes.
             holding.signal(Signal::STOP);
             until("the deadline", || runner.is_stopped());
-            let busy = Busy::new(load);
+            let busy = BusyProcesses::start(load);
 
             let (mut ran, mut stopped): (Vec<Duration>, Vec<Duration>) =
                 (0..times).map(|_| runner.run_when_continued()).unzip();

@@ -7,6 +7,7 @@
 mod attacks;
 mod bad_input;
 mod bench;
+mod busy;
 mod clutter;
 #[cfg(target_os = "linux")]
 mod contain;

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Folder;
+use crate::busy::BusyProcesses;
 use crate::serve::Server;
 
 /// So many locks at most, and so many jobs one after the other that want the same one.
@@ -27,26 +27,6 @@ const QUIET: Duration = Duration::from_secs(3);
 
 fn dial(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
-/// Processes that do nothing but run, until this is dropped or its process is gone.
-struct BusyProcesses(Vec<Child>);
-
-impl BusyProcesses {
-    fn start(count: usize) -> BusyProcesses {
-        let script = "while kill -0 $PPID; do for i in $(seq 9999); do :; done; done";
-        let start = || Command::new("sh").args(["-c", script]).spawn().unwrap();
-        BusyProcesses((0..count).map(|_| start()).collect())
-    }
-}
-
-impl Drop for BusyProcesses {
-    fn drop(&mut self) {
-        for process in &mut self.0 {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
 }
 
 /// How often each event was recorded; `left` with its reason.
