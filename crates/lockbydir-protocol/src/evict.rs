@@ -166,6 +166,8 @@ impl Evict {
         let first = look.start(now);
         self.look = Some(look);
         self.victim = None;
+        // What is surplus is known by this look alone.
+        self.surplus.clear();
         self.asking = false;
         self.removing = false;
         self.checking = false;

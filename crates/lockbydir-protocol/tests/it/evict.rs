@@ -191,6 +191,18 @@ fn an_entry_that_is_listed_twice_is_not_its_own_surplus() {
     thinned.told(DONE).asks(Look).told(seen(&[one])).asks(AskLife(OWNER));
 }
 
+/// Begun again after an error, it has not seen what is there now.
+#[test]
+fn what_was_surplus_at_an_earlier_try_is_not_removed_at_the_next() {
+    let all = [7, 8, 9].map(held);
+    let torn = by_force().times(TORN + 1, |play| play.asks(Look).told(seen(&all)));
+    let failed = torn.asks(Unlink(held(8))).told(failed(DENIED)).ends(Eviction::Failed(DENIED));
+
+    let again = failed.again().asks(Look).told(seen(&[held(9)]));
+
+    again.asks(AskLife(OWNER));
+}
+
 /// A union of file systems may show two, which block everybody.
 #[test]
 fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_force() {
