@@ -52,6 +52,9 @@ pub struct Evict {
 
 /// How often the holder may change under our hands before we leave it in peace.
 const ROUNDS: u8 = 8;
+/// How many of several entries are removed before the next look: with these a round asks for no more
+/// operations than one that ends a hold.
+const THINNED_AT_ONCE: usize = 3;
 
 impl Evict {
     /// Breaks a lapsed or dead holder's lock; with `force` anybody's. A bare directory counts as
@@ -155,6 +158,7 @@ impl Evict {
         // A union of file systems may list one name twice: removing the copy removes the entry.
         self.surplus.dedup();
         self.surplus.pop();
+        self.surplus.truncate(THINNED_AT_ONCE);
         match self.surplus.last() {
             Some(entry) => Step::Perform(Operation::Unlink(entry.clone())),
             None => Step::Finished(Eviction::Foreign(Foreign::TwoEntries)),

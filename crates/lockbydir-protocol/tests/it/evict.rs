@@ -191,6 +191,19 @@ fn an_entry_that_is_listed_twice_is_not_its_own_surplus() {
     thinned.told(DONE).asks(Look).told(seen(&[one])).asks(AskLife(OWNER));
 }
 
+/// Whatever it is shown, it ends after a bounded number of operations.
+#[test]
+fn of_many_entries_a_few_are_removed_before_the_next_look() {
+    let all = [1, 2, 3, 4, 5, 6].map(held);
+    let torn = by_force().times(TORN + 1, |play| play.asks(Look).told(seen(&all)));
+
+    let thinned =
+        [3, 2, 1].into_iter().fold(torn, |play, nonce| play.asks(Unlink(held(nonce))).told(DONE));
+
+    let again = thinned.times(TORN + 1, |play| play.asks(Look).told(seen(&all[3..])));
+    again.asks(Unlink(held(5)));
+}
+
 /// Begun again after an error, it has not seen what is there now.
 #[test]
 fn what_was_surplus_at_an_earlier_try_is_not_removed_at_the_next() {
