@@ -97,8 +97,8 @@ impl Release {
             let open = open.fit(self.here.longest_name);
             self.sent = Some(open.clone());
             Step::Perform(Operation::Rename(mine, open))
-        } else if mine.fenced {
-            // Its number must not be lost.
+        } else if mine.fenced || self.stays_in_place {
+            // Its number must not be lost; or D would stay behind, empty, and keep everybody out.
             Step::Finished(Released::Opened(mine))
         } else {
             self.sent = None;

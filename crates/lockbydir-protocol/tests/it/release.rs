@@ -110,6 +110,19 @@ fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
         .ends(Released::Opened(open(7)));
 }
 
+/// Its name is not known any more after an error, so it is looked for.
+#[test]
+fn a_parked_open_entry_is_not_removed_at_a_second_try_where_we_may_not_remove_its_directory() {
+    let first = Play::of(Release::new(open(7), false, here())).nobody_waits().asks(Unlink(open(7)));
+    let failed = first.told(failed(DENIED)).asks(Look).told(failed(DENIED));
+
+    let second = failed.ends(Released::Failed(DENIED)).again().asks(Knock);
+    let second = second.told(Answer::Somebody(false)).asks(Operation::AskRemovable);
+    let second = second.told(Answer::Removable(false)).asks(Look).told(seen(&[open(7)]));
+
+    rings(second).ends(Released::Opened(open(7)));
+}
+
 #[test]
 fn a_parked_open_entry_that_is_fenced_is_never_removed() {
     let fenced = Entry { fenced: true, ..open(7) };
