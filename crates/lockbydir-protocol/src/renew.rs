@@ -102,6 +102,15 @@ impl Renew {
                 self.sent = None;
                 Step::Finished(Renewal::Renewed(entry))
             }
+            // Not done, for somebody with the key has renewed it meanwhile: on from that name.
+            (Some(entry), Some(sent), Some(Fault::Missing))
+                if entry.renewals >= sent.renewals
+                    && self.torn < TORN_LOOKS
+                    && !self.is_shorter(&entry) =>
+            {
+                self.torn += 1;
+                self.rename(now, entry)
+            }
             (Some(entry), Some(_), Some(fault)) => {
                 self.known = Some(entry);
                 self.sent = None;

@@ -83,6 +83,17 @@ fn starts_of_both_processes_are_forgotten_in_another_time_namespace() {
     Play::of(Renew::new(nobody.clone(), Terms::default(), there)).asks(Rename(nobody, to));
 }
 
+/// Somebody with the key renewed it, and its holder has not learned of that.
+#[test]
+fn a_renewal_goes_on_from_the_name_that_a_key_gave_the_holding() {
+    let by_key = Entry { timeout: secs(60), ..renewed(1) };
+    let next = Entry { timeout: secs(60), ..renewed(2) };
+
+    let looks = renew(here()).told(failed(Fault::Missing)).asks(Look).told(seen(&[by_key.clone()]));
+
+    looks.asks(Rename(by_key, next.clone())).told(DONE).ends(Renewal::Renewed(next));
+}
+
 #[test]
 fn a_renewal_that_failed_looks_which_name_is_there() {
     for fault in [Fault::Missing, Fault::Taken, BROKEN] {
