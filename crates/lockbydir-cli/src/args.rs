@@ -346,7 +346,7 @@ pub(crate) struct BareTimeout {
 
 impl BareTimeout {
     pub(crate) fn apply(&self, lock: Lock) -> Lock {
-        lock.timeout(self.timeout.max(Duration::from_millis(10)))
+        lock.timeout(self.timeout.max(lockbydir::MIN_TIMEOUT))
     }
 }
 

@@ -32,11 +32,11 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if duration > LONGEST { Err(bad("longer than ten years")) } else { Ok(duration) }
 }
 
-/// A timeout: a duration of at least 10 ms.
+/// A timeout: a duration of at least 100 ms.
 pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let duration = parse(text)?;
-    if duration < Duration::from_millis(10) {
-        return Err(format!("`{text}` is too short for a timeout; the shortest is 10ms"));
+    if duration < lockbydir::MIN_TIMEOUT {
+        return Err(format!("`{text}` is too short for a timeout; the shortest is 100ms"));
     }
     Ok(duration)
 }

@@ -84,7 +84,7 @@ impl Default for World {
             has_line: false,
             is_held: false,
             ticks: 3,
-            tick: Duration::from_millis(20),
+            tick: Duration::from_millis(200),
             clocks: Clocks::Shared,
             one_kernel: true,
             fenced: false,

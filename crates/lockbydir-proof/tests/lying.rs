@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lockbydir_proof::lying::lie::Lie;
 use lockbydir_proof::lying::mutant::{self, Mutant};
 use lockbydir_proof::lying::run::{House, Plot, Tally, play_all};
-use lockbydir_proof::lying::{Deed, Mood, Part, Spell, every_call, schedule};
+use lockbydir_proof::lying::{Deed, Mood, Part, RENEWED_BY_KEY, Spell, every_call, schedule};
 use lockbydir_proof::{EVERY_CALL, SCHEDULES};
 use lockbydir_protocol::promise;
 use rustix::io::Errno;
@@ -62,8 +62,8 @@ fn whatever_becomes_of_any_call_of_any_verb_no_promise_breaks_where_servers_lie(
 #[test]
 fn a_holder_that_shortens_its_timeout_counts_by_the_shorter_one_while_the_call_lasts() {
     let ms = Duration::from_millis;
-    let holder = [Deed::Acquire(ms(1_000)), Deed::SetTimeout(ms(50))];
-    let next = [Deed::Work(ms(100)), Deed::Acquire(ms(1_000))];
+    let holder = [Deed::Acquire(ms(1_000)), Deed::SetTimeout(ms(100))];
+    let next = [Deed::Work(ms(200)), Deed::Acquire(ms(1_000))];
     let parts = [&holder[..], &next, &[]].map(|deeds| Part::new(ms(2_000), deeds.to_vec()));
     // The second call of the second deed is the rename: done, and its answer is late.
     let lie = Lie::StalledAfter(ms(600));
@@ -128,6 +128,17 @@ fn no_schedule_of_contenders_verbs_and_faults_breaks_a_promise() {
         println!("LOCKBYDIR_LYING_SEED={seed} tells this story again");
     }
     assert_kept(&tally, began);
+}
+
+#[test]
+fn no_renewal_of_anothers_hold_by_its_key_breaks_a_promise() {
+    let began = Instant::now();
+    let count = number("LOCKBYDIR_LYING_SCHEDULES").unwrap_or_else(|| SCHEDULES.number()) / 10;
+
+    let tally = play_all(0..count, schedule::with_keys);
+
+    assert_kept(&tally, began);
+    assert!(tally.counts.contains_key(RENEWED_BY_KEY), "{tally}");
 }
 
 #[test]

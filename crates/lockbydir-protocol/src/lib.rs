@@ -52,19 +52,21 @@ pub use verdict::{
 
 use core::time::Duration;
 
-/// The shortest timeout a lock may have.
-pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+/// The shortest timeout a lock may have. On a machine with more work than processors a holder is kept
+/// waiting for some tens of milliseconds between its look at its deadline and what it does then; a
+/// shorter timeout has no room for a [`margin`] of that length.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest timeout a lock may have: ten years.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// What a holder takes off its own deadline: a fifth of the timeout up to 100 ms, then a twentieth up to
-/// 1 s. A holder that looks at its deadline may be kept from the processor before it does what it
-/// meant to: on a loaded machine for tens of milliseconds, however short its timeout is.
+/// What a holder takes off its own deadline: the longest of half of the timeout up to 100 ms, a quarter up
+/// to 500 ms, and a twentieth up to 1 s. A holder that reads its clock may be kept from the processor before it does
+/// what it meant to: on a loaded machine for tens of milliseconds, however short its timeout is.
 ///
 /// The holder's deadline counts from *before* the call that published its stamp, and ends this
 /// much earlier than the moment from which others may judge the lock lapsed.
 #[must_use]
 pub fn margin(timeout: Duration) -> Duration {
-    let kept_waiting = (timeout / 5).min(Duration::from_millis(100));
-    kept_waiting.max(timeout / 20).min(Duration::from_secs(1))
+    let part = |divisor, limit| (timeout / divisor).min(Duration::from_millis(limit));
+    part(2, 100).max(part(4, 500)).max(part(20, 1000))
 }

@@ -51,7 +51,7 @@ def until(happens: Callable[[], object]) -> None:
 
 def a_timed_out_lock(name: str = "bed") -> DLock:
     lock = FastDLock(name)
-    lock.TIMEOUT = 0.01
+    lock.TIMEOUT = 0.1
     assert lock.locking()
     until(lock.timedOut)
     return lock

@@ -120,7 +120,7 @@ def test_a_holder_whose_lock_timed_out_may_lock_again() -> None:
     lock.TIMEOUT = 10
 
     assert not lock.locking(), "the longer timeout counts from when it was locked"
-    lock.TIMEOUT = 0.01
+    lock.TIMEOUT = 0.1
     assert lock.locking()
 
 

@@ -93,7 +93,7 @@ def test_what_exists_and_is_no_lock_means_not_acquired_and_is_never_broken() -> 
     Path("bed.lockdir").write_text("not a lock")
     lock = DLock("bed")
     lock.PATIENCE = 0.05
-    lock.TIMEOUT = 0.01
+    lock.TIMEOUT = 0.1
 
     assert lock.LoopWhileLocked_ThenLocking() is False
     assert lock.locking() is False
@@ -173,7 +173,7 @@ def test_a_forked_child_does_not_own_its_parents_lock() -> None:
     assert lock.locking()
 
     def child() -> bool:
-        lock.TIMEOUT = 0.01
+        lock.TIMEOUT = 0.1
         return lock.isLocked() and not lock.unlocking() and not lock.locking()
 
     assert in_a_child(child)

@@ -45,12 +45,12 @@ WRONG_TYPES: list[tuple[str, object, str]] = [
     ("owner", None, 'owner is "process", "nobody" or a PID, not NoneType'),
 ]
 WRONG_VALUES: list[tuple[str, object, str]] = [
-    ("timeout", 0, "timeout is from 0.01 seconds to ten years, not 0.0 s"),
-    ("timeout", -1, "timeout is from 0.01 seconds to ten years"),
-    ("timeout", float("nan"), "timeout is from 0.01 seconds to ten years, not nan s"),
-    ("timeout", float("inf"), "timeout is from 0.01 seconds to ten years"),
-    ("timeout", 10**400, "timeout is from 0.01 seconds to ten years"),
-    ("timeout", timedelta(days=4000), "timeout is from 0.01 seconds to ten years"),
+    ("timeout", 0, "timeout is from 0.1 seconds to ten years, not 0.0 s"),
+    ("timeout", -1, "timeout is from 0.1 seconds to ten years"),
+    ("timeout", float("nan"), "timeout is from 0.1 seconds to ten years, not nan s"),
+    ("timeout", float("inf"), "timeout is from 0.1 seconds to ten years"),
+    ("timeout", 10**400, "timeout is from 0.1 seconds to ten years"),
+    ("timeout", timedelta(days=4000), "timeout is from 0.1 seconds to ten years"),
     ("patience", -0.5, "patience is a number of seconds from 0 on, not -0.5"),
     ("patience", float("nan"), "patience is a number of seconds from 0 on"),
     ("label", "x" * 41, "label is at most 40 printable ASCII characters"),
@@ -172,7 +172,7 @@ def test_a_parameter_of_a_wrong_value_is_refused_by_name(name: str) -> None:
     wrong: list[tuple[Callable[[Any], object], object, str]] = [
         (lock.acquire, -1, "patience is a number of seconds from 0 on, not -1"),
         (held.set_timeout, -1, "timeout is a number of seconds from 0 on, not -1"),
-        (held.set_timeout, 0.001, "a timeout is between 10 ms and ten years, not 1ms"),
+        (held.set_timeout, 0.001, "a timeout is between 100 ms and ten years, not 1ms"),
         (held.set_timeout, 10**400, "timeout is a number of seconds from 0 on, not inf"),
         (held.wait_lost, -1, "up_to is a number of seconds from 0 on, not -1"),
         (lock.release, "x", "`x` is not a key"),

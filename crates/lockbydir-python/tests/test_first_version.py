@@ -157,7 +157,7 @@ def test_unlocking_after_a_break_leaves_the_next_ones_lock() -> None:
 
 def test_locking_gets_what_has_expired_at_once() -> None:
     late = DLock("bed")
-    late.TIMEOUT = 0.01
+    late.TIMEOUT = 0.1
     assert late.locking()
     while not late.timedOut():
         time.sleep(0.001)

@@ -66,7 +66,7 @@ def test_a_nested_release_does_not_end_the_with_around_it(name: str) -> None:
 
 
 def test_each_thread_releases_what_it_acquired(name: str) -> None:
-    lock = Lock(name, timeout=0.05)
+    lock = Lock(name, timeout=0.1)
     first = lock.acquire()
     until(lambda: not first.is_held)
     in_a_thread(lambda: (lock.acquire(), lock.release()))
@@ -179,7 +179,7 @@ def test_a_generator_may_leave_in_another_thread(name: str) -> None:
 
 
 def test_what_an_ended_thread_left_does_not_pile_up(name: str) -> None:
-    lock = Lock(name, timeout=0.01)
+    lock = Lock(name, timeout=0.1)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(20):

@@ -357,7 +357,7 @@ def test_break_lock_leaves_a_living_holder_unless_forced(name: str) -> None:
 
 
 def test_break_lock_ends_what_lapsed(name: str) -> None:
-    Lock(name, timeout=0.05, owner="nobody").acquire().keep()
+    Lock(name, timeout=0.1, owner="nobody").acquire().keep()
     until(lambda: Lock(name).status().state == "lapsed")
 
     assert Lock(name).break_lock() is True

@@ -25,7 +25,7 @@ def test_a_loss_has_a_reason(name: str) -> None:
         broken.renew()
     assert reason(lost) == "gone" and lost.value.holder is None
 
-    late = Lock(name, timeout=0.05).acquire()
+    late = Lock(name, timeout=0.1).acquire()
     with Lock(name, label="next"):
         with pytest.raises(LockLost) as lost:
             late.renew()

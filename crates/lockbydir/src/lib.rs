@@ -88,6 +88,7 @@ pub use guard::Guard;
 pub use interrupt::Interrupt;
 pub use key::Key;
 pub use lock::Lock;
+pub use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT};
 pub use printable::is_printable;
 pub use settings::Owner;
 pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket, printable};

@@ -84,7 +84,8 @@ impl Lock {
         }
     }
 
-    /// How long the lock lasts unless renewed: 10 ms to ten years; 10 s if not set. It is the
+    /// How long the lock lasts unless renewed: from [`MIN_TIMEOUT`](crate::MIN_TIMEOUT) (100 ms) to
+    /// [`MAX_TIMEOUT`](crate::MAX_TIMEOUT) (ten years); 10 s if not set. It is the
     /// holder's, lives in the lock, and all obey it.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Lock {

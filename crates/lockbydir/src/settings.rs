@@ -196,7 +196,7 @@ pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
     if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
         Ok(timeout)
     } else {
-        Err(Error::usage(format!("a timeout is between 10 ms and ten years, not {timeout:?}")))
+        Err(Error::usage(format!("a timeout is between 100 ms and ten years, not {timeout:?}")))
     }
 }
 

@@ -89,7 +89,7 @@ fn durations_that_cannot_be() {
             ran.refused(64, &format!("`{text}`"));
         }
     }
-    folder.run(&["run", "-t", "0", "jobs", "--", "true"]).refused(64, "the shortest is 10ms");
+    folder.run(&["run", "-t", "0", "jobs", "--", "true"]).refused(64, "the shortest is 100ms");
     folder.run(&["run", "-t", "forever", "jobs", "--", "true"]).refused(64, "`forever`");
     let mut from_environment = folder.command(&["run", "jobs", "--", "true"]);
     let output = from_environment.env("LOCKBYDIR_TIMEOUT", "soon").output().unwrap();

@@ -132,7 +132,7 @@ fn the_age_from_which_a_bare_lock_is_over_is_taken_by_status_and_is_locked() {
     let folder = Folder::new();
     fs::create_dir(folder.path().join("jobs.lockdir")).unwrap();
     crate::until("the bare lock is a little old", || {
-        folder.run(&["is-locked", "-t", "50ms", "jobs"]).code == 1
+        folder.run(&["is-locked", "-t", "100ms", "jobs"]).code == 1
     });
     assert_eq!(folder.run(&["is-locked", "-t", "1h", "jobs"]).code, 0);
     let remaining = |timeout: &str| {
@@ -140,7 +140,7 @@ fn the_age_from_which_a_bare_lock_is_over_is_taken_by_status_and_is_locked() {
         let status: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
         status["remaining_s"].as_f64().unwrap()
     };
-    assert!(remaining("50ms") == 0.0 && remaining("1h") > 3000.0);
+    assert!(remaining("100ms") == 0.0 && remaining("1h") > 3000.0);
     fs::remove_dir(folder.path().join("jobs.lockdir")).unwrap();
 }
 

@@ -55,7 +55,7 @@ fn keys_that_are_malformed_wrong_or_old() {
 #[test]
 fn a_key_whose_lock_lapsed_and_was_taken_holds_no_more() {
     let folder = Folder::new();
-    let key = folder.run(&["acquire", "jobs", "-t", "20ms"]).out;
+    let key = folder.run(&["acquire", "jobs", "-t", "100ms"]).out;
     let holding = folder.hold(&[], "cat");
 
     folder.run(&["renew", "jobs", key.trim()]).refused(76, "held by pid");
@@ -159,7 +159,7 @@ fn plain_mkdir_locks_and_ours_respect_each_other() {
     assert_eq!(folder.run(&["run", "-n", "jobs", "--", "true"]).code, 0);
 
     assert!(shell("mkdir jobs.lockdir && sleep 0.1"));
-    let ran = folder.run(&["run", "-n", "-t", "50ms", "jobs", "--", "true"]);
+    let ran = folder.run(&["run", "-n", "-t", "100ms", "jobs", "--", "true"]);
     assert_eq!(ran.code, 0, "an old one is as good as none: {ran:?}");
     assert!(
         ran.err.contains("removed the lock of an unknown holder (a plain directory, "),
@@ -168,12 +168,12 @@ fn plain_mkdir_locks_and_ours_respect_each_other() {
     assert!(ran.err.contains("or still go on: use a longer --timeout"), "{ran:?}");
 
     assert!(shell("mkdir jobs.lockdir && sleep 0.1"));
-    let quiet = folder.run(&["run", "-q", "-n", "-t", "50ms", "jobs", "--", "true"]);
+    let quiet = folder.run(&["run", "-q", "-n", "-t", "100ms", "jobs", "--", "true"]);
     assert_eq!((quiet.code, &*quiet.err), (0, ""), "{quiet:?}");
 
     // Released by its maker: nothing is half done.
     assert!(shell("mkdir jobs.lockdir && sleep 0.1 && rmdir jobs.lockdir"));
-    let free = folder.run(&["run", "-v", "-n", "-t", "50ms", "jobs", "--", "true"]);
+    let free = folder.run(&["run", "-v", "-n", "-t", "100ms", "jobs", "--", "true"]);
     assert!(free.err.contains("got the lock: it was free"), "{free:?}");
 }
 

@@ -152,10 +152,10 @@ fn an_empty_directory_that_a_user_may_not_remove_says_who_may() {
         for entry in fs::read_dir(&lock).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(std::time::Duration::from_millis(150));
         for verb in [
-            &["run", "--mode", mode, "-n", "-t", "20ms", "jobs", "--", "true"][..],
-            &["acquire", "--mode", mode, "-w", "100ms", "-t", "20ms", "jobs"],
+            &["run", "--mode", mode, "-n", "-t", "100ms", "jobs", "--", "true"][..],
+            &["acquire", "--mode", mode, "-w", "200ms", "-t", "100ms", "jobs"],
             &["break", "--force", "--mode", mode, "jobs"],
         ] {
             run(SECOND, verb).refused(77, "must run `rmdir ");

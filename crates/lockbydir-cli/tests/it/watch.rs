@@ -338,7 +338,7 @@ fn control_z_gives_the_terminal_back_and_fg_takes_it_again() {
 #[test]
 fn a_dead_holders_lock_is_broken_after_a_question_and_a_living_ones_only_by_force() {
     let folder = Folder::new();
-    let key = folder.run(&["acquire", "-t", "20ms", "lapsed"]).out;
+    let key = folder.run(&["acquire", "-t", "100ms", "lapsed"]).out;
     assert!(!key.is_empty());
     let holding = folder.hold(&[], "cat");
     let mut terminal = Terminal::watch(&folder, "");

@@ -110,7 +110,7 @@ struct Dials {
     /// Of the dice: the same seed, the same faults at the same times [default: another each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// How long the lock lasts unless renewed, such as 100ms or 2s [default: 20ms, or the least
+    /// How long the lock lasts unless renewed, such as 100ms or 2s [default: 100ms, or the least
     /// that the lock can; 2s with --etcd or --nfs]
     #[arg(long, value_name = "DUR", value_parser = typed::duration)]
     timeout: Option<Duration>,

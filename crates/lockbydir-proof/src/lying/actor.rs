@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lockbydir::{Error, ErrorKind, Guard, Key, Lock, Owner};
-use lockbydir_protocol::{Entry, Nonce, margin, promise};
+use lockbydir_protocol::{Entry, Nonce, State, margin, promise};
 use rustix::io::Errno;
 
 use super::contender::{Deed, Holding, Part};
@@ -14,6 +14,9 @@ use super::epilogue;
 use super::mutant::{Mutant, THING};
 use super::play::{BEGIN, MOVED_INTO, Play};
 use super::truth::EVERY_CALL_ENDS;
+
+/// How renewals of another's holding are counted.
+pub const RENEWED_BY_KEY: &str = "renewed by another's key";
 
 /// What it has of the lock.
 enum Has {
@@ -134,6 +137,10 @@ impl Actor<'_> {
                 self.play.pause(self.me, how_long);
                 has
             }
+            (Deed::RenewAnothers, has) => {
+                self.renew_anothers(lock);
+                has
+            }
             (Deed::MakeBare, has) => {
                 self.play.make_bare(self.me);
                 has
@@ -149,6 +156,31 @@ impl Actor<'_> {
                 has
             }
             (_, has) => has,
+        }
+    }
+
+    /// Renews what is held now, if it depends on the life of another process: that one may have a
+    /// guard, which learns of it at its own renewal.
+    fn renew_anothers(&self, lock: &Lock) {
+        let names = fs::read_dir(self.play.lockdir()).into_iter().flatten().flatten();
+        let mut entries = names.filter_map(|name| name.file_name().to_str().and_then(Entry::parse));
+        let is_anothers = |entry: &Entry| {
+            let scene = self.play.scene();
+            let who = scene.truth.drawn.get(&entry.nonce.0).copied();
+            // Nobody was given the key of an attempt that failed.
+            let has_a_key = !scene.truth.given_up.contains(&entry.nonce);
+            entry.state == State::Held
+                && has_a_key
+                && entry.owner != lockbydir_protocol::Owner::Nobody
+                && who.is_some_and(|who| who != self.me)
+        };
+        let Some(entry) = entries.find(is_anothers) else { return };
+        // All guards are this very process's; by another number none is found, and nonces decide.
+        let key = Key::new(0, entry.nonce);
+        match lock.renew(&key) {
+            Ok(()) => *self.play.scene().counts.entry(RENEWED_BY_KEY).or_default() += 1,
+            Err(error) if error.is_lost() || error.kind() == ErrorKind::Usage => {}
+            Err(error) => self.judge(Some(&error), entry.nonce),
         }
     }
 

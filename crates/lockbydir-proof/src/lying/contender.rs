@@ -28,6 +28,8 @@ pub enum Deed {
     SetTimeout(Duration),
     /// Holds, or idles, for so long.
     Work(Duration),
+    /// Renews what another process holds, by its key.
+    RenewAnothers,
     /// Releases what it holds, by guard or key.
     Release,
     /// Drops its guard.

@@ -8,10 +8,10 @@ use super::lie::Lie;
 use super::run::{House, Plot};
 use super::scene::{Mood, Spell};
 
-const TIMEOUT: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A stall after which a hold has lapsed.
-const LONG: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_millis(600);
 
 /// Verbs in a state of the lock.
 #[derive(Clone, Debug)]

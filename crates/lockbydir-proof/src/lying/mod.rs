@@ -28,6 +28,7 @@ mod scene;
 pub mod schedule;
 mod truth;
 
+pub use actor::RENEWED_BY_KEY;
 pub use contender::{Deed, Part};
 pub use scene::{Mood, Spell};
 pub use truth::{Broken, EVERY_CALL_ENDS};

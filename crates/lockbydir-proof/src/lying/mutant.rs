@@ -22,6 +22,8 @@ pub enum Mutant {
     EndsWhatItFinds,
     /// It ends a hold that is older than its own timeout.
     ObeysItsOwnTimeout,
+    /// It gives a hold that it finds its own timeout, even a shorter one.
+    ShortensWhatItFinds,
     /// It counts its numbers from a wall clock that was set back.
     SetsItsClockBack,
     /// It publishes an entry of an attempt that is over.
@@ -38,10 +40,11 @@ pub enum Mutant {
 pub(super) const THING: &str = "thing";
 
 /// All of them.
-pub const ALL: [Mutant; 8] = [
+pub const ALL: [Mutant; 9] = [
     Mutant::HoldsTooLong,
     Mutant::EndsWhatItFinds,
     Mutant::ObeysItsOwnTimeout,
+    Mutant::ShortensWhatItFinds,
     Mutant::SetsItsClockBack,
     Mutant::ComesLate,
     Mutant::LeavesAThing,
@@ -56,7 +59,9 @@ impl Mutant {
         match self {
             Mutant::HoldsTooLong => promise::AT_MOST_ONE_VALID_HOLDER,
             Mutant::EndsWhatItFinds => promise::ONLY_THE_HOLDER_ENDS_A_HOLD,
-            Mutant::ObeysItsOwnTimeout => promise::A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS,
+            Mutant::ObeysItsOwnTimeout | Mutant::ShortensWhatItFinds => {
+                promise::A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS
+            }
             Mutant::SetsItsClockBack => promise::NUMBERS_GROW,
             Mutant::ComesLate => promise::WHO_GIVES_UP_NEVER_GETS_IT_LATER,
             Mutant::LeavesAThing => promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
@@ -90,6 +95,11 @@ impl Mutant {
             Mutant::ObeysItsOwnTimeout => held
                 .filter(|entry| booted(part.host) + entry.stamp + part.timeout <= now)
                 .for_each(|entry| end(play, me, &entry)),
+            Mutant::ShortensWhatItFinds => held.for_each(|entry| {
+                let (timeout, renewals) = (part.timeout, entry.renewals + 1);
+                let shorter = Entry { timeout, renewals, ..entry.clone() };
+                rename(play, me, &entry, &shorter);
+            }),
             Mutant::ComesLate => {
                 let given_up = play.scene().truth.given_up.iter().next().copied();
                 if let (Some(entry), Some(nonce)) = (held.next(), given_up) {

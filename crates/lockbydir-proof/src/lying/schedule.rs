@@ -16,7 +16,7 @@ const fn millis(all: u64) -> Duration {
     Duration::from_millis(all)
 }
 
-const TIMEOUTS: [Duration; 4] = [millis(20), millis(100), millis(400), millis(2_000)];
+const TIMEOUTS: [Duration; 4] = [millis(100), millis(200), millis(500), millis(2_000)];
 const PATIENCES: [Duration; 4] = [Duration::ZERO, millis(50), millis(700), millis(5_000)];
 const WORKS: [Duration; 5] = [millis(1), millis(9), millis(90), millis(300), millis(3_000)];
 
@@ -54,6 +54,22 @@ pub fn of(seed: u64) -> Plot {
     let host = dice.below(hosts);
     parts.push(Part { host, ..Part::new(one_of(dice, &TIMEOUTS), deeds) });
     Plot { one_kernel, is_mistaken: false, parts, spells: Vec::new(), mood, seed }
+}
+
+/// The same, and everybody renews by key what others hold, now and then.
+#[must_use]
+pub fn with_keys(seed: u64) -> Plot {
+    let mut plot = of(seed);
+    let dice = &mut Dice::seeded(!seed);
+    let next = plot.parts.len() - 1;
+    for part in &mut plot.parts[..next] {
+        for _ in 0..1 + dice.below(3) {
+            let at = dice.below(part.deeds.len() as u64 + 1) as usize;
+            let pause = Deed::Work(one_of(dice, &WORKS[..3]));
+            part.deeds.splice(at..at, [pause, Deed::RenewAnothers]);
+        }
+    }
+    plot
 }
 
 fn deeds(dice: &mut Dice) -> Vec<Deed> {

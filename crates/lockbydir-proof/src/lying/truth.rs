@@ -84,6 +84,7 @@ impl Truth {
                 {
                     self.ends(doer, &from);
                 }
+                self.renews(doer, &from, &to);
                 if to.state == State::Held && self.given_up.contains(&to.nonce) {
                     self.broke(
                         promise::WHO_GIVES_UP_NEVER_GETS_IT_LATER,
@@ -143,6 +144,22 @@ impl Truth {
                 stamp + entry.timeout - doer.now
             ),
         );
+    }
+
+    /// A process that lives may have a guard, which learns of no shorter time.
+    fn renews(&mut self, doer: &Doer, from: &Entry, to: &Entry) {
+        let is_renewal =
+            from.nonce == to.nonce && (from.state, to.state) == (State::Held, State::Held);
+        let owner = self.drawn.get(&from.nonce.0).copied();
+        let lives = |owner: &usize| *owner != doer.who && !self.dead.contains(owner);
+        if is_renewal
+            && from.owner != Owner::Nobody
+            && owner.as_ref().is_some_and(lives)
+            && self.stamp(to) + to.timeout < self.stamp(from) + from.timeout
+        {
+            let seen = format!("contender {} renewed {from} as {to}", doer.who);
+            self.broke(promise::A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS, seen);
+        }
     }
 
     /// When an entry was stamped, in the time of the play.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use lockbydir_nfs_lab::Lab;
-use lockbydir_protocol::MOMENT;
+use lockbydir_protocol::{MIN_TIMEOUT, MOMENT};
 use rustix::{
     process::geteuid,
     time::{ClockId, clock_gettime},
@@ -122,7 +122,7 @@ impl Plan {
             until_broken: false,
             faults: Vec::new(),
             every: Duration::from_secs(5),
-            timeout: Duration::from_millis(20),
+            timeout: MIN_TIMEOUT,
             hold: Duration::from_micros(200),
             least_rate: LEAST_RATE,
             linger: Duration::ZERO,

@@ -142,7 +142,7 @@ pub(crate) fn make_lapsed(names: &[PathBuf]) {
     let locks: Vec<Lock> = names
         .iter()
         .map(|name| {
-            let lock = Lock::new(name).timeout(Duration::from_millis(10)).owner(Owner::Nobody);
+            let lock = Lock::new(name).timeout(Duration::from_millis(100)).owner(Owner::Nobody);
             let _key = lock.acquire().expect("a lock that will lapse").keep();
             lock
         })

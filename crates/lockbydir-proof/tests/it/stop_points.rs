@@ -23,7 +23,7 @@ enum Before {
 
 /// The slow one, about to do its verb. What it holds lapses soon.
 fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> Puppet {
-    let mut slow = stage.puppet(name, &format!("timeout_ms=50 patience_ms=2000 {more}"));
+    let mut slow = stage.puppet(name, &format!("timeout_ms=100 patience_ms=2000 {more}"));
     match before {
         Before::Nothing => {}
         Before::Lapsed => make_lapsed(&[stage.path(name)]),
@@ -33,7 +33,7 @@ fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> Puppet {
         Before::Bare => {
             let directory = stage.directory(name);
             std::fs::create_dir(&directory).expect("a bare lock");
-            std::thread::sleep(Duration::from_millis(60));
+            std::thread::sleep(Duration::from_millis(150));
         }
         Before::HeldByIt => {
             slow.hold("acquire");

@@ -14,7 +14,7 @@ fn the_line_moves(stage: &Stage) {
     let plan = Plan {
         processes: usize::try_from(STORM.0.number()).expect("a few"),
         time: Duration::from_secs(STORM.1.number()),
-        timeout: Duration::from_millis(50),
+        timeout: Duration::from_millis(100),
         faults: vec![Fault::Kill, Fault::Stop],
         ..stage.plan()
     };

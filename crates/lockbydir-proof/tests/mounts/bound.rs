@@ -79,7 +79,7 @@ fn a_lock_directory_that_is_a_mount_itself_is_told_so() {
     open_to_all(&directory);
     let mounted = place.bind("volume/jobs.lockdir", &directory);
 
-    let ran = run(&volume, &["run", "-w", "300ms", "-t", "10ms", "jobs", "--", "true"]);
+    let ran = run(&volume, &["run", "-w", "300ms", "-t", "100ms", "jobs", "--", "true"]);
 
     assert!(mounted.exists());
     ran.refused(75, "it is a mount itself and never vanishes; mount the folder it is in");

@@ -31,7 +31,7 @@ LOCKDIREXTENSION = ".lockdir"
 
 _NOT_ACQUIRED = {errno.EEXIST, errno.EACCES, errno.EPERM, errno.EPROTO, errno.ENOSPC}
 """While the directory is made, these mean: not acquired, try again while patience lasts."""
-_SHORTEST = 0.01
+_SHORTEST = 0.1
 """The shortest timeout that a lock can have, in seconds."""
 _SHORTEST_PAUSE = 0.001
 
@@ -83,9 +83,9 @@ class DLock:
     """
 
     TIMEOUT: Seconds = TIMEOUT
-    """After so many seconds the lock opens by itself, from 0.01 s to ten years. It counts for what
+    """After so many seconds the lock opens by itself, from 0.1 s to ten years. It counts for what
     this instance locks. Setting it while the lock is held makes the lock last that long, counted
-    from when it was locked; one that is over by then opens it at once (0.01 s later: it returns
+    from when it was locked; one that is over by then opens it at once (0.1 s later: it returns
     when it is open)."""
     PATIENCE: Optional[Seconds] = PATIENCE
     """After so many seconds a waiter gives up; 0 is one try, ``None`` or infinity is for ever."""

@@ -19,7 +19,7 @@ Owner = Union[Literal["process", "nobody"], int]
 OnLost = Callable[[LockError], object]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNSET: Any = object()
-_SHORTEST = 0.01
+_SHORTEST = 0.1
 _LONGEST = 3650.0 * 24 * 3600
 
 
@@ -112,7 +112,7 @@ def _check_holding(timeout: object, label: object) -> None:
     """At once, rather than when the lock is wanted."""
     lasts = seconds(timeout, "timeout")
     if not _SHORTEST <= lasts <= _LONGEST:
-        raise ValueError(f"timeout is from 0.01 seconds to ten years, not {lasts} s")
+        raise ValueError(f"timeout is from 0.1 seconds to ten years, not {lasts} s")
     text: str = _checked(label, str, "label", "a str")
     if len(text) > 40 or not (text.isascii() and text.isprintable()):
         raise ValueError(f"label is at most 40 printable ASCII characters, not {text!r}")
@@ -137,7 +137,7 @@ class Lock(_native.With):
         relative one begins at the directory that is the current one now, wherever the program goes
         later. Or the URL of a lock on etcd, as a ``str``: ``"etcd://host:2379,host2:2379/jobs"``.
     :param timeout: how long the lock lasts unless renewed, in seconds or as a ``timedelta``, from
-        0.01 s to ten years. It lives in the lock, and all others obey it. Longer than the work
+        0.1 s to ten years. It lives in the lock, and all others obey it. Longer than the work
         should take. **Not** how long one waits, as ``timeout`` is in other packages: that is
         ``patience``.
     :param patience: how long one waits, in seconds; 0 is one try, ``None`` for ever.

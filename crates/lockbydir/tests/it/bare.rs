@@ -85,7 +85,7 @@ fn litter_in_a_bare_lock_blocks_and_is_named() {
     let litter = folder.path().join("jobs.lockdir/.nfs0001");
     fs::write(&litter, "somebody's").unwrap();
 
-    let lock = impatient(folder.path()).timeout(ms(20)).patience(ms(200));
+    let lock = impatient(folder.path()).timeout(ms(100)).patience(ms(200));
     let error = lock.acquire().unwrap_err();
 
     assert!(error.is_patience_over() && error.to_string().contains(".nfs0001"), "{error}");

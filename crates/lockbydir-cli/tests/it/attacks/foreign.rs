@@ -56,7 +56,7 @@ fn a_file_that_is_linked_under_a_name_of_ours_keeps_its_own_name_and_content() {
         arena.give(VICTIM, folder);
     }
     let letter = arena.path("things/letter");
-    let old = entry("held", 5, 10, 1, "none");
+    let old = entry("held", 5, 100, 1, "none");
     for place in [
         format!("jobs.lockdir/{old}"),
         format!("jobs.lockdir.line/{}", ticket(5, 1)),

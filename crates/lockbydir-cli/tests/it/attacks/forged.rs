@@ -35,8 +35,8 @@ fn a_forged_entry_is_judged_by_its_own_words_and_no_date_makes_two_holders() {
         // Who is dead, or says to have lapsed, holds nothing.
         (entry("held", 5, TEN_YEARS, now, "4194303-1"), true),
         (entry("held", 5, TEN_YEARS, now, "1-99999999"), true),
-        (entry("held", 5, 10, long_ago, &living), true),
-        (entry("open", 5, 10, 99_999_999_999_999, "none"), true),
+        (entry("held", 5, 100, long_ago, &living), true),
+        (entry("open", 5, 100, 99_999_999_999_999, "none"), true),
         // Who lives and says to hold does, whatever the date of the directory.
         (entry("held", 5, TEN_YEARS, now, &living), false),
         (entry("held", 5, TEN_YEARS, now, "none"), false),
@@ -74,7 +74,7 @@ fn a_lock_held_for_ten_years_in_a_shared_place_is_broken_by_force_and_then_free(
 
 #[test]
 fn the_largest_number_is_followed_by_none_and_refused() {
-    for name in [entry("open", LARGEST, 10, 1, "none"), entry("held", LARGEST, 10, 1, "none")] {
+    for name in [entry("open", LARGEST, 100, 1, "none"), entry("held", LARGEST, 100, 1, "none")] {
         let arena = forged(&name, SystemTime::now());
         let before = arena.seen();
 

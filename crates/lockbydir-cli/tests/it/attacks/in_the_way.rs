@@ -25,7 +25,7 @@ fn a_lock_that_another_user_made_first_is_refused_and_left_alone() {
     let forged = [
         None,
         Some(entry("held", 5, 600_000, boot_clock(), "none")),
-        Some(entry("held", 5, 10, 1, "none")),
+        Some(entry("held", 5, 100, 1, "none")),
         Some(entry("open", 5, 600_000, 1, "none")),
     ];
     for (mode, forged) in [0o700, 0o755, 0o777, 0o1777]
@@ -134,7 +134,7 @@ fn what_is_no_directory_is_refused_and_nobody_hangs_at_it() {
 fn whatever_is_called_like_an_entry_is_never_opened() {
     let names = [
         entry("held", 5, 600_000, boot_clock(), "none"),
-        entry("open", 5, 10, 1, "none"),
+        entry("open", 5, 100, 1, "none"),
         "x".repeat(255),
     ];
     for (kind, name) in

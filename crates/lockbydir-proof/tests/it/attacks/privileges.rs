@@ -22,7 +22,7 @@ fn a_set_user_id_program_locks_as_its_owner_and_heeds_no_environment() {
     let mut command = ground.program("lockbydir-worker");
     command.uid(ATTACKER).gid(ATTACKER).envs([
         ("LOCKBYDIR_DIR", "/nowhere"),
-        ("LOCKBYDIR_TIMEOUT", "10ms"),
+        ("LOCKBYDIR_TIMEOUT", "100ms"),
         ("LOCKBYDIR_PATIENCE", "0"),
         ("TMPDIR", "/nowhere"),
         ("HOME", "/nowhere"),

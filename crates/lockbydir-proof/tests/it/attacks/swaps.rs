@@ -60,7 +60,7 @@ impl Bait {
             Bait::Trap | Bait::ForgedLock => {
                 fs::create_dir(&path).expect("a trap");
                 if matches!(self, Bait::ForgedLock) {
-                    let forged = "v1.held.p.1.00000000000000000000000007.0.10.1.0000000000000001.\
+                    let forged = "v1.held.p.1.00000000000000000000000007.0.100.1.0000000000000001.\
                                   00000001.00000001.none.forged.-";
                     fs::write(path.join(forged), "").expect("a forged entry");
                 }
@@ -135,7 +135,7 @@ fn a_stage_that_changes_places_is_filled_by_its_handle_only() {
 
 #[test]
 fn a_lock_that_changes_places_is_never_held_twice_nor_are_others_things_touched() {
-    let options = ["timeout_ms=50", "patience_ms=100", "hold_us=2000", "renewing=1"];
+    let options = ["timeout_ms=100", "patience_ms=100", "hold_us=2000", "renewing=1"];
     for user in [VICTIM, 0] {
         for bait in Bait::ALL {
             let (ground, record) =

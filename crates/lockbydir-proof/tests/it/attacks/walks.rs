@@ -12,7 +12,7 @@ use super::{ATTACKER, Ground, one_of};
 /// What is left of an attempt that died before the last boot: `clean` would remove it.
 fn leave_a_dead_stage(folder: &Path) {
     let stage = folder.join("far.lockdir.00000000000000000000000007");
-    let entry = "v1.held.p.1.00000000000000000000000007.0.10.1.0.0.0.none.far.-";
+    let entry = "v1.held.p.1.00000000000000000000000007.0.100.1.0.0.0.none.far.-";
     let entry = entry.replace(".1.0.0.0.none", ".1.0000000000000000.00000000.00000000.none");
     fs::create_dir_all(&stage).expect("a stage");
     fs::write(stage.join(entry), "").expect("its entry");

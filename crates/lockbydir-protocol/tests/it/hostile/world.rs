@@ -77,7 +77,7 @@ impl<'a> World<'a> {
     pub(crate) fn wish(&mut self) -> Wish {
         Wish {
             nonce: OWN,
-            timeout: millis(self.chance.pick(&[10, 200, 10_000, 315_360_000_000])),
+            timeout: millis(self.chance.pick(&[100, 200, 10_000, 315_360_000_000])),
             fenced: self.chance.one_in(3),
             owner: self.chance.owner(),
             host: self.here.host,
@@ -88,7 +88,7 @@ impl<'a> World<'a> {
 
     /// A holding of whoever is under attack; perhaps it is in D.
     pub(crate) fn mine(&mut self, state: State) -> Entry {
-        let timeout = millis(self.chance.pick(&[10, 200, 10_000]));
+        let timeout = millis(self.chance.pick(&[100, 200, 10_000]));
         let origin = if self.chance.one_in(4) { self.origin() } else { self.here.origin };
         let entry = self.chance.entry();
         let stamp = millis(u64::try_from(self.now.boot.as_millis()).unwrap_or(0));
@@ -111,7 +111,7 @@ impl<'a> World<'a> {
 
     pub(crate) fn terms(&mut self) -> Terms {
         Terms {
-            timeout: self.chance.one_in(3).then(|| millis(self.chance.pick(&[10, 10_000]))),
+            timeout: self.chance.one_in(3).then(|| millis(self.chance.pick(&[100, 10_000]))),
             owner: self.chance.one_in(3).then(|| self.chance.owner()),
         }
     }
