@@ -89,7 +89,10 @@ fn a_renewal_goes_on_from_the_name_that_a_key_gave_the_holding() {
     let by_key = Entry { timeout: secs(60), ..renewed(1) };
     let next = Entry { timeout: secs(60), ..renewed(2) };
 
-    let looks = renew(here()).told(failed(Fault::Missing)).asks(Look).told(seen(&[by_key.clone()]));
+    let looks = renew(here())
+        .told(failed(Fault::Missing))
+        .asks(Look)
+        .told(seen(std::slice::from_ref(&by_key)));
 
     looks.asks(Rename(by_key, next.clone())).told(DONE).ends(Renewal::Renewed(next));
 }
