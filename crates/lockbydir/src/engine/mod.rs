@@ -2,7 +2,7 @@
 //! the library; others are registered for the scheme of a URL, so that
 //! `Lock::new("SCHEME://...")` works with all that a lock on a directory can do.
 //!
-//! An engine keeps the promises of PROTOCOL.md in its own way. [`Lock`](crate::Lock) and
+//! An engine keeps the promises of docs/protocol.md in its own way. [`Lock`](crate::Lock) and
 //! [`Guard`](crate::Guard) do what is the same for all: they check what a lock was told, let the
 //! threads and tasks of a process stand in line among themselves, count the deadline, renew by a
 //! thread, tell of losses, and keep a forked child's hands off its parent's lock.

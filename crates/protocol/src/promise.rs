@@ -1,0 +1,52 @@
+//! The promises, each by its one name: the heading in docs/protocol.md, the property in the model, and
+//! what every other proof says it has looked for.
+
+/// A holder is valid while its boot clock is before its deadline and it was not told of a loss.
+pub const AT_MOST_ONE_VALID_HOLDER: &str = "At most one valid holder";
+/// Or a break by force.
+pub const ONLY_THE_HOLDER_ENDS_A_HOLD: &str =
+    "Only the holder ends a hold, or a judge of a lapsed or dead one";
+/// Each holding has a larger token than all before it.
+pub const NUMBERS_GROW: &str = "Numbers grow";
+/// How long a lock lasts is said by its entry alone.
+pub const A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS: &str =
+    "A waiter's timeout never shortens a holder's";
+/// Nothing is left behind that could be granted.
+pub const WHO_GIVES_UP_NEVER_GETS_IT_LATER: &str = "Who gives up never gets it later";
+/// A lock that is free while somebody waits is taken; no wake-up is lost for good, and who stands
+/// in line and can take it is not overtaken.
+pub const THE_LINE_MOVES: &str = "The line moves";
+/// Whatever was half done, the next one gets the lock.
+pub const A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN: &str =
+    "A crash anywhere leaves a lock that is free again within its timeout";
+/// What is not ours by its name is neither renamed nor removed.
+pub const NAMES_OF_OTHERS_ARE_NEVER_TOUCHED: &str = "Names of others are never touched";
+
+/// All of them, in the order of docs/protocol.md.
+pub const ALL: [&str; 8] = [
+    AT_MOST_ONE_VALID_HOLDER,
+    ONLY_THE_HOLDER_ENDS_A_HOLD,
+    NUMBERS_GROW,
+    A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS,
+    WHO_GIVES_UP_NEVER_GETS_IT_LATER,
+    THE_LINE_MOVES,
+    A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
+    NAMES_OF_OTHERS_ARE_NEVER_TOUCHED,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    #[test]
+    fn every_promise_is_a_heading_of_the_protocol_and_every_such_heading_a_promise() {
+        let text = include_str!("../../../docs/protocol.md");
+        let (_, promises) = text.split_once("\n## Promises\n").expect("the chapter");
+        let (promises, _) = promises.split_once("\n## ").expect("the next chapter");
+
+        let headings: Vec<_> =
+            promises.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+
+        assert_eq!(headings, super::ALL);
+    }
+}

@@ -1,0 +1,79 @@
+//! What those do who are not first: they look whether the lock is free and nobody takes it, and pass
+//! the first one over.
+
+use core::time::Duration;
+
+use super::{Doing, MOMENT, Next, Queue, Seen};
+use crate::entry::{Entry, State};
+use crate::operation::{Now, Operation, Sight};
+use crate::ticket::Ticket;
+
+impl Queue {
+    /// Is D free, and the first in line does not take it? Whether the holder lives is left to the
+    /// first: this look is for the others, and must be cheap.
+    pub(super) fn looked(&mut self, now: Now, sight: Sight) -> Next {
+        let (seen, since) = match sight {
+            Sight::Absent => ((None, None), now.boot),
+            Sight::Foreign(_) => ((None, None), Duration::MAX),
+            Sight::Directory(listing) => match listing.entries.into_iter().next() {
+                Some(entry) if self.tells_time(&entry, now) => {
+                    let since = match entry.state {
+                        State::Open => entry.stamp,
+                        State::Held => entry.lapses_at(),
+                    };
+                    ((Some(entry), None), since)
+                }
+                Some(entry) if entry.state == State::Open => ((Some(entry), None), now.boot),
+                Some(entry) => {
+                    let timeout = entry.timeout;
+                    self.watch(now, (Some(entry), None), timeout)
+                }
+                None => {
+                    let timeout = self.acquire.bare_timeout(listing.modified);
+                    self.watch(now, (None, Some(listing.modified)), timeout)
+                }
+            },
+        };
+        if since > now.boot {
+            self.vacant = None;
+            return self.sleep(now);
+        }
+        // The same vacancy as at the last look? An open lock may be another one by now.
+        let (_, since) = match self.vacant.take().filter(|(known, _)| *known == seen) {
+            Some(known) => known,
+            None => (seen.clone(), since),
+        };
+        if now.boot.saturating_sub(since) < MOMENT {
+            self.vacant = Some((seen, since));
+            return self.sleep(now);
+        }
+        // The next one gets a moment of its own.
+        self.vacant = Some((seen, now.boot));
+        self.perform(Doing::Passing, Operation::ListLine)
+    }
+
+    /// A stamp of our clock; one from the future is not (docs/protocol.md, "The verdict").
+    pub(super) fn tells_time(&self, entry: &Entry, now: Now) -> bool {
+        self.here.origin.is_same_clock(&entry.origin) && entry.stamp <= now.boot
+    }
+
+    /// What tells no time of our clock is free when it was seen unchanged for its timeout.
+    fn watch(&mut self, now: Now, seen: Seen, timeout: Duration) -> (Seen, Duration) {
+        let known = self.watched.take().filter(|(known, _)| *known == seen);
+        let since = known.map_or(now.boot, |(_, since)| since);
+        self.watched = Some((seen.clone(), since));
+        (seen, since.saturating_add(timeout))
+    }
+
+    /// The first in line had its moment: the next one's turn has come.
+    pub(super) fn pass_over(&mut self, line: &[Ticket]) -> Next {
+        self.stand_among(line);
+        match line.iter().min() {
+            Some(first) if *first < self.card => {
+                let first = first.clone();
+                self.expel(line, first)
+            }
+            _ => self.perform(Doing::Listening, Operation::Listen),
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! The rules that hold whatever a machine is told. They are said anew here, from docs/protocol.md and
+//! not from the machines; each carries the promise that it serves.
+
+use std::time::Duration;
+
+use lockbydir_protocol::promise::*;
+use lockbydir_protocol::*;
+
+use super::world::World;
+
+/// Who is watched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Verb {
+    Acquire,
+    Renew,
+    Release(State),
+    Evict { force: bool },
+    Inspect,
+    Queue,
+}
+
+/// What was asked and told so far.
+pub(crate) struct Rules {
+    pub(super) verb: Verb,
+    pub(super) here: Here,
+    pub(super) nonce: Nonce,
+    timeout: Duration,
+    /// What it may change without a look: its own.
+    pub(crate) given: Vec<Entry>,
+    pub(crate) until: Duration,
+    /// Names that it has published, or meant to.
+    pub(super) made: Vec<Entry>,
+    /// The last look, if nothing was changed since.
+    look: Option<Sight>,
+    /// The last look that showed several entries.
+    torn: Option<Listing>,
+    /// When each name was shown for the first time, and when each change time of an empty D.
+    pub(super) shown: Vec<(Entry, Duration)>,
+    bare: Vec<(Stamp, Duration)>,
+    /// Told since the last look.
+    gone: Option<Owner>,
+    clock: Option<Stamp>,
+    /// D's change times after its own unlinks.
+    emptied: Vec<Stamp>,
+    has_unlinked: bool,
+    pub(super) staged: Option<Entry>,
+    pub(super) standing: Option<Ticket>,
+    /// The ticket of ours that somebody has removed.
+    removed: Option<Ticket>,
+    listed: Vec<Ticket>,
+    pub(super) has_rung: bool,
+    pub(super) somebody: bool,
+    /// It may not remove D, as it was told.
+    pub(super) may_not_remove: bool,
+    pub(super) interrupted: bool,
+    pub(super) last: Option<(Operation, Answer)>,
+}
+
+impl Rules {
+    pub(crate) fn new(verb: Verb, world: &World<'_>, nonce: Nonce, timeout: Duration) -> Rules {
+        Rules {
+            verb,
+            here: world.here,
+            nonce,
+            timeout,
+            given: Vec::new(),
+            until: Duration::MAX,
+            made: Vec::new(),
+            look: None,
+            torn: None,
+            shown: Vec::new(),
+            bare: Vec::new(),
+            gone: None,
+            clock: None,
+            emptied: Vec::new(),
+            has_unlinked: false,
+            staged: None,
+            standing: None,
+            removed: None,
+            listed: Vec::new(),
+            has_rung: false,
+            somebody: false,
+            may_not_remove: false,
+            interrupted: false,
+            last: None,
+        }
+    }
+
+    /// A new turn.
+    pub(crate) fn begun(&mut self) {
+        self.look = None;
+        self.has_rung = false;
+        self.somebody = false;
+        self.may_not_remove = false;
+    }
+
+    pub(crate) fn asked(&mut self, operation: &Operation, now: Now) {
+        match operation {
+            Operation::Rename(from, to) => self.asked_rename(from, to, now),
+            Operation::Unlink(entry) => self.asked_unlink(entry, now),
+            Operation::RemoveDir(stamp) => self.asked_remove(*stamp, now),
+            Operation::Stage(entry) => {
+                assert_eq!(self.look, Some(Sight::Absent), "a stage without need");
+                assert_eq!(self.staged, None, "a second stage");
+                assert_eq!(entry.state, State::Held);
+                self.publishes(entry, now);
+            }
+            Operation::Reopen(entry) => {
+                assert!(self.has_unlinked, "puts an entry where it has taken none away");
+                let is_littered = |listing: &Listing| {
+                    listing.entries.is_empty()
+                        && listing.litter.is_some()
+                        && listing.foreign.is_none()
+                };
+                let seen = matches!(&self.look, Some(Sight::Directory(d)) if is_littered(d));
+                hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, seen, "not empty, or without litter");
+                assert_eq!(entry.state, State::Open);
+                self.publishes(entry, now);
+            }
+            Operation::Install(entry) => assert_eq!(self.staged.as_ref(), Some(entry)),
+            Operation::Unstage(entry) => assert_eq!(entry.nonce, self.nonce),
+            Operation::Enter(..)
+            | Operation::Leave(..)
+            | Operation::Expel(..)
+            | Operation::Listen
+            | Operation::Sleep(..) => self.asked_of_line(operation, now),
+            _ => {}
+        }
+    }
+
+    /// A name of its own.
+    fn publishes(&mut self, entry: &Entry, now: Now) {
+        let name = entry.to_string();
+        assert!(Entry::parse(&name).is_some(), "published, and not of the grammar: {name}");
+        // The rename that opens a lock may be asked again, where an answer was a lie.
+        let is_again = entry.state == State::Held && self.made.contains(entry);
+        let is_again = is_again && !(self.verb == Verb::Renew && self.may_wrap());
+        hold!(AT_MOST_ONE_VALID_HOLDER, !is_again, "a name comes back: {name}");
+        let is_later = entry.stamp > now.boot && self.verb != Verb::Renew;
+        hold!(AT_MOST_ONE_VALID_HOLDER, !is_later, "a stamp from the future: {name}");
+        if self.verb == Verb::Inspect {
+            panic!("a look that changes something: {name}");
+        }
+        self.made.push(entry.clone());
+    }
+
+    /// After four thousand million renewals the count begins anew.
+    fn may_wrap(&self) -> bool {
+        let shown = self.shown.iter().map(|(shown, _)| shown);
+        self.given.iter().chain(shown).any(|entry| entry.renewals > u32::MAX - 64)
+    }
+
+    fn asked_rename(&mut self, from: &Entry, to: &Entry, now: Now) {
+        let is_own = from.nonce == self.nonce;
+        let is_given = self.given.contains(from) || self.made.contains(from);
+        let sole = self.sole();
+        // Its own it may have seen at an earlier turn.
+        let was_shown = is_own && self.shown.iter().any(|(shown, _)| shown == from);
+        let is_shown = was_shown || self.is_shown(from);
+        hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, is_given || is_shown, "never seen: {from}");
+        let may = is_own || self.given.contains(from) || sole.as_ref() == Some(from);
+        hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, may, "not alone, or not ours to touch: {from}");
+        hold!(NUMBERS_GROW, to.fenced >= from.fenced, "no more fenced: {to}");
+        match self.verb {
+            // What it won too slowly it gives back.
+            Verb::Acquire | Verb::Queue if is_own && to.state == State::Open => {
+                assert_opens(from, to, from.next(State::Open, now.boot, &self.here.origin));
+            }
+            Verb::Acquire | Verb::Queue => {
+                assert_eq!((to.nonce, to.state), (self.nonce, State::Held));
+                let is_new = from.nonce != to.nonce || from.state == State::Open;
+                hold!(NUMBERS_GROW, to.token >= from.token, "{from} -> {to}");
+                hold!(NUMBERS_GROW, !is_new || to.token > from.token, "{from} -> {to}");
+                self.ends(from, now);
+            }
+            Verb::Renew | Verb::Release(_) => {
+                hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, is_own, "another's: {from}");
+                assert_eq!((to.nonce, to.token), (from.nonce, from.token));
+                assert!(to.renewals > from.renewals || self.may_wrap(), "{from} -> {to}");
+                assert_eq!(to.state == State::Held, self.verb == Verb::Renew);
+            }
+            Verb::Evict { .. } => {
+                assert!(from.fenced || self.may_not_remove, "opened, not removed: {from}");
+                assert_opens(from, to, from.next(State::Open, now.boot, &self.here.origin));
+                self.ends(from, now);
+            }
+            Verb::Inspect => panic!("a look that changes something: {from}"),
+        }
+        self.publishes(to, now);
+    }
+
+    fn asked_unlink(&mut self, entry: &Entry, now: Now) {
+        let is_own = entry.nonce == self.nonce;
+        let was_shown = is_own && self.shown.iter().any(|(shown, _)| shown == entry);
+        let is_given = self.given.contains(entry) || is_own && self.made.contains(entry);
+        let is_shown = was_shown || is_given || self.is_shown(entry) || self.is_surplus(entry);
+        hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, is_shown, "never seen: {entry}");
+        // Of several entries one stays: that empties nothing.
+        let empties = !self.is_surplus(entry);
+        assert!(!(empties && self.may_not_remove), "empties what it may not remove");
+        let is_lost = entry.fenced && !self.is_surplus(entry);
+        hold!(NUMBERS_GROW, !is_lost, "a fenced one's number is lost: {entry}");
+        match self.verb {
+            Verb::Evict { .. } => {
+                let may = self.sole().as_ref() == Some(entry) || self.is_surplus(entry);
+                hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, may, "not alone, or foreign: {entry}");
+                self.ends(entry, now);
+            }
+            Verb::Release(state) => {
+                let is_own = entry.nonce == self.nonce && entry.state == state;
+                hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, is_own, "another's: {entry}");
+            }
+            Verb::Acquire | Verb::Queue if is_own && entry.state == State::Held => {}
+            // The last to leave a line removes what was opened for it.
+            Verb::Queue => {
+                hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, entry.state == State::Open, "{entry}");
+                assert!(self.standing.is_none(), "unlinks while in line");
+            }
+            _ => panic!("unlinks: {entry}"),
+        }
+        self.has_unlinked = true;
+    }
+
+    fn asked_remove(&mut self, stamp: Stamp, now: Now) {
+        let own = self.emptied.contains(&stamp) && self.look.is_none();
+        let seen = match &self.look {
+            Some(Sight::Directory(listing)) if listing.entries.is_empty() => {
+                assert_eq!(listing.modified, stamp, "a stamp that was not told");
+                let is_clean = listing.foreign.is_none() && listing.stranger.is_none();
+                self.has_unlinked || is_clean && self.is_old(stamp, now)
+            }
+            _ => false,
+        };
+        hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, own || seen, "rmdir of {stamp:?}");
+    }
+
+    /// Is a bare D of this change time old enough for us?
+    fn is_old(&self, stamp: Stamp, now: Now) -> bool {
+        let by_clock = |clock: Stamp| {
+            clock.0.saturating_sub(stamp.0) > i128::try_from(self.timeout.as_nanos()).unwrap_or(0)
+        };
+        let watched = |since: Duration| now.boot.saturating_sub(since) >= self.timeout;
+        match self.verb {
+            Verb::Evict { force } => force || self.clock.is_some_and(by_clock),
+            Verb::Acquire | Verb::Queue => {
+                let since = self.bare.iter().find(|(seen, _)| *seen == stamp).map(|(_, at)| *at);
+                self.clock.is_some_and(by_clock) || since.is_some_and(watched)
+            }
+            _ => false,
+        }
+    }
+
+    /// May this hold be ended now? docs/protocol.md, "The verdict".
+    fn ends(&self, entry: &Entry, now: Now) {
+        let (theirs, here) = (entry.origin, self.here.origin);
+        if entry.state == State::Open || matches!(self.verb, Verb::Evict { force: true }) {
+            return;
+        }
+        // Its own nonce is all that it knows itself by.
+        if entry.nonce == self.nonce && !self.made.is_empty() {
+            return;
+        }
+        let known = theirs.boot != 0 && here.boot != 0;
+        let same_boot = known && theirs.boot == here.boot;
+        let same_pids = same_boot && theirs.pids != 0 && theirs.pids == here.pids;
+        let same_clock = same_boot && theirs.time != 0 && theirs.time == here.time;
+        let pids = |owner: Owner| owner.processes().map(|process| process.pid).collect::<Vec<_>>();
+        let modified = match &self.look {
+            Some(Sight::Directory(listing)) => listing.modified,
+            _ => panic!("ends a hold that it has not seen: {entry}"),
+        };
+        let dead = same_pids && self.gone.is_some_and(|owner| pids(owner) == pids(entry.owner));
+        let rebooted = known
+            && !same_boot
+            && self.here.one_kernel
+            && entry.host == self.here.host
+            && self.here.booted.is_some_and(|booted| modified < booted);
+        let by_our_clock = same_clock && now.boot >= entry.stamp + entry.timeout;
+        let since = self.shown.iter().find(|(shown, _)| shown == entry).map(|(_, at)| *at);
+        let foreign_clock = !same_clock || entry.stamp > now.boot;
+        let watched = foreign_clock && since.is_some_and(|at| now.boot - at >= entry.timeout);
+        let minute = Duration::from_secs(60);
+        let age = i128::try_from((entry.timeout + minute).as_nanos()).unwrap_or(i128::MAX);
+        let by_theirs = foreign_clock
+            && self.clock.is_some_and(|clock| clock.0.saturating_sub(modified.0) > age);
+        hold!(
+            ONLY_THE_HOLDER_ENDS_A_HOLD,
+            dead || rebooted || by_our_clock || watched || by_theirs,
+            "{A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS}: {entry} lives, at {now:?}"
+        );
+    }
+
+    pub(super) fn is_shown(&self, entry: &Entry) -> bool {
+        matches!(&self.look, Some(Sight::Directory(listing)) if listing.entries.contains(entry))
+    }
+
+    /// By force: one of several, and one with a larger number stays.
+    fn is_surplus(&self, entry: &Entry) -> bool {
+        let thins = |listing: &Listing| {
+            let number =
+                |entry: &Entry| (entry.token, entry.nonce, entry.renewals, entry.to_string());
+            listing.entries.contains(entry)
+                && listing.entries.iter().any(|other| number(other) > number(entry))
+                && listing.foreign.is_none()
+                && listing.stranger.is_none()
+        };
+        self.verb == Verb::Evict { force: true } && self.torn.as_ref().is_some_and(thins)
+    }
+
+    /// The one entry of a directory that is ours to change.
+    fn sole(&self) -> Option<Entry> {
+        match &self.look {
+            Some(Sight::Directory(listing))
+                if listing.entries.len() == 1
+                    && listing.foreign.is_none()
+                    && listing.stranger.is_none() =>
+            {
+                listing.entries.first().cloned()
+            }
+            _ => None,
+        }
+    }
+
+    fn asked_of_line(&mut self, operation: &Operation, now: Now) {
+        assert_eq!(self.verb, Verb::Queue, "{operation:?}");
+        let behind = |word: &Word, ticket: &Ticket| match word {
+            Word::First => true,
+            Word::Behind(before) => before < ticket,
+        };
+        match (operation, &self.standing) {
+            (Operation::Enter(ticket), None) => {
+                let is_last = self.listed.iter().all(|other| other < ticket);
+                hold!(THE_LINE_MOVES, is_last || ticket.order == MAX_TOKEN, "pushes in: {ticket}");
+                assert_eq!(ticket.nonce, self.nonce);
+            }
+            (Operation::Leave(ticket, word), Some(own)) => {
+                assert_eq!(ticket, own);
+                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+            }
+            (Operation::Expel(ticket, word), Some(own)) => {
+                let may = ticket < own && self.listed.contains(ticket);
+                hold!(THE_LINE_MOVES, may, "expels one that it may not: {ticket}");
+                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+            }
+            // A try without patience passes over who had its moment.
+            (Operation::Expel(ticket, word), None) => {
+                let may = self.listed.contains(ticket) && now.boot >= self.until;
+                hold!(THE_LINE_MOVES, may, "expels one that it may not: {ticket}");
+                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+            }
+            // What is gone already may be left all the same.
+            (Operation::Leave(ticket, word), None) => {
+                assert_eq!(Some(ticket), self.removed.as_ref());
+                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+            }
+            (Operation::Listen, Some(_)) => {}
+            (Operation::Sleep(ear, wake), own) => {
+                if let (Ear::Ticket(ahead), Some(own)) = (ear, own) {
+                    hold!(THE_LINE_MOVES, ahead < own, "waits for one behind: {ahead}");
+                }
+                let moment = now.boot.saturating_add(Duration::from_millis(100));
+                let gives_a_moment = own.is_none() && *ear == Ear::Nothing && *wake <= moment;
+                assert!(*wake <= self.until || gives_a_moment, "sleeps over its patience");
+                assert!(*wake > now.boot || *wake >= self.until, "sleeps into the past");
+            }
+            _ => panic!("without a ticket, or with two: {operation:?}"),
+        }
+    }
+
+    pub(crate) fn told(&mut self, operation: &Operation, answer: &Answer, now: Now) {
+        match (operation, answer) {
+            (Operation::Look, Answer::Seen(sight)) => {
+                (self.gone, self.clock, self.look) = (None, None, Some(sight.clone()));
+                if let Sight::Directory(listing) = sight {
+                    self.torn = Some(listing.clone()).filter(|seen| seen.entries.len() > 1);
+                    self.is_told_of(listing, now);
+                }
+            }
+            (Operation::AskLife(owner), Answer::Life(Life::Gone)) => self.gone = Some(*owner),
+            (Operation::ReadFileClock, Answer::FileClock(clock)) => self.clock = Some(*clock),
+            (Operation::ListLine, Answer::Line(line)) => self.listed = line.clone(),
+            (Operation::ListLine, _) => self.listed.clear(),
+            (Operation::Knock, _) => self.somebody = *answer == Answer::Somebody(true),
+            (Operation::AskRemovable, _) => {
+                self.may_not_remove = *answer == Answer::Removable(false);
+            }
+            (Operation::Ring, _) => self.has_rung = true,
+            (Operation::Enter(ticket), Answer::Done(_)) => self.standing = Some(ticket.clone()),
+            (Operation::Leave(..), _) => self.standing = None,
+            (Operation::Sleep(..), Answer::Woken(wake)) => match wake {
+                Wake::Expelled => self.removed = self.standing.take(),
+                Wake::Interrupted => self.interrupted = true,
+                _ => {}
+            },
+            (Operation::Stage(entry), Answer::Done(_)) => self.staged = Some(entry.clone()),
+            (Operation::Install(_), Answer::Done(_)) if self.here.one_kernel => self.staged = None,
+            (Operation::Unstage(_), _) => (self.staged, self.look) = (None, None),
+            (Operation::Unlink(_), Answer::Done(Some(stamp))) => {
+                self.emptied.push(*stamp);
+                self.look = None;
+            }
+            (Operation::Stage(_), _) => {}
+            (Operation::Look | Operation::Install(_), _)
+            | (
+                Operation::Rename(..)
+                | Operation::Unlink(_)
+                | Operation::RemoveDir(_)
+                | Operation::Reopen(_),
+                _,
+            ) => {
+                self.look = None;
+            }
+            _ => {}
+        }
+        self.last = Some((operation.clone(), answer.clone()));
+    }
+
+    fn is_told_of(&mut self, listing: &Listing, now: Now) {
+        for entry in &listing.entries {
+            if !self.shown.iter().any(|(shown, _)| shown == entry) {
+                self.shown.push((entry.clone(), now.boot));
+            }
+        }
+        let is_own = |entry: &Entry| entry.nonce == self.nonce && entry.state == State::Held;
+        if listing.stranger.is_none() && listing.entries.len() == 1 && is_own(&listing.entries[0]) {
+            self.staged = None;
+        }
+        let stamp = listing.modified;
+        if listing.entries.is_empty() && !self.bare.iter().any(|(known, _)| *known == stamp) {
+            self.bare.push((stamp, now.boot));
+        }
+    }
+}
+
+/// The same holding, opened; where the name has no room for them its texts are cut.
+fn assert_opens(from: &Entry, to: &Entry, next: Entry) {
+    assert_eq!(*to, Entry { host: to.host, label: to.label.clone(), ..next });
+    assert!(from.host.as_str().starts_with(to.host.as_str()), "{from} -> {to}");
+    assert!(from.label.as_str().starts_with(to.label.as_str()), "{from} -> {to}");
+}

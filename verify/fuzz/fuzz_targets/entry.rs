@@ -1,0 +1,10 @@
+//! Entry names, as any bytes and as any entry printed.
+#![no_main]
+
+#[path = "../../../crates/protocol/tests/it/hostile/mod.rs"]
+#[allow(dead_code, reason = "the other targets use the rest")]
+mod hostile;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    hostile::names::entry(bytes);
+});

@@ -1,0 +1,10 @@
+//! Whole hostile directories and lines, told to the machines: any answers at all.
+#![no_main]
+
+#[path = "../../../crates/protocol/tests/it/hostile/mod.rs"]
+#[allow(dead_code, reason = "the other targets use the rest")]
+mod hostile;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    hostile::attack(bytes);
+});

@@ -1,0 +1,492 @@
+//! One worker process: it waits, holds, writes to the store and lets go, again and again, and tells
+//! its history on its standard output. It ends when its standard input does.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use lockbydir::{Interrupt, Lock};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    contender::{Answer, Contender, Hold, Ours, Outcome},
+    desk::{Desk, END},
+    set::{Care, Set},
+};
+use crate::{
+    chance::Dice,
+    clock,
+    rivals::{Deaf, FirstVersion, LookThenPut, Polled, StatUnlink, UtimesLease},
+    store::Store,
+};
+
+/// Which lock is tortured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contestant {
+    /// This project's.
+    Lockbydir,
+    /// How lockbydir's first version broke timed-out locks. Known to be bad.
+    FirstVersion,
+    /// The npm package, in Node. Known to be bad.
+    ProperLockfile,
+    /// A lock file: stat, unlink if old, `O_EXCL`. Known to be bad.
+    StatUnlink,
+    /// A lock file renewed by utimes. Known to be bad.
+    UtimesLease,
+    /// A key on etcd that is looked for, and then put. Known to be bad.
+    EtcdLookThenPut,
+    /// A key on etcd with a lease, whose holder does not hear that it is gone. Known to be bad.
+    EtcdDeaf,
+}
+
+impl Contestant {
+    /// It can only be tortured on etcd.
+    #[must_use]
+    pub fn is_on_etcd(self) -> bool {
+        matches!(self, Self::EtcdLookThenPut | Self::EtcdDeaf)
+    }
+}
+
+/// Whose `/proc` a worker in a PID namespace of its own sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proc {
+    /// That of its own namespace.
+    Own,
+    /// The torturer's: its own PID is another process there.
+    Outer,
+}
+
+/// One hold in so many is long: up to so many times as long as the others.
+const LONG: u64 = 32;
+const LONGER: u64 = 100;
+
+/// What a worker is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Orders {
+    /// Its name in the histories.
+    pub name: String,
+    /// Which lock.
+    pub contestant: Contestant,
+    /// The lock's name, as a path.
+    pub lock: PathBuf,
+    /// The token-checking store.
+    pub store: PathBuf,
+    /// A counter that each hold increments, unguarded.
+    pub counter: Option<PathBuf>,
+    /// A set that each hold adds to, and with what care.
+    pub set: Option<(PathBuf, Care)>,
+    /// How long a hold lasts unless renewed, in milliseconds.
+    pub timeout_ms: u64,
+    /// How long it waits at most, in milliseconds.
+    pub patience_ms: u64,
+    /// How long it keeps D after a release, in milliseconds.
+    pub linger_ms: u64,
+    /// How often it looks where nothing tells of a change, in milliseconds; if none, as usual.
+    pub pace_ms: Option<u64>,
+    /// A fenced lock.
+    pub fenced: bool,
+    /// Permissions of the lock directory.
+    pub mode: u32,
+    /// It ends after so many milliseconds; if none, when its standard input ends.
+    pub time_ms: Option<u64>,
+    /// A hold lasts a random time up to this, in nanoseconds; a few last much longer.
+    pub hold_ns: u64,
+    /// It renews half of its holds.
+    pub renewing: bool,
+    /// It is sometimes hasty, and sometimes interrupted.
+    pub restless: bool,
+    /// One acquisition, and a clean folder: the proof that the lock can be had after all.
+    pub last: bool,
+    /// How many seconds its boot clock is ahead of the torturer's.
+    pub ahead_s: u64,
+    /// It has a PID namespace of its own, and whose `/proc`.
+    pub pids: Option<Proc>,
+    /// How many nanoseconds the monotonic clock is behind the boot clock: for those who have only
+    /// the former.
+    pub behind_ns: u64,
+    /// It is in a guest of a lab: the host has the clock, and the store, which it asks by its
+    /// standard output.
+    pub is_guest: bool,
+    /// Its dice.
+    pub seed: u64,
+}
+
+impl Orders {
+    /// A calm worker of our lock.
+    #[must_use]
+    pub fn new(name: &str, lock: PathBuf, store: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            contestant: Contestant::Lockbydir,
+            lock,
+            store,
+            counter: None,
+            set: None,
+            timeout_ms: 30_000,
+            patience_ms: 300_000,
+            linger_ms: 0,
+            pace_ms: None,
+            fenced: false,
+            mode: 0o700,
+            time_ms: None,
+            hold_ns: 0,
+            renewing: false,
+            restless: false,
+            last: false,
+            ahead_s: 0,
+            pids: None,
+            behind_ns: 0,
+            is_guest: false,
+            seed: 0,
+        }
+    }
+
+    /// The timeout.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// The lock's name is a URL.
+    fn is_on_etcd(&self) -> bool {
+        self.lock.starts_with("etcd:")
+    }
+
+    fn contender(&self) -> Outcome<Box<dyn Contender>> {
+        let timeout = self.timeout();
+        let file = self.lock.with_extension("lock");
+        let stat_unlink = StatUnlink { file, timeout };
+        Ok(match self.contestant {
+            Contestant::Lockbydir => {
+                let linger = Duration::from_millis(self.linger_ms);
+                let lock = Lock::new(&self.lock).timeout(timeout).linger(linger);
+                let lock = lock.fenced(self.fenced);
+                let pace = self.pace_ms.map(Duration::from_millis);
+                let lock = pace.map_or(lock.clone(), |pace| lock.pace(pace));
+                let lock = if self.is_on_etcd() { lock } else { lock.mode(self.mode) };
+                Box::new(Ours { lock, timeout })
+            }
+            Contestant::EtcdLookThenPut => {
+                Box::new(Polled::new(LookThenPut::new(&self.lock, timeout)?, timeout))
+            }
+            Contestant::EtcdDeaf => Box::new(Polled::new(Deaf::new(&self.lock, timeout)?, timeout)),
+            Contestant::FirstVersion => {
+                let directory = self.lock.with_extension("lockdir");
+                Box::new(Polled::new(FirstVersion { directory, timeout }, timeout))
+            }
+            Contestant::StatUnlink => Box::new(Polled::new(stat_unlink, timeout)),
+            Contestant::UtimesLease => Box::new(Polled::new(UtimesLease(stat_unlink), timeout)),
+            Contestant::ProperLockfile => {
+                return Err(
+                    "proper-lockfile's workers are Node's: verify/rivals/workers/torture.js".into()
+                );
+            }
+        })
+    }
+}
+
+/// The worker's side of its history: every line is one write into a pipe that all share, short
+/// enough to be whole.
+struct Teller {
+    name: String,
+    ahead: u64,
+    pipe: File,
+}
+
+impl Teller {
+    fn tell(&self, line: &str) {
+        let line = format!("{} {line}\n", self.name);
+        // Nobody listens any more: there is nothing left to do.
+        if (&self.pipe).write_all(line.as_bytes()).is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    /// The moment, by the torturer's clock.
+    fn at(&self, moment: u64) -> u64 {
+        moment.saturating_sub(self.ahead)
+    }
+
+    fn now(&self) -> u64 {
+        self.at(clock::now())
+    }
+}
+
+/// A hold's deadline, not later than the true one, and by our own clock not earlier. The former is
+/// none when nothing remains: a process that was stopped inside of the call cannot tell when its
+/// hold ended.
+fn deadline(hold: &dyn Hold) -> (Option<u64>, u64) {
+    let before = clock::now();
+    let remaining = u64::try_from(hold.remaining().as_nanos()).unwrap_or(u64::MAX / 2);
+    let earliest = (remaining > 0).then_some(before + remaining);
+    (earliest, clock::own() + remaining)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn increment(counter: &Path) -> io::Result<()> {
+    // Where another meddles it may be found empty: that is lost, and the sum will show it.
+    let number: u64 = fs::read_to_string(counter)?.trim().parse().unwrap_or(0);
+    thread::yield_now();
+    fs::write(counter, format!("{}\n", number + 1))
+}
+
+/// Works until its standard input ends.
+///
+/// # Errors
+/// When it cannot begin, or the last acquisition fails.
+pub fn work(orders: &Orders) -> Outcome<()> {
+    // What is tortured is the lock itself, also where it would not be begun.
+    lockbydir::testing::take_mounts_as_known(true);
+    if orders.is_guest {
+        clock::share()?;
+    }
+    if orders.is_on_etcd() {
+        lockbydir_etcd::register(lockbydir_etcd::Access::default());
+    }
+    if orders.last {
+        return finish(orders);
+    }
+    // Also one that is stopped shall not outlive the torturer.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let over = Arc::new(AtomicBool::new(false));
+    let interrupt = Interrupt::new();
+    let (answer, answers) = mpsc::channel();
+    thread::spawn({
+        let (over, interrupt) = (Arc::clone(&over), interrupt.clone());
+        let time = orders.time_ms.map(Duration::from_millis);
+        move || {
+            let end = || {
+                over.store(true, Ordering::SeqCst);
+                interrupt.raise();
+            };
+            match time {
+                // Not to synchronise: this is how long it works.
+                Some(time) => thread::sleep(time),
+                None => {
+                    for line in io::stdin().lines().map_while(Result::ok) {
+                        match line.as_str() {
+                            // The store's last answer may come after it.
+                            END => end(),
+                            _ => drop(answer.send(line)),
+                        }
+                    }
+                }
+            }
+            end();
+        }
+    });
+    let mut worker = Worker {
+        teller: Teller {
+            name: orders.name.clone(),
+            ahead: orders.ahead_s * 1_000_000_000,
+            pipe: File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        },
+        contender: orders.contender()?,
+        store: match orders.is_guest {
+            true => Desk::Host(answers),
+            false => Desk::Here(Store::open(&orders.store)?),
+        },
+        set: match &orders.set {
+            Some((file, care)) => Some((Set::open(file, *care, &orders.name)?, *care)),
+            None => None,
+        },
+        added: 0,
+        dice: Dice::seeded(orders.seed),
+        interrupt,
+        orders,
+    };
+    while !over.load(Ordering::SeqCst) {
+        worker.turn(&over)?;
+    }
+    Ok(())
+}
+
+struct Worker<'a> {
+    orders: &'a Orders,
+    teller: Teller,
+    contender: Box<dyn Contender>,
+    store: Desk,
+    set: Option<(Set, Care)>,
+    /// Elements so far.
+    added: u64,
+    dice: Dice,
+    interrupt: Interrupt,
+}
+
+impl Worker<'_> {
+    /// One wait, and one hold if it comes to that.
+    fn turn(&mut self, over: &AtomicBool) -> Outcome<()> {
+        let mut patience = Duration::from_millis(self.orders.patience_ms);
+        if self.orders.restless && self.dice.once_in(8) {
+            patience = self.orders.timeout().mul_f64(self.dice.below(1000) as f64 / 250.0);
+        }
+        if self.orders.restless && self.dice.once_in(8) {
+            let moment = Duration::from_micros(self.dice.below(30_000));
+            let interrupt = self.interrupt.clone();
+            thread::spawn(move || {
+                // Not to synchronise: the wait is interrupted at a random moment.
+                thread::sleep(moment);
+                interrupt.raise();
+            });
+        }
+        let since = self.teller.now();
+        let got = self.contender.acquire(patience, &self.interrupt);
+        self.interrupt.lower();
+        if over.load(Ordering::SeqCst) {
+            self.interrupt.raise();
+        }
+        match got {
+            Ok(Some(hold)) => self.hold(since, hold)?,
+            Ok(None) => self.teller.tell(&format!("gave-up {} {since}", self.teller.now())),
+            Err(error) => {
+                self.failed("acquire", &error.to_string());
+                // Not to synchronise: what fails at once is not tried hotly.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the set back, with an element more.
+    fn add(&mut self, hold: &dyn Hold, mut all: String) -> Outcome<()> {
+        let Some((set, care)) = &self.set else { return Ok(()) };
+        self.added += 1;
+        let element = format!("{}-{}", self.orders.name, self.added);
+        all.push_str(&element);
+        all.push('\n');
+        let may_write = *care != Care::Asks || !hold.remaining().is_zero();
+        if may_write && set.write(hold.token(), &all)?.is_some() {
+            self.teller.tell(&format!("added {element}"));
+        }
+        Ok(())
+    }
+
+    fn failed(&self, verb: &str, why: &str) {
+        self.teller.tell(&format!("failed {verb}: {}", why.replace('\n', " ")));
+    }
+
+    fn hold(&mut self, since: u64, mut hold: Box<dyn Hold>) -> Outcome<()> {
+        let start = clock::now();
+        let (earliest, latest) = deadline(&*hold);
+        let lasts = nanos(hold.lasts());
+        let stamp = earliest.map_or(since, |end| self.teller.at(end.saturating_sub(lasts)));
+        self.teller.tell(&format!(
+            "start {} {} {} {} {since} {}",
+            self.teller.at(start),
+            self.teller.at(earliest.unwrap_or(start)),
+            hold.token(),
+            hold.how(),
+            stamp.max(since),
+        ));
+        if let Some(counter) = &self.orders.counter {
+            increment(counter)?;
+        }
+        let all = match &self.set {
+            Some((set, _)) => set.read(hold.token())?,
+            None => None,
+        };
+        if self.dice.once_in(LONG) {
+            // Not to synchronise: one of the holds in which a fault is likely to come.
+            thread::sleep(Duration::from_nanos(self.dice.below(self.orders.hold_ns * LONGER)));
+        } else {
+            clock::spin_until(start + self.dice.below(self.orders.hold_ns));
+        }
+
+        if let Some(all) = all {
+            self.add(&*hold, all)?;
+        }
+        let asked = clock::own();
+        let held = !hold.remaining().is_zero();
+        if asked > latest && held {
+            self.teller.tell("lie is_held after the deadline");
+        } else if !held && clock::own() > latest {
+            self.teller.tell("outlived");
+        }
+        // On purpose it does not ask whether it is late: the store has to see that.
+        let answer = self.store.write(hold.token(), |line| self.teller.tell(line))?;
+        let word = if answer.accepted { "accepted" } else { "refused" };
+        self.teller.tell(&format!("write {} {word}", self.teller.at(answer.moment)));
+
+        // Sometimes it is the renewal that is told of a loss, sometimes the release.
+        if self.orders.renewing && self.dice.once_in(2) {
+            match hold.renew() {
+                Answer::Done => {
+                    if let (Some(earliest), _) = deadline(&*hold) {
+                        self.teller.tell(&format!("renew {}", self.teller.at(earliest)));
+                    }
+                }
+                Answer::Lost => {
+                    self.teller.tell(&format!("lost {}", self.teller.now()));
+                    if !hold.remaining().is_zero() {
+                        self.teller.tell("lie is_held after a loss");
+                    }
+                    return Ok(());
+                }
+                Answer::Failed(why) => self.failed("renew", &why),
+                Answer::Unable => {}
+            }
+        }
+        self.teller.tell(&format!("end {}", self.teller.now()));
+        match hold.release() {
+            Answer::Done | Answer::Unable => self.teller.tell("released"),
+            Answer::Lost => self.teller.tell(&format!("lost {}", self.teller.now())),
+            Answer::Failed(why) => self.failed("release", &why),
+        }
+        Ok(())
+    }
+}
+
+/// Whatever the dead left: the lock can be had, and the place be cleaned.
+fn finish(orders: &Orders) -> Outcome<()> {
+    let interrupt = Interrupt::new();
+    let patience = Duration::from_millis(orders.patience_ms);
+    let hold = orders.contender()?.acquire(patience, &interrupt)?;
+    match hold.ok_or("the lock could not be had")?.release() {
+        Answer::Done => {}
+        other => return Err(format!("its release said {other:?}").into()),
+    }
+    let folder = orders.lock.parent().ok_or("a lock without a folder")?;
+    if orders.is_on_etcd() {
+        lockbydir::clean(folder)?;
+        return Ok(());
+    }
+    clean(folder)?;
+    Ok(())
+}
+
+/// Cleans away what crashes left beside locks. A stage that its maker had no time to put an entry
+/// into tells nobody whose it is, and only its age speaks against it, as against a doctor's folder: a
+/// day is made to pass.
+fn clean(folder: &Path) -> Outcome<()> {
+    for file in fs::read_dir(folder)? {
+        let stage = file?.path();
+        let name = stage.file_name().unwrap_or_default().to_string_lossy();
+        let is_empty_stage = || name.contains(".lockdir.") && is_empty(&stage);
+        if name.starts_with("lockbydir-doctor.") || is_empty_stage() {
+            let past = std::time::SystemTime::now() - Duration::from_secs(24 * 3600);
+            File::open(&stage)?.set_modified(past)?;
+        }
+    }
+    lockbydir::clean(folder)?;
+    Ok(())
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut names| names.next().is_none())
+}
