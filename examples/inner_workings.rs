@@ -85,7 +85,7 @@ pub(crate) fn play(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let next = lock.acquire()?;
     tell("and got it, the moment the timeout had passed:");
     look(&lock.status()?);
-    assert!(matches!(next.how(), How::AfterLapse(_)), "got after a lapse");
+    assert!(matches!(next.how(), How::AfterExpiry(_)), "got after expiry");
     assert!(!forgotten.is_held() && forgotten.release().is_err(), "the first one lost it");
     tell("the forgetful one, waking up, is told that the lock is lost");
 

@@ -2,7 +2,7 @@
 //!
 //! Each holds it for 0.05 s, and notes the time at the end of that, just before it lets go.
 //! If the lock kept them apart, these times are more than 0.05 s from each other, every one.
-//! What is beyond 0.05 s is the overhead of a hand-over, of which the extremes, median, mean and
+//! What is beyond 0.05 s is the overhead of a handoff, of which the extremes, median, mean and
 //! deviation are printed. Patience is 5 s and all together would need 15 s: so about two thirds
 //! give up, and are counted.
 //!
@@ -122,7 +122,7 @@ fn describe(mut overheads: Vec<f64>) {
     let squares = overheads.iter().map(|each| (each - mean).powi(2)).sum::<f64>();
     let deviation = (squares / (count - 1).max(1) as f64).sqrt();
     println!(
-        "Overhead of a hand-over in ms: min {min:.3}, max {max:.3}, median {median:.3}, \
+        "Overhead of a handoff in ms: min {min:.3}, max {max:.3}, median {median:.3}, \
          mean {mean:.3}, deviation {deviation:.3}"
     );
 }

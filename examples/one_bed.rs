@@ -151,7 +151,7 @@ fn is_empty_at_last(story: Story, bed: &Lock) -> Result<bool, lockbydir::Error> 
         bed.acquire()?.release()?;
         story.log("(the house) now it is empty");
     }
-    bed.break_lapsed()?;
+    bed.break_stale()?;
     let status = bed.status()?;
     Ok(status.state == State::Free && !status.path.exists())
 }

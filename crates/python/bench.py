@@ -75,7 +75,7 @@ class Waiter:
             bufsize=0,
         )
 
-    def hand_over(self, lock: Lock | FileLock, pause: float) -> float:
+    def handoff(self, lock: Lock | FileLock, pause: float) -> float:
         """Seconds from our release to its acquisition."""
         assert self.process.stdin and self.process.stdout
         lock.acquire()
@@ -118,10 +118,10 @@ def measure(folder: str, program: str, rounds: int, times: int) -> dict[str, lis
         for what, act in acts.items():
             act()
             note(what, each(act, times))
-        for hand_over in range(8):
-            pause = 0.06 + 0.0117 * (hand_over + number % 2)
-            note("hand-over, Lock", waiters[0].hand_over(ours, pause))
-            note("hand-over, FileLock", waiters[1].hand_over(theirs, pause))
+        for handoff in range(8):
+            pause = 0.06 + 0.0117 * (handoff + number % 2)
+            note("handoff, Lock", waiters[0].handoff(ours, pause))
+            note("handoff, FileLock", waiters[1].handoff(theirs, pause))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     for waiter in waiters:
         waiter.end()
@@ -155,7 +155,7 @@ def main() -> None:
         ratio("with Lock, lingering", "Rust, lingering"),
         ratio("with Lock, lingering", "with FileLock"),
         ratio("with Lock", "with FileLock"),
-        ratio("hand-over, FileLock", "hand-over, Lock"),
+        ratio("handoff, FileLock", "handoff, Lock"),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:

@@ -2,7 +2,7 @@
 
 Each holds it for 0.05 s, and notes the time at the end of that, just before it lets go. If the lock
 kept them apart, these times are more than 0.05 s from each other, every one. What is beyond 0.05 s
-is the overhead of a hand-over, of which the extremes, median, mean and deviation are printed.
+is the overhead of a handoff, of which the extremes, median, mean and deviation are printed.
 Patience is 5 s and all together would need 15 s: so about two thirds give up, and are counted.
 
 ``--patience 60`` serves them all; ``--threads 50`` makes fewer; ``--scale 0.1`` makes all times ten
@@ -62,7 +62,7 @@ def describe(overheads: List[float]) -> None:
     """Prints min, max, median, mean and deviation, in milliseconds."""
     deviation = statistics.stdev(overheads) if len(overheads) > 1 else 0.0
     print(
-        f"Overhead of a hand-over in ms: min {min(overheads):.3f}, max {max(overheads):.3f}, "
+        f"Overhead of a handoff in ms: min {min(overheads):.3f}, max {max(overheads):.3f}, "
         f"median {statistics.median(overheads):.3f}, mean {statistics.mean(overheads):.3f}, "
         f"deviation {deviation:.3f}"
     )

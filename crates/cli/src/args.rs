@@ -94,7 +94,7 @@ pub(crate) enum Command {
     #[cfg(feature = "player")]
     #[command(after_help = crate::watch::HELP)]
     Watch(crate::watch::Args),
-    /// Remove a lapsed or dead holder's lock
+    /// Remove an expired or dead holder's lock
     Break(Break),
     /// Remove what crashes left behind below a folder
     Clean(Clean),
@@ -339,7 +339,7 @@ pub(crate) struct Release {
 /// How a lock is judged that is a bare directory, as `mkdir` makes it.
 #[derive(clap::Args)]
 pub(crate) struct BareTimeout {
-    /// Age from which a bare directory counts as lapsed
+    /// Age from which a bare directory counts as expired
     #[arg(short, long, value_name = "DUR", env = "LOCKBYDIR_TIMEOUT", default_value = "10s", value_parser = parse)]
     timeout: Duration,
 }

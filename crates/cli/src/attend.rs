@@ -242,7 +242,7 @@ mod tests {
     use std::rc::Rc;
 
     use lockbydir::Lock;
-    use lockbydir::testing::{Call, Errno, Kind, World, within};
+    use lockbydir::simulated::{Call, Errno, Kind, World, within};
 
     use super::*;
 
@@ -287,7 +287,7 @@ mod tests {
             7
         }
 
-        fn is_one_kernel(&self) -> bool {
+        fn is_local(&self) -> bool {
             true
         }
 

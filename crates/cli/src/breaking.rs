@@ -11,7 +11,7 @@ use crate::output;
 
 pub(crate) fn break_lock(args: &Break) -> Result<u8, Failure> {
     let lock = args.bare.apply(args.named.lock().mode(args.mode));
-    let broken = if args.force { break_by_force(args, &lock)? } else { lock.break_lapsed()? };
+    let broken = if args.force { break_by_force(args, &lock)? } else { lock.break_stale()? };
     match broken {
         Broken::StillHeld(holder) => {
             let holder = holder

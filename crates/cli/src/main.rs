@@ -11,6 +11,7 @@ mod bench;
 mod bench;
 mod breaking;
 mod child;
+mod current_exe;
 mod descriptors;
 mod doctor;
 mod duration;
@@ -19,7 +20,6 @@ mod etcd;
 mod exit;
 mod flock;
 mod group;
-mod myself;
 mod output;
 #[cfg(feature = "player")]
 mod play;

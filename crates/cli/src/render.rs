@@ -22,7 +22,7 @@ pub(crate) struct StatusJson {
     age_s: Option<f64>,
     remaining_s: Option<f64>,
     holder: Option<HolderJson>,
-    line: Vec<TicketJson>,
+    queue: Vec<TicketJson>,
 }
 
 #[derive(Serialize)]
@@ -62,8 +62,8 @@ impl StatusJson {
                 label: holder.label.clone(),
                 since: timestamp(holder.since),
             }),
-            line: status
-                .line
+            queue: status
+                .queue
                 .iter()
                 .map(|ticket| TicketJson {
                     pid: ticket.pid,
@@ -169,8 +169,8 @@ pub(crate) fn status(status: &Status) -> String {
     let times = [("timeout", status.timeout), ("age", status.age), ("remaining", status.remaining)];
     rows.extend(times.iter().filter_map(|(name, time)| Some((*name, short((*time)?)))));
     rows.extend(status.token.map(|token| ("token", token.to_string())));
-    rows.extend(status.line.iter().enumerate().map(|(nth, ticket)| {
-        let title = if nth == 0 { "line" } else { "" };
+    rows.extend(status.queue.iter().enumerate().map(|(nth, ticket)| {
+        let title = if nth == 0 { "queue" } else { "" };
         (title, format!("{:<5} {ticket}, for {}", ordinal(nth + 1), short(ticket.waiting)))
     }));
     rows.extend(status.note.as_ref().map(|note| ("note", note.clone())));
@@ -222,7 +222,7 @@ pub(crate) fn how(how: &How) -> String {
         format!("{}{label} that held it since {since}{token}", who(holder))
     };
     match how {
-        How::AfterLapse(before) if before.holder.is_none() => {
+        How::AfterExpiry(before) if before.holder.is_none() => {
             format!(
                 "removed the lock of {}, which has no timeout of its own, and got it; its work may be half done, or still go on: use a longer --timeout if it does",
                 from(before)
@@ -230,7 +230,7 @@ pub(crate) fn how(how: &How) -> String {
         }
         How::Free => "got the lock: it was free".into(),
         How::HandedOver(before) => format!("got the lock, handed over by {}", from(before)),
-        How::AfterLapse(before) => {
+        How::AfterExpiry(before) => {
             format!(
                 "took the lock over after its timeout from {}; its work may be half done",
                 from(before)

@@ -37,7 +37,7 @@ pub(crate) fn wait_for(
         true => Failure::new(PATIENCE_OVER, ""),
         false => error.into(),
     })?;
-    let is_odd = matches!(guard.how(), How::AfterLapse(_) | How::AfterDeath(_));
+    let is_odd = matches!(guard.how(), How::AfterExpiry(_) | How::AfterDeath(_));
     if holding.verbose || is_odd && !holding.quiet {
         output::note(render::how(guard.how()));
     }

@@ -64,7 +64,7 @@ fn line(waiting: &Waiting<'_>) -> String {
     let place = match waiting.place {
         Some(1) | None => String::new(),
         Some(place) => {
-            let ahead = status.line.get(place - 2);
+            let ahead = status.queue.get(place - 2);
             let behind = ahead.map(|ahead| format!(", behind {ahead}")).unwrap_or_default();
             format!("{} in line{behind}; ", ordinal(place))
         }

@@ -128,7 +128,7 @@ fn a_killed_holder_is_dead_at_once_with_all_it_started_and_the_next_one_enters()
         lockbydir(folder.path(), &["run", "-v", "-w", "1m", "jobs", "--", "cmd", "/c", "exit 5"])
             .spawn()
             .unwrap();
-    until("a ticket", || status(folder.path())["line"].as_array().is_some_and(|l| l.len() == 1));
+    until("a ticket", || status(folder.path())["queue"].as_array().is_some_and(|l| l.len() == 1));
 
     let begin = Instant::now();
     holder.kill().unwrap();
@@ -202,7 +202,7 @@ fn processes_are_served_in_the_order_in_which_they_came() {
         let args = ["run", "-w", "2m", "jobs", "--", "cmd", "/c", &script];
         waiters.push(lockbydir(folder.path(), &args).spawn().unwrap());
         until("a ticket", || {
-            status(folder.path())["line"].as_array().is_some_and(|line| line.len() == number + 1)
+            status(folder.path())["queue"].as_array().is_some_and(|line| line.len() == number + 1)
         });
     }
 
@@ -226,7 +226,7 @@ fn a_release_wakes_the_first_in_line() {
         let mut waiter =
             lockbydir(folder.path(), &["acquire", "-w", "2m", "jobs"]).spawn().unwrap();
         until("a ticket", || {
-            status(folder.path())["line"].as_array().is_some_and(|l| l.len() == 1)
+            status(folder.path())["queue"].as_array().is_some_and(|l| l.len() == 1)
         });
         assert_eq!(run(folder.path(), &["release", "jobs", key.trim()]).0, 0);
 
@@ -252,7 +252,7 @@ fn a_killed_waiter_does_not_hold_up_the_one_behind_it() {
     };
     let in_line = |many: usize| {
         until("a ticket", || {
-            status(folder.path())["line"].as_array().is_some_and(|line| line.len() == many)
+            status(folder.path())["queue"].as_array().is_some_and(|line| line.len() == many)
         });
     };
     let mut first = wait();
@@ -276,7 +276,7 @@ fn what_a_killed_waiter_left_is_cleaned() {
     let key = run(folder.path(), &["acquire", "-t", "5m", "jobs"]).1;
     let args = ["run", "-w", "2m", "jobs", "--", "cmd", "/c", "exit 0"];
     let mut waiter = lockbydir(folder.path(), &args).spawn().unwrap();
-    until("a ticket", || status(folder.path())["line"].as_array().is_some_and(|l| l.len() == 1));
+    until("a ticket", || status(folder.path())["queue"].as_array().is_some_and(|l| l.len() == 1));
     waiter.kill().unwrap();
     waiter.wait().unwrap();
     let (code, out, err) = run(folder.path(), &["clean", "."]);

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use lockbydir::engine::{Wait, boot};
 use lockbydir::{Error, How};
-use lockbydir_protocol::{Wake, Wish};
+use lockbydir_protocol::{AcquireRequest, Wake};
 use tokio::sync::Mutex;
 
 use crate::cluster::Limit;
 use crate::contender::Contender;
-use crate::ear::{Ear, Heard, Nudge};
 use crate::engine::Etcd;
+use crate::error::EngineError;
 use crate::holding::Held;
-use crate::keys::{Done, Keys, Record, Spot, View, lease_id, token};
+use crate::keys::{Done, Keys, QueueKey, Record, View, lease_id, token};
 use crate::lease::Lease;
 use crate::runtime;
-use crate::trouble::Trouble;
+use crate::watch::{Ear, Heard, Nudge};
 
 /// One try without any patience may take so long: a few round trips.
 const ONE_TRY: Duration = Duration::from_secs(2);
@@ -28,7 +28,11 @@ const PULSE: Duration = Duration::from_millis(50);
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// Waits for the lock as `wait` allows.
-pub(crate) fn acquire(etcd: &Etcd, wish: &Wish, wait: &Wait<'_>) -> Result<(Held, How), Error> {
+pub(crate) fn acquire(
+    etcd: &Etcd,
+    wish: &AcquireRequest,
+    wait: &Wait<'_>,
+) -> Result<(Held, How), Error> {
     let began = boot();
     let nudge = Nudge::default();
     wait.wake_on_interrupt(&nudge.waker());
@@ -76,7 +80,7 @@ struct Queue<'a, 'w> {
     /// A record that may be overwritten: whose holder did not release, and is over.
     before: Option<Record>,
     /// The holder that we waited for.
-    ahead: Option<Spot>,
+    ahead: Option<QueueKey>,
     /// Our key in the line.
     own: Option<String>,
 }
@@ -96,7 +100,7 @@ impl From<Error> for Ended {
 
 impl Queue<'_, '_> {
     /// Stands in line with a new lease; none if its place was lost.
-    fn stand(&mut self, wish: &Wish, lease: i64) -> Result<Option<(Held, How)>, Error> {
+    fn stand(&mut self, wish: &AcquireRequest, lease: i64) -> Result<Option<(Held, How)>, Error> {
         let timeout = wish.timeout;
         let granted =
             self.ask(move |keys, limit| async move { keys.grant(limit, lease, timeout).await });
@@ -165,7 +169,7 @@ impl Queue<'_, '_> {
             let view = match done {
                 Done::Yes { revision, .. } => {
                     let (key, who) = (self.keys.key(lease), Some(place.who.clone()));
-                    return Ok(Entered::Held(Spot { key, since: revision, lease, who }));
+                    return Ok(Entered::Held(QueueKey { key, since: revision, lease, who }));
                 }
                 Done::No(view) => view,
             };
@@ -223,7 +227,7 @@ impl Queue<'_, '_> {
     }
 
     /// Waits until the one ahead is gone, or there is something else to do.
-    fn wait_for(&mut self, place: &Place, ahead: &Spot, view: &View) -> Result<(), Ended> {
+    fn wait_for(&mut self, place: &Place, ahead: &QueueKey, view: &View) -> Result<(), Ended> {
         if let Some(error) = self.etcd.foreign(ahead) {
             return Err(error.into());
         }
@@ -254,7 +258,7 @@ impl Queue<'_, '_> {
     }
 
     /// Removes one whose process is gone; its record stays, to tell the next holder.
-    fn remove(&self, dead: &Spot) -> Result<(), Ended> {
+    fn remove(&self, dead: &QueueKey) -> Result<(), Ended> {
         let dead = dead.clone();
         self.ask(move |keys, limit| {
             let dead = dead.clone();
@@ -271,7 +275,7 @@ impl Queue<'_, '_> {
         })?;
         match kept {
             Ok((sent, term)) if place.lease.offer(sent, term, boot()) => Ok(()),
-            Ok(_) | Err(Trouble::NoLease) => Err(Ended::PlaceLost),
+            Ok(_) | Err(EngineError::NoLease) => Err(Ended::PlaceLost),
             Err(trouble) if trouble.may_pass() && boot() < deadline => {
                 self.pause(boot() + PAUSE, None, Some(&trouble)).map(|_| ())
             }
@@ -281,7 +285,7 @@ impl Queue<'_, '_> {
     }
 
     /// The lock is ours.
-    fn hold(&mut self, place: &Place, own: Spot) -> Result<(Held, How), Ended> {
+    fn hold(&mut self, place: &Place, own: QueueKey) -> Result<(Held, How), Ended> {
         let mut held = Held {
             keys: self.keys.clone(),
             path: self.etcd.path.clone(),
@@ -307,10 +311,10 @@ impl Queue<'_, '_> {
         let how = match (&before, &self.ahead) {
             (Some(record), _) => match &record.who {
                 Some(who) if who.is_dead() => How::AfterDeath(who.to_predecessor(record.token())),
-                Some(who) => How::AfterLapse(who.to_predecessor(record.token())),
+                Some(who) => How::AfterExpiry(who.to_predecessor(record.token())),
                 None => How::Free,
             },
-            (None, Some(Spot { who: Some(who), since, .. })) => {
+            (None, Some(QueueKey { who: Some(who), since, .. })) => {
                 How::HandedOver(who.to_predecessor(token(*since)))
             }
             _ => How::Free,
@@ -334,7 +338,7 @@ impl Queue<'_, '_> {
     fn ask<T, F>(&self, question: impl Fn(Keys, Limit) -> F) -> Result<T, Ended>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, Trouble>> + Send + 'static,
+        F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
         loop {
             let trouble = match self.try_ask(&question)? {
@@ -342,7 +346,7 @@ impl Queue<'_, '_> {
                 Err(trouble) => trouble,
             };
             let is_over = self.is_one_try || self.last.is_some_and(|last| boot() >= last);
-            if trouble == Trouble::NoLease {
+            if trouble == EngineError::NoLease {
                 return Err(Ended::PlaceLost);
             }
             if !trouble.may_pass() || is_over {
@@ -356,10 +360,10 @@ impl Queue<'_, '_> {
     fn try_ask<T, F>(
         &self,
         question: impl FnOnce(Keys, Limit) -> F,
-    ) -> Result<Result<T, Trouble>, Ended>
+    ) -> Result<Result<T, EngineError>, Ended>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, Trouble>> + Send + 'static,
+        F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
         let once = Limit::new(boot(), self.timeout);
         let last = self.last.unwrap_or(Duration::MAX);
@@ -374,7 +378,7 @@ impl Queue<'_, '_> {
         &self,
         until: Duration,
         listens: Option<Listens<'_>>,
-        trouble: Option<&Trouble>,
+        trouble: Option<&EngineError>,
     ) -> Result<Heard, Ended> {
         loop {
             if self.wait.is_interrupted() {
@@ -410,7 +414,7 @@ impl Queue<'_, '_> {
     fn hear(&self, end: Duration, listens: Option<Listens<'_>>) -> Result<Heard, Error> {
         let (ear, nudge, keys) = (self.ear.clone(), self.nudge.clone(), self.keys.clone());
         // The holder's record matters to the one behind it: whoever else watched it would be woken
-        // by every hand-over.
+        // by every handoff.
         let listens = listens.map(|listens| {
             let record = listens.is_holder.then(|| keys.record.clone());
             (listens.ahead.to_owned(), record, listens.revision)
@@ -449,11 +453,11 @@ struct Place {
 }
 
 enum Entered {
-    Held(Spot),
-    InLine(Spot),
+    Held(QueueKey),
+    InLine(QueueKey),
 }
 
 /// Is it the key of one whose process is gone, as we can see?
-fn is_dead(spot: &Spot) -> bool {
+fn is_dead(spot: &QueueKey) -> bool {
     spot.who.as_ref().is_some_and(Contender::is_dead)
 }

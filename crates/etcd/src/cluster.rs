@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Certificate, Channel, Client, ConnectOptions, Identity, TlsOptions};
-use lockbydir::engine::{Own, boot};
+use lockbydir::engine::{ForkLocal, boot};
 use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
 
 use crate::address::{Access, Servers};
-use crate::old::{is_sound, warn_of_old};
+use crate::error::EngineError;
 use crate::runtime::has_thread_to_look_up;
-use crate::trouble::Trouble;
+use crate::version_check::{is_sound, warn_of_old};
 
 /// Between two rounds in which nobody answered.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PING: Duration = Duration::from_secs(3);
 
 /// The clusters that this process talks to: all locks of one share its connections.
-static CLUSTERS: Own<Mutex<HashMap<Servers, Arc<Cluster>>>> = Own::new();
+static CLUSTERS: ForkLocal<Mutex<HashMap<Servers, Arc<Cluster>>>> = ForkLocal::new();
 
 /// One cluster.
 pub(crate) struct Cluster {
@@ -98,7 +98,7 @@ impl Cluster {
         &self,
         limit: Limit,
         question: impl Fn(Client) -> F,
-    ) -> Result<Answered<T>, Trouble>
+    ) -> Result<Answered<T>, EngineError>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
@@ -120,10 +120,10 @@ impl Cluster {
                 is_repeated |= was_sent && trouble.may_pass();
                 match trouble {
                     // Another member may be called rightly.
-                    Trouble::Setup(_) => hopeless += 1,
+                    EngineError::Setup(_) => hopeless += 1,
                     _ if trouble.may_pass() => {}
-                    Trouble::LeaseExists { .. } => {
-                        return Err(Trouble::LeaseExists { is_ours: is_repeated });
+                    EngineError::LeaseExists { .. } => {
+                        return Err(EngineError::LeaseExists { is_ours: is_repeated });
                     }
                     _ => return Err(trouble),
                 }
@@ -143,11 +143,12 @@ impl Cluster {
         nth: usize,
         a_try: Duration,
         question: &impl Fn(Client) -> F,
-    ) -> Result<(T, Duration), (Trouble, bool)>
+    ) -> Result<(T, Duration), (EngineError, bool)>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let silent = || Trouble::Unreachable(format!("{} does not answer", self.members[nth].host));
+        let silent =
+            || EngineError::Unreachable(format!("{} does not answer", self.members[nth].host));
         let begun = boot();
         let client = match timeout(a_try, self.client(nth)).await {
             Ok(client) => client.map_err(|trouble| (trouble, false))?,
@@ -157,13 +158,13 @@ impl Cluster {
         let rest = (begun + a_try).saturating_sub(sent).max(a_try / 4);
         match timeout(rest, question(client)).await {
             Ok(Ok(what)) => Ok((what, sent)),
-            Ok(Err(error)) => Err((Trouble::of(error), true)),
+            Ok(Err(error)) => Err((EngineError::of(error), true)),
             Err(_) => Err((silent(), true)),
         }
     }
 
     /// The client of a member, connected when it is first needed; it connects anew by itself.
-    async fn client(&self, nth: usize) -> Result<Client, Trouble> {
+    async fn client(&self, nth: usize) -> Result<Client, EngineError> {
         let member = &self.members[nth];
         let mut known = member.client.lock().await;
         if let Some(client) = &*known {
@@ -184,18 +185,18 @@ impl Cluster {
     }
 
     /// The client of the member that answered last, for what is not a question: a watch.
-    pub(crate) async fn preferred(&self, a_try: Duration) -> Result<Client, Trouble> {
+    pub(crate) async fn preferred(&self, a_try: Duration) -> Result<Client, EngineError> {
         let nth = self.preferred.load(Ordering::Relaxed);
         match timeout(a_try, self.client(nth)).await {
             Ok(client) => client,
-            Err(_) => Err(Trouble::Unreachable("no answer".into())),
+            Err(_) => Err(EngineError::Unreachable("no answer".into())),
         }
     }
 }
 
-async fn connect(host: &str, access: &Access) -> Result<Client, Trouble> {
+async fn connect(host: &str, access: &Access) -> Result<Client, EngineError> {
     let scheme = if access.is_tls() { "https" } else { "http" };
-    let setup = |error: tonic::transport::Error| Trouble::of_transport(&error);
+    let setup = |error: tonic::transport::Error| EngineError::of_transport(&error);
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://{host}"))
         .map_err(setup)?
         .tcp_nodelay(true)
@@ -207,7 +208,7 @@ async fn connect(host: &str, access: &Access) -> Result<Client, Trouble> {
     }
     if endpoint.uri().host().is_some_and(is_name) {
         has_thread_to_look_up().map_err(|error| {
-            Trouble::Refused(format!("no thread can be started to look up {host}: {error}"))
+            EngineError::Refused(format!("no thread can be started to look up {host}: {error}"))
         })?;
     }
     let channel = Channel::Tonic(endpoint.connect().await.map_err(setup)?);
@@ -215,7 +216,7 @@ async fn connect(host: &str, access: &Access) -> Result<Client, Trouble> {
     if let (Some(user), Some(password)) = (&access.user, &access.password) {
         options = options.with_user(user, password);
     }
-    Client::from_channel(channel, Some(options)).await.map_err(Trouble::of)
+    Client::from_channel(channel, Some(options)).await.map_err(EngineError::of)
 }
 
 /// Is it none of the addresses that need not be looked up?
@@ -223,10 +224,10 @@ fn is_name(host: &str) -> bool {
     host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }
 
-fn tls(access: &Access) -> Result<TlsOptions, Trouble> {
+fn tls(access: &Access) -> Result<TlsOptions, EngineError> {
     let read = |path: &std::path::Path| {
         std::fs::read(path)
-            .map_err(|error| Trouble::Setup(format!("cannot read {}: {error}", path.display())))
+            .map_err(|error| EngineError::Setup(format!("cannot read {}: {error}", path.display())))
     };
     let mut tls = TlsOptions::new();
     tls = match &access.ca {

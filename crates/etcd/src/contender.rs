@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use lockbydir::engine::{boot, command, here, life};
 use lockbydir::{Holder, Predecessor, Ticket};
-use lockbydir_protocol::{CLOCK_SLACK, Host, Label, Life, Origin, Owner, Process, Wish};
+use lockbydir_protocol::{
+    AcquireRequest, CLOCK_SLACK, Host, Label, Liveness, Origin, Owner, Process,
+};
 use serde::{Deserialize, Serialize};
 
 /// Longest value that is read.
@@ -62,7 +64,7 @@ struct Pid {
 
 impl Contender {
     /// One who wishes for a lock now.
-    pub(crate) fn new(wish: &Wish, lease: i64, timeout: Duration) -> Contender {
+    pub(crate) fn new(wish: &AcquireRequest, lease: i64, timeout: Duration) -> Contender {
         let origin = here().0;
         let mut contender = Contender {
             lockbydir: 1,
@@ -140,7 +142,7 @@ impl Contender {
 
     /// Is it provably gone: are its processes ours to see, and none of them there?
     pub(crate) fn is_dead(&self) -> bool {
-        self.is_visible() && life(self.owner()) == Life::Gone
+        self.is_visible() && life(self.owner()) == Liveness::Gone
     }
 
     /// The timeout in force.

@@ -8,17 +8,17 @@ use std::time::Duration;
 use etcd_client::{Client, GetOptions};
 use lockbydir::engine::{Engine, Holding, Scheme, Wait, boot, here};
 use lockbydir::{Broken, Error, ErrorKind, How, Key, State, Status, printable};
-use lockbydir_protocol::{Owner, Terms, Wish};
+use lockbydir_protocol::{AcquireRequest, Owner, RenewRequest};
 
 use crate::acquire::acquire;
 use crate::address::{Access, Address, EXTENSION, SCHEME};
 use crate::cluster::{Answered, Limit, cluster};
 use crate::contender::Contender;
+use crate::error::EngineError;
 use crate::holding::Held;
-use crate::keys::{Done, Keys, Record, Spot, View};
+use crate::keys::{Done, Keys, QueueKey, Record, View};
 use crate::lease::Lease;
 use crate::runtime;
-use crate::trouble::Trouble;
 
 /// A verb that does not wait for a lock is given up after this.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ fn list(url: &str) -> Result<Vec<Status>, Error> {
             }
         }
     })?;
-    let names = names.map_err(|trouble: Trouble| trouble.error("list", &shown))?;
+    let names = names.map_err(|trouble: EngineError| trouble.error("list", &shown))?;
     names
         .into_iter()
         .map(|name| {
@@ -145,7 +145,7 @@ impl Etcd {
     }
 
     /// The lock, and what its holder's lease still has: the rest and the whole.
-    fn view(&self, own: Option<&str>, patience: Duration) -> Result<Seen, Trouble> {
+    fn view(&self, own: Option<&str>, patience: Duration) -> Result<Seen, EngineError> {
         let (keys, limit) = (self.keys(), self.limit(patience));
         let own = own.map(String::from);
         let seen = runtime::wait(async move {
@@ -156,14 +156,14 @@ impl Etcd {
             };
             Ok((view, lease))
         });
-        seen.unwrap_or_else(|error| Err(Trouble::Refused(error.to_string())))
+        seen.unwrap_or_else(|error| Err(EngineError::Refused(error.to_string())))
     }
 
     fn try_status(
         &self,
         own: Option<&str>,
         patience: Duration,
-    ) -> Result<(Status, Option<usize>), Trouble> {
+    ) -> Result<(Status, Option<usize>), EngineError> {
         let (view, lease) = self.view(own, patience)?;
         let place = own.and_then(|own| {
             let ahead = view.line.iter().position(|spot| spot.key == own)?;
@@ -207,7 +207,7 @@ impl Etcd {
                 });
             }
             (_, Some((record, who))) => {
-                status.state = if who.is_dead() { State::Dead } else { State::Lapsed };
+                status.state = if who.is_dead() { State::Dead } else { State::Expired };
                 status.token = Some(record.token());
                 status.holder = Some(who.to_holder());
                 status.timeout = Some(who.timeout());
@@ -230,12 +230,12 @@ impl Etcd {
             });
         }
         let tickets = line.iter().filter_map(|spot| Some(spot.who.as_ref()?.to_ticket()));
-        status.line = tickets.collect();
+        status.queue = tickets.collect();
         status
     }
 
     /// The error of a key in the line that has no lease; none if it has one.
-    pub(crate) fn foreign(&self, spot: &Spot) -> Option<Error> {
+    pub(crate) fn foreign(&self, spot: &QueueKey) -> Option<Error> {
         let message = format!(
             "will not use {}: the key `{}` in its line has no lease, so it would never go; delete it, or use another name",
             printable(&self.path),
@@ -264,7 +264,7 @@ impl Etcd {
             return Err(Error::lost(&self.path, holder));
         };
         // Gone, if its lease has run out: that is seen when it is renewed.
-        let own = view.own.unwrap_or(Spot { key: own, since: 0, lease: 0, who: None });
+        let own = view.own.unwrap_or(QueueKey { key: own, since: 0, lease: 0, who: None });
         // How old it is, nobody knows: it counts as over, and is moved to a new lease.
         let lease = Lease::new(own.lease, who.timeout(), Duration::ZERO);
         let path = self.path.clone();
@@ -288,7 +288,11 @@ impl Engine for Etcd {
         &self.path
     }
 
-    fn acquire(&self, wish: Wish, wait: &mut Wait<'_>) -> Result<(Box<dyn Holding>, How), Error> {
+    fn acquire(
+        &self,
+        wish: AcquireRequest,
+        wait: &mut Wait<'_>,
+    ) -> Result<(Box<dyn Holding>, How), Error> {
         let (held, how) = acquire(self, &wish, wait)?;
         Ok((Box::new(held), how))
     }
@@ -303,7 +307,7 @@ impl Engine for Etcd {
     }
 
     fn is_locked(&self) -> Result<bool, Error> {
-        let failed = |trouble: Trouble| trouble.error("look at", &self.path);
+        let failed = |trouble: EngineError| trouble.error("look at", &self.path);
         let (view, lease) = self.view(None, PATIENCE).map_err(failed)?;
         match view.line.first().and_then(|first| self.foreign(first)) {
             Some(error) => Err(error),
@@ -312,7 +316,7 @@ impl Engine for Etcd {
     }
 
     fn evict(&self, force: bool) -> Result<Broken, Error> {
-        let failed = |trouble: Trouble| trouble.error("break", &self.path);
+        let failed = |trouble: EngineError| trouble.error("break", &self.path);
         for _ in 0..8 {
             let (view, lease) = self.view(None, PATIENCE).map_err(failed)?;
             let status = self.status_of(&view, lease);
@@ -348,7 +352,7 @@ impl Engine for Etcd {
                 return Ok(Broken::Removed(before));
             }
         }
-        Err(failed(Trouble::Unreachable("it keeps changing".into())))
+        Err(failed(EngineError::Unreachable("it keeps changing".into())))
     }
 
     fn renew(&self, key: Key, timeout: Option<Duration>) -> Result<(), Error> {
@@ -359,7 +363,7 @@ impl Engine for Etcd {
         if owner != Owner::Nobody && !is_ours && timeout.is_some_and(|timeout| timeout < before) {
             return Err(Error::shorter(&self.path, &held.who.to_holder(), before));
         }
-        held.renew_now(Terms { timeout, owner: None })
+        held.renew_now(RenewRequest { timeout, owner: None })
     }
 
     fn release(&self, key: Key) -> Result<(), Error> {
@@ -369,12 +373,12 @@ impl Engine for Etcd {
 
 impl Etcd {
     /// Is the time of one over who did not release?
-    fn is_over(&self, record: &Record) -> Result<bool, Trouble> {
+    fn is_over(&self, record: &Record) -> Result<bool, EngineError> {
         if record.who.as_ref().is_none_or(|who: &Contender| who.is_over(Duration::ZERO)) {
             return Ok(true);
         }
         let (keys, limit) = (self.keys(), self.limit(PATIENCE));
         let sound = runtime::wait(async move { keys.cluster.is_sound(limit).await });
-        sound.map_err(|error| Trouble::Refused(error.to_string()))
+        sound.map_err(|error| EngineError::Refused(error.to_string()))
     }
 }

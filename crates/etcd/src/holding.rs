@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lockbydir::engine::{Holding, boot};
 use lockbydir::{Error, Holder, Key};
-use lockbydir_protocol::{Nonce, Owner, Terms};
+use lockbydir_protocol::{Nonce, Owner, RenewRequest};
 
 use crate::cluster::Limit;
 use crate::contender::Contender;
-use crate::keys::{Done, Keys, Record, Spot, View, lease_id};
+use crate::error::EngineError;
+use crate::keys::{Done, Keys, QueueKey, Record, View, lease_id};
 use crate::lease::Lease;
-use crate::trouble::Trouble;
 use crate::{pending, runtime};
 
 /// A release that nobody answers is given up after this; the lease runs out by itself.
@@ -23,7 +23,7 @@ pub(crate) struct Held {
     pub(crate) keys: Keys,
     pub(crate) path: PathBuf,
     /// The key we hold it by, and the lease that it is on.
-    pub(crate) own: Spot,
+    pub(crate) own: QueueKey,
     pub(crate) token: u64,
     pub(crate) who: Contender,
     pub(crate) lease: Lease,
@@ -37,12 +37,12 @@ pub(crate) struct Held {
 enum Failed {
     /// Others hold the lock, or nobody does.
     Lost(Option<Holder>),
-    Trouble(Trouble),
+    EngineError(EngineError),
 }
 
-impl From<Trouble> for Failed {
-    fn from(trouble: Trouble) -> Failed {
-        Failed::Trouble(trouble)
+impl From<EngineError> for Failed {
+    fn from(trouble: EngineError) -> Failed {
+        Failed::EngineError(trouble)
     }
 }
 
@@ -53,7 +53,7 @@ impl Held {
         Limit { until: self.lease.deadline().max(boot() + 2 * limit.a_try), ..limit }
     }
 
-    async fn renew(&mut self, terms: Terms) -> Result<(), Failed> {
+    async fn renew(&mut self, terms: RenewRequest) -> Result<(), Failed> {
         if let Some(owner) = terms.owner {
             self.who.set_owner(owner);
         }
@@ -67,7 +67,7 @@ impl Held {
             match self.keys.keep_alive(limit, self.lease.id).await {
                 Ok((sent, term)) if self.lease.offer(sent, term, boot()) => {}
                 // Late, its end may be under way.
-                Ok(_) | Err(Trouble::NoLease) => break,
+                Ok(_) | Err(EngineError::NoLease) => break,
                 Err(trouble) => return Err(trouble.into()),
             }
             let done = self.keys.renew(limit, &self.own, &self.who, self.token, rewritten).await?;
@@ -132,7 +132,7 @@ impl Held {
                 return Ok(());
             }
         }
-        Err(Trouble::Unreachable("its key keeps changing".into()).into())
+        Err(EngineError::Unreachable("its key keeps changing".into()).into())
     }
 
     /// Is the key still ours, if perhaps on another lease, or put back by an earlier try?
@@ -197,12 +197,12 @@ impl Held {
     fn error(&self, verb: &str, failed: Failed) -> Error {
         match failed {
             Failed::Lost(holder) => Error::lost(&self.path, holder),
-            Failed::Trouble(trouble) => trouble.error(verb, &self.path),
+            Failed::EngineError(trouble) => trouble.error(verb, &self.path),
         }
     }
 
     /// Renews or moves it, and waits for that.
-    pub(crate) fn renew_now(&mut self, terms: Terms) -> Result<(), Error> {
+    pub(crate) fn renew_now(&mut self, terms: RenewRequest) -> Result<(), Error> {
         let mut held = self.clone();
         let (held, renewed) = runtime::wait(async move {
             let renewed = held.renew(terms).await;
@@ -245,7 +245,7 @@ impl Holding for Held {
         self.who.owner()
     }
 
-    fn renew(&mut self, terms: Terms) -> Result<(), Error> {
+    fn renew(&mut self, terms: RenewRequest) -> Result<(), Error> {
         self.renew_now(terms)
     }
 

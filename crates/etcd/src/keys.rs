@@ -15,8 +15,8 @@ use lockbydir::engine::boot;
 
 use crate::cluster::{Answered, Cluster, Limit};
 use crate::contender::Contender;
+use crate::error::EngineError;
 use crate::lease::Lease;
-use crate::trouble::Trouble;
 
 /// Keys of a line that are read for people.
 const SHOWN: i64 = 1000;
@@ -31,7 +31,7 @@ pub(crate) struct Keys {
 
 /// One key of the line.
 #[derive(Clone, Debug)]
-pub(crate) struct Spot {
+pub(crate) struct QueueKey {
     pub(crate) key: String,
     /// The revision that it was made at.
     pub(crate) since: i64,
@@ -65,9 +65,9 @@ pub(crate) struct View {
     /// An earlier try was not answered: it may have been carried out before this look.
     pub(crate) is_repeated: bool,
     /// Our own key, if it was asked for and is there.
-    pub(crate) own: Option<Spot>,
+    pub(crate) own: Option<QueueKey>,
     /// The line, or the part of it that was asked for.
-    pub(crate) line: Vec<Spot>,
+    pub(crate) line: Vec<QueueKey>,
     pub(crate) record: Option<Record>,
 }
 
@@ -111,7 +111,7 @@ impl Keys {
         limit: Limit,
         mut id: i64,
         timeout: Duration,
-    ) -> Result<Lease, Trouble> {
+    ) -> Result<Lease, EngineError> {
         let ttl = i64::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
         loop {
             let began = boot();
@@ -121,17 +121,17 @@ impl Keys {
             });
             let (granted, sent) = match granted.await {
                 Ok(Answered { what, sent, .. }) => (what.ttl(), sent),
-                Err(Trouble::LeaseExists { is_ours: true }) => {
+                Err(EngineError::LeaseExists { is_ours: true }) => {
                     // An earlier try was carried out, and its answer lost.
                     let found = self.cluster.ask(limit, |mut client: Client| async move {
                         client.lease_time_to_live(id, None).await
                     });
                     match found.await?.what.granted_ttl() {
-                        ..=0 => return Err(Trouble::NoLease),
+                        ..=0 => return Err(EngineError::NoLease),
                         granted => (granted, began),
                     }
                 }
-                Err(Trouble::LeaseExists { .. }) => {
+                Err(EngineError::LeaseExists { .. }) => {
                     id = lease_id(crate::random());
                     continue;
                 }
@@ -156,7 +156,7 @@ impl Keys {
         &self,
         limit: Limit,
         id: i64,
-    ) -> Result<(Duration, u64), Trouble> {
+    ) -> Result<(Duration, u64), EngineError> {
         let kept = self.cluster.ask(limit, |mut client: Client| async move {
             // What opens the stream is one request itself, of which no answer is shown.
             let (mut keeper, mut answers) = client.lease_keep_alive(id).await?;
@@ -168,8 +168,8 @@ impl Keys {
             (Some(answer), sent) if answer.ttl() > 0 => {
                 Ok((sent, answer.header().map_or(0, |header| header.raft_term())))
             }
-            (Some(_), _) => Err(Trouble::NoLease),
-            (None, _) => Err(Trouble::Unreachable("the stream of keep-alives ended".into())),
+            (Some(_), _) => Err(EngineError::NoLease),
+            (None, _) => Err(EngineError::Unreachable("the stream of keep-alives ended".into())),
         }
     }
 
@@ -182,7 +182,7 @@ impl Keys {
         who: &Contender,
         record: i64,
         joins: bool,
-    ) -> Result<Done, Trouble> {
+    ) -> Result<Done, EngineError> {
         let key = self.key(lease);
         let put = || {
             let options = PutOptions::new().with_lease(lease);
@@ -207,10 +207,10 @@ impl Keys {
     pub(crate) async fn win(
         &self,
         limit: Limit,
-        own: &Spot,
+        own: &QueueKey,
         who: &Contender,
         record: i64,
-    ) -> Result<Done, Trouble> {
+    ) -> Result<Done, EngineError> {
         let taken = who.holding(Some(token(own.since))).to_json();
         let when = vec![
             Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
@@ -232,11 +232,11 @@ impl Keys {
     pub(crate) async fn renew(
         &self,
         limit: Limit,
-        own: &Spot,
+        own: &QueueKey,
         who: &Contender,
         token: u64,
         rewritten: Option<i64>,
-    ) -> Result<Done, Trouble> {
+    ) -> Result<Done, EngineError> {
         let taken = who.holding(Some(token)).to_json();
         let when = vec![
             Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
@@ -262,7 +262,7 @@ impl Keys {
         who: &Contender,
         record: &Record,
         lease: i64,
-    ) -> Result<Done, Trouble> {
+    ) -> Result<Done, EngineError> {
         let taken = who.holding(Some(record.token())).to_json();
         let when = vec![
             Compare::create_revision(self.line(), CompareOp::Equal, 0).with_prefix(),
@@ -282,9 +282,9 @@ impl Keys {
     pub(crate) async fn leave(
         &self,
         limit: Limit,
-        own: &Spot,
+        own: &QueueKey,
         with_record: bool,
-    ) -> Result<Done, Trouble> {
+    ) -> Result<Done, EngineError> {
         let when = vec![Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since)];
         let mut then = vec![TxnOp::delete(own.key.clone(), None::<DeleteOptions>)];
         if with_record {
@@ -300,7 +300,7 @@ impl Keys {
         limit: Limit,
         record: i64,
         if_alone: bool,
-    ) -> Result<Done, Trouble> {
+    ) -> Result<Done, EngineError> {
         let mut when = vec![Compare::mod_revision(self.record.clone(), CompareOp::Equal, record)];
         if if_alone {
             let alone = Compare::create_revision(self.line(), CompareOp::Equal, 0);
@@ -312,7 +312,7 @@ impl Keys {
     }
 
     /// Looks at the whole lock.
-    pub(crate) async fn look(&self, limit: Limit, own: Option<&str>) -> Result<View, Trouble> {
+    pub(crate) async fn look(&self, limit: Limit, own: Option<&str>) -> Result<View, EngineError> {
         let txn = Txn::new().and_then(self.looks(own, first(SHOWN)));
         Ok(View::of(&self.ask(limit, txn).await?))
     }
@@ -322,7 +322,7 @@ impl Keys {
         &self,
         limit: Limit,
         lease: i64,
-    ) -> Result<Option<(Duration, Duration)>, Trouble> {
+    ) -> Result<Option<(Duration, Duration)>, EngineError> {
         let found = self.cluster.ask(limit, |mut client: Client| async move {
             client.lease_time_to_live(lease, None).await
         });
@@ -340,7 +340,7 @@ impl Keys {
         looks
     }
 
-    async fn ask(&self, limit: Limit, txn: Txn) -> Result<Answered<TxnResponse>, Trouble> {
+    async fn ask(&self, limit: Limit, txn: Txn) -> Result<Answered<TxnResponse>, EngineError> {
         let asked = self.cluster.ask(limit, |mut client: Client| {
             let txn = txn.clone();
             async move { client.txn(txn).await }
@@ -348,7 +348,7 @@ impl Keys {
         asked.await
     }
 
-    async fn transact(&self, limit: Limit, txn: Txn) -> Result<Done, Trouble> {
+    async fn transact(&self, limit: Limit, txn: Txn) -> Result<Done, EngineError> {
         let answered = self.ask(limit, txn).await?;
         let view = View::of(&answered);
         Ok(match answered.what.succeeded() {
@@ -371,7 +371,9 @@ impl View {
     fn of(answered: &Answered<TxnResponse>) -> View {
         let header = answered.what.header();
         let read = answered.what.op_responses().into_iter().filter_map(|response| match response {
-            TxnOpResponse::Get(found) => Some(found.kvs().iter().map(Spot::of).collect::<Vec<_>>()),
+            TxnOpResponse::Get(found) => {
+                Some(found.kvs().iter().map(QueueKey::of).collect::<Vec<_>>())
+            }
             _ => None,
         });
         let mut read = read.fuse();
@@ -389,10 +391,10 @@ impl View {
     }
 }
 
-impl Spot {
+impl QueueKey {
     /// A key and the revision of its last change.
-    fn of(found: &KeyValue) -> (Spot, i64) {
-        let spot = Spot {
+    fn of(found: &KeyValue) -> (QueueKey, i64) {
+        let spot = QueueKey {
             key: String::from_utf8_lossy(found.key()).into_owned(),
             since: found.create_revision(),
             lease: found.lease(),

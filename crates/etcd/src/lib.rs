@@ -22,7 +22,7 @@
 //! - A holder whose process died is replaced at once by waiters on its own machine, and by all
 //!   others when its lease ends.
 //! - Who waits stands in the same line as `etcdctl lock NAME.lockdir`, and they exclude each other.
-//! - [`Lock::linger`], [`Lock::pace`] do nothing.
+//! - [`Lock::linger`], [`Lock::poll_interval`] do nothing.
 //!
 //! # Pitfalls
 //! - Servers older than 3.4.38, 3.5.23 or 3.6.5 have known faults in their leases. The lock
@@ -33,27 +33,27 @@
 //!
 //! [`Lock`]: lockbydir::Lock
 //! [`Lock::linger`]: lockbydir::Lock::linger
-//! [`Lock::pace`]: lockbydir::Lock::pace
+//! [`Lock::poll_interval`]: lockbydir::Lock::poll_interval
 #![forbid(unsafe_code)]
 
 mod acquire;
 mod address;
 mod cluster;
 mod contender;
-mod ear;
 mod engine;
+mod error;
 mod holding;
 mod keys;
 mod lease;
-mod old;
 mod pending;
 mod runtime;
-mod trouble;
+mod version_check;
+mod watch;
 
 pub use address::Access;
 pub use engine::register;
-pub use old::on_warning;
 pub use pending::settle;
+pub use version_check::on_warning;
 
 /// Fresh random bits from the kernel.
 pub(crate) fn random() -> u128 {

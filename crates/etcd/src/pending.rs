@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lockbydir::engine::Own;
+use lockbydir::engine::ForkLocal;
 use tokio::sync::Notify;
 
 use crate::runtime;
@@ -18,7 +18,7 @@ struct Pending {
     done: Notify,
 }
 
-static PENDING: Own<Arc<Pending>> = Own::new();
+static PENDING: ForkLocal<Arc<Pending>> = ForkLocal::new();
 
 /// Lets this be done while the caller goes on.
 pub(crate) fn start(work: impl Future<Output = ()> + Send + 'static) {

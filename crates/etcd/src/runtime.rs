@@ -7,12 +7,12 @@ use std::io;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use lockbydir::engine::Own;
+use lockbydir::engine::ForkLocal;
 use lockbydir::{Error, ErrorKind};
 use tokio::runtime::{Builder, Handle};
 
 /// A forked child has none of its parent's threads: it makes its own.
-static RUNTIME: Own<Result<Handle, String>> = Own::new();
+static RUNTIME: ForkLocal<Result<Handle, String>> = ForkLocal::new();
 
 /// The thread is started here and not by the runtime, which panics where the system gives no thread.
 fn made() -> io::Result<Handle> {

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use lockbydir_protocol::Wake;
 
-use crate::clock;
-use crate::crowd::Seat;
 use crate::engine::{Engine, Wait};
 use crate::error::Error;
 use crate::guard::{self, Guard};
 use crate::interrupt::Interrupt;
+use crate::local_queue::LocalWaiter;
 use crate::lock::Lock;
-use crate::own::ForkGeneration;
+use crate::os::clock;
+use crate::os::fork_local::ForkGeneration;
 use crate::status::printable;
 use crate::waiter::Patience;
 
@@ -103,7 +103,7 @@ impl Lock {
             true => Ok(()),
             false => Err(forked(&path)),
         };
-        let seat = Seat::take_for_task(&path);
+        let seat = LocalWaiter::take_for_task(&path);
         let turn = poll_fn(|context| {
             check_process()?;
             seat.set_waker(context.waker());
@@ -168,7 +168,7 @@ impl Lock {
     fn stand_for_task(
         &self,
         engine: Arc<dyn Engine>,
-        seat: Seat,
+        seat: LocalWaiter,
         interrupt: &Interrupt,
         around_pause: &mut dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake,
     ) -> Result<Guard, Error> {

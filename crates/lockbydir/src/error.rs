@@ -8,8 +8,8 @@ use std::time::Duration;
 use lockbydir_protocol::{Fault, Foreign};
 
 use crate::foreign::ForeignThing;
+use crate::os::{NAME_TOO_LONG, NOT_PERMITTED, TAKEN, errno_of, is_exhausted, owner_and_mode};
 use crate::status::{Holder, people_duration, printable};
-use crate::system::{NAME_TOO_LONG, NOT_PERMITTED, TAKEN, errno_of, is_exhausted, owner_and_mode};
 
 /// What went wrong with a lock. [`Display`](fmt::Display) is a whole sentence: the verb, the
 /// path, the cause, and what to do.

@@ -3,21 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lockbydir_protocol::{Entry, Facts, Release, Released, Sight, Stamp, State, Verdict, judge};
-use lockbydir_protocol::{Here, Question};
+use lockbydir_protocol::{
+    Entry, Facts, Observation, Release, Released, Stamp, State, Verdict, judge,
+};
+use lockbydir_protocol::{LocalContext, Question};
 
-use crate::dir::{Directory, EXTENSION, remove_stage};
+use crate::directory::executor::{Directory, EXTENSION, remove_stage};
+use crate::directory::inspect::is_stage_name;
+use crate::directory::queue::SUFFIX;
 use crate::doctor::{is_room_name, remove_left};
 use crate::engine::registered;
 use crate::error::Error;
-use crate::line::SUFFIX;
 use crate::lock::Lock;
-use crate::look::is_stage_name;
-use crate::status::Status;
-use crate::system::{
+use crate::os::{
     Errno, FileKind, Handle, Names, is_exhausted, open_folder, open_folder_at, path_in,
 };
-use crate::{clock, process};
+use crate::os::{clock, process};
+use crate::status::Status;
 
 /// An empty stage that is older than this was left by a crash.
 const STALE_STAGE: Duration = Duration::from_secs(60);
@@ -164,7 +166,7 @@ fn clean_open(path: &Path) -> bool {
     };
     let here = directory.here();
     let view = directory.run(&mut lockbydir_protocol::Inspect::new(here));
-    let Sight::Directory(listing) = view.sight else {
+    let Observation::Directory(listing) = view.sight else {
         return false;
     };
     match listing.entries.first() {
@@ -181,24 +183,24 @@ fn clean_open(path: &Path) -> bool {
     }
 }
 
-fn here(path: &Path) -> Option<Here> {
+fn here(path: &Path) -> Option<LocalContext> {
     path.file_name()?;
     Some(Directory::new(path.to_owned(), 0o700, None).here())
 }
 
 /// Is the maker of this entry gone, by one look and the wall clock?
-fn is_gone(entry: &Entry, modified: Stamp, here: &Here) -> bool {
+fn is_gone(entry: &Entry, modified: Stamp, here: &LocalContext) -> bool {
     let now = clock::now();
     let wall = i128::try_from(now.wall.as_nanos()).unwrap_or(0);
     let facts =
         Facts { now, watched: Duration::ZERO, modified, life: None, file_clock: Some(Stamp(wall)) };
-    matches!(verdict_on(entry, here, facts), Verdict::Lapsed(_) | Verdict::Dead(_))
+    matches!(verdict_on(entry, here, facts), Verdict::Expired(_) | Verdict::Dead(_))
 }
 
 /// The verdict by these facts and, where it depends on that, by who lives; nothing else is asked.
-pub(crate) fn verdict_on(entry: &Entry, here: &Here, mut facts: Facts) -> Verdict {
+pub(crate) fn verdict_on(entry: &Entry, here: &LocalContext, mut facts: Facts) -> Verdict {
     match judge(entry, here, &facts) {
-        Verdict::Ask(Question::Life(owner)) => {
+        Verdict::Ask(Question::Liveness(owner)) => {
             facts.life = Some(process::life(owner));
             judge(entry, here, &facts)
         }

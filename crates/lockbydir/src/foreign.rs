@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use lockbydir_protocol::Entry;
 
-use crate::call::{about, about_path, is_mount, list_of, open_to_list, open_to_list_at};
-use crate::call::{rmdirat, unlinkat};
-use crate::dir::Directory;
+use crate::directory::executor::Directory;
 use crate::error::Error;
+use crate::os::syscalls::{about, about_path, is_mount, list_of, open_to_list, open_to_list_at};
+use crate::os::syscalls::{rmdirat, unlinkat};
+use crate::os::{Errno, FileKind, Handle, fault, path_in};
 use crate::status::printable;
-use crate::system::{Errno, FileKind, Handle, fault, path_in};
 
 /// More than these are not listed: a lock directory holds a few names at most.
 const MOST_THINGS: usize = 64;

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockbydir_protocol::{Owner, Terms};
+use lockbydir_protocol::{Owner, RenewRequest};
 
 use crate::engine::{Engine, Holding};
 use crate::error::Error;
 use crate::hold::Hold;
-use crate::keeper;
 use crate::key::Key;
+use crate::renewer;
 use crate::settings::{Settings, check_timeout, living};
 use crate::status::How;
 
@@ -36,7 +36,7 @@ pub(crate) fn hold(
     let hold = Hold::new(settings, engine, holding);
     let guard = Guard { hold, how, key };
     if settings.renews
-        && let Err(errno) = keeper::start(&guard.hold)
+        && let Err(errno) = renewer::start(&guard.hold)
     {
         // What nobody renews would be lost in the middle of the work.
         let error = Error::no_renewer(guard.path(), errno.into());
@@ -103,7 +103,7 @@ impl Guard {
     /// [`Error::is_lost`] when the lock is somebody else's or gone; any other kind when the
     /// renewal failed and may be tried again.
     pub fn renew(&self) -> Result<(), Error> {
-        self.hold.renew(Terms::default())
+        self.hold.renew(RenewRequest::default())
     }
 
     /// Gives the lock a new timeout, counted from now. A shorter one counts whether this succeeds
@@ -114,7 +114,7 @@ impl Guard {
     /// timeout out of range.
     pub fn set_timeout(&self, timeout: Duration) -> Result<(), Error> {
         let timeout = Some(check_timeout(timeout)?);
-        self.hold.renew(Terms { timeout, owner: None })
+        self.hold.renew(RenewRequest { timeout, owner: None })
     }
 
     /// Names a second process: the lock counts as dead only when this one is gone too.
@@ -126,7 +126,7 @@ impl Guard {
         let child = living(pid)?;
         let first = self.hold.owner().processes().next();
         let owner = first.map_or(Owner::One(child), |first| Owner::Two(first, child));
-        self.hold.renew(Terms { timeout: None, owner: Some(owner) })
+        self.hold.renew(RenewRequest { timeout: None, owner: Some(owner) })
     }
 
     /// Why the lock is lost, if it is known to be. In a forked child: that it never held the lock
@@ -185,7 +185,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Nobody is there to be told; what is left behind lapses.
+        // Nobody is there to be told; what is left behind expires.
         let _ = self.hold.release();
     }
 }

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use lockbydir_protocol::{Nonce, Owner, Terms, margin};
+use lockbydir_protocol::{Nonce, Owner, RenewRequest, margin};
 
-use crate::clock;
 use crate::engine::{Engine, Holding};
 use crate::error::Error;
 use crate::key::Key;
-use crate::own::{ForkGeneration, Own};
+use crate::os::clock;
+use crate::os::fork_local::{ForkGeneration, ForkLocal};
 use crate::settings::{OnLost, Settings};
 use crate::status::{Holder, people_duration, printable};
 
@@ -66,7 +66,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_GRACE: Duration = Duration::from_millis(500);
 
 /// The holds of this process, by the nonces of their keys: a renewal by key must be seen by the guard.
-static HOLDS: Own<Mutex<HashMap<Nonce, Weak<Hold>>>> = Own::new();
+static HOLDS: ForkLocal<Mutex<HashMap<Nonce, Weak<Hold>>>> = ForkLocal::new();
 
 fn holds() -> MutexGuard<'static, HashMap<Nonce, Weak<Hold>>> {
     HOLDS.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
@@ -208,7 +208,7 @@ impl Hold {
     /// the lock is lost. An earlier one is tried again.
     pub(crate) fn renew_in_time(&self) -> Result<(), String> {
         let mut is_late = false;
-        match self.renew_begun(Terms::default(), |begun| {
+        match self.renew_begun(RenewRequest::default(), |begun| {
             is_late = millis(begun) >= self.deadline.load(Ordering::Relaxed);
         }) {
             Err(error) if is_late && !error.is_lost() => Err(cause(&error)),
@@ -216,12 +216,12 @@ impl Hold {
         }
     }
 
-    pub(crate) fn renew(&self, terms: Terms) -> Result<(), Error> {
+    pub(crate) fn renew(&self, terms: RenewRequest) -> Result<(), Error> {
         self.renew_begun(terms, |_| ())
     }
 
     /// Renews; says when, before it calls the engine.
-    fn renew_begun(&self, terms: Terms, begin: impl FnOnce(Duration)) -> Result<(), Error> {
+    fn renew_begun(&self, terms: RenewRequest, begin: impl FnOnce(Duration)) -> Result<(), Error> {
         self.check_process()?;
         let mut state = self.state();
         if let Some(why @ Why::Taken(_)) = &*self.loss() {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 
-use crate::own::Own;
-use crate::system::Alarm;
+use crate::os::Alarm;
+use crate::os::fork_local::ForkLocal;
 
 /// Ends waits: give it to [`Lock::interrupt`](crate::Lock::interrupt), keep a clone, and raise
 /// that from any thread.
@@ -35,7 +35,7 @@ struct Raised {
     flag: AtomicBool,
     /// A forked child has its own: it shares the kernel's side of an alarm with its parent, and
     /// would wake the parent's waiters.
-    sleepers: Own<Sleepers>,
+    sleepers: ForkLocal<Sleepers>,
 }
 
 /// Who sleeps until it is raised.

@@ -6,11 +6,11 @@ use std::str::FromStr;
 use lockbydir_protocol::Nonce;
 
 use crate::error::{Error, ErrorKind};
-use crate::testing;
+use crate::os::simulated;
 
 /// Fresh random bits from the kernel.
 pub(crate) fn nonce() -> Nonce {
-    if let Some(world) = testing::world() {
+    if let Some(world) = simulated::world() {
         return Nonce(world.nonce());
     }
     let mut bytes = [0; 16];

@@ -1,7 +1,7 @@
 //! Locking across processes by the existence and age of a directory.
 //!
 //! `NAME.lockdir` exists and is recent = locked. The holder's **timeout** lives in the lock and
-//! all obey it; the waiter has **patience**; a lapsed or dead holder is replaced atomically; each
+//! all obey it; the waiter has **patience**; an expired or dead holder is replaced atomically; each
 //! holding has a growing number, its **token**.
 //!
 //! ```
@@ -13,7 +13,7 @@
 //! let lock = Lock::new(&name).timeout(Duration::from_secs(10)).label("nightly");
 //! let guard = lock.acquire()?; // waits 30 s at most, unless told otherwise
 //! match guard.how() {
-//!     How::AfterLapse(before) | How::AfterDeath(before) => {
+//!     How::AfterExpiry(before) | How::AfterDeath(before) => {
 //!         println!("repair what {before} left half done");
 //!     }
 //!     _ => {}
@@ -49,10 +49,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
-mod call;
-mod clock;
-mod crowd;
-mod dir;
+mod directory;
 pub mod doctor;
 pub mod engine;
 mod error;
@@ -61,24 +58,18 @@ mod foreign;
 mod guard;
 mod hold;
 mod interrupt;
-mod keeper;
 mod key;
-mod line;
-mod linger;
+mod local_queue;
 mod lock;
-mod look;
 pub mod observe;
-mod own;
+mod os;
 mod printable;
-mod process;
+mod renewer;
 mod settings;
 mod status;
-mod system;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
-#[doc(hidden)]
-pub mod testing;
 mod waiter;
 
 pub use error::{Error, ErrorKind, LostReason};
@@ -89,6 +80,8 @@ pub use interrupt::Interrupt;
 pub use key::Key;
 pub use lock::Lock;
 pub use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT};
+#[doc(hidden)]
+pub use os::simulated;
 pub use printable::is_printable;
 pub use settings::Owner;
 pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket, printable};

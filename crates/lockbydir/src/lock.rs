@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lockbydir_protocol::Terms;
+use lockbydir_protocol::RenewRequest;
 
-use crate::dir::Directory;
+use crate::directory::cache::Parking;
+use crate::directory::executor::Directory;
 use crate::engine::{Engine, LockDirectory, registered, shown};
 use crate::error::Error;
 use crate::foreign::ForeignThing;
@@ -15,7 +16,6 @@ use crate::guard::{self, Guard};
 use crate::hold;
 use crate::interrupt::Interrupt;
 use crate::key::Key;
-use crate::linger::Parking;
 use crate::settings::{Owner, Settings};
 use crate::status::{Broken, Status};
 use crate::waiter::{self, Patience, Waiting};
@@ -203,8 +203,8 @@ impl Lock {
     /// While waiting, looks at least this often where nothing tells of a change: on another
     /// host, in a folder without a line. From 1 ms; 50 ms if not set.
     #[must_use]
-    pub fn pace(mut self, pace: Duration) -> Lock {
-        self.settings.pace = pace;
+    pub fn poll_interval(mut self, poll_interval: Duration) -> Lock {
+        self.settings.poll_interval = poll_interval;
         self
     }
 
@@ -250,7 +250,7 @@ impl Lock {
                 directory: settings.directory()?,
                 name: settings.name.clone(),
                 timeout: settings.timeout,
-                pace: settings.pace,
+                poll_interval: settings.poll_interval,
                 linger: settings.linger,
                 parking: self.parking.clone(),
             }));
@@ -313,11 +313,11 @@ impl Lock {
         self.engine()?.is_locked()
     }
 
-    /// Removes a lapsed or dead holder's lock.
+    /// Removes an expired or dead holder's lock.
     ///
     /// # Errors
     /// As for [`acquire`](Lock::acquire), except that a living holder is no error.
-    pub fn break_lapsed(&self) -> Result<Broken, Error> {
+    pub fn break_stale(&self) -> Result<Broken, Error> {
         self.engine()?.evict(false)
     }
 
@@ -325,7 +325,7 @@ impl Lock {
     /// until then two may believe that they hold it.
     ///
     /// # Errors
-    /// As for [`break_lapsed`](Lock::break_lapsed).
+    /// As for [`break_stale`](Lock::break_stale).
     pub fn break_by_force(&self) -> Result<Broken, Error> {
         self.engine()?.evict(true)
     }
@@ -374,7 +374,7 @@ impl Lock {
             if self.settings.has_timeout { Some(self.settings.checked_timeout()?) } else { None };
         let engine = self.engine()?;
         match hold::of(key).filter(|hold| is_same_lock(hold.path(), engine.path())) {
-            Some(hold) => hold.renew(Terms { timeout, owner: None }),
+            Some(hold) => hold.renew(RenewRequest { timeout, owner: None }),
             None => engine.renew(*key, timeout),
         }
     }

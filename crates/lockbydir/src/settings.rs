@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockbydir_protocol::{Label, MAX_TIMEOUT, MIN_TIMEOUT, Wish};
+use lockbydir_protocol::{AcquireRequest, Label, MAX_TIMEOUT, MIN_TIMEOUT};
 
-use crate::dir::{Directory, EXTENSION};
+use crate::directory::executor::{Directory, EXTENSION};
 use crate::engine::{is_url, shown};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::key::nonce;
+use crate::os;
+use crate::os::process;
 use crate::status::printable;
 use crate::waiter::{Patience, Waiting};
-use crate::{process, system};
 
 /// Whom to tell of a loss.
 pub(crate) type OnLost = Arc<dyn Fn(&Error) + Send + Sync>;
@@ -42,7 +43,7 @@ pub(crate) struct Settings {
     /// Whoever waits calls `on_wait` after the first of these, then this often.
     pub(crate) calls: (Duration, Duration),
     pub(crate) interrupt: Option<Interrupt>,
-    pub(crate) pace: Duration,
+    pub(crate) poll_interval: Duration,
     pub(crate) names_child: bool,
 }
 
@@ -53,7 +54,7 @@ pub enum Owner {
     /// This process: when it dies, the next one takes the lock at once.
     #[default]
     ThisProcess,
-    /// Nobody's: the lock lasts until it is released or lapses.
+    /// Nobody's: the lock lasts until it is released or expires.
     Nobody,
     /// The process with this PID.
     Process(u32),
@@ -79,7 +80,7 @@ impl Settings {
             on_wait: None,
             calls: (Duration::from_millis(500), Duration::from_millis(100)),
             interrupt: None,
-            pace: lockbydir_protocol::PACE,
+            poll_interval: lockbydir_protocol::PACE,
             names_child: false,
         }
     }
@@ -121,7 +122,7 @@ impl Settings {
                 last.len()
             )));
         }
-        if let Some(why) = system::refuses_name(last) {
+        if let Some(why) = os::refuses_name(last) {
             return Err(Error::usage(format!("`{}` cannot be a lock's name: {why}", shown())));
         }
         let absolute = self.absolute.clone().map_or_else(|| std::path::absolute(&self.name), Ok);
@@ -133,7 +134,7 @@ impl Settings {
 
     /// The lock directory, where the name is no URL.
     pub(crate) fn directory(&self) -> Result<Directory, Error> {
-        if self.group.is_some() && !system::HAS_GROUPS {
+        if self.group.is_some() && !os::HAS_GROUPS {
             return Err(Error::usage("a lock directory has no group here; leave the group out"));
         }
         Ok(Directory::new(self.path()?, self.mode, self.group))
@@ -156,10 +157,10 @@ impl Settings {
         check_timeout(self.timeout)
     }
 
-    pub(crate) fn wish(&self) -> Result<Wish, Error> {
+    pub(crate) fn wish(&self) -> Result<AcquireRequest, Error> {
         let label = Label::new(&self.label)
             .map_err(|why| Error::usage(format!("the label cannot be used: {why}")))?;
-        Ok(Wish {
+        Ok(AcquireRequest {
             nonce: nonce(),
             timeout: self.checked_timeout()?,
             fenced: self.fenced,
@@ -204,7 +205,7 @@ pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
 pub(crate) fn living(pid: u32) -> Result<lockbydir_protocol::Process, Error> {
     let found = process::process(pid);
     match process::life(lockbydir_protocol::Owner::One(found)) {
-        lockbydir_protocol::Life::Alive if system::is_pid(pid) => Ok(found),
+        lockbydir_protocol::Liveness::Alive if os::is_pid(pid) => Ok(found),
         _ => Err(Error::usage(format!("there is no process {pid} to tie the lock to"))),
     }
 }

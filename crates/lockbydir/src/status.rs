@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use lockbydir_protocol::{
-    Came, Entry, Here, Listing, Now, Sight, Stamp, State as EntryState, Verdict, View, grain,
+    AcquiredFrom, Entry, Listing, LocalContext, Now, Observation, Stamp, State as EntryState,
+    Verdict, View, timestamp_granularity,
 };
 
-use crate::call::is_mount;
 use crate::error::{foreign_reason, stranger_reason};
+use crate::os::process;
+use crate::os::syscalls::is_mount;
 pub use crate::printable::printable;
 pub(crate) use crate::printable::printable_bytes;
-use crate::process;
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Ticket {
     pub(crate) fn of(ticket: &lockbydir_protocol::Ticket) -> Ticket {
         let here = process::here().0;
         let waiting = match ticket.origin.is_same_clock(&here) {
-            true => crate::clock::boot().saturating_sub(ticket.stamp),
+            true => crate::os::clock::boot().saturating_sub(ticket.stamp),
             false => (SystemTime::UNIX_EPOCH + Duration::from_micros(ticket.order))
                 .elapsed()
                 .unwrap_or_default(),
@@ -130,20 +131,20 @@ pub enum How {
     /// The predecessor's timeout had passed: its work may be half done. Of a bare lock, which a plain
     /// `mkdir` makes and which has no timeout of its own, that is the waiter's timeout: the
     /// predecessor is [unknown](Predecessor::holder), and may live and work on.
-    AfterLapse(Predecessor),
+    AfterExpiry(Predecessor),
     /// The predecessor had died: its work may be half done.
     AfterDeath(Predecessor),
 }
 
 impl How {
-    pub(crate) fn of(came: &Came) -> How {
+    pub(crate) fn of(came: &AcquiredFrom) -> How {
         let predecessor = |entry: &Entry| Predecessor::new(Holder::past(entry), entry.token);
         match came {
-            Came::Free => How::Free,
-            Came::HandedOver(entry) => How::HandedOver(predecessor(entry)),
-            Came::AfterLapse(entry, _) => How::AfterLapse(predecessor(entry)),
-            Came::AfterDeath(entry, _) => How::AfterDeath(predecessor(entry)),
-            Came::AfterBare(age) => How::AfterLapse(Predecessor::unknown(*age)),
+            AcquiredFrom::Free => How::Free,
+            AcquiredFrom::HandedOver(entry) => How::HandedOver(predecessor(entry)),
+            AcquiredFrom::AfterExpiry(entry, _) => How::AfterExpiry(predecessor(entry)),
+            AcquiredFrom::AfterDeath(entry, _) => How::AfterDeath(predecessor(entry)),
+            AcquiredFrom::AfterBare(age) => How::AfterExpiry(Predecessor::unknown(*age)),
         }
     }
 }
@@ -208,7 +209,7 @@ pub enum State {
     /// Held by a living holder.
     Held,
     /// Its holder's timeout has passed: the next one may take it.
-    Lapsed,
+    Expired,
     /// Its holder is dead: the next one may take it.
     Dead,
     /// A plain directory, as an `mkdir` lock makes it.
@@ -223,7 +224,7 @@ impl fmt::Display for State {
             State::Free => "free",
             State::Open => "open",
             State::Held => "held",
-            State::Lapsed => "lapsed",
+            State::Expired => "expired",
             State::Dead => "dead",
             State::Bare => "bare",
             State::Foreign => "foreign",
@@ -263,12 +264,12 @@ pub struct Status {
     pub timeout: Option<Duration>,
     /// Since the last renewal.
     pub age: Option<Duration>,
-    /// Until it may lapse; zero when it has.
+    /// Until it may expire; zero when it has.
     pub remaining: Option<Duration>,
-    /// Who holds it, or held it when it lapsed or died.
+    /// Who holds it, or held it when it expired or died.
     pub holder: Option<Holder>,
     /// Who waits, in the order in which they will be served.
-    pub line: Vec<Ticket>,
+    pub queue: Vec<Ticket>,
     /// A word on what is odd about it.
     pub note: Option<String>,
 }
@@ -286,7 +287,7 @@ impl Status {
             age: None,
             remaining: None,
             holder: None,
-            line: Vec::new(),
+            queue: Vec::new(),
             note: None,
         }
     }
@@ -296,17 +297,17 @@ impl Status {
         path: &Path,
         view: &View,
         now: Now,
-        here: &Here,
+        here: &LocalContext,
         bare_timeout: Duration,
     ) -> Status {
         let mut status = Status::new(name, path);
         match &view.sight {
-            Sight::Absent => {}
-            Sight::Foreign(why) => {
+            Observation::Absent => {}
+            Observation::Foreign(why) => {
                 status.state = State::Foreign;
                 status.note = Some(foreign_reason(why));
             }
-            Sight::Directory(listing) => status.fill(listing, view, now, here, bare_timeout),
+            Observation::Directory(listing) => status.fill(listing, view, now, here, bare_timeout),
         }
         status
     }
@@ -316,7 +317,7 @@ impl Status {
         listing: &Listing,
         view: &View,
         now: Now,
-        here: &Here,
+        here: &LocalContext,
         bare_timeout: Duration,
     ) {
         let wall = Stamp(i128::try_from(now.wall.as_nanos()).unwrap_or(i128::MAX));
@@ -334,7 +335,7 @@ impl Status {
         let Some(entry) = listing.entries.first() else {
             self.state = State::Bare;
             self.age = Some(by_file);
-            let timeout = bare_timeout + grain(listing.modified);
+            let timeout = bare_timeout + timestamp_granularity(listing.modified);
             self.remaining = Some(timeout.saturating_sub(by_file));
             if is_mount(&self.path).is_ok_and(|is_one| is_one) {
                 let advice = "it is a mount itself and never vanishes; mount the folder it is in";
@@ -351,7 +352,7 @@ impl Status {
             return;
         }
         self.state = match view.verdict {
-            Some(Verdict::Lapsed(_)) => State::Lapsed,
+            Some(Verdict::Expired(_)) => State::Expired,
             Some(Verdict::Dead(_)) => State::Dead,
             _ => State::Held,
         };
@@ -369,7 +370,7 @@ impl Status {
         match self.state {
             State::Held => true,
             State::Bare => self.remaining != Some(Duration::ZERO),
-            State::Open | State::Free => !self.line.is_empty(),
+            State::Open | State::Free => !self.queue.is_empty(),
             _ => false,
         }
     }

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::task::Waker;
 use std::time::Duration;
 
-use lockbydir_protocol::{Wake, Wish};
+use lockbydir_protocol::{AcquireRequest, Wake};
 
-use crate::clock;
-use crate::crowd::{Called, Seat};
 use crate::engine::{Engine, Holding};
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{Interrupt, Listening};
+use crate::local_queue::{Called, LocalWaiter};
+use crate::os::clock;
 use crate::settings::{OnWait, Settings};
 use crate::status::{How, Status, printable};
 
@@ -47,7 +47,7 @@ pub struct Waiting<'a> {
     pub path: &'a Path,
     /// What is in the way, and who waits.
     pub status: &'a Status,
-    /// Our place among those who wait (`status.line`), from 1; none while we have no ticket.
+    /// Our place among those who wait (`status.queue`), from 1; none while we have no ticket.
     pub place: Option<usize>,
     /// How long it has waited.
     pub waited: Duration,
@@ -187,13 +187,13 @@ impl<'a> Wait<'a> {
 pub(crate) fn acquire(
     settings: &Settings,
     engine: &dyn Engine,
-    wish: Wish,
+    wish: AcquireRequest,
     patience: Patience,
 ) -> Result<(Box<dyn Holding>, How), Error> {
     let mut plain = |pause: &mut dyn FnMut() -> Wake| pause();
     let mut wait = Wait::since(clock::boot(), patience, settings, None, &mut plain);
     let path = engine.path();
-    let seat = Seat::take(path);
+    let seat = LocalWaiter::take(path);
     let tell = || wait.tell(|| (engine.glance(), None));
     match seat.wait(wait.until(), settings.interrupt.as_ref(), tell) {
         Called::Yes => engine.acquire(wish, &mut wait),

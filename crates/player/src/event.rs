@@ -39,7 +39,7 @@ pub enum What {
         times: Option<u32>,
         timeout_s: f64,
     },
-    Lapsed {
+    Expired {
         by: Contender,
     },
     Died {
@@ -94,7 +94,7 @@ pub enum How {
     Before,
     Free,
     HandedOver,
-    AfterLapse,
+    AfterExpiry,
     AfterDeath,
 }
 
@@ -187,7 +187,7 @@ impl Event {
         match &mut self.what {
             What::Acquired { timeout_s, remaining_s, .. } => {
                 number("timeout_s", *timeout_s)?;
-                // Less than nothing, if it had lapsed before anybody looked.
+                // Less than nothing, if it had expired before anybody looked.
                 within("remaining_s", *remaining_s, -EVER)?;
             }
             What::Renewed { timeout_s, .. } => number("timeout_s", *timeout_s)?,
@@ -215,7 +215,7 @@ impl What {
         match self {
             What::Acquired { by, .. }
             | What::Renewed { by, .. }
-            | What::Lapsed { by }
+            | What::Expired { by }
             | What::Died { by }
             | What::Released { by }
             | What::Broken { by }
@@ -229,7 +229,7 @@ impl What {
         match self {
             What::Acquired { by, .. }
             | What::Renewed { by, .. }
-            | What::Lapsed { by }
+            | What::Expired { by }
             | What::Died { by }
             | What::Released { by }
             | What::Broken { by }
@@ -273,7 +273,7 @@ impl What {
             Seen::Bare => What::Bare,
             Seen::Foreign(why) => What::Foreign { why: printable(why) },
             Seen::Cleared => What::Cleared,
-            Seen::Lapsed(by) => What::Lapsed { by: by.into() },
+            Seen::Expired(by) => What::Expired { by: by.into() },
             Seen::Died(by) => What::Died { by: by.into() },
             Seen::Released(by) => What::Released { by: by.into() },
             Seen::Broken(by) => What::Broken { by: by.into() },
@@ -299,7 +299,7 @@ impl How {
             Gained::Before => How::Before,
             Gained::Free => How::Free,
             Gained::HandedOver => How::HandedOver,
-            Gained::AfterLapse => How::AfterLapse,
+            Gained::AfterExpiry => How::AfterExpiry,
             Gained::AfterDeath => How::AfterDeath,
             _ => return None,
         })

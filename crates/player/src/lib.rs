@@ -1,4 +1,4 @@
-//! The live player: shows locks, lines and hand-overs as they happen, or as they were recorded.
+//! The live player: shows locks, lines and handoffs as they happen, or as they were recorded.
 //!
 //! Data flows one way: a [`Source`] tells [`Event`]s, live or from a recording; a [`Board`] makes of
 //! them what there is to see, locks as cards and contenders as lanes over time; the terminal and the

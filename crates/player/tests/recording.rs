@@ -83,7 +83,7 @@ fn night() -> Vec<Event> {
         at(1000.3, What::Joined { by: who("c") }),
         at(1000.4, What::Renewed { by: who("a"), times: Some(2), timeout_s: 5.0 }),
         at(1000.5, What::Left { by: who("c"), why: Why::GaveUp, ago_s: 0.05 }),
-        at(1000.6, What::Lapsed { by: who("a") }),
+        at(1000.6, What::Expired { by: who("a") }),
         at(1000.7, acquired(who("b"), 2)),
         at(1000.8, What::Died { by: who("b") }),
         at(1000.9, What::Missed { count: 3 }),

@@ -8,17 +8,18 @@ use core::time::Duration;
 
 use crate::entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Owner, State, whole_millis};
 use crate::operation::{
-    Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, TORN_LOOKS,
+    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step, TORN_LOOKS,
 };
 use crate::release::{Release, Released};
 use crate::text::{Host, Label};
 use crate::verdict::{
-    Evidence, Facts, Here, Life, Question, Verdict, Watch, age, grain, is_older, judge,
+    Evidence, Facts, Liveness, LocalContext, Question, Verdict, Watch, age, is_older, judge,
+    timestamp_granularity,
 };
 
 /// What is to be acquired, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Wish {
+pub struct AcquireRequest {
     /// Fresh random bits.
     pub nonce: Nonce,
     /// How long the lock shall last.
@@ -37,13 +38,13 @@ pub struct Wish {
 
 /// How a lock was got.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Came {
+pub enum AcquiredFrom {
     /// There was none.
     Free,
     /// From an open lock, left by this entry.
     HandedOver(Entry),
     /// Taken over from this entry, whose timeout had passed.
-    AfterLapse(Entry, Evidence),
+    AfterExpiry(Entry, Evidence),
     /// Taken over from this entry, whose holder was dead.
     AfterDeath(Entry, Evidence),
     /// There was a bare directory, at least this old. It was over by our own timeout, so we removed it;
@@ -71,7 +72,7 @@ impl Hash for RemovedBare {
 /// What is in the way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Blocker {
-    /// A living holder; on our boot clock it may lapse at `until`.
+    /// A living holder; on our boot clock it may expire at `until`.
     Held {
         /// Its entry.
         entry: Entry,
@@ -92,7 +93,7 @@ pub enum Blocker {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Acquisition {
     /// Ours, under this entry.
-    Got(Entry, Came),
+    Got(Entry, AcquiredFrom),
     /// Not now.
     Blocked(Blocker),
     /// It belongs to another user.
@@ -108,8 +109,8 @@ pub enum Acquisition {
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acquire {
-    wish: Wish,
-    here: Here,
+    wish: AcquireRequest,
+    here: LocalContext,
     shortcut: Option<Entry>,
     watch: Option<Watch>,
     bare: Option<(Stamp, Duration)>,
@@ -119,9 +120,9 @@ pub struct Acquire {
     /// How often our entry was renewed before it could be handed out.
     renewed: u8,
     torn: u8,
-    doing: Doing,
+    doing: Phase,
     giving_back: Option<Box<Release>>,
-    mine: Option<(Entry, Came)>,
+    mine: Option<(Entry, AcquiredFrom)>,
     /// The count in the name that got its number last, once D was there.
     numbered: Option<u32>,
     fault: Option<Fault>,
@@ -133,13 +134,13 @@ pub struct Acquire {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Doing {
+enum Phase {
     Looking,
     Staging,
     Installing,
     Unstaging,
     Renaming,
-    Judging { entry: Entry, modified: Stamp, life: Option<Life> },
+    Judging { entry: Entry, modified: Stamp, life: Option<Liveness> },
     AgeingBare { modified: Stamp, litter: Option<String> },
     RemovingBare { litter: Option<String> },
 }
@@ -170,7 +171,7 @@ impl Acquire {
     /// A machine for one acquisition. `shortcut` is an open entry that this handle left behind
     /// and that may be taken without a look.
     #[must_use]
-    pub fn new(wish: Wish, here: Here, shortcut: Option<Entry>) -> Acquire {
+    pub fn new(wish: AcquireRequest, here: LocalContext, shortcut: Option<Entry>) -> Acquire {
         Acquire {
             wish,
             here,
@@ -182,7 +183,7 @@ impl Acquire {
             rounds: 0,
             renewed: 0,
             torn: 0,
-            doing: Doing::Looking,
+            doing: Phase::Looking,
             giving_back: None,
             mine: None,
             numbered: None,
@@ -194,7 +195,7 @@ impl Acquire {
 
     /// How old an empty directory of this change time may become: as old as ours would.
     pub(crate) fn bare_timeout(&self, modified: Stamp) -> Duration {
-        self.wish.timeout + grain(modified)
+        self.wish.timeout + timestamp_granularity(modified)
     }
 
     /// The change time of the bare directory that was seen last.
@@ -203,7 +204,7 @@ impl Acquire {
     }
 
     fn look(&mut self) -> Next {
-        self.doing = Doing::Looking;
+        self.doing = Phase::Looking;
         Step::Perform(Operation::Look)
     }
 
@@ -239,20 +240,20 @@ impl Acquire {
         entry.fit_to_grow(self.here.longest_name, self.wish.names_child).map_err(NoName::TooLong)
     }
 
-    fn take(&mut self, now: Now, from: Entry, came: Came) -> Next {
+    fn take(&mut self, now: Now, from: Entry, came: AcquiredFrom) -> Next {
         let to = match self.name(now, Some(&from)) {
             Ok(to) => to,
             Err(why) => return why.ends(),
         };
         self.numbered = Some(to.renewals);
         self.mine = Some((to.clone(), came));
-        self.doing = Doing::Renaming;
+        self.doing = Phase::Renaming;
         Step::Perform(Operation::Rename(from, to))
     }
 
     /// The call that makes the lock ours has answered "done".
     fn published(&mut self, now: Now) -> Next {
-        if !self.here.one_kernel {
+        if !self.here.is_local {
             // Some servers say so of a thing not done: believe the directory, not the answer. If
             // it does not show our entry, that was a lost race.
             self.fault = Some(Fault::Taken);
@@ -266,7 +267,7 @@ impl Acquire {
 
     /// The directory holds our entry. Hand it out, unless the call took so long that little of
     /// the timeout is left: then renew first, which proves that nobody held in between.
-    fn settle(&mut self, now: Now, entry: Entry, came: Came) -> Next {
+    fn settle(&mut self, now: Now, entry: Entry, came: AcquiredFrom) -> Next {
         // An entry that was staged got its number before others may have held and left: now that
         // D is there, it takes one that is larger than all of theirs.
         let raised = match self.numbered {
@@ -275,7 +276,7 @@ impl Acquire {
         };
         if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
             let came = match (came, self.removed_bare) {
-                (Came::Free, RemovedBare(Some(age))) => Came::AfterBare(age),
+                (AcquiredFrom::Free, RemovedBare(Some(age))) => AcquiredFrom::AfterBare(age),
                 (came, _) => came,
             };
             return Step::Finished(Acquisition::Got(entry, came));
@@ -290,7 +291,7 @@ impl Acquire {
         self.names += 1;
         self.numbered = Some(fresh.renewals);
         self.mine = Some((fresh.clone(), came));
-        self.doing = Doing::Renaming;
+        self.doing = Phase::Renaming;
         Step::Perform(Operation::Rename(entry, fresh))
     }
 
@@ -312,11 +313,11 @@ impl Acquire {
         }
     }
 
-    fn seen(&mut self, now: Now, sight: Sight) -> Next {
+    fn seen(&mut self, now: Now, sight: Observation) -> Next {
         let listing = match sight {
-            Sight::Absent => return self.absent(now),
-            Sight::Foreign(why) => return self.part(Acquisition::Foreign(why)),
-            Sight::Directory(listing) => listing,
+            Observation::Absent => return self.absent(now),
+            Observation::Foreign(why) => return self.part(Acquisition::Foreign(why)),
+            Observation::Directory(listing) => listing,
         };
         if let Some(uid) = listing.stranger {
             return self.part(Acquisition::Stranger(uid));
@@ -341,11 +342,11 @@ impl Acquire {
         }
         self.torn = 0;
         self.removed_bare = RemovedBare(None);
-        if let Some((entry, Came::Free)) = &self.mine {
+        if let Some((entry, AcquiredFrom::Free)) = &self.mine {
             // The install lost; clear our stage away before anything else.
             let entry = entry.clone();
             self.mine = None;
-            self.doing = Doing::Unstaging;
+            self.doing = Phase::Unstaging;
             return Step::Perform(Operation::Unstage(entry));
         }
         self.mine = None;
@@ -355,11 +356,11 @@ impl Acquire {
         match listing.entries.first().cloned() {
             None => self.bare(now, listing),
             Some(entry) if entry.state == State::Open => {
-                self.take(now, entry.clone(), Came::HandedOver(entry))
+                self.take(now, entry.clone(), AcquiredFrom::HandedOver(entry))
             }
             Some(entry) => {
                 let modified = listing.modified;
-                self.doing = Doing::Judging { entry, modified, life: None };
+                self.doing = Phase::Judging { entry, modified, life: None };
                 self.judged(now, None)
             }
         }
@@ -368,9 +369,9 @@ impl Acquire {
     /// Ends the try with this; first our stage is cleared away, if there is one.
     fn part(&mut self, outcome: Acquisition) -> Next {
         match self.mine.take() {
-            Some((entry, Came::Free)) => {
+            Some((entry, AcquiredFrom::Free)) => {
                 self.parting = Some(outcome);
-                self.doing = Doing::Unstaging;
+                self.doing = Phase::Unstaging;
                 Step::Perform(Operation::Unstage(entry))
             }
             _ => Step::Finished(outcome),
@@ -385,11 +386,11 @@ impl Acquire {
     }
 
     fn absent(&mut self, now: Now) -> Next {
-        if let Some((entry, Came::Free)) = &self.mine {
+        if let Some((entry, AcquiredFrom::Free)) = &self.mine {
             // Not installed, and nothing in the way: the stage must go before a new try.
             let entry = entry.clone();
             self.mine = None;
-            self.doing = Doing::Unstaging;
+            self.doing = Phase::Unstaging;
             return Step::Perform(Operation::Unstage(entry));
         }
         self.mine = None;
@@ -410,8 +411,8 @@ impl Acquire {
             Ok(entry) => entry,
             Err(why) => return why.ends(),
         };
-        self.mine = Some((entry.clone(), Came::Free));
-        self.doing = Doing::Staging;
+        self.mine = Some((entry.clone(), AcquiredFrom::Free));
+        self.doing = Phase::Staging;
         Step::Perform(Operation::Stage(entry))
     }
 
@@ -425,24 +426,24 @@ impl Acquire {
         if age >= self.bare_timeout(listing.modified) {
             return self.remove_bare(listing.modified, age, listing.litter);
         }
-        self.doing = Doing::AgeingBare { modified: listing.modified, litter: listing.litter };
+        self.doing = Phase::AgeingBare { modified: listing.modified, litter: listing.litter };
         Step::Perform(Operation::ReadFileClock)
     }
 
     fn remove_bare(&mut self, modified: Stamp, age: Duration, litter: Option<String>) -> Next {
         self.removed_bare = RemovedBare(Some(age));
-        self.doing = Doing::RemovingBare { litter };
+        self.doing = Phase::RemovingBare { litter };
         Step::Perform(Operation::RemoveDir(modified))
     }
 
     fn judged(&mut self, now: Now, file_clock: Option<Stamp>) -> Next {
-        let Doing::Judging { entry, modified, life } = self.doing.clone() else {
+        let Phase::Judging { entry, modified, life } = self.doing.clone() else {
             return self.look();
         };
         let watched = Watch::on(&mut self.watch, &entry, now);
         let facts = Facts { now, watched, modified, life, file_clock };
         match judge(&entry, &self.here, &facts) {
-            Verdict::Ask(Question::Life(owner)) => Step::Perform(Operation::AskLife(owner)),
+            Verdict::Ask(Question::Liveness(owner)) => Step::Perform(Operation::AskLiveness(owner)),
             Verdict::Ask(Question::FileClock) if self.clocked.as_ref() == Some(&entry) => {
                 self.judged(now, Some(modified))
             }
@@ -451,11 +452,11 @@ impl Acquire {
                 Step::Perform(Operation::ReadFileClock)
             }
             Verdict::Live { until } => Self::blocked(Blocker::Held { entry, until }),
-            Verdict::Lapsed(evidence) => {
-                self.take(now, entry.clone(), Came::AfterLapse(entry, evidence))
+            Verdict::Expired(evidence) => {
+                self.take(now, entry.clone(), AcquiredFrom::AfterExpiry(entry, evidence))
             }
             Verdict::Dead(evidence) => {
-                self.take(now, entry.clone(), Came::AfterDeath(entry, evidence))
+                self.take(now, entry.clone(), AcquiredFrom::AfterDeath(entry, evidence))
             }
         }
     }
@@ -477,7 +478,7 @@ impl Machine for Acquire {
             return why.ends();
         }
         match self.shortcut.take() {
-            Some(entry) => self.take(now, entry.clone(), Came::HandedOver(entry)),
+            Some(entry) => self.take(now, entry.clone(), AcquiredFrom::HandedOver(entry)),
             None => self.look(),
         }
     }
@@ -489,34 +490,34 @@ impl Machine for Acquire {
         }
         match (self.doing.clone(), answer) {
             (_, Answer::Seen(sight)) => self.seen(now, sight),
-            (Doing::Looking, Answer::Failed(fault)) => match &self.mine {
-                Some((entry, Came::Free)) => {
+            (Phase::Looking, Answer::Failed(fault)) => match &self.mine {
+                Some((entry, AcquiredFrom::Free)) => {
                     // Whether the install was done cannot be seen: unstaging takes back only
                     // what is still staged.
                     let entry = entry.clone();
                     self.fault = Some(fault);
-                    self.doing = Doing::Unstaging;
+                    self.doing = Phase::Unstaging;
                     Step::Perform(Operation::Unstage(entry))
                 }
                 _ => failed(fault),
             },
-            (Doing::Staging, Answer::Done(_)) => match &self.mine {
+            (Phase::Staging, Answer::Done(_)) => match &self.mine {
                 Some((entry, _)) => {
-                    self.doing = Doing::Installing;
+                    self.doing = Phase::Installing;
                     Step::Perform(Operation::Install(entry.clone()))
                 }
                 None => self.look(),
             },
-            (Doing::Staging, Answer::Failed(fault)) => {
+            (Phase::Staging, Answer::Failed(fault)) => {
                 self.mine = None;
                 failed(fault)
             }
-            (Doing::Installing | Doing::Renaming, Answer::Done(_)) => self.published(now),
-            (Doing::Installing | Doing::Renaming, Answer::Failed(fault)) => {
+            (Phase::Installing | Phase::Renaming, Answer::Done(_)) => self.published(now),
+            (Phase::Installing | Phase::Renaming, Answer::Failed(fault)) => {
                 self.fault = Some(fault);
                 self.look()
             }
-            (Doing::Unstaging, _) => match (self.parting.take(), self.mine.take(), self.fault) {
+            (Phase::Unstaging, _) => match (self.parting.take(), self.mine.take(), self.fault) {
                 (Some(outcome), ..) => Step::Finished(outcome),
                 (None, Some(mine), Some(fault)) => {
                     // What was installed all the same, the next try finds to be ours.
@@ -525,30 +526,30 @@ impl Machine for Acquire {
                 }
                 _ => self.look(),
             },
-            (Doing::Judging { entry, modified, .. }, Answer::Life(life)) => {
-                self.doing = Doing::Judging { entry, modified, life: Some(life) };
+            (Phase::Judging { entry, modified, .. }, Answer::Liveness(life)) => {
+                self.doing = Phase::Judging { entry, modified, life: Some(life) };
                 self.judged(now, None)
             }
-            (Doing::Judging { .. }, Answer::FileClock(clock)) => self.judged(now, Some(clock)),
+            (Phase::Judging { .. }, Answer::FileClock(clock)) => self.judged(now, Some(clock)),
             // No file clock to be had: then only watching can tell.
-            (Doing::Judging { modified, .. }, Answer::Failed(_)) => {
+            (Phase::Judging { modified, .. }, Answer::Failed(_)) => {
                 self.judged(now, Some(modified))
             }
-            (Doing::AgeingBare { modified, litter }, Answer::FileClock(clock)) => {
+            (Phase::AgeingBare { modified, litter }, Answer::FileClock(clock)) => {
                 if is_older(modified, clock, self.bare_timeout(modified)) {
                     self.remove_bare(modified, age(modified, clock), litter)
                 } else {
                     Self::blocked(Blocker::Bare(litter))
                 }
             }
-            (Doing::AgeingBare { litter, .. }, _) => Self::blocked(Blocker::Bare(litter)),
-            (Doing::RemovingBare { .. }, Answer::Done(_)) => {
+            (Phase::AgeingBare { litter, .. }, _) => Self::blocked(Blocker::Bare(litter)),
+            (Phase::RemovingBare { .. }, Answer::Done(_)) => {
                 self.bare = None;
                 // Counts as a round: it may be there again, or still.
                 self.fault = Some(Fault::Taken);
                 self.look()
             }
-            (Doing::RemovingBare { litter }, answer) => {
+            (Phase::RemovingBare { litter }, answer) => {
                 self.removed_bare = RemovedBare(None);
                 Self::blocked(match answer {
                     Answer::Failed(fault @ Fault::Denied { .. }) => Blocker::Remains(fault),

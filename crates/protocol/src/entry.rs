@@ -62,7 +62,7 @@ impl Nonce {
 /// Held by somebody, or free and kept in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Held, until it lapses or its holder is dead.
+    /// Held, until it expires or its holder is dead.
     Held,
     /// Free: offered to whoever comes, or kept for its number.
     Open,
@@ -256,16 +256,16 @@ impl Entry {
         (entry.to_string() == name).then_some(entry)
     }
 
-    /// From this moment of its clock on, others may judge it lapsed.
+    /// From this moment of its clock on, others may judge it expired.
     #[must_use]
-    pub fn lapses_at(&self) -> Duration {
+    pub fn expires_at(&self) -> Duration {
         self.stamp + self.timeout
     }
 
     /// From this moment on its own holder counts it as over.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.lapses_at().saturating_sub(margin(self.timeout))
+        self.expires_at().saturating_sub(margin(self.timeout))
     }
 
     /// The same with as much of label and host as a name of `longest` bytes has room for: the

@@ -5,8 +5,10 @@ use core::time::Duration;
 
 use crate::entry::{Entry, State};
 use crate::inspect::{Inspect, View};
-use crate::operation::{Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Step};
-use crate::verdict::{Here, Verdict, grain, is_older};
+use crate::operation::{
+    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Step,
+};
+use crate::verdict::{LocalContext, Verdict, is_older, timestamp_granularity};
 
 /// How breaking ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +32,7 @@ pub enum Eviction {
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Evict {
-    here: Here,
+    here: LocalContext,
     force: bool,
     bare_timeout: Duration,
     look: Option<Inspect>,
@@ -57,10 +59,10 @@ const ROUNDS: u8 = 8;
 const THINNED_AT_ONCE: usize = 3;
 
 impl Evict {
-    /// Breaks a lapsed or dead holder's lock; with `force` anybody's. A bare directory counts as
-    /// lapsed when it is older than `bare_timeout`.
+    /// Breaks an expired or dead holder's lock; with `force` anybody's. A bare directory counts as
+    /// expired when it is older than `bare_timeout`.
     #[must_use]
-    pub fn new(here: Here, force: bool, bare_timeout: Duration) -> Evict {
+    pub fn new(here: LocalContext, force: bool, bare_timeout: Duration) -> Evict {
         Evict {
             here,
             force,
@@ -80,15 +82,15 @@ impl Evict {
 
     fn judged(&mut self, now: Now, view: View) -> Step<Eviction> {
         let listing = match view.sight {
-            Sight::Absent => return self.free(),
-            Sight::Foreign(Foreign::TwoEntries) if self.force => {
+            Observation::Absent => return self.free(),
+            Observation::Foreign(Foreign::TwoEntries) if self.force => {
                 return match view.torn {
                     Some(listing) => self.thin(listing),
                     None => Step::Finished(Eviction::Foreign(Foreign::TwoEntries)),
                 };
             }
-            Sight::Foreign(why) => return Step::Finished(Eviction::Foreign(why)),
-            Sight::Directory(listing) => listing,
+            Observation::Foreign(why) => return Step::Finished(Eviction::Foreign(why)),
+            Observation::Directory(listing) => listing,
         };
         if let Some(uid) = listing.stranger {
             return Step::Finished(Eviction::Stranger(uid));
@@ -97,7 +99,7 @@ impl Evict {
             return Step::Finished(Eviction::Foreign(why));
         }
         let Some(entry) = listing.entries.first().cloned() else {
-            let timeout = self.bare_timeout + grain(listing.modified);
+            let timeout = self.bare_timeout + timestamp_granularity(listing.modified);
             let old =
                 view.file_clock.is_some_and(|clock| is_older(listing.modified, clock, timeout));
             if !(self.force || old) {
@@ -109,7 +111,7 @@ impl Evict {
         if entry.state == State::Open {
             return self.free();
         }
-        let gone = matches!(view.verdict, Some(Verdict::Lapsed(_) | Verdict::Dead(_)));
+        let gone = matches!(view.verdict, Some(Verdict::Expired(_) | Verdict::Dead(_)));
         if !(self.force || gone) {
             return Step::Finished(Eviction::StillHeld(Some(entry)));
         }
@@ -209,7 +211,7 @@ impl Evict {
                     return Step::Perform(Operation::Look);
                 }
                 // Only who has emptied D puts something in again, so there are never two.
-                Answer::Seen(Sight::Directory(Listing {
+                Answer::Seen(Observation::Directory(Listing {
                     foreign: None,
                     litter: Some(_),
                     entries,
@@ -222,7 +224,7 @@ impl Evict {
                     let open = open.fit(self.here.longest_name);
                     return Step::Perform(Operation::Reopen(open));
                 }
-                Answer::Seen(Sight::Directory(listing)) if listing.entries.is_empty() => {
+                Answer::Seen(Observation::Directory(listing)) if listing.entries.is_empty() => {
                     Eviction::Remains(self.victim.take(), Fault::Taken)
                 }
                 Answer::Failed(fault) if fault != Fault::Missing => {
@@ -298,7 +300,7 @@ impl Evict {
         match step {
             Step::Finished(outcome @ (Eviction::Removed(_) | Eviction::Remains(..))) => {
                 self.done = Some(outcome);
-                Step::Perform(Operation::Ring)
+                Step::Perform(Operation::WakeFirst)
             }
             step => step,
         }

@@ -2,15 +2,15 @@
 
 use crate::entry::State;
 use crate::operation::{
-    Answer, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, TORN_LOOKS,
+    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step, TORN_LOOKS,
 };
-use crate::verdict::{Facts, Here, Life, Question, Verdict, judge};
+use crate::verdict::{Facts, Liveness, LocalContext, Question, Verdict, judge};
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// At D's path.
-    pub sight: Sight,
+    pub sight: Observation,
     /// On the holder, where there is one.
     pub verdict: Option<Verdict>,
     /// The file system's clock, where it was needed.
@@ -24,16 +24,16 @@ pub struct View {
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Inspect {
-    here: Here,
+    here: LocalContext,
     seen: Option<Listing>,
-    life: Option<Life>,
+    life: Option<Liveness>,
     torn: u8,
 }
 
 impl Inspect {
     /// Looks once.
     #[must_use]
-    pub fn new(here: Here) -> Inspect {
+    pub fn new(here: LocalContext) -> Inspect {
         Inspect { here, seen: None, life: None, torn: 0 }
     }
 
@@ -54,8 +54,8 @@ impl Inspect {
                 let (modified, life) = (listing.modified, self.life);
                 let facts = Facts { now, watched, modified, life, file_clock };
                 match judge(entry, &self.here, &facts) {
-                    Verdict::Ask(Question::Life(owner)) => {
-                        return Step::Perform(Operation::AskLife(owner));
+                    Verdict::Ask(Question::Liveness(owner)) => {
+                        return Step::Perform(Operation::AskLiveness(owner));
                     }
                     Verdict::Ask(Question::FileClock) => {
                         return Step::Perform(Operation::ReadFileClock);
@@ -65,7 +65,7 @@ impl Inspect {
             }
             _ => {}
         }
-        let sight = Sight::Directory(listing.clone());
+        let sight = Observation::Directory(listing.clone());
         Step::Finished(View { sight, verdict, file_clock, fault: None, torn: None })
     }
 }
@@ -82,23 +82,23 @@ impl Machine for Inspect {
         let plain =
             |sight, fault| View { sight, verdict: None, file_clock: None, fault, torn: None };
         match answer {
-            Answer::Seen(Sight::Directory(listing)) if listing.entries.len() > 1 => {
+            Answer::Seen(Observation::Directory(listing)) if listing.entries.len() > 1 => {
                 self.torn += 1;
                 if self.torn > TORN_LOOKS {
-                    let view = plain(Sight::Foreign(Foreign::TwoEntries), None);
+                    let view = plain(Observation::Foreign(Foreign::TwoEntries), None);
                     return Step::Finished(View { torn: Some(listing), ..view });
                 }
                 Step::Perform(Operation::Look)
             }
-            Answer::Seen(Sight::Directory(Listing { foreign: Some(why), .. })) => {
-                Step::Finished(plain(Sight::Foreign(why), None))
+            Answer::Seen(Observation::Directory(Listing { foreign: Some(why), .. })) => {
+                Step::Finished(plain(Observation::Foreign(why), None))
             }
-            Answer::Seen(Sight::Directory(listing)) => {
+            Answer::Seen(Observation::Directory(listing)) => {
                 self.seen = Some(listing);
                 self.judged(now, None)
             }
             Answer::Seen(sight) => Step::Finished(plain(sight, None)),
-            Answer::Life(life) => {
+            Answer::Liveness(life) => {
                 self.life = Some(life);
                 self.judged(now, None)
             }
@@ -109,7 +109,7 @@ impl Machine for Inspect {
                     let modified = listing.modified;
                     self.judged(now, Some(modified))
                 }
-                None => Step::Finished(plain(Sight::Absent, Some(fault))),
+                None => Step::Finished(plain(Observation::Absent, Some(fault))),
             },
             _ => Step::Perform(Operation::Look),
         }

@@ -34,20 +34,22 @@ mod text;
 mod ticket;
 mod verdict;
 
-pub use acquire::{Acquire, Acquisition, Blocker, Came, Wish};
+pub use acquire::{Acquire, AcquireRequest, AcquiredFrom, Acquisition, Blocker};
 pub use entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Origin, Owner, Process, State};
 pub use evict::{Evict, Eviction};
 pub use inspect::{Inspect, View};
 pub use operation::{
-    Answer, Ear, Fault, Foreign, Listing, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
+    Answer, Fault, Foreign, Handoff, Listing, Machine, Now, Observation, Operation, Stamp, Step,
+    Wake, WakeSource,
 };
-pub use queue::{MOMENT, PACE, Queue, Waited};
+pub use queue::{PACE, PASS_OVER_AFTER, Queue, Waited};
 pub use release::{Release, Released};
-pub use renew::{Renew, Renewal, Terms};
+pub use renew::{Renew, RenewRequest, Renewal};
 pub use text::{Host, Label, LabelError};
 pub use ticket::Ticket;
 pub use verdict::{
-    CLOCK_SLACK, Evidence, Facts, Here, Life, Question, Verdict, Watch, grain, judge,
+    CLOCK_SLACK, Evidence, Facts, Liveness, LocalContext, Question, Verdict, Watch, judge,
+    timestamp_granularity,
 };
 
 use core::time::Duration;
@@ -64,7 +66,7 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// what it meant to: on a loaded machine for tens of milliseconds, however short its timeout is.
 ///
 /// The holder's deadline counts from *before* the call that published its stamp, and ends this
-/// much earlier than the moment from which others may judge the lock lapsed.
+/// much earlier than the moment from which others may judge the lock expired.
 #[must_use]
 pub fn margin(timeout: Duration) -> Duration {
     let part = |divisor, limit| (timeout / divisor).min(Duration::from_millis(limit));

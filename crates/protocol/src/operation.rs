@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::entry::{Entry, Owner};
 use crate::ticket::Ticket;
-use crate::verdict::Life;
+use crate::verdict::Liveness;
 
 /// The time, read just before a machine is asked for its next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,36 +44,36 @@ pub enum Operation {
     /// vanishing, and an empty one would block everybody.
     Reopen(Entry),
     /// Are the owner's processes alive?
-    AskLife(Owner),
+    AskLiveness(Owner),
     /// What does the file system's own clock say?
     ReadFileClock,
     /// May we remove D, as far as the permissions of its folder say? In a folder with the sticky bit
     /// only D's owner may, and the folder's.
     AskRemovable,
     /// Is there a line beside D, with somebody in it who lives?
-    Knock,
+    HasWaiters,
     /// Wake the first in line: D is free. "Missing" says that there is no line, "taken" that
     /// nobody in it listens.
-    Ring,
+    WakeFirst,
     /// List the tickets.
     ListLine,
     /// Make our ticket, and the line if there is none.
     Enter(Ticket),
     /// Tell this to the one behind us and remove our ticket.
-    Leave(Ticket, Word),
+    Leave(Ticket, Handoff),
     /// Remove the ticket of one that is gone or had its turn, and tell this to the one behind.
-    Expel(Ticket, Word),
+    Expel(Ticket, Handoff),
     /// From now on, hear the bell that a release rings.
     Listen,
     /// Remove the line, with the tickets of those who are gone, if nobody is in it.
     CloseLine,
     /// Sleep until something is heard, or until this time of the boot clock.
-    Sleep(Ear, Duration),
+    Sleep(WakeSource, Duration),
 }
 
 /// What one who sleeps listens to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Ear {
+pub enum WakeSource {
     /// To the one ahead in line.
     Ticket(Ticket),
     /// To the bell, and to the end of these processes.
@@ -84,7 +84,7 @@ pub enum Ear {
 
 /// What one who leaves the line tells the one behind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Word {
+pub enum Handoff {
     /// Nobody is before you.
     First,
     /// This one is before you.
@@ -97,11 +97,11 @@ pub enum Wake {
     /// The time has come.
     Time,
     /// The bell: the lock is free.
-    Rung,
+    Notified,
     /// The one ahead, leaving.
-    Told(Word),
+    HandoffReceived(Handoff),
     /// The one ahead is gone without a word.
-    Silent,
+    PeerGone,
     /// A process of the holder has ended.
     Ended,
     /// Our own ticket is gone.
@@ -114,18 +114,18 @@ pub enum Wake {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// To `Look`.
-    Seen(Sight),
+    Seen(Observation),
     /// Done; after `Unlink`, D's change time where it could be read.
     Done(Option<Stamp>),
     /// Not done, as far as the answer tells.
     Failed(Fault),
-    /// To `AskLife`.
-    Life(Life),
+    /// To `AskLiveness`.
+    Liveness(Liveness),
     /// To `ReadFileClock`.
     FileClock(Stamp),
     /// To `AskRemovable`.
     Removable(bool),
-    /// To `Knock`.
+    /// To `HasWaiters`.
     Somebody(bool),
     /// To `ListLine`; empty where there is no line.
     Line(Vec<Ticket>),
@@ -169,7 +169,7 @@ pub enum Fault {
 
 /// What a look found at D's path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Sight {
+pub enum Observation {
     /// Nothing there.
     Absent,
     /// Something that is not ours to touch.

@@ -5,7 +5,7 @@
 pub const AT_MOST_ONE_VALID_HOLDER: &str = "At most one valid holder";
 /// Or a break by force.
 pub const ONLY_THE_HOLDER_ENDS_A_HOLD: &str =
-    "Only the holder ends a hold, or a judge of a lapsed or dead one";
+    "Only the holder ends a hold, or a judge of an expired or dead one";
 /// Each holding has a larger token than all before it.
 pub const NUMBERS_GROW: &str = "Numbers grow";
 /// How long a lock lasts is said by its entry alone.

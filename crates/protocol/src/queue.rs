@@ -2,8 +2,8 @@
 //! is over. Who is not first sleeps on the ticket ahead; the first listens to the bell that a
 //! release rings. Safety never depends on any of it: only [`Acquire`] takes the lock.
 
-mod elsewhere;
 mod one_try;
+mod other_hosts;
 mod vacancy;
 
 use alloc::vec::Vec;
@@ -13,11 +13,11 @@ use crate::acquire::{Acquire, Acquisition, Blocker};
 use crate::entry::{Entry, Owner, State};
 use crate::inspect::Inspect;
 use crate::operation::{
-    Answer, Ear, Fault, Machine, Now, Operation, Sight, Stamp, Step, Wake, Word,
+    Answer, Fault, Handoff, Machine, Now, Observation, Operation, Stamp, Step, Wake, WakeSource,
 };
 use crate::release::Release;
 use crate::ticket::Ticket;
-use crate::verdict::{Here, Life};
+use crate::verdict::{Liveness, LocalContext};
 
 /// How waiting ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ pub enum Waited {
 }
 
 /// A lock that is free for this long is not wanted by the first in line: it is passed over.
-pub const MOMENT: Duration = Duration::from_millis(100);
+pub const PASS_OVER_AFTER: Duration = Duration::from_millis(100);
 /// A ticket that is older and that nobody has open is no newcomer's.
 const ENTERING: Duration = Duration::from_secs(1);
 /// Numbers that a newcomer takes at most.
@@ -59,9 +59,9 @@ pub const PACE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Queue {
     acquire: Acquire,
-    here: Here,
+    here: LocalContext,
     /// Who we are; its order is that of our last ticket.
-    card: Ticket,
+    own_ticket: Ticket,
     /// Boot clock; none for ever.
     until: Option<Duration>,
     in_line: bool,
@@ -80,7 +80,7 @@ pub struct Queue {
     place: u32,
     pause: Duration,
     /// Longest pause.
-    pace: Duration,
+    poll_interval: Duration,
     blocker: Option<Blocker>,
     /// How many waiters a try without patience may still give a moment to.
     passes: u8,
@@ -93,7 +93,7 @@ pub struct Queue {
     /// The one ahead that is gone without a word; its ticket may still be there.
     silent: Option<Ticket>,
     outcome: Option<Waited>,
-    doing: Doing,
+    doing: Phase,
 }
 
 /// What is at D's path: nothing, an entry, or an empty directory that was changed then.
@@ -101,7 +101,7 @@ type Seen = (Option<Entry>, Option<Stamp>);
 
 #[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Doing {
+enum Phase {
     Arriving,
     Knocking,
     Glancing(Inspect),
@@ -133,11 +133,16 @@ type Next = Step<Waited>;
 impl Queue {
     /// Waits for what `acquire` acquires, as this one, until this time of the boot clock.
     #[must_use]
-    pub fn new(acquire: Acquire, card: Ticket, here: Here, until: Option<Duration>) -> Queue {
+    pub fn new(
+        acquire: Acquire,
+        own_ticket: Ticket,
+        here: LocalContext,
+        until: Option<Duration>,
+    ) -> Queue {
         Queue {
             acquire,
             here,
-            card,
+            own_ticket,
             until,
             in_line: false,
             late: 0,
@@ -150,7 +155,7 @@ impl Queue {
             count: 0,
             place: 0,
             pause: SHORTEST,
-            pace: PACE,
+            poll_interval: PACE,
             blocker: None,
             passes: one_try::PASSES,
             bare: None,
@@ -158,14 +163,14 @@ impl Queue {
             watched: None,
             silent: None,
             outcome: None,
-            doing: Doing::Arriving,
+            doing: Phase::Arriving,
         }
     }
 
     /// Looks at least this often where nothing tells of a change; by default every [`PACE`].
     #[must_use]
-    pub fn pace(self, pace: Duration) -> Queue {
-        Queue { pace: pace.max(SHORTEST), ..self }
+    pub fn poll_interval(self, poll_interval: Duration) -> Queue {
+        Queue { poll_interval: poll_interval.max(SHORTEST), ..self }
     }
 
     /// What was in the way at the last try.
@@ -177,14 +182,14 @@ impl Queue {
     /// Our ticket, while we are in line.
     #[must_use]
     pub fn ticket(&self) -> Option<&Ticket> {
-        self.in_line.then_some(&self.card)
+        self.in_line.then_some(&self.own_ticket)
     }
 
     fn is_over(&self, now: Now) -> bool {
         self.until.is_some_and(|until| now.boot >= until)
     }
 
-    fn perform(&mut self, doing: Doing, operation: Operation) -> Next {
+    fn perform(&mut self, doing: Phase, operation: Operation) -> Next {
         self.doing = doing;
         Step::Perform(operation)
     }
@@ -196,7 +201,7 @@ impl Queue {
 
     fn trying(&mut self, now: Now, step: Step<Acquisition>) -> Next {
         match step {
-            Step::Perform(operation) => self.perform(Doing::Trying, operation),
+            Step::Perform(operation) => self.perform(Phase::Trying, operation),
             Step::Finished(Acquisition::Failed(fault @ Fault::Broken { .. }))
                 if self.broken < BROKEN && !self.is_over(now) =>
             {
@@ -227,14 +232,14 @@ impl Queue {
         } else if self.in_line || self.has_no_line() {
             self.sleep(now)
         } else {
-            self.perform(Doing::Numbering, Operation::ListLine)
+            self.perform(Phase::Numbering, Operation::ListLine)
         }
     }
 
     fn enter(&mut self, now: Now, line: &[Ticket]) -> Next {
-        self.card = self.card.behind(line, now);
+        self.own_ticket = self.own_ticket.behind(line, now);
         self.late = if self.late == 0 { LATE } else { self.late - 1 };
-        self.perform(Doing::Entering, Operation::Enter(self.card.clone()))
+        self.perform(Phase::Entering, Operation::Enter(self.own_ticket.clone()))
     }
 
     /// Where we stand among these.
@@ -242,14 +247,14 @@ impl Queue {
         self.stand_among(line);
         // Who took a larger number before ours was there cannot know of ours, and may listen to
         // the very one that we would: so we go behind it.
-        if self.late > 1 && line.iter().any(|ticket| *ticket > self.card) {
-            let word = self.ahead.take().map_or(Word::First, Word::Behind);
-            let old = self.card.clone();
-            return self.perform(Doing::Renumbering(line.to_vec()), Operation::Leave(old, word));
+        if self.late > 1 && line.iter().any(|ticket| *ticket > self.own_ticket) {
+            let word = self.ahead.take().map_or(Handoff::First, Handoff::Behind);
+            let old = self.own_ticket.clone();
+            return self.perform(Phase::Renumbering(line.to_vec()), Operation::Leave(old, word));
         }
         self.late = 0;
         let Some(ahead) = self.ahead.clone() else {
-            return self.perform(Doing::Listening, Operation::Listen);
+            return self.perform(Phase::Listening, Operation::Listen);
         };
         let is_silent = self.silent.take().as_ref() == Some(&ahead);
         let age = now.wall.saturating_sub(Duration::from_micros(ahead.order));
@@ -267,7 +272,7 @@ impl Queue {
             }
         } else if is_silent && ahead.origin.is_same_pids(&self.here.origin) {
             let owner = Owner::One(ahead.process);
-            self.perform(Doing::Judging(line.to_vec()), Operation::AskLife(owner))
+            self.perform(Phase::Judging(line.to_vec()), Operation::AskLiveness(owner))
         } else if is_silent {
             self.nap(now)
         } else {
@@ -277,11 +282,11 @@ impl Queue {
 
     /// The one ahead has made its ticket and not yet opened it.
     fn nap(&mut self, now: Now) -> Next {
-        self.sleep_for(Doing::Napping, now, Ear::Nothing, NAP)
+        self.sleep_for(Phase::Napping, now, WakeSource::Nothing, NAP)
     }
 
     fn stand_among(&mut self, line: &[Ticket]) {
-        let before = line.iter().filter(|ticket| **ticket < self.card);
+        let before = line.iter().filter(|ticket| **ticket < self.own_ticket);
         self.count = u32::try_from(line.len()).unwrap_or(u32::MAX);
         self.place = u32::try_from(before.clone().count()).unwrap_or(u32::MAX).saturating_add(1);
         self.ahead = before.max().cloned();
@@ -290,16 +295,16 @@ impl Queue {
     /// Did it die with an earlier boot of our own kernel?
     fn is_dead(&self, ticket: &Ticket) -> bool {
         let same = ticket.origin.is_same_boot(&self.here.origin);
-        self.here.one_kernel && !same && self.here.is_before_boot(ticket)
+        self.here.is_local && !same && self.here.is_before_boot(ticket)
     }
 
     /// Removes a ticket, and says to the one behind it where it stands now.
     fn expel(&mut self, line: &[Ticket], ticket: Ticket) -> Next {
         let word = match line.iter().filter(|other| **other < ticket).max() {
-            Some(before) => Word::Behind(before.clone()),
-            None => Word::First,
+            Some(before) => Handoff::Behind(before.clone()),
+            None => Handoff::First,
         };
-        self.perform(Doing::Expelling, Operation::Expel(ticket, word))
+        self.perform(Phase::Expelling, Operation::Expel(ticket, word))
     }
 
     /// No line to be had, or none that is kept: look again and again.
@@ -316,17 +321,17 @@ impl Queue {
 
     fn sleep(&mut self, now: Now) -> Next {
         let (ear, pause) = match (&self.ahead, &self.blocker) {
-            (Some(_), _) if self.vacant.is_some() => (self.ear(), MOMENT),
+            (Some(_), _) if self.vacant.is_some() => (self.ear(), PASS_OVER_AFTER),
             // Who waits elsewhere tells nobody here that the next one is first now.
             (Some(ahead), _) if self.place == 2 && !self.hears(&ahead.origin) => {
-                (Ear::Nothing, self.pace.min(OTHERS.0))
+                (WakeSource::Nothing, self.poll_interval.min(OTHERS.0))
             }
             (Some(_), _) => (self.ear(), (SHARE * self.count).clamp(OTHERS.0, OTHERS.1)),
             (None, Some(Blocker::Held { entry, until })) => {
                 let pause = match (self.has_no_line(), self.hears(&entry.origin)) {
                     (true, _) => self.pause,
                     (false, true) => FIRST,
-                    (false, false) => self.pace,
+                    (false, false) => self.poll_interval,
                 };
                 let (origin, here) = (&entry.origin, &self.here.origin);
                 // As the verdict asks: start times count from the boot of a time namespace.
@@ -335,30 +340,37 @@ impl Queue {
                     (true, false) => entry.owner.any_start(),
                     (false, _) => Owner::Nobody,
                 };
-                let lapse = until.saturating_sub(now.boot).max(SHORTEST);
-                (if self.has_no_line() { Ear::Nothing } else { Ear::Bell(owner) }, pause.min(lapse))
+                let expiry = until.saturating_sub(now.boot).max(SHORTEST);
+                (
+                    if self.has_no_line() { WakeSource::Nothing } else { WakeSource::Bell(owner) },
+                    pause.min(expiry),
+                )
             }
             (None, _) => {
-                let ear = if self.has_no_line() { Ear::Nothing } else { Ear::Bell(Owner::Nobody) };
+                let ear = if self.has_no_line() {
+                    WakeSource::Nothing
+                } else {
+                    WakeSource::Bell(Owner::Nobody)
+                };
                 (ear, self.pause)
             }
         };
         self.removed = 0;
-        self.pause = (self.pause * 3 / 2).min(self.pace);
-        self.sleep_for(Doing::Sleeping, now, ear, pause)
+        self.pause = (self.pause * 3 / 2).min(self.poll_interval);
+        self.sleep_for(Phase::Sleeping, now, ear, pause)
     }
 
     /// No longer than patience lasts.
-    fn sleep_for(&mut self, doing: Doing, now: Now, ear: Ear, pause: Duration) -> Next {
+    fn sleep_for(&mut self, doing: Phase, now: Now, ear: WakeSource, pause: Duration) -> Next {
         let wake = now.boot.saturating_add(pause);
         let wake = self.until.map_or(wake, |until| until.min(wake));
         self.perform(doing, Operation::Sleep(ear, wake))
     }
 
-    fn ear(&self) -> Ear {
+    fn ear(&self) -> WakeSource {
         match &self.ahead {
-            Some(ahead) if self.hears(&ahead.origin) => Ear::Ticket(ahead.clone()),
-            _ => Ear::Nothing,
+            Some(ahead) if self.hears(&ahead.origin) => WakeSource::Ticket(ahead.clone()),
+            _ => WakeSource::Nothing,
         }
     }
 
@@ -376,26 +388,26 @@ impl Queue {
                 if self.expulsions >= EXPULSIONS {
                     return self.wait_without_line(now);
                 }
-                self.perform(Doing::Numbering, Operation::ListLine)
+                self.perform(Phase::Numbering, Operation::ListLine)
             }
-            (Wake::Told(Word::First), Some(_)) => {
+            (Wake::HandoffReceived(Handoff::First), Some(_)) => {
                 self.ahead = None;
                 self.place = 1;
-                self.perform(Doing::Listening, Operation::Listen)
+                self.perform(Phase::Listening, Operation::Listen)
             }
-            (Wake::Told(Word::Behind(ticket)), Some(ahead)) if ticket < *ahead => {
+            (Wake::HandoffReceived(Handoff::Behind(ticket)), Some(ahead)) if ticket < *ahead => {
                 self.ahead = Some(ticket);
                 self.sleep(now)
             }
-            (Wake::Silent | Wake::Told(_), Some(ahead)) => {
+            (Wake::PeerGone | Wake::HandoffReceived(_), Some(ahead)) => {
                 self.silent = Some(ahead.clone());
-                self.perform(Doing::Placing, Operation::ListLine)
+                self.perform(Phase::Placing, Operation::ListLine)
             }
             (_, Some(ahead)) if !self.hears(&ahead.origin) => {
-                self.perform(Doing::Checking, Operation::ListLine)
+                self.perform(Phase::Checking, Operation::ListLine)
             }
             // Is the lock free, and the first in line does not take it?
-            (_, Some(_)) => self.perform(Doing::Looking, Operation::Look),
+            (_, Some(_)) => self.perform(Phase::Looking, Operation::Look),
             (_, None) => self.try_now(now),
         }
     }
@@ -406,15 +418,15 @@ impl Queue {
             return self.finish();
         }
         let word = match self.ahead.clone() {
-            Some(ahead) => Word::Behind(ahead),
-            None => Word::First,
+            Some(ahead) => Handoff::Behind(ahead),
+            None => Handoff::First,
         };
-        self.perform(Doing::Leaving, Operation::Leave(self.card.clone(), word))
+        self.perform(Phase::Leaving, Operation::Leave(self.own_ticket.clone(), word))
     }
 
     fn finish(&mut self) -> Next {
         self.in_line = false;
-        self.doing = Doing::Arriving;
+        self.doing = Phase::Arriving;
         Step::Finished(self.outcome.take().unwrap_or(Waited::Interrupted))
     }
 
@@ -424,13 +436,13 @@ impl Queue {
         self.in_line = false;
         match self.outcome {
             Some(Waited::Ended(Acquisition::Got(..))) => self.finish(),
-            _ => self.perform(Doing::Emptying, Operation::ListLine),
+            _ => self.perform(Phase::Emptying, Operation::ListLine),
         }
     }
 
     /// The line is closed. If the lock was opened for us at the last moment, nobody else knows.
-    fn tidied(&mut self, now: Now, sight: Sight) -> Next {
-        let Sight::Directory(listing) = sight else {
+    fn tidied(&mut self, now: Now, sight: Observation) -> Next {
+        let Observation::Directory(listing) = sight else {
             return self.finish();
         };
         match listing.entries.first() {
@@ -443,7 +455,7 @@ impl Queue {
                 let mut release = Release::new(entry.clone(), false, self.here);
                 match release.start(now) {
                     Step::Perform(operation) => {
-                        self.perform(Doing::Tidying(Some(release)), operation)
+                        self.perform(Phase::Tidying(Some(release)), operation)
                     }
                     Step::Finished(_) => self.finish(),
                 }
@@ -457,7 +469,7 @@ impl Machine for Queue {
     type Outcome = Waited;
 
     fn start(&mut self, _now: Now) -> Next {
-        self.perform(Doing::Arriving, Operation::ListLine)
+        self.perform(Phase::Arriving, Operation::ListLine)
     }
 
     fn resume(&mut self, now: Now, answer: Answer) -> Next {
@@ -466,79 +478,79 @@ impl Machine for Queue {
             _ => Vec::new(),
         };
         match (self.doing.clone(), answer) {
-            (Doing::Arriving, Answer::Line(line)) if !line.is_empty() => match self.is_over(now) {
+            (Phase::Arriving, Answer::Line(line)) if !line.is_empty() => match self.is_over(now) {
                 true => {
                     self.ahead = line.iter().min().cloned();
-                    self.perform(Doing::Knocking, Operation::Knock)
+                    self.perform(Phase::Knocking, Operation::HasWaiters)
                 }
                 false => self.enter(now, &line),
             },
-            (Doing::Knocking, Answer::Somebody(true)) => self.glance(now),
-            (Doing::Glancing(mut look), answer) => {
+            (Phase::Knocking, Answer::Somebody(true)) => self.glance(now),
+            (Phase::Glancing(mut look), answer) => {
                 let step = look.resume(now, answer);
                 self.glancing(now, look, step)
             }
-            (Doing::Pausing, Answer::Woken(Wake::Interrupted)) => self.end(Waited::Interrupted),
-            (Doing::Pausing, _) => self.glance(now),
-            (Doing::Overtaking, answer) => self.overtake(now, &line(&answer)),
+            (Phase::Pausing, Answer::Woken(Wake::Interrupted)) => self.end(Waited::Interrupted),
+            (Phase::Pausing, _) => self.glance(now),
+            (Phase::Overtaking, answer) => self.overtake(now, &line(&answer)),
             // It cannot be removed, and would stand there for ever.
-            (Doing::Dismissing, Answer::Failed(fault)) if fault != Fault::Missing => {
+            (Phase::Dismissing, Answer::Failed(fault)) if fault != Fault::Missing => {
                 self.try_now(now)
             }
-            (Doing::Dismissing, _) => self.perform(Doing::Overtaken, Operation::ListLine),
-            (Doing::Overtaken, answer) => self.overtaken(now, &line(&answer)),
-            (Doing::Arriving | Doing::Knocking, _) => self.try_now(now),
-            (Doing::Trying, answer) => {
+            (Phase::Dismissing, _) => self.perform(Phase::Overtaken, Operation::ListLine),
+            (Phase::Overtaken, answer) => self.overtaken(now, &line(&answer)),
+            (Phase::Arriving | Phase::Knocking, _) => self.try_now(now),
+            (Phase::Trying, answer) => {
                 let step = self.acquire.resume(now, answer);
                 self.trying(now, step)
             }
-            (Doing::Numbering, Answer::Line(line)) => self.enter(now, &line),
-            (Doing::Entering, Answer::Done(_)) => {
+            (Phase::Numbering, Answer::Line(line)) => self.enter(now, &line),
+            (Phase::Entering, Answer::Done(_)) => {
                 self.in_line = true;
-                self.perform(Doing::Placing, Operation::ListLine)
+                self.perform(Phase::Placing, Operation::ListLine)
             }
             // No line to be had (a full disk, a folder that may not be written): wait all the same.
-            (Doing::Numbering | Doing::Entering, _) => self.wait_without_line(now),
-            (Doing::Renumbering(line), _) => {
+            (Phase::Numbering | Phase::Entering, _) => self.wait_without_line(now),
+            (Phase::Renumbering(line), _) => {
                 self.in_line = false;
                 self.enter(now, &line)
             }
-            (Doing::Placing, answer) => self.placed(now, &line(&answer)),
-            (Doing::Judging(line), answer) => match (answer, self.ahead.clone()) {
-                (Answer::Life(Life::Gone), Some(ahead)) => self.expel(&line, ahead),
+            (Phase::Placing, answer) => self.placed(now, &line(&answer)),
+            (Phase::Judging(line), answer) => match (answer, self.ahead.clone()) {
+                (Answer::Liveness(Liveness::Gone), Some(ahead)) => self.expel(&line, ahead),
                 _ => self.nap(now),
             },
-            (Doing::Napping, Answer::Woken(wake)) if wake != Wake::Time || self.is_over(now) => {
+            (Phase::Napping, Answer::Woken(wake)) if wake != Wake::Time || self.is_over(now) => {
                 self.woken(now, wake)
             }
-            (Doing::Napping, _) => self.perform(Doing::Placing, Operation::ListLine),
-            (Doing::Listening, _) => {
+            (Phase::Napping, _) => self.perform(Phase::Placing, Operation::ListLine),
+            (Phase::Listening, _) => {
                 self.vacant = None;
                 self.try_now(now)
             }
-            (Doing::Sleeping, Answer::Woken(wake)) => self.woken(now, wake),
-            (Doing::Sleeping, _) => self.try_now(now),
+            (Phase::Sleeping, Answer::Woken(wake)) => self.woken(now, wake),
+            (Phase::Sleeping, _) => self.try_now(now),
             // Who stood ahead of us elsewhere may have gone.
-            (Doing::Checking, Answer::Line(line)) => self.checked(now, &line),
-            (Doing::Checking, _) => self.perform(Doing::Looking, Operation::Look),
-            (Doing::Looking, Answer::Seen(sight)) => self.looked(now, sight),
-            (Doing::Looking, _) => self.sleep(now),
-            (Doing::Passing, answer) => self.pass_over(&line(&answer)),
+            (Phase::Checking, Answer::Line(line)) => self.checked(now, &line),
+            (Phase::Checking, _) => self.perform(Phase::Looking, Operation::Look),
+            (Phase::Looking, Answer::Seen(sight)) => self.looked(now, sight),
+            (Phase::Looking, _) => self.sleep(now),
+            (Phase::Passing, answer) => self.pass_over(&line(&answer)),
             // The sticky bit keeps it, or it cannot be reached: it would stand there for ever.
-            (Doing::Expelling, Answer::Failed(fault)) if fault != Fault::Missing => {
+            (Phase::Expelling, Answer::Failed(fault)) if fault != Fault::Missing => {
                 self.wait_without_line(now)
             }
-            (Doing::Expelling, _) => self.perform(Doing::Placing, Operation::ListLine),
-            (Doing::Leaving, _) => self.left(),
-            (Doing::Emptying, Answer::Line(line)) if line.is_empty() => {
-                self.perform(Doing::Closing, Operation::CloseLine)
+            (Phase::Expelling, _) => self.perform(Phase::Placing, Operation::ListLine),
+            (Phase::Leaving, _) => self.left(),
+            (Phase::Emptying, Answer::Line(line)) if line.is_empty() => {
+                self.perform(Phase::Closing, Operation::CloseLine)
             }
-            (Doing::Emptying, _) => self.finish(),
-            (Doing::Closing, _) => self.perform(Doing::Tidying(None), Operation::Look),
-            (Doing::Tidying(None), Answer::Seen(sight)) => self.tidied(now, sight),
-            (Doing::Tidying(None), _) => self.finish(),
-            (Doing::Tidying(Some(mut release)), answer) => match release.resume(now, answer) {
-                Step::Perform(operation) => self.perform(Doing::Tidying(Some(release)), operation),
+            (Phase::Emptying, _) => self.finish(),
+            (Phase::Closing, _) => self.perform(Phase::Tidying(None), Operation::Look),
+            (Phase::Tidying(None), Answer::Seen(sight)) => self.tidied(now, sight),
+            (Phase::Tidying(None), _) => self.finish(),
+            (Phase::Tidying(Some(mut release)), answer) => match release.resume(now, answer) {
+                Step::Perform(operation) => self.perform(Phase::Tidying(Some(release)), operation),
                 Step::Finished(_) => self.finish(),
             },
         }

@@ -3,8 +3,10 @@
 use alloc::string::String;
 
 use crate::entry::{Entry, Nonce, State};
-use crate::operation::{Answer, Fault, Foreign, Machine, Now, Operation, Sight, Step, TORN_LOOKS};
-use crate::verdict::Here;
+use crate::operation::{
+    Answer, Fault, Foreign, Machine, Now, Observation, Operation, Step, TORN_LOOKS,
+};
+use crate::verdict::LocalContext;
 
 /// How a release ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +31,7 @@ pub struct Release {
     state: State,
     known: Option<Entry>,
     stay: bool,
-    here: Here,
+    here: LocalContext,
     tried: Option<Entry>,
     sent: Option<Entry>,
     fault: Option<Fault>,
@@ -59,7 +61,7 @@ impl Release {
     /// Releases the holding of this entry (or removes this open one). `stay` opens it in place;
     /// a fenced lock always stays.
     #[must_use]
-    pub fn new(mine: Entry, stay: bool, here: Here) -> Release {
+    pub fn new(mine: Entry, stay: bool, here: LocalContext) -> Release {
         Release {
             state: mine.state,
             known: Some(mine.clone()),
@@ -69,7 +71,7 @@ impl Release {
 
     /// Releases whatever holding has this nonce.
     #[must_use]
-    pub fn by_nonce(nonce: Nonce, stay: bool, here: Here) -> Release {
+    pub fn by_nonce(nonce: Nonce, stay: bool, here: LocalContext) -> Release {
         Release {
             nonce,
             state: State::Held,
@@ -106,17 +108,17 @@ impl Release {
         }
     }
 
-    fn seen(&mut self, now: Now, sight: Sight) -> Step<Released> {
-        let torn_or_bare = matches!(sight, Sight::Directory(_));
+    fn seen(&mut self, now: Now, sight: Observation) -> Step<Released> {
+        let torn_or_bare = matches!(sight, Observation::Directory(_));
         let (entries, modified) = match (sight, self.fault) {
-            (Sight::Directory(listing), _) => (listing.entries, Some(listing.modified)),
-            (Sight::Foreign(_), Some(fault)) if fault != Fault::Missing => {
+            (Observation::Directory(listing), _) => (listing.entries, Some(listing.modified)),
+            (Observation::Foreign(_), Some(fault)) if fault != Fault::Missing => {
                 return Step::Finished(Released::Failed(fault));
             }
             _ => (alloc::vec::Vec::new(), None),
         };
         // A break may have opened it under the very name we meant to give it.
-        let exact = self.here.one_kernel && self.fault == Some(Fault::Missing);
+        let exact = self.here.is_local && self.fault == Some(Fault::Missing);
         if let Some(open) = self.sent.as_ref().filter(|open| !exact && entries.contains(open)) {
             return Step::Finished(Released::Opened(open.clone()));
         }
@@ -158,7 +160,7 @@ impl Release {
         let doubtful = match fault {
             // Said to be done, or sent by an earlier start of the machine.
             None => self.tried.is_some(),
-            Some(Fault::Missing) => !self.here.one_kernel,
+            Some(Fault::Missing) => !self.here.is_local,
             Some(_) => true,
         };
         let in_time = self.tried.as_ref().is_some_and(|mine| now.boot < mine.deadline());
@@ -197,7 +199,7 @@ impl Release {
             });
         }
         match answer {
-            Answer::Seen(Sight::Directory(listing))
+            Answer::Seen(Observation::Directory(listing))
                 if self.checking && listing.entries.is_empty() =>
             {
                 let held_by = match (listing.foreign, listing.litter, &self.tried) {
@@ -229,7 +231,7 @@ impl Release {
                 Step::Finished(Released::Remains(fault, None))
             }
             Answer::Done(stamp) => match (self.sent.take(), stamp) {
-                (Some(open), _) if self.here.one_kernel => Step::Finished(Released::Opened(open)),
+                (Some(open), _) if self.here.is_local => Step::Finished(Released::Opened(open)),
                 (Some(open), _) => {
                     self.sent = Some(open);
                     Step::Perform(Operation::Look)
@@ -261,7 +263,7 @@ impl Machine for Release {
             return self.let_go_and_tell(now);
         }
         self.telling = Telling::Knocking;
-        Step::Perform(Operation::Knock)
+        Step::Perform(Operation::HasWaiters)
     }
 
     fn resume(&mut self, now: Now, answer: Answer) -> Step<Released> {
@@ -314,6 +316,6 @@ impl Release {
             step => return step,
         };
         self.telling = Telling::Ringing(outcome);
-        Step::Perform(Operation::Ring)
+        Step::Perform(Operation::WakeFirst)
     }
 }

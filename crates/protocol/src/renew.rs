@@ -4,12 +4,12 @@
 use core::time::Duration;
 
 use crate::entry::{Entry, Nonce, Owner, Process, State, whole_millis};
-use crate::operation::{Answer, Fault, Machine, Now, Operation, Sight, Step, TORN_LOOKS};
-use crate::verdict::Here;
+use crate::operation::{Answer, Fault, Machine, Now, Observation, Operation, Step, TORN_LOOKS};
+use crate::verdict::LocalContext;
 
 /// What a renewal changes beside the stamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Terms {
+pub struct RenewRequest {
     /// A new timeout.
     pub timeout: Option<Duration>,
     /// A new owner.
@@ -37,8 +37,8 @@ pub struct Renew {
     by: Option<Process>,
     known: Option<Entry>,
     sent: Option<Entry>,
-    terms: Terms,
-    here: Here,
+    terms: RenewRequest,
+    here: LocalContext,
     names: u32,
     torn: u8,
     fault: Option<Fault>,
@@ -47,14 +47,14 @@ pub struct Renew {
 impl Renew {
     /// Renews the holding of this entry.
     #[must_use]
-    pub fn new(mine: Entry, terms: Terms, here: Here) -> Renew {
+    pub fn new(mine: Entry, terms: RenewRequest, here: LocalContext) -> Renew {
         let names = mine.renewals;
         Renew { known: Some(mine.clone()), names, ..Renew::by_nonce(mine.nonce, terms, here) }
     }
 
     /// Renews one's own holding, which has this nonce.
     #[must_use]
-    pub fn by_nonce(nonce: Nonce, terms: Terms, here: Here) -> Renew {
+    pub fn by_nonce(nonce: Nonce, terms: RenewRequest, here: LocalContext) -> Renew {
         let by = None;
         Renew { nonce, by, known: None, sent: None, terms, here, names: 0, torn: 0, fault: None }
     }
@@ -63,7 +63,7 @@ impl Renew {
     /// does not learn of it. So a holding that names processes, and not this one, keeps its timeout
     /// or is given a longer one.
     #[must_use]
-    pub fn by_key(nonce: Nonce, terms: Terms, here: Here, by: Process) -> Renew {
+    pub fn by_key(nonce: Nonce, terms: RenewRequest, here: LocalContext, by: Process) -> Renew {
         Renew { by: Some(by), ..Renew::by_nonce(nonce, terms, here) }
     }
 
@@ -89,8 +89,8 @@ impl Renew {
         Step::Perform(Operation::Rename(from, to))
     }
 
-    fn seen(&mut self, now: Now, sight: Sight) -> Step<Renewal> {
-        let Sight::Directory(listing) = sight else {
+    fn seen(&mut self, now: Now, sight: Observation) -> Step<Renewal> {
+        let Observation::Directory(listing) = sight else {
             return Step::Finished(Renewal::Lost(None));
         };
         let mine = |entry: &&Entry| entry.nonce == self.nonce && entry.state == State::Held;
@@ -157,7 +157,7 @@ impl Machine for Renew {
     fn resume(&mut self, now: Now, answer: Answer) -> Step<Renewal> {
         match (answer, &self.sent) {
             (Answer::Seen(sight), _) => self.seen(now, sight),
-            (Answer::Done(_), Some(sent)) if self.here.one_kernel => {
+            (Answer::Done(_), Some(sent)) if self.here.is_local => {
                 let sent = sent.clone();
                 self.sent = None;
                 self.known = Some(sent.clone());

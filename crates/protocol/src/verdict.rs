@@ -1,4 +1,4 @@
-//! The verdict on a holder: does it live, has its lock lapsed, is it dead? Every verdict names
+//! The verdict on a holder: does it live, has its lock expired, is it dead? Every verdict names
 //! its evidence. In doubt, the holder lives.
 
 use core::time::Duration;
@@ -13,12 +13,12 @@ pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// Where the judge stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Here {
+pub struct LocalContext {
     /// The judge's own boot and namespaces.
     pub origin: Origin,
     /// Is the file system one that this kernel alone owns? Then whoever wrote before its boot
     /// died with the kernel before, and an error says truly that a thing was not done.
-    pub one_kernel: bool,
+    pub is_local: bool,
     /// When this kernel was booted, by the wall clock; none where that can't be told.
     pub booted: Option<Stamp>,
     /// The judge's own host.
@@ -27,7 +27,7 @@ pub struct Here {
     pub longest_name: usize,
 }
 
-impl Here {
+impl LocalContext {
     /// Was this ticket made before our kernel was booted?
     #[must_use]
     pub fn is_before_boot(&self, ticket: &Ticket) -> bool {
@@ -38,7 +38,7 @@ impl Here {
 
 /// Is a process there?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Life {
+pub enum Liveness {
     /// At least one of the owner's processes lives, or nobody can tell.
     Alive,
     /// All of the owner's processes are gone for certain.
@@ -76,8 +76,8 @@ pub struct Facts {
     pub watched: Duration,
     /// D's change time.
     pub modified: Stamp,
-    /// The answer to [`Question::Life`], once asked.
-    pub life: Option<Life>,
+    /// The answer to [`Question::Liveness`], once asked.
+    pub life: Option<Liveness>,
     /// The answer to [`Question::FileClock`], once asked.
     pub file_clock: Option<Stamp>,
 }
@@ -86,7 +86,7 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Question {
     /// Do the owner's processes live?
-    Life(Owner),
+    Liveness(Owner),
     /// What does the file system's clock say?
     FileClock,
 }
@@ -111,20 +111,20 @@ pub enum Evidence {
 pub enum Verdict {
     /// First answer this.
     Ask(Question),
-    /// It lives; on our boot clock it may be judged lapsed from this moment on.
+    /// It lives; on our boot clock it may be judged expired from this moment on.
     Live {
         /// Boot clock.
         until: Duration,
     },
     /// Its timeout has passed.
-    Lapsed(Evidence),
+    Expired(Evidence),
     /// Its holder is provably gone.
     Dead(Evidence),
 }
 
 /// Judges a held entry.
 #[must_use]
-pub fn judge(entry: &Entry, here: &Here, facts: &Facts) -> Verdict {
+pub fn judge(entry: &Entry, here: &LocalContext, facts: &Facts) -> Verdict {
     let origin = &entry.origin;
     if origin.is_same_pids(&here.origin) && entry.owner != Owner::Nobody {
         match facts.life {
@@ -132,10 +132,10 @@ pub fn judge(entry: &Entry, here: &Here, facts: &Facts) -> Verdict {
                 // Start times are counted from the boot of a time namespace.
                 let comparable = origin.is_same_clock(&here.origin);
                 let owner = if comparable { entry.owner } else { entry.owner.any_start() };
-                return Verdict::Ask(Question::Life(owner));
+                return Verdict::Ask(Question::Liveness(owner));
             }
-            Some(Life::Gone) => return Verdict::Dead(Evidence::ProcessGone),
-            Some(Life::Alive) => {}
+            Some(Liveness::Gone) => return Verdict::Dead(Evidence::ProcessGone),
+            Some(Liveness::Alive) => {}
         }
     }
     let both_known = origin.boot != 0 && here.origin.boot != 0;
@@ -143,25 +143,25 @@ pub fn judge(entry: &Entry, here: &Here, facts: &Facts) -> Verdict {
     // a client of it, which may well live. And a wall clock that was set forward makes our boot
     // look late: so it must be our own name, too.
     let is_old = here.booted.is_some_and(|booted| facts.modified < booted);
-    let is_ours = here.one_kernel && entry.host == here.host;
+    let is_ours = here.is_local && entry.host == here.host;
     if both_known && !origin.is_same_boot(&here.origin) && is_ours && is_old {
         return Verdict::Dead(Evidence::EarlierBoot);
     }
     // A stamp from the future of our own clock is a lie: it is watched like a stranger's.
     if origin.is_same_clock(&here.origin) && entry.stamp <= facts.now.boot {
-        return if facts.now.boot >= entry.lapses_at() {
-            Verdict::Lapsed(Evidence::BootClock)
+        return if facts.now.boot >= entry.expires_at() {
+            Verdict::Expired(Evidence::BootClock)
         } else {
-            Verdict::Live { until: entry.lapses_at() }
+            Verdict::Live { until: entry.expires_at() }
         };
     }
     if facts.watched >= entry.timeout {
-        return Verdict::Lapsed(Evidence::Watched);
+        return Verdict::Expired(Evidence::Watched);
     }
     match facts.file_clock {
         None => Verdict::Ask(Question::FileClock),
         Some(clock) if is_older(facts.modified, clock, entry.timeout + CLOCK_SLACK) => {
-            Verdict::Lapsed(Evidence::FileClock)
+            Verdict::Expired(Evidence::FileClock)
         }
         Some(_) => {
             Verdict::Live { until: facts.now.boot + entry.timeout.saturating_sub(facts.watched) }
@@ -172,7 +172,7 @@ pub fn judge(entry: &Entry, here: &Here, facts: &Facts) -> Verdict {
 /// How much younger a thing may be than its stamp says. One of whole seconds is from a file system
 /// that rounds down, to two seconds at worst (FAT).
 #[must_use]
-pub fn grain(stamp: Stamp) -> Duration {
+pub fn timestamp_granularity(stamp: Stamp) -> Duration {
     const SECOND: i128 = 1_000_000_000;
     if stamp.0 % SECOND == 0 { Duration::from_secs(2) } else { Duration::ZERO }
 }

@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyList};
 
 /// The arguments of Python's `Status`.
 pub(crate) fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyDict>> {
-    let line: Vec<_> = status.line.iter().map(|one| ticket(py, one)).collect::<PyResult<_>>()?;
+    let queue: Vec<_> = status.queue.iter().map(|one| ticket(py, one)).collect::<PyResult<_>>()?;
     let facts = PyDict::new(py);
     facts.set_item("name", status.name.as_os_str())?;
     facts.set_item("path", status.path.as_os_str())?;
@@ -19,7 +19,7 @@ pub(crate) fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'p
     facts.set_item("age", seconds(status.age))?;
     facts.set_item("remaining", seconds(status.remaining))?;
     facts.set_item("holder", status.holder.as_ref().map(|one| holder(py, one)).transpose()?)?;
-    facts.set_item("line", PyList::new(py, line)?.to_tuple())?;
+    facts.set_item("queue", PyList::new(py, queue)?.to_tuple())?;
     facts.set_item("note", &status.note)?;
     Ok(facts)
 }
@@ -75,7 +75,7 @@ fn make<'py>(
 pub(crate) fn how(how: &How) -> (&'static str, Option<&Predecessor>) {
     match how {
         How::HandedOver(before) => ("handed over", Some(before)),
-        How::AfterLapse(before) => ("after lapse", Some(before)),
+        How::AfterExpiry(before) => ("after expiry", Some(before)),
         How::AfterDeath(before) => ("after death", Some(before)),
         _ => ("free", None),
     }

@@ -10,7 +10,7 @@ use lockbydir::{Error, Guard};
 use pyo3::prelude::*;
 
 use crate::errors::{self, own, told};
-use crate::{facts, given};
+use crate::{facts, parameters};
 
 /// Proof of holding a lock; a context manager that releases it at its end.
 ///
@@ -167,9 +167,9 @@ impl Held {
         &self.path
     }
 
-    /// How the lock was got: ``free``, ``handed over``, ``after lapse`` or ``after death``. After the
+    /// How the lock was got: ``free``, ``handed over``, ``after expiry`` or ``after death``. After the
     /// last two the predecessor's work may be half done; one successor is told. A bare lock that was
-    /// removed for its age is ``after lapse``, from an unknown holder who may work on.
+    /// removed for its age is ``after expiry``, from an unknown holder who may work on.
     #[getter]
     fn how(&self) -> &'static str {
         facts::how(&self.how).0
@@ -207,7 +207,7 @@ impl Held {
     ///
     /// :raises LockLost: as `renew`.
     fn set_timeout(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
-        let timeout = given::duration(timeout, "timeout")?;
+        let timeout = parameters::duration(timeout, "timeout")?;
         let renewed = self.ask(py, None, |guard| Some(guard.set_timeout(timeout)));
         renewed.ok_or_else(|| self.over(py))?.map_err(|error| told(py, &error))
     }
@@ -215,7 +215,7 @@ impl Held {
     /// Waits until the lock is known to be lost or about to be over; false when neither happened
     /// within so many seconds.
     fn wait_lost(&self, py: Python<'_>, up_to: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let up_to = given::duration(up_to, "up_to")?;
+        let up_to = parameters::duration(up_to, "up_to")?;
         // In pieces, so that signals are seen and a release is not kept waiting.
         let piece = Duration::from_millis(20);
         let mut left = up_to;

@@ -4,9 +4,9 @@
 
 mod errors;
 mod facts;
-mod given;
 mod held;
 mod lock;
+mod parameters;
 mod with;
 
 use std::ffi::OsString;
@@ -69,7 +69,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lock::Interrupt>()?;
     module.add_class::<held::Held>()?;
     module.add_class::<with::With>()?;
-    module.add_function(wrap_pyfunction!(given::number, module)?)?;
+    module.add_function(wrap_pyfunction!(parameters::number, module)?)?;
     module.add_function(wrap_pyfunction!(is_url, module)?)?;
     module.add_function(wrap_pyfunction!(fork_generation, module)?)?;
     module.add_function(wrap_pyfunction!(shown, module)?)?;

@@ -15,8 +15,8 @@ use pyo3::types::PyDict;
 
 use crate::errors::told;
 use crate::facts;
-use crate::given::{self, seconds};
 use crate::held::Held;
+use crate::parameters::{self, seconds};
 
 /// How often the main thread looks for signals while it waits.
 const SIGNALS: Duration = Duration::from_millis(50);
@@ -47,7 +47,7 @@ pub(crate) struct Lock {
 impl Lock {
     #[new]
     #[pyo3(signature = (
-        name, *, timeout, patience, label, fenced, linger, mode, group, renews, on_lost, owner, pace
+        name, *, timeout, patience, label, fenced, linger, mode, group, renews, on_lost, owner, poll_interval
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python gives them by name")]
     fn new(
@@ -62,11 +62,11 @@ impl Lock {
         renews: bool,
         on_lost: Option<Py<PyAny>>,
         owner: Option<u32>,
-        pace: Option<f64>,
+        poll_interval: Option<f64>,
     ) -> PyResult<Lock> {
         let mut lock = lockbydir::Lock::new(name)
             .timeout(seconds(timeout, "timeout")?)
-            .patience(given::patience(patience)?)
+            .patience(parameters::patience(patience)?)
             .label(label)
             .fenced(fenced)
             .linger(seconds(linger, "linger")?)
@@ -75,8 +75,8 @@ impl Lock {
         if let Some(group) = group {
             lock = lock.group(group);
         }
-        if let Some(pace) = pace {
-            lock = lock.pace(seconds(pace, "the time between two looks")?);
+        if let Some(poll_interval) = poll_interval {
+            lock = lock.poll_interval(seconds(poll_interval, "the time between two looks")?);
         }
         lock = lock.owner(match owner {
             None => Owner::ThisProcess,
@@ -96,7 +96,7 @@ impl Lock {
 
     /// Waits in the calling thread, or, if that is the main one, lets another thread wait.
     fn acquire(&self, py: Python<'_>, patience: Option<f64>) -> PyResult<Held> {
-        self.wait(py, given::patience(patience)?)
+        self.wait(py, parameters::patience(patience)?)
     }
 
     /// The same, until this is set.
@@ -106,7 +106,7 @@ impl Lock {
         patience: Option<f64>,
         interrupt: &Interrupt,
     ) -> PyResult<Held> {
-        let lock = self.lock.clone().patience(given::patience(patience)?);
+        let lock = self.lock.clone().patience(parameters::patience(patience)?);
         let lock = lock.interrupt(interrupt.0.clone());
         py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error))
     }
@@ -127,10 +127,10 @@ impl Lock {
 
     /// True when a hold was ended; false when there was none, or its holder lives.
     fn break_lock(&self, py: Python<'_>, by_force: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let by_force = given::yes_or_no(by_force, "force")?;
+        let by_force = parameters::yes_or_no(by_force, "force")?;
         let broken = py.detach(|| match by_force {
             true => self.lock.break_by_force(),
-            false => self.lock.break_lapsed(),
+            false => self.lock.break_stale(),
         });
         broken.map(|broken| matches!(broken, Broken::Removed(_))).map_err(|error| told(py, &error))
     }
@@ -151,7 +151,7 @@ impl Lock {
         key: &Bound<'_, PyAny>,
         verb: fn(&lockbydir::Lock, &Key) -> Result<(), Error>,
     ) -> PyResult<()> {
-        let key = given::key(key)?;
+        let key = parameters::key(key)?;
         let done = py.detach(|| verb(&self.lock, &key.parse()?));
         done.map_err(|error| told(py, &error))
     }

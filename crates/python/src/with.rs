@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::errors::{self, told};
-use crate::given;
 use crate::held::Held;
 use crate::lock::Lock;
+use crate::parameters;
 
 /// A lock that remembers what each thread holds by it: the base of Python's `Lock`.
 #[pyclass(subclass, frozen, module = "lockbydir._native")]
@@ -168,7 +168,7 @@ impl With {
     /// Which lock this is.
     fn _begin(&self, lock: Py<Lock>, patience: Option<f64>) -> PyResult<()> {
         self.lock
-            .set((lock, given::patience(patience)?))
+            .set((lock, parameters::patience(patience)?))
             .map_err(|_| PyRuntimeError::new_err("Lock.__init__ was called twice"))
     }
 
@@ -177,7 +177,7 @@ impl With {
     fn _acquire(&self, py: Python<'_>, patience: &Bound<'_, PyTuple>) -> PyResult<Py<Held>> {
         let patience = match patience.is_empty() {
             true => None,
-            false => Some(given::patience(patience.get_item(0)?.extract()?)?),
+            false => Some(parameters::patience(patience.get_item(0)?.extract()?)?),
         };
         self.wait(py, patience, Way::Call)
     }

@@ -101,7 +101,7 @@ class Child:
 
 def line_of(name: object) -> list[str]:
     """The tickets in a lock's line."""
-    line = Path(f"{name}.lockdir.line")
+    line = Path(f"{name}.lockdir.queue")
     try:
         return sorted(found for found in os.listdir(line) if found != "bell")
     except FileNotFoundError:

@@ -234,9 +234,9 @@ def test_a_loop_that_ends_while_tasks_wait_leaves_nothing(name: str, child: Star
             async def main():
                 for _ in range(5):
                     asyncio.ensure_future(AsyncLock(name, patience=None).acquire())
-                while not os.path.exists(name + ".lockdir.line"): await asyncio.sleep(0.001)
+                while not os.path.exists(name + ".lockdir.queue"): await asyncio.sleep(0.001)
             asyncio.run(main())
-            say(os.path.exists(name + ".lockdir.line") and len(os.listdir(name + ".lockdir.line")))
+            say(os.path.exists(name + ".lockdir.queue") and len(os.listdir(name + ".lockdir.queue")))
             """
         )
         assert one.hears() in ("0", "1", "False")

@@ -74,7 +74,7 @@ import asyncio
 held = Lock(name).acquire()
 async def main():
     waiter = asyncio.ensure_future(AsyncLock(name, patience=None).acquire())
-    while not os.path.exists(name + ".lockdir.line/bell"):
+    while not os.path.exists(name + ".lockdir.queue/bell"):
         await asyncio.sleep(0.001)
     pid = os.fork()
     if pid == 0:

@@ -152,7 +152,7 @@ def test_how_a_lock_was_got_when_it_was_handed_over(name: str, child: StartChild
         """
     )
     # Who listens to the bell is given the lock; who has not come so far yet finds it free.
-    until(lambda: os.path.exists(name + ".lockdir.line/bell"))
+    until(lambda: os.path.exists(name + ".lockdir.queue/bell"))
 
     held.release()
 
@@ -160,11 +160,11 @@ def test_how_a_lock_was_got_when_it_was_handed_over(name: str, child: StartChild
     waiter.ends_well()
 
 
-def test_how_a_lock_was_got_after_a_lapse(name: str) -> None:
+def test_how_a_lock_was_got_after_a_expiry(name: str) -> None:
     old = Lock(name, timeout=0.2, label="slow").acquire()
 
     with Lock(name) as held:
-        assert held.how == "after lapse"
+        assert held.how == "after expiry"
         before = held.predecessor
         assert before is not None and before.holder is not None and before.age is None
         assert before.token == old.token < held.token
@@ -183,7 +183,7 @@ def test_how_a_bare_lock_was_got_that_was_too_old(name: str) -> None:
     os.mkdir(name + ".lockdir")
 
     with Lock(name, timeout=0.3) as held:
-        assert held.how == "after lapse"
+        assert held.how == "after expiry"
         before = held.predecessor
         assert before is not None and before.holder is None and before.token is None
         assert before.age is not None and before.age >= 0.3
@@ -283,7 +283,7 @@ def test_what_on_lost_raises_is_shown_and_harms_nothing(name: str, child: StartC
     one.ends_well()
 
 
-def test_wait_lost_ends_when_the_lock_lapses_or_is_released(name: str) -> None:
+def test_wait_lost_ends_when_the_lock_expires_or_is_released(name: str) -> None:
     held = Lock(name, timeout=0.2).acquire()
 
     assert held.wait_lost(10)
@@ -356,9 +356,9 @@ def test_break_lock_leaves_a_living_holder_unless_forced(name: str) -> None:
     assert not lock.locked()
 
 
-def test_break_lock_ends_what_lapsed(name: str) -> None:
+def test_break_lock_ends_what_expired(name: str) -> None:
     Lock(name, timeout=0.1, owner="nobody").acquire().keep()
-    until(lambda: Lock(name).status().state == "lapsed")
+    until(lambda: Lock(name).status().state == "expired")
 
     assert Lock(name).break_lock() is True
     assert not os.path.exists(name + ".lockdir")
@@ -375,7 +375,7 @@ def test_clean_removes_what_crashes_left(name: str, child: StartChild) -> None:
 
         removed = clean(os.path.dirname(name))
 
-    assert removed == [name + ".b.lockdir.line", name + ".lockdir"]
+    assert removed == [name + ".b.lockdir.queue", name + ".lockdir"]
     assert clean(Path(name).parent) == []
     assert os.listdir(os.path.dirname(name)) == []
 

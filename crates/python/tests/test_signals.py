@@ -30,8 +30,8 @@ def test_an_interrupt_ends_a_wait_at_once_and_leaves_the_line(
                     with lock: pass
                 except KeyboardInterrupt:
                     at = time.monotonic()
-                    said = os.path.exists(name + ".lockdir.line")
-                    say(at, len(os.listdir(name + ".lockdir.line")) if said else 0)
+                    said = os.path.exists(name + ".lockdir.queue")
+                    say(at, len(os.listdir(name + ".lockdir.queue")) if said else 0)
                 hear()
                 """
             )

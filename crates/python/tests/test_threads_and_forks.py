@@ -434,12 +434,12 @@ held.keep()
     "while a daemon thread waits": """
 held = Lock(name).acquire()
 threading.Thread(target=Lock(name, patience=None).acquire, daemon=True).start()
-while not os.path.exists(name + ".lockdir.line"): time.sleep(0.001)
+while not os.path.exists(name + ".lockdir.queue"): time.sleep(0.001)
 """,
     "while a daemon thread waits, and gets it late in the end": """
 held = Lock(name).acquire()
 threading.Thread(target=Lock(name, patience=None).acquire, daemon=True).start()
-while not os.path.exists(name + ".lockdir.line"): time.sleep(0.001)
+while not os.path.exists(name + ".lockdir.queue"): time.sleep(0.001)
 class Late:
     def __del__(self, release=held.release, sleep=time.sleep):
         release()

@@ -17,7 +17,7 @@ use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use crate::Errno;
 use crate::facts::about_path;
 use crate::open::{
-    ALL, Access, How, LONGER_MOMENT, MOMENT, again, is_busy, native, no_link, open, open_dir,
+    ALL, Access, How, RETRY_FOR, RETRY_LONGER_FOR, again, is_busy, native, no_link, open, open_dir,
     opened, seize,
 };
 
@@ -45,10 +45,10 @@ pub fn rename_path(from: &Path, to: &Path) -> Result<(), Errno> {
     };
     let target = native(to)?;
     again(
-        LONGER_MOMENT,
+        RETRY_LONGER_FOR,
         |errno| errno == Errno::ACCESS,
         || {
-            let found = again(MOMENT, is_busy, || open(None, &mut native(from)?, &how))?;
+            let found = again(RETRY_FOR, is_busy, || open(None, &mut native(from)?, &how))?;
             match rename(no_link(found)?.as_handle(), None, &target) {
                 // So some say that there is something already.
                 Err(Errno::ACCESS) if about_path(to).is_ok() => Err(Errno::EXIST),
@@ -112,7 +112,7 @@ pub fn remove_dir(dir: Option<BorrowedHandle<'_>>, path: &Path) -> Result<(), Er
         disposition: FILE_OPEN,
         options: FILE_DIRECTORY_FILE,
     };
-    let found = again(MOMENT, |errno| errno == Errno::BUSY, || opened(dir, path, &how));
+    let found = again(RETRY_FOR, |errno| errno == Errno::BUSY, || opened(dir, path, &how));
     match no_link(found.map_err(gone)?) {
         Err(Errno::LOOP) => Err(Errno::NOTDIR),
         found => remove(found?),

@@ -35,9 +35,9 @@ pub enum Access {
 
 /// Others may have a thing open for a moment: whoever is about to change it too, a scanner for
 /// viruses, an indexer. So long and no longer a call tries again by itself.
-pub(crate) const MOMENT: Duration = Duration::from_millis(200);
+pub(crate) const RETRY_FOR: Duration = Duration::from_millis(200);
 /// A directory cannot be moved while somebody has a thing within it open.
-pub(crate) const LONGER_MOMENT: Duration = Duration::from_secs(2);
+pub(crate) const RETRY_LONGER_FOR: Duration = Duration::from_secs(2);
 
 pub(crate) fn again<T>(
     moment: Duration,
@@ -161,7 +161,7 @@ pub fn open_dir(
         Access::Change => FILE_TRAVERSE | FILE_READ_ATTRIBUTES,
     };
     let how = How { rights, share: ALL, disposition: FILE_OPEN, options: FILE_DIRECTORY_FILE };
-    let found = again(MOMENT, is_busy, || opened(dir, path, &how))?;
+    let found = again(RETRY_FOR, is_busy, || opened(dir, path, &how))?;
     no_link(found)
 }
 
@@ -183,7 +183,7 @@ pub fn make_dir(path: &Path) -> Result<(), Errno> {
         disposition: FILE_CREATE,
         options: FILE_DIRECTORY_FILE,
     };
-    again(MOMENT, is_busy, || open(None, &mut native(path)?, &how)).map(drop)
+    again(RETRY_FOR, is_busy, || open(None, &mut native(path)?, &how)).map(drop)
 }
 
 /// A new, empty file, open to write; as long as it is open, nobody else may open it to write.
@@ -230,6 +230,6 @@ pub(crate) fn seize(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle
         disposition: FILE_OPEN,
         options: FILE_NON_DIRECTORY_FILE,
     };
-    let seized = again(MOMENT, |errno| errno == Errno::BUSY, || open_at(dir, name, &how))?;
+    let seized = again(RETRY_FOR, |errno| errno == Errno::BUSY, || open_at(dir, name, &how))?;
     if own_name(seized.as_handle())? == name { Ok(seized) } else { Err(Errno::NOENT) }
 }

@@ -28,7 +28,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, statfs};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A name, and what it does once.
-type Contestant<'a> = (&'static str, Box<dyn FnMut() -> Outcome<()> + 'a>);
+type Subject<'a> = (&'static str, Box<dyn FnMut() -> Outcome<()> + 'a>);
 
 /// Whose time is divided by whose, and what should come out.
 type Question = (&'static str, &'static str, Option<Aim>);
@@ -58,7 +58,7 @@ const ON_EXT4: [Question; 9] = [
 const OF_PROGRAMS: [Question; 1] = [(RUN, RUN_FLOCK, Some(Aim::AtMost(2.0)))];
 
 /// The median microseconds of each, over interleaved rounds of `turns` each.
-fn compete(contestants: &mut [Contestant<'_>], turns: u32, rounds: usize) -> Outcome<Vec<f64>> {
+fn compete(contestants: &mut [Subject<'_>], turns: u32, rounds: usize) -> Outcome<Vec<f64>> {
     let count = contestants.len();
     let mut times = vec![Vec::new(); count];
     for round in 0..=rounds {
@@ -80,7 +80,7 @@ fn compete(contestants: &mut [Contestant<'_>], turns: u32, rounds: usize) -> Out
 
 /// Prints the times and then what they answer.
 fn tell(
-    contestants: &[Contestant<'_>],
+    contestants: &[Subject<'_>],
     times: &[f64],
     questions: &[Question],
     has_aims: bool,
@@ -116,7 +116,7 @@ fn in_process(folder: &Path, rounds: usize, has_aims: bool) -> Outcome<Vec<Ratio
     let lock = Lock::new(folder.join("plain"));
     let fenced = Lock::new(folder.join("fenced")).fenced(true);
     let lingering = Lock::new(folder.join("hot")).linger(Duration::from_secs(60));
-    let mut contestants: Vec<Contestant<'_>> = vec![
+    let mut contestants: Vec<Subject<'_>> = vec![
         (
             MKDIR,
             Box::new(|| {
@@ -169,7 +169,7 @@ fn programs(folder: &Path, rounds: usize, program: &Path) -> Outcome<Vec<Ratio>>
         println!("  (no flock program here to compare with)");
         return Ok(Vec::new());
     };
-    let mut contestants: Vec<Contestant<'_>> = vec![
+    let mut contestants: Vec<Subject<'_>> = vec![
         ("true", Box::new(|| run(&mut Command::new("true")))),
         (RUN_FLOCK, Box::new(|| run(Command::new(&flock).args(["x", "true"])))),
         (RUN, Box::new(|| run(Command::new(program).args(["run", "x", "--", "true"])))),

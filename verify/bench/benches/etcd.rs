@@ -8,7 +8,7 @@
 //!
 //! * Acquire and release, beside three calls one after another: grant a lease, put a key under it,
 //!   revoke the lease. Nobody else wants it.
-//! * Hand-over between two processes that both run already: from just before one is told to let go
+//! * Handoff between two processes that both run already: from just before one is told to let go
 //!   (ours by a line, `etcdctl lock` by SIGINT, which is how it is told) until the other's line that
 //!   says that it holds is read. Starting a process counts for neither.
 //! * Many processes in line: what the server is asked and what it sends, for each release.
@@ -194,8 +194,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Microseconds of one hand-over.
-    fn hand_over(&mut self, kind: Kind, name: &str) -> Outcome<f64> {
+    /// Microseconds of one handoff.
+    fn handoff(&mut self, kind: Kind, name: &str) -> Outcome<f64> {
         let mut holder = User::start(kind, &self.endpoints, name)?;
         holder.holds()?;
         let mut waiter = User::start(kind, &self.endpoints, name)?;
@@ -212,14 +212,14 @@ impl Bench {
         Ok(took)
     }
 
-    fn hand_overs(&mut self) -> Outcome<()> {
+    fn handoffs(&mut self) -> Outcome<()> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..self.rounds {
             let name = format!("pair{round}");
-            ours.push(self.hand_over(Kind::Ours, &name)?);
-            theirs.push(self.hand_over(Kind::Etcdctl, &name)?);
+            ours.push(self.handoff(Kind::Ours, &name)?);
+            theirs.push(self.handoff(Kind::Etcdctl, &name)?);
         }
-        tell("hand-over", median(&ours), "etcdctl lock's", median(&theirs));
+        tell("handoff", median(&ours), "etcdctl lock's", median(&theirs));
         Ok(())
     }
 
@@ -269,7 +269,7 @@ impl Bench {
     fn crowds(&mut self) -> Outcome<()> {
         let few = 1 + RELEASES as usize;
         println!("  for each release, with so many in line:");
-        println!("  {:24}{:>10}{:>18}{:>14}", "", "calls", "watchers told", "hand-over");
+        println!("  {:24}{:>10}{:>18}{:>14}", "", "calls", "watchers told", "handoff");
         for kind in [Kind::Ours, Kind::Etcdctl] {
             let many = (self.waiters > few).then_some(self.waiters);
             for waiters in [few].into_iter().chain(many) {
@@ -327,6 +327,6 @@ fn main() -> Outcome<()> {
     println!("etcd, {members} member(s); medians of {rounds} rounds; only ratios compare.\n");
     let mut bench = Bench { runtime, client, endpoints, cluster, server, rounds, waiters };
     bench.costs()?;
-    bench.hand_overs()?;
+    bench.handoffs()?;
     bench.crowds()
 }

@@ -134,7 +134,7 @@ fn main() -> Outcome<()> {
     }
     let (alone, observed) = (median(&alone), median(&observed));
     let each = processes as f64 / 1e6;
-    println!("{:>10.1} us  a hand-over among {processes} processes", alone / each);
+    println!("{:>10.1} us  a handoff among {processes} processes", alone / each);
     println!("{:>10.1} us  the same, observed", observed / each);
     let ratio = Ratio {
         of: "observed",

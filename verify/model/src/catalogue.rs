@@ -92,7 +92,7 @@ impl Mutant {
             Mutant::JudgesByTheWallClock => World { ticks: 1, ..two(once()) },
             Mutant::HasNoMargin => World { clocks: Clocks::Drifting, ..two(once()) },
             Mutant::BelievesItsCalls | Mutant::LooksNotAfterAnError => {
-                World { one_kernel: false, lies: 1, ticks: 1, ..two(hasty()) }
+                World { is_local: false, lies: 1, ticks: 1, ..two(hasty()) }
             }
             Mutant::JudgesByItsOwnTimeout => {
                 let plans = [3, 1].map(|timeout| Plan { timeout, ..once() }).to_vec();
@@ -163,7 +163,7 @@ fn three(plan: Plan) -> World {
 
 /// Each on a clock of its own, where no answer is believed.
 fn apart(world: World) -> World {
-    World { clocks: Clocks::Apart, one_kernel: false, ..world }
+    World { clocks: Clocks::Apart, is_local: false, ..world }
 }
 
 /// So many in line, while no time goes by. A tick is the moment that the first in line is left
@@ -211,19 +211,19 @@ macro_rules! catalogue {
 
 catalogue! {
     SMALL "two on one kernel, each renewing twice": 59_742,
-        [Free, AfterLapse, Renewed, RenewedLate, ToldOfALoss, LostAtRelease, InstallRaceLost,
+        [Free, AfterExpiry, Renewed, RenewedLate, ToldOfALoss, LostAtRelease, InstallRaceLost,
             RenameRaceLost, NumberRaised],
         two(renewing(2));
-    SMALL "two who do not see each other's processes, and a crash": 6_016, [Crashed, AfterLapse],
+    SMALL "two who do not see each other's processes, and a crash": 6_016, [Crashed, AfterExpiry],
         World { clocks: Clocks::Namespaces, crashes: 1, ticks: 2, ..two(once()) };
-    LARGE "two on clocks apart": 178_269, [AfterLapse], World { ticks: 4, ..apart(two(once())) };
-    LARGE "two of whom one has a slow clock": 145_573, [AfterLapse],
+    LARGE "two on clocks apart": 178_269, [AfterExpiry], World { ticks: 4, ..apart(two(once())) };
+    LARGE "two of whom one has a slow clock": 145_573, [AfterExpiry],
         World { clocks: Clocks::Drifting, ticks: 4, ..apart(two(once())) };
-    SMALL "two with different timeouts": 33_556, [AfterLapse],
+    SMALL "two with different timeouts": 33_556, [AfterExpiry],
         people(&[Plan { timeout: 3, ..renewing(1) }, Plan { timeout: 1, ..once() }]);
-    SMALL "two, and one with the key who would shorten": 72_568, [Renewed, RefusedToShorten, AfterLapse],
+    SMALL "two, and one with the key who would shorten": 72_568, [Renewed, RefusedToShorten, AfterExpiry],
         World { ticks: 2, ..keyed(1) };
-    LARGE "two, and one with the key who lengthens": 1_054_812, [Renewed, RenewedByKey, AfterLapse],
+    LARGE "two, and one with the key who lengthens": 1_054_812, [Renewed, RenewedByKey, AfterExpiry],
         World { ticks: 3, ..keyed(3) };
     SMALL "two, and a break by force": 98_205, [Broken, ToldOfALoss, LostAtRelease],
         World { ticks: 1, ..people(&[renewing(1), once(), breaking(Force::Forced)]) };
@@ -233,7 +233,7 @@ catalogue! {
             is_sticky: true, crashes: 1, ticks: 1,
             ..people(&[once(), once(), breaking(Force::Forced)])
         };
-    LARGE "two, a crash, and a break of what is lapsed or dead": 223_105, [Broken, AfterDeath],
+    LARGE "two, a crash, and a break of what is expired or dead": 223_105, [Broken, AfterDeath],
         World { ticks: 2, crashes: 1, ..people(&[once(), once(), breaking(Force::Judged)]) };
     LARGE "two, and a plain mkdir": 187_350, [BareCame, BareRemoved, AfterBare],
         World { bare: true, ..two(once()) };
@@ -244,29 +244,29 @@ catalogue! {
     SMALL "two who come twice and let the directory stay": 51_471, [HandedOver],
         World { lingers: true, ticks: 1, ..two(twice()) };
     SMALL "two with a fenced lock, while the wall clock stands still": 25_205,
-        [HandedOver, AfterLapse], World { fenced: true, ticks: 2, ..two(twice()) };
+        [HandedOver, AfterExpiry], World { fenced: true, ticks: 2, ..two(twice()) };
     SMALL "two, with an error or a torn listing": 28_952, [Torn, Lied],
         World { lies: 1, ticks: 2, ..two(once()) };
     SMALL "two on clocks apart, and a lie": 33_097, [Lied, Stale, MovedInside, Torn],
         World { lies: 1, ticks: 1, ..apart(two(once())) };
-    SMALL "two in line, and a crash": 25_666, [Entered, Rung, HandedOver, HolderEnded, LineClosed],
+    SMALL "two in line, and a crash": 25_666, [Entered, Notified, HandedOver, HolderEnded, LineClosed],
         World { ticks: 1, crashes: 1, ..in_line(2, false) };
     SMALL "one whose command begins when the lock names it, late or not, and another": 15_940,
-        [CommandBegun, NamedLate, CommandNotStarted, AfterLapse], commanding(2);
+        [CommandBegun, NamedLate, CommandNotStarted, AfterExpiry], commanding(2);
     SMALL "one try behind a stopped one and one who lives": 14_460,
         [PassedOver, ToldFirst, Expelled, GotAfterAPause, PausedInVain],
         one_try(2, &[Arrival::Stopped, Arrival::Before]);
     SMALL "one try behind one who lives and a stopped one": 13_673,
-        [PassedOver, Rung, Expelled, GotAfterAPause, PausedInVain],
+        [PassedOver, Notified, Expelled, GotAfterAPause, PausedInVain],
         one_try(2, &[Arrival::Before, Arrival::Stopped]);
     SMALL "one try behind a stopped one, and a crash": 5_660,
-        [PassedOver, AfterLapse, AfterDeath, GotAfterAPause, PausedInVain],
+        [PassedOver, AfterExpiry, AfterDeath, GotAfterAPause, PausedInVain],
         World { crashes: 1, ..one_try(4, &[Arrival::Stopped]) };
     LARGE "two, each renewing twice, with a crash and a pause anywhere": 922_768,
         [Paused, Crashed, RenewedLate, AfterDeath],
         World { pauses: true, crashes: 1, ..two(renewing(2)) };
     LARGE "two on clocks apart, each renewing, and a lie": 2_542_013,
-        [Lied, Stale, MovedInside, Torn, AfterLapse, Renewed],
+        [Lied, Stale, MovedInside, Torn, AfterExpiry, Renewed],
         World { lies: 1, ..apart(two(renewing(1))) };
     LARGE "two on clocks apart, and two lies": 219_468, [Lied, Stale, MovedInside, Torn],
         World { lies: 2, ticks: 1, ..apart(two(once())) };
@@ -275,20 +275,20 @@ catalogue! {
             bare: true, crashes: 1, ticks: 1,
             ..people(&[renewing(1), once(), breaking(Force::Forced)])
         };
-    LARGE "three on one kernel": 670_686, [AfterLapse, InstallRaceLost, RenameRaceLost],
+    LARGE "three on one kernel": 670_686, [AfterExpiry, InstallRaceLost, RenameRaceLost],
         World { ticks: 2, ..three(once()) };
     LARGE "three, one of whom renews twice, with a crash and a pause anywhere": 4_219_445,
         [Paused, Crashed, AfterDeath, Renewed],
         World { pauses: true, crashes: 1, ticks: 1, ..people(&[renewing(2), once(), once()]) };
     LARGE "three on clocks apart, one of whom renews twice, and a crash": 551_493, [Crashed, Renewed],
         World { crashes: 1, ticks: 1, ..apart(people(&[renewing(2), once(), once()])) };
-    LARGE "three on clocks apart": 2_252_860, [AfterLapse], World { ticks: 2, ..apart(three(once())) };
+    LARGE "three on clocks apart": 2_252_860, [AfterExpiry], World { ticks: 2, ..apart(three(once())) };
     LARGE "three on clocks apart, and a lie": 335_179, [Lied],
         World { ticks: 0, lies: 1, ..apart(three(once())) };
     LARGE "two in line while time goes by, and a crash": 106_382,
-        [Entered, Rung, HandedOver, HolderEnded],
+        [Entered, Notified, HandedOver, HolderEnded],
         World { ticks: 2, crashes: 1, ..in_line(2, false) };
-    LARGE "three in line": 804_678, [Entered, EnteredAnew, Rung, ToldFirst], in_line(3, true);
+    LARGE "three in line": 804_678, [Entered, EnteredAnew, Notified, ToldFirst], in_line(3, true);
     LARGE "three in line, and a crash": 1_653_001, [Crashed, Silent, HolderEnded],
         World { crashes: 1, ..in_line(3, true) };
 }

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use lockbydir_protocol::{
-    Acquire, Acquisition, Answer, Came, Ear, Entry, Evict, Eviction, Fault, Here, Host, Label,
-    Machine, Nonce, Now, Operation, Origin, Owner, Process, Queue, Release, Released, Renew,
-    Renewal, Sight, Step, Terms, Ticket, Waited, Wake, Wish, margin,
+    Acquire, AcquireRequest, AcquiredFrom, Acquisition, Answer, Entry, Evict, Eviction, Fault,
+    Host, Label, LocalContext, Machine, Nonce, Now, Observation, Operation, Origin, Owner, Process,
+    Queue, Release, Released, Renew, RenewRequest, Renewal, Step, Ticket, Waited, Wake, WakeSource,
+    margin,
 };
 
 use crate::event::{Event, Events};
@@ -63,7 +64,7 @@ pub(crate) enum Command {
 /// Does a break ask who lives?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Force {
-    /// Only what is lapsed or dead.
+    /// Only what is expired or dead.
     Judged,
     /// Whoever holds.
     Forced,
@@ -111,7 +112,7 @@ pub(crate) enum Next {
     Nothing,
     /// Asked for, and this many steps of it done.
     Ask(Operation, u8),
-    Asleep(Ear, Duration),
+    Asleep(WakeSource, Duration),
     /// Answered at this tick, and it does not know yet.
     Told(Answer, u16),
 }
@@ -140,7 +141,7 @@ pub struct Contender {
     pub(crate) one_try: OneTry,
     command: Command,
     /// Its last look, and whether it is in line since: for a mutant that looks too early.
-    sight: Option<Sight>,
+    sight: Option<Observation>,
     keeper: Option<Renew>,
     pub(crate) shortcut: Option<Entry>,
     made: u8,
@@ -159,7 +160,7 @@ pub(crate) enum News {
 /// What is one and the same for all on a host, and for all in this world.
 pub(crate) struct Ground<'a> {
     pub(crate) events: &'a Events,
-    pub(crate) here: Here,
+    pub(crate) here: LocalContext,
     pub(crate) tick: Duration,
     pub(crate) fenced: bool,
     pub(crate) has_line: bool,
@@ -261,7 +262,7 @@ impl Contender {
     }
 
     fn acquire_machine(&mut self, ground: &Ground<'_>) -> Acquire {
-        let wish = Wish {
+        let wish = AcquireRequest {
             nonce: self.nonce(ground),
             timeout: ground.tick * u32::from(self.plan.timeout),
             fenced: ground.fenced,
@@ -275,7 +276,7 @@ impl Contender {
 
     fn stand_in_line(&mut self, now: Now, ground: &Ground<'_>) -> News {
         let machine = self.acquire_machine(ground);
-        let card = Ticket {
+        let own_ticket = Ticket {
             order: 0,
             nonce: self.nonce(ground),
             stamp: Duration::ZERO,
@@ -285,13 +286,13 @@ impl Contender {
             label: Label::default(),
         };
         let until = self.plan.patience.map(|ticks| now.boot + ground.tick * u32::from(ticks));
-        let queue = Queue::new(machine, card, ground.here, until);
+        let queue = Queue::new(machine, own_ticket, ground.here, until);
         self.go(Verb::Wait(queue), None, now, ground)
     }
 
     pub(crate) fn renew(&mut self, now: Now, ground: &Ground<'_>) -> News {
         let Some(hold) = &self.hold else { return News::Else };
-        let fresh = || Renew::new(hold.entry.clone(), Terms::default(), ground.here);
+        let fresh = || Renew::new(hold.entry.clone(), RenewRequest::default(), ground.here);
         let machine = self.keeper.take().unwrap_or_else(fresh);
         self.renewals -= 1;
         self.go(Verb::Renew(machine), None, now, ground)
@@ -311,7 +312,8 @@ impl Contender {
         let child = Process { start: 2, ..self.process() };
         let owner = Some(Owner::Two(self.process(), child));
         let owner = owner.filter(|_| self.command == Command::Unnamed);
-        let machine = Renew::new(hold.entry.clone(), Terms { timeout: None, owner }, ground.here);
+        let machine =
+            Renew::new(hold.entry.clone(), RenewRequest { timeout: None, owner }, ground.here);
         self.go(Verb::Renew(machine), None, now, ground)
     }
 
@@ -340,7 +342,7 @@ impl Contender {
     pub(crate) fn renew_by_key(&mut self, nonce: Nonce, now: Now, ground: &Ground<'_>) -> News {
         self.plan.by_key = false;
         let timeout = Some(ground.tick * u32::from(self.plan.timeout));
-        let (terms, by) = (Terms { timeout, owner: None }, self.process());
+        let (terms, by) = (RenewRequest { timeout, owner: None }, self.process());
         let machine = match ground.mutant {
             Some(Mutant::ShortensByKey) => Renew::by_nonce(nonce, terms, ground.here),
             _ => Renew::by_key(nonce, terms, ground.here, by),
@@ -406,11 +408,14 @@ impl Contender {
         ground: &Ground<'_>,
     ) -> Answer {
         match (ground.mutant, answer) {
-            (Some(Mutant::JudgesByItsOwnTimeout), Answer::Seen(Sight::Directory(mut listing))) => {
+            (
+                Some(Mutant::JudgesByItsOwnTimeout),
+                Answer::Seen(Observation::Directory(mut listing)),
+            ) => {
                 for entry in &mut listing.entries {
                     entry.timeout = ground.tick * u32::from(self.plan.timeout);
                 }
-                Answer::Seen(Sight::Directory(listing))
+                Answer::Seen(Observation::Directory(listing))
             }
             (Some(Mutant::LooksBeforeItHasATicket), Answer::Seen(sight)) => {
                 let is_in_line = matches!(verb, Verb::Wait(queue) if queue.ticket().is_some());
@@ -431,7 +436,7 @@ impl Contender {
             (Some(Mutant::DoesNotStandInLine), Answer::Line(_))
                 if matches!(asked, Next::Ask(Operation::ListLine, _)) && self.sight.is_none() =>
             {
-                self.sight = Some(Sight::Absent);
+                self.sight = Some(Observation::Absent);
                 Answer::Line(Vec::new())
             }
             (_, answer) => answer,
@@ -516,11 +521,11 @@ impl Contender {
             return News::GaveUp(self.nonce(ground));
         };
         ground.events.note(match came {
-            Came::Free => Event::Free,
-            Came::HandedOver(_) => Event::HandedOver,
-            Came::AfterLapse(..) => Event::AfterLapse,
-            Came::AfterDeath(..) => Event::AfterDeath,
-            Came::AfterBare(_) => Event::AfterBare,
+            AcquiredFrom::Free => Event::Free,
+            AcquiredFrom::HandedOver(_) => Event::HandedOver,
+            AcquiredFrom::AfterExpiry(..) => Event::AfterExpiry,
+            AcquiredFrom::AfterDeath(..) => Event::AfterDeath,
+            AcquiredFrom::AfterBare(_) => Event::AfterBare,
         });
         self.renewals = self.plan.renewals;
         self.believe(entry.clone(), now, ground);
@@ -532,7 +537,7 @@ impl Contender {
             Some(Mutant::CountsFromAfterTheCall) => {
                 now.boot + entry.timeout - margin(entry.timeout)
             }
-            Some(Mutant::HasNoMargin) => entry.lapses_at(),
+            Some(Mutant::HasNoMargin) => entry.expires_at(),
             _ => entry.deadline(),
         };
         self.hold = Some(Hold { entry, deadline });
@@ -589,6 +594,6 @@ impl Contender {
 }
 
 /// Where a contender of this number stands.
-pub(crate) fn here(origin: Origin, one_kernel: bool) -> Here {
-    Here { origin, one_kernel, booted: None, host: Host::new("h"), longest_name: 255 }
+pub(crate) fn here(origin: Origin, is_local: bool) -> LocalContext {
+    LocalContext { origin, is_local, booted: None, host: Host::new("h"), longest_name: 255 }
 }

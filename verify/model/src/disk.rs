@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use lockbydir_protocol::{Answer, Entry, Fault, Foreign, Listing, Operation, Sight, Stamp, State};
+use lockbydir_protocol::{
+    Answer, Entry, Fault, Foreign, Listing, Observation, Operation, Stamp, State,
+};
 
 use crate::mutant::Mutant;
 
@@ -161,9 +163,9 @@ impl Disk {
         self.inside = None;
     }
 
-    fn look(&self, at: At) -> Sight {
+    fn look(&self, at: At) -> Observation {
         let mut sight = sight_of(self.inside.as_ref(), at);
-        if let Sight::Directory(listing) = &mut sight
+        if let Observation::Directory(listing) = &mut sight
             && at.is(Mutant::AdoptsForeign)
         {
             listing.foreign = None;
@@ -206,11 +208,11 @@ impl Disk {
 }
 
 /// What one who looks sees.
-pub(crate) fn sight_of(inside: Option<&Inside>, at: At) -> Sight {
+pub(crate) fn sight_of(inside: Option<&Inside>, at: At) -> Observation {
     let Some(inside) = inside else {
-        return Sight::Absent;
+        return Observation::Absent;
     };
-    Sight::Directory(Listing {
+    Observation::Directory(Listing {
         entries: inside.entry.iter().cloned().collect(),
         foreign: inside.foreign.then(|| Foreign::Holds("precious".into())),
         litter: (inside.litter != 0).then(|| "a stage".into()),
@@ -220,9 +222,9 @@ pub(crate) fn sight_of(inside: Option<&Inside>, at: At) -> Sight {
 }
 
 /// A listing that was read while an entry was renamed: it shows both names, or none.
-pub(crate) fn torn(disk: &Disk, both: bool, at: At) -> Sight {
+pub(crate) fn torn(disk: &Disk, both: bool, at: At) -> Observation {
     let mut sight = sight_of(disk.inside.as_ref(), at);
-    if let (Sight::Directory(listing), Some(Some(before))) = (&mut sight, &disk.before) {
+    if let (Observation::Directory(listing), Some(Some(before))) = (&mut sight, &disk.before) {
         match both {
             true => listing.entries.extend(before.entry.clone()),
             false => listing.entries.clear(),

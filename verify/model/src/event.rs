@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stateright::Property;
 
-use crate::moment::Moment;
+use crate::state::Moment;
 use crate::world::World;
 
 macro_rules! events {
@@ -40,7 +40,7 @@ macro_rules! events {
 events! {
     Free: "got a lock that nobody had",
     HandedOver: "got an open lock",
-    AfterLapse: "took over a lapsed lock",
+    AfterExpiry: "took over an expired lock",
     AfterDeath: "took over a dead one's lock",
     AfterBare: "got a lock whose bare directory it had removed",
     NumberRaised: "raised its number after the install",
@@ -72,7 +72,7 @@ events! {
     ForeignCame: "somebody put a file into D",
     Entered: "stood in line",
     EnteredAnew: "went behind a larger number",
-    Rung: "heard the bell",
+    Notified: "heard the bell",
     ToldFirst: "was told to be first",
     ToldBehind: "was told who is ahead now",
     Silent: "heard the one ahead go without a word",

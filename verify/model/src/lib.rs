@@ -15,28 +15,28 @@
 //! Nothing here touches a file, a clock or a thread, and no machine is copied: they come from
 //! `lockbydir-protocol`, which is what the library runs.
 
-mod act;
 mod catalogue;
 mod contender;
 mod disk;
 mod event;
+mod faults;
 mod keyed;
 mod line;
-mod moment;
 mod mutant;
 mod one_try;
 mod promises;
+mod state;
 mod steps;
 mod story;
-mod trick;
+mod transitions;
 mod world;
 
-pub use act::Act;
 pub use catalogue::{Conviction, Known, WORLDS, Walk};
 pub use contender::{Arrival, Contender, Force, Plan};
 pub use event::{Event, Events};
-pub use moment::Moment;
+pub use faults::Trick;
 pub use mutant::Mutant;
+pub use state::Moment;
 pub use story::story;
-pub use trick::Trick;
+pub use transitions::Act;
 pub use world::{Clocks, Notes, World};

@@ -1,11 +1,11 @@
 //! The line beside D in memory: tickets and the bell as named pipes are, with their ends open or
 //! closed. Operations of several system calls are done in the steps that others can tell apart.
 
-use lockbydir_protocol::{Answer, Ear, Fault, Operation, Ticket, Wake, Word};
+use lockbydir_protocol::{Answer, Fault, Handoff, Operation, Ticket, Wake, WakeSource};
 
 use crate::mutant::Mutant;
 
-/// The directory `NAME.lockdir.line`, and the pipes in it that somebody still has open.
+/// The directory `NAME.lockdir.queue`, and the pipes in it that somebody still has open.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Line {
     pub(crate) is_there: bool,
@@ -31,7 +31,7 @@ struct Slip {
 /// What is in a pipe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Said {
-    Word(Word),
+    Handoff(Handoff),
     /// Words of which somebody else has read a part.
     Noise,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Handles {
     ahead: Option<Ticket>,
     listens: Option<Listening>,
     /// The bell that it will ring.
-    rope: Option<u8>,
+    bell_writer: Option<u8>,
     /// A ticket that is to get another name, as none should.
     renamed: Option<Ticket>,
 }
@@ -90,7 +90,7 @@ impl Line {
 
     /// The tickets that have a name.
     pub(crate) fn tickets(&self) -> impl Iterator<Item = &Ticket> {
-        self.slips.iter().filter(|slip| slip.is_linked).map(|slip| &slip.ticket)
+        self.slips.iter().filter(|fifo| fifo.is_linked).map(|fifo| &fifo.ticket)
     }
 
     /// The ticket of this one, while it has it open and it has a name.
@@ -115,23 +115,25 @@ impl Line {
             (Operation::ListLine, _) => {
                 Progress::Done(Answer::Line(self.tickets().cloned().collect()))
             }
-            (Operation::Knock, _) => {
+            (Operation::HasWaiters, _) => {
                 let is_heard = self.grasp(who);
                 if is(Mutant::RingsBeforeTheRelease) {
                     self.let_go(who);
                 }
                 Progress::Done(Answer::Somebody(is_heard || self.has_living()))
             }
-            (Operation::Ring, _) if is(Mutant::RingsBeforeTheRelease) => done(true, Fault::Taken),
-            (Operation::Ring, _) if self.has_bell_in_hand(who, mutant) => {
+            (Operation::WakeFirst, _) if is(Mutant::RingsBeforeTheRelease) => {
+                done(true, Fault::Taken)
+            }
+            (Operation::WakeFirst, _) if self.has_bell_in_hand(who, mutant) => {
                 self.let_go(who);
                 done(true, Fault::Taken)
             }
-            (Operation::Ring, _) if !self.is_there => {
+            (Operation::WakeFirst, _) if !self.is_there => {
                 self.let_go(who);
                 done(false, Fault::Missing)
             }
-            (Operation::Ring, _) => {
+            (Operation::WakeFirst, _) => {
                 self.let_go(who);
                 let is_heard = self.grasp(who);
                 self.let_go(who);
@@ -142,8 +144,8 @@ impl Line {
                 (handles.ahead, handles.listens) = (None, None);
                 self.is_there = true;
                 if let Some(old) = self.handles[who].renamed.take() {
-                    if let Some(slip) = self.slip(&old) {
-                        slip.ticket = ticket.clone();
+                    if let Some(fifo) = self.fifo(&old) {
+                        fifo.ticket = ticket.clone();
                     }
                     // Whoever has the pipe open has it still.
                     for handles in &mut self.handles {
@@ -154,17 +156,17 @@ impl Line {
                     self.handles[who].own = Some(ticket.clone());
                     return done(true, Fault::Taken);
                 }
-                self.slips.retain(|slip| slip.ticket != *ticket);
+                self.slips.retain(|fifo| fifo.ticket != *ticket);
                 let ticket = ticket.clone();
                 self.slips.push(Slip { ticket, is_linked: true, is_open: false, said: None });
                 Progress::More
             }
             (Operation::Enter(ticket), _) => {
-                let Some(slip) = self.slip(ticket).filter(|slip| slip.is_linked) else {
+                let Some(fifo) = self.fifo(ticket).filter(|fifo| fifo.is_linked) else {
                     // Removed while we came: made anew.
                     return self.perform(who, operation, 0, mutant);
                 };
-                slip.is_open = true;
+                fifo.is_open = true;
                 self.handles[who].own = Some(ticket.clone());
                 done(true, Fault::Taken)
             }
@@ -202,55 +204,60 @@ impl Line {
     }
 
     /// One who would sleep: what it hears at once.
-    pub(crate) fn lie_down(&mut self, who: usize, ear: &Ear, is_ended: bool) -> Option<Wake> {
+    pub(crate) fn lie_down(
+        &mut self,
+        who: usize,
+        ear: &WakeSource,
+        is_ended: bool,
+    ) -> Option<Wake> {
         if self.is_expelled(who) {
             self.close_own(who);
             return Some(Wake::Expelled);
         }
         match ear {
-            Ear::Ticket(ticket) => {
+            WakeSource::Ticket(ticket) => {
                 if self.handles[who].ahead.as_ref() != Some(ticket) {
                     let is_linked = self.tickets().any(|other| other == ticket);
                     self.handles[who].ahead = is_linked.then(|| ticket.clone());
                 }
                 match self.handles[who].ahead {
-                    None => Some(Wake::Silent),
+                    None => Some(Wake::PeerGone),
                     Some(_) => self.hear(who),
                 }
             }
-            Ear::Bell(_) => match self.handles[who].listens {
+            WakeSource::Bell(_) => match self.handles[who].listens {
                 Some(listening) if self.is_removed(listening) => {
                     self.handles[who].listens = None;
-                    Some(Wake::Rung)
+                    Some(Wake::Notified)
                 }
                 None => match self.listen(who) {
-                    true => Some(Wake::Rung),
+                    true => Some(Wake::Notified),
                     false => is_ended.then_some(Wake::Ended),
                 },
                 Some(_) => is_ended.then_some(Wake::Ended),
             },
-            Ear::Nothing => None,
+            WakeSource::Nothing => None,
         }
     }
 
     /// Is there something to hear for one who sleeps?
-    pub(crate) fn is_audible(&self, who: usize, ear: &Ear) -> bool {
+    pub(crate) fn is_audible(&self, who: usize, ear: &WakeSource) -> bool {
         let handles = &self.handles[who];
         match (ear, &handles.ahead, handles.listens) {
-            (Ear::Ticket(_), Some(ahead), _) => self.on_pipe(ahead) != Heard::Nothing,
-            (Ear::Bell(_), _, Some(listening)) => self.is_rung(listening),
+            (WakeSource::Ticket(_), Some(ahead), _) => self.on_pipe(ahead) != Heard::Nothing,
+            (WakeSource::Bell(_), _, Some(listening)) => self.is_rung(listening),
             _ => false,
         }
     }
 
     /// One who slept until something came, or its time: what it heard.
-    pub(crate) fn get_up(&mut self, who: usize, ear: &Ear, is_ended: bool) -> Wake {
+    pub(crate) fn get_up(&mut self, who: usize, ear: &WakeSource, is_ended: bool) -> Wake {
         if self.is_audible(who, ear) {
-            if let Ear::Ticket(_) = ear {
-                return self.hear(who).unwrap_or(Wake::Silent);
+            if let WakeSource::Ticket(_) = ear {
+                return self.hear(who).unwrap_or(Wake::PeerGone);
             }
             self.handles[who].listens = None;
-            return Wake::Rung;
+            return Wake::Notified;
         }
         match is_ended {
             true => Wake::Ended,
@@ -274,33 +281,33 @@ impl Line {
         self.handles[who].own.is_some() && self.ticket_of(who).is_none()
     }
 
-    fn slip(&mut self, ticket: &Ticket) -> Option<&mut Slip> {
-        self.slips.iter_mut().find(|slip| slip.ticket == *ticket)
+    fn fifo(&mut self, ticket: &Ticket) -> Option<&mut Slip> {
+        self.slips.iter_mut().find(|fifo| fifo.ticket == *ticket)
     }
 
-    fn say(&mut self, ticket: &Ticket, word: &Word) {
-        if let Some(slip) = self.slip(ticket) {
-            slip.said = Some(Said::Word(word.clone()));
+    fn say(&mut self, ticket: &Ticket, word: &Handoff) {
+        if let Some(fifo) = self.fifo(ticket) {
+            fifo.said = Some(Said::Handoff(word.clone()));
         }
     }
 
     fn unlink(&mut self, ticket: &Ticket) -> bool {
-        let slip = self.slip(ticket).filter(|slip| slip.is_linked);
-        slip.map(|slip| slip.is_linked = false).is_some()
+        let fifo = self.fifo(ticket).filter(|fifo| fifo.is_linked);
+        fifo.map(|fifo| fifo.is_linked = false).is_some()
     }
 
     fn close_own(&mut self, who: usize) {
         if let Some(own) = self.handles[who].own.take()
-            && let Some(slip) = self.slip(&own)
+            && let Some(fifo) = self.fifo(&own)
         {
-            slip.is_open = false;
+            fifo.is_open = false;
         }
     }
 
     fn on_pipe(&self, ticket: &Ticket) -> Heard {
-        match self.slips.iter().find(|slip| slip.ticket == *ticket) {
+        match self.slips.iter().find(|fifo| fifo.ticket == *ticket) {
             Some(Slip { said: Some(said), .. }) => Heard::Said(said.clone()),
-            Some(slip) if slip.is_open => Heard::Nothing,
+            Some(fifo) if fifo.is_open => Heard::Nothing,
             _ => Heard::End,
         }
     }
@@ -309,39 +316,39 @@ impl Line {
     fn hear(&mut self, who: usize) -> Option<Wake> {
         let ahead = self.handles[who].ahead.clone()?;
         let heard = self.on_pipe(&ahead);
-        if let Some(slip) = self.slip(&ahead) {
-            slip.said = None;
+        if let Some(fifo) = self.fifo(&ahead) {
+            fifo.said = None;
         }
         match heard {
             Heard::Nothing => None,
-            Heard::Said(Said::Word(word)) => Some(Wake::Told(word)),
-            Heard::Said(Said::Noise) => Some(Wake::Silent),
+            Heard::Said(Said::Handoff(word)) => Some(Wake::HandoffReceived(word)),
+            Heard::Said(Said::Noise) => Some(Wake::PeerGone),
             Heard::End => {
                 self.handles[who].ahead = None;
-                Some(Wake::Silent)
+                Some(Wake::PeerGone)
             }
         }
     }
 
     /// Has somebody the pipe open? Asking takes away a part of what was said.
-    fn is_alive(slip: &mut Slip) -> bool {
-        let has_words = slip.said.is_some();
+    fn is_alive(fifo: &mut Slip) -> bool {
+        let has_words = fifo.said.is_some();
         if has_words {
-            slip.said = Some(Said::Noise);
+            fifo.said = Some(Said::Noise);
         }
-        has_words || slip.is_open
+        has_words || fifo.is_open
     }
 
     fn has_living(&mut self) -> bool {
-        self.slips.iter_mut().filter(|slip| slip.is_linked).any(Line::is_alive)
+        self.slips.iter_mut().filter(|fifo| fifo.is_linked).any(Line::is_alive)
     }
 
     /// First step of closing the line: tickets of the dead go; true if nobody is left.
     fn clear(&mut self) -> bool {
         let mut is_empty = true;
-        for slip in self.slips.iter_mut().filter(|slip| slip.is_linked) {
-            slip.is_linked = Line::is_alive(slip);
-            is_empty &= !slip.is_linked;
+        for fifo in self.slips.iter_mut().filter(|fifo| fifo.is_linked) {
+            fifo.is_linked = Line::is_alive(fifo);
+            is_empty &= !fifo.is_linked;
         }
         is_empty
     }
@@ -353,7 +360,7 @@ impl Line {
             bell.is_linked = false;
             bell.id
         });
-        self.is_there = self.slips.iter().any(|slip| slip.is_linked);
+        self.is_there = self.slips.iter().any(|fifo| fifo.is_linked);
         if self.is_there {
             self.call(old);
         }
@@ -398,7 +405,7 @@ impl Line {
         let bell = self.bells.iter().find(|bell| bell.is_linked).map(|bell| bell.id);
         let is_heard = self.call(bell);
         if let (true, Some(bell)) = (is_heard, bell) {
-            self.handles[who].rope = Some(bell);
+            self.handles[who].bell_writer = Some(bell);
             self.pull(who, bell, true);
         }
         is_heard
@@ -407,14 +414,14 @@ impl Line {
     /// Has it the bell open that still hangs in the line?
     fn has_bell_in_hand(&self, who: usize, mutant: Option<Mutant>) -> bool {
         let any = mutant == Some(Mutant::RingsAnOldBell);
-        self.handles[who].rope.is_some_and(|rope| {
-            any || self.bells.iter().any(|bell| bell.is_linked && bell.id == rope)
+        self.handles[who].bell_writer.is_some_and(|bell_writer| {
+            any || self.bells.iter().any(|bell| bell.is_linked && bell.id == bell_writer)
         })
     }
 
     /// Closes it.
     pub(crate) fn let_go(&mut self, who: usize) {
-        if let Some(bell) = self.handles[who].rope.take() {
+        if let Some(bell) = self.handles[who].bell_writer.take() {
             self.pull(who, bell, false);
         }
     }
@@ -446,18 +453,19 @@ impl Line {
     /// Forgets pipes that nobody can find any more, and words that nobody can read.
     pub(crate) fn tidy(&mut self) {
         let all = &self.handles;
-        self.slips.retain_mut(|slip| {
+        self.slips.retain_mut(|fifo| {
             let is_read =
-                slip.is_open || all.iter().any(|one| one.ahead.as_ref() == Some(&slip.ticket));
+                fifo.is_open || all.iter().any(|one| one.ahead.as_ref() == Some(&fifo.ticket));
             if !is_read {
-                slip.said = None;
+                fifo.said = None;
             }
-            slip.is_linked || is_read
+            fifo.is_linked || is_read
         });
         self.bells.retain(|bell| {
             let is_listened =
                 |one: &Handles| one.listens.is_some_and(|known| known.bell == bell.id);
-            bell.is_linked || all.iter().any(|one| is_listened(one) || one.rope == Some(bell.id))
+            bell.is_linked
+                || all.iter().any(|one| is_listened(one) || one.bell_writer == Some(bell.id))
         });
         if self.bells.is_empty() {
             self.cast = 0;

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use lockbydir_protocol::{Entry, MOMENT, Operation, State, Ticket};
+use lockbydir_protocol::{Entry, Operation, PASS_OVER_AFTER, State, Ticket};
 
 use crate::contender::Contender;
-use crate::moment::Moment;
 use crate::mutant::Mutant;
+use crate::state::Moment;
 use crate::world::World;
 
 /// For how many one try may pause.
@@ -45,7 +45,7 @@ impl World {
     /// May this entry be taken?
     pub(crate) fn is_takable(&self, entry: &Entry, moment: &Moment) -> bool {
         let now = self.boot(0, moment.time);
-        entry.state == State::Open || now >= entry.lapses_at() || self.is_dead(entry, moment)
+        entry.state == State::Open || now >= entry.expires_at() || self.is_dead(entry, moment)
     }
 
     /// Sees who is first now.
@@ -80,7 +80,7 @@ impl World {
     /// It looks at D.
     pub(crate) fn try_looks(&self, id: usize, moment: &mut Moment) {
         let Front { first, since, .. } = moment.front.clone();
-        let was_left_alone = self.tick * u32::from(moment.time - since) >= MOMENT;
+        let was_left_alone = self.tick * u32::from(moment.time - since) >= PASS_OVER_AFTER;
         moment.people[id]
             .change(|person| person.one_try.is_late = first.filter(|_| was_left_alone));
     }
@@ -92,7 +92,7 @@ impl World {
             Operation::Expel(ticket, _) => person.one_try.is_late.take().as_ref() == Some(ticket),
             Operation::Sleep(_, until) => {
                 person.one_try.pauses += 1;
-                until.saturating_sub(now) <= MOMENT && person.one_try.pauses <= PAUSES
+                until.saturating_sub(now) <= PASS_OVER_AFTER && person.one_try.pauses <= PAUSES
             }
             _ => true,
         })
@@ -100,6 +100,6 @@ impl World {
 
     /// The longest that a try may take, if it is never slow.
     pub(crate) fn longest_try() -> Duration {
-        MOMENT * u32::from(PAUSES)
+        PASS_OVER_AFTER * u32::from(PAUSES)
     }
 }

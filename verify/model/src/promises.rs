@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockbydir_protocol::{Ear, State, promise};
+use lockbydir_protocol::{State, WakeSource, promise};
 use stateright::Property;
 
 use crate::contender::{Contender, Next, Plan};
@@ -10,7 +10,7 @@ use crate::disk::Inside;
 use crate::event::sometimes;
 use crate::keyed::{Keyed, key_of};
 use crate::line::Handles;
-use crate::moment::Moment;
+use crate::state::Moment;
 use crate::world::{Clocks, World};
 
 macro_rules! kept {
@@ -73,7 +73,9 @@ impl World {
         let mut soonest = Duration::MAX;
         for (id, person) in moment.people.iter().enumerate() {
             match &person.next {
-                Next::Asleep(Ear::Nothing, _) | Next::Ask(..) | Next::Told(..) => return false,
+                Next::Asleep(WakeSource::Nothing, _) | Next::Ask(..) | Next::Told(..) => {
+                    return false;
+                }
                 Next::Asleep(ear, _) if self.is_called(id, ear, moment) => return false,
                 Next::Asleep(_, until) => {
                     let rest = until.saturating_sub(self.boot(id, moment.time));

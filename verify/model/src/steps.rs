@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use lockbydir_protocol::{Answer, Ear, Entry, Fault, Life, Operation, Owner, Wake, Word, promise};
+use lockbydir_protocol::{
+    Answer, Entry, Fault, Handoff, Liveness, Operation, Owner, Wake, WakeSource, promise,
+};
 
 use crate::contender::{News, Next, Verb, owner_of};
 use crate::disk::{sight_of, torn};
 use crate::event::Event;
+use crate::faults::Trick;
 use crate::line::Progress;
-use crate::moment::{Bare, Moment, bit};
 use crate::mutant::Mutant;
-use crate::trick::Trick;
+use crate::state::{Bare, Moment, bit};
 use crate::world::{Clocks, World};
 
 const BROKEN: Answer = Answer::Failed(Fault::Broken { code: 5 });
@@ -37,7 +39,7 @@ impl World {
     ) -> Option<Answer> {
         let Next::Ask(operation, step) = moment.people[id].next.clone() else { return None };
         match &operation {
-            Operation::AskLife(owner) => Some(Answer::Life(self.life(*owner, moment))),
+            Operation::AskLiveness(owner) => Some(Answer::Liveness(self.life(*owner, moment))),
             Operation::Sleep(ear, until) => {
                 self.judge_a_try(id, &operation, moment);
                 if self.is_hasty(&moment.people[id]) {
@@ -51,8 +53,8 @@ impl World {
                 }
                 wake.map(|wake| self.woken(id, wake))
             }
-            Operation::Knock
-            | Operation::Ring
+            Operation::HasWaiters
+            | Operation::WakeFirst
             | Operation::ListLine
             | Operation::Enter(_)
             | Operation::Leave(..)
@@ -74,7 +76,7 @@ impl World {
             // Who has found its place; who is still entering may go behind others.
             let waits = |other: &usize| {
                 moment.line.ticket_of(*other).is_some()
-                    && matches!(&moment.people[*other].next, Next::Asleep(ear, _) if *ear != Ear::Nothing)
+                    && matches!(&moment.people[*other].next, Next::Asleep(ear, _) if *ear != WakeSource::Nothing)
             };
             let waiting = (0..moment.people.len()).filter(waits);
             moment.came_behind[id] = waiting.map(|other| 1 << other).sum();
@@ -152,8 +154,7 @@ impl World {
         let before = moment.disk.clone();
         let has_handle = moment.people[id].has_emptied;
         let answer = moment.disk.change(|disk| disk.perform(id, operation, has_handle, at));
-        if let (Operation::Unlink(_), Answer::Done(_), true) = (operation, &answer, self.one_kernel)
-        {
+        if let (Operation::Unlink(_), Answer::Done(_), true) = (operation, &answer, self.is_local) {
             moment.people[id].change(|person| person.has_emptied = true);
         }
         if let Answer::Done(_) = answer {
@@ -237,7 +238,7 @@ impl World {
         if boot < old.deadline() {
             moment.blame(promise::ONLY_THE_HOLDER_ENDS_A_HOLD);
         }
-        if boot < old.lapses_at() && self.clocks != Clocks::Drifting {
+        if boot < old.expires_at() && self.clocks != Clocks::Drifting {
             moment.blame(promise::A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS);
         }
     }
@@ -281,17 +282,17 @@ impl World {
 
     /// Are those gone that the lock lives by?
     pub(crate) fn is_dead(&self, entry: &Entry, moment: &Moment) -> bool {
-        self.life(entry.owner, moment) == Life::Gone
+        self.life(entry.owner, moment) == Liveness::Gone
     }
 
-    fn life(&self, owner: Owner, moment: &Moment) -> Life {
+    fn life(&self, owner: Owner, moment: &Moment) -> Liveness {
         let is_gone = self.mutant == Some(Mutant::SaysThatTheLivingAreGone)
             || owner != Owner::Nobody
                 && owner.processes().all(|process| {
                     let person = moment.people.get(process.pid as usize - 1);
                     person.is_some_and(|person| person.is_crashed)
                 });
-        if is_gone { Life::Gone } else { Life::Alive }
+        if is_gone { Liveness::Gone } else { Liveness::Alive }
     }
 
     fn may_remove(&self, id: usize, moment: &Moment) -> bool {
@@ -300,17 +301,23 @@ impl World {
         is_ours || !self.is_sticky || self.mutant == Some(Mutant::EmptiesWhatItMayNotRemove)
     }
 
-    fn is_ended(&self, ear: &Ear, moment: &Moment) -> bool {
-        matches!(ear, Ear::Bell(owner) if self.life(*owner, moment) == Life::Gone)
+    fn is_ended(&self, ear: &WakeSource, moment: &Moment) -> bool {
+        matches!(ear, WakeSource::Bell(owner) if self.life(*owner, moment) == Liveness::Gone)
     }
 
     /// Does a sleeper hear something?
-    pub(crate) fn is_called(&self, id: usize, ear: &Ear, moment: &Moment) -> bool {
+    pub(crate) fn is_called(&self, id: usize, ear: &WakeSource, moment: &Moment) -> bool {
         moment.line.is_audible(id, ear) || self.is_ended(ear, moment)
     }
 
     /// The same, or its time has come.
-    pub(crate) fn is_woken(&self, id: usize, ear: &Ear, until: Duration, moment: &Moment) -> bool {
+    pub(crate) fn is_woken(
+        &self,
+        id: usize,
+        ear: &WakeSource,
+        until: Duration,
+        moment: &Moment,
+    ) -> bool {
         self.boot(id, moment.time) >= until || self.is_called(id, ear, moment)
     }
 
@@ -324,10 +331,10 @@ impl World {
 
     fn woken(&self, id: usize, wake: Wake) -> Answer {
         match &wake {
-            Wake::Rung => self.events(id).note(Event::Rung),
-            Wake::Told(Word::First) => self.events(id).note(Event::ToldFirst),
-            Wake::Told(Word::Behind(_)) => self.events(id).note(Event::ToldBehind),
-            Wake::Silent => self.events(id).note(Event::Silent),
+            Wake::Notified => self.events(id).note(Event::Notified),
+            Wake::HandoffReceived(Handoff::First) => self.events(id).note(Event::ToldFirst),
+            Wake::HandoffReceived(Handoff::Behind(_)) => self.events(id).note(Event::ToldBehind),
+            Wake::PeerGone => self.events(id).note(Event::Silent),
             Wake::Ended => self.events(id).note(Event::HolderEnded),
             Wake::Expelled => self.events(id).note(Event::Expelled),
             Wake::Time | Wake::Interrupted => {}
@@ -354,14 +361,16 @@ impl World {
                     Answer::Done(None)
                 }
                 // Nothing of the answer can change any more.
-                Next::Ask(Operation::AskLife(owner), _) if moment.left.crashes == 0 => {
-                    Answer::Life(self.life(*owner, moment))
+                Next::Ask(Operation::AskLiveness(owner), _) if moment.left.crashes == 0 => {
+                    Answer::Liveness(self.life(*owner, moment))
                 }
                 Next::Ask(Operation::AskRemovable, _) => {
                     Answer::Removable(self.may_remove(id, moment))
                 }
-                Next::Ask(Operation::Knock, _) if !self.has_line => Answer::Somebody(false),
-                Next::Ask(Operation::Ring, _) if !self.has_line => Answer::Failed(Fault::Missing),
+                Next::Ask(Operation::HasWaiters, _) if !self.has_line => Answer::Somebody(false),
+                Next::Ask(Operation::WakeFirst, _) if !self.has_line => {
+                    Answer::Failed(Fault::Missing)
+                }
                 _ => return,
             };
             let now = self.now(id, moment);

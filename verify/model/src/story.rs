@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use lockbydir_protocol::{Answer, Ear, Entry, Operation, Sight, State, Wake, Word};
+use lockbydir_protocol::{Answer, Entry, Handoff, Observation, Operation, State, Wake, WakeSource};
 use stateright::Path;
 
-use crate::act::Act;
 use crate::contender::{Next, owner_of};
-use crate::moment::Moment;
+use crate::state::Moment;
+use crate::transitions::Act;
 
 /// Tells it, a line a step.
 #[must_use]
@@ -81,11 +81,11 @@ fn asked(before: &Moment, id: usize, after: &Moment) -> String {
         Operation::Unlink(from) => format!("unlinks {}", entry(from)),
         Operation::RemoveDir(_) => "removes D if it is empty".into(),
         Operation::Reopen(to) => format!("makes {} beside what litters D", entry(to)),
-        Operation::AskLife(_) => "asks who lives".into(),
+        Operation::AskLiveness(_) => "asks who lives".into(),
         Operation::ReadFileClock => "reads the file system's clock".into(),
         Operation::AskRemovable => "asks whether it may remove D".into(),
-        Operation::Knock => "listens whether somebody waits".into(),
-        Operation::Ring => "rings the bell".into(),
+        Operation::HasWaiters => "listens whether somebody waits".into(),
+        Operation::WakeFirst => "rings the bell".into(),
         Operation::ListLine => "lists the line".into(),
         Operation::Enter(_) if *step == 0 => "makes its ticket".into(),
         Operation::Enter(_) => "opens its ticket".into(),
@@ -99,9 +99,9 @@ fn asked(before: &Moment, id: usize, after: &Moment) -> String {
         Operation::CloseLine => "removes the line".into(),
         Operation::Sleep(ear, _) => {
             let whom = match ear {
-                Ear::Ticket(ticket) => format!("{}'s ticket", name(owner_of(ticket.nonce))),
-                Ear::Bell(_) => "the bell".into(),
-                Ear::Nothing => "nothing".into(),
+                WakeSource::Ticket(ticket) => format!("{}'s ticket", name(owner_of(ticket.nonce))),
+                WakeSource::Bell(_) => "the bell".into(),
+                WakeSource::Nothing => "nothing".into(),
             };
             let end = if is_asleep { "falls asleep on" } else { "would sleep, but hears" };
             format!("{end} {whom}")
@@ -109,10 +109,10 @@ fn asked(before: &Moment, id: usize, after: &Moment) -> String {
     }
 }
 
-fn said(word: &Word) -> String {
+fn said(word: &Handoff) -> String {
     match word {
-        Word::First => "you are first".into(),
-        Word::Behind(ticket) => format!("{} is ahead of you", name(owner_of(ticket.nonce))),
+        Handoff::First => "you are first".into(),
+        Handoff::Behind(ticket) => format!("{} is ahead of you", name(owner_of(ticket.nonce))),
     }
 }
 
@@ -145,7 +145,7 @@ impl Moment {
                 Next::Nothing => "does nothing".into(),
                 Next::Ask(..) => format!("is about to: {}", asked(self, id, self)),
                 Next::Asleep(..) => "sleeps".into(),
-                Next::Told(Answer::Seen(Sight::Absent), _) => "was told: absent".into(),
+                Next::Told(Answer::Seen(Observation::Absent), _) => "was told: absent".into(),
                 Next::Told(Answer::Woken(Wake::Time), _) => "was told the time".into(),
                 Next::Told(..) => "was told something".into(),
             };

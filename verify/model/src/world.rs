@@ -10,8 +10,8 @@ use lockbydir_protocol::{Now, Origin};
 use crate::contender::{Contender, Ground, Plan, here};
 use crate::disk::At;
 use crate::event::Events;
-use crate::moment::Moment;
 use crate::mutant::Mutant;
+use crate::state::Moment;
 
 /// What the contenders have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ pub struct World {
     /// Whose clocks.
     pub clocks: Clocks,
     /// Are answers to be believed?
-    pub one_kernel: bool,
+    pub is_local: bool,
     /// Is D kept for ever? Then the wall clock stands still, too.
     pub fenced: bool,
     /// May a release leave D in place?
@@ -86,7 +86,7 @@ impl Default for World {
             ticks: 3,
             tick: Duration::from_millis(200),
             clocks: Clocks::Shared,
-            one_kernel: true,
+            is_local: true,
             fenced: false,
             lingers: false,
             pauses: false,
@@ -147,7 +147,7 @@ impl World {
                 Origin { boot: u64::from(number), time: 1, pids: 1 }
             }
         };
-        let believes = self.one_kernel || self.mutant == Some(Mutant::BelievesItsCalls);
+        let believes = self.is_local || self.mutant == Some(Mutant::BelievesItsCalls);
         Ground {
             events: self.events(id),
             here: here(origin, believes),

@@ -9,7 +9,7 @@ use rustix::time::{ClockId, Timespec};
 
 fn step() -> i64 {
     static STEP: OnceLock<i64> = OnceLock::new();
-    let told = || std::env::var(lockbydir_proof::puppet::STEP).ok()?.parse().ok();
+    let told = || std::env::var(lockbydir_proof::scripted_worker::STEP).ok()?.parse().ok();
     *STEP.get_or_init(|| told().unwrap_or(0))
 }
 

@@ -6,10 +6,10 @@
 //! |---|---|
 //! | `born NS PID` | a new process |
 //! | `start NS DEADLINE TOKEN HOW SINCE STAMP` | written after acquire, called at SINCE, returned at NS; valid until DEADLINE; published after STAMP |
-//! | `renew DEADLINE` | a renewal succeeded, valid until DEADLINE now. After a lapse too: its success claims that nobody held in between |
+//! | `renew DEADLINE` | a renewal succeeded, valid until DEADLINE now. After expiry too: its success claims that nobody held in between |
 //! | `write NS accepted` or `refused` | what the token-checking [`store`](crate::store) said at NS |
 //! | `end NS` | about to release, at NS |
-//! | `released` | that release succeeded. After a lapse too, and claims the same |
+//! | `released` | that release succeeded. After expiry too, and claims the same |
 //! | `gave-up NS SINCE` | a wait begun at SINCE ended without the lock |
 //! | `lost NS` | a renewal or the release said before NS that the lock was lost |
 //! | `failed WHAT` | a call failed, and may be tried again |

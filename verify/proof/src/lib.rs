@@ -23,15 +23,15 @@
 
 pub mod chance;
 pub mod clock;
+pub mod durations;
 pub mod history;
 pub mod judge;
-pub mod lying;
 pub mod passthrough;
-pub mod puppet;
 pub mod rivals;
+pub mod scripted_worker;
+pub mod simulation;
 pub mod store;
 pub mod torture;
-pub mod typed;
 
 /// How much of something a test does: in a quick look, and in a full one.
 #[derive(Clone, Copy, Debug)]
@@ -45,9 +45,9 @@ pub struct Size {
 pub const COUNTERS: Size = Size { quick: 16, long: 64, full: 16 };
 /// Acquisitions of each of the processes that count.
 pub const ACQUISITIONS: Size = Size { quick: 100, long: 160, full: 2_000 };
-/// Contended hand-overs while processes are killed and stopped.
+/// Contended handoffs while processes are killed and stopped.
 pub const TORTURED: Size = Size { quick: 1_000, long: 10_000, full: 100_000 };
-/// Lapsed locks that are judged by many at once.
+/// Expired locks that are judged by many at once.
 pub const ROUNDS: Size = Size { quick: 300, long: 2_000, full: 10_000 };
 /// Holders that are killed while another waits.
 pub const DEATHS: Size = Size { quick: 15, long: 50, full: 200 };

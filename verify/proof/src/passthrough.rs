@@ -6,7 +6,7 @@
 //! theirs.
 
 mod calls;
-mod manners;
+mod fault_config;
 mod names;
 mod nodes;
 
@@ -25,13 +25,13 @@ use self::{
     nodes::Nodes,
 };
 
-pub use self::manners::{Lack, Lie, Manners};
+pub use self::fault_config::{FaultConfig, Lack, Lie};
 
 /// Mounts `source` on `at`, and serves it until it is unmounted.
 ///
 /// # Errors
 /// When it cannot be mounted.
-pub fn serve(source: &Path, at: &Path, manners: Manners) -> io::Result<()> {
+pub fn serve(source: &Path, at: &Path, manners: FaultConfig) -> io::Result<()> {
     let nodes = Nodes::new(source)?;
     let passthrough =
         Passthrough { manners, nodes, handles: Mutex::default(), past: Past::default() };
@@ -47,7 +47,7 @@ pub fn serve(source: &Path, at: &Path, manners: Manners) -> io::Result<()> {
 }
 
 struct Passthrough {
-    manners: Manners,
+    manners: FaultConfig,
     nodes: Nodes,
     handles: Mutex<Handles>,
     past: Past,

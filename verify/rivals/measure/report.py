@@ -4,8 +4,8 @@ from statistics import median
 
 COLUMNS = [
     ("cost", "acquire + release"),
-    ("hand_over", "hand-over, median"),
-    ("hand_over_99", "hand-over, 99 %"),
+    ("handoff", "handoff, median"),
+    ("handoff_99", "handoff, 99 %"),
     ("per_second", "8 processes, per second"),
     ("fair", "largest / smallest share"),
     ("longest", "longest wait"),
@@ -27,10 +27,10 @@ def summary(rounds):
     figures = {}
     if costs := all_of("cost", "ns"):
         figures["cost"] = median(costs)
-    if latencies := [ns for some in all_of("hand_over", "ns") for ns in some]:
-        figures["hand_over"] = median(latencies)
-        figures["hand_over_99"] = percentile(latencies, 0.99)
-        figures["hand_overs"] = len(latencies)
+    if latencies := [ns for some in all_of("handoff", "ns") for ns in some]:
+        figures["handoff"] = median(latencies)
+        figures["handoff_99"] = percentile(latencies, 0.99)
+        figures["handoffs"] = len(latencies)
     if rates := all_of("hammer", "per_second"):
         figures["per_second"] = median(rates)
         figures["longest"] = median(all_of("hammer", "longest_ns"))

@@ -28,13 +28,13 @@ def bare_command(place, plan):
     return int(worker.hear("cost")[0])
 
 
-def hand_over(place, plan):
+def handoff(place, plan):
     """Nanoseconds from just before a release until the one who waits has it."""
     holder, waiter = place.user(), place.user()
     holder.ask_for_it()
     holder.got()
     latencies = []
-    end = now() + int(plan.hand_over * SECOND)
+    end = now() + int(plan.handoff * SECOND)
     while now() < end or not latencies:
         waiter.ask_for_it()
         time.sleep(random.uniform(0.03, 0.1))

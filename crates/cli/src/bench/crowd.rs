@@ -51,7 +51,7 @@ pub(super) fn measure(bench: &Bench, waiters: usize, report: &mut Report) -> Res
             if round == 0 && engine == Engine::Lockbydir {
                 report.waiting.push(cost_of_waiting(&pool, bench, waiters)?);
             }
-            let text = format!("hand-over, {waiters} waiting, {}", engine.name());
+            let text = format!("handoff, {waiters} waiting, {}", engine.name());
             bench.progress.step(&text, bench.slice());
             let turns = take_turns(&mut pool, waiters, engine, bench.slice())?;
             found[at].add(turns);
@@ -70,7 +70,7 @@ pub(super) fn measure(bench: &Bench, waiters: usize, report: &mut Report) -> Res
             times.sort_by(f64::total_cmp);
             report.handover.push(Handover { engine, waiters, spread, overtaking, overlaps, times });
         } else {
-            report.notes.push(format!("no hand-over of {name} with {waiters} waiting in time"));
+            report.notes.push(format!("no handoff of {name} with {waiters} waiting in time"));
         }
     }
 
@@ -164,7 +164,7 @@ fn turn(word: &str) -> Option<Turn> {
     Some(Turn { asked, acquired, released })
 }
 
-/// The hand-overs among these turns to those who were waiting already.
+/// The handoffs among these turns to those who were waiting already.
 fn judge(mut turns: Vec<Turn>, start: i64, stop: i64) -> Turns {
     turns.sort_by_key(|turn| turn.acquired);
     let mut found = Turns::default();
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hand_over_is_to_one_who_was_waiting() {
+    fn a_handoff_is_to_one_who_was_waiting() {
         let found = judge(turns(&[(0, 10, 20), (5, 30, 40), (45, 50, 60)]), 0, 100);
         assert_eq!(found.times, [10e-9]);
         assert_eq!((found.overlaps, found.overtaking), (0, 0));

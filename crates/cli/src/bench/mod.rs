@@ -46,7 +46,7 @@ is known by then.
   handover[]     engine, waiters, count, median_s, p90_s, p99_s, worst_s, overtaking, overlaps
   throughput[]   engine, processes, per_s, fewest, most (turns of one process)
   waiting[]      waiters, cpu_s_per_s (of all waiters), rss_bytes, own_bytes (of one)
-  recovery[]     after (kill, lapse), engine, count, median_s, p90_s, p99_s, worst_s
+  recovery[]     after (kill, expiry), engine, count, median_s, p90_s, p99_s, worst_s
   notes[]        what could not be measured, or is not as it should be
 
 Example:
@@ -92,8 +92,8 @@ pub(crate) struct Bench {
     rounds: usize,
     /// So many recoveries at least.
     least: usize,
-    /// The timeout of a lock that is to lapse.
-    lapse: Duration,
+    /// The timeout of a lock that is to expire.
+    expiry: Duration,
 }
 
 impl Bench {
@@ -115,7 +115,7 @@ impl Bench {
     fn recovery(&self, after: After) -> Duration {
         match after {
             After::Kill => self.seconds,
-            After::Lapse => self.seconds.max(self.lapse * u32::try_from(self.least).unwrap_or(1)),
+            After::Expiry => self.seconds.max(self.expiry * u32::try_from(self.least).unwrap_or(1)),
         }
     }
 
@@ -126,7 +126,7 @@ impl Bench {
     }
 
     fn all(&self, crowds: &[usize]) -> Duration {
-        let recovery = self.recovery(After::Kill) * 2 + self.recovery(After::Lapse);
+        let recovery = self.recovery(After::Kill) * 2 + self.recovery(After::Expiry);
         crowds
             .iter()
             .map(|&waiters| self.starting(waiters) + self.seconds * 5)
@@ -151,7 +151,7 @@ pub(crate) fn bench(args: &Args) -> Result<u8, Failure> {
         seconds: if args.quick { Duration::from_millis(250) } else { args.seconds },
         rounds: if args.quick { 1 } else { 3 },
         least: if args.quick { 3 } else { 7 },
-        lapse: Duration::from_millis(if args.quick { 200 } else { 300 }),
+        expiry: Duration::from_millis(if args.quick { 200 } else { 300 }),
     };
     bench.progress = Progress::new(bench.all(&crowds));
     let mut report = Report {
@@ -206,7 +206,7 @@ fn measure(bench: &Bench, crowds: &[usize], report: &mut Report) -> bool {
         && [
             (After::Kill, Engine::Lockbydir),
             (After::Kill, Engine::Flock),
-            (After::Lapse, Engine::Lockbydir),
+            (After::Expiry, Engine::Lockbydir),
         ]
         .into_iter()
         .all(|(after, engine)| {

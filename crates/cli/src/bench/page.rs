@@ -95,7 +95,7 @@ fn tiles(report: &Report, out: &mut String) {
     let crowd = report.crowds().into_iter().filter(|crowd| *crowd <= 8).max();
     let crowd = crowd.and_then(|crowd| report.handover(Engine::Lockbydir, crowd));
     if let Some(found) = crowd {
-        tiles.push((time(found.spread.median_s), format!("hand-over, {} waiting", found.waiters)));
+        tiles.push((time(found.spread.median_s), format!("handoff, {} waiting", found.waiters)));
     }
     if let Some(found) = report.recovery(After::Kill, Engine::Lockbydir) {
         tiles.push((time(found.spread.median_s), "recovery from kill -9".into()));
@@ -122,13 +122,13 @@ fn plots(report: &Report, out: &mut String) {
     let all: [Plot; 4] = [
         (
             has_crowds,
-            "How hand-over times are distributed",
+            "How handoff times are distributed",
             "Above each line lockbydir, below it flock; the stroke is the median.",
             plot::distribution,
         ),
         (
             has_crowds,
-            "Hand-over against the number of waiters",
+            "Handoff against the number of waiters",
             "Median, and dashed what 99 % stay below.",
             plot::cost,
         ),

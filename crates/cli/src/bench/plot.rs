@@ -65,7 +65,7 @@ fn decade(seconds: f64) -> String {
     time(seconds).replace(".00", "").replace(".0", "")
 }
 
-/// How hand-over times are distributed: a row for each number of waiters, ours above its line,
+/// How handoff times are distributed: a row for each number of waiters, ours above its line,
 /// flock below.
 pub(super) fn distribution(report: &Report) -> String {
     const ROW: f64 = 62.0;
@@ -75,13 +75,13 @@ pub(super) fn distribution(report: &Report) -> String {
     let axis = Decades::over(report.handover.iter().flat_map(|one| one.times.iter().copied()));
     let x = |share: f64| LEFT + share * (WIDTH - LEFT - RIGHT);
     let bottom = TOP + ROW * crowds.len() as f64;
-    let mut svg = open(bottom + 40.0, "How hand-over times are distributed, by number of waiters");
+    let mut svg = open(bottom + 40.0, "How handoff times are distributed, by number of waiters");
     for tick in axis.ticks() {
         let at = x(axis.at(tick));
         rule(&mut svg, "grid", (at, TOP), (at, bottom));
         text(&mut svg, "middle", at, bottom + 16.0, &decade(tick));
     }
-    text(&mut svg, "middle axis", x(0.5), bottom + 35.0, "hand-over time (logarithmic)");
+    text(&mut svg, "middle axis", x(0.5), bottom + 35.0, "handoff time (logarithmic)");
     for (nth, &waiters) in crowds.iter().enumerate() {
         let middle = TOP + ROW * (nth as f64 + 0.5);
         text(&mut svg, "end", LEFT - 8.0, middle + 1.0, &waiters.to_string());
@@ -172,7 +172,7 @@ fn lines(label: &str, below: &str, series: &[Series], tick_words: fn(f64) -> Str
     svg + "</svg>"
 }
 
-/// Hand-over time against the number of waiters: median, and dashed 99 %.
+/// Handoff time against the number of waiters: median, and dashed 99 %.
 pub(super) fn cost(report: &Report) -> String {
     let mut series = Vec::new();
     for engine in Engine::ALL {
@@ -184,7 +184,7 @@ pub(super) fn cost(report: &Report) -> String {
         series.push(Series { class: name.into(), points: of(|spread| spread.median_s) });
         series.push(Series { class: format!("{name} dashed"), points: of(|spread| spread.p99_s) });
     }
-    lines("Hand-over time against the number of waiters", "processes waiting", &series, decade)
+    lines("Handoff time against the number of waiters", "processes waiting", &series, decade)
 }
 
 /// Acquisitions a second against the number of processes.

@@ -43,12 +43,12 @@ impl Said {
     }
 }
 
-/// When a worker asked for the lock, had it, and began to give it back; and when that lapses.
+/// When a worker asked for the lock, had it, and began to give it back; and when that expires.
 #[derive(Clone, Copy)]
 pub(super) struct Holding {
     pub(super) asked: i64,
     pub(super) acquired: i64,
-    pub(super) lapse: i64,
+    pub(super) expiry: i64,
     pub(super) deadline: i64,
 }
 
@@ -164,7 +164,9 @@ impl<'a> Pool<'a> {
     /// The next one who holds.
     pub(super) fn held(&self, end: Instant) -> Result<Holding, Halt> {
         match self.expect("held", end)?.numbers()[..] {
-            [asked, acquired, lapse, deadline] => Ok(Holding { asked, acquired, lapse, deadline }),
+            [asked, acquired, expiry, deadline] => {
+                Ok(Holding { asked, acquired, expiry, deadline })
+            }
             _ => Err(Halt::Failed("a worker said `held` in other words".into())),
         }
     }
@@ -206,7 +208,7 @@ impl<'a> Pool<'a> {
             let in_line = || match engine {
                 Engine::Flock => true,
                 Engine::Lockbydir => {
-                    locks.ours().status().is_ok_and(|status| status.line.len() == who.len())
+                    locks.ours().status().is_ok_and(|status| status.queue.len() == who.len())
                 }
             };
             let is_settled = who.clone().all(|who| is_asleep(self.pid(who))) && in_line();

@@ -12,7 +12,7 @@ use super::worker::clock;
 
 /// The lock's name.
 const NAME: &str = "recovery";
-/// A waiter that came later than this before the lapse may not be at rest.
+/// A waiter that came later than this before the expiry may not be at rest.
 const REST: i64 = 20_000_000;
 const MOST: usize = 200;
 
@@ -24,7 +24,7 @@ pub(super) fn measure(
 ) -> Result<(), Halt> {
     let what = match after {
         After::Kill => "kill -9",
-        After::Lapse => "timeout",
+        After::Expiry => "timeout",
     };
     bench
         .progress
@@ -32,7 +32,7 @@ pub(super) fn measure(
     let mut times = Vec::new();
     let timeout = match after {
         After::Kill => std::time::Duration::from_secs(3600),
-        After::Lapse => bench.lapse,
+        After::Expiry => bench.expiry,
     };
     let hold = format!("hold {NAME} {} {}", engine.name(), timeout.as_nanos());
     let mut pool = Pool::start(bench, 1)?;
@@ -53,20 +53,20 @@ pub(super) fn measure(
                 pool.signal(holder, Signal::KILL);
                 now
             }
-            After::Lapse => {
+            After::Expiry => {
                 pool.signal(holder, Signal::STOP);
-                held.lapse
+                held.expiry
             }
         };
         let then = pool.held(pool.within(timeout))?;
         pool.end(holder);
-        if after == After::Lapse && then.acquired < held.deadline {
+        if after == After::Expiry && then.acquired < held.deadline {
             report.notes.push("OVERLAP: a lock was taken over before its deadline".into());
         }
         if after == After::Kill || then.asked + REST < failed {
             times.push((then.acquired - failed) as f64 / 1e9);
         } else if begun.elapsed() > bench.recovery(after) * 10 {
-            return Err(Halt::Failed("waiters come too late for the lapse".into()));
+            return Err(Halt::Failed("waiters come too late for the expiry".into()));
         }
         (holder, held) = (next, then);
     }

@@ -95,7 +95,7 @@ pub(super) enum After {
     /// From just before `kill -9` of the holder.
     Kill,
     /// From the moment at which a stopped holder's timeout passes.
-    Lapse,
+    Expiry,
 }
 
 /// Until the next one holds.

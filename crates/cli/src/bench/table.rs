@@ -118,7 +118,7 @@ fn handover(report: &Report) -> Table {
         row
     });
     Table {
-        title: "Hand-over: from the release of one process to the next one's acquire",
+        title: "Handoff: from the release of one process to the next one's acquire",
         note: "overtaking: turns served before somebody who had asked clearly earlier",
         groups: vec![("", 1), ("lockbydir", 4), ("flock", 4), ("overtaking", 2)],
         head: vec![
@@ -178,7 +178,7 @@ fn recovery(report: &Report) -> Table {
     let cases = [
         ("holder killed (kill -9)", After::Kill, Engine::Lockbydir),
         ("  the same with flock", After::Kill, Engine::Flock),
-        ("timeout of a stopped holder passed", After::Lapse, Engine::Lockbydir),
+        ("timeout of a stopped holder passed", After::Expiry, Engine::Lockbydir),
     ];
     let row = |(title, after, engine): (&str, After, Engine)| {
         let spread = report.recovery(after, engine)?.spread;
@@ -187,7 +187,7 @@ fn recovery(report: &Report) -> Table {
     };
     Table {
         title: "Recovery: until the next one holds",
-        note: "from just before the kill, or from the moment at which the lock lapses",
+        note: "from just before the kill, or from the moment at which the lock expires",
         groups: Vec::new(),
         head: vec!["", "median", "90 %", "worst", "times"],
         rows: cases.into_iter().filter_map(row).collect(),

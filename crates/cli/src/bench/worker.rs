@@ -17,7 +17,7 @@ use super::alone;
 use super::report::Engine;
 use crate::exit::{Failure, IO, SIGNAL};
 
-/// Longer than any run: only what is said to lapse lapses.
+/// Longer than any run: only what is said to expire expires.
 const LONG: Duration = Duration::from_secs(3600);
 /// Who waits longer than this was forgotten.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -203,22 +203,22 @@ impl Desk {
         }
     }
 
-    /// Acquires, says when, and when that lapses, and keeps it.
+    /// Acquires, says when, and when that expires, and keeps it.
     fn hold(&mut self, locks: Locks, engine: Engine, timeout: Duration) -> Outcome<()> {
         let locks = Locks { ours: locks.ours.timeout(timeout), ..locks };
         self.say("asking");
         let asked = clock();
         let held = locks.acquire(engine)?;
         let acquired = clock();
-        let (mut lapse, mut deadline) = (0, 0);
+        let (mut expiry, mut deadline) = (0, 0);
         if let Held::Ours(guard) = &held {
             let status = locks.ours.status().map_err(|error| error.to_string())?;
             let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX / 2);
-            lapse = clock() + nanos(status.remaining.unwrap_or_default());
+            expiry = clock() + nanos(status.remaining.unwrap_or_default());
             deadline = clock() + nanos(guard.remaining());
         }
         self.held = Some((held, asked));
-        self.say(&format!("held {asked} {acquired} {lapse} {deadline}"));
+        self.say(&format!("held {asked} {acquired} {expiry} {deadline}"));
         Ok(())
     }
 

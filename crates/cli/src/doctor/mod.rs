@@ -25,7 +25,7 @@ user: they find each other there, try against each other, and print the same tab
 
 --json prints one object:
   version, dir, verdict (safe, safe with remarks, not safe), with (process, host)
-  file_system  kind, source, options, one_kernel
+  file_system  kind, source, options, local
   findings[]   name, grade (good, untried, remark, fatal), tried, seen, meaning
 
 Examples:
@@ -89,7 +89,7 @@ pub(crate) fn doctor(args: &Args) -> Result<u8, Failure> {
 
 /// This program again, as the other process.
 fn assistant() -> Result<Command, Failure> {
-    let mut command = crate::myself::myself().map_err(|error| {
+    let mut command = crate::current_exe::myself().map_err(|error| {
         Failure::new(crate::exit::IO, format!("cannot find this program's file: {error}"))
     })?;
     command.arg("doctor-assistant");
@@ -111,7 +111,7 @@ struct FileSystemJson<'a> {
     kind: &'a str,
     source: &'a str,
     options: &'a str,
-    one_kernel: bool,
+    local: bool,
 }
 
 #[derive(Serialize)]
@@ -125,7 +125,7 @@ struct FindingJson<'a> {
 
 impl ReportJson<'_> {
     fn of(report: &Report) -> ReportJson<'_> {
-        let FileSystem { kind, source, options, is_one_kernel, .. } = &report.file_system;
+        let FileSystem { kind, source, options, is_local, .. } = &report.file_system;
         let findings = report.findings.iter().map(|finding| FindingJson {
             name: &finding.name,
             grade: finding.grade.to_string(),
@@ -138,7 +138,7 @@ impl ReportJson<'_> {
             dir: report.dir.to_string_lossy().into_owned(),
             verdict: report.verdict().to_string(),
             with: report.other.to_string(),
-            file_system: FileSystemJson { kind, source, options, one_kernel: *is_one_kernel },
+            file_system: FileSystemJson { kind, source, options, local: *is_local },
             findings: findings.collect(),
         }
     }

@@ -160,7 +160,7 @@ pub(crate) fn play(args: &Args) -> Result<u8, Failure> {
 /// Runs an example.
 fn run(args: &Args) -> Result<u8, Failure> {
     let told = args.example.told(&args.options)?;
-    let program = crate::myself::myself().map_err(|error| {
+    let program = crate::current_exe::myself().map_err(|error| {
         Failure::new(crate::exit::IO, format!("cannot find this program: {error}"))
     })?;
     let play = Play::start(|folder| stage::command(program, folder, args.example.name(), &told))?;

@@ -42,7 +42,7 @@ fn words(what: &What) -> Option<String> {
             None | Some(1) => format!("{by} renewed it"),
             Some(times) => format!("{by} renewed it {times} times"),
         },
-        What::Lapsed { .. } => format!("{by} let it lapse"),
+        What::Expired { .. } => format!("{by} let it expire"),
         What::Died { .. } => format!("{by} died and left it held"),
         What::Released { .. } => format!("{by} released it"),
         What::Broken { .. } => format!("that of {by} was broken"),
@@ -69,7 +69,7 @@ fn gained(how: How) -> &'static str {
         How::Before => "since before",
         How::Free => "it was free",
         How::HandedOver => "handed over",
-        How::AfterLapse => "after a lapse",
+        How::AfterExpiry => "after expiry",
         How::AfterDeath => "after a death",
     }
 }

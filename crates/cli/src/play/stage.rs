@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::child::{Child, Event, Plan, Signals};
+use crate::current_exe::myself;
 use crate::exit::{CANNOT_RUN, Failure, IO};
-use crate::myself::myself;
 
 /// The examples themselves; the `main` of each is for who runs it alone.
 macro_rules! examples {

@@ -60,7 +60,7 @@ fn workers(folder: &Path) -> Vec<i32> {
         .collect()
 }
 
-/// A run that has come to the hand-over among processes.
+/// A run that has come to the handoff among processes.
 fn begun(folder: &Folder, args: &[&str]) -> Child {
     let child = folder
         .command(args)
@@ -69,7 +69,7 @@ fn begun(folder: &Folder, args: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .expect("lockbydir starts");
-    until("the hand-over", || {
+    until("the handoff", || {
         folder.names().iter().any(|name| {
             let inner = std::fs::read_dir(folder.path().join(name)).into_iter().flatten();
             inner.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("crowd"))
@@ -92,7 +92,7 @@ fn a_quick_run_fills_the_table_and_the_page_and_leaves_nothing_behind() {
 
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
     assert!(!ran.out.contains('\u{1b}'), "no colours without a terminal: {ran:?}");
-    let measures = ["Uncontended", "Hand-over", "Throughput", "Waiting", "Recovery"];
+    let measures = ["Uncontended", "Handoff", "Throughput", "Waiting", "Recovery"];
     let details = [
         "lockbydir, lingering",
         "mkdir + rmdir",
@@ -154,9 +154,9 @@ fn json_has_the_documented_keys_and_sane_values() {
         for row in rows(&report, of) {
             assert_eq!(keys(row), with(more), "{of}");
             assert!(row["count"].as_u64() > Some(0), "{row}");
-            // A lapse is known to the millisecond.
-            let is_lapse = row["after"] == "lapse";
-            assert!(is_lapse || is_sane(&row["median_s"]), "{row}");
+            // An expiry is known to the millisecond.
+            let is_expiry = row["after"] == "expiry";
+            assert!(is_expiry || is_sane(&row["median_s"]), "{row}");
             assert!(row["worst_s"].as_f64() >= row["median_s"].as_f64(), "{row}");
         }
     }

@@ -53,7 +53,7 @@ fn keys_that_are_malformed_wrong_or_old() {
 }
 
 #[test]
-fn a_key_whose_lock_lapsed_and_was_taken_holds_no_more() {
+fn a_key_whose_lock_expired_and_was_taken_holds_no_more() {
     let folder = Folder::new();
     let key = folder.run(&["acquire", "jobs", "-t", "100ms"]).out;
     let holding = folder.hold(&[], "cat");
@@ -119,7 +119,7 @@ fn break_spares_a_living_holder_unless_forced() {
     folder.run(&["release", "jobs", key.trim()]).refused(76, "lost the lock");
 
     folder.run(&["acquire", "jobs", "-t", "1s"]);
-    until("the lapse", || folder.status()["state"] == "lapsed");
+    until("the expiry", || folder.status()["state"] == "expired");
     assert_eq!(folder.run(&["break", "jobs"]).code, 0);
 }
 

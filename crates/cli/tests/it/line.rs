@@ -1,4 +1,4 @@
-//! The line of waiting processes: order, hand-over, and everything that may go wrong with it.
+//! The line of waiting processes: order, handoff, and everything that may go wrong with it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -13,14 +13,14 @@ use crate::{Folder, Ran, names, until};
 const PASSED_OVER: Duration = Duration::from_millis(1000);
 
 fn wait_in_line(folder: &Folder, script: &str) -> Child {
-    let before = folder.status()["line"].as_array().unwrap().len();
+    let before = folder.status()["queue"].as_array().unwrap().len();
     let child = folder
         .command(&["run", "-w", "60s", "jobs", "--", "sh", "-c", script])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    until("its ticket", || folder.status()["line"].as_array().unwrap().len() > before);
+    until("its ticket", || folder.status()["queue"].as_array().unwrap().len() > before);
     child
 }
 
@@ -90,7 +90,7 @@ fn status_shows_the_line() {
     let second = wait_in_line(&folder, "true");
 
     let status = folder.status();
-    let line = status["line"].as_array().unwrap();
+    let line = status["queue"].as_array().unwrap();
     assert_eq!(line[0]["pid"], first.id());
     assert_eq!(line[1]["pid"], second.id());
     assert_eq!(line[0]["label"], "sh");
@@ -113,11 +113,11 @@ fn who_gives_up_leaves_the_line_and_the_next_moves_up() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    until("its ticket", || !folder.status()["line"].as_array().unwrap().is_empty());
+    until("its ticket", || !folder.status()["queue"].as_array().unwrap().is_empty());
     let second = wait_in_line(&folder, "echo in");
 
     assert_eq!(Ran::of(first.wait_with_output().unwrap()).code, 75);
-    assert_eq!(folder.status()["line"].as_array().unwrap().len(), 1);
+    assert_eq!(folder.status()["queue"].as_array().unwrap().len(), 1);
     let released = Instant::now();
     assert_eq!(holding.finish().code, 0);
     finished(second);
@@ -143,7 +143,7 @@ fn a_dead_first_in_line_is_replaced_at_once() {
 
     first.kill().unwrap();
     first.wait().unwrap();
-    let line = || folder.status()["line"].as_array().unwrap().len();
+    let line = || folder.status()["queue"].as_array().unwrap().len();
     until("the removal of its ticket", || line() == 2);
 
     let released = Instant::now();
@@ -172,7 +172,7 @@ fn a_stopped_first_in_line_is_passed_over_and_finds_its_place_at_the_end() {
     let third = wait_in_line(&folder, "echo third >> served");
     signal(&first, Signal::CONT);
     until("its new ticket", || {
-        let line = folder.status()["line"].clone();
+        let line = folder.status()["queue"].clone();
         line.as_array().unwrap().last().unwrap()["pid"] == first.id()
     });
     assert_eq!(holding.finish().code, 0);
@@ -189,7 +189,7 @@ fn a_line_that_somebody_deletes_costs_order_and_no_progress() {
     let holding = folder.hold(&["-t", "60s"], "cat");
     let waiters: Vec<_> = (0..3).map(|_| wait_in_line(&folder, "true")).collect();
 
-    fs::remove_dir_all(folder.path().join("jobs.lockdir.line")).unwrap();
+    fs::remove_dir_all(folder.path().join("jobs.lockdir.queue")).unwrap();
     let released = Instant::now();
     assert_eq!(holding.finish().code, 0);
 
@@ -200,7 +200,7 @@ fn a_line_that_somebody_deletes_costs_order_and_no_progress() {
 #[test]
 fn rubbish_in_the_line_is_left_alone_and_stops_nobody() {
     let folder = Folder::new();
-    let line = folder.path().join("jobs.lockdir.line");
+    let line = folder.path().join("jobs.lockdir.queue");
     fs::write(folder.path().join("victim"), "precious").unwrap();
     fs::create_dir(&line).unwrap();
     symlink("../victim", line.join("bell")).unwrap();
@@ -224,7 +224,7 @@ fn rubbish_in_the_line_is_left_alone_and_stops_nobody() {
 fn where_no_line_can_be_made_one_waits_all_the_same() {
     for what in ["a file", "a link"] {
         let folder = Folder::new();
-        let line = folder.path().join("jobs.lockdir.line");
+        let line = folder.path().join("jobs.lockdir.queue");
         match what {
             "a file" => fs::write(&line, "theirs").unwrap(),
             _ => symlink("elsewhere", &line).unwrap(),
@@ -283,9 +283,9 @@ fn what_killed_waiters_left_is_cleaned() {
         waiter.kill().unwrap();
         waiter.wait().unwrap();
     }
-    assert_eq!(folder.status()["line"].as_array().unwrap().len(), 2);
+    assert_eq!(folder.status()["queue"].as_array().unwrap().len(), 2);
     let ran = folder.run(&["clean"]);
-    assert!(ran.out.contains("jobs.lockdir.line"), "{ran:?}");
+    assert!(ran.out.contains("jobs.lockdir.queue"), "{ran:?}");
     assert_eq!(folder.names(), ["jobs.lockdir"]);
     assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
 }
@@ -335,7 +335,7 @@ fn one_try_gets_a_free_lock_though_a_stopped_waiter_is_first() {
 fn one_try_gets_an_expired_lock_though_a_stopped_waiter_is_first() {
     one_try_passes_over_a_stopped_waiter(|folder| {
         assert_eq!(folder.run(&["acquire", "-t", "3s", "jobs"]).code, 0);
-        Box::new(|| until("its expiry", || folder.status()["state"] == "lapsed"))
+        Box::new(|| until("its expiry", || folder.status()["state"] == "expired"))
     });
 }
 
@@ -355,7 +355,7 @@ fn one_try_gets_a_dead_holders_lock_though_a_stopped_waiter_is_first() {
 #[test]
 fn a_ticket_of_another_host_that_does_not_come_is_passed_over() {
     let folder = Folder::new();
-    let line = folder.path().join("jobs.lockdir.line");
+    let line = folder.path().join("jobs.lockdir.queue");
     let holding = folder.hold(&["-t", "60s"], "cat");
     fs::create_dir(&line).unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -366,7 +366,7 @@ fn a_ticket_of_another_host_that_does_not_come_is_passed_over() {
     let made = std::process::Command::new("mkfifo").arg(line.join(&ticket)).status().unwrap();
     assert!(made.success());
     let waiter = wait_in_line(&folder, "true");
-    assert_eq!(folder.status()["line"][0]["host"], "elsewhere");
+    assert_eq!(folder.status()["queue"][0]["host"], "elsewhere");
 
     let released = Instant::now();
     assert_eq!(holding.finish().code, 0);

@@ -10,7 +10,7 @@ fn status_as_json_has_exactly_the_keys_of_the_contract() {
     let keys =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     let all =
-        ["age_s", "holder", "line", "name", "path", "remaining_s", "state", "timeout_s", "token"];
+        ["age_s", "holder", "name", "path", "queue", "remaining_s", "state", "timeout_s", "token"];
 
     let free = folder.status();
     assert_eq!(keys(&free), all);
@@ -32,7 +32,7 @@ fn status_as_json_has_exactly_the_keys_of_the_contract() {
     assert_eq!(holder["command"], "sh");
     let since = holder["since"].as_str().unwrap();
     assert!(since.starts_with("20") && since.ends_with('Z'), "{since}");
-    assert_eq!(held["line"], Value::Array(Vec::new()));
+    assert_eq!(held["queue"], Value::Array(Vec::new()));
     assert_eq!(holding.finish().code, 0);
 }
 

@@ -198,7 +198,7 @@ fn a_line_that_may_not_be_written_stops_nobody() {
         return another_user_cannot_be_had();
     }
     let (folder, _place, program) = shared();
-    let line = folder.path().join("jobs.lockdir.line");
+    let line = folder.path().join("jobs.lockdir.queue");
     fs::create_dir(&line).unwrap();
     let got = as_user(NOBODY, &folder, &program, &["acquire", "-t", "500ms", "jobs"]);
     assert_eq!(got.code, 0, "{got:?}");

@@ -338,19 +338,19 @@ fn control_z_gives_the_terminal_back_and_fg_takes_it_again() {
 #[test]
 fn a_dead_holders_lock_is_broken_after_a_question_and_a_living_ones_only_by_force() {
     let folder = Folder::new();
-    let key = folder.run(&["acquire", "-t", "100ms", "lapsed"]).out;
+    let key = folder.run(&["acquire", "-t", "100ms", "expired"]).out;
     assert!(!key.is_empty());
     let holding = folder.hold(&[], "cat");
     let mut terminal = Terminal::watch(&folder, "");
     // Which one is the first follows from how both are.
-    terminal.shows("! lapsed");
+    terminal.shows("! expired");
     terminal.shows("● held");
 
     terminal.press("b");
     terminal.shows("Break");
     terminal.press("y");
     terminal.shows("broken");
-    until("the end of the lock", || !folder.names().contains(&"lapsed.lockdir".into()));
+    until("the end of the lock", || !folder.names().contains(&"expired.lockdir".into()));
     terminal.shows("○ free");
     // Those that are not in trouble are in the order of their names.
     terminal.press("b");

@@ -14,7 +14,7 @@ use crate::browser::{DESKTOP, Page};
 struct Crowd {
     locks: usize,
     waiters: usize,
-    /// Hand-overs a second, of all locks together.
+    /// Handoffs a second, of all locks together.
     rate: f64,
     begun: Instant,
     done: u64,
@@ -151,7 +151,7 @@ fn smooth(locks: usize, waiters: usize, rate: f64, picture: &str, bound: f64) {
     let ((all_then, script_then), took) = (page.worked(), begun.elapsed().as_secs_f64());
     let share = |before: f64, after: f64| 100.0 * (after - before) / took;
     println!(
-        "{locks} locks, {waiters} waiters each, {rate} hand-overs/s, all: {middle:.0} ms a frame, 95 % below {slow:.0} ms"
+        "{locks} locks, {waiters} waiters each, {rate} handoffs/s, all: {middle:.0} ms a frame, 95 % below {slow:.0} ms"
     );
     println!(
         "  at work {:.0} % of the time, its script {:.0} %",
@@ -207,7 +207,7 @@ fn a_hundred_viewers_are_told_at_once() {
     delays.sort_by(f64::total_cmp);
     let (middle, slow) = (delays[delays.len() / 2], delays[delays.len() * 99 / 100]);
     println!(
-        "100 viewers, 20 hand-overs/s: told after {:.0} ms, 99 % within {:.0} ms; server and viewers take {:.0} % of a processor",
+        "100 viewers, 20 handoffs/s: told after {:.0} ms, 99 % within {:.0} ms; server and viewers take {:.0} % of a processor",
         middle * 1e3,
         slow * 1e3,
         share * 100.0

@@ -104,7 +104,7 @@ fn pixels(colour: &str) -> String {
 }
 
 #[test]
-fn a_forgotten_lock_lapses_and_is_taken_over_before_our_eyes() {
+fn a_forgotten_lock_expires_and_is_taken_over_before_our_eyes() {
     let mut scene = Scene::new();
     let mut page = scene.open(DESKTOP);
     page.see("!document.querySelector('#none').hidden");
@@ -115,8 +115,8 @@ fn a_forgotten_lock_lapses_and_is_taken_over_before_our_eyes() {
     page.see("document.querySelector('.card')?.dataset.state === 'held'");
     page.see("document.querySelector('.card').innerText.includes('forgetful')");
     page.see("document.querySelector('.time i').getAnimations().length === 1");
-    page.see("document.querySelector('.card').dataset.state === 'lapsed'");
-    page.see("document.querySelector('#log').innerText.includes('jobs: lapsed; forgetful')");
+    page.see("document.querySelector('.card').dataset.state === 'expired'");
+    page.see("document.querySelector('#log').innerText.includes('jobs: expired; forgetful')");
     page.see("document.title.startsWith('(1) ')");
     page.see("document.querySelector('.lasts').innerText.startsWith('over for 1.')");
 
@@ -124,16 +124,16 @@ fn a_forgotten_lock_lapses_and_is_taken_over_before_our_eyes() {
 
     page.see("document.querySelector('.card').dataset.state === 'held'");
     page.see(
-        "document.querySelector('#log').innerText.includes('taken over by heir after a lapse')",
+        "document.querySelector('#log').innerText.includes('taken over by heir after expiry')",
     );
     page.see("document.querySelector('#told').textContent.includes('heir')");
-    // What heir holds is blue, what lapsed is orange.
+    // What heir holds is blue, what expired is orange.
     page.see(&format!("{} > 30", pixels("held")));
-    page.see(&format!("{} > 30", pixels("lapsed")));
+    page.see(&format!("{} > 30", pixels("expired")));
     page.press("t");
     let table = page.text("#table");
     for told in
-        ["held, but gave no sign of life", "another took it over", "taken over after a lapse"]
+        ["held, but gave no sign of life", "another took it over", "taken over after expiry"]
     {
         assert!(table.contains(told), "no `{told}` in {table}");
     }

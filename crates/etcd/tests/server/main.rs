@@ -60,6 +60,6 @@ fn wait_in_line(lock: &Lock) -> thread::JoinHandle<Result<lockbydir::Guard, lock
     let waits = lock.clone().patience(secs(60)).label("waits");
     let waiter = thread::spawn(move || waits.acquire());
     let is_there = |ticket: &lockbydir::Ticket| ticket.label.as_deref() == Some("waits");
-    see("it stands in line", || lock.status().unwrap().line.iter().any(is_there));
+    see("it stands in line", || lock.status().unwrap().queue.iter().any(is_there));
     waiter
 }

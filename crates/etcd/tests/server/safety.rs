@@ -146,14 +146,14 @@ fn a_lease_that_a_faulty_server_ends_too_soon_is_waited_out() {
     server.control(&["lease", "revoke", &lease]).unwrap();
     // One try does not take it either, nor does a break.
     assert!(lock.try_acquire().unwrap().is_none());
-    assert!(matches!(lock.break_lapsed().unwrap(), Broken::StillHeld(_) | Broken::WasFree));
+    assert!(matches!(lock.break_stale().unwrap(), Broken::StillHeld(_) | Broken::WasFree));
     let next = waiter.join().unwrap().unwrap();
 
     // It was seen in line for the first time shortly before.
     assert!(at.elapsed() > ms(2000), "{:?}", at.elapsed());
     assert!(at.elapsed() < secs(8), "{:?}", at.elapsed());
     match next.how() {
-        How::AfterLapse(before) => {
+        How::AfterExpiry(before) => {
             assert_eq!(before.holder.as_ref().unwrap().label.as_deref(), Some("elsewhere"));
         }
         how => panic!("{how:?}"),
@@ -186,7 +186,7 @@ fn what_others_write_is_never_trusted() {
         let status = lock.status().unwrap();
         assert_eq!(status.state, State::Bare, "{value:?}");
         assert!(lock.try_acquire().unwrap().is_none());
-        assert!(matches!(lock.break_lapsed().unwrap(), Broken::StillHeld(None)));
+        assert!(matches!(lock.break_stale().unwrap(), Broken::StillHeld(None)));
         assert!(matches!(lock.break_by_force().unwrap(), Broken::Removed(None)));
         lock.acquire().unwrap().release().unwrap();
     }

@@ -59,7 +59,7 @@ fn an_acquisition_whose_answers_are_lost_ends_with_one_hold() {
 
         let status = lock.status().unwrap();
         assert_eq!((status.state, status.token), (State::Held, Some(guard.token())));
-        assert!(status.line.is_empty(), "after {cut} bytes: {:?}", status.line);
+        assert!(status.queue.is_empty(), "after {cut} bytes: {:?}", status.queue);
         assert!(guard.remaining() > secs(10));
         guard.renew().unwrap();
         guard.release().unwrap();

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use lockbydir_protocol::{Acquire, Acquisition, Fault, Here, MAX_NAME, Machine as _, Step, Wish};
+use lockbydir_protocol::{
+    Acquire, AcquireRequest, Acquisition, Fault, LocalContext, MAX_NAME, Machine as _, Step,
+};
 
 use super::report::Grade;
-use super::room::Room;
-use super::{Probe, Trouble, said};
-use crate::call::about_path;
-use crate::clock;
-use crate::dir::Directory;
+use super::sandbox::Sandbox;
+use super::{Probe, ProbeError, said};
+use crate::directory::executor::Directory;
+use crate::os::clock;
+use crate::os::syscalls::about_path;
+use crate::os::{Errno, fault, is_no_such_call};
 use crate::settings::Settings;
-use crate::system::{Errno, fault, is_no_such_call};
 
 /// In the order in which they are told.
 pub(super) const TRIES: &[Probe] =
@@ -90,7 +92,7 @@ pub(super) const OVER_FULL: Probe = Probe {
     },
 };
 
-fn over_full(room: &Room, round: u8) -> Result<(Grade, String, &'static str), Trouble> {
+fn over_full(room: &Sandbox, round: u8) -> Result<(Grade, String, &'static str), ProbeError> {
     let (full, other) = (format!("probe-full-{round}"), format!("probe-other-{round}"));
     room.create_full(&full, "probe-entry")?;
     room.create_full(&other, "probe-other-entry")?;
@@ -247,7 +249,7 @@ const NAMES: Probe = Probe {
 };
 
 /// How many bytes a name may have there: [`MAX_NAME`] if it may be as long as any entry's.
-pub(super) fn longest_name(room: &Room) -> Result<usize, Trouble> {
+pub(super) fn longest_name(room: &Sandbox) -> Result<usize, ProbeError> {
     let is_kept = |length: usize| {
         // No entry's name ends in a dot, which Windows leaves out.
         let letters = "probe-".chars().chain("v1.held+p=09_az-".chars().cycle());
@@ -259,7 +261,7 @@ pub(super) fn longest_name(room: &Room) -> Result<usize, Trouble> {
                 Ok(is_listed)
             }
             Err(errno) if matches!(fault(errno), Fault::NoPlace { .. }) => Ok(false),
-            Err(errno) => Err(Trouble::Failed(errno)),
+            Err(errno) => Err(ProbeError::Failed(errno)),
         }
     };
     // No file system has names as short as the folder's own.
@@ -279,8 +281,9 @@ pub(super) fn longest_name(room: &Room) -> Result<usize, Trouble> {
 /// How many bytes the entry of a lock with usual options may need.
 fn needed(names_child: bool) -> usize {
     let settings = Settings::new(Path::new("probe"));
-    let wish = settings.wish().map(|wish| Wish { names_child, ..wish });
-    let here = Here { longest_name: 0, ..Directory::new("/probe".into(), 0o700, None).here() };
+    let wish = settings.wish().map(|wish| AcquireRequest { names_child, ..wish });
+    let here =
+        LocalContext { longest_name: 0, ..Directory::new("/probe".into(), 0o700, None).here() };
     match wish.map(|wish| Acquire::new(wish, here, None).start(clock::now())) {
         Ok(Step::Finished(Acquisition::NameTooLong(needed))) => needed,
         _ => MAX_NAME,
@@ -294,7 +297,7 @@ const LETTERS: Probe = Probe {
         attempt.room.create("probe-case")?;
         match about_path(&attempt.room.at("PROBE-CASE")) {
             Err(Errno::NOENT) => attempt.good("not found", "`jobs` and `JOBS` are two locks."),
-            Err(errno) => return Err(Trouble::Failed(errno)),
+            Err(errno) => return Err(ProbeError::Failed(errno)),
             Ok(_) if attempt.room.list()?.contains("probe-case") => {
                 attempt.remark("found: case is all one", "`jobs` and `JOBS` are one lock.");
             }

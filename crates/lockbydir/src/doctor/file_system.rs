@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::report::{Finding, Grade};
-use crate::system::{self, Mount, Whose};
+use crate::os::{self, FileOwner, Mount};
 
 /// The file system of a folder, as the system tells of it.
 ///
@@ -22,19 +22,17 @@ pub struct FileSystem {
     /// How it is mounted.
     pub options: String,
     /// Does one kernel own it alone, for certain?
-    pub is_one_kernel: bool,
+    pub is_local: bool,
 }
 
 impl FileSystem {
     /// The one that this folder is on.
     pub fn of(folder: impl AsRef<Path>) -> FileSystem {
         let folder = folder.as_ref();
-        let is_one_kernel = system::is_of_one_kernel(folder);
-        match system::mount_of(folder) {
-            Some(Mount { kind, source, options }) => {
-                FileSystem { kind, source, options, is_one_kernel }
-            }
-            None => FileSystem { kind: "unknown".into(), is_one_kernel, ..Default::default() },
+        let is_local = os::is_local(folder);
+        match os::mount_of(folder) {
+            Some(Mount { kind, source, options }) => FileSystem { kind, source, options, is_local },
+            None => FileSystem { kind: "unknown".into(), is_local, ..Default::default() },
         }
     }
 
@@ -61,7 +59,7 @@ impl FileSystem {
             "" => self.kind.clone(),
             source => format!("{} of {}", self.kind, crate::status::printable(source)),
         };
-        let (grade, seen, meaning) = if self.is_one_kernel {
+        let (grade, seen, meaning) = if self.is_local {
             (
                 Grade::Good,
                 format!("{seen}: this kernel's alone"),
@@ -71,7 +69,7 @@ impl FileSystem {
             (
                 Grade::Remark,
                 format!("{seen}: shared by hosts"),
-                "Another host's lock is free when it has lapsed, not when its holder dies. Export \
+                "Another host's lock is free when it has expired, not when its holder dies. Export \
                  it `sync`: after a power cut of an `async` server two may hold, and nobody can \
                  see from here which it is.",
             )
@@ -79,7 +77,7 @@ impl FileSystem {
             (
                 Grade::Remark,
                 format!("{seen}: perhaps shared by hosts"),
-                "Another host's lock is free when it has lapsed, not when its holder dies.",
+                "Another host's lock is free when it has expired, not when its holder dies.",
             )
         };
         Finding::new(grade, "file-system", "its file system", seen, meaning)
@@ -139,8 +137,8 @@ fn folders(dir: &Path) -> Finding {
     let whole = std::fs::canonicalize(dir).unwrap_or_else(|_| PathBuf::from(dir));
     for folder in whole.ancestors() {
         let at = if folder == whole { "it".into() } else { crate::status::printable(folder) };
-        let Ok(trust) = system::trust(folder) else { continue };
-        if trust.is_lawless {
+        let Ok(trust) = os::trust(folder) else { continue };
+        if trust.is_world_writable_without_sticky {
             let mode = trust.mode.unwrap_or_default();
             return found(
                 Grade::Remark,
@@ -149,7 +147,7 @@ fn folders(dir: &Path) -> Finding {
                  bit: chmod +t.",
             );
         }
-        if let Whose::Strangers(user) = trust.owner {
+        if let FileOwner::Strangers(user) = trust.owner {
             return found(
                 Grade::Remark,
                 format!("{at} belongs to user {user}"),
@@ -157,8 +155,8 @@ fn folders(dir: &Path) -> Finding {
             );
         }
     }
-    match system::trust(&whole) {
-        Ok(system::Trust { mode: Some(mode), .. }) if mode & 0o022 != 0 => found(
+    match os::trust(&whole) {
+        Ok(os::Trust { mode: Some(mode), .. }) if mode & 0o022 != 0 => found(
             Grade::Good,
             format!("mode {mode:o}"),
             "Others may lock there too; nobody can move what is not theirs but its owner.",

@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 
 use lockbydir_protocol::Stamp;
 
-use super::hand::{Hand, SILENCE};
-use super::orders::obey;
+use super::orders::execute;
+use super::peer::{Peer, SILENCE};
 use super::report::{read, written};
-use super::room::{HELLO, Room, is_meeting_name, is_recent};
-use super::{FileSystem, Other, Report, Trouble};
-use crate::call::about;
+use super::sandbox::{HELLO, Sandbox, is_meeting_name, is_recent};
+use super::{FileSystem, Other, ProbeError, Report};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::system::{self, Errno, Names, Whose, fault, open_folder};
+use crate::os::syscalls::about;
+use crate::os::{self, Errno, FileOwner, Names, fault, open_folder};
 use crate::waiter::Patience;
 
 /// Between two looks for a word of the other one.
@@ -46,7 +46,7 @@ pub(super) enum Role {
 /// Comes together with another host, so long at most.
 pub(super) fn meet(dir: &Path, patience: Patience, interrupt: &Interrupt) -> Result<Role, Error> {
     let failed = |errno| Error::cannot_examine(dir, fault(errno));
-    let own = Room::make_to_meet(dir).map_err(failed)?;
+    let own = Sandbox::make_to_meet(dir).map_err(failed)?;
     let begun = Instant::now();
     let mut meeting = Meeting { own, doors: Vec::new(), stranger: None, interrupt };
     let mut next_sign = SIGN_OF_LIFE;
@@ -83,9 +83,9 @@ fn pause(interrupt: &Interrupt, time: Duration) {
 }
 
 struct Meeting<'a> {
-    own: Room,
+    own: Sandbox,
     /// Where we have asked to be let in.
-    doors: Vec<Room>,
+    doors: Vec<Sandbox>,
     /// Somebody waits there whom we cannot meet.
     stranger: Option<u32>,
     interrupt: &'a Interrupt,
@@ -117,7 +117,7 @@ impl Meeting<'_> {
             if name >= self.own.name() || self.doors.iter().any(|door| door.name() == name) {
                 continue;
             }
-            match Room::enter(&dir.join(name)) {
+            match Sandbox::enter(&dir.join(name)) {
                 Ok(door) => {
                     let hello = format!("{HELLO}{}", self.nonce());
                     let is_recent = is_recent(door.open(), self.now()).unwrap_or(false);
@@ -134,15 +134,15 @@ impl Meeting<'_> {
 
     /// Whose it is, if it is a stranger's.
     fn owner(&self, name: &str) -> Option<u32> {
-        let whole = system::path_in(self.own.parent(), name.as_ref());
-        match system::about_path(&whole).ok()?.owner {
-            Whose::Strangers(user) => Some(user),
-            Whose::Administrators => Some(0),
-            Whose::Ours => None,
+        let whole = os::path_in(self.own.parent(), name.as_ref());
+        match os::about_path(&whole).ok()?.owner {
+            FileOwner::Strangers(user) => Some(user),
+            FileOwner::Administrators => Some(0),
+            FileOwner::Ours => None,
         }
     }
 
-    fn is_welcome(&self, door: &Room) -> bool {
+    fn is_welcome(&self, door: &Sandbox) -> bool {
         let welcome = format!("probe-welcome.{}", self.nonce());
         door.list().is_ok_and(|names| names.contains(&welcome))
     }
@@ -154,46 +154,46 @@ impl Meeting<'_> {
 
 /// Words between the two, in the room of the one who leads.
 pub(super) struct Mail {
-    room: Room,
+    room: Sandbox,
     nth: u32,
     interrupt: Interrupt,
 }
 
 impl Mail {
-    fn of(room: Room, interrupt: &Interrupt) -> Mail {
+    fn of(room: Sandbox, interrupt: &Interrupt) -> Mail {
         Mail { room, nth: 0, interrupt: interrupt.clone() }
     }
 
     /// The same room, to try things in.
-    pub(super) fn room(&self) -> Result<Room, Trouble> {
-        Ok(Room::enter(self.room.path())?)
+    pub(super) fn room(&self) -> Result<Sandbox, ProbeError> {
+        Ok(Sandbox::enter(self.room.path())?)
     }
 
     /// What follows this in the name that comes.
-    fn wait_for(&self, start: &str, what: &str, silence: Duration) -> Result<String, Trouble> {
+    fn wait_for(&self, start: &str, what: &str, silence: Duration) -> Result<String, ProbeError> {
         let begun = Instant::now();
         loop {
             let names = match self.room.list() {
                 Ok(names) => names,
                 // The other one has gone, and has taken its room away.
-                Err(Errno::NOENT) => return Err(Trouble::Silent(what.to_owned())),
+                Err(Errno::NOENT) => return Err(ProbeError::Silent(what.to_owned())),
                 Err(_) => Default::default(),
             };
             if let Some(rest) = names.iter().find_map(|name| name.strip_prefix(start)) {
                 return Ok(rest.to_owned());
             }
             if self.interrupt.is_raised() {
-                return Err(Trouble::Ended);
+                return Err(ProbeError::Ended);
             }
             if begun.elapsed() > silence {
-                return Err(Trouble::Silent(what.to_owned()));
+                return Err(ProbeError::Silent(what.to_owned()));
             }
             pause(&self.interrupt, PAUSE);
         }
     }
 
     /// Gives the other one what was found, and leaves when it has it.
-    pub(super) fn hand_out(mut self, report: &Report) -> Result<(), Trouble> {
+    pub(super) fn hand_out(mut self, report: &Report) -> Result<(), ProbeError> {
         let text = written(&report.findings);
         for (nth, page) in text.as_bytes().chunks(PAGE).enumerate() {
             let hex: String = page.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -204,7 +204,7 @@ impl Mail {
     }
 
     /// Does what it is told, until it is given what was found.
-    pub(super) fn follow(mut self) -> Result<Report, Trouble> {
+    pub(super) fn follow(mut self) -> Result<Report, ProbeError> {
         loop {
             self.nth += 1;
             let nth = self.nth;
@@ -212,7 +212,7 @@ impl Mail {
             let answer = format!("probe-answer-{nth}");
             let Some(pages) = order.strip_prefix("read,").and_then(|pages| pages.parse().ok())
             else {
-                self.room.create(&format!("{answer}.{}", obey(&self.room, &order)))?;
+                self.room.create(&format!("{answer}.{}", execute(&self.room, &order)))?;
                 continue;
             };
             let findings = self.read(pages)?;
@@ -223,7 +223,7 @@ impl Mail {
         }
     }
 
-    fn read(&self, pages: usize) -> Result<Vec<super::Finding>, Trouble> {
+    fn read(&self, pages: usize) -> Result<Vec<super::Finding>, ProbeError> {
         let mut bytes = Vec::new();
         for nth in 0..pages {
             let hex = self.wait_for(&format!("probe-page-{nth}."), "report", SILENCE)?;
@@ -234,22 +234,22 @@ impl Mail {
         }
         // It came from a process of our own user; what is in it may still be anything.
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        read(&text).ok_or_else(|| Trouble::Silent("report".into()))
+        read(&text).ok_or_else(|| ProbeError::Silent("report".into()))
     }
 }
 
-impl Hand for Mail {
+impl Peer for Mail {
     fn other(&self) -> Other {
         Other::Host
     }
 
-    fn tell(&mut self, order: &str) -> Result<(), Trouble> {
+    fn tell(&mut self, order: &str) -> Result<(), ProbeError> {
         self.nth += 1;
         self.room.create(&format!("probe-order-{}.{order}", self.nth))?;
         Ok(())
     }
 
-    fn hear(&mut self) -> Result<String, Trouble> {
+    fn hear(&mut self) -> Result<String, ProbeError> {
         self.wait_for(&format!("probe-answer-{}.", self.nth), "answer", SILENCE)
     }
 }

@@ -21,17 +21,17 @@
 //! `race.rs`, `together.rs` and `visit.rs`.
 
 mod alone;
-mod check;
 mod file_system;
-mod hand;
 mod meeting;
+mod mount_check;
 mod orders;
+mod peer;
 mod race;
+mod remote_host;
 mod report;
-mod room;
+mod sandbox;
 mod stamps;
 mod together;
-mod visit;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -39,17 +39,17 @@ use std::process::Command;
 
 use lockbydir_protocol::Fault;
 
-pub(crate) use self::check::check;
 pub use self::file_system::FileSystem;
-pub use self::hand::assist;
-use self::hand::{Hand, ProcessHand, ThreadHand};
 use self::meeting::Role;
+pub(crate) use self::mount_check::check;
+pub use self::peer::assist;
+use self::peer::{Peer, ProcessHand, ThreadHand};
 pub use self::report::{Finding, Grade, Other, Report, Verdict};
-use self::room::Room;
-pub(crate) use self::room::{is_room_name, remove_left};
+use self::sandbox::Sandbox;
+pub(crate) use self::sandbox::{is_room_name, remove_left};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::system::{Errno, fault};
+use crate::os::{Errno, fault};
 use crate::waiter::Patience;
 
 /// Examines a folder, with a thread of this process as the other one.
@@ -110,7 +110,7 @@ impl Examination {
     pub fn run(mut self) -> Result<Report, Error> {
         let with = std::mem::replace(&mut self.with, With::Thread);
         let failed = |trouble| self.failed(trouble);
-        let make = || Room::make(&self.dir).map_err(|errno| failed(errno.into()));
+        let make = || Sandbox::make(&self.dir).map_err(|errno| failed(errno.into()));
         match with {
             With::Thread => {
                 let room = make()?;
@@ -137,28 +137,28 @@ impl Examination {
         }
     }
 
-    fn failed(&self, trouble: Trouble) -> Error {
+    fn failed(&self, trouble: ProbeError) -> Error {
         match trouble {
             // Whoever ended this one may have ended the other one, too.
             _ if self.interrupt.is_raised() => Error::ended(&self.dir),
-            Trouble::Failed(errno) => Error::cannot_examine(&self.dir, fault(errno)),
-            Trouble::Silent(what) => Error::silent(&self.dir, what),
-            Trouble::Ended => Error::ended(&self.dir),
+            ProbeError::Failed(errno) => Error::cannot_examine(&self.dir, fault(errno)),
+            ProbeError::Silent(what) => Error::silent(&self.dir, what),
+            ProbeError::Ended => Error::ended(&self.dir),
         }
     }
 
     /// Everything that is tried, in the order in which it is told.
-    fn examine(&self, room: &Room, hand: &mut dyn Hand) -> Result<Report, Error> {
+    fn examine(&self, room: &Sandbox, hand: &mut dyn Peer) -> Result<Report, Error> {
         let file_system = FileSystem::of(&self.dir);
         let mut findings = file_system.findings(&self.dir);
         let tries = [alone::TRIES, stamps::TRIES, race::TRIES, together::TRIES];
         if hand.other() == Other::Host {
-            findings.push(self.told(visit::acquaint(&file_system, hand))?);
+            findings.push(self.told(remote_host::acquaint(&file_system, hand))?);
         }
-        let of_host = if hand.other() == Other::Host { visit::TRIES } else { &[] };
+        let of_host = if hand.other() == Other::Host { remote_host::TRIES } else { &[] };
         for probe in tries.into_iter().chain([of_host]).flatten() {
             if self.interrupt.is_raised() {
-                return Err(self.failed(Trouble::Ended));
+                return Err(self.failed(ProbeError::Ended));
             }
             findings.extend(self.told(probe.try_out(room, hand))?);
         }
@@ -167,7 +167,7 @@ impl Examination {
     }
 
     /// What nobody can help with ends the examination.
-    fn told<T>(&self, tried: Result<T, Trouble>) -> Result<T, Error> {
+    fn told<T>(&self, tried: Result<T, ProbeError>) -> Result<T, Error> {
         tried.map_err(|trouble| self.failed(trouble))
     }
 }
@@ -176,20 +176,20 @@ impl Examination {
 struct Probe {
     name: &'static str,
     tried: &'static str,
-    run: fn(&Try<'_>, &mut dyn Hand) -> Result<(), Trouble>,
+    run: fn(&Try<'_>, &mut dyn Peer) -> Result<(), ProbeError>,
 }
 
 impl Probe {
-    fn find(&self, room: &Room, hand: &mut dyn Hand) -> Result<Vec<Finding>, Trouble> {
+    fn find(&self, room: &Sandbox, hand: &mut dyn Peer) -> Result<Vec<Finding>, ProbeError> {
         let attempt = Try { probe: self, room, found: Default::default() };
         (self.run)(&attempt, hand)?;
         Ok(attempt.found.into_inner())
     }
 
     /// The same, where a call that fails is a finding: a lock would need it.
-    fn try_out(&self, room: &Room, hand: &mut dyn Hand) -> Result<Vec<Finding>, Trouble> {
+    fn try_out(&self, room: &Sandbox, hand: &mut dyn Peer) -> Result<Vec<Finding>, ProbeError> {
         match self.find(room, hand) {
-            Err(Trouble::Failed(errno)) if !matches!(fault(errno), Fault::Full { .. }) => {
+            Err(ProbeError::Failed(errno)) if !matches!(fault(errno), Fault::Full { .. }) => {
                 let (seen, meaning) = (format!("failed: {}", said(errno)), "A lock needs this.");
                 Ok(vec![Finding::new(Grade::Fatal, self.name, self.tried, seen, meaning)])
             }
@@ -201,7 +201,7 @@ impl Probe {
 /// One try, and what was found.
 struct Try<'a> {
     probe: &'a Probe,
-    room: &'a Room,
+    room: &'a Sandbox,
     found: RefCell<Vec<Finding>>,
 }
 
@@ -230,7 +230,7 @@ impl Try<'_> {
 
 /// Why a try came to no end.
 #[derive(Debug)]
-enum Trouble {
+enum ProbeError {
     Failed(Errno),
     /// The other one does not answer any more, and what it was asked.
     Silent(String),
@@ -238,9 +238,9 @@ enum Trouble {
     Ended,
 }
 
-impl From<Errno> for Trouble {
-    fn from(errno: Errno) -> Trouble {
-        Trouble::Failed(errno)
+impl From<Errno> for ProbeError {
+    fn from(errno: Errno) -> ProbeError {
+        ProbeError::Failed(errno)
     }
 }
 

@@ -4,12 +4,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::stamps::wall;
-use super::{FileSystem, Trouble};
-use crate::call::about_path;
-use crate::system::{self, Errno};
-use crate::{clock, process, status};
+use super::{FileSystem, ProbeError};
+use crate::os::syscalls::about_path;
+use crate::os::{self, Errno};
+use crate::os::{clock, process};
+use crate::status;
 use lockbydir_protocol::Host;
 
 /// How directories are installed in a race.
@@ -22,7 +23,7 @@ const SPIN: Duration = Duration::from_micros(500);
 const LONGEST_START: Duration = Duration::from_secs(3);
 
 /// Obeys an order.
-pub(super) fn obey(room: &Room, order: &str) -> String {
+pub(super) fn execute(room: &Sandbox, order: &str) -> String {
     let words: Vec<&str> = order.split(',').collect();
     if !words[1..].iter().all(|word| is_harmless(word)) {
         return "unknown".into();
@@ -37,7 +38,7 @@ pub(super) fn obey(room: &Room, order: &str) -> String {
         }
         ["clock"] => clock::real_boot().as_micros().to_string(),
         ["rename", from, to] => outcome(room.rename(from, to)),
-        ["flock", name] => match system::flock(room.open(), name.as_ref()) {
+        ["flock", name] => match os::flock(room.open(), name.as_ref()) {
             Ok(Some(_)) => "got".into(),
             Ok(None) => "taken".into(),
             Err(errno) => failed(errno),
@@ -89,7 +90,7 @@ impl Start {
 }
 
 /// Renames each of so many files; which of them succeeded: `0` or `1` each.
-pub(super) fn race(room: &Room, name: &str, rounds: usize, me: &str, start: Start) -> String {
+pub(super) fn race(room: &Sandbox, name: &str, rounds: usize, me: &str, start: Start) -> String {
     rounds_of(rounds, start, |nth| {
         room.rename(&format!("{name}-{nth}"), &format!("{name}-{nth}-{me}")).is_ok()
     })
@@ -97,7 +98,7 @@ pub(super) fn race(room: &Room, name: &str, rounds: usize, me: &str, start: Star
 
 /// Installs so many directories of its own, each where the other one installs too.
 pub(super) fn install(
-    room: &Room,
+    room: &Sandbox,
     name: &str,
     rounds: usize,
     me: &str,
@@ -119,14 +120,14 @@ fn rounds_of(rounds: usize, start: Start, won: impl Fn(usize) -> bool) -> String
 }
 
 #[cfg(unix)]
-fn ring(room: &Room, name: &str) -> Result<(), Errno> {
-    use crate::system::PipeEnd;
-    let pipe = system::open_pipe_at(room.open(), name.as_ref(), PipeEnd::Write)?;
-    system::write(&pipe, b"!").map(drop)
+fn ring(room: &Sandbox, name: &str) -> Result<(), Errno> {
+    use crate::os::PipeEnd;
+    let pipe = os::open_pipe_at(room.open(), name.as_ref(), PipeEnd::Write)?;
+    os::write(&pipe, b"!").map(drop)
 }
 
 #[cfg(windows)]
-fn ring(_room: &Room, _name: &str) -> Result<(), Errno> {
+fn ring(_room: &Sandbox, _name: &str) -> Result<(), Errno> {
     Err(Errno::NOTSUP)
 }
 
@@ -148,7 +149,7 @@ pub(super) fn failure(answer: &str) -> Option<String> {
     Some(text.split(" (os error").next().unwrap_or_default().to_owned())
 }
 
-fn who(room: &Room) -> String {
+fn who(room: &Sandbox) -> String {
     let (origin, process) = process::here();
     let host = Host::new(&process::host());
     let file_system = FileSystem::of(room.path());
@@ -159,39 +160,39 @@ fn who(room: &Room) -> String {
         .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
         .collect();
     let mut told = String::new();
-    let is_one_kernel = u8::from(file_system.is_one_kernel);
+    let is_local = u8::from(file_system.is_local);
     let _ = write!(told, "{host:?},{},{:x},{},", process.pid, origin.boot, wall());
-    let _ = write!(told, "{kind},{is_one_kernel}");
+    let _ = write!(told, "{kind},{is_local}");
     told.replace('"', "")
 }
 
 /// One who has told about itself.
-pub(super) struct Told {
+pub(super) struct PeerFacts {
     pub(super) host: String,
     pub(super) pid: String,
     pub(super) boot: String,
     pub(super) wall: i128,
     pub(super) kind: String,
     /// Does its kernel take the file system for its own?
-    pub(super) is_one_kernel: bool,
+    pub(super) is_local: bool,
 }
 
-impl Told {
-    pub(super) fn read(answer: &str) -> Result<Told, Trouble> {
+impl PeerFacts {
+    pub(super) fn read(answer: &str) -> Result<PeerFacts, ProbeError> {
         let words: Vec<&str> = answer.split(',').collect();
         match words[..] {
-            [host, pid, boot, wall, kind, is_one_kernel] if wall.parse::<i128>().is_ok() => {
+            [host, pid, boot, wall, kind, is_local] if wall.parse::<i128>().is_ok() => {
                 let shown = |text: &str| status::printable(text);
-                Ok(Told {
+                Ok(PeerFacts {
                     host: shown(host),
                     pid: shown(pid),
                     boot: boot.to_owned(),
                     wall: wall.parse().unwrap_or(0),
                     kind: shown(kind),
-                    is_one_kernel: is_one_kernel == "1",
+                    is_local: is_local == "1",
                 })
             }
-            _ => Err(Trouble::Silent("tell who it is".into())),
+            _ => Err(ProbeError::Silent("tell who it is".into())),
         }
     }
 }

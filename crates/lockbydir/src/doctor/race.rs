@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::hand::{Hand, ThreadHand};
 use super::orders::{self, NEW, PLAIN, Start};
+use super::peer::{Peer, ThreadHand};
 use super::together::UNSEEN;
-use super::{Other, Probe, Trouble, Try};
-use crate::clock;
-use crate::system::{Errno, is_no_such_call};
+use super::{Other, Probe, ProbeError, Try};
+use crate::os::clock;
+use crate::os::{Errno, is_no_such_call};
 
 pub(super) const TRIES: &[Probe] = &[RACE_THREADS, RACE, RACE_NEW, RACE_PLAIN];
 
@@ -136,7 +136,7 @@ fn seen(look: impl Fn() -> Result<Vec<Score>, Errno>) -> Result<Vec<Score>, Errn
     }
 }
 
-fn race(attempt: &Try<'_>, hand: &mut dyn Hand) -> Result<(), Trouble> {
+fn race(attempt: &Try<'_>, hand: &mut dyn Peer) -> Result<(), ProbeError> {
     let room = attempt.room;
     let course = Course::of(hand)?;
     let begun = Instant::now();
@@ -169,7 +169,7 @@ fn race(attempt: &Try<'_>, hand: &mut dyn Hand) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn installs(attempt: &Try<'_>, hand: &mut dyn Hand, how: &str) -> Result<(), Trouble> {
+fn installs(attempt: &Try<'_>, hand: &mut dyn Peer, how: &str) -> Result<(), ProbeError> {
     let room = attempt.room;
     let course = Course::of(hand)?;
     let begun = Instant::now();
@@ -213,7 +213,7 @@ struct Course {
 }
 
 impl Course {
-    fn of(hand: &mut dyn Hand) -> Result<Course, Trouble> {
+    fn of(hand: &mut dyn Peer) -> Result<Course, ProbeError> {
         let now = clock::real_boot();
         let (lead, step, clocks) = match hand.other() {
             Other::Thread => (Duration::from_millis(1), Duration::from_micros(100), (now, now)),
@@ -241,11 +241,11 @@ impl Course {
 }
 
 /// The clocks of two hosts at one moment, by the fastest answer of a few; and the slowest.
-fn clocks(hand: &mut dyn Hand) -> Result<((Duration, Duration), Duration), Trouble> {
+fn clocks(hand: &mut dyn Peer) -> Result<((Duration, Duration), Duration), ProbeError> {
     let mut trips = Vec::new();
     for _ in 0..5 {
         let asked = clock::real_boot();
-        let theirs = hand.ask("clock")?.parse().map_err(|_| Trouble::Silent("clock".into()))?;
+        let theirs = hand.ask("clock")?.parse().map_err(|_| ProbeError::Silent("clock".into()))?;
         let trip = clock::real_boot().saturating_sub(asked);
         trips.push((trip, asked + trip / 2, Duration::from_micros(theirs)));
     }
@@ -259,10 +259,10 @@ fn is_won(digit: u8) -> bool {
 }
 
 /// Which rounds the other one won.
-fn won(answer: &str, rounds: usize) -> Result<Vec<bool>, Trouble> {
+fn won(answer: &str, rounds: usize) -> Result<Vec<bool>, ProbeError> {
     let is_whole = answer.len() == rounds && answer.bytes().all(|b| matches!(b, b'0' | b'1'));
     match is_whole {
         true => Ok(answer.bytes().map(is_won).collect()),
-        false => Err(Trouble::Silent("race".into())),
+        false => Err(ProbeError::Silent("race".into())),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Probe, Trouble, Try};
-use crate::call::{about, about_path};
-use crate::clock;
+use super::{Probe, ProbeError, Try};
+use crate::os::clock;
+use crate::os::syscalls::{about, about_path};
 
 pub(super) const TRIES: &[Probe] = &[CLOCK, GRAIN];
 
@@ -47,9 +47,12 @@ const GRAIN: Probe = Probe {
     tried: "stamps of a directory",
     run: |attempt, _| {
         let stamps = changing(attempt)?;
-        let grain = stamps.windows(2).map(|pair| pair[1] - pair[0]).filter(|grain| *grain > 0);
+        let timestamp_granularity = stamps
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .filter(|timestamp_granularity| *timestamp_granularity > 0);
         let goes_back = stamps.windows(2).any(|pair| pair[1] < pair[0]);
-        match grain.min() {
+        match timestamp_granularity.min() {
             _ if goes_back => attempt.remark(
                 "they go back",
                 "Ages by stamps may be wrong; a lock of ours is also watched for its timeout.",
@@ -58,12 +61,12 @@ const GRAIN: Probe = Probe {
                 format!("none in {} s", COARSEST.as_secs()),
                 "Locks of other hosts, and bare ones, are judged by watching alone.",
             ),
-            Some(grain) if grain >= SLACK => {
-                let seen = format!("steps of {} s", (grain + SLACK / 2) / SLACK);
+            Some(timestamp_granularity) if timestamp_granularity >= SLACK => {
+                let seen = format!("steps of {} s", (timestamp_granularity + SLACK / 2) / SLACK);
                 attempt.remark(seen, "A bare lock's age is known to so much only.");
             }
-            Some(grain) => {
-                let seen = format!("steps of {}", short(grain));
+            Some(timestamp_granularity) => {
+                let seen = format!("steps of {}", short(timestamp_granularity));
                 attempt.good(seen, "A lock's age can be read from its directory.");
             }
         }
@@ -72,7 +75,7 @@ const GRAIN: Probe = Probe {
 };
 
 /// The first few distinct stamps of a directory in which things come and go.
-fn changing(attempt: &Try<'_>) -> Result<Vec<i128>, Trouble> {
+fn changing(attempt: &Try<'_>) -> Result<Vec<i128>, ProbeError> {
     let room = attempt.room;
     let begun = Instant::now();
     room.create_full("probe-stamped", "probe-0")?;
@@ -85,7 +88,7 @@ fn changing(attempt: &Try<'_>) -> Result<Vec<i128>, Trouble> {
             break;
         }
         let (from, to) = (format!("probe-{nth}"), format!("probe-{}", nth + 1));
-        crate::call::renameat(&dir, from.as_ref(), to.as_ref())?;
+        crate::os::syscalls::renameat(&dir, from.as_ref(), to.as_ref())?;
         nth += 1;
         let stamp = about(&room.enter_dir("probe-stamped")?)?.changed.0;
         if stamps.last() != Some(&stamp) {

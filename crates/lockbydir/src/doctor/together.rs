@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::hand::Hand;
 use super::orders::failure;
+use super::peer::Peer;
 use super::stamps::short;
-use super::{Other, Probe, Trouble, Try, said};
-use crate::system::{self, Ears, Errno};
+use super::{Other, Probe, ProbeError, Try, said};
+use crate::os::{self, DirWatcher, Errno};
 
 pub(super) const TRIES: &[Probe] = &[LISTING, FLOCK, EVENTS, PIPES];
 
@@ -50,7 +50,7 @@ const LISTING: Probe = Probe {
                 if answered.elapsed() > UNSEEN {
                     attempt.fatal(
                         format!("not seen after {} s", UNSEEN.as_secs()),
-                        "A holder that renews would look lapsed, and its lock be sought in vain.",
+                        "A holder that renews would look expired, and its lock be sought in vain.",
                     );
                     return Ok(());
                 }
@@ -87,7 +87,7 @@ const FLOCK: Probe = Probe {
                               needs none.";
         let room = attempt.room;
         room.create("probe-flock")?;
-        let held = match system::flock(room.open(), "probe-flock".as_ref()) {
+        let held = match os::flock(room.open(), "probe-flock".as_ref()) {
             Ok(Some(held)) => held,
             Ok(None) => {
                 attempt.remark("locked by somebody", "Ours needs none.");
@@ -122,7 +122,7 @@ const EVENTS: Probe = Probe {
     run: |attempt, hand| {
         let room = attempt.room;
         room.create("probe-event")?;
-        let ears = match Ears::new().and_then(|ears| ears.listen(room.path()).map(|_| ears)) {
+        let ears = match DirWatcher::new().and_then(|ears| ears.listen(room.path()).map(|_| ears)) {
             Ok(ears) => ears,
             Err(Errno::NOTSUP) if cfg!(not(target_os = "linux")) => {
                 attempt.untried("not on this system", "Ours needs none.");
@@ -136,7 +136,7 @@ const EVENTS: Probe = Probe {
         let answer = hand.ask("rename,probe-event,probe-event-b")?;
         match failure(&answer) {
             Some(why) => attempt.untried(why, "Ours needs none."),
-            None if system::sleep_on(&[ears.source()], UNHEARD).is_some() => {
+            None if os::sleep_on(&[ears.source()], UNHEARD).is_some() => {
                 attempt.good("heard", "Ours needs none.")
             }
             None => attempt.remark(
@@ -170,12 +170,12 @@ const PIPES: Probe = Probe {
                 attempt.remark(why, SELDOM);
                 Ok(())
             }
-            Err(Trouble::Failed(Errno::NOTSUP)) if cfg!(windows) => {
+            Err(ProbeError::Failed(Errno::NOTSUP)) if cfg!(windows) => {
                 let meaning = "Events of the kernel wake instead.";
                 attempt.untried("not on this system", meaning);
                 Ok(())
             }
-            Err(Trouble::Failed(errno)) => {
+            Err(ProbeError::Failed(errno)) => {
                 attempt.remark(format!("none can be made: {}", said(errno)), LOOKS);
                 Ok(())
             }
@@ -186,24 +186,24 @@ const PIPES: Probe = Probe {
 
 /// Was the pipe heard, and if not, why?
 #[cfg(unix)]
-fn rung(attempt: &Try<'_>, hand: &mut dyn Hand) -> Result<Result<(), String>, Trouble> {
+fn rung(attempt: &Try<'_>, hand: &mut dyn Peer) -> Result<Result<(), String>, ProbeError> {
     use std::os::fd::AsFd;
 
     let room = attempt.room;
     let name = "probe-pipe".as_ref();
-    crate::call::mkfifoat(room.open(), name, 0o600)?;
-    let ear = system::open_pipe_at(room.open(), name, system::PipeEnd::Read)?;
+    crate::os::syscalls::mkfifoat(room.open(), name, 0o600)?;
+    let ear = os::open_pipe_at(room.open(), name, os::PipeEnd::Read)?;
     let answer = hand.ask("ring,probe-pipe")?;
     if let Some(why) = failure(&answer) {
         return Ok(Err(why));
     }
-    system::sleep_on(&[ear.as_fd()], UNHEARD);
-    let heard = system::read(&ear, &mut [0; 8]);
+    os::sleep_on(&[ear.as_fd()], UNHEARD);
+    let heard = os::read(&ear, &mut [0; 8]);
     Ok(if matches!(heard, Ok(1..)) { Ok(()) } else { Err("not heard".into()) })
 }
 
 #[cfg(windows)]
-fn rung(_attempt: &Try<'_>, _hand: &mut dyn Hand) -> Result<Result<(), String>, Trouble> {
+fn rung(_attempt: &Try<'_>, _hand: &mut dyn Peer) -> Result<Result<(), String>, ProbeError> {
     Err(Errno::NOTSUP.into())
 }
 

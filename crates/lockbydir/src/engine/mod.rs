@@ -9,27 +9,26 @@
 //!
 //! The words are those of `lockbydir_protocol`; times are on the [boot clock](boot).
 
-mod directory;
-mod scheme;
+mod registry;
 
 use std::path::Path;
 use std::time::Duration;
 
-use lockbydir_protocol::{Life, Origin, Owner, Process, Terms, Wish};
+use lockbydir_protocol::{AcquireRequest, Liveness, Origin, Owner, Process, RenewRequest};
 
-pub(crate) use directory::LockDirectory;
-pub(crate) use scheme::registered;
+pub(crate) use crate::directory::engine::LockDirectory;
+pub(crate) use registry::registered;
 
 use crate::error::Error;
 use crate::key::Key;
-pub use crate::own::{ForkGeneration, Own};
+pub use crate::os::fork_local::{ForkGeneration, ForkLocal};
+use crate::os::{clock, process};
 use crate::status::{Broken, How, Status};
 pub use crate::waiter::Wait;
-use crate::{clock, process};
-pub use scheme::{Opened, Scheme, is_url, register, shown};
+pub use registry::{Opened, Scheme, is_url, register, shown};
 
 /// One lock, by its name. Used by many threads at once, and by forked children of the process
-/// that opened it: what threads share under a lock belongs in an [`Own`].
+/// that opened it: what threads share under a lock belongs in an [`ForkLocal`].
 pub trait Engine: Send + Sync {
     /// Which lock it is: an absolute path, or a URL without secrets and query; it ends in
     /// `.lockdir`. Threads of a process that want a lock of the same path stand in one line.
@@ -43,7 +42,11 @@ pub trait Engine: Send + Sync {
     /// [`Wait::given_up`] when patience is over, [`Wait::interrupted`] when the wait was ended;
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the engine is out of reach; others as
     /// they come.
-    fn acquire(&self, wish: Wish, wait: &mut Wait<'_>) -> Result<(Box<dyn Holding>, How), Error>;
+    fn acquire(
+        &self,
+        wish: AcquireRequest,
+        wait: &mut Wait<'_>,
+    ) -> Result<(Box<dyn Holding>, How), Error>;
 
     /// What can be seen of the lock.
     ///
@@ -62,7 +65,7 @@ pub trait Engine: Send + Sync {
     /// As for [`status`](Engine::status), and for what nobody could acquire.
     fn is_locked(&self) -> Result<bool, Error>;
 
-    /// Ends a lapsed or dead holding, or by force any.
+    /// Ends an expired or dead holding, or by force any.
     ///
     /// # Errors
     /// When it cannot be done; that the holder lives is an answer.
@@ -106,7 +109,7 @@ pub trait Holding: Send {
     ///
     /// # Errors
     /// [`Error::lost`] when it is ended; any other kind when it failed and may be tried again.
-    fn renew(&mut self, terms: Terms) -> Result<(), Error>;
+    fn renew(&mut self, terms: RenewRequest) -> Result<(), Error>;
 
     /// Ends it. Called again after an error that is no loss: what the first call has done after all,
     /// its answer being late, is then no loss.
@@ -138,7 +141,7 @@ pub fn host() -> String {
 /// Are all of the owner's processes gone? Only where their PIDs are ours:
 /// [`Origin::is_same_pids`].
 #[must_use]
-pub fn life(owner: Owner) -> Life {
+pub fn life(owner: Owner) -> Liveness {
     process::life(owner)
 }
 

@@ -34,7 +34,7 @@ pub enum What {
         token: u64,
         /// How long it lasts unless it is renewed.
         timeout: Duration,
-        /// Until it may lapse, as far as can be told now.
+        /// Until it may expire, as far as can be told now.
         remaining: Duration,
         /// Since its last renewal, as far as can be told now.
         age: Duration,
@@ -51,12 +51,12 @@ pub enum What {
         timeout: Duration,
     },
     /// Its holder's timeout has passed.
-    Lapsed(Contender),
+    Expired(Contender),
     /// Its holder is dead.
     Died(Contender),
     /// It is free; its holder let it go, perhaps after its timeout.
     Released(Contender),
-    /// The lock of a dead holder, or of a lapsed one whose process is not known to live, was removed by
+    /// The lock of a dead holder, or of an expired one whose process is not known to live, was removed by
     /// somebody who did not take it.
     Broken(Contender),
     /// In its place is a plain directory, as `mkdir` makes it: somebody holds it who is not known, until
@@ -103,7 +103,7 @@ pub enum Gained {
     /// From one who released it.
     HandedOver,
     /// From one whose timeout had passed.
-    AfterLapse,
+    AfterExpiry,
     /// From one who was dead.
     AfterDeath,
 }

@@ -11,13 +11,13 @@ use lockbydir_protocol::Nonce;
 use super::FORGET;
 use super::event::Event;
 use super::watched::Watched;
-use crate::clock;
-use crate::dir::EXTENSION;
+use crate::directory::executor::EXTENSION;
+use crate::directory::inspect::{is_stage_name, nonce_of_stage};
+use crate::directory::queue::SUFFIX;
 use crate::error::Error;
 use crate::folder::{before, walk};
-use crate::line::SUFFIX;
-use crate::look::{is_stage_name, nonce_of_stage};
-use crate::system::{Ears, Heard, is_exhausted, open_folder, sleep_on};
+use crate::os::clock;
+use crate::os::{DirWatcher, Heard, is_exhausted, open_folder, sleep_on};
 
 /// How often holders are judged: whether they live, and whether their time is over.
 const JUDGE: Duration = Duration::from_millis(250);
@@ -75,7 +75,7 @@ pub(super) struct Folders {
     roots: Vec<PathBuf>,
     /// Only these locks, and no folders within the roots.
     only: Option<BTreeSet<PathBuf>>,
-    ears: Option<Ears>,
+    ears: Option<DirWatcher>,
     /// Of what one is not notified, because a limit is reached. One looks often until it is not.
     limit: Option<Limit>,
     places: HashMap<i32, Place>,
@@ -150,7 +150,7 @@ impl Folders {
             let of_locks = counts.chain(settlings).min();
             let own = self.next_walk.min(self.next_look).min(self.next_judge);
             let next = until.min(own).min(of_locks.unwrap_or(own));
-            let ears: Vec<_> = self.ears.iter().map(Ears::source).collect();
+            let ears: Vec<_> = self.ears.iter().map(DirWatcher::source).collect();
             if sleep_on(&ears, next.saturating_sub(clock::boot())).is_some() {
                 self.gather();
             }
@@ -162,7 +162,7 @@ impl Folders {
         let until = clock::boot() + GATHER;
         for _ in 0..AT_ONCE * self.locks.len().max(1) {
             self.hear();
-            let ears: Vec<_> = self.ears.iter().map(Ears::source).collect();
+            let ears: Vec<_> = self.ears.iter().map(DirWatcher::source).collect();
             if sleep_on(&ears, until.saturating_sub(clock::boot())).is_none() {
                 return;
             }
@@ -266,7 +266,7 @@ impl Folders {
             }
         }
         if self.ears.is_none() {
-            let ears = Ears::new();
+            let ears = DirWatcher::new();
             let is_limit = ears.as_ref().is_err_and(|errno| is_exhausted(*errno));
             self.limit = is_limit.then_some(Limit::Instances);
             self.ears = ears.ok();
@@ -364,7 +364,7 @@ impl Folders {
         }
         for heard in all {
             match heard {
-                Heard::Came(number, name, is_folder) => self.came(number, &name, is_folder),
+                Heard::AcquiredFrom(number, name, is_folder) => self.came(number, &name, is_folder),
                 Heard::Went(number, name, is_moved) => self.went(number, &name, is_moved),
                 Heard::Ended(number) => self.ended(number),
                 Heard::Overflow => {

@@ -28,7 +28,7 @@
 //!   is neither seen nor counted. Names of an [engine](crate::engine) are looked at twice a second.
 //! - Who removes a lock cannot be seen. One that was removed while its holder lived counts as
 //!   released, even if it was broken by force, or its timeout was over.
-//! - A lock of another host is lapsed when it was watched for its whole timeout.
+//! - A lock of another host is expired when it was watched for its whole timeout.
 //! - A holder counts as dead, or its timeout as over, when its lock was still there after that was
 //!   found; or when the kernel tells that another one took the lock from it. Where only looks tell, who
 //!   was replaced between two of them counts as one that released.
@@ -44,11 +44,11 @@
 //! the next, `waiting.rs` of those who wait, `watched.rs` looks at one lock, `folder.rs` hears of many, `busy.rs` counts the busy
 //! ones, `elsewhere.rs` looks at those of other engines, `event.rs` is what is told.
 
-mod busy;
-mod chronicle;
-mod elsewhere;
 mod event;
 mod folder;
+mod history;
+mod remote;
+mod sampling;
 mod waiting;
 mod watched;
 
@@ -56,14 +56,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use self::elsewhere::Elsewhere;
 pub use self::event::{Contender, Departure, Event, Gained, What};
 use self::folder::Folders;
-use crate::call::sleep_on;
-use crate::clock;
+use self::remote::RemoteObserver;
 use crate::engine::is_url;
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::os::clock;
+use crate::os::syscalls::sleep_on;
 
 /// A lock that has not been there for so long is forgotten: where each job has one of its own, names
 /// come for ever.
@@ -73,7 +73,7 @@ const FORGET: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Observer {
     folders: Option<Folders>,
-    elsewhere: Vec<Elsewhere>,
+    elsewhere: Vec<RemoteObserver>,
 }
 
 impl Observer {
@@ -85,7 +85,7 @@ impl Observer {
     pub fn of(folder: impl AsRef<Path>) -> Result<Observer, Error> {
         let folder = folder.as_ref();
         if is_url(folder) {
-            let elsewhere = Elsewhere::open(folder.to_owned(), true)?;
+            let elsewhere = RemoteObserver::open(folder.to_owned(), true)?;
             return Ok(Observer { folders: None, elsewhere: vec![elsewhere] });
         }
         // As locks name themselves.
@@ -104,7 +104,7 @@ impl Observer {
         for name in names {
             let name = name.as_ref();
             if is_url(name) {
-                elsewhere.push(Elsewhere::open(name.to_owned(), false)?);
+                elsewhere.push(RemoteObserver::open(name.to_owned(), false)?);
                 continue;
             }
             let path = Lock::new(name).path()?;
@@ -142,7 +142,7 @@ impl Observer {
             for elsewhere in &mut self.elsewhere {
                 events.extend(elsewhere.look()?);
             }
-            let looks = self.elsewhere.iter().map(Elsewhere::next_look).min();
+            let looks = self.elsewhere.iter().map(RemoteObserver::next_look).min();
             // Who has something to tell does not wait.
             let pause = match events.is_empty() {
                 true => looks.map_or(until, |look| look.min(until)),

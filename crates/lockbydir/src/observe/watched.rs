@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockbydir_protocol::{
-    Answer, Entry, Facts, Foreign, Here, Life, Listing, Nonce, Owner, Sight, Stamp, State, Ticket,
-    Verdict, Watch,
+    Answer, Entry, Facts, Foreign, Listing, Liveness, LocalContext, Nonce, Observation, Owner,
+    Stamp, State, Ticket, Verdict, Watch,
 };
 
-use super::busy::Busy;
-use super::chronicle::{Chronicle, Fate, Hold, Oddity};
 use super::event::{Contender, What};
+use super::history::{Anomaly, Fate, Hold, LockHistory};
+use super::sampling::Busy;
 use super::waiting::Waiter;
-use crate::dir::Directory;
+use crate::directory::executor::Directory;
 use crate::error::{foreign_reason, stranger_reason};
 use crate::folder::verdict_on;
-use crate::{clock, process};
+use crate::os::{clock, process};
 
 /// As long as this an empty directory is there, or a foreign thing, before it is told.
 const STAYS: Duration = Duration::from_millis(200);
@@ -30,13 +30,13 @@ const TORN_LOOKS: u8 = 8;
 /// A lock directory, and what is known of it.
 pub(super) struct Watched {
     directory: Directory,
-    chronicle: Chronicle,
+    chronicle: LockHistory,
     /// What was in it last.
     entry: Option<Entry>,
     /// Since when that very name is watched, for holders whose clock is not ours.
     watch: Option<Watch>,
     /// What is odd about it, and since when.
-    odd: Option<(Oddity, Duration)>,
+    odd: Option<(Anomaly, Duration)>,
     modified: Stamp,
     line: Vec<Ticket>,
     /// Those who left it, and why is not known yet.
@@ -61,7 +61,7 @@ impl Watched {
     pub(super) fn new(path: &Path, hears: bool) -> Watched {
         let mut watched = Watched {
             directory: Directory::new(path.to_owned(), 0o700, None).only_looking(),
-            chronicle: Chronicle::default(),
+            chronicle: LockHistory::default(),
             entry: None,
             watch: None,
             odd: None,
@@ -99,7 +99,7 @@ impl Watched {
     }
 
     fn wants_looks(&self) -> bool {
-        self.busy.is_some() || !self.directory.here().one_kernel
+        self.busy.is_some() || !self.directory.here().is_local
     }
 
     /// Something was heard of it.
@@ -164,23 +164,23 @@ impl Watched {
 
     pub(super) fn look_inside(&mut self) {
         match self.look_twice() {
-            Answer::Seen(Sight::Absent) => {
+            Answer::Seen(Observation::Absent) => {
                 self.saw_oddity(None);
                 self.emptied();
             }
-            Answer::Seen(Sight::Foreign(why)) => self.saw_foreign(&why, &[]),
-            Answer::Seen(Sight::Directory(listing)) => {
+            Answer::Seen(Observation::Foreign(why)) => self.saw_foreign(&why, &[]),
+            Answer::Seen(Observation::Directory(listing)) => {
                 self.chronicle.begin();
                 let Listing { entries, modified, foreign, stranger, .. } = listing;
                 self.modified = modified;
                 match (&entries[..], foreign, stranger) {
                     (.., Some(uid)) => {
-                        self.saw_oddity(Some(Oddity::Foreign(stranger_reason(uid))));
+                        self.saw_oddity(Some(Anomaly::Foreign(stranger_reason(uid))));
                         self.emptied();
                     }
                     (_, Some(why), _) => self.saw_foreign(&why, &entries),
                     ([], ..) => {
-                        self.saw_oddity(Some(Oddity::Bare));
+                        self.saw_oddity(Some(Anomaly::Bare));
                         self.emptied();
                     }
                     ([entry], ..) => self.saw(entry.clone(), age(modified)),
@@ -198,7 +198,7 @@ impl Watched {
         let mut answer = self.directory.look();
         for nth in 0..TORN_LOOKS {
             let is_torn = match &answer {
-                Answer::Seen(Sight::Directory(listing)) => match listing.entries.len() {
+                Answer::Seen(Observation::Directory(listing)) => match listing.entries.len() {
                     0 => nth == 0 && self.entry.is_some(),
                     1 => false,
                     _ => true,
@@ -214,7 +214,7 @@ impl Watched {
     }
 
     fn saw_foreign(&mut self, why: &Foreign, entries: &[Entry]) {
-        self.saw_oddity(Some(Oddity::Foreign(foreign_reason(why))));
+        self.saw_oddity(Some(Anomaly::Foreign(foreign_reason(why))));
         // Who holds it goes on to hold it, whatever else has come into it.
         let known = self.entry.as_ref().map(|known| known.nonce);
         match entries {
@@ -225,7 +225,7 @@ impl Watched {
     }
 
     /// What is odd for a moment only, such as a lock that is just being removed, is not told.
-    fn saw_oddity(&mut self, seen: Option<Oddity>) {
+    fn saw_oddity(&mut self, seen: Option<Anomaly>) {
         let now = clock::boot();
         let since = match &self.odd {
             Some((known, since)) if Some(known) == seen.as_ref() => *since,
@@ -331,10 +331,10 @@ impl Watched {
         let is_dead = match before.owner {
             Owner::Nobody => false,
             // Who took it over has read the clock when it had judged.
-            _ if before.origin.is_same_clock(&after.origin) => after.stamp < before.lapses_at(),
+            _ if before.origin.is_same_clock(&after.origin) => after.stamp < before.expires_at(),
             _ => self.fate_of(before) == Fate::Dead,
         };
-        self.chronicle.judged(if is_dead { Fate::Dead } else { Fate::Lapsed });
+        self.chronicle.judged(if is_dead { Fate::Dead } else { Fate::Expired });
     }
 
     /// This name has gone from it, and no other has taken its place.
@@ -448,8 +448,8 @@ impl Watched {
         let is_known = entry.owner != Owner::Nobody && entry.origin.is_same_pids(&here.origin);
         match verdict_on(entry, &here, facts) {
             // Whether a process of ours lives is asked first.
-            Verdict::Lapsed(_) if is_known => Fate::Overdue,
-            Verdict::Lapsed(_) => Fate::Lapsed,
+            Verdict::Expired(_) if is_known => Fate::Overdue,
+            Verdict::Expired(_) => Fate::Expired,
             Verdict::Dead(_) => Fate::Dead,
             _ => Fate::Lives,
         }
@@ -458,7 +458,7 @@ impl Watched {
     /// Is this, and nothing else of ours, in the directory now?
     fn is_there(&self, entry: &Entry) -> bool {
         match self.directory.look() {
-            Answer::Seen(Sight::Directory(listing)) => listing.entries == [entry.clone()],
+            Answer::Seen(Observation::Directory(listing)) => listing.entries == [entry.clone()],
             _ => false,
         }
     }
@@ -483,7 +483,7 @@ impl Watched {
     }
 }
 
-fn hold(entry: &Entry, here: Here, seen_age: Duration) -> Hold {
+fn hold(entry: &Entry, here: LocalContext, seen_age: Duration) -> Hold {
     let age = match entry.origin.is_same_clock(&here.origin) {
         true => clock::boot().saturating_sub(entry.stamp),
         false => seen_age,
@@ -516,5 +516,5 @@ fn lives(ticket: &Ticket) -> Option<bool> {
     ticket
         .origin
         .is_same_pids(&process::here().0)
-        .then(|| process::life(Owner::One(ticket.process)) == Life::Alive)
+        .then(|| process::life(Owner::One(ticket.process)) == Liveness::Alive)
 }

@@ -8,7 +8,7 @@ use lockbydir::{How, Owner};
 
 use super::{Process, World, jobs, patient, same_jobs, secs};
 
-pub(crate) fn a_lapsed_lock_is_taken_over_and_exactly_one_successor_is_told<W: World>(world: &W) {
+pub(crate) fn an_expired_lock_is_taken_over_and_exactly_one_successor_is_told<W: World>(world: &W) {
     let sleeper = jobs(world).timeout(W::SHORTEST).label("sleeper").acquire().unwrap();
     let had = AtomicUsize::new(0);
 
@@ -22,7 +22,7 @@ pub(crate) fn a_lapsed_lock_is_taken_over_and_exactly_one_successor_is_told<W: W
                     assert!(!sleeper.is_held(), "taken before the holder's deadline");
                     had.fetch_add(1, Ordering::Relaxed);
                     match guard.how() {
-                        How::AfterLapse(before) => {
+                        How::AfterExpiry(before) => {
                             assert_eq!(before.token, Some(sleeper.token()));
                             let holder = before.holder.as_ref().unwrap();
                             assert_eq!(holder.label.as_deref(), Some("sleeper"));
@@ -42,13 +42,13 @@ pub(crate) fn a_lapsed_lock_is_taken_over_and_exactly_one_successor_is_told<W: W
     assert!(sleeper.renew().unwrap_err().is_lost());
 }
 
-pub(crate) fn a_kept_lock_that_nobody_renews_lapses<W: World>(world: &W) {
+pub(crate) fn a_kept_lock_that_nobody_renews_expires<W: World>(world: &W) {
     let lock = jobs(world).timeout(W::SHORTEST).owner(Owner::Nobody);
     let key = lock.acquire().unwrap().keep();
 
     let guard = patient(&same_jobs(world)).acquire().unwrap();
 
-    assert!(matches!(guard.how(), How::AfterLapse(before) if before.token == Some(key.token())));
+    assert!(matches!(guard.how(), How::AfterExpiry(before) if before.token == Some(key.token())));
     assert!(lock.renew(&key).unwrap_err().is_lost());
     assert!(lock.release(&key).unwrap_err().is_lost());
 }
@@ -66,7 +66,7 @@ pub(crate) fn the_lock_of_a_dead_process_is_free_within_its_timeout<W: World>(wo
     assert!(begin.elapsed() < secs(30), "{:?}", begin.elapsed());
     match guard.how() {
         How::AfterDeath(before) if W::SEES_DEATH => assert_eq!(before.token, Some(key.token())),
-        How::AfterLapse(before) if !W::SEES_DEATH => assert_eq!(before.token, Some(key.token())),
+        How::AfterExpiry(before) if !W::SEES_DEATH => assert_eq!(before.token, Some(key.token())),
         how => panic!("{how:?}"),
     }
 }

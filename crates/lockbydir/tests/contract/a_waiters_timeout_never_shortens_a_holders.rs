@@ -8,7 +8,7 @@ pub(crate) fn who_has_a_short_timeout_waits_for_a_long_one<W: World>(world: &W) 
 
     assert!(hasty.acquire().unwrap_err().is_patience_over());
 
-    assert!(matches!(hasty.break_lapsed().unwrap(), lockbydir::Broken::StillHeld(_)));
+    assert!(matches!(hasty.break_stale().unwrap(), lockbydir::Broken::StillHeld(_)));
     let status = hasty.status().unwrap();
     assert!(status.timeout >= Some(secs(60)), "{status:?}");
     assert!(status.remaining > Some(secs(20)), "{status:?}");

@@ -60,7 +60,7 @@ pub(crate) fn threads_of_two_processes_exclude_each_other<W: World>(world: &W) {
     assert_eq!(turns.into_inner(), 64);
 }
 
-pub(crate) fn a_lock_lapses_after_its_timeout_and_not_before<W: World>(world: &W) {
+pub(crate) fn a_lock_expires_after_its_timeout_and_not_before<W: World>(world: &W) {
     let begin = Instant::now();
     let sleeper = jobs(world).timeout(W::SHORTEST).acquire().unwrap();
     let granted = sleeper.timeout();
@@ -71,7 +71,7 @@ pub(crate) fn a_lock_lapses_after_its_timeout_and_not_before<W: World>(world: &W
     assert!(!sleeper.is_held(), "taken before its holder's deadline");
     assert!(begin.elapsed() + margin(granted) >= granted, "after {:?}", begin.elapsed());
     assert!(begin.elapsed() < granted + secs(20), "after {:?}", begin.elapsed());
-    assert!(matches!(guard.how(), How::AfterLapse(_)), "{:?}", guard.how());
+    assert!(matches!(guard.how(), How::AfterExpiry(_)), "{:?}", guard.how());
     guard.release().unwrap();
     assert!(sleeper.release().unwrap_err().is_lost());
 }

@@ -19,7 +19,7 @@ pub(crate) fn a_free_lock_is_seen<W: World>(world: &W) {
         status.path.to_string_lossy().replace('\\', "/").ends_with("/jobs.lockdir"),
         "{status:?}"
     );
-    assert!(status.holder.is_none() && status.line.is_empty(), "{status:?}");
+    assert!(status.holder.is_none() && status.queue.is_empty(), "{status:?}");
     assert!(!status.is_locked() && !lock.is_locked().unwrap());
 }
 
@@ -43,11 +43,11 @@ pub(crate) fn a_held_lock_is_seen<W: World>(world: &W) {
     assert!(since < secs(20), "{since:?}");
 }
 
-pub(crate) fn a_lapsed_lock_is_seen<W: World>(world: &W) {
+pub(crate) fn an_expired_lock_is_seen<W: World>(world: &W) {
     let guard = jobs(world).label("sleeper").timeout(W::SHORTEST).acquire().unwrap();
     let lock = same_jobs(world);
 
-    see("it lapses", || lock.status().unwrap().state == State::Lapsed);
+    see("it expires", || lock.status().unwrap().state == State::Expired);
 
     assert!(!guard.is_held());
     let status = lock.status().unwrap();
@@ -104,7 +104,7 @@ pub(crate) fn cleaning_leaves_what_is_held<W: World>(world: &W) {
     let removed = lockbydir::clean(world.folder()).unwrap();
 
     assert!(removed.is_empty(), "{removed:?}");
-    assert_eq!(lock.status().unwrap().line.len(), 1);
+    assert_eq!(lock.status().unwrap().queue.len(), 1);
     guard.renew().unwrap();
     guard.release().unwrap();
     waiter.join().unwrap().unwrap();

@@ -12,7 +12,7 @@ pub(crate) mod looks;
 pub(crate) mod losses;
 pub(crate) mod names_of_others_are_never_touched;
 pub(crate) mod numbers_grow;
-pub(crate) mod only_the_holder_ends_a_hold_or_a_judge_of_a_lapsed_or_dead_one;
+pub(crate) mod only_the_holder_ends_a_hold_or_a_judge_of_an_expired_or_dead_one;
 pub(crate) mod renewals;
 #[cfg(feature = "tokio")]
 pub(crate) mod tasks;
@@ -88,7 +88,7 @@ pub(crate) fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
 pub(crate) fn see_in_line(lock: &Lock, how_many: usize) -> Vec<Ticket> {
     let mut line = Vec::new();
     see("who stands in line", || {
-        line = lock.status().unwrap().line;
+        line = lock.status().unwrap().queue;
         line.len() == how_many
     });
     line
@@ -142,18 +142,18 @@ macro_rules! contract {
                 a_held_lock_excludes_and_a_released_one_is_free,
                 a_dropped_guard_releases,
                 threads_of_two_processes_exclude_each_other,
-                a_lock_lapses_after_its_timeout_and_not_before,
+                a_lock_expires_after_its_timeout_and_not_before,
             }
-            only_the_holder_ends_a_hold_or_a_judge_of_a_lapsed_or_dead_one {
+            only_the_holder_ends_a_hold_or_a_judge_of_an_expired_or_dead_one {
                 a_living_holder_is_left_in_peace,
                 there_is_nothing_to_break,
-                a_lapsed_holding_is_broken_and_its_holder_told_of,
+                an_expired_holding_is_broken_and_its_holder_told_of,
                 who_is_broken_by_force_learns_of_it,
                 a_key_of_nobody_ends_nothing,
             }
             numbers_grow {
                 tokens_grow_over_holdings,
-                tokens_grow_over_a_break_and_a_lapse,
+                tokens_grow_over_a_break_and_a_expiry,
                 a_fenced_lock_has_them_too,
             }
             a_waiters_timeout_never_shortens_a_holders {
@@ -173,8 +173,8 @@ macro_rules! contract {
                 who_waits_is_told_of_its_place,
             }
             a_crash_anywhere_leaves_a_lock_that_is_free_again_within_its_timeout {
-                a_lapsed_lock_is_taken_over_and_exactly_one_successor_is_told,
-                a_kept_lock_that_nobody_renews_lapses,
+                an_expired_lock_is_taken_over_and_exactly_one_successor_is_told,
+                a_kept_lock_that_nobody_renews_expires,
                 the_lock_of_a_dead_process_is_free_within_its_timeout,
             }
             names_of_others_are_never_touched {
@@ -202,7 +202,7 @@ macro_rules! contract {
             looks {
                 a_free_lock_is_seen,
                 a_held_lock_is_seen,
-                a_lapsed_lock_is_seen,
+                an_expired_lock_is_seen,
                 who_stands_in_line_is_seen,
                 every_lock_below_a_folder_is_listed,
                 cleaning_leaves_what_is_held,

@@ -22,16 +22,16 @@ pub(crate) fn tokens_grow_over_holdings<W: World>(world: &W) {
     }
 }
 
-pub(crate) fn tokens_grow_over_a_break_and_a_lapse<W: World>(world: &W) {
+pub(crate) fn tokens_grow_over_a_break_and_a_expiry<W: World>(world: &W) {
     let lock = jobs(world).timeout(W::SHORTEST);
     let broken = lock.acquire().unwrap();
     lock.break_by_force().unwrap();
 
-    let lapsed = lock.acquire().unwrap();
-    see_over(&lapsed);
+    let expired = lock.acquire().unwrap();
+    see_over(&expired);
     let last = token(&patient(&lock));
 
-    assert!(broken.token() < lapsed.token() && lapsed.token() < last);
+    assert!(broken.token() < expired.token() && expired.token() < last);
 }
 
 pub(crate) fn a_fenced_lock_has_them_too<W: World>(world: &W) {

@@ -52,13 +52,13 @@ pub(crate) fn a_shorter_timeout_counts_from_now<W: World>(world: &W) {
     assert!(guard.remaining() <= guard.timeout() && guard.timeout() < secs(60));
     let next = patient(&same_jobs(world)).acquire().unwrap();
     assert!(!guard.is_held(), "taken before its holder's deadline");
-    assert!(matches!(next.how(), How::AfterLapse(_)), "{:?}", next.how());
+    assert!(matches!(next.how(), How::AfterExpiry(_)), "{:?}", next.how());
 }
 
 pub(crate) fn a_late_renewal_succeeds_if_nobody_took_the_lock<W: World>(world: &W) {
     let (lock, other) = (jobs(world).timeout(W::SHORTEST), same_jobs(world));
     let guard = lock.acquire().unwrap();
-    see("it lapses", || other.status().unwrap().state == State::Lapsed);
+    see("it expires", || other.status().unwrap().state == State::Expired);
     assert!(!guard.is_held());
 
     guard.set_timeout(secs(60)).unwrap();

@@ -10,7 +10,7 @@ use super::{World, jobs, patient, same_jobs, secs, see_in_line};
 
 pub(crate) fn a_release_wakes_who_waits<W: World>(world: &W) {
     // Whoever missed the wake-up would sleep for an hour.
-    let lock = patient(&same_jobs(world)).pace(secs(3600)).timeout(secs(3600));
+    let lock = patient(&same_jobs(world)).poll_interval(secs(3600)).timeout(secs(3600));
     let guard = jobs(world).timeout(secs(3600)).acquire().unwrap();
     let waiting = lock.clone();
     let waiter = thread::spawn(move || waiting.acquire().map(|guard| (Instant::now(), guard)));

@@ -9,7 +9,7 @@ use super::{World, jobs, ms, patient, same_jobs, secs, see_in_line};
 
 /// Whoever gave up has not got it: it is held, and then free, and nobody waits.
 fn assert_nobody_waits(lock: &Lock, guard: lockbydir::Guard) {
-    assert!(lock.status().unwrap().line.is_empty());
+    assert!(lock.status().unwrap().queue.is_empty());
     guard.renew().unwrap();
     guard.release().unwrap();
     let next = lock.try_acquire().unwrap().expect("it is free");

@@ -37,10 +37,10 @@ fn we_wait_for_a_bare_lock_until_it_is_old() {
     assert_eq!(lock.status().unwrap().state, State::Bare);
     assert!(lock.is_locked().unwrap());
     assert!(lock.try_acquire().unwrap().is_none());
-    assert_eq!(lock.break_lapsed().unwrap(), Broken::StillHeld(None));
+    assert_eq!(lock.break_stale().unwrap(), Broken::StillHeld(None));
 
     let guard = lock.clone().patience(secs(10)).acquire().unwrap();
-    let How::AfterLapse(before) = guard.how() else { panic!("{:?}", guard.how()) };
+    let How::AfterExpiry(before) = guard.how() else { panic!("{:?}", guard.how()) };
     assert_eq!((&before.holder, before.token), (&None, None));
     assert!(before.age.is_some_and(|age| age >= ms(300)), "{before:?}");
     assert!(before.to_string().starts_with("an unknown holder (a plain directory, "), "{before}");

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lockbydir::doctor::{Examination, Finding, Grade, Other, Report, Verdict, examine};
-use lockbydir::testing::{Call, Errno, Kind, World, within};
+use lockbydir::simulated::{Call, Errno, Kind, World, within};
 use lockbydir::{ErrorKind, Interrupt, Patience};
 use lockbydir_protocol::{Now, Origin, Process};
 
@@ -54,7 +54,7 @@ impl World for Liar {
         rand()
     }
 
-    fn is_one_kernel(&self) -> bool {
+    fn is_local(&self) -> bool {
         true
     }
 

@@ -125,7 +125,7 @@ fn inner_workings_shows_all_its_scenes() {
         told.iter().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
     assert_eq!(scenes.len(), 7, "{scenes:#?}");
     assert_eq!(count(&told, "one try, no waiting: no"), 1);
-    assert_eq!(count(&told, "it is lapsed; directory exists: true"), 1);
+    assert_eq!(count(&told, "it is expired; directory exists: true"), 1);
     assert_eq!(count(&told, "cannot acquire"), 1);
     assert!(told.last().unwrap().starts_with("Verdict: every scene went as told"), "{told:#?}");
 }

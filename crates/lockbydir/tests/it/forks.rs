@@ -29,7 +29,7 @@ fn cpu_of(thread: i32) -> Duration {
 
 fn wait_in_line(folder: &std::path::Path) {
     let lock = impatient(folder);
-    while lock.status().unwrap().line.is_empty() {
+    while lock.status().unwrap().queue.is_empty() {
         thread::yield_now();
     }
 }

@@ -135,7 +135,7 @@ fn handles_that_linger_share_one_thread() {
 #[test]
 fn without_a_rename_that_refuses_to_replace_the_lock_still_excludes() {
     let folder = tempfile::tempdir().unwrap();
-    lockbydir::testing::force_no_replace_fallback(true);
+    lockbydir::simulated::force_no_replace_fallback(true);
     let lock = impatient(folder.path());
 
     let guard = lock.acquire().unwrap();
@@ -144,7 +144,7 @@ fn without_a_rename_that_refuses_to_replace_the_lock_still_excludes() {
     fs::create_dir(folder.path().join("jobs.lockdir")).unwrap();
     assert!(lock.try_acquire().unwrap().is_none(), "a bare lock was replaced");
 
-    lockbydir::testing::force_no_replace_fallback(false);
+    lockbydir::simulated::force_no_replace_fallback(false);
     fs::remove_dir(folder.path().join("jobs.lockdir")).unwrap();
     assert_empty(folder.path());
 }

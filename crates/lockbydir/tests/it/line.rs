@@ -31,7 +31,7 @@ pub(crate) fn make_ticket(path: &Path) {
 #[test]
 fn one_try_gets_a_free_lock_though_a_waiter_of_another_host_left_its_ticket() {
     let folder = tempfile::tempdir().unwrap();
-    let line = folder.path().join("jobs.lockdir.line");
+    let line = folder.path().join("jobs.lockdir.queue");
     make_ticket_of_another_host(&line, Duration::from_secs(5));
 
     let got = Lock::new(folder.path().join("jobs")).try_acquire().unwrap();

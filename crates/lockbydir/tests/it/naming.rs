@@ -148,7 +148,7 @@ fn without_a_common_clock_a_lock_is_watched_for_its_whole_timeout() {
     let guard = lock.clone().patience(ms(5000)).acquire().unwrap();
 
     assert!(begin.elapsed() >= ms(400), "{:?}", begin.elapsed());
-    assert!(matches!(guard.how(), How::AfterLapse(_)));
+    assert!(matches!(guard.how(), How::AfterExpiry(_)));
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn what_was_there_before_is_told_as_such() {
 }
 
 #[test]
-fn what_lapsed_before_anybody_looked_tells_since_when() {
+fn what_expired_before_anybody_looked_tells_since_when() {
     let folder = tempfile::tempdir().unwrap();
     let begun = std::time::SystemTime::now();
     let lock = jobs(folder.path()).timeout(ms(100)).owner(Owner::Nobody);
@@ -82,7 +82,7 @@ fn what_lapsed_before_anybody_looked_tells_since_when() {
     }
 
     let mut observer = Observer::of(folder.path()).unwrap();
-    let told = until(&mut observer, |what| matches!(what, What::Lapsed(_)));
+    let told = until(&mut observer, |what| matches!(what, What::Expired(_)));
 
     let What::Acquired { by, remaining, age, .. } = &told[1].what else { panic!("{told:?}") };
     assert_eq!(*remaining, ms(0));
@@ -170,7 +170,7 @@ fn who_gives_up_leaves_the_line_and_has_not_got_it() {
 fn who_takes_another_place_in_the_line_has_not_left_it() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
-    let line = folder.path().join("jobs.lockdir.line");
+    let line = folder.path().join("jobs.lockdir.queue");
     std::fs::create_dir(&line).unwrap();
     let place = |order: u64| {
         let rest = "5.00000000000000aa.effffffa.effffffc.7-7.elsewhere.-";
@@ -195,18 +195,18 @@ fn who_takes_another_place_in_the_line_has_not_left_it() {
 }
 
 #[test]
-fn a_lock_that_lapses_is_told_and_so_is_who_takes_it_over() {
+fn a_lock_that_expires_is_told_and_so_is_who_takes_it_over() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     let lock = jobs(folder.path()).timeout(ms(300)).owner(Owner::Nobody);
 
     let _forgotten = lock.acquire().unwrap().keep();
-    let lapsed = until(&mut observer, |what| matches!(what, What::Lapsed(_)));
+    let expired = until(&mut observer, |what| matches!(what, What::Expired(_)));
     let guard = lock.acquire().unwrap();
     let taken = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
 
-    assert_eq!(words(&lapsed), ["appeared", "acquired Free", "lapsed"]);
-    assert_eq!(words(&taken), ["acquired AfterLapse"]);
+    assert_eq!(words(&expired), ["appeared", "acquired Free", "expired"]);
+    assert_eq!(words(&taken), ["acquired AfterExpiry"]);
     drop(guard);
 }
 
@@ -218,12 +218,12 @@ fn who_releases_late_is_told_to_have_released() {
     let lock = jobs(folder.path()).timeout(ms(300));
 
     let key = lock.acquire().unwrap().keep();
-    let lapsed = until(&mut observer, |what| matches!(what, What::Lapsed(_)));
+    let expired = until(&mut observer, |what| matches!(what, What::Expired(_)));
     lock.release(&key).unwrap();
     let released = |what: &What| matches!(what, What::Released(_) | What::Broken(_));
     let released = until(&mut observer, released);
 
-    assert_eq!(words(&lapsed), ["appeared", "acquired Free", "lapsed"]);
+    assert_eq!(words(&expired), ["appeared", "acquired Free", "expired"]);
     assert_eq!(words(&released), ["released"]);
 }
 
@@ -239,7 +239,7 @@ fn a_holder_that_dies_is_told_and_a_lock_that_is_broken_then_was_broken() {
     process.kill().unwrap();
     process.wait().unwrap();
     let died = until(&mut observer, |what| matches!(what, What::Died(_)));
-    lock.break_lapsed().unwrap();
+    lock.break_stale().unwrap();
     let broken = until(&mut observer, |what| matches!(what, What::Broken(_)));
 
     assert_eq!(words(&died), ["died"]);
@@ -319,7 +319,7 @@ fn a_holding_that_another_followed_before_a_look_is_counted() {
     let guard = jobs(folder.path()).acquire().unwrap();
     let other = jobs(&alias);
     let waiter = thread::spawn(move || other.acquire().unwrap());
-    while jobs(folder.path()).status().unwrap().line.is_empty() {
+    while jobs(folder.path()).status().unwrap().queue.is_empty() {
         thread::yield_now();
     }
     guard.release().unwrap();

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use lockbydir::observe::{Event, Observer, What};
-use lockbydir::testing::{Call, Errno, World, within};
+use lockbydir::simulated::{Call, Errno, World, within};
 use lockbydir::{Key, Lock, Owner};
 use lockbydir_protocol::{Now, Origin, Process};
 
@@ -58,7 +58,7 @@ impl World for Meanwhile {
         u128::from(RandomState::new().hash_one(0))
     }
 
-    fn is_one_kernel(&self) -> bool {
+    fn is_local(&self) -> bool {
         true
     }
 
@@ -125,7 +125,7 @@ fn who_released_before_it_ended_has_not_died() {
 }
 
 #[test]
-fn who_renewed_after_all_has_not_let_it_lapse() {
+fn who_renewed_after_all_has_not_let_it_expiry() {
     let folder = tempfile::tempdir().unwrap();
     let world = Meanwhile::new();
     within(world.clone(), || {
@@ -151,7 +151,7 @@ fn who_left_the_line_before_it_ended_has_not_died_waiting() {
     within(world.clone(), || {
         let lock = Lock::new(folder.path().join("jobs")).owner(Owner::Nobody);
         let key = lock.acquire().unwrap().keep();
-        let line = folder.path().join("jobs.lockdir.line");
+        let line = folder.path().join("jobs.lockdir.queue");
         std::fs::create_dir(&line).unwrap();
         let ticket = line.join(
             "t1.1.00000000000000000000000001.5.0000000000000001.00000001.00000001.7-7.here.-",

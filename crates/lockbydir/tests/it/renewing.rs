@@ -9,9 +9,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use lockbydir::engine::{self, Engine, Holding, Opened, Scheme, Wait, boot};
-use lockbydir::testing::{self, Call, Errno, Kind, World};
+use lockbydir::simulated::{self, Call, Errno, Kind, World};
 use lockbydir::{Broken, Error, ErrorKind, Guard, How, Key, Lock, LostReason, Status};
-use lockbydir_protocol::{Nonce, Now, Origin, Owner, Process, Terms, Wish, margin};
+use lockbydir_protocol::{
+    AcquireRequest, Nonce, Now, Origin, Owner, Process, RenewRequest, margin,
+};
 
 use crate::{assert_empty, impatient, ms, secs};
 
@@ -108,7 +110,11 @@ impl Engine for Scripted {
         &self.path
     }
 
-    fn acquire(&self, _: Wish, _: &mut Wait<'_>) -> Result<(Box<dyn Holding>, How), Error> {
+    fn acquire(
+        &self,
+        _: AcquireRequest,
+        _: &mut Wait<'_>,
+    ) -> Result<(Box<dyn Holding>, How), Error> {
         let (script, timeout) = (self.script.clone(), self.timeout);
         Ok((Box::new(Held { script, timeout, since: boot() }), How::Free))
     }
@@ -157,7 +163,7 @@ impl Holding for Held {
         Owner::Nobody
     }
 
-    fn renew(&mut self, terms: Terms) -> Result<(), Error> {
+    fn renew(&mut self, terms: RenewRequest) -> Result<(), Error> {
         let begun = boot();
         self.script.call()?;
         self.since = begun;
@@ -344,7 +350,7 @@ impl World for Failing {
         self.now().wall.as_nanos()
     }
 
-    fn is_one_kernel(&self) -> bool {
+    fn is_local(&self) -> bool {
         true
     }
 
@@ -370,7 +376,7 @@ fn boot_of_the_system() -> Duration {
 fn a_lock_that_nobody_would_renew_is_not_acquired() {
     let folder = tempfile::tempdir().unwrap();
 
-    let error = testing::within(Failing::new(Kind::Thread, Errno::AGAIN, 9), || {
+    let error = simulated::within(Failing::new(Kind::Thread, Errno::AGAIN, 9), || {
         impatient(folder.path()).renew_automatically(true).acquire().unwrap_err()
     });
 
@@ -393,7 +399,7 @@ fn a_child_is_named_although_a_call_fails_once() {
         let guard = impatient(folder.path()).acquire().unwrap();
         let world = Failing::new(kind, errno, 1);
 
-        let named = testing::within(world.clone(), || guard.name_child(std::process::id()));
+        let named = simulated::within(world.clone(), || guard.name_child(std::process::id()));
 
         assert!(named.is_ok(), "{kind:?} {errno:?}: {named:?}");
         assert_eq!(world.times.get(), 0, "no call failed");
@@ -408,7 +414,7 @@ fn a_lock_is_acquired_although_a_call_fails_once_with_what_may_pass() {
             let folder = tempfile::tempdir().unwrap();
             let lock = impatient(folder.path()).patience(secs(30));
 
-            let got = testing::within(Failing::new(kind, errno, 1), || lock.acquire());
+            let got = simulated::within(Failing::new(kind, errno, 1), || lock.acquire());
 
             assert!(got.is_ok(), "{kind:?} {errno:?}: {got:?}");
         }
@@ -425,7 +431,7 @@ fn a_call_that_always_fails_is_tried_a_few_times_only() {
         let lock = impatient(folder.path()).patience(secs(600));
         let world = Failing::new(kind, Errno::IO, usize::MAX);
 
-        let error = testing::within(world.clone(), || lock.acquire()).unwrap_err();
+        let error = simulated::within(world.clone(), || lock.acquire()).unwrap_err();
 
         let failed = usize::MAX - world.times.get();
         assert_eq!(error.raw_os_error(), Some(5), "{error}");
@@ -440,7 +446,7 @@ fn an_error_that_stays_is_reported_as_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let guard = impatient(folder.path()).acquire().unwrap();
 
-        let error = testing::within(Failing::new(Kind::Rename, errno, 99), || guard.renew());
+        let error = simulated::within(Failing::new(Kind::Rename, errno, 99), || guard.renew());
 
         let error = error.unwrap_err();
         assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()), "{error}");

@@ -14,7 +14,7 @@ pub struct Card {
     /// Why nobody can have it, if it is foreign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Who holds it, or held it last if it lapsed or died.
+    /// Who holds it, or held it last if it expired or died.
     pub holder: Option<Contender>,
     /// The number of this holding, or of the last one.
     pub token: Option<u64>,
@@ -25,7 +25,7 @@ pub struct Card {
     /// When its time began last.
     pub renewed_at: Option<f64>,
     /// When its time is over.
-    pub lapses_at: Option<f64>,
+    pub expires_at: Option<f64>,
     /// How many wait.
     pub waiting: usize,
     /// The first of them.
@@ -47,7 +47,7 @@ pub struct Card {
 pub enum State {
     Free,
     Held,
-    Lapsed,
+    Expired,
     Dead,
     Bare,
     Foreign,

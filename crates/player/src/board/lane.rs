@@ -58,10 +58,10 @@ pub enum Kind {
     Waiting,
     /// It holds the lock.
     Holding,
-    /// It held the lock, gave no sign of life, and let it lapse: seen so when that was over.
+    /// It held the lock, gave no sign of life, and let it expire: seen so when that was over.
     Forgotten,
     /// Its time has passed, and its lock is still there.
-    Lapsed,
+    Expired,
     /// It is dead, and its lock is still there.
     Dead,
 }
@@ -81,7 +81,7 @@ pub enum End {
     /// It released the lock.
     Released,
     /// Its time passed.
-    Lapsed,
+    Expired,
     /// Another took the lock over.
     Taken,
     /// Somebody removed the lock.
@@ -149,7 +149,7 @@ impl Lane {
         (since.to_bits(), self.number, self.who.id.clone())
     }
 
-    /// What it holds now, or has let lapse.
+    /// What it holds now, or has let expire.
     pub(super) fn hold_now(&mut self) -> Option<&mut Span> {
         self.last(|kind| kind != Kind::Waiting)
     }
@@ -160,20 +160,20 @@ impl Lane {
         }
     }
 
-    pub(super) fn lapses(&mut self, at: f64, silent_since: f64, token: Option<u64>) {
+    pub(super) fn expires(&mut self, at: f64, silent_since: f64, token: Option<u64>) {
         if let Some(span) = self.hold_now() {
             if silent_since <= span.from {
                 span.kind = Kind::Forgotten;
-                span.ends(at, End::Lapsed);
+                span.ends(at, End::Expired);
             } else {
                 span.to = Some(silent_since.min(at));
                 let how = span.how;
                 let mut silent = Span::new(Kind::Forgotten, silent_since.min(at));
-                silent.ends(at, End::Lapsed);
+                silent.ends(at, End::Expired);
                 self.open(Span { token, how, ..silent });
             }
         }
-        self.open(Span { token, ..Span::new(Kind::Lapsed, at) });
+        self.open(Span { token, ..Span::new(Kind::Expired, at) });
     }
 }
 

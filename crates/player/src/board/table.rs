@@ -6,7 +6,7 @@ use super::card::{Card, State};
 use super::lane::{End, Kind, Lane, Span};
 use crate::event::{Contender, How, What, Why};
 
-/// Hand-overs a second are those of the last so many seconds.
+/// Handoffs a second are those of the last so many seconds.
 const WINDOW: f64 = 5.0;
 /// Who was there before is judged within so many seconds for the first time.
 const FIRST_VERDICT: f64 = 1.0;
@@ -48,7 +48,7 @@ impl Table {
                 how: None,
                 since: None,
                 renewed_at: None,
-                lapses_at: None,
+                expires_at: None,
                 waiting: 0,
                 line: Vec::new(),
                 holdings: 0,
@@ -115,14 +115,14 @@ impl Table {
                 let span = Span::new(Kind::Holding, since);
                 lane.open(Span { token: Some(*token), how: Some(*how), ..span });
                 self.holder = Some(by.id.clone());
-                let lapses_at = at + remaining_s;
+                let expires_at = at + remaining_s;
                 self.is_now(State::Held);
                 self.seen_at = at;
                 self.card.holder = Some(by.clone());
                 (self.card.token, self.card.how) = (Some(*token), Some(*how));
                 self.card.since = Some(since);
-                self.card.renewed_at = Some(lapses_at - timeout_s);
-                self.card.lapses_at = Some(lapses_at);
+                self.card.renewed_at = Some(expires_at - timeout_s);
+                self.card.expires_at = Some(expires_at);
                 match how {
                     // Nobody saw when it was got.
                     How::Before => self.card.holdings = self.card.holdings.saturating_add(1),
@@ -144,15 +144,15 @@ impl Table {
                 self.is_now(State::Held);
                 self.card.holder = Some(by.clone());
                 self.card.renewed_at = Some(at);
-                self.card.lapses_at = Some(at + timeout_s);
+                self.card.expires_at = Some(at + timeout_s);
             }
-            What::Lapsed { by } => {
+            What::Expired { by } => {
                 // It is seen late: a moment, or however long it was so before anybody looked.
-                let since = self.card.lapses_at.map_or(at, |lapses_at| lapses_at.min(at));
+                let since = self.card.expires_at.map_or(at, |expires_at| expires_at.min(at));
                 let silent_since = self.card.renewed_at.unwrap_or(since);
                 let token = self.card.token;
-                self.lane(by, numbers).lapses(since, silent_since, token);
-                self.is_now(State::Lapsed);
+                self.lane(by, numbers).expires(since, silent_since, token);
+                self.is_now(State::Expired);
             }
             What::Died { by } => {
                 let token = self.card.token;
@@ -166,7 +166,7 @@ impl Table {
                 lane.open(Span { token, ..Span::new(Kind::Dead, at) });
                 self.is_now(State::Dead);
                 // Nobody waits for that: the next one takes it at once.
-                self.card.lapses_at = None;
+                self.card.expires_at = None;
             }
             What::Released { .. } => self.freed(at, End::Released),
             What::Broken { .. } => self.freed(at, End::Broken),
@@ -229,7 +229,7 @@ impl Table {
         self.is_now(State::Free);
         let card = &mut self.card;
         card.holder = None;
-        (card.since, card.renewed_at, card.lapses_at) = (None, None, None);
+        (card.since, card.renewed_at, card.expires_at) = (None, None, None);
     }
 
     /// Something else is in its place, or has come into it, or that is over.

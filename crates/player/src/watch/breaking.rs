@@ -34,7 +34,7 @@ fn break_it(lock: &Lock, question: &Question, name: &str) -> String {
         Ok(_) => {}
         Err(error) => return error.to_string(),
     }
-    let broken = if question.by_force { lock.break_by_force() } else { lock.break_lapsed() };
+    let broken = if question.by_force { lock.break_by_force() } else { lock.break_stale() };
     match broken {
         Ok(Broken::Removed(_)) => format!("{name} is broken: {} held it", question.holder),
         Ok(Broken::WasFree) => format!("{name} was free already"),

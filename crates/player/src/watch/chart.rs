@@ -9,7 +9,7 @@ pub(super) const LEGEND: [(char, &str, Tone); 8] = [
     ('░', "waits", Tone::Faint),
     ('█', "holds", Tone::Good),
     ('▒', "forgotten", Tone::Warning),
-    ('!', "lapsed", Tone::Bad),
+    ('!', "expired", Tone::Bad),
     ('x', "dead", Tone::Bad),
     ('○', "gave up", Tone::Warning),
     ('X', "died", Tone::Bad),
@@ -27,7 +27,7 @@ pub(super) enum Mark {
     Holds,
     Forgotten,
     Dead,
-    Lapsed,
+    Expired,
     GaveUp,
     Gone,
     Died,
@@ -42,7 +42,7 @@ impl Mark {
             Mark::Holds => ("█", Tone::Good),
             Mark::Forgotten => ("▒", Tone::Warning),
             Mark::Dead => ("x", Tone::Bad),
-            Mark::Lapsed => ("!", Tone::Bad),
+            Mark::Expired => ("!", Tone::Bad),
             Mark::GaveUp => ("○", Tone::Warning),
             Mark::Gone => ("◌", Tone::Warning),
             Mark::Died => ("X", Tone::Bad),
@@ -89,7 +89,7 @@ impl Stretch {
                         if held[at] < 0.5 { Mark::HoldsBriefly } else { Mark::Holds }
                     }
                     Kind::Forgotten => Mark::Forgotten,
-                    Kind::Lapsed => Mark::Lapsed,
+                    Kind::Expired => Mark::Expired,
                     Kind::Dead => Mark::Dead,
                 };
                 marks[at] = marks[at].max(mark);

@@ -24,7 +24,7 @@ const HELP: [(&str, &str); 13] = [
     ("+ -", "lanes: less time, more time"),
     ("left right", "lanes: earlier, later"),
     ("space End", "lanes: stand still; back to now"),
-    ("b", "break a lapsed or dead holder's lock"),
+    ("b", "break an expired or dead holder's lock"),
     ("B", "break the lock, whoever holds it"),
     ("q Ctrl-C", "quit"),
     ("Ctrl-Z Ctrl-L", "suspend; draw anew"),
@@ -181,7 +181,7 @@ fn ask(paint: &mut Paint<'_>, area: Rect, question: &Question) {
             "Somebody made this plain directory: nobody knows who, and whether that one is still at work.".into()
         }
         State::Bare => "If this plain directory is old: nobody knows who made it.".into(),
-        _ => format!("{holder} held it, and let it lapse or died. Its work may be half done."),
+        _ => format!("{holder} held it, and let it expire or died. Its work may be half done."),
     };
     let width = area.width.min(66);
     let mut lines = wrapped(&text, width - 4);

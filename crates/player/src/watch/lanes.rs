@@ -105,7 +105,7 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
         _ => "nobody".into(),
     };
     let time = rest(card, now).filter(|_| card.holder.is_some());
-    let timeout = card.lapses_at.zip(card.renewed_at).map_or(0.0, |(to, from)| to - from);
+    let timeout = card.expires_at.zip(card.renewed_at).map_or(0.0, |(to, from)| to - from);
     if let Some((x, y)) = rows.next() {
         let x = paint.text((x, y), width, "time     ", Tone::Faint);
         match time {

@@ -17,7 +17,7 @@ const WIDE: u16 = 70;
 /// How bad is it? What is worst comes first.
 fn trouble(card: &Card, now: f64) -> u8 {
     match card.state {
-        State::Lapsed | State::Dead | State::Foreign => 0,
+        State::Expired | State::Dead | State::Foreign => 0,
         _ if waits_long(card, now) => 1,
         _ => 2,
     }

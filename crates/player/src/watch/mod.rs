@@ -33,7 +33,7 @@ use self::input::Input;
 use self::screen::Screen;
 use self::signals::Signals;
 use self::style::Look;
-use self::view::{Deed, View};
+use self::view::{Action, View};
 use crate::board::{Board, State};
 use crate::error::Error;
 use crate::source::{Locks, Source};
@@ -199,11 +199,11 @@ impl Watching {
             while event::poll(Duration::ZERO).map_err(terminal)? {
                 let event::Event::Key(key) = event::read().map_err(terminal)? else { continue };
                 match self.view.key(key, &self.board) {
-                    Deed::Nothing => {}
-                    Deed::Quit => return Ok(Ended::Quit),
-                    Deed::Redraw => screen.clear().map_err(terminal)?,
-                    Deed::Suspend => screen.without(|| signals.suspend()).map_err(terminal)?,
-                    Deed::Break(question) => {
+                    Action::Nothing => {}
+                    Action::Quit => return Ok(Ended::Quit),
+                    Action::Redraw => screen.clear().map_err(terminal)?,
+                    Action::Suspend => screen.without(|| signals.suspend()).map_err(terminal)?,
+                    Action::Break(question) => {
                         if let Some(locks) = &self.locks {
                             breaking::begin(locks, question, self.answers.0.clone());
                         }

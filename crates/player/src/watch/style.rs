@@ -56,7 +56,7 @@ pub(super) fn state(state: State) -> (&'static str, Tone) {
     match state {
         State::Free => ("○ free", Tone::Good),
         State::Held => ("● held", Tone::Held),
-        State::Lapsed => ("! lapsed", Tone::Bad),
+        State::Expired => ("! expired", Tone::Bad),
         State::Dead => ("x dead", Tone::Bad),
         State::Bare => ("■ bare", Tone::Held),
         State::Foreign => ("?foreign", Tone::Bad),

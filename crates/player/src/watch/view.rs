@@ -45,7 +45,7 @@ pub(super) struct Question {
 
 /// What is to be done about a key, beyond looking at something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Action {
     Nothing,
     Quit,
     Suspend,
@@ -73,47 +73,47 @@ impl View {
     }
 
     /// This key was pressed.
-    pub(super) fn key(&mut self, key: KeyEvent, board: &Board) -> Deed {
+    pub(super) fn key(&mut self, key: KeyEvent, board: &Board) -> Action {
         if key.kind == KeyEventKind::Release {
-            return Deed::Nothing;
+            return Action::Nothing;
         }
         self.message = None;
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {
-                KeyCode::Char('c') => Deed::Quit,
-                KeyCode::Char('z') => Deed::Suspend,
-                KeyCode::Char('l') => Deed::Redraw,
-                _ => Deed::Nothing,
+                KeyCode::Char('c') => Action::Quit,
+                KeyCode::Char('z') => Action::Suspend,
+                KeyCode::Char('l') => Action::Redraw,
+                _ => Action::Nothing,
             };
         }
         if let Some(question) = self.question.take() {
             return match key.code {
-                KeyCode::Char('y' | 'Y') => Deed::Break(question),
+                KeyCode::Char('y' | 'Y') => Action::Break(question),
                 KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => {
                     self.message = Some(format!("{} was left as it is", question.lock));
-                    Deed::Nothing
+                    Action::Nothing
                 }
                 _ => {
                     self.question = Some(question);
-                    Deed::Nothing
+                    Action::Nothing
                 }
             };
         }
         if std::mem::take(&mut self.has_help) {
-            return Deed::Nothing;
+            return Action::Nothing;
         }
         if self.is_typing {
             self.typed(key.code);
-            return Deed::Nothing;
+            return Action::Nothing;
         }
         match key.code {
-            KeyCode::Char('q') => return Deed::Quit,
+            KeyCode::Char('q') => return Action::Quit,
             KeyCode::Char('h' | '?') | KeyCode::F(1) => self.has_help = true,
             KeyCode::Char(key @ ('b' | 'B')) => self.ask(key == 'B', board),
             code if self.opened.is_some() => self.in_lock(code, board.now()),
             code => self.in_list(code, board),
         }
-        Deed::Nothing
+        Action::Nothing
     }
 
     fn typed(&mut self, code: KeyCode) {
@@ -243,7 +243,7 @@ mod tests {
         board
     }
 
-    fn press(view: &mut View, board: &Board, keys: &str) -> Deed {
+    fn press(view: &mut View, board: &Board, keys: &str) -> Action {
         let codes = keys.chars().map(|key| match key {
             '\n' => KeyCode::Enter,
             '\u{1b}' => KeyCode::Esc,
@@ -301,15 +301,15 @@ mod tests {
         let board = board(&["jobs"]);
         let mut view = View { can_break: true, ..View::default() };
 
-        assert_eq!(press(&mut view, &board, "b"), Deed::Nothing);
+        assert_eq!(press(&mut view, &board, "b"), Action::Nothing);
         assert!(view.question.is_none() && view.message.is_some());
-        assert_eq!(press(&mut view, &board, "Bn"), Deed::Nothing);
+        assert_eq!(press(&mut view, &board, "Bn"), Action::Nothing);
         assert!(view.question.is_none());
-        assert_eq!(press(&mut view, &board, "Bxj\n"), Deed::Nothing);
+        assert_eq!(press(&mut view, &board, "Bxj\n"), Action::Nothing);
         assert!(view.question.is_some());
 
         let deed = press(&mut view, &board, "y");
-        let Deed::Break(question) = deed else { panic!("{deed:?}") };
+        let Action::Break(question) = deed else { panic!("{deed:?}") };
         assert_eq!((&*question.lock, question.token, question.by_force), ("jobs", Some(0), true));
         assert_eq!(question.holder, "pid 7 on web1");
     }
@@ -319,7 +319,7 @@ mod tests {
         let board = board(&["jobs"]);
         let mut view = View::default();
 
-        assert_eq!(press(&mut view, &board, "By"), Deed::Nothing);
+        assert_eq!(press(&mut view, &board, "By"), Action::Nothing);
 
         assert!(view.question.is_none());
     }

@@ -79,7 +79,7 @@ pub(super) fn how(how: How) -> &'static str {
         How::Before => "held before it was looked at",
         How::Free => "it was free",
         How::HandedOver => "handed over",
-        How::AfterLapse => "taken over after a lapse",
+        How::AfterExpiry => "taken over after expiry",
         How::AfterDeath => "taken over after a death",
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn longest_wait(card: &Card, now: f64) -> Option<f64> {
 /// What is left of a lock's time, and how much that is of the whole; less than nothing when it is
 /// over.
 pub(super) fn rest(card: &Card, now: f64) -> Option<(f64, f64)> {
-    let (from, to) = (card.renewed_at?, card.lapses_at?);
+    let (from, to) = (card.renewed_at?, card.expires_at?);
     let rest = to - now;
     let whole = (to - from).max(f64::MIN_POSITIVE);
     Some((rest, (rest / whole).clamp(0.0, 1.0)))

@@ -72,7 +72,7 @@ fn who_was_there_before_waits_and_holds_since_it_says() {
 
     let card = card(&board);
     assert_eq!(
-        (card.since, card.renewed_at, card.lapses_at),
+        (card.since, card.renewed_at, card.expires_at),
         (Some(40.0), Some(94.0), Some(104.0))
     );
     assert_eq!(card.line[0].since, 70.0);
@@ -120,7 +120,7 @@ fn what_is_released_is_free_and_nobody_holds_it() {
 
     let card = card(&board);
     assert_eq!((card.state, &card.holder), (State::Free, &None));
-    assert_eq!((card.since, card.renewed_at, card.lapses_at), (None, None, None));
+    assert_eq!((card.since, card.renewed_at, card.expires_at), (None, None, None));
 }
 
 #[test]
@@ -128,28 +128,28 @@ fn a_renewal_moves_the_end_and_is_counted() {
     let board = board([(1.0, acquired("a", 7, How::Free)), (5.0, renewed("a", 2))]);
 
     let card = card(&board);
-    assert_eq!((card.renewed_at, card.lapses_at, card.since), (Some(5.0), Some(15.0), Some(1.0)));
+    assert_eq!((card.renewed_at, card.expires_at, card.since), (Some(5.0), Some(15.0), Some(1.0)));
     assert_eq!(board.lanes("jobs")[0].spans[0].renewals, 2);
 }
 
 #[test]
-fn a_forgotten_lock_lapses_and_is_taken_over() {
+fn a_forgotten_lock_expires_and_is_taken_over() {
     let board = board([
         (1.0, acquired("a", 7, How::Free)),
         (2.0, joined("b")),
-        (11.2, What::Lapsed { by: who("a") }),
-        (11.5, acquired("b", 8, How::AfterLapse)),
+        (11.2, What::Expired { by: who("a") }),
+        (11.5, acquired("b", 8, How::AfterExpiry)),
     ]);
 
     assert_eq!(
         spans(&board, "a"),
         [
-            (Kind::Forgotten, 1.0, Some(11.0), Some(End::Lapsed)),
-            (Kind::Lapsed, 11.0, Some(11.5), Some(End::Taken)),
+            (Kind::Forgotten, 1.0, Some(11.0), Some(End::Expired)),
+            (Kind::Expired, 11.0, Some(11.5), Some(End::Taken)),
         ]
     );
     let last = &board.lanes("jobs")[1].spans[1];
-    assert_eq!((last.kind, last.how, last.token), (Kind::Holding, Some(How::AfterLapse), Some(8)));
+    assert_eq!((last.kind, last.how, last.token), (Kind::Holding, Some(How::AfterExpiry), Some(8)));
 }
 
 #[test]
@@ -157,16 +157,16 @@ fn who_renewed_before_it_forgot_is_silent_only_since_then() {
     let board = board([
         (1.0, acquired("a", 7, How::Free)),
         (5.0, renewed("a", 1)),
-        (15.1, What::Lapsed { by: who("a") }),
+        (15.1, What::Expired { by: who("a") }),
     ]);
 
-    assert_eq!(card(&board).state, State::Lapsed);
+    assert_eq!(card(&board).state, State::Expired);
     assert_eq!(
         spans(&board, "a"),
         [
             (Kind::Holding, 1.0, Some(5.0), None),
-            (Kind::Forgotten, 5.0, Some(15.0), Some(End::Lapsed)),
-            (Kind::Lapsed, 15.0, None, None),
+            (Kind::Forgotten, 5.0, Some(15.0), Some(End::Expired)),
+            (Kind::Expired, 15.0, None, None),
         ]
     );
 }
@@ -175,14 +175,14 @@ fn who_renewed_before_it_forgot_is_silent_only_since_then() {
 fn who_renews_late_holds_again() {
     let board = board([
         (1.0, acquired("a", 7, How::Free)),
-        (11.2, What::Lapsed { by: who("a") }),
+        (11.2, What::Expired { by: who("a") }),
         (12.0, renewed("a", 1)),
     ]);
 
     assert_eq!(card(&board).state, State::Held);
     assert_eq!(
         spans(&board, "a")[1..],
-        [(Kind::Lapsed, 11.0, Some(12.0), Some(End::Renewed)), (Kind::Holding, 12.0, None, None),]
+        [(Kind::Expired, 11.0, Some(12.0), Some(End::Renewed)), (Kind::Holding, 12.0, None, None),]
     );
     assert_eq!(board.lanes("jobs")[0].spans[2].token, Some(7));
 }
@@ -206,11 +206,11 @@ fn a_dead_holders_lock_stays_until_it_is_broken() {
 }
 
 #[test]
-fn the_holder_is_known_as_long_as_its_lapsed_lock_is_there() {
-    let board = board([(1.0, acquired("a", 7, How::Free)), (11.1, What::Lapsed { by: who("a") })]);
+fn the_holder_is_known_as_long_as_its_expired_lock_is_there() {
+    let board = board([(1.0, acquired("a", 7, How::Free)), (11.1, What::Expired { by: who("a") })]);
 
     assert_eq!(card(&board).holder.as_ref().map(|by| &*by.id), Some("a"));
-    assert_eq!(card(&board).lapses_at, Some(11.0));
+    assert_eq!(card(&board).expires_at, Some(11.0));
 }
 
 #[test]
@@ -437,7 +437,7 @@ fn what_is_bare_or_foreign_is_held_by_nobody_known_until_it_is_cleared_or_taken(
 }
 
 #[test]
-fn what_lapsed_before_anybody_looked_is_dated_by_its_own_time() {
+fn what_expired_before_anybody_looked_is_dated_by_its_own_time() {
     let by = lockbydir_player::Contender { since: Some(40.0), ..who("a") };
     // Renewed at 60, for ten seconds; looked at since 100.
     let held = What::Acquired {
@@ -448,7 +448,7 @@ fn what_lapsed_before_anybody_looked_is_dated_by_its_own_time() {
         how: How::Before,
     };
 
-    let board = board([(100.0, held), (100.0, What::Lapsed { by })]);
+    let board = board([(100.0, held), (100.0, What::Expired { by })]);
 
     let seen = spans(&board, "a");
     let kinds: Vec<_> = seen.iter().map(|(kind, from, to, _)| (*kind, *from, *to)).collect();
@@ -457,16 +457,16 @@ fn what_lapsed_before_anybody_looked_is_dated_by_its_own_time() {
         [
             (Kind::Holding, 40.0, Some(60.0)),
             (Kind::Forgotten, 60.0, Some(70.0)),
-            (Kind::Lapsed, 70.0, None)
+            (Kind::Expired, 70.0, None)
         ]
     );
 }
 
 #[test]
-fn a_lapse_that_is_seen_late_is_dated_when_the_time_was_over() {
-    let board = board([(1.0, acquired("a", 7, How::Free)), (11.2, What::Lapsed { by: who("a") })]);
+fn a_expiry_that_is_seen_late_is_dated_when_the_time_was_over() {
+    let board = board([(1.0, acquired("a", 7, How::Free)), (11.2, What::Expired { by: who("a") })]);
 
-    assert_eq!(spans(&board, "a").last().unwrap(), &(Kind::Lapsed, 11.0, None, None));
+    assert_eq!(spans(&board, "a").last().unwrap(), &(Kind::Expired, 11.0, None, None));
 }
 
 #[test]
@@ -485,7 +485,7 @@ fn who_was_dead_before_anybody_looked_died_nobody_knows_when() {
     let known =
         [(Kind::Holding, 40.0, Some(60.0), Some(End::Died)), (Kind::Dead, 100.0, None, None)];
     assert_eq!(spans(&board, "a"), known);
-    assert_eq!(card(&board).lapses_at, None, "nobody waits for that");
+    assert_eq!(card(&board).expires_at, None, "nobody waits for that");
 }
 
 #[test]

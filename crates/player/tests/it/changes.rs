@@ -36,7 +36,7 @@ impl Reader {
     }
 }
 
-/// Two take turns, one waits in vain, one lets it lapse and comes back.
+/// Two take turns, one waits in vain, one lets it expire and comes back.
 fn a_long_story() -> Vec<Event> {
     let mut events = Vec::new();
     for turn in 0..200_u32 {
@@ -51,8 +51,10 @@ fn a_long_story() -> Vec<Event> {
         ]);
         if turn % 7 == 0 {
             let renewed = What::Renewed { by: who(one), times: None, timeout_s: 10.0 };
-            events
-                .extend([event(at + 5.0, What::Lapsed { by: who(one) }), event(at + 6.0, renewed)]);
+            events.extend([
+                event(at + 5.0, What::Expired { by: who(one) }),
+                event(at + 6.0, renewed),
+            ]);
         }
         if turn % 5 == 0 {
             events.push(event(at + 8.0, What::Died { by: who(one) }));

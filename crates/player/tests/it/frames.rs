@@ -51,8 +51,8 @@ fn locks_in_trouble_come_first_then_long_waits_then_names() {
             lock("dead", 91.0, acquired("b", 1, How::Free)),
             lock("dead", 93.0, What::Died { by: who("b") }),
             lock("free", 91.0, What::Appeared),
-            lock("lapsed", 80.0, acquired("c", 1, How::Free)),
-            lock("lapsed", 90.0, What::Lapsed { by: who("c") }),
+            lock("expired", 80.0, acquired("c", 1, How::Free)),
+            lock("expired", 90.0, What::Expired { by: who("c") }),
             lock("waited", 80.0, joined("e")),
             lock("waited", 98.0, acquired("d", 1, How::Free)),
             lock("short", 99.0, joined("e")),
@@ -63,7 +63,7 @@ fn locks_in_trouble_come_first_then_long_waits_then_names() {
         rows,
         [
             "  dead          x dead   web1:4242 backup.sh                                  -",
-            "  lapsed        ! lapsed web1:4242 backup.sh    ░░░░░░░░   -10s               -",
+            "  expired        ! expired web1:4242 backup.sh    ░░░░░░░░   -10s               -",
             "  waited        ● held   web1:4242 backup.sh    ██████▌░   8.0s   1   20s   0.2",
             "  alright       ● held   web1:4242 backup.sh    █░░░░░░░   1.0s               -",
             "  free          ○ free                                                        -",
@@ -84,8 +84,8 @@ fn a_lock_alone_is_told_in_full_and_each_deed_has_its_own_mark() {
             event(84.0, left("c", Why::GaveUp)),
             event(83.0, What::Joined { by: times("d") }),
             event(86.0, left("d", Why::Died)),
-            event(91.0, What::Lapsed { by: who("a") }),
-            event(93.0, acquired("b", 8, How::AfterLapse)),
+            event(91.0, What::Expired { by: who("a") }),
+            event(93.0, acquired("b", 8, How::AfterExpiry)),
             event(96.0, What::Died { by: who("b") }),
         ],
         (60, 18),
@@ -104,10 +104,10 @@ fn a_lock_alone_is_told_in_full_and_each_deed_has_its_own_mark() {
     let facts: Vec<&str> = frame.lines().take(5).collect();
     assert_eq!(facts[0], " jobs  x dead  2 holdings");
     assert_eq!(facts[1], " was      pid 4242 on web1 (backup.sh)");
-    assert!(facts[2].ends_with("(7.0s), taken over after a lapse; token…"), "{}", facts[2]);
+    assert!(facts[2].ends_with("(7.0s), taken over after expiry; token…"), "{}", facts[2]);
     assert_eq!(facts[3], " time     its process is gone: the next one takes the lock…");
     assert_eq!(facts[4], " waiting  nobody");
-    assert!(frame.contains("░ waits  █ holds  ▒ forgotten  ! lapsed  x dead"), "{frame}");
+    assert!(frame.contains("░ waits  █ holds  ▒ forgotten  ! expired  x dead"), "{frame}");
 }
 
 #[test]

@@ -4,11 +4,11 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::{Doing, MOMENT, Next, Queue, Seen};
+use super::{Next, PASS_OVER_AFTER, Phase, Queue, Seen};
 use crate::acquire::Blocker;
 use crate::entry::State;
 use crate::inspect::{Inspect, View};
-use crate::operation::{Ear, Fault, Listing, Machine, Now, Operation, Sight, Step};
+use crate::operation::{Fault, Listing, Machine, Now, Observation, Operation, Step, WakeSource};
 use crate::ticket::Ticket;
 use crate::verdict::{Verdict, is_older};
 
@@ -26,7 +26,7 @@ impl Queue {
 
     pub(super) fn glancing(&mut self, now: Now, look: Inspect, step: Step<View>) -> Next {
         match step {
-            Step::Perform(operation) => self.perform(Doing::Glancing(look), operation),
+            Step::Perform(operation) => self.perform(Phase::Glancing(look), operation),
             Step::Finished(view) => self.glanced(now, &view),
         }
     }
@@ -36,12 +36,12 @@ impl Queue {
             return self.give_up(Blocker::Busy(fault));
         }
         let seen = match &view.sight {
-            Sight::Absent => (None, None),
+            Observation::Absent => (None, None),
             // The try itself says why it is not ours.
-            Sight::Foreign(_) | Sight::Directory(Listing { stranger: Some(_), .. }) => {
+            Observation::Foreign(_) | Observation::Directory(Listing { stranger: Some(_), .. }) => {
                 return self.try_now(now);
             }
-            Sight::Directory(listing) => match self.vacancy(listing, view) {
+            Observation::Directory(listing) => match self.vacancy(listing, view) {
                 Ok(vacancy) => vacancy,
                 Err(blocker) => return self.give_up(*blocker),
             },
@@ -50,10 +50,12 @@ impl Queue {
             None => self.give_a_moment(now, seen),
             // Others take it and release it: were each vacancy given a moment, a try might never end.
             Some((known, _)) if known != seen => self.give_up(Blocker::Busy(Fault::Taken)),
-            Some((_, since)) if now.boot.saturating_sub(since) < MOMENT => self.pause(seen, since),
+            Some((_, since)) if now.boot.saturating_sub(since) < PASS_OVER_AFTER => {
+                self.pause(seen, since)
+            }
             Some(known) => {
                 self.vacant = Some(known);
-                self.perform(Doing::Overtaking, Operation::ListLine)
+                self.perform(Phase::Overtaking, Operation::ListLine)
             }
         }
     }
@@ -88,8 +90,8 @@ impl Queue {
 
     fn pause(&mut self, seen: Seen, since: Duration) -> Next {
         self.vacant = Some((seen, since));
-        let moment = Operation::Sleep(Ear::Nothing, since.saturating_add(MOMENT));
-        self.perform(Doing::Pausing, moment)
+        let moment = Operation::Sleep(WakeSource::Nothing, since.saturating_add(PASS_OVER_AFTER));
+        self.perform(Phase::Pausing, moment)
     }
 
     /// The first in line had its moment, if it was the first before that.
@@ -97,7 +99,7 @@ impl Queue {
         match line.iter().min().cloned() {
             Some(first) if self.ahead.as_ref() == Some(&first) => {
                 let next = self.expel(line, first);
-                self.doing = Doing::Dismissing;
+                self.doing = Phase::Dismissing;
                 next
             }
             _ => self.overtaken(now, line),

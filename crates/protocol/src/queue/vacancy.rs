@@ -3,23 +3,23 @@
 
 use core::time::Duration;
 
-use super::{Doing, MOMENT, Next, Queue, Seen};
+use super::{Next, PASS_OVER_AFTER, Phase, Queue, Seen};
 use crate::entry::{Entry, State};
-use crate::operation::{Now, Operation, Sight};
+use crate::operation::{Now, Observation, Operation};
 use crate::ticket::Ticket;
 
 impl Queue {
     /// Is D free, and the first in line does not take it? Whether the holder lives is left to the
     /// first: this look is for the others, and must be cheap.
-    pub(super) fn looked(&mut self, now: Now, sight: Sight) -> Next {
+    pub(super) fn looked(&mut self, now: Now, sight: Observation) -> Next {
         let (seen, since) = match sight {
-            Sight::Absent => ((None, None), now.boot),
-            Sight::Foreign(_) => ((None, None), Duration::MAX),
-            Sight::Directory(listing) => match listing.entries.into_iter().next() {
+            Observation::Absent => ((None, None), now.boot),
+            Observation::Foreign(_) => ((None, None), Duration::MAX),
+            Observation::Directory(listing) => match listing.entries.into_iter().next() {
                 Some(entry) if self.tells_time(&entry, now) => {
                     let since = match entry.state {
                         State::Open => entry.stamp,
-                        State::Held => entry.lapses_at(),
+                        State::Held => entry.expires_at(),
                     };
                     ((Some(entry), None), since)
                 }
@@ -43,13 +43,13 @@ impl Queue {
             Some(known) => known,
             None => (seen.clone(), since),
         };
-        if now.boot.saturating_sub(since) < MOMENT {
+        if now.boot.saturating_sub(since) < PASS_OVER_AFTER {
             self.vacant = Some((seen, since));
             return self.sleep(now);
         }
         // The next one gets a moment of its own.
         self.vacant = Some((seen, now.boot));
-        self.perform(Doing::Passing, Operation::ListLine)
+        self.perform(Phase::Passing, Operation::ListLine)
     }
 
     /// A stamp of our clock; one from the future is not (docs/protocol.md, "The verdict").
@@ -69,11 +69,11 @@ impl Queue {
     pub(super) fn pass_over(&mut self, line: &[Ticket]) -> Next {
         self.stand_among(line);
         match line.iter().min() {
-            Some(first) if *first < self.card => {
+            Some(first) if *first < self.own_ticket => {
                 let first = first.clone();
                 self.expel(line, first)
             }
-            _ => self.perform(Doing::Listening, Operation::Listen),
+            _ => self.perform(Phase::Listening, Operation::Listen),
         }
     }
 }

@@ -3,13 +3,13 @@
 use lockbydir_protocol::*;
 
 use crate::play::*;
-use Operation::{AskLife, Install, Look, ReadFileClock, RemoveDir, Rename, Stage, Unstage};
+use Operation::{AskLiveness, Install, Look, ReadFileClock, RemoveDir, Rename, Stage, Unstage};
 
 /// Races that one try loses before it is left to the next.
 pub(crate) const ROUNDS: usize = 4;
 
-pub(crate) fn wish() -> Wish {
-    Wish {
+pub(crate) fn wish() -> AcquireRequest {
+    AcquireRequest {
         nonce: Nonce(8),
         timeout: secs(20),
         fenced: false,
@@ -42,7 +42,7 @@ pub(crate) fn acquire() -> Play<Acquire> {
     acquire_on(here())
 }
 
-pub(crate) fn acquire_on(here: Here) -> Play<Acquire> {
+pub(crate) fn acquire_on(here: LocalContext) -> Play<Acquire> {
     Play::of(Acquire::new(wish(), here, None))
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn bare_for(litter: Option<&str>) -> Acquisition {
 }
 
 /// Staged and about to be installed.
-pub(crate) fn installing(here: Here) -> Play<Acquire> {
+pub(crate) fn installing(here: LocalContext) -> Play<Acquire> {
     let mine = mine(0, now());
     acquire_on(here)
         .asks(Look)
@@ -71,7 +71,7 @@ pub(crate) fn installing(here: Here) -> Play<Acquire> {
 
 #[test]
 fn a_free_lock_is_staged_and_installed() {
-    installing(here()).told(DONE).ends(Acquisition::Got(mine(0, now()), Came::Free));
+    installing(here()).told(DONE).ends(Acquisition::Got(mine(0, now()), AcquiredFrom::Free));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn an_installed_lock_takes_a_new_number_if_the_wall_clock_went_on() {
         // Once is enough: from then on D is there, and its numbers grow.
         .after(millis(1))
         .told(DONE)
-        .ends(Acquisition::Got(raised, Came::Free));
+        .ends(Acquisition::Got(raised, AcquiredFrom::Free));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_wall_clock_that_is_set_back_takes_no_number_away() {
 
     let step = machine.resume(back, DONE);
 
-    assert_eq!(step, Step::Finished(Acquisition::Got(mine, Came::Free)));
+    assert_eq!(step, Step::Finished(Acquisition::Got(mine, AcquiredFrom::Free)));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn an_open_lock_is_taken_by_one_rename_and_gets_a_larger_number() {
             .told(seen(std::slice::from_ref(&open)))
             .asks(Rename(open.clone(), taken.clone()))
             .told(DONE)
-            .ends(Acquisition::Got(taken, Came::HandedOver(open)));
+            .ends(Acquisition::Got(taken, AcquiredFrom::HandedOver(open)));
     }
 }
 
@@ -143,7 +143,7 @@ fn a_lock_is_fenced_from_the_first_holding_that_asks_for_it_for_ever() {
     for (asked, was) in [(false, false), (false, true), (true, false), (true, true)] {
         let open = Entry { fenced: was, ..open(7) };
         let taken = Entry { fenced: asked || was, ..mine(0, now()) };
-        let wish = Wish { fenced: asked, ..wish() };
+        let wish = AcquireRequest { fenced: asked, ..wish() };
 
         Play::of(Acquire::new(wish, here(), None))
             .told(seen(std::slice::from_ref(&open)))
@@ -155,8 +155,8 @@ fn a_lock_is_fenced_from_the_first_holding_that_asks_for_it_for_ever() {
 fn a_living_holder_is_in_the_way_until_its_own_timeout() {
     acquire()
         .told(seen(&[held(7)]))
-        .asks(AskLife(OWNER))
-        .told(Answer::Life(Life::Alive))
+        .asks(AskLiveness(OWNER))
+        .told(Answer::Liveness(Liveness::Alive))
         .ends(in_the_way(held(7), secs(BEGIN + 9)));
 }
 
@@ -166,25 +166,25 @@ fn a_dead_holders_lock_is_taken_over_at_once() {
 
     acquire()
         .told(seen(&[held(7)]))
-        .asks(AskLife(OWNER))
-        .told(Answer::Life(Life::Gone))
+        .asks(AskLiveness(OWNER))
+        .told(Answer::Liveness(Liveness::Gone))
         .asks(Rename(held(7), taken.clone()))
         .told(DONE)
-        .ends(Acquisition::Got(taken, Came::AfterDeath(held(7), Evidence::ProcessGone)));
+        .ends(Acquisition::Got(taken, AcquiredFrom::AfterDeath(held(7), Evidence::ProcessGone)));
 }
 
 #[test]
-fn a_lapsed_lock_is_taken_over() {
+fn an_expired_lock_is_taken_over() {
     let late = later(now(), secs(9));
     let taken = mine(0, late);
 
     acquire()
         .after(secs(9))
         .told(seen(&[held(7)]))
-        .told(Answer::Life(Life::Alive))
+        .told(Answer::Liveness(Liveness::Alive))
         .asks(Rename(held(7), taken.clone()))
         .told(DONE)
-        .ends(Acquisition::Got(taken, Came::AfterLapse(held(7), Evidence::BootClock)));
+        .ends(Acquisition::Got(taken, AcquiredFrom::AfterExpiry(held(7), Evidence::BootClock)));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_holder_elsewhere_is_watched_for_its_whole_timeout() {
         .told(seen(&[remote(7)]))
         .asks(Rename(remote(7), taken.clone()))
         .told(DONE)
-        .ends(Acquisition::Got(taken, Came::AfterLapse(remote(7), Evidence::Watched)));
+        .ends(Acquisition::Got(taken, AcquiredFrom::AfterExpiry(remote(7), Evidence::Watched)));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_bare_lock_older_than_our_own_timeout_is_removed() {
         .told(DONE)
         .ends(Acquisition::Got(
             mine(0, now()),
-            Came::AfterBare(secs(20) + std::time::Duration::from_nanos(1)),
+            AcquiredFrom::AfterBare(secs(20) + std::time::Duration::from_nanos(1)),
         ));
 }
 
@@ -292,7 +292,7 @@ fn who_removed_a_bare_lock_reports_it_though_its_install_fails_once() {
         .asks(Stage(second.clone()))
         .told(DONE)
         .told(DONE)
-        .ends(Acquisition::Got(second, Came::AfterBare(secs(21))));
+        .ends(Acquisition::Got(second, AcquiredFrom::AfterBare(secs(21))));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn who_removed_a_bare_lock_and_finds_the_next_holders_is_not_its_successor() {
         .told(seen(&[open(7)]))
         .asks(Rename(open(7), taken.clone()))
         .told(DONE)
-        .ends(Acquisition::Got(taken, Came::HandedOver(open(7))));
+        .ends(Acquisition::Got(taken, AcquiredFrom::HandedOver(open(7))));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_bare_lock_is_forgotten_once_a_holder_came_after_it_or_it_went_by_itself() {
         .told(absent())
         .asks(Stage(mine(0, at)));
     for (play, names) in [(held_since, 1), (removed_by_its_maker, 0)] {
-        play.told(DONE).told(DONE).ends(Acquisition::Got(mine(names, at), Came::Free));
+        play.told(DONE).told(DONE).ends(Acquisition::Got(mine(names, at), AcquiredFrom::Free));
     }
 }
 
@@ -416,7 +416,7 @@ fn a_slow_acquisition_is_renewed_before_it_is_handed_out() {
     let taken = mine(0, now());
     let late = later(now(), secs(10));
     let fresh = Entry { token: taken.token, ..mine(1, late) };
-    let came = Came::HandedOver(open(7));
+    let came = AcquiredFrom::HandedOver(open(7));
 
     acquire()
         .told(seen(&[open(7)]))
@@ -440,18 +440,21 @@ fn an_acquisition_that_is_slow_again_and_again_is_given_back() {
     acquire()
         .told(seen(&[open(7)]))
         .times(ROUNDS + 1, slow)
-        .asks(Operation::Knock)
+        .asks(Operation::HasWaiters)
         .nobody_waits()
         .told(Answer::Done(Some(emptied)))
         .asks(RemoveDir(emptied))
         .told(DONE)
-        .asks(Operation::Ring)
+        .asks(Operation::WakeFirst)
         .told(DONE)
         .ends(busy(Fault::Taken));
     acquire().told(seen(&[open(7)])).times(ROUNDS, slow).told(DONE).ends({
         let last = later(now(), secs(10 * ROUNDS as u64));
         let token = micros(secs(WALL));
-        Acquisition::Got(Entry { token, ..mine(ROUNDS as u32, last) }, Came::HandedOver(open(7)))
+        Acquisition::Got(
+            Entry { token, ..mine(ROUNDS as u32, last) },
+            AcquiredFrom::HandedOver(open(7)),
+        )
     });
 }
 
@@ -463,7 +466,7 @@ fn what_this_handle_left_open_is_taken_without_a_look() {
     play()
         .asks(Rename(open(7), taken.clone()))
         .told(DONE)
-        .ends(Acquisition::Got(taken.clone(), Came::HandedOver(open(7))));
+        .ends(Acquisition::Got(taken.clone(), AcquiredFrom::HandedOver(open(7))));
     play().asks(Rename(open(7), taken)).told(failed(Fault::Missing)).asks(Look).told(absent());
 }
 
@@ -498,5 +501,5 @@ fn what_was_installed_before_a_look_that_failed_is_found_by_the_next_try() {
         .again()
         .asks(Look)
         .told(seen(std::slice::from_ref(&installed)))
-        .ends(Acquisition::Got(installed, Came::Free));
+        .ends(Acquisition::Got(installed, AcquiredFrom::Free));
 }

@@ -4,7 +4,7 @@ use lockbydir_protocol::*;
 
 use crate::play::*;
 use Operation::{
-    AskLife, AskRemovable, Look, ReadFileClock, RemoveDir, Rename, Reopen, Ring, Unlink,
+    AskLiveness, AskRemovable, Look, ReadFileClock, RemoveDir, Rename, Reopen, Unlink, WakeFirst,
 };
 
 /// D's change time once it was emptied.
@@ -21,14 +21,14 @@ fn by_force() -> Play<Evict> {
 }
 
 fn rings(play: Play<Evict>) -> Play<Evict> {
-    play.asks(Ring).told(failed(Fault::Missing))
+    play.asks(WakeFirst).told(failed(Fault::Missing))
 }
 
-fn look_at(play: Play<Evict>, entry: &Entry, life: Life) -> Play<Evict> {
+fn look_at(play: Play<Evict>, entry: &Entry, life: Liveness) -> Play<Evict> {
     play.asks(Look)
         .told(seen(std::slice::from_ref(entry)))
-        .asks(AskLife(OWNER))
-        .told(Answer::Life(life))
+        .asks(AskLiveness(OWNER))
+        .told(Answer::Liveness(life))
 }
 
 /// We may remove D, so the entry is about to be unlinked.
@@ -38,7 +38,7 @@ fn unlinks(play: Play<Evict>) -> Play<Evict> {
 
 /// A dead holder's entry is about to be unlinked.
 fn unlinking() -> Play<Evict> {
-    unlinks(look_at(evict(), &held(7), Life::Gone))
+    unlinks(look_at(evict(), &held(7), Liveness::Gone))
 }
 
 /// It is unlinked, and the directory about to be removed.
@@ -52,14 +52,14 @@ fn a_dead_holders_lock_is_broken_and_the_line_told() {
 }
 
 #[test]
-fn a_lapsed_lock_is_broken() {
-    unlinks(look_at(evict().after(secs(9)), &held(7), Life::Alive));
+fn an_expired_lock_is_broken() {
+    unlinks(look_at(evict().after(secs(9)), &held(7), Liveness::Alive));
 }
 
 #[test]
 fn a_living_holders_lock_is_broken_by_force_alone() {
-    look_at(evict(), &held(7), Life::Alive).ends(Eviction::StillHeld(Some(held(7))));
-    unlinks(look_at(by_force(), &held(7), Life::Alive));
+    look_at(evict(), &held(7), Liveness::Alive).ends(Eviction::StillHeld(Some(held(7))));
+    unlinks(look_at(by_force(), &held(7), Liveness::Alive));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_fenced_lock_is_opened_so_that_its_number_is_not_lost() {
     let open = fenced.next(State::Open, secs(BEGIN), &ORIGIN);
 
     for answer in [DONE, Answer::Done(Some(EMPTIED))] {
-        let play = look_at(evict(), &fenced, Life::Gone);
+        let play = look_at(evict(), &fenced, Liveness::Gone);
         rings(play.asks(Rename(fenced.clone(), open.clone())).told(answer))
             .ends(Eviction::Removed(Some(fenced.clone())));
     }
@@ -114,8 +114,8 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_opened_with_a_shorter_host
         let mut machine = Evict::new(here(), true, secs(20));
         machine.start(now);
         let mut step = machine.resume(now, seen(std::slice::from_ref(&entry)));
-        if let Step::Perform(AskLife(_)) = step {
-            step = machine.resume(now, Answer::Life(Life::Alive));
+        if let Step::Perform(AskLiveness(_)) = step {
+            step = machine.resume(now, Answer::Liveness(Liveness::Alive));
         }
         if step == Step::Perform(ReadFileClock) {
             step = machine.resume(now, failed(BROKEN));
@@ -128,7 +128,7 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_opened_with_a_shorter_host
 
 #[test]
 fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
-    let asks = || look_at(by_force(), &held(7), Life::Alive).asks(AskRemovable);
+    let asks = || look_at(by_force(), &held(7), Liveness::Alive).asks(AskRemovable);
     let opened = held(7).next(State::Open, now().boot, &ORIGIN);
 
     let opens = asks().told(Answer::Removable(false)).asks(Rename(held(7), opened));
@@ -147,11 +147,11 @@ fn what_is_free_is_not_changed() {
 
 #[test]
 fn foreign_things_and_other_users_are_reported_and_nothing_is_touched() {
-    let dead = Answer::Life(Life::Gone);
+    let dead = Answer::Liveness(Liveness::Gone);
 
     for play in [evict, by_force] {
         play()
-            .told(Answer::Seen(Sight::Foreign(Foreign::Symlink)))
+            .told(Answer::Seen(Observation::Foreign(Foreign::Symlink)))
             .ends(Eviction::Foreign(Foreign::Symlink));
         play()
             .told(found(cluttered(&[held(7)])))
@@ -188,7 +188,7 @@ fn an_entry_that_is_listed_twice_is_not_its_own_surplus() {
 
     torn(&[one.clone(), one.clone()]).ends(Eviction::Foreign(Foreign::TwoEntries));
     let thinned = torn(&[one.clone(), other.clone(), one.clone()]).asks(Unlink(other));
-    thinned.told(DONE).asks(Look).told(seen(&[one])).asks(AskLife(OWNER));
+    thinned.told(DONE).asks(Look).told(seen(&[one])).asks(AskLiveness(OWNER));
 }
 
 /// Whatever it is shown, it ends after a bounded number of operations.
@@ -213,7 +213,7 @@ fn what_was_surplus_at_an_earlier_try_is_not_removed_at_the_next() {
 
     let again = failed.again().asks(Look).told(seen(&[held(9)]));
 
-    again.asks(AskLife(OWNER));
+    again.asks(AskLiveness(OWNER));
 }
 
 /// A union of file systems may show two, which block everybody.
@@ -226,7 +226,7 @@ fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_for
         let first = torn().asks(Unlink(all[0].clone())).told(Answer::Done(Some(EMPTIED)));
         first.asks(Unlink(all[2].clone()))
     };
-    let last = || look_at(thinned().told(failed(Fault::Missing)), &all[1], Life::Alive);
+    let last = || look_at(thinned().told(failed(Fault::Missing)), &all[1], Liveness::Alive);
     let may = last().asks(AskRemovable).told(Answer::Removable(true));
     let emptied = may.asks(Unlink(all[1].clone())).told(Answer::Done(Some(EMPTIED)));
     rings(emptied.asks(RemoveDir(EMPTIED)).told(DONE))
@@ -309,7 +309,9 @@ fn where_the_change_time_cannot_be_read_the_hold_is_ended_all_the_same() {
 #[test]
 fn a_holder_that_changes_under_our_hands_is_judged_anew_eight_times() {
     let again = |fault| {
-        move |play: Play<Evict>| unlinks(look_at(play, &held(7), Life::Gone)).told(failed(fault))
+        move |play: Play<Evict>| {
+            unlinks(look_at(play, &held(7), Liveness::Gone)).told(failed(fault))
+        }
     };
 
     for fault in [Fault::Missing, Fault::Taken] {
@@ -317,7 +319,7 @@ fn a_holder_that_changes_under_our_hands_is_judged_anew_eight_times() {
         evict().times(ROUNDS + 1, again(fault)).ends(Eviction::Failed(fault));
     }
     // It is another's by then, who lives.
-    look_at(unlinking().told(failed(Fault::Missing)), &held(9), Life::Alive)
+    look_at(unlinking().told(failed(Fault::Missing)), &held(9), Liveness::Alive)
         .ends(Eviction::StillHeld(Some(held(9))));
 }
 

@@ -3,39 +3,40 @@
 use lockbydir_protocol::*;
 
 use crate::play::*;
-use Operation::{AskLife, Look, ReadFileClock};
+use Operation::{AskLiveness, Look, ReadFileClock};
 
 fn inspect() -> Play<Inspect> {
     Play::of(Inspect::new(here())).asks(Look)
 }
 
-fn view(sight: Sight) -> View {
+fn view(sight: Observation) -> View {
     View { sight, verdict: None, file_clock: None, fault: None, torn: None }
 }
 
 fn of(listing: Listing) -> View {
-    view(Sight::Directory(listing))
+    view(Observation::Directory(listing))
 }
 
 #[test]
 fn what_is_free_or_foreign_is_told_at_once() {
-    inspect().told(absent()).ends(view(Sight::Absent));
+    inspect().told(absent()).ends(view(Observation::Absent));
     inspect().told(seen(&[open(7)])).ends(of(listing(&[open(7)])));
-    let link = Sight::Foreign(Foreign::Symlink);
+    let link = Observation::Foreign(Foreign::Symlink);
     inspect().told(Answer::Seen(link.clone())).ends(view(link));
-    let thing = Sight::Foreign(Foreign::Holds("thing".into()));
+    let thing = Observation::Foreign(Foreign::Holds("thing".into()));
     inspect().told(found(cluttered(&[held(7)]))).ends(view(thing));
 }
 
 #[test]
 fn a_holder_is_judged() {
     let live = Verdict::Live { until: secs(BEGIN + 9) };
-    let ask = || inspect().told(seen(&[held(7)])).asks(AskLife(OWNER));
+    let ask = || inspect().told(seen(&[held(7)])).asks(AskLiveness(OWNER));
 
-    for (life, verdict) in [(Life::Alive, live), (Life::Gone, Verdict::Dead(Evidence::ProcessGone))]
+    for (life, verdict) in
+        [(Liveness::Alive, live), (Liveness::Gone, Verdict::Dead(Evidence::ProcessGone))]
     {
         ask()
-            .told(Answer::Life(life))
+            .told(Answer::Liveness(life))
             .ends(View { verdict: Some(verdict), ..of(listing(&[held(7)])) });
     }
 }
@@ -47,7 +48,7 @@ fn a_holder_elsewhere_is_judged_by_the_file_systems_clock_alone() {
     let just = Stamp(changed().0 + 70_000_000_000);
     let old = Stamp(just.0 + 1);
 
-    for (clock, verdict) in [(just, live), (old, Verdict::Lapsed(Evidence::FileClock))] {
+    for (clock, verdict) in [(just, live), (old, Verdict::Expired(Evidence::FileClock))] {
         ask().told(Answer::FileClock(clock)).ends(View {
             verdict: Some(verdict),
             file_clock: Some(clock),
@@ -81,7 +82,7 @@ fn a_torn_listing_is_read_eight_times_more_and_then_foreign() {
         .times(TORN + 1, again)
         .ends(View {
             torn: Some(listing(&[held(7), open(9)])),
-            ..view(Sight::Foreign(Foreign::TwoEntries))
+            ..view(Observation::Foreign(Foreign::TwoEntries))
         })
         .again()
         .times(TORN, again)
@@ -90,5 +91,5 @@ fn a_torn_listing_is_read_eight_times_more_and_then_foreign() {
 
 #[test]
 fn a_look_that_fails_says_why() {
-    inspect().told(failed(DENIED)).ends(View { fault: Some(DENIED), ..view(Sight::Absent) });
+    inspect().told(failed(DENIED)).ends(View { fault: Some(DENIED), ..view(Observation::Absent) });
 }

@@ -248,7 +248,7 @@ fn the_smaller_number_goes_first_and_of_equal_ones_the_smaller_nonce() {
 fn a_newcomer_takes_the_time_as_its_number_or_one_more_than_the_largest_in_line() {
     let wall = micros(secs(WALL));
     let late = Now { boot: std::time::Duration::from_micros(1999), ..now() };
-    let card = ticket(0, 8);
+    let own_ticket = ticket(0, 8);
 
     for (line, order) in [
         (vec![], wall),
@@ -258,9 +258,9 @@ fn a_newcomer_takes_the_time_as_its_number_or_one_more_than_the_largest_in_line(
         (vec![MAX_TOKEN], MAX_TOKEN),
     ] {
         let line: Vec<_> = line.into_iter().map(|order| ticket(order, 1)).collect();
-        let behind = Ticket { order, stamp: millis(1), ..card.clone() };
-        assert_eq!(card.behind(&line, late), behind);
+        let behind = Ticket { order, stamp: millis(1), ..own_ticket.clone() };
+        assert_eq!(own_ticket.behind(&line, late), behind);
     }
     let end = Now { wall: std::time::Duration::MAX, ..now() };
-    assert_eq!(card.behind(&[], end).order, MAX_TOKEN);
+    assert_eq!(own_ticket.behind(&[], end).order, MAX_TOKEN);
 }

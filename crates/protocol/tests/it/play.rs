@@ -121,14 +121,14 @@ pub(crate) const ELSEWHERE: Origin = Origin { boot: 2, time: 1, pids: 1 };
 pub(crate) const OWNER: Owner = Owner::One(Process { pid: 42, start: 7 });
 
 /// On a file system that this kernel alone owns.
-pub(crate) fn here() -> Here {
+pub(crate) fn here() -> LocalContext {
     let booted = Some(stamp(secs(WALL - BEGIN)));
-    Here { origin: ORIGIN, one_kernel: true, booted, host: Host::new("h"), longest_name: 255 }
+    LocalContext { origin: ORIGIN, is_local: true, booted, host: Host::new("h"), longest_name: 255 }
 }
 
 /// On one that others may change.
-pub(crate) fn shared() -> Here {
-    Here { one_kernel: false, ..here() }
+pub(crate) fn shared() -> LocalContext {
+    LocalContext { is_local: false, ..here() }
 }
 
 /// An entry of this kernel, whose holder stamped it a second ago for ten.
@@ -179,7 +179,7 @@ pub(crate) fn seen(entries: &[Entry]) -> Answer {
 }
 
 pub(crate) fn found(listing: Listing) -> Answer {
-    Answer::Seen(Sight::Directory(listing))
+    Answer::Seen(Observation::Directory(listing))
 }
 
 /// A directory with a thing in it that is not ours, beside these.
@@ -193,7 +193,7 @@ pub(crate) fn strange(entries: &[Entry]) -> Listing {
 }
 
 pub(crate) fn absent() -> Answer {
-    Answer::Seen(Sight::Absent)
+    Answer::Seen(Observation::Absent)
 }
 
 pub(crate) fn failed(fault: Fault) -> Answer {

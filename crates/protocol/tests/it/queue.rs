@@ -6,14 +6,14 @@ use lockbydir_protocol::*;
 
 use crate::play::*;
 use Operation::{
-    AskLife, Enter, Expel, Install, Knock, Leave, ListLine, Listen, Look, Sleep, Stage,
+    AskLiveness, Enter, Expel, HasWaiters, Install, Leave, ListLine, Listen, Look, Sleep, Stage,
 };
 
 /// How long whoever waits is patient, if nothing else is said.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
-pub(crate) fn wish() -> Wish {
-    Wish {
+pub(crate) fn wish() -> AcquireRequest {
+    AcquireRequest {
         nonce: Nonce(8),
         timeout: secs(20),
         fenced: false,
@@ -24,7 +24,7 @@ pub(crate) fn wish() -> Wish {
     }
 }
 
-pub(crate) fn queue_on(here: Here, patience: Option<Duration>) -> Play<Queue> {
+pub(crate) fn queue_on(here: LocalContext, patience: Option<Duration>) -> Play<Queue> {
     let acquire = Acquire::new(wish(), here, None);
     let until = patience.map(|patience| secs(BEGIN) + patience);
     Play::of(Queue::new(acquire, ticket(0, 8), here, until)).asks(ListLine)
@@ -57,12 +57,12 @@ pub(crate) fn woken(wake: Wake) -> Answer {
 }
 
 pub(crate) fn alive() -> Answer {
-    Answer::Life(Life::Alive)
+    Answer::Liveness(Liveness::Alive)
 }
 
 /// A try that finds the lock held until nine seconds after the beginning.
 pub(crate) fn blocked(play: Play<Queue>) -> Play<Queue> {
-    play.asks(Look).told(seen(&[held(7)])).asks(AskLife(OWNER)).told(alive())
+    play.asks(Look).told(seen(&[held(7)])).asks(AskLiveness(OWNER)).told(alive())
 }
 
 pub(crate) fn blocker() -> Blocker {
@@ -78,24 +78,25 @@ pub(crate) fn entered(among: &[Ticket]) -> Play<Queue> {
 pub(crate) fn behind(among: &[Ticket]) -> Play<Queue> {
     let ahead = among.last().expect("somebody").clone();
     let all = [among, &[own()]].concat();
-    entered(among).told(line(&all)).asks(sleep(Ear::Ticket(ahead), millis(100)))
+    entered(among).told(line(&all)).asks(sleep(WakeSource::Ticket(ahead), millis(100)))
 }
 
 /// Sleeps as the first, at the bell.
 pub(crate) fn at_the_bell() -> Play<Queue> {
     let play = blocked(queue().told(line(&[])));
     let play = play.asks(ListLine).told(line(&[])).asks(Enter(own())).told(DONE).asks(ListLine);
-    blocked(play.told(line(&[own()])).asks(Listen).told(DONE)).asks(sleep(Ear::Bell(OWNER), SECOND))
+    blocked(play.told(line(&[own()])).asks(Listen).told(DONE))
+        .asks(sleep(WakeSource::Bell(OWNER), SECOND))
 }
 
 /// To sleep for this long from the beginning.
-pub(crate) fn sleep(ear: Ear, time: Duration) -> Operation {
+pub(crate) fn sleep(ear: WakeSource, time: Duration) -> Operation {
     Sleep(ear, secs(BEGIN) + time)
 }
 
 /// Its ticket is gone, and it was the first: nobody else is there.
 pub(crate) fn empties(play: Play<Queue>) -> Play<Queue> {
-    play.asks(Leave(own(), Word::First)).told(DONE).asks(ListLine)
+    play.asks(Leave(own(), Handoff::First)).told(DONE).asks(ListLine)
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn where_nobody_waits_one_tries_at_once_and_needs_no_ticket() {
             .told(DONE)
             .asks(Install(entry.clone()))
             .told(DONE)
-            .ends(Waited::Ended(Acquisition::Got(entry.clone(), Came::Free)));
+            .ends(Waited::Ended(Acquisition::Got(entry.clone(), AcquiredFrom::Free)));
     }
 }
 
@@ -129,7 +130,7 @@ fn where_somebody_waits_one_goes_behind() {
 
 #[test]
 fn patience_zero_is_one_try_and_none_where_a_waiter_or_a_holder_lives() {
-    let come = || queue_on(here(), Some(Duration::ZERO)).told(line(&[first()])).asks(Knock);
+    let come = || queue_on(here(), Some(Duration::ZERO)).told(line(&[first()])).asks(HasWaiters);
 
     blocked(come().told(Answer::Somebody(true))).ends(Waited::Over(blocker()));
     blocked(come().told(Answer::Somebody(false))).ends(Waited::Over(blocker()));
@@ -141,12 +142,14 @@ fn a_try_gives_the_first_in_line_its_moment_and_passes_it_over() {
     let moment = millis(100);
     let come = |seen: Answer| {
         let play = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
-        play.asks(Knock).told(Answer::Somebody(true)).asks(Look).told(seen)
+        play.asks(HasWaiters).told(Answer::Somebody(true)).asks(Look).told(seen)
     };
-    let dead = |play: Play<Queue>| play.asks(AskLife(OWNER)).told(Answer::Life(Life::Gone));
-    let waits = |play: Play<Queue>, until| play.asks(sleep(Ear::Nothing, until)).after(moment);
+    let dead =
+        |play: Play<Queue>| play.asks(AskLiveness(OWNER)).told(Answer::Liveness(Liveness::Gone));
+    let waits =
+        |play: Play<Queue>, until| play.asks(sleep(WakeSource::Nothing, until)).after(moment);
     let passes = |play: Play<Queue>, who: Ticket, left: &[Ticket]| {
-        play.asks(Expel(who, Word::First)).told(DONE).asks(ListLine).told(line(left))
+        play.asks(Expel(who, Handoff::First)).told(DONE).asks(ListLine).told(line(left))
     };
     let fresh = Entry { stamp: secs(BEGIN), ..open(7) };
 
@@ -155,7 +158,7 @@ fn a_try_gives_the_first_in_line_its_moment_and_passes_it_over() {
         .told(woken(Wake::Time))
         .asks(Look)
         .told(seen(&[held(9)]))
-        .asks(AskLife(OWNER))
+        .asks(AskLiveness(OWNER))
         .told(alive())
         .ends(Waited::Over(Blocker::Held { entry: held(9), until: secs(BEGIN + 9) }));
     // Who does not is passed over, one after the other, each after a moment.
@@ -186,10 +189,10 @@ fn a_try_passes_over_so_many_and_no_more() {
     let mut play = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
     play = play.told(Answer::Somebody(true)).asks(Look).told(seen(&[open(7)]));
     for nth in 1..=4 {
-        play = play.asks(sleep(Ear::Nothing, nth * millis(100))).after(millis(100));
+        play = play.asks(sleep(WakeSource::Nothing, nth * millis(100))).after(millis(100));
         play = play.told(woken(Wake::Time)).asks(Look).told(seen(&[open(7)]));
         play = play.asks(ListLine).told(line(&[first()]));
-        play = play.asks(Expel(first(), Word::First)).told(DONE).told(line(&[first()]));
+        play = play.asks(Expel(first(), Handoff::First)).told(DONE).told(line(&[first()]));
     }
 
     play.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
@@ -200,14 +203,14 @@ fn a_try_passes_over_so_many_and_no_more() {
 fn a_try_passes_over_nobody_who_became_the_first_while_it_paused() {
     let come = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
     let pauses = come.told(Answer::Somebody(true)).told(seen(&[open(7)]));
-    let pauses = pauses.asks(sleep(Ear::Nothing, millis(100))).after(millis(100));
+    let pauses = pauses.asks(sleep(WakeSource::Nothing, millis(100))).after(millis(100));
 
     let looks = pauses.told(woken(Wake::Time)).told(seen(&[open(7)]));
     let pauses = looks.asks(ListLine).told(line(&[second()]));
 
-    let pauses = pauses.asks(sleep(Ear::Nothing, millis(200))).after(millis(100));
+    let pauses = pauses.asks(sleep(WakeSource::Nothing, millis(200))).after(millis(100));
     let looks = pauses.told(woken(Wake::Time)).told(seen(&[open(7)]));
-    looks.told(line(&[second()])).asks(Expel(second(), Word::First));
+    looks.told(line(&[second()])).asks(Expel(second(), Handoff::First));
 }
 
 /// Else it would pause again and again beside a lock that changes hands.
@@ -221,7 +224,7 @@ fn a_try_ends_when_the_lock_changed_hands_while_it_paused() {
     for before in [absent(), seen(&[just]), seen(&[expired])] {
         let come = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
         let pauses = come.told(Answer::Somebody(true)).told(before);
-        let looks = pauses.asks(sleep(Ear::Nothing, millis(100))).after(millis(100));
+        let looks = pauses.asks(sleep(WakeSource::Nothing, millis(100))).after(millis(100));
         let ends = looks.told(woken(Wake::Time)).asks(Look).told(seen(&[fresh(9)]));
 
         ends.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
@@ -239,16 +242,19 @@ fn a_bare_lock_that_changes_hands_is_looked_at_more_often() {
     let mut play = tries(first.told(line(&[own()])).asks(Listen).told(DONE), WALL);
     for pause in [1_000, 1_500] {
         let until = Duration::from_micros(pause);
-        play =
-            tries(play.asks(sleep(Ear::Bell(Owner::Nobody), until)).told(woken(Wake::Time)), WALL);
+        play = tries(
+            play.asks(sleep(WakeSource::Bell(Owner::Nobody), until)).told(woken(Wake::Time)),
+            WALL,
+        );
     }
 
-    tries(play.told(woken(Wake::Time)), WALL - 1).asks(sleep(Ear::Bell(Owner::Nobody), millis(1)));
+    tries(play.told(woken(Wake::Time)), WALL - 1)
+        .asks(sleep(WakeSource::Bell(Owner::Nobody), millis(1)));
 }
 
 #[test]
 fn what_ends_a_try_ends_the_wait() {
-    let foreign = Sight::Foreign(Foreign::Symlink);
+    let foreign = Observation::Foreign(Foreign::Symlink);
 
     queue()
         .told(line(&[]))
@@ -263,16 +269,22 @@ fn the_first_listens_to_the_bell_before_it_tries_and_sleeps_to_its_end() {
     assert_eq!(play.machine().blocker(), Some(&blocker()));
 
     // Whatever wakes it, it tries.
-    for wake in [Wake::Time, Wake::Rung, Wake::Ended, Wake::Silent, Wake::Told(Word::First)] {
+    for wake in [
+        Wake::Time,
+        Wake::Notified,
+        Wake::Ended,
+        Wake::PeerGone,
+        Wake::HandoffReceived(Handoff::First),
+    ] {
         at_the_bell().told(woken(wake)).asks(Look);
     }
     at_the_bell().told(DONE).asks(Look);
 }
 
 #[test]
-fn the_first_sleeps_no_longer_than_to_the_holders_lapse_and_its_own_patience() {
+fn the_first_sleeps_no_longer_than_to_the_holders_expiry_and_its_own_patience() {
     let again = |time| blocked(at_the_bell().after(time).told(woken(Wake::Time)));
-    let bell = Ear::Bell(OWNER);
+    let bell = WakeSource::Bell(OWNER);
     again(secs(7)).asks(sleep(bell.clone(), secs(8)));
     again(millis(8_500)).asks(sleep(bell.clone(), secs(9)));
     // Never shorter than a millisecond.
@@ -281,10 +293,10 @@ fn the_first_sleeps_no_longer_than_to_the_holders_lapse_and_its_own_patience() {
 
     let hasty = queue_on(here(), Some(millis(300))).told(line(&[first()])).told(DONE);
     let bell = hasty.told(line(&[own()])).told(DONE);
-    blocked(bell).asks(sleep(Ear::Bell(OWNER), millis(300)));
+    blocked(bell).asks(sleep(WakeSource::Bell(OWNER), millis(300)));
 
     let endless = queue_on(here(), None).told(line(&[first()])).told(DONE);
-    blocked(endless.told(line(&[own()])).told(DONE)).asks(sleep(Ear::Bell(OWNER), SECOND));
+    blocked(endless.told(line(&[own()])).told(DONE)).asks(sleep(WakeSource::Bell(OWNER), SECOND));
 }
 
 #[test]
@@ -302,7 +314,7 @@ fn the_first_hears_only_what_it_can_hear() {
         let clock = !origin.is_same_clock(&ORIGIN);
         let play = if clock { play.told(failed(BROKEN)) } else { play };
 
-        play.asks(sleep(Ear::Bell(owner), pause));
+        play.asks(sleep(WakeSource::Bell(owner), pause));
     }
 }
 
@@ -313,7 +325,8 @@ fn the_first_looks_ever_less_often_where_nothing_tells_when_it_is_free() {
     let mut pause = millis(1);
 
     for _ in 0..20 {
-        play = bare(play.asks(sleep(Ear::Bell(Owner::Nobody), pause)).told(woken(Wake::Time)));
+        play =
+            bare(play.asks(sleep(WakeSource::Bell(Owner::Nobody), pause)).told(woken(Wake::Time)));
         pause = (pause * 3 / 2).min(millis(50));
     }
     assert_eq!(pause, millis(50));
@@ -321,24 +334,26 @@ fn the_first_looks_ever_less_often_where_nothing_tells_when_it_is_free() {
 
 #[test]
 fn who_wants_to_look_more_often_does() {
-    for (asked, pace) in [(millis(5), millis(5)), (Duration::ZERO, millis(1))] {
+    for (asked, poll_interval) in [(millis(5), millis(5)), (Duration::ZERO, millis(1))] {
         let acquire = Acquire::new(wish(), here(), None);
-        let queue = Queue::new(acquire, ticket(0, 8), here(), None).pace(asked);
+        let queue = Queue::new(acquire, ticket(0, 8), here(), None).poll_interval(asked);
         let placed = Play::of(queue).asks(ListLine).told(line(&[first()])).told(DONE);
         let far = Entry { origin: ELSEWHERE, ..held(7) };
         let look = |play: Play<Queue>| {
             play.asks(Look).told(seen(std::slice::from_ref(&far))).told(failed(BROKEN))
         };
 
-        look(placed.told(line(&[own()])).told(DONE)).asks(sleep(Ear::Bell(Owner::Nobody), pace));
+        look(placed.told(line(&[own()])).told(DONE))
+            .asks(sleep(WakeSource::Bell(Owner::Nobody), poll_interval));
     }
     let bare = |play: Play<Queue>| play.asks(Look).told(seen(&[])).told(failed(BROKEN));
     let acquire = Acquire::new(wish(), here(), None);
-    let queue = Queue::new(acquire, ticket(0, 8), here(), None).pace(millis(2));
+    let queue = Queue::new(acquire, ticket(0, 8), here(), None).poll_interval(millis(2));
     let placed = Play::of(queue).asks(ListLine).told(line(&[first()])).told(DONE);
     let mut play = bare(placed.told(line(&[own()])).told(DONE));
     for pause in [millis(1), Duration::from_micros(1500), millis(2), millis(2)] {
-        play = bare(play.asks(sleep(Ear::Bell(Owner::Nobody), pause)).told(woken(Wake::Time)));
+        play =
+            bare(play.asks(sleep(WakeSource::Bell(Owner::Nobody), pause)).told(woken(Wake::Time)));
     }
 }
 
@@ -347,15 +362,16 @@ fn where_no_line_can_be_had_one_waits_without_a_ticket_and_looks_now_and_then() 
     let play =
         || blocked(queue().told(line(&[]))).asks(ListLine).told(line(&[])).asks(Enter(own()));
     let waits = blocked(play().told(failed(FULL)).asks(Look).after(Duration::ZERO));
-    let waits = waits.asks(sleep(Ear::Nothing, millis(1)));
+    let waits = waits.asks(sleep(WakeSource::Nothing, millis(1)));
     assert_eq!(waits.machine().ticket(), None);
-    blocked(waits.told(woken(Wake::Time))).asks(sleep(Ear::Nothing, Duration::from_micros(1500)));
+    blocked(waits.told(woken(Wake::Time)))
+        .asks(sleep(WakeSource::Nothing, Duration::from_micros(1500)));
 
     let unlisted = blocked(queue().told(line(&[]))).asks(ListLine).told(failed(DENIED));
-    blocked(unlisted).asks(sleep(Ear::Nothing, millis(1)));
+    blocked(unlisted).asks(sleep(WakeSource::Nothing, millis(1)));
 
     let bare = play().told(failed(FULL)).told(seen(&[])).told(failed(BROKEN));
-    bare.asks(sleep(Ear::Nothing, millis(1)));
+    bare.asks(sleep(WakeSource::Nothing, millis(1)));
 }
 
 #[test]
@@ -364,7 +380,7 @@ fn who_is_not_first_sleeps_on_the_one_ahead_and_looks_the_less_often_the_longer_
         let ahead: Vec<_> =
             (1..=count).map(|at| ticket(own().order - 1 - at, u128::from(at) + 10)).collect();
         let line = line(&[ahead.as_slice(), &[own()]].concat());
-        let ear = Ear::Ticket(ahead[0].clone());
+        let ear = WakeSource::Ticket(ahead[0].clone());
 
         entered(&ahead).told(line).asks(sleep(ear, millis(pause)));
     }
@@ -374,7 +390,7 @@ fn who_is_not_first_sleeps_on_the_one_ahead_and_looks_the_less_often_the_longer_
 fn behind_one_elsewhere() -> (Ticket, Play<Queue>) {
     let far = Ticket { origin: ELSEWHERE, ..first() };
     let placed = entered(std::slice::from_ref(&far)).told(line(&[far.clone(), own()]));
-    (far, placed.asks(sleep(Ear::Nothing, millis(50))))
+    (far, placed.asks(sleep(WakeSource::Nothing, millis(50))))
 }
 
 #[test]
@@ -382,9 +398,9 @@ fn who_is_behind_one_elsewhere_looks_whether_it_is_gone() {
     let looks = || behind_one_elsewhere().1.told(woken(Wake::Time)).asks(ListLine);
 
     blocked(looks().told(line(&[own()])).asks(Listen).told(DONE))
-        .asks(sleep(Ear::Bell(OWNER), SECOND));
+        .asks(sleep(WakeSource::Bell(OWNER), SECOND));
     let third = line(&[first(), second(), own()]);
-    looks().told(third).asks(sleep(Ear::Ticket(second()), millis(100)));
+    looks().told(third).asks(sleep(WakeSource::Ticket(second()), millis(100)));
 }
 
 #[test]
@@ -393,7 +409,7 @@ fn who_is_behind_one_elsewhere_that_is_still_there_looks_whether_the_lock_is_fre
     let looks = || behind_one_elsewhere().1.told(woken(Wake::Time)).asks(ListLine);
 
     let still = looks().told(line(&[far, own()])).asks(Look);
-    still.told(seen(&[held(7)])).asks(sleep(Ear::Nothing, millis(50)));
+    still.told(seen(&[held(7)])).asks(sleep(WakeSource::Nothing, millis(50)));
     looks().told(failed(DENIED)).asks(Look);
 }
 
@@ -401,43 +417,45 @@ fn who_is_behind_one_elsewhere_that_is_still_there_looks_whether_the_lock_is_fre
 fn only_the_second_in_line_looks_so_often_for_one_elsewhere() {
     let [one, other] = [first(), second()].map(|ticket| Ticket { origin: ELSEWHERE, ..ticket });
     let all = line(&[one.clone(), other.clone(), own()]);
-    let sleeps = entered(&[one, other.clone()]).told(all).asks(sleep(Ear::Nothing, millis(100)));
+    let sleeps =
+        entered(&[one, other.clone()]).told(all).asks(sleep(WakeSource::Nothing, millis(100)));
 
     // Once it is the second.
     let looks = sleeps.told(woken(Wake::Time)).asks(ListLine).told(line(&[other, own()]));
-    looks.asks(Look).told(seen(&[held(7)])).asks(sleep(Ear::Nothing, millis(50)));
+    looks.asks(Look).told(seen(&[held(7)])).asks(sleep(WakeSource::Nothing, millis(50)));
 }
 
 #[test]
 fn the_one_ahead_says_who_is_next() {
-    let told = |word| behind(&[first(), second()]).told(woken(Wake::Told(word)));
+    let told = |word| behind(&[first(), second()]).told(woken(Wake::HandoffReceived(word)));
 
-    blocked(told(Word::First).asks(Listen).told(DONE)).asks(sleep(Ear::Bell(OWNER), SECOND));
-    told(Word::Behind(first())).asks(sleep(Ear::Ticket(first()), millis(100)));
+    blocked(told(Handoff::First).asks(Listen).told(DONE))
+        .asks(sleep(WakeSource::Bell(OWNER), SECOND));
+    told(Handoff::Behind(first())).asks(sleep(WakeSource::Ticket(first()), millis(100)));
     // What cannot be true is looked up.
     for ahead in [second(), own()] {
-        told(Word::Behind(ahead)).asks(ListLine);
+        told(Handoff::Behind(ahead)).asks(ListLine);
     }
-    behind(&[first()]).told(woken(Wake::Silent)).asks(ListLine);
+    behind(&[first()]).told(woken(Wake::PeerGone)).asks(ListLine);
 }
 
 #[test]
 fn who_left_without_a_word_is_not_waited_for() {
-    let silent = || behind(&[first(), second()]).told(woken(Wake::Silent)).asks(ListLine);
+    let silent = || behind(&[first(), second()]).told(woken(Wake::PeerGone)).asks(ListLine);
 
-    silent().told(line(&[first(), own()])).asks(sleep(Ear::Ticket(first()), millis(100)));
+    silent().told(line(&[first(), own()])).asks(sleep(WakeSource::Ticket(first()), millis(100)));
     silent().told(line(&[own()])).asks(Listen);
     silent().told(failed(BROKEN)).asks(Listen);
     // Its ticket is still there and a second old: nobody has it open.
     silent()
         .told(line(&[first(), second(), own()]))
-        .asks(Expel(second(), Word::Behind(first())))
+        .asks(Expel(second(), Handoff::Behind(first())))
         .told(DONE)
         .asks(ListLine);
     behind(&[first()])
-        .told(woken(Wake::Silent))
+        .told(woken(Wake::PeerGone))
         .told(line(&[first(), own()]))
-        .asks(Expel(first(), Word::First));
+        .asks(Expel(first(), Handoff::First));
 }
 
 #[test]
@@ -445,12 +463,15 @@ fn a_newcomer_is_given_time_to_open_its_ticket_unless_it_is_gone() {
     let young = || ticket(own().order - 999_999, 2);
     let silent = |ahead: Ticket| {
         let all = line(&[ahead.clone(), own()]);
-        entered(std::slice::from_ref(&ahead)).told(all.clone()).told(woken(Wake::Silent)).told(all)
+        entered(std::slice::from_ref(&ahead))
+            .told(all.clone())
+            .told(woken(Wake::PeerGone))
+            .told(all)
     };
-    let nap = || sleep(Ear::Nothing, millis(5));
-    let asked = || silent(young()).asks(AskLife(Owner::One(young().process)));
+    let nap = || sleep(WakeSource::Nothing, millis(5));
+    let asked = || silent(young()).asks(AskLiveness(Owner::One(young().process)));
 
-    asked().told(Answer::Life(Life::Gone)).asks(Expel(young(), Word::First));
+    asked().told(Answer::Liveness(Liveness::Gone)).asks(Expel(young(), Handoff::First));
     asked().told(alive()).asks(nap()).told(woken(Wake::Time)).asks(ListLine);
     asked().told(failed(BROKEN)).asks(nap());
     // Where its PID says nothing.
@@ -467,13 +488,13 @@ fn a_nap_ends_with_patience_and_with_whatever_ends_a_wait() {
             .told(line(std::slice::from_ref(&young)))
             .told(DONE)
             .told(all.clone())
-            .told(woken(Wake::Silent))
+            .told(woken(Wake::PeerGone))
             .told(all.clone())
             .told(alive())
     };
-    let leave = || Leave(own(), Word::Behind(young.clone()));
+    let leave = || Leave(own(), Handoff::Behind(young.clone()));
 
-    let short = nap(millis(3)).asks(sleep(Ear::Nothing, millis(3)));
+    let short = nap(millis(3)).asks(sleep(WakeSource::Nothing, millis(3)));
     short.after(millis(3)).told(woken(Wake::Time)).asks(leave());
     nap(PATIENCE).told(woken(Wake::Interrupted)).asks(leave());
     nap(PATIENCE).told(woken(Wake::Expelled)).asks(ListLine).told(line(&[])).asks(Enter(own()));
@@ -490,17 +511,17 @@ fn a_ticket_from_before_our_kernels_boot_is_removed() {
             .told(line(&[ahead.clone(), own()]))
     };
 
-    stands(here(), &old).asks(Expel(old.clone(), Word::First));
+    stands(here(), &old).asks(Expel(old.clone(), Handoff::First));
     // Not on a file system that others write to, nor if it is of this very boot, nor a later one.
     let rest = |ear| match ear {
-        Ear::Nothing => sleep(ear, millis(50)),
+        WakeSource::Nothing => sleep(ear, millis(50)),
         ear => sleep(ear, millis(100)),
     };
-    stands(shared(), &old).asks(rest(Ear::Nothing));
+    stands(shared(), &old).asks(rest(WakeSource::Nothing));
     let same = Ticket { origin: ORIGIN, ..old.clone() };
-    stands(here(), &same).asks(rest(Ear::Ticket(same.clone())));
+    stands(here(), &same).asks(rest(WakeSource::Ticket(same.clone())));
     let later = Ticket { order: old.order + 1, ..old };
-    stands(here(), &later).asks(rest(Ear::Nothing));
+    stands(here(), &later).asks(rest(WakeSource::Nothing));
 }
 
 #[test]
@@ -512,12 +533,12 @@ fn a_ticket_that_cannot_be_removed_keeps_nobody_from_waiting() {
         let tries = |play: Play<Queue>| {
             play.asks(ListLine)
                 .told(stands.clone())
-                .asks(Expel(old.clone(), Word::First))
+                .asks(Expel(old.clone(), Handoff::First))
                 .told(answer.clone())
         };
         let stays = entered(std::slice::from_ref(&old)).times(often, tries);
         let stays = if often > 1 { stays.told(stands.clone()) } else { stays };
-        let waits = blocked(stays).asks(sleep(Ear::Nothing, millis(1)));
+        let waits = blocked(stays).asks(sleep(WakeSource::Nothing, millis(1)));
         waits.told(woken(Wake::Time)).asks(Look).told(seen(&[open(7)]));
     }
 }
@@ -526,7 +547,7 @@ fn a_ticket_that_cannot_be_removed_keeps_nobody_from_waiting() {
 fn a_ticket_that_others_have_removed_meanwhile_is_out_of_the_way() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
     let removing = entered(std::slice::from_ref(&old)).told(line(&[old.clone(), own()]));
-    let removing = removing.asks(Expel(old, Word::First));
+    let removing = removing.asks(Expel(old, Handoff::First));
 
     removing.told(failed(Fault::Missing)).asks(ListLine).told(line(&[own()])).asks(Listen);
 }
@@ -536,12 +557,12 @@ fn the_dead_are_counted_from_one_sleep_to_the_next() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
     let all = line(&[old.clone(), own()]);
     let tries = |play: Play<Queue>| {
-        play.asks(ListLine).told(all.clone()).asks(Expel(old.clone(), Word::First)).told(DONE)
+        play.asks(ListLine).told(all.clone()).asks(Expel(old.clone(), Handoff::First)).told(DONE)
     };
     let sleeps = entered(std::slice::from_ref(&old)).times(15, tries);
-    let sleeps = sleeps.told(line(&[first(), own()])).told(woken(Wake::Silent)).asks(ListLine);
+    let sleeps = sleeps.told(line(&[first(), own()])).told(woken(Wake::PeerGone)).asks(ListLine);
 
-    sleeps.told(all.clone()).asks(Expel(old.clone(), Word::First)).told(DONE).times(14, tries);
+    sleeps.told(all.clone()).asks(Expel(old.clone(), Handoff::First)).told(DONE).times(14, tries);
 }
 
 #[test]
@@ -549,21 +570,23 @@ fn a_line_full_of_the_dead_does_not_outlast_patience() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
     let all = line(&[old.clone(), own()]);
     let removing = entered(std::slice::from_ref(&old)).told(all.clone());
-    let removing = removing.asks(Expel(old.clone(), Word::First)).after(PATIENCE);
+    let removing = removing.asks(Expel(old.clone(), Handoff::First)).after(PATIENCE);
 
-    let gives_up = removing.told(DONE).told(all.clone()).asks(Leave(own(), Word::Behind(old)));
+    let gives_up = removing.told(DONE).told(all.clone()).asks(Leave(own(), Handoff::Behind(old)));
     let gives_up = gives_up.told(DONE).asks(ListLine).told(all);
     gives_up.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }
 
 #[test]
 fn another_users_lock_is_waited_for_without_a_line_and_then_one_queues_as_ever() {
-    let strangers = || Answer::Seen(Sight::Directory(strange(&[])));
+    let strangers = || Answer::Seen(Observation::Directory(strange(&[])));
     let come = |patience| queue_on(here(), patience).told(line(&[])).asks(Look).told(strangers());
 
     come(Some(Duration::ZERO)).ends(Waited::Over(Blocker::Stranger(1000)));
-    let waits = come(None).asks(sleep(Ear::Nothing, millis(1))).told(woken(Wake::Time));
-    let again =
-        waits.asks(Look).told(strangers()).asks(sleep(Ear::Nothing, Duration::from_micros(1500)));
+    let waits = come(None).asks(sleep(WakeSource::Nothing, millis(1))).told(woken(Wake::Time));
+    let again = waits
+        .asks(Look)
+        .told(strangers())
+        .asks(sleep(WakeSource::Nothing, Duration::from_micros(1500)));
     blocked(again.told(woken(Wake::Time))).asks(ListLine);
 }

@@ -16,7 +16,7 @@ fn who_loses_the_install_clears_its_stage_away_and_judges_the_winner() {
         .told(DONE)
         .asks(Look)
         .told(seen(&[held(7)]))
-        .asks(AskLife(OWNER));
+        .asks(AskLiveness(OWNER));
 }
 
 #[test]
@@ -127,11 +127,11 @@ fn foreign_things_and_other_users_are_reported_and_nothing_is_touched() {
     let two = [held(7), open(9)];
 
     for (sight, outcome) in [
-        (Sight::Foreign(Foreign::Symlink), foreign(Foreign::Symlink)),
-        (Sight::Directory(cluttered(&[])), foreign(Foreign::Holds("thing".into()))),
-        (Sight::Directory(cluttered(&two[1..])), foreign(Foreign::Holds("thing".into()))),
-        (Sight::Directory(strange(&two[1..])), Acquisition::Stranger(1000)),
-        (Sight::Directory(strange(&[])), Acquisition::Stranger(1000)),
+        (Observation::Foreign(Foreign::Symlink), foreign(Foreign::Symlink)),
+        (Observation::Directory(cluttered(&[])), foreign(Foreign::Holds("thing".into()))),
+        (Observation::Directory(cluttered(&two[1..])), foreign(Foreign::Holds("thing".into()))),
+        (Observation::Directory(strange(&two[1..])), Acquisition::Stranger(1000)),
+        (Observation::Directory(strange(&[])), Acquisition::Stranger(1000)),
     ] {
         let answer = Answer::Seen(sight);
         acquire().told(answer.clone()).ends(outcome.clone());
@@ -174,13 +174,13 @@ fn own_entry_found_after_an_error_means_that_it_was_done() {
         .told(failed(BROKEN))
         .asks(Look)
         .told(seen(std::slice::from_ref(&installed)))
-        .ends(Acquisition::Got(installed, Came::Free));
+        .ends(Acquisition::Got(installed, AcquiredFrom::Free));
     acquire()
         .told(seen(&[open(7)]))
         .told(failed(Fault::Missing))
         .asks(Look)
         .told(seen(std::slice::from_ref(&taken)))
-        .ends(Acquisition::Got(taken, Came::HandedOver(open(7))));
+        .ends(Acquisition::Got(taken, AcquiredFrom::HandedOver(open(7))));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn own_entry_among_several_or_open_is_not_yet_ours() {
             .told(seen(&entries))
             .asks(Look)
             .told(seen(std::slice::from_ref(&installed)))
-            .ends(Acquisition::Got(installed.clone(), Came::Free));
+            .ends(Acquisition::Got(installed.clone(), AcquiredFrom::Free));
     }
     installing(here()).told(failed(Fault::Taken)).told(seen(&[opened])).asks(Unstage(installed));
 }
@@ -206,7 +206,7 @@ fn own_entry_beside_a_foreign_thing_is_ours_unless_the_directory_is_anothers() {
     installing(here())
         .told(failed(Fault::Taken))
         .told(found(cluttered(std::slice::from_ref(&installed))))
-        .ends(Acquisition::Got(installed.clone(), Came::Free));
+        .ends(Acquisition::Got(installed.clone(), AcquiredFrom::Free));
     installing(here())
         .told(failed(Fault::Taken))
         .told(found(strange(std::slice::from_ref(&installed))))
@@ -217,7 +217,7 @@ fn own_entry_beside_a_foreign_thing_is_ours_unless_the_directory_is_anothers() {
 fn an_entry_with_our_nonce_is_judged_like_any_other_before_we_have_published_one() {
     let forged = Entry { nonce: wish().nonce, ..held(8) };
 
-    acquire().told(seen(&[forged])).asks(AskLife(OWNER));
+    acquire().told(seen(&[forged])).asks(AskLiveness(OWNER));
 }
 
 #[test]
@@ -229,14 +229,14 @@ fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
         .told(DONE)
         .asks(Look)
         .told(seen(std::slice::from_ref(&installed)))
-        .ends(Acquisition::Got(installed.clone(), Came::Free));
+        .ends(Acquisition::Got(installed.clone(), AcquiredFrom::Free));
     installing(shared()).told(DONE).asks(Look).told(absent()).asks(Unstage(installed));
     acquire_on(shared())
         .told(seen(&[open(7)]))
         .told(DONE)
         .asks(Look)
         .told(seen(std::slice::from_ref(&taken)))
-        .ends(Acquisition::Got(taken, Came::HandedOver(open(7))));
+        .ends(Acquisition::Got(taken, AcquiredFrom::HandedOver(open(7))));
 }
 
 #[test]

@@ -3,27 +3,27 @@
 use lockbydir_protocol::*;
 
 use crate::play::*;
-use Operation::{CloseLine, Knock, Look, RemoveDir, Rename, Reopen, Ring, Unlink};
+use Operation::{CloseLine, HasWaiters, Look, RemoveDir, Rename, Reopen, Unlink, WakeFirst};
 
 /// D's change time once it was emptied.
 const EMPTIED: Stamp = Stamp(77);
 
-fn release(here: Here) -> Play<Release> {
+fn release(here: LocalContext) -> Play<Release> {
     Play::of(Release::new(held(7), false, here))
 }
 
-fn by_key(here: Here) -> Play<Release> {
+fn by_key(here: LocalContext) -> Play<Release> {
     Play::of(Release::by_nonce(Nonce(7), false, here))
 }
 
 /// Nobody waits, and the entry is about to be unlinked.
-fn leaving(here: Here) -> Play<Release> {
-    release(here).asks(Knock).nobody_waits().asks(Unlink(held(7)))
+fn leaving(here: LocalContext) -> Play<Release> {
+    release(here).asks(HasWaiters).nobody_waits().asks(Unlink(held(7)))
 }
 
 /// Somebody waits, and the entry is about to be opened.
-fn opening(here: Here) -> Play<Release> {
-    release(here).asks(Knock).told(Answer::Somebody(true)).asks(Rename(held(7), opened()))
+fn opening(here: LocalContext) -> Play<Release> {
+    release(here).asks(HasWaiters).told(Answer::Somebody(true)).asks(Rename(held(7), opened()))
 }
 
 /// The entry opened when the play begins.
@@ -37,7 +37,7 @@ fn emptied() -> Play<Release> {
 }
 
 fn rings(play: Play<Release>) -> Play<Release> {
-    play.asks(Ring).told(DONE)
+    play.asks(WakeFirst).told(DONE)
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn what_shall_stay_or_is_fenced_is_opened_without_a_knock() {
 fn by_key_the_nonce_is_looked_for_and_a_fenced_one_opened() {
     let fenced = Entry { fenced: true, ..held(7) };
     let open = fenced.next(State::Open, secs(BEGIN), &ORIGIN);
-    let look = || by_key(here()).asks(Knock).nobody_waits().asks(Look);
+    let look = || by_key(here()).asks(HasWaiters).nobody_waits().asks(Look);
 
     look().told(seen(&[open_and(9), held(7)])).asks(Unlink(held(7)));
     look().told(seen(std::slice::from_ref(&fenced))).asks(Rename(fenced, open));
@@ -84,18 +84,21 @@ fn open_and(nonce: u128) -> Entry {
 
 #[test]
 fn a_parked_open_entry_is_removed_unless_somebody_waits_for_it() {
-    let play = || Play::of(Release::new(open(7), false, here())).asks(Knock);
+    let play = || Play::of(Release::new(open(7), false, here())).asks(HasWaiters);
 
     play().nobody_waits().asks(Unlink(open(7)));
     play().told(Answer::Somebody(true)).ends(Released::Opened(open(7)));
     // Also one that should have stayed: it is there for nobody.
-    Play::of(Release::new(open(7), true, here())).asks(Knock).nobody_waits().asks(Unlink(open(7)));
+    Play::of(Release::new(open(7), true, here()))
+        .asks(HasWaiters)
+        .nobody_waits()
+        .asks(Unlink(open(7)));
 }
 
 #[test]
 fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
     let asks = |play: Play<Release>| {
-        play.asks(Knock).told(Answer::Somebody(false)).asks(Operation::AskRemovable)
+        play.asks(HasWaiters).told(Answer::Somebody(false)).asks(Operation::AskRemovable)
     };
     let (keeps, unknown) = (Answer::Removable(false), failed(Fault::Broken { code: 5 }));
 
@@ -116,7 +119,7 @@ fn a_parked_open_entry_is_not_removed_at_a_second_try_where_we_may_not_remove_it
     let first = Play::of(Release::new(open(7), false, here())).nobody_waits().asks(Unlink(open(7)));
     let failed = first.told(failed(DENIED)).asks(Look).told(failed(DENIED));
 
-    let second = failed.ends(Released::Failed(DENIED)).again().asks(Knock);
+    let second = failed.ends(Released::Failed(DENIED)).again().asks(HasWaiters);
     let second = second.told(Answer::Somebody(false)).asks(Operation::AskRemovable);
     let second = second.told(Answer::Removable(false)).asks(Look).told(seen(&[open(7)]));
 
@@ -128,7 +131,7 @@ fn a_parked_open_entry_that_is_fenced_is_never_removed() {
     let fenced = Entry { fenced: true, ..open(7) };
     let play = Play::of(Release::new(fenced.clone(), false, here()));
 
-    rings(play.asks(Knock).nobody_waits()).ends(Released::Opened(fenced));
+    rings(play.asks(HasWaiters).nobody_waits()).ends(Released::Opened(fenced));
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn a_parked_open_entry_that_somebody_took_is_theirs() {
 
 #[test]
 fn nobody_listening_in_a_line_that_is_there_has_it_closed() {
-    let ring = || emptied().told(DONE).asks(Ring);
+    let ring = || emptied().told(DONE).asks(WakeFirst);
 
     ring().told(failed(Fault::Taken)).asks(CloseLine).told(DONE).ends(Released::Left);
     ring().told(failed(Fault::Taken)).asks(CloseLine).told(failed(BROKEN)).ends(Released::Left);
@@ -206,7 +209,7 @@ fn an_entry_that_is_still_there_after_an_error_was_not_released() {
                 .told(seen(&[held(7)]))
                 .ends(Released::Failed(fault))
                 .again()
-                .asks(Knock)
+                .asks(HasWaiters)
                 .nobody_waits()
                 .asks(Unlink(held(7)));
         }
@@ -233,13 +236,15 @@ fn an_entry_that_was_renewed_meanwhile_is_released_under_its_new_name() {
 }
 
 #[test]
-fn on_a_file_system_of_one_kernel_missing_means_lost() {
+fn on_a_local_file_system_missing_means_lost() {
     for play in [leaving, opening] {
         let look = || play(here()).told(failed(Fault::Missing)).asks(Look);
         look().told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
         look().told(seen(&[open(9)])).ends(Released::Lost(None));
         look().told(absent()).ends(Released::Lost(None));
-        look().told(Answer::Seen(Sight::Foreign(Foreign::Symlink))).ends(Released::Lost(None));
+        look()
+            .told(Answer::Seen(Observation::Foreign(Foreign::Symlink)))
+            .ends(Released::Lost(None));
         // Even where a break has opened it under the very name that we meant to give it.
         look().told(seen(&[opened()])).ends(Released::Lost(None));
     }
@@ -300,7 +305,7 @@ fn a_torn_listing_is_read_eight_times_more_before_an_entry_counts_as_gone() {
 
 #[test]
 fn what_is_foreign_by_now_cannot_be_released() {
-    let foreign = Answer::Seen(Sight::Foreign(Foreign::NotADirectory));
+    let foreign = Answer::Seen(Observation::Foreign(Foreign::NotADirectory));
 
     for fault in [Fault::Taken, BROKEN] {
         leaving(here()).told(failed(fault)).told(foreign.clone()).ends(Released::Failed(fault));
@@ -316,7 +321,7 @@ fn when_the_look_fails_too_the_first_fault_is_reported() {
         .told(failed(DENIED))
         .ends(Released::Failed(BROKEN))
         .again()
-        .asks(Knock)
+        .asks(HasWaiters)
         .nobody_waits()
         .asks(Look)
         .told(failed(DENIED))
@@ -328,8 +333,13 @@ fn when_the_look_fails_too_the_first_fault_is_reported() {
 #[test]
 fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
     opening(shared()).told(DONE).asks(Look).told(seen(&[held(7)])).asks(Rename(held(7), opened()));
-    // The next one was faster than our look; after our deadline it may have judged us lapsed.
-    opening(shared()).told(DONE).told(seen(&[held(9)])).asks(Ring).told(DONE).ends(Released::Left);
+    // The next one was faster than our look; after our deadline it may have judged us expired.
+    opening(shared())
+        .told(DONE)
+        .told(seen(&[held(9)]))
+        .asks(WakeFirst)
+        .told(DONE)
+        .ends(Released::Left);
     opening(shared())
         .told(DONE)
         .after(secs(10))
@@ -345,7 +355,7 @@ fn a_server_that_calls_done_what_it_has_not_done_ends_the_release() {
         .times(TORN + 1, lie)
         .ends(Released::Failed(Fault::Taken))
         .again()
-        .asks(Knock)
+        .asks(HasWaiters)
         .nobody_waits()
         .asks(Unlink(held(7)));
 }

@@ -5,16 +5,16 @@ use lockbydir_protocol::*;
 use crate::play::*;
 use Operation::{Look, Rename};
 
-fn renew(here: Here) -> Play<Renew> {
-    Play::of(Renew::new(held(7), Terms::default(), here))
+fn renew(here: LocalContext) -> Play<Renew> {
+    Play::of(Renew::new(held(7), RenewRequest::default(), here))
 }
 
-fn by_key(here: Here) -> Play<Renew> {
-    by_key_with(Terms::default(), here, 99)
+fn by_key(here: LocalContext) -> Play<Renew> {
+    by_key_with(RenewRequest::default(), here, 99)
 }
 
 /// By a process with this PID.
-fn by_key_with(terms: Terms, here: Here, pid: u32) -> Play<Renew> {
+fn by_key_with(terms: RenewRequest, here: LocalContext, pid: u32) -> Play<Renew> {
     Play::of(Renew::by_key(Nonce(7), terms, here, Process { pid, start: 1 }))
 }
 
@@ -47,7 +47,7 @@ fn a_renewal_by_key_begins_with_a_look_that_finds_the_nonce() {
 #[test]
 fn terms_change_the_timeout_and_the_owner() {
     let owner = Owner::Two(Process { pid: 1, start: 1 }, Process { pid: 2, start: 2 });
-    let terms = Terms { timeout: Some(millis(1500)), owner: Some(owner) };
+    let terms = RenewRequest { timeout: Some(millis(1500)), owner: Some(owner) };
     let to = Entry { timeout: millis(1500), owner, ..renewed(1) };
 
     Play::of(Renew::new(held(7), terms, here())).asks(Rename(held(7), to));
@@ -63,7 +63,7 @@ fn who_renews_elsewhere_says_whose_clock_it_is_and_keeps_no_lies_about_processes
         (Origin { boot: 2, ..ORIGIN }, Owner::Nobody),
     ] {
         let to = Entry { origin, owner, ..renewed(1) };
-        renew(Here { origin, ..here() }).asks(Rename(held(7), to));
+        renew(LocalContext { origin, ..here() }).asks(Rename(held(7), to));
     }
 }
 
@@ -74,13 +74,13 @@ fn starts_of_both_processes_are_forgotten_in_another_time_namespace() {
     let origin = Origin { time: 2, ..ORIGIN };
     let owner = Owner::Two(process(0), process(0));
     let to = Entry { owner, origin, ..renewed(1) };
-    let there = Here { origin, ..here() };
+    let there = LocalContext { origin, ..here() };
 
-    Play::of(Renew::new(from.clone(), Terms::default(), there)).asks(Rename(from, to));
+    Play::of(Renew::new(from.clone(), RenewRequest::default(), there)).asks(Rename(from, to));
 
     let nobody = Entry { owner: Owner::Nobody, ..held(7) };
     let to = Entry { owner: Owner::Nobody, origin, ..renewed(1) };
-    Play::of(Renew::new(nobody.clone(), Terms::default(), there)).asks(Rename(nobody, to));
+    Play::of(Renew::new(nobody.clone(), RenewRequest::default(), there)).asks(Rename(nobody, to));
 }
 
 /// Somebody with the key renewed it, and its holder has not learned of that.
@@ -214,7 +214,7 @@ fn no_fault_of_an_earlier_start_is_reported() {
 fn a_key_lengthens_the_holding_of_a_process_and_does_not_shorten_it() {
     let holder = Process { pid: 1, start: 1 };
     let theirs = Entry { owner: Owner::One(holder), ..held(7) };
-    let terms = |timeout| Terms { timeout: Some(timeout), owner: None };
+    let terms = |timeout| RenewRequest { timeout: Some(timeout), owner: None };
     let shorter = theirs.timeout - millis(1);
 
     by_key_with(terms(shorter), here(), 99)

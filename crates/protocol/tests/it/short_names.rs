@@ -11,17 +11,17 @@ use crate::play::*;
 const NEEDED: usize = 126;
 const NEEDED_WITH_CHILD: usize = 146;
 
-fn at(longest_name: usize) -> Here {
-    Here { longest_name, ..here() }
+fn at(longest_name: usize) -> LocalContext {
+    LocalContext { longest_name, ..here() }
 }
 
-fn long_texts(names_child: bool) -> Wish {
+fn long_texts(names_child: bool) -> AcquireRequest {
     let label = Label::new(&"A".repeat(40)).unwrap();
-    Wish { host: Host::new("abcdefghijklmnop"), label, names_child, ..wish() }
+    AcquireRequest { host: Host::new("abcdefghijklmnop"), label, names_child, ..wish() }
 }
 
 /// What a machine stages there.
-fn staged(wish: Wish, here: Here) -> Entry {
+fn staged(wish: AcquireRequest, here: LocalContext) -> Entry {
     let mut machine = Acquire::new(wish, here, None);
     machine.start(now());
     match machine.resume(now(), absent()) {
@@ -46,7 +46,8 @@ fn label_and_host_are_cut_so_that_what_renewals_need_is_left() {
         let entry = staged(long_texts(true), at(longest));
         let child = Process { pid: 4_194_304, start: 10u64.pow(11) - 1 };
         let Owner::One(first) = entry.owner else { panic!("{entry}") };
-        let terms = Terms { owner: Some(Owner::Two(first, child)), ..Terms::default() };
+        let terms =
+            RenewRequest { owner: Some(Owner::Two(first, child)), ..RenewRequest::default() };
         let often = Entry { renewals: u32::MAX - 1, ..entry.clone() };
         let late = Now { boot: millis(10u64.pow(12) - 1), ..now() };
 
@@ -82,14 +83,14 @@ fn an_entry_without_room_makes_some_by_its_texts_when_it_is_renewed_opened_or_br
     let next = |state| entry.next(state, now().boot, &ORIGIN);
     let renewed = Entry { label: shorter.clone(), ..next(State::Held) };
     assert_eq!(renewed.to_string().len(), longest);
-    Play::of(Renew::new(entry.clone(), Terms::default(), here))
+    Play::of(Renew::new(entry.clone(), RenewRequest::default(), here))
         .asks(Rename(entry.clone(), renewed));
     let opened = Entry { label: shorter, ..next(State::Open) };
     Play::of(Release::new(entry.clone(), true, here)).asks(Rename(entry.clone(), opened.clone()));
     let mut evict = Evict::new(here, true, secs(20));
     evict.start(now());
     evict.resume(now(), seen(std::slice::from_ref(&entry)));
-    let step = evict.resume(now(), Answer::Life(Life::Alive));
+    let step = evict.resume(now(), Answer::Liveness(Liveness::Alive));
     assert_eq!(step, Step::Perform(Rename(entry, opened)));
 }
 
@@ -101,7 +102,7 @@ fn a_label_that_the_name_has_no_room_for_does_not_hide_what_was_done() {
     let shown = Entry::parse(&entry.to_string()).unwrap();
     assert_ne!(shown, entry, "the name has no room for all of it");
 
-    let mut renew = Renew::new(shown, Terms::default(), shared());
+    let mut renew = Renew::new(shown, RenewRequest::default(), shared());
     let Step::Perform(Rename(_, sent)) = renew.start(now()) else { panic!() };
     renew.resume(now(), DONE);
     let listed = Entry::parse(&sent.to_string()).unwrap();
@@ -117,13 +118,13 @@ fn a_label_that_the_name_has_no_room_for_does_not_hide_what_was_done() {
 #[test]
 fn a_ticket_is_cut_to_the_longest_name() {
     let label = Label::new(&"A".repeat(40)).unwrap();
-    let card = Ticket { label, host: Host::new("abcdefghijklmnop"), ..ticket(7, 7) };
+    let own_ticket = Ticket { label, host: Host::new("abcdefghijklmnop"), ..ticket(7, 7) };
     for longest in 120..=255 {
-        let fit = card.clone().fit(longest);
+        let fit = own_ticket.clone().fit(longest);
         let name = Ticket { order: MAX_TOKEN, ..fit }.to_string();
         assert!(name.len() <= longest.min(MAX_NAME), "{longest} bytes: {name}");
     }
-    assert_eq!(card.clone().fit(100).host.as_str(), "a");
+    assert_eq!(own_ticket.clone().fit(100).host.as_str(), "a");
     let short = ticket(7, 7);
     assert_eq!(short.clone().fit(143), short);
 }

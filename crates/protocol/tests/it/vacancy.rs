@@ -18,7 +18,7 @@ fn looking() -> Play<Queue> {
 
 /// Sleeps on, for so long.
 fn sleeps_on(play: Play<Queue>, until: Duration) -> Play<Queue> {
-    play.asks(sleep(Ear::Ticket(first()), until))
+    play.asks(sleep(WakeSource::Ticket(first()), until))
 }
 
 fn free() -> [Answer; 4] {
@@ -32,12 +32,12 @@ fn free() -> [Answer; 4] {
 #[test]
 fn a_lock_that_is_free_for_a_moment_is_left_to_the_first_and_then_not() {
     for answer in free() {
-        let passing = sleeps_on(looking().told(answer.clone()), MOMENT)
+        let passing = sleeps_on(looking().told(answer.clone()), PASS_OVER_AFTER)
             .after(HALF)
             .told(woken(Wake::Time))
             .told(answer.clone());
-        let passing = sleeps_on(passing, HALF + MOMENT)
-            .after(MOMENT - HALF)
+        let passing = sleeps_on(passing, HALF + PASS_OVER_AFTER)
+            .after(PASS_OVER_AFTER - HALF)
             .told(woken(Wake::Time))
             .asks(Look)
             .told(answer)
@@ -45,7 +45,7 @@ fn a_lock_that_is_free_for_a_moment_is_left_to_the_first_and_then_not() {
 
         passing
             .told(line(&[first(), own()]))
-            .asks(Expel(first(), Word::First))
+            .asks(Expel(first(), Handoff::First))
             .told(DONE)
             .asks(ListLine)
             .told(line(&[own()]))
@@ -59,55 +59,56 @@ fn a_lock_that_is_free_for_a_moment_is_left_to_the_first_and_then_not() {
 fn in_a_long_line_too_a_vacancy_is_looked_at_again_after_a_moment() {
     let ahead: Vec<_> = (1..=50).map(|at| ticket(own().order - at, 10)).collect();
     let line = line(&[ahead.as_slice(), &[own()]].concat());
-    let nearest = Ear::Ticket(ahead[0].clone());
+    let nearest = WakeSource::Ticket(ahead[0].clone());
 
     let look = entered(&ahead).told(line).told(woken(Wake::Time)).asks(Look);
 
-    look.told(absent()).asks(sleep(nearest, MOMENT));
+    look.told(absent()).asks(sleep(nearest, PASS_OVER_AFTER));
 }
 
 #[test]
 fn the_first_of_many_is_passed_over_and_the_next_gets_a_moment_of_its_own() {
     let passing = behind(&[first(), second()]).told(woken(Wake::Time)).told(absent());
-    let passing = passing.after(MOMENT).told(woken(Wake::Time)).told(absent()).asks(ListLine);
+    let passing =
+        passing.after(PASS_OVER_AFTER).told(woken(Wake::Time)).told(absent()).asks(ListLine);
     let next = passing
         .told(line(&[second(), first(), own()]))
-        .asks(Expel(first(), Word::First))
+        .asks(Expel(first(), Handoff::First))
         .told(DONE)
         .told(line(&[second(), own()]))
-        .asks(sleep(Ear::Ticket(second()), 2 * MOMENT));
+        .asks(sleep(WakeSource::Ticket(second()), 2 * PASS_OVER_AFTER));
 
     next.after(HALF)
         .told(woken(Wake::Time))
         .told(absent())
-        .asks(sleep(Ear::Ticket(second()), MOMENT + HALF + MOMENT));
+        .asks(sleep(WakeSource::Ticket(second()), PASS_OVER_AFTER + HALF + PASS_OVER_AFTER));
 }
 
 #[test]
 fn what_is_free_for_long_by_its_own_stamp_is_taken_from_the_first_at_once() {
     let stamped = |ago| Entry { stamp: secs(BEGIN) - ago, ..open(7) };
-    let lapsed = |ago| Entry { timeout: secs(10), stamp: secs(BEGIN - 10) - ago, ..held(7) };
+    let expired = |ago| Entry { timeout: secs(10), stamp: secs(BEGIN - 10) - ago, ..held(7) };
 
-    for entry in [stamped(MOMENT), lapsed(MOMENT)] {
+    for entry in [stamped(PASS_OVER_AFTER), expired(PASS_OVER_AFTER)] {
         looking().told(seen(&[entry])).asks(ListLine);
     }
-    for entry in [stamped(HALF), lapsed(HALF), lapsed(Duration::ZERO)] {
-        sleeps_on(looking().told(seen(&[entry])), MOMENT);
+    for entry in [stamped(HALF), expired(HALF), expired(Duration::ZERO)] {
+        sleeps_on(looking().told(seen(&[entry])), PASS_OVER_AFTER);
     }
 }
 
 #[test]
 fn what_is_not_free_or_not_known_to_be_is_left_to_the_first() {
-    let last = MOMENT + millis(1);
-    let lapse = Entry { timeout: secs(10), stamp: secs(BEGIN - 10) + last, ..held(7) };
-    let symlink = Answer::Seen(Sight::Foreign(Foreign::Symlink));
+    let last = PASS_OVER_AFTER + millis(1);
+    let expiry = Entry { timeout: secs(10), stamp: secs(BEGIN - 10) + last, ..held(7) };
+    let symlink = Answer::Seen(Observation::Foreign(Foreign::Symlink));
 
     for answer in
-        [seen(&[held(7)]), seen(&[lapse]), seen(&[remote(7)]), seen(&[]), symlink, failed(BROKEN)]
+        [seen(&[held(7)]), seen(&[expiry]), seen(&[remote(7)]), seen(&[]), symlink, failed(BROKEN)]
     {
         // Not even for a moment: it looks as often as else.
-        let later = looking().told(answer.clone()).after(MOMENT).told(woken(Wake::Time));
-        sleeps_on(later.told(answer), 2 * MOMENT);
+        let later = looking().told(answer.clone()).after(PASS_OVER_AFTER).told(woken(Wake::Time));
+        sleeps_on(later.told(answer), 2 * PASS_OVER_AFTER);
     }
 }
 
@@ -123,17 +124,17 @@ fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout
             before.after(time).told(woken(Wake::Time)).asks(Look).told(answer.clone())
         };
         let watched = |first: &Answer| {
-            let play = sleeps_on(looking().told(first.clone()), MOMENT);
-            sleeps_on(at(timeout - millis(1), &answer, play), timeout - millis(1) + MOMENT)
+            let play = sleeps_on(looking().told(first.clone()), PASS_OVER_AFTER);
+            sleeps_on(at(timeout - millis(1), &answer, play), timeout - millis(1) + PASS_OVER_AFTER)
         };
 
-        let free = sleeps_on(at(millis(1), &answer, watched(&answer)), timeout + MOMENT);
-        at(MOMENT, &answer, free).asks(ListLine);
+        let free = sleeps_on(at(millis(1), &answer, watched(&answer)), timeout + PASS_OVER_AFTER);
+        at(PASS_OVER_AFTER, &answer, free).asks(ListLine);
         // Another one is watched anew.
-        let other = at(millis(1) + MOMENT, &answer, watched(&other));
+        let other = at(millis(1) + PASS_OVER_AFTER, &answer, watched(&other));
         sleeps_on(
-            at(MOMENT, &answer, sleeps_on(other, timeout + 2 * MOMENT)),
-            timeout + 3 * MOMENT,
+            at(PASS_OVER_AFTER, &answer, sleeps_on(other, timeout + 2 * PASS_OVER_AFTER)),
+            timeout + 3 * PASS_OVER_AFTER,
         );
     }
 }
@@ -141,9 +142,11 @@ fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout
 #[test]
 fn another_vacancy_has_a_moment_of_its_own() {
     let [gone, far, _, _] = free();
-    let look = sleeps_on(looking().told(gone), MOMENT).after(MOMENT).told(woken(Wake::Time));
+    let look = sleeps_on(looking().told(gone), PASS_OVER_AFTER)
+        .after(PASS_OVER_AFTER)
+        .told(woken(Wake::Time));
 
-    sleeps_on(look.told(far), 2 * MOMENT);
+    sleeps_on(look.told(far), 2 * PASS_OVER_AFTER);
 }
 
 #[test]
@@ -151,12 +154,13 @@ fn a_lock_that_was_taken_meanwhile_is_not_vacant_since_before() {
     let later = looking().told(absent()).after(HALF).told(woken(Wake::Time)).told(seen(&[held(7)]));
     let later = later.after(HALF).told(woken(Wake::Time)).told(absent());
 
-    sleeps_on(later, 2 * MOMENT);
+    sleeps_on(later, 2 * PASS_OVER_AFTER);
 }
 
 #[test]
 fn who_finds_itself_first_after_all_passes_nobody_over() {
-    let passing = || looking().told(absent()).after(MOMENT).told(woken(Wake::Time)).told(absent());
+    let passing =
+        || looking().told(absent()).after(PASS_OVER_AFTER).told(woken(Wake::Time)).told(absent());
 
     for answer in
         [line(&[own()]), line(&[]), failed(BROKEN), line(&[own(), ticket(u64::MAX / 2, 3)])]
@@ -181,7 +185,7 @@ fn who_was_passed_over_goes_to_the_end() {
 fn who_is_passed_over_again_and_again_gives_up_when_its_patience_is_over() {
     let over = behind(&[first()]).after(PATIENCE).told(woken(Wake::Expelled));
 
-    let leaves = over.asks(Leave(own(), Word::Behind(first()))).told(failed(Fault::Missing));
+    let leaves = over.asks(Leave(own(), Handoff::Behind(first()))).told(failed(Fault::Missing));
     let leaves = leaves.asks(ListLine).told(line(&[first()]));
     leaves.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }
@@ -199,7 +203,7 @@ fn who_is_put_out_of_line_four_times_waits_without_a_ticket() {
 
     // The fifth pause: each is half as long again as the one before.
     let pause = Duration::from_nanos(5_062_500);
-    blocked(play.told(woken(Wake::Expelled))).asks(sleep(Ear::Nothing, pause));
+    blocked(play.told(woken(Wake::Expelled))).asks(sleep(WakeSource::Nothing, pause));
 }
 
 #[test]
@@ -207,14 +211,14 @@ fn who_gives_up_says_who_was_ahead_of_it() {
     behind(&[first()])
         .after(PATIENCE)
         .told(woken(Wake::Time))
-        .asks(Leave(own(), Word::Behind(first())))
+        .asks(Leave(own(), Handoff::Behind(first())))
         .told(DONE)
         .asks(ListLine)
         .told(line(&[first()]))
         .ends(Waited::Over(Blocker::Busy(Fault::Taken)));
     behind(&[first()])
         .told(woken(Wake::Interrupted))
-        .asks(Leave(own(), Word::Behind(first())))
+        .asks(Leave(own(), Handoff::Behind(first())))
         .told(failed(Fault::Missing))
         .asks(ListLine)
         .told(line(&[first()]))
@@ -229,7 +233,7 @@ fn the_last_to_give_up_leaves_nothing_though_it_knew_of_one_ahead() {
     let left = behind(&[first()])
         .after(PATIENCE)
         .told(woken(Wake::Time))
-        .asks(Leave(own(), Word::Behind(first())))
+        .asks(Leave(own(), Handoff::Behind(first())))
         .told(DONE);
 
     left.asks(ListLine)
@@ -238,14 +242,14 @@ fn the_last_to_give_up_leaves_nothing_though_it_knew_of_one_ahead() {
         .told(DONE)
         .asks(Look)
         .told(seen(&[open(7)]))
-        .asks(Knock)
+        .asks(HasWaiters)
         .nobody_waits()
         .asks(Unlink(open(7)));
 }
 
 #[test]
 fn who_has_the_lock_leaves_the_line_and_ends() {
-    let rung = at_the_bell().told(woken(Wake::Rung)).told(seen(&[open(7)]));
+    let rung = at_the_bell().told(woken(Wake::Notified)).told(seen(&[open(7)]));
     let taken = Entry {
         renewals: 0,
         token: own().order,
@@ -259,9 +263,9 @@ fn who_has_the_lock_leaves_the_line_and_ends() {
 
     rung.asks(Rename(open(7), taken.clone()))
         .told(DONE)
-        .asks(Leave(own(), Word::First))
+        .asks(Leave(own(), Handoff::First))
         .told(DONE)
-        .ends(Waited::Ended(Acquisition::Got(taken, Came::HandedOver(open(7)))));
+        .ends(Waited::Ended(Acquisition::Got(taken, AcquiredFrom::HandedOver(open(7)))));
 }
 
 /// The first has given up, and nobody else waits.
@@ -295,13 +299,13 @@ fn the_last_to_leave_removes_what_was_opened_for_it() {
 
     closed()
         .told(seen(&[open(7)]))
-        .asks(Knock)
+        .asks(HasWaiters)
         .nobody_waits()
         .asks(Unlink(open(7)))
         .told(Answer::Done(Some(Stamp(1))))
         .asks(RemoveDir(Stamp(1)))
         .told(DONE)
-        .asks(Ring)
+        .asks(WakeFirst)
         .told(DONE)
         .ends(over.clone());
 
@@ -315,7 +319,7 @@ fn the_last_to_leave_removes_what_was_opened_for_it() {
     ] {
         closed().told(found(listing)).ends(over.clone());
     }
-    closed().told(Answer::Seen(Sight::Foreign(Foreign::Symlink))).ends(over.clone());
+    closed().told(Answer::Seen(Observation::Foreign(Foreign::Symlink))).ends(over.clone());
     closed().told(failed(BROKEN)).ends(over);
 }
 
@@ -325,7 +329,7 @@ fn a_newcomer_goes_behind_larger_numbers_seven_times_at_most() {
     let mut own = own();
     for turn in 0..7 {
         let faster = ticket(own.order + 1, 100 + turn);
-        let word = Word::Behind(first());
+        let word = Handoff::Behind(first());
         let old = own.clone();
         own.order = faster.order + 1;
         play = play
@@ -338,7 +342,7 @@ fn a_newcomer_goes_behind_larger_numbers_seven_times_at_most() {
     }
 
     let faster = ticket(own.order + 1, 200);
-    play.told(line(&[first(), own, faster])).asks(sleep(Ear::Ticket(first()), millis(100)));
+    play.told(line(&[first(), own, faster])).asks(sleep(WakeSource::Ticket(first()), millis(100)));
 }
 
 #[test]
@@ -347,7 +351,7 @@ fn a_newcomer_who_is_first_says_so_when_it_goes_behind_a_larger_number() {
 
     entered(&[first()])
         .told(line(&[own(), faster.clone()]))
-        .asks(Leave(own(), Word::First))
+        .asks(Leave(own(), Handoff::First))
         .told(failed(Fault::Missing))
         .asks(Enter(ticket(faster.order + 1, 8)));
 }

@@ -25,7 +25,7 @@ fn lives_until(second: u64) -> Verdict {
 
 #[test]
 fn processes_are_asked_for_where_pids_mean_the_same_and_there_are_some() {
-    let ask = Verdict::Ask(Question::Life(OWNER));
+    let ask = Verdict::Ask(Question::Liveness(OWNER));
     assert_eq!(judge(&held(7), &here(), &facts()), ask);
 
     let nobody = Entry { owner: Owner::Nobody, ..held(7) };
@@ -37,7 +37,7 @@ fn processes_are_asked_for_where_pids_mean_the_same_and_there_are_some() {
         Origin { boot: 2, ..ORIGIN },
         Origin { boot: 0, ..ORIGIN },
     ] {
-        let there = Here { origin, ..here() };
+        let there = LocalContext { origin, ..here() };
         let elsewhere = Entry { origin, ..held(7) };
         for (entry, judge_of) in [(held(7), there), (elsewhere, here())] {
             let verdict = judge(&entry, &judge_of, &facts());
@@ -47,11 +47,11 @@ fn processes_are_asked_for_where_pids_mean_the_same_and_there_are_some() {
     // Unknown is never equal to unknown.
     let unknown = Origin { boot: 0, time: 0, pids: 0 };
     let entry = Entry { origin: unknown, ..held(7) };
-    let verdict = judge(&entry, &Here { origin: unknown, ..here() }, &facts());
+    let verdict = judge(&entry, &LocalContext { origin: unknown, ..here() }, &facts());
     assert_eq!(verdict, lives_until(BEGIN + 10));
     for (origin, is_asked) in [(Origin { pids: 0, ..ORIGIN }, false), (ORIGIN, true)] {
         let entry = Entry { origin, ..held(7) };
-        let verdict = judge(&entry, &Here { origin, ..here() }, &facts());
+        let verdict = judge(&entry, &LocalContext { origin, ..here() }, &facts());
         assert_eq!(matches!(verdict, Verdict::Ask(_)), is_asked);
     }
 }
@@ -66,19 +66,19 @@ fn start_times_are_asked_for_only_where_clocks_are_shared() {
     ] {
         let entry = Entry { owner, ..held(7) };
         for time in [0, 2] {
-            let there = Here { origin: Origin { time, ..ORIGIN }, ..here() };
+            let there = LocalContext { origin: Origin { time, ..ORIGIN }, ..here() };
             let verdict = judge(&entry, &there, &facts());
-            assert_eq!(verdict, Verdict::Ask(Question::Life(asked)));
+            assert_eq!(verdict, Verdict::Ask(Question::Liveness(asked)));
         }
         let verdict = judge(&entry, &here(), &facts());
-        assert_eq!(verdict, Verdict::Ask(Question::Life(owner)));
+        assert_eq!(verdict, Verdict::Ask(Question::Liveness(owner)));
     }
 }
 
 #[test]
 fn whose_processes_are_gone_is_dead_and_whose_live_is_judged_further() {
-    let gone = Facts { life: Some(Life::Gone), ..facts() };
-    let alive = Facts { life: Some(Life::Alive), ..facts() };
+    let gone = Facts { life: Some(Liveness::Gone), ..facts() };
+    let alive = Facts { life: Some(Liveness::Alive), ..facts() };
 
     assert_eq!(judge(&held(7), &here(), &gone), Verdict::Dead(Evidence::ProcessGone));
     assert_eq!(judge(&held(7), &here(), &alive), lives_until(BEGIN + 9));
@@ -101,9 +101,9 @@ fn what_this_host_wrote_before_its_boot_is_dead_and_nothing_else_is() {
     assert_ne!(judge(&far, &here(), &before), DEAD);
     // A file system of several kernels; a boot that cannot be told; a boot that is not known.
     assert_ne!(judge(&ours, &shared(), &before), DEAD);
-    assert_ne!(judge(&ours, &Here { booted: None, ..here() }, &before), DEAD);
+    assert_ne!(judge(&ours, &LocalContext { booted: None, ..here() }, &before), DEAD);
     let unknown = Origin { boot: 0, ..ORIGIN };
-    assert_ne!(judge(&ours, &Here { origin: unknown, ..here() }, &before), DEAD);
+    assert_ne!(judge(&ours, &LocalContext { origin: unknown, ..here() }, &before), DEAD);
     assert_ne!(judge(&Entry { origin: unknown, ..ours }, &here(), &before), DEAD);
     // This very boot, whatever the change time says.
     let nobody = Entry { owner: Owner::Nobody, ..held(7) };
@@ -111,13 +111,13 @@ fn what_this_host_wrote_before_its_boot_is_dead_and_nothing_else_is() {
 }
 
 #[test]
-fn on_a_shared_boot_clock_a_lock_lapses_at_its_stamp_and_timeout() {
+fn on_a_shared_boot_clock_a_lock_expires_at_its_stamp_and_timeout() {
     let nobody = Entry { owner: Owner::Nobody, ..held(7) };
     let at = |time| Facts { now: later(now(), time), ..facts() };
-    let lapsed = Verdict::Lapsed(Evidence::BootClock);
+    let expired = Verdict::Expired(Evidence::BootClock);
 
     assert_eq!(judge(&nobody, &here(), &at(millis(8_999))), lives_until(BEGIN + 9));
-    assert_eq!(judge(&nobody, &here(), &at(secs(9))), lapsed);
+    assert_eq!(judge(&nobody, &here(), &at(secs(9))), expired);
     // Neither watching nor the file system's clock shortens it.
     let old = Facts { watched: secs(3600), file_clock: Some(Stamp(i128::MAX)), ..facts() };
     assert_eq!(judge(&nobody, &here(), &old), lives_until(BEGIN + 9));
@@ -131,14 +131,14 @@ fn a_stamp_from_the_future_of_our_own_clock_is_watched_like_a_strangers() {
     let now = nobody(secs(BEGIN));
     assert_eq!(judge(&now, &here(), &watched), lives_until(BEGIN + 10));
     let future = nobody(secs(BEGIN) + millis(1));
-    assert_eq!(judge(&future, &here(), &watched), Verdict::Lapsed(Evidence::Watched));
+    assert_eq!(judge(&future, &here(), &watched), Verdict::Expired(Evidence::Watched));
     assert_eq!(judge(&future, &here(), &facts()), lives_until(BEGIN + 10));
 }
 
 #[test]
-fn without_a_shared_clock_a_lock_lapses_when_it_was_watched_for_its_timeout() {
+fn without_a_shared_clock_a_lock_expires_when_it_was_watched_for_its_timeout() {
     let watched = |time| Facts { watched: time, ..facts() };
-    let lapsed = Verdict::Lapsed(Evidence::Watched);
+    let expired = Verdict::Expired(Evidence::Watched);
     let time = Entry { origin: Origin { time: 2, ..ORIGIN }, owner: Owner::Nobody, ..held(7) };
 
     for entry in [remote(7), time] {
@@ -147,7 +147,7 @@ fn without_a_shared_clock_a_lock_lapses_when_it_was_watched_for_its_timeout() {
             judge(&entry, &here(), &watched(millis(9_999))),
             Verdict::Live { until: secs(BEGIN) + millis(1) }
         );
-        assert_eq!(judge(&entry, &here(), &watched(secs(10))), lapsed);
+        assert_eq!(judge(&entry, &here(), &watched(secs(10))), expired);
     }
 }
 
@@ -158,8 +158,8 @@ fn by_the_file_systems_clock_alone_it_takes_a_minute_more() {
 
     assert_eq!(judge(&remote(7), &here(), &unread), Verdict::Ask(Question::FileClock));
     assert_eq!(judge(&remote(7), &here(), &clock(70_000_000_000)), lives_until(BEGIN + 10));
-    let lapsed = Verdict::Lapsed(Evidence::FileClock);
-    assert_eq!(judge(&remote(7), &here(), &clock(70_000_000_001)), lapsed);
+    let expired = Verdict::Expired(Evidence::FileClock);
+    assert_eq!(judge(&remote(7), &here(), &clock(70_000_000_001)), expired);
     // A change time in the future makes no lock for ever, and no second holder.
     assert_eq!(judge(&remote(7), &here(), &clock(i128::MIN / 2)), lives_until(BEGIN + 10));
 }
@@ -185,7 +185,7 @@ fn a_tickets_number_tells_whether_it_was_made_before_the_boot() {
     assert!(here().is_before_boot(&ticket(booted - 1)));
     assert!(!here().is_before_boot(&ticket(booted)));
     assert!(!here().is_before_boot(&ticket(booted + 1)));
-    assert!(!Here { booted: None, ..here() }.is_before_boot(&ticket(1)));
+    assert!(!LocalContext { booted: None, ..here() }.is_before_boot(&ticket(1)));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_holders_own_deadline_is_earlier_by_a_margin() {
         let timeout = millis(timeout);
         assert_eq!(margin(timeout), millis(expected), "{timeout:?}");
         let entry = Entry { timeout, ..held(7) };
-        assert_eq!(entry.lapses_at(), entry.stamp + timeout);
-        assert_eq!(entry.deadline(), entry.lapses_at() - millis(expected));
+        assert_eq!(entry.expires_at(), entry.stamp + timeout);
+        assert_eq!(entry.deadline(), entry.expires_at() - millis(expected));
     }
 }

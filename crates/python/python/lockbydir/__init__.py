@@ -1,7 +1,7 @@
 """Locking across processes by the existence and age of a directory.
 
 ``NAME.lockdir`` exists and is recent = locked. The holder's *timeout* lives in the lock and all
-obey it; the waiter has *patience*; a lapsed or dead holder is replaced atomically; waiters stand in
+obey it; the waiter has *patience*; an expired or dead holder is replaced atomically; waiters stand in
 line and wake at once; each holding has a growing number, its *token*.
 
 >>> from lockbydir import Lock

@@ -95,7 +95,7 @@ class AsyncHeld:
 
     @property
     def how(self) -> str:
-        """``free``, ``handed over``, ``after lapse`` or ``after death``."""
+        """``free``, ``handed over``, ``after expiry`` or ``after death``."""
         return self._held.how
 
     @property
@@ -266,7 +266,7 @@ class AsyncLock:
         return await _begin(self._lock.status)
 
     async def break_lock(self, *, force: bool = False) -> bool:
-        """Ends the hold of one that lapsed or is dead, or of anyone if ``force``."""
+        """Ends the hold of one that expired or is dead, or of anyone if ``force``."""
         return await _begin(functools.partial(self._lock.break_lock, force=force))
 
     async def __aenter__(self) -> AsyncHeld:

@@ -318,8 +318,8 @@ class DLock:
 
     def _lock(self) -> _native.Lock:
         """The lock as the attributes have it now."""
-        pace = seconds(self.CHECKEVERYXSECONDS, "CHECKEVERYXSECONDS")
-        given = (self._folder, self.name, self.LOCKDIREXTENSION, self.TIMEOUT, pace, self.OWNER)
+        poll_interval = seconds(self.CHECKEVERYXSECONDS, "CHECKEVERYXSECONDS")
+        given = (self._folder, self.name, self.LOCKDIREXTENSION, self.TIMEOUT, poll_interval, self.OWNER)
         made = self._made
         if made is None or made[0] != given:
             if not isinstance(self.name, (str, os.PathLike)):
@@ -332,7 +332,7 @@ class DLock:
                 name,
                 timeout=self.TIMEOUT,
                 owner=self.OWNER,
-                pace=pace,
+                poll_interval=poll_interval,
             )
             self._made = made = (given, lock)
         return made[1]
@@ -424,5 +424,5 @@ def _currentFolder() -> str:
 
 
 def _clock() -> float:
-    """Seconds on the clock by which locks lapse."""
+    """Seconds on the clock by which locks expire."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -38,7 +38,7 @@ class PatienceOver(LockError, TimeoutError):
 
 
 class LockLost(LockError):
-    """The lock is not ours any more: it lapsed, or was broken, or was released before."""
+    """The lock is not ours any more: it expired, or was broken, or was released before."""
 
     reason: _LostReason
     """Why, for programs: ``"gone"`` (its entry is gone: somebody broke it, or released it by its

@@ -62,7 +62,7 @@ class Status:
     path: str
     """The lock directory."""
     state: str
-    """``free``, ``open`` (free, its directory kept), ``held``, ``lapsed``, ``dead``, ``bare`` (a
+    """``free``, ``open`` (free, its directory kept), ``held``, ``expired``, ``dead``, ``bare`` (a
     plain directory, as an ``mkdir`` lock makes it) or ``foreign`` (not ours to touch)."""
     is_locked: bool
     """Must the next one wait?"""
@@ -73,9 +73,9 @@ class Status:
     age: Optional[float]
     """Seconds since the last renewal."""
     remaining: Optional[float]
-    """Seconds until it may lapse; zero when it has."""
+    """Seconds until it may expire; zero when it has."""
     holder: Optional[Holder]
-    """Who holds it, or held it when it lapsed or died."""
+    """Who holds it, or held it when it expired or died."""
     line: tuple[Ticket, ...]
     """Who waits, in the order in which they will be served."""
     note: Optional[str]

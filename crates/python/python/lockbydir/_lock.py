@@ -65,7 +65,7 @@ def native(
     renew: object = None,
     on_lost: Optional[OnLost] = None,
     owner: object = "process",
-    pace: Optional[float] = None,
+    poll_interval: Optional[float] = None,
 ) -> _native.Lock:
     """A lock of the native module, from parameters that are looked at here."""
     path = _path(name, "a lock's name")
@@ -104,7 +104,7 @@ def native(
         renews=renew == "auto",
         on_lost=on_lost,
         owner=pid,
-        pace=pace,
+        poll_interval=poll_interval,
     )
 
 
@@ -270,7 +270,7 @@ class Lock(_native.With):
         return Status(**self._native.status())
 
     def break_lock(self, *, force: bool = False) -> bool:
-        """Ends the hold of one that lapsed or whose process is dead; true if there was one.
+        """Ends the hold of one that expired or whose process is dead; true if there was one.
 
         :param force: ends any hold. Its holder learns of it at its next renewal only, so until then
             two may believe that they hold the lock.

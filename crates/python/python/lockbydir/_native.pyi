@@ -45,7 +45,7 @@ class Lock:
         renews: bool,
         on_lost: Optional[Callable[..., object]],
         owner: Optional[int],
-        pace: Optional[float],
+        poll_interval: Optional[float],
     ) -> Lock: ...
     @property
     def path(self) -> str: ...
@@ -92,9 +92,9 @@ class Held:
         """The lock directory."""
     @property
     def how(self) -> str:
-        """How the lock was got: ``free``, ``handed over``, ``after lapse`` or ``after death``. After the
+        """How the lock was got: ``free``, ``handed over``, ``after expiry`` or ``after death``. After the
         last two the predecessor's work may be half done; one successor is told. A bare lock that was
-        removed for its age is ``after lapse``, from an unknown holder who may work on."""
+        removed for its age is ``after expiry``, from an unknown holder who may work on."""
     @property
     def predecessor(self) -> Optional[Predecessor]:
         """Who held the lock before; ``None`` where there was nobody. Its ``holder`` is ``None`` for a bare lock."""

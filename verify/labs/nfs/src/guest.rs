@@ -229,10 +229,10 @@ impl Guest {
         };
         let mut process = self.start(command, Box::new(hear))?;
         if !input.is_empty() {
-            process.mouth().say(input)?;
+            process.stdin().say(input)?;
         }
         // It may have ended without listening.
-        let _ = process.mouth().close();
+        let _ = process.stdin().close();
         let ended = process.wait(PATIENCE);
         let told = told.lock().unwrap_or_else(PoisonError::into_inner);
         let [output, trouble] = told.each_ref().map(|bytes| String::from_utf8_lossy(bytes));

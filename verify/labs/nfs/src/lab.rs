@@ -160,8 +160,10 @@ impl Drop for Lab {
 
 /// Where what was fetched is kept.
 fn cache() -> Outcome<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target"),
+        PathBuf::from,
+    );
     std::fs::create_dir_all(&target)?;
     Ok(target.canonicalize()?.join("nfs-lab"))
 }

@@ -69,7 +69,7 @@ fn run(lab: &Lab, name: Name, line: &str) -> Outcome<()> {
         };
     };
     let mut process = lab.guest(name).start(&["sh", "-c", line], Box::new(show))?;
-    process.mouth().close()?;
+    process.stdin().close()?;
     match process.wait(Duration::MAX) {
         Some(Ended::Code(0)) => Ok(()),
         ended => Err(format!("{}: {line}: {ended:?}", name.word()).into()),

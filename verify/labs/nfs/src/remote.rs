@@ -70,7 +70,7 @@ impl Process {
 
     /// Speaks to its standard input.
     #[must_use]
-    pub fn mouth(&self) -> Mouth {
+    pub fn stdin(&self) -> Mouth {
         Mouth(Arc::clone(&self.stream))
     }
 

@@ -25,7 +25,7 @@ use rustix::{
 };
 
 /// One deed; true if it was done.
-type Deed = Box<dyn FnMut() -> bool>;
+type Attack = Box<dyn FnMut() -> bool>;
 
 fn exchange(one: &Path, other: &Path) -> bool {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).is_ok()
@@ -49,7 +49,7 @@ fn pipe(line: &OwnedFd, name: &CString, how: OFlags) -> Result<OwnedFd, Errno> {
     openat(line, name, how | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn deed(arguments: &[String]) -> Option<Deed> {
+fn deed(arguments: &[String]) -> Option<Attack> {
     let path = |nth: usize| arguments.get(nth).map(|path| Path::new(path).to_owned());
     let (one, other) = (path(1)?, path(2).unwrap_or_default());
     let bell = CString::from(c"bell");

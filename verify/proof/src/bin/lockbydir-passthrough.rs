@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use lockbydir_proof::passthrough::{self, Manners};
+use lockbydir_proof::passthrough::{self, FaultConfig};
 
 /// Mounts a folder anew, through a file system in user space (FUSE), and serves it until somebody
 /// unmounts it (`umount AT`).
@@ -24,7 +24,7 @@ struct Command {
     /// Where it is mounted
     at: PathBuf,
     #[command(flatten)]
-    manners: Manners,
+    manners: FaultConfig,
 }
 
 fn main() -> ExitCode {

@@ -10,6 +10,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockbydir_proof::{
+    durations,
     torture::{
         self, Ground, LEAST_RATE, Plan,
         contender::Outcome,
@@ -17,9 +18,8 @@ use lockbydir_proof::{
         hosts,
         report::{Conclusion, Report},
         set::Care,
-        worker::{self, Contestant},
+        worker::{self, LockUnderTest},
     },
-    typed,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -41,10 +41,10 @@ than 200 acquisitions a second, a fault that never happened).
 
 Examples:
   lockbydir-torture --seconds 10
-  lockbydir-torture --dir /dev/shm --hand-overs 100000 --faults kill,stop,remove
+  lockbydir-torture --dir /dev/shm --handoffs 100000 --faults kill,stop,remove
   lockbydir-torture --lock first-version --faults kill,stop --until-broken --seconds 120
   lockbydir-torture --etcd --dir /dev/shm --seconds 300 --set tokens
-  lockbydir-torture --nfs vers=4.2 --nfs vers=3,actimeo=60 --hand-overs 200"
+  lockbydir-torture --nfs vers=4.2 --nfs vers=3,actimeo=60 --handoffs 200"
 )]
 struct Command {
     #[command(flatten)]
@@ -75,7 +75,7 @@ struct Dials {
     #[arg(long, value_name = "OPTIONS", conflicts_with = "etcd")]
     nfs: Vec<String>,
     /// How often a fault happens, with --etcd or --nfs
-    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = typed::duration)]
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = durations::duration)]
     every: Duration,
     /// Each hold also adds to a set: it reads all of it, and writes all of it back. What is lost of
     /// it is counted, and may not be where numbers are looked at
@@ -90,12 +90,12 @@ struct Dials {
     #[arg(long, value_name = "DIR")]
     also: Vec<PathBuf>,
     /// End after so many seconds, or a little later if a fault has put nothing to the test by then;
-    /// at the latest with --hand-overs [default: 10, or 600 with --hand-overs]
+    /// at the latest with --handoffs [default: 10, or 600 with --handoffs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
-    /// End after so many contended hand-overs, once each fault has put something to the test
+    /// End after so many contended handoffs, once each fault has put something to the test
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    hand_overs: Option<u64>,
+    handoffs: Option<u64>,
     /// End as soon as two held at once, or numbers did not grow
     #[arg(long)]
     until_broken: bool,
@@ -112,25 +112,25 @@ struct Dials {
     seed: Option<u64>,
     /// How long the lock lasts unless renewed, such as 100ms or 2s [default: 100ms, or the least
     /// that the lock can; 2s with --etcd or --nfs]
-    #[arg(long, value_name = "DUR", value_parser = typed::duration)]
+    #[arg(long, value_name = "DUR", value_parser = durations::duration)]
     timeout: Option<Duration>,
     /// A hold lasts a random time up to this; one in 32 lasts up to 100 times as long [default:
     /// 200us, 1ms with --etcd, or 5ms with --nfs]
-    #[arg(long, value_name = "DUR", value_parser = typed::duration)]
+    #[arg(long, value_name = "DUR", value_parser = durations::duration)]
     hold: Option<Duration>,
     /// With fewer acquisitions a second nothing is shown, and the run does not count [default: 200,
     /// or outside of faults 50 with --etcd, and none with --nfs]
     #[arg(long, value_name = "N")]
     least_rate: Option<u32>,
     /// How often one looks where nothing tells of a change [default: 50ms]
-    #[arg(long, value_name = "DUR", value_parser = typed::duration)]
-    pace: Option<Duration>,
+    #[arg(long, value_name = "DUR", value_parser = durations::duration)]
+    poll_interval: Option<Duration>,
     /// A lock whose directory is kept for its number; always so with the fault `clock`
     #[arg(long)]
     fenced: bool,
     /// Which lock: ours, or one that is known to be bad
     #[arg(long, value_name = "LOCK", default_value = "lockbydir", value_enum)]
-    lock: Contestant,
+    lock: LockUnderTest,
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
@@ -236,7 +236,7 @@ impl Dials {
                 processes: calm.processes,
                 faults: vec![Fault::Kill, Fault::Stop, Fault::Remove],
                 timeout: match self.lock {
-                    Contestant::ProperLockfile => timeout,
+                    LockUnderTest::ProperLockfile => timeout,
                     _ => calm.timeout,
                 },
                 hold: calm.hold,
@@ -252,7 +252,7 @@ impl Dials {
             Ground::Nfs => Usual {
                 processes: 8,
                 faults: match self.lock {
-                    Contestant::Lockbydir => Fault::OF_HOSTS.to_vec(),
+                    LockUnderTest::Lockbydir => Fault::OF_HOSTS.to_vec(),
                     _ => vec![Fault::Kill, Fault::Stop],
                 },
                 timeout,
@@ -272,14 +272,14 @@ impl Dials {
         }
         faults.sort();
         faults.dedup();
-        let seconds = self.seconds.unwrap_or(if self.hand_overs.is_some() { 600 } else { 10 });
+        let seconds = self.seconds.unwrap_or(if self.handoffs.is_some() { 600 } else { 10 });
         Ok(Plan {
             ground: self.ground(),
             also: self.also,
             contestant: self.lock,
             processes: self.processes.unwrap_or(usual.processes),
             time: Duration::from_secs(seconds),
-            hand_overs: self.hand_overs.unwrap_or(u64::MAX),
+            handoffs: self.handoffs.unwrap_or(u64::MAX),
             until_broken: self.until_broken,
             faults,
             every: self.every,
@@ -287,7 +287,7 @@ impl Dials {
             timeout: self.timeout.unwrap_or(usual.timeout),
             hold: self.hold.unwrap_or(usual.hold),
             least_rate: self.least_rate.unwrap_or(usual.least_rate),
-            pace: self.pace,
+            poll_interval: self.poll_interval,
             fenced: self.fenced,
             seed: self.seed.unwrap_or_else(fresh_seed),
             progress: std::io::stderr().is_terminal().then_some(progress),

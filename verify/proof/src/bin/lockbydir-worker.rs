@@ -1,5 +1,5 @@
 //! A worker process of the proofs: it does what its standard input says, one command a line
-//! (see `lockbydir_proof::puppet`).
+//! (see `lockbydir_proof::scripted_worker`).
 
 use std::{
     io::{self, BufRead, Write},
@@ -67,15 +67,15 @@ impl Toy {
                 self.lock = None;
                 "ok".to_owned()
             }
-            "break-lapsed" => broken(lock()?.break_lapsed()),
+            "break-expired" => broken(lock()?.break_stale()),
             "break-by-force" => broken(lock()?.break_by_force()),
-            "changes" => lockbydir::testing::operations().to_string(),
+            "changes" => lockbydir::simulated::operations().to_string(),
             "crash-before" => {
-                lockbydir::testing::crash_before(number()?);
+                lockbydir::simulated::crash_before(number()?);
                 "ok".to_owned()
             }
             "stop-before" => {
-                lockbydir::testing::stop_before(number()?);
+                lockbydir::simulated::stop_before(number()?);
                 "ok".to_owned()
             }
             "fork" => self.fork()?,

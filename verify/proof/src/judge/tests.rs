@@ -65,7 +65,7 @@ fn one_that_is_killed_twice_died_the_first_time() {
 fn a_late_renewal_while_another_held_is_found() {
     let verdict = judged(&[
         ("a", "start 10 100 1 free\noutlived\nrenew 400\nend 350\n"),
-        ("b", "start 120 220 2 lapse\nend 130\n"),
+        ("b", "start 120 220 2 expiry\nend 130\n"),
     ]);
 
     assert_eq!(verdict.overlaps.len(), 1);
@@ -73,7 +73,7 @@ fn a_late_renewal_while_another_held_is_found() {
 
 #[test]
 fn a_late_release_while_another_held_is_found() {
-    let other = ("b", "start 120 220 2 lapse\nend 130\nreleased\n");
+    let other = ("b", "start 120 220 2 expiry\nend 130\nreleased\n");
 
     let told = ("a", "start 10 100 1 free\noutlived\nend 140\nlost 140\n");
     assert!(judged(&[told, other]).is_clean());
@@ -133,7 +133,7 @@ fn a_hold_lost_before_its_deadline_is_found_unless_it_was_removed_by_hand() {
 
 #[test]
 fn an_old_write_that_is_taken_after_a_newer_holders_is_found() {
-    let newer = ("b", "start 120 220 2 after-lapse\nwrite 125 accepted\nend 130\nreleased\n");
+    let newer = ("b", "start 120 220 2 after-expiry\nwrite 125 accepted\nend 130\nreleased\n");
     let late = |word: &str| format!("start 10 100 1 free\noutlived\nwrite 140 {word}\nlost 141\n");
 
     assert!(judged(&[("a", &late("refused")), newer]).is_clean());
@@ -160,7 +160,7 @@ fn writes_of_those_who_held_at_a_removal_by_hand_are_in_no_order_and_those_of_ol
 fn one_that_was_over_when_it_was_noted_down_is_no_newer_holder() {
     let verdict = judged(&[
         ("a", "start 130 130 1 free 10 10\noutlived\nwrite 135 accepted\nlost 136\n"),
-        ("b", "start 120 220 2 after-lapse\nwrite 140 accepted\nend 150\nreleased\n"),
+        ("b", "start 120 220 2 after-expiry\nwrite 140 accepted\nend 150\nreleased\n"),
     ]);
 
     assert!(verdict.is_clean(), "{verdict:?}");
@@ -210,7 +210,7 @@ fn a_stall_is_found_if_somebody_waited_who_could_have_held() {
 }
 
 #[test]
-fn a_hand_over_is_contended_if_it_was_waited_for_while_another_held() {
+fn a_handoff_is_contended_if_it_was_waited_for_while_another_held() {
     let mut record = Record::default();
     record.add("a", "start 10 30 1 free 5\nend 20\nreleased\n");
     record.add("b", "start 25 40 2 handed-over 15\nend 30\nreleased\n");

@@ -24,7 +24,7 @@ use rustix::fs::{
 
 use super::{
     Passthrough,
-    manners::Lack,
+    fault_config::Lack,
     nodes::{attributes, kind, mode, path_of, stamp},
 };
 

@@ -20,7 +20,7 @@ use rustix::{
 
 use super::{
     Passthrough,
-    manners::{Lack, Lie},
+    fault_config::{Lack, Lie},
     nodes::path_of,
 };
 

@@ -11,10 +11,10 @@ use lockbydir_etcd_lab::{Cluster, Options};
 use super::{
     NAME, Plan,
     contender::Outcome,
-    crew::{Crew, some_seconds},
     faults::Fault,
     round::Round,
     torment::{Done, Torment},
+    worker_pool::{WorkerPool, some_seconds},
 };
 use crate::{chance::Dice, clock};
 
@@ -22,7 +22,7 @@ use crate::{chance::Dice, clock};
 const BYSTANDERS: [&str; 2] = ["contended.lockdir.notes", "contended.lockdi"];
 
 /// A member that is not well, and since when.
-struct Trouble {
+struct ActiveFault {
     fault: Fault,
     member: usize,
     begun: u64,
@@ -39,7 +39,7 @@ pub(crate) struct ClusterTormentor<'a> {
     dice: Dice,
     next: Instant,
     round: Round,
-    trouble: Option<Trouble>,
+    trouble: Option<ActiveFault>,
     done: Done,
 }
 
@@ -63,7 +63,7 @@ impl<'a> ClusterTormentor<'a> {
         })
     }
 
-    fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<bool> {
+    fn strike(&mut self, fault: Fault, crew: &mut WorkerPool<'_>) -> Outcome<bool> {
         match fault {
             Fault::Kill | Fault::Stop => return Ok(crew.strike(fault, &mut self.dice)),
             Fault::Member | Fault::Leader | Fault::Cut => {}
@@ -85,12 +85,12 @@ impl<'a> ClusterTormentor<'a> {
             _ => self.done.cuts += 1,
         }
         let until = Instant::now() + some_seconds(&mut self.dice);
-        self.trouble = Some(Trouble { fault, member, begun, until, mended: false });
+        self.trouble = Some(ActiveFault { fault, member, begun, until, mended: false });
         Ok(true)
     }
 
     /// Puts the member in order again, and sees whether it has come to itself.
-    fn mend(&mut self, crew: &Crew<'_>) -> Outcome<()> {
+    fn mend(&mut self, crew: &WorkerPool<'_>) -> Outcome<()> {
         let Some(trouble) = &mut self.trouble else { return Ok(()) };
         let member = trouble.member;
         if !trouble.mended {
@@ -112,7 +112,7 @@ impl<'a> ClusterTormentor<'a> {
 }
 
 impl Torment for ClusterTormentor<'_> {
-    fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+    fn torment(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
         if let Some(trouble) = &self.trouble {
             if trouble.until <= Instant::now() {
                 self.mend(crew)?;
@@ -130,7 +130,7 @@ impl Torment for ClusterTormentor<'_> {
         Ok(())
     }
 
-    fn relieve(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+    fn relieve(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
         while self.trouble.is_some() {
             self.mend(crew)?;
             // Not to synchronise: how often one looks whether the member is well.

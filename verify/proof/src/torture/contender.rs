@@ -120,7 +120,7 @@ pub fn how(guard: &Guard) -> &'static str {
     match guard.how() {
         How::Free => "free",
         How::HandedOver(_) => "handed-over",
-        How::AfterLapse(_) => "after-lapse",
+        How::AfterExpiry(_) => "after-expiry",
         How::AfterDeath(_) => "after-death",
         _ => "unknown",
     }

@@ -13,8 +13,8 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use super::{
     Plan,
     contender::Outcome,
-    crew::Crew,
     torment::{Done, Torment},
+    worker_pool::WorkerPool,
 };
 use crate::{chance::Dice, clock};
 
@@ -160,15 +160,15 @@ impl<'a> Tormentor<'a> {
         let most = fault.every_ms() * 2_000;
         let rest = Duration::from_micros(self.dice.below(most.min(1 << 40)));
         // Who locks for long is killed and stopped slowly, who locks briefly fast.
-        let pace = match fault {
+        let poll_interval = match fault {
             Fault::Kill | Fault::Stop => self.plan.timeout.as_secs_f64() / 0.1,
             _ => 1.0,
         };
-        rest.mul_f64(pace.clamp(0.25, 4.0))
+        rest.mul_f64(poll_interval.clamp(0.25, 4.0))
     }
 
     /// Does it, if it can: D may be absent just now, and a victim dead.
-    fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<()> {
+    fn strike(&mut self, fault: Fault, crew: &mut WorkerPool<'_>) -> Outcome<()> {
         match fault {
             Fault::Kill => {
                 if let Some(place) = self.victim(crew) {
@@ -207,7 +207,7 @@ impl<'a> Tormentor<'a> {
     }
 
     /// Whom it hits: half of the time whoever has the lock or had it a moment ago.
-    fn victim(&mut self, crew: &Crew<'_>) -> Option<usize> {
+    fn victim(&mut self, crew: &WorkerPool<'_>) -> Option<usize> {
         let holder = crew.told.holder.load(std::sync::atomic::Ordering::Relaxed);
         let random = usize::try_from(self.dice.below(crew.members.len() as u64)).unwrap_or(0);
         let place = if self.dice.once_in(2) { holder } else { random };
@@ -215,7 +215,7 @@ impl<'a> Tormentor<'a> {
         member.may_be_hit().then_some(place)
     }
 
-    fn remove(&mut self, crew: &Crew<'_>) {
+    fn remove(&mut self, crew: &WorkerPool<'_>) {
         let directory = self.plan.directory(&self.folder);
         if self.dice.once_in(4) {
             // A line without a name costs order, nothing else.
@@ -237,7 +237,7 @@ impl<'a> Tormentor<'a> {
 }
 
 impl Torment for Tormentor<'_> {
-    fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+    fn torment(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
         if self.hindrance.as_ref().is_some_and(|hindrance| hindrance.until <= Instant::now()) {
             self.relieve(crew)?;
         }
@@ -254,7 +254,7 @@ impl Torment for Tormentor<'_> {
         Ok(())
     }
 
-    fn relieve(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+    fn relieve(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
         let Some(hindrance) = self.hindrance.take() else {
             return Ok(());
         };

@@ -13,10 +13,10 @@ use rustix::process::Signal;
 use super::{
     Plan,
     contender::Outcome,
-    crew::{Crew, beyond_deadline, client, some_seconds},
     faults::Fault,
     round::Round,
     torment::{Done, Torment},
+    worker_pool::{WorkerPool, beyond_deadline, client, some_seconds},
 };
 use crate::{
     chance::Dice,
@@ -27,7 +27,7 @@ use crate::{
 /// Names that are not the lock's, though they look like it.
 const BYSTANDERS: [&str; 2] = ["contended.lockdir.notes", "contended.lockdi"];
 /// Where those stand who wait.
-const LINE: &str = "contended.lockdir.line";
+const LINE: &str = "contended.lockdir.queue";
 /// Of what the server sends, so much is lost while answers are.
 const LOSS: f64 = 0.05;
 /// The server's answers are held back for so long before its plug is pulled, half of the time: what
@@ -35,7 +35,7 @@ const LOSS: f64 = 0.05;
 const MUTE: Duration = Duration::from_millis(300);
 
 /// Something that is not well.
-struct Trouble {
+struct ActiveFault {
     fault: Fault,
     guest: Name,
     begun: u64,
@@ -52,7 +52,7 @@ pub(crate) struct HostsTormentor<'a> {
     dice: Dice,
     next: Instant,
     round: Round,
-    trouble: Option<Trouble>,
+    trouble: Option<ActiveFault>,
     done: Done,
     /// What the hosts had asked of the server before.
     called: u64,
@@ -105,7 +105,7 @@ impl<'a> HostsTormentor<'a> {
     }
 
     /// False if nobody was caught in the middle of holding.
-    fn strike(&mut self, fault: Fault, crew: &mut Crew<'_>) -> Outcome<bool> {
+    fn strike(&mut self, fault: Fault, crew: &mut WorkerPool<'_>) -> Outcome<bool> {
         let guest = match fault {
             Fault::Kill | Fault::Stop => return Ok(crew.strike(fault, &mut self.dice)),
             Fault::Freeze | Fault::Power => match crew.catch_holding() {
@@ -147,13 +147,15 @@ impl<'a> HostsTormentor<'a> {
             }
         }
         let until = Instant::now() + self.lasts(fault);
-        self.trouble = Some(Trouble { fault, guest, begun, until });
+        self.trouble = Some(ActiveFault { fault, guest, begun, until });
         Ok(true)
     }
 
     /// Puts it in order again.
-    fn mend(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
-        let Some(Trouble { fault, guest, begun, .. }) = self.trouble.take() else { return Ok(()) };
+    fn mend(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
+        let Some(ActiveFault { fault, guest, begun, .. }) = self.trouble.take() else {
+            return Ok(());
+        };
         match fault {
             Fault::Freeze => {
                 self.lab.guest(guest).thaw().map_err(|error| error.to_string())?;
@@ -187,7 +189,7 @@ impl<'a> HostsTormentor<'a> {
 }
 
 impl Torment for HostsTormentor<'_> {
-    fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+    fn torment(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
         if let Some(trouble) = &self.trouble {
             if trouble.until <= Instant::now() {
                 self.mend(crew)?;
@@ -206,7 +208,7 @@ impl Torment for HostsTormentor<'_> {
         Ok(())
     }
 
-    fn relieve(&mut self, crew: &mut Crew<'_>) -> Outcome<()> {
+    fn relieve(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
         self.mend(crew)
     }
 
@@ -267,7 +269,7 @@ fn shell(lab: &Lab, name: Name, line: &str) -> Outcome<String> {
     lab.guest(name).shell(line).map_err(|error| error.to_string().into())
 }
 
-impl Crew<'_> {
+impl WorkerPool<'_> {
     /// Adds the same to the histories of all in a guest, with this moment.
     fn note_all(&mut self, guest: Name, word: &str) {
         let now = clock::now();
@@ -289,7 +291,7 @@ impl Crew<'_> {
 /// From when a holder began to let go until one who waited had the lock, sorted: on the same host,
 /// and between two.
 #[must_use]
-pub fn hand_overs(record: &Record) -> [Vec<Duration>; 2] {
+pub fn handoffs(record: &Record) -> [Vec<Duration>; 2] {
     let mut by_start: Vec<_> = record.holds.iter().filter(|hold| hold.end > hold.start).collect();
     by_start.sort_by_key(|hold| hold.start);
     let place = |worker: &str| worker.split('.').next().and_then(|place| place.parse().ok());
@@ -303,7 +305,7 @@ pub fn hand_overs(record: &Record) -> [Vec<Duration>; 2] {
         if after.since < before.end
             && before.end <= after.start
             && is_calm
-            && after.how != "after-lapse"
+            && after.how != "after-expiry"
         {
             let other = usize::from(host(&before.worker) != host(&after.worker));
             between[other].push(Duration::from_nanos(after.start - before.end));

@@ -5,12 +5,9 @@
 //! who told it; [`crew`](self) gives birth to them, [`faults`] is what happens to them in a folder,
 //! [`cluster`](self) what happens on etcd, [`hosts`] what happens between two hosts on NFS.
 
-mod body;
 mod calm;
 mod cluster;
 pub mod contender;
-mod crew;
-mod desk;
 pub mod faults;
 pub mod hosts;
 mod plan;
@@ -18,8 +15,11 @@ mod refusal;
 pub mod report;
 mod round;
 pub mod set;
+mod store_client;
 mod torment;
 pub mod worker;
+mod worker_pool;
+mod worker_process;
 
 use std::{
     fs,
@@ -38,8 +38,8 @@ pub use self::{
     plan::{Ground, LEAST_RATE, Plan},
 };
 use self::{
-    cluster::ClusterTormentor, contender::Outcome, crew::Crew, faults::Tormentor,
-    hosts::HostsTormentor, report::Report, torment::Torment, worker::Contestant,
+    cluster::ClusterTormentor, contender::Outcome, faults::Tormentor, hosts::HostsTormentor,
+    report::Report, torment::Torment, worker::LockUnderTest, worker_pool::WorkerPool,
 };
 use crate::clock;
 
@@ -112,7 +112,7 @@ fn torture(
     }
     let begun = Instant::now();
     let begun_at = clock::now();
-    let mut crew = Crew::start(plan, plan.orders(name, desk))?;
+    let mut crew = WorkerPool::start(plan, plan.orders(name, desk))?;
     let mut looked = Instant::now();
     while !plan.over.load(Ordering::Relaxed)
         && !plan.is_done(begun.elapsed(), &crew.told, tormentor.done())
@@ -147,7 +147,7 @@ fn torture(
     if let Some(care) = plan.set {
         report.compare(care, &fs::read_to_string(desk.join(SET)).unwrap_or_default());
     }
-    if plan.contestant == Contestant::Lockbydir && !plan.alone {
+    if plan.contestant == LockUnderTest::Lockbydir && !plan.alone {
         if let Err(why) = last.acquire(plan)? {
             report.breaks(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN, why);
         }

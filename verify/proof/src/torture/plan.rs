@@ -10,7 +10,7 @@ use std::{
 };
 
 use lockbydir_nfs_lab::Lab;
-use lockbydir_protocol::{MIN_TIMEOUT, MOMENT};
+use lockbydir_protocol::{MIN_TIMEOUT, PASS_OVER_AFTER};
 use rustix::{
     process::geteuid,
     time::{ClockId, clock_gettime},
@@ -18,11 +18,11 @@ use rustix::{
 
 use super::{
     NAME, SET,
-    crew::Told,
     faults::Fault,
     set::Care,
     torment::Done,
-    worker::{Contestant, Orders},
+    worker::{LockUnderTest, Orders},
+    worker_pool::Told,
 };
 use crate::{chance::Dice, clock, history::Record, judge::Verdict};
 
@@ -56,14 +56,14 @@ pub struct Plan {
     /// And how they mount.
     pub mount: String,
     /// Which lock.
-    pub contestant: Contestant,
+    pub contestant: LockUnderTest,
     /// How many workers.
     pub processes: usize,
     /// It ends after this time, and a little later if a fault has put nothing to the test by then;
-    /// with a number of hand-overs it lasts so long at most.
+    /// with a number of handoffs it lasts so long at most.
     pub time: Duration,
-    /// It ends with so many contended hand-overs, once each fault has put something to the test.
-    pub hand_overs: u64,
+    /// It ends with so many contended handoffs, once each fault has put something to the test.
+    pub handoffs: u64,
     /// Before that a write of one that was stopped for too long is to be refused.
     pub late: bool,
     /// It ends when a promise is broken.
@@ -81,7 +81,7 @@ pub struct Plan {
     /// How long it keeps D after a release.
     pub linger: Duration,
     /// How often one looks where nothing tells of a change, if not as usual.
-    pub pace: Option<Duration>,
+    pub poll_interval: Option<Duration>,
     /// A fenced lock. So it is anyway where clocks are stepped.
     pub fenced: bool,
     /// Each hold increments a counter, unguarded.
@@ -114,10 +114,10 @@ impl Plan {
             also: Vec::new(),
             lab: None,
             mount: String::new(),
-            contestant: Contestant::Lockbydir,
+            contestant: LockUnderTest::Lockbydir,
             processes: 16,
             time: Duration::from_secs(10),
-            hand_overs: u64::MAX,
+            handoffs: u64::MAX,
             late: false,
             until_broken: false,
             faults: Vec::new(),
@@ -126,7 +126,7 @@ impl Plan {
             hold: Duration::from_micros(200),
             least_rate: LEAST_RATE,
             linger: Duration::ZERO,
-            pace: None,
+            poll_interval: None,
             fenced: false,
             counting: false,
             set: None,
@@ -191,12 +191,12 @@ impl Plan {
     }
 
     /// Nobody holds for at most this long while somebody waits: a holder that was stopped or
-    /// killed before it could say so lapses, another may have to watch it for its whole timeout,
+    /// killed before it could say so expires, another may have to watch it for its whole timeout,
     /// and an emptied directory must be as old as that; then the line's own bound (docs/protocol.md,
     /// "Who does not come"), with half of the processes stopped; and a second, for the machine may
     /// be busy.
     ///
-    /// On etcd one who is gone lapses after the timeout, and a new leader lets all leases count
+    /// On etcd one who is gone expires after the timeout, and a new leader lets all leases count
     /// anew; then there are the longest trouble of a member, an election, and the time in which a
     /// client finds that nobody answers any more.
     ///
@@ -209,11 +209,11 @@ impl Plan {
         }
         if self.ground == Ground::Nfs {
             let processes = u32::try_from(self.processes).unwrap_or(u32::MAX);
-            return self.timeout * 3 + MOMENT * 4 * processes + Duration::from_secs(3);
+            return self.timeout * 3 + PASS_OVER_AFTER * 4 * processes + Duration::from_secs(3);
         }
         let processes = u32::try_from(self.processes).unwrap_or(u32::MAX);
-        let line = MOMENT * 2 + Duration::from_millis(20) * processes;
-        let stopped = MOMENT * (processes / 2);
+        let line = PASS_OVER_AFTER * 2 + Duration::from_millis(20) * processes;
+        let stopped = PASS_OVER_AFTER * (processes / 2);
         self.timeout * 3 + line + stopped + Duration::from_secs(1)
     }
 
@@ -221,14 +221,14 @@ impl Plan {
     /// have two holders.
     pub(super) fn judge(&self, record: &Record) -> Verdict {
         match self.contestant {
-            Contestant::Lockbydir => record.judge_within(self.longest_stall()),
+            LockUnderTest::Lockbydir => record.judge_within(self.longest_stall()),
             _ => Verdict { overlaps: record.judge().overlaps, ..Verdict::default() },
         }
     }
 
     /// What was asked for was seen, or cannot be waited for any longer.
     pub(super) fn is_done(&self, ran: Duration, told: &Told, done: &Done) -> bool {
-        let (is_enough, most) = match self.hand_overs {
+        let (is_enough, most) = match self.handoffs {
             u64::MAX => (ran >= self.time, self.time + GRACE),
             count => (told.contended.load(Ordering::Relaxed) >= count, self.time),
         };
@@ -237,7 +237,7 @@ impl Plan {
             done.untested(&self.faults, &record).is_none()
                 && (!self.late || record.late_writes().refused > 0)
         };
-        ran >= most || is_enough && (self.contestant != Contestant::Lockbydir || has_shown_all())
+        ran >= most || is_enough && (self.contestant != LockUnderTest::Lockbydir || has_shown_all())
     }
 
     pub(super) fn orders(&self, name: PathBuf, desk: &Path) -> Orders {
@@ -248,7 +248,7 @@ impl Plan {
             set: self.set.map(|care| (desk.join(SET), care)),
             timeout_ms: millis(self.timeout),
             linger_ms: millis(self.linger),
-            pace_ms: self.pace.map(millis),
+            pace_ms: self.poll_interval.map(millis),
             fenced: self.is_fenced(),
             hold_ns: u64::try_from(self.hold.as_nanos()).unwrap_or(u64::MAX),
             is_guest: self.ground == Ground::Nfs,

@@ -8,7 +8,7 @@ use super::{
     Ground, Plan,
     contender::Outcome,
     faults::{self, Fault},
-    worker::Contestant,
+    worker::LockUnderTest,
 };
 
 impl Plan {
@@ -25,10 +25,10 @@ impl Plan {
         if self.ground == Ground::Nfs && (self.counting || self.set.is_some()) {
             return Ok(Some("a counter or a set is not to be had between hosts".to_owned()));
         }
-        if self.ground == Ground::Nfs && self.contestant == Contestant::ProperLockfile {
+        if self.ground == Ground::Nfs && self.contestant == LockUnderTest::ProperLockfile {
             return Ok(Some("there is no Node in the guests".to_owned()));
         }
-        if self.contestant != Contestant::Lockbydir && !self.faults.iter().all(simple) {
+        if self.contestant != LockUnderTest::Lockbydir && !self.faults.iter().all(simple) {
             return Ok(Some("a known-bad lock is tortured by `kill` and `stop` only".to_owned()));
         }
         for fault in [Fault::Namespace, Fault::Pids] {
@@ -54,7 +54,7 @@ impl Plan {
             )));
         }
         let package = self.node_modules().join("proper-lockfile");
-        if self.contestant == Contestant::ProperLockfile && !package.exists() {
+        if self.contestant == LockUnderTest::ProperLockfile && !package.exists() {
             return Ok(Some(format!(
                 "there is no {}: `verify/rivals/run --quick` installs it, or RIVALS_NODE_MODULES says \
                  where it is",
@@ -71,7 +71,7 @@ impl Plan {
     fn refusal_of_ground(&self) -> Option<String> {
         let is_etcd = self.ground == Ground::Etcd;
         let is_there = match self.contestant {
-            Contestant::Lockbydir => true,
+            LockUnderTest::Lockbydir => true,
             other => other.is_on_etcd() == is_etcd,
         };
         if !is_there {
@@ -93,7 +93,7 @@ impl Plan {
         match self.contestant {
             // A lease's least, in whole seconds.
             _ if self.ground == Ground::Etcd => Duration::from_secs(1),
-            Contestant::ProperLockfile => Duration::from_secs(2),
+            LockUnderTest::ProperLockfile => Duration::from_secs(2),
             _ => lockbydir_protocol::MIN_TIMEOUT,
         }
     }

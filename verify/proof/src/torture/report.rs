@@ -8,12 +8,12 @@ use lockbydir_protocol::promise;
 
 use super::{
     Calm, Ground, Plan,
-    crew::Told,
     faults::Fault,
     hosts,
     set::{Care, Kept},
     torment::Done,
-    worker::Contestant,
+    worker::LockUnderTest,
+    worker_pool::Told,
 };
 use crate::{
     history::Record,
@@ -42,8 +42,8 @@ pub struct Report {
     pub kept: Option<Kept>,
     /// The times in which no member of a cluster and no worker had a fault.
     pub calm: Calm,
-    /// How long hand-overs took on one host, and between two, on NFS.
-    pub hand_overs: [Vec<Duration>; 2],
+    /// How long handoffs took on one host, and between two, on NFS.
+    pub handoffs: [Vec<Duration>; 2],
     /// When two held for the first time, from the beginning, and after how many holds.
     pub first_overlap: Option<(Duration, usize)>,
     /// What the two of the first fault told around it.
@@ -87,7 +87,7 @@ impl Report {
         Self {
             plan: plan.clone(),
             contended: record.contended(),
-            hand_overs: hosts::hand_overs(&record),
+            handoffs: hosts::handoffs(&record),
             late: record.late_writes(),
             stall: record.longest_stall().map_or(Duration::ZERO, |(longest, _)| longest),
             record,
@@ -162,7 +162,7 @@ impl Report {
         assert!(matches!(self.conclusion(), Conclusion::Kept), "{self}");
     }
 
-    /// Who takes over a lapsed lock while the hosts' common clock stands still is noted down too
+    /// Who takes over an expired lock while the hosts' common clock stands still is noted down too
     /// early. True if all overlaps may be of that kind.
     fn is_an_old_reading(&self) -> bool {
         let stops =
@@ -185,15 +185,15 @@ impl Report {
         let rate = self.rate();
         // A known-bad lock waits by trying, and is not asked for speed.
         let least = self.plan.least_rate;
-        if self.plan.contestant == Contestant::Lockbydir && rate < f64::from(least) {
+        if self.plan.contestant == LockUnderTest::Lockbydir && rate < f64::from(least) {
             return Some(format!(
                 "{rate:.0} acquisitions a second; below {least} nothing is shown"
             ));
         }
         // Told by the judge's count, which may differ a little from what was counted on the way.
-        let (asked, done) = (self.plan.hand_overs, self.contended as u64);
+        let (asked, done) = (self.plan.handoffs, self.contended as u64);
         if asked != u64::MAX && done + done / 100 < asked {
-            return Some(format!("only {done} of {asked} contended hand-overs in the time given"));
+            return Some(format!("only {done} of {asked} contended handoffs in the time given"));
         }
         self.untested().map(|word| format!("`{word}` put nothing to the test; take longer"))
     }
@@ -253,7 +253,7 @@ impl fmt::Display for Report {
         let text = |value: usize| number(value);
         // A known-bad lock has no numbers and no line: there is nothing to judge.
         let judged = |value: String| match plan.contestant {
-            Contestant::Lockbydir => value,
+            LockUnderTest::Lockbydir => value,
             _ => "-".to_owned(),
         };
         let counted = |value: usize| judged(number(value));
@@ -261,7 +261,7 @@ impl fmt::Display for Report {
         let (stall, allowed) = (self.stall, plan.longest_stall());
         row("acquisitions", text(record.holds.len()), "overlaps", text(verdict.overlaps.len()))?;
         row(
-            "contended hand-overs",
+            "contended handoffs",
             text(self.contended),
             "token regressions",
             counted(verdict.regressions.len()),
@@ -288,11 +288,11 @@ impl fmt::Display for Report {
             row("servers killed", text(done.servers), "times answers lost", text(done.losses))?;
             row("calm", calm, "untrue statements", lies)?;
             let gap = format!("{:.1?}", self.longest_stop());
-            row("between hosts", text(self.hand_overs[1].len()), "clock stood still", gap)?;
+            row("between hosts", text(self.handoffs[1].len()), "clock stood still", gap)?;
             for (host, left, right) in
                 [(1, "  median there", "  90 % within"), (0, "on one, median", "  90 % within")]
             {
-                let took = |share| format!("{:.1?}", quantile(&self.hand_overs[host], share));
+                let took = |share| format!("{:.1?}", quantile(&self.handoffs[host], share));
                 row(left, took(0.5), right, took(0.9))?;
             }
             if let Some(calls) = done.calls {

@@ -1,6 +1,6 @@
 //! What all who make faults happen have in common, wherever the lock is.
 
-use super::{contender::Outcome, crew::Crew, faults::Fault};
+use super::{contender::Outcome, faults::Fault, worker_pool::WorkerPool};
 use crate::history::{Record, Span};
 
 /// How often.
@@ -56,9 +56,9 @@ impl Done {
 /// Whoever makes faults happen, and looks at what is left at the end.
 pub(crate) trait Torment {
     /// Does what is due.
-    fn torment(&mut self, crew: &mut Crew<'_>) -> Outcome<()>;
+    fn torment(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()>;
     /// Puts everything in order again.
-    fn relieve(&mut self, crew: &mut Crew<'_>) -> Outcome<()>;
+    fn relieve(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()>;
     /// How often each was done so far.
     fn done(&self) -> &Done;
     /// Adds to that what is counted at the end.

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     contender::{Answer, Contender, Hold, Ours, Outcome},
-    desk::{Desk, END},
     set::{Care, Set},
+    store_client::{END, StoreClient},
 };
 use crate::{
     chance::Dice,
@@ -34,7 +34,7 @@ use crate::{
 /// Which lock is tortured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Contestant {
+pub enum LockUnderTest {
     /// This project's.
     Lockbydir,
     /// How lockbydir's first version broke timed-out locks. Known to be bad.
@@ -51,7 +51,7 @@ pub enum Contestant {
     EtcdDeaf,
 }
 
-impl Contestant {
+impl LockUnderTest {
     /// It can only be tortured on etcd.
     #[must_use]
     pub fn is_on_etcd(self) -> bool {
@@ -79,7 +79,7 @@ pub struct Orders {
     /// Its name in the histories.
     pub name: String,
     /// Which lock.
-    pub contestant: Contestant,
+    pub contestant: LockUnderTest,
     /// The lock's name, as a path.
     pub lock: PathBuf,
     /// The token-checking store.
@@ -130,7 +130,7 @@ impl Orders {
     pub fn new(name: &str, lock: PathBuf, store: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
-            contestant: Contestant::Lockbydir,
+            contestant: LockUnderTest::Lockbydir,
             lock,
             store,
             counter: None,
@@ -170,28 +170,31 @@ impl Orders {
         let file = self.lock.with_extension("lock");
         let stat_unlink = StatUnlink { file, timeout };
         Ok(match self.contestant {
-            Contestant::Lockbydir => {
+            LockUnderTest::Lockbydir => {
                 let linger = Duration::from_millis(self.linger_ms);
                 let lock = Lock::new(&self.lock).timeout(timeout).linger(linger);
                 let lock = lock.fenced(self.fenced);
-                let pace = self.pace_ms.map(Duration::from_millis);
-                let lock = pace.map_or(lock.clone(), |pace| lock.pace(pace));
+                let poll_interval = self.pace_ms.map(Duration::from_millis);
+                let lock = poll_interval
+                    .map_or(lock.clone(), |poll_interval| lock.poll_interval(poll_interval));
                 let lock = if self.is_on_etcd() { lock } else { lock.mode(self.mode) };
                 Box::new(Ours { lock, timeout })
             }
-            Contestant::EtcdLookThenPut => {
+            LockUnderTest::EtcdLookThenPut => {
                 Box::new(Polled::new(LookThenPut::new(&self.lock, timeout)?, timeout))
             }
-            Contestant::EtcdDeaf => Box::new(Polled::new(Deaf::new(&self.lock, timeout)?, timeout)),
-            Contestant::FirstVersion => {
+            LockUnderTest::EtcdDeaf => {
+                Box::new(Polled::new(Deaf::new(&self.lock, timeout)?, timeout))
+            }
+            LockUnderTest::FirstVersion => {
                 let directory = self.lock.with_extension("lockdir");
                 Box::new(Polled::new(FirstVersion { directory, timeout }, timeout))
             }
-            Contestant::StatUnlink => Box::new(Polled::new(stat_unlink, timeout)),
-            Contestant::UtimesLease => Box::new(Polled::new(UtimesLease(stat_unlink), timeout)),
-            Contestant::ProperLockfile => {
+            LockUnderTest::StatUnlink => Box::new(Polled::new(stat_unlink, timeout)),
+            LockUnderTest::UtimesLease => Box::new(Polled::new(UtimesLease(stat_unlink), timeout)),
+            LockUnderTest::ProperLockfile => {
                 return Err(
-                    "proper-lockfile's workers are Node's: verify/rivals/workers/torture.js".into()
+                    "proper-lockfile's workers are Node's: verify/rivals/workers/torture.js".into(),
                 );
             }
         })
@@ -252,7 +255,7 @@ fn increment(counter: &Path) -> io::Result<()> {
 /// When it cannot begin, or the last acquisition fails.
 pub fn work(orders: &Orders) -> Outcome<()> {
     // What is tortured is the lock itself, also where it would not be begun.
-    lockbydir::testing::take_mounts_as_known(true);
+    lockbydir::simulated::take_mounts_as_known(true);
     if orders.is_guest {
         clock::share()?;
     }
@@ -299,8 +302,8 @@ pub fn work(orders: &Orders) -> Outcome<()> {
         },
         contender: orders.contender()?,
         store: match orders.is_guest {
-            true => Desk::Host(answers),
-            false => Desk::Here(Store::open(&orders.store)?),
+            true => StoreClient::Host(answers),
+            false => StoreClient::LocalContext(Store::open(&orders.store)?),
         },
         set: match &orders.set {
             Some((file, care)) => Some((Set::open(file, *care, &orders.name)?, *care)),
@@ -321,7 +324,7 @@ struct Worker<'a> {
     orders: &'a Orders,
     teller: Teller,
     contender: Box<dyn Contender>,
-    store: Desk,
+    store: StoreClient,
     set: Option<(Set, Care)>,
     /// Elements so far.
     added: u64,

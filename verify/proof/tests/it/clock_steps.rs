@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use lockbydir_proof::{clock, puppet::Puppet};
+use lockbydir_proof::{clock, scripted_worker::ScriptedWorker};
 use rustix::process::Signal;
 
 use crate::stage::{Stage, WORKER, assert_followed, date};
@@ -27,10 +27,10 @@ fn wall() -> i64 {
 }
 
 /// A worker whose wall clock is so many seconds ahead.
-fn stepped(stage: &Stage, ahead: i64, options: &str) -> Puppet {
+fn stepped(stage: &Stage, ahead: i64, options: &str) -> ScriptedWorker {
     let library = Path::new(WORKER).with_file_name("examples").join("libstepped_clock.so");
     assert!(library.exists(), "`cargo build --examples` makes {}", library.display());
-    let mut puppet = Puppet::start_with_stepped_clock(WORKER, &library, ahead);
+    let mut puppet = ScriptedWorker::start_with_stepped_clock(WORKER, &library, ahead);
     let off = i64::try_from(puppet.number("wall")).expect("a time") - wall();
     assert!((off - ahead).abs() < 60, "its wall clock is {off} s ahead");
     puppet.lock(&stage.path("steady"), options);
@@ -38,9 +38,9 @@ fn stepped(stage: &Stage, ahead: i64, options: &str) -> Puppet {
 }
 
 /// The waiter neither takes nor breaks what the holder holds.
-fn assert_respects(waiter: &mut Puppet, holder: &mut Puppet) {
+fn assert_respects(waiter: &mut ScriptedWorker, holder: &mut ScriptedWorker) {
     assert_eq!(waiter.ask("try"), "no");
-    assert_eq!(waiter.ask("break-lapsed"), "still-held");
+    assert_eq!(waiter.ask("break-expired"), "still-held");
     assert_eq!(waiter.ask("acquire"), "patience-over");
     assert_eq!(holder.ask("is-held"), "true");
     assert_eq!(holder.ask("renew"), "ok");
@@ -78,14 +78,14 @@ fn a_holder_whose_wall_clock_is_an_hour_off_keeps_its_lock() {
 
 /// The next one holds after the timeout of the first, not before and not much later, with a
 /// larger number.
-fn assert_follows(holder: &mut Puppet, next: &mut Puppet) {
+fn assert_follows(holder: &mut ScriptedWorker, next: &mut ScriptedWorker) {
     let before = clock::now();
     let held = holder.hold("acquire");
 
     let taken = next.hold("acquire");
 
     let waited = Duration::from_nanos(taken.moment - before);
-    assert_eq!(taken.how, "after-lapse");
+    assert_eq!(taken.how, "after-expiry");
     assert_followed(waited, Duration::from_millis(300));
     assert!(taken.token > held.token, "{taken:?} after {held:?}");
     assert_eq!(holder.ask("release"), "lost");
@@ -93,7 +93,7 @@ fn assert_follows(holder: &mut Puppet, next: &mut Puppet) {
 }
 
 #[test]
-fn a_lapsed_lock_is_followed_after_its_timeout_whatever_wall_clocks_say() {
+fn an_expired_lock_is_followed_after_its_timeout_whatever_wall_clocks_say() {
     let stage = Stage::on_disk();
     for ahead in [-HOUR, HOUR] {
         let mut steady = stage.puppet("steady", SHORT);
@@ -180,7 +180,7 @@ fn a_bare_directory_dated_an_hour_ahead_is_not_locked_for_longer_than_the_looker
 #[test]
 fn a_waiter_whose_boot_clock_is_an_hour_ahead_lets_the_holder_have_its_timeout() {
     let stage = Stage::on_disk();
-    let mut waiter = Puppet::start_in_another_time_namespace(WORKER, HOUR);
+    let mut waiter = ScriptedWorker::start_in_another_time_namespace(WORKER, HOUR);
     let off = waiter.number("boot").abs_diff(clock::now() / 1_000_000_000);
     assert!(off.abs_diff(HOUR.unsigned_abs()) < 60, "its boot clock is {off} s off");
 
@@ -195,7 +195,7 @@ fn a_waiter_whose_boot_clock_is_an_hour_ahead_lets_the_holder_have_its_timeout()
     let mut holder = stage.puppet("steady", "timeout_ms=1000");
     let begun = clock::now();
     holder.hold("acquire");
-    assert_eq!(waiter.hold("acquire").how, "after-lapse");
+    assert_eq!(waiter.hold("acquire").how, "after-expiry");
     let waited = Duration::from_nanos(clock::now() - begun);
     assert_followed(waited, Duration::from_secs(1));
     assert_eq!(holder.ask("release"), "lost");

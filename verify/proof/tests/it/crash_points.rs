@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use lockbydir::{Lock, Owner};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, make_lapsed};
+use crate::stage::{Stage, make_expired};
 
 /// What the next process would use itself, and so the longest that a crash may cost.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy)]
 enum Before {
     Nothing,
-    Lapsed,
+    Expired,
     Dead,
     /// An old directory without an entry.
     Bare,
@@ -31,7 +31,7 @@ enum Before {
 fn prepare(stage: &Stage, before: Before, options: &str) {
     match before {
         Before::Nothing | Before::HeldByTheVictim | Before::LeftByTheVictim => {}
-        Before::Lapsed => make_lapsed(&[stage.path("fragile")]),
+        Before::Expired => make_expired(&[stage.path("fragile")]),
         Before::Dead => {
             stage.puppet("fragile", options).hold("acquire");
         }
@@ -108,8 +108,8 @@ fn a_crash_anywhere_in_acquire_leaves_the_lock_to_the_next() {
 }
 
 #[test]
-fn a_crash_anywhere_in_taking_over_a_lapsed_lock_leaves_it_to_the_next() {
-    crash_everywhere(Before::Lapsed, "acquire", "", &[]);
+fn a_crash_anywhere_in_taking_over_an_expired_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::Expired, "acquire", "", &[]);
 }
 
 #[test]
@@ -163,18 +163,18 @@ fn a_crash_anywhere_in_a_fenced_release_leaves_the_lock_to_the_next() {
 }
 
 #[test]
-fn a_crash_anywhere_in_breaking_a_lapsed_lock_leaves_it_to_the_next() {
-    crash_everywhere(Before::Lapsed, "break-lapsed", "", &[]);
+fn a_crash_anywhere_in_breaking_an_expired_lock_leaves_it_to_the_next() {
+    crash_everywhere(Before::Expired, "break-expired", "", &[]);
 }
 
 #[test]
 fn a_crash_anywhere_in_breaking_a_dead_ones_lock_leaves_it_to_the_next() {
-    crash_everywhere(Before::Dead, "break-lapsed", "", &[]);
+    crash_everywhere(Before::Dead, "break-expired", "", &[]);
 }
 
 #[test]
 fn a_crash_anywhere_in_breaking_a_fenced_lock_leaves_it_to_the_next() {
-    crash_everywhere(Before::Dead, "break-lapsed", "fenced=1", &["fragile.lockdir"]);
+    crash_everywhere(Before::Dead, "break-expired", "fenced=1", &["fragile.lockdir"]);
 }
 
 #[test]

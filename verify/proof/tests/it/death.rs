@@ -8,7 +8,7 @@ use std::{
 
 use lockbydir_proof::{
     DEATHS, clock,
-    puppet::{Held, Puppet},
+    scripted_worker::{Held, ScriptedWorker},
 };
 use rustix::process::Signal;
 
@@ -73,7 +73,7 @@ fn the_next_holds_within_60_ms_of_the_holders_death() {
 #[test]
 fn a_holder_in_another_pid_namespace_is_followed_only_after_its_timeout() {
     let stage = Stage::on_disk();
-    let mut holder = Puppet::start_in_another_pid_namespace(WORKER);
+    let mut holder = ScriptedWorker::start_in_another_pid_namespace(WORKER);
     holder.lock(&stage.path("elsewhere"), "timeout_ms=1000");
     assert_eq!(holder.number("pid"), 1, "it is in a PID namespace of its own");
     let mut waiter = stage.puppet("elsewhere", "timeout_ms=30000 patience_ms=20000");
@@ -85,7 +85,7 @@ fn a_holder_in_another_pid_namespace_is_followed_only_after_its_timeout() {
     let died = clock::now();
     let next = waiter.hold("acquire");
 
-    assert_eq!(next.how, "after-lapse");
+    assert_eq!(next.how, "after-expiry");
     assert!(died < held.moment + 500_000_000, "it died long before its timeout");
     let waited = Duration::from_nanos(next.moment - before);
     println!("a dead holder in another PID namespace, timeout 1 s: followed after {waited:.3?}");

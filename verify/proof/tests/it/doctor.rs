@@ -115,7 +115,7 @@ fn an_honest_fuse_is_safe_and_remarked_as_one_that_others_may_share() {
     let report = mounted.examined();
 
     assert_eq!(report.verdict(), Verdict::SafeWithRemarks, "{report:#?}");
-    assert!(!report.file_system.is_one_kernel);
+    assert!(!report.file_system.is_local);
     let remarks = report.findings.iter().filter(|finding| finding.grade == Grade::Remark);
     let remarks: Vec<&str> = remarks.map(|finding| &*finding.name).collect();
     assert_eq!(remarks, ["file-system"]);
@@ -136,11 +136,11 @@ fn a_file_system_that_renames_one_file_twice_is_not_safe_and_has_no_locks() {
 #[test]
 fn whoever_locks_there_all_the_same_holds_by_a_look_and_not_by_an_answer() {
     let mounted = Mounted::with(&["--lies", "rename-twice"]);
-    lockbydir::testing::take_mounts_as_known(true);
+    lockbydir::simulated::take_mounts_as_known(true);
 
     let locked = mounted.try_to_lock();
 
-    lockbydir::testing::take_mounts_as_known(false);
+    lockbydir::simulated::take_mounts_as_known(false);
     locked.expect("a lock");
 }
 
@@ -218,7 +218,7 @@ fn other_clocks_coarse_stamps_and_names_without_case_are_remarked() {
 #[test]
 fn a_mount_is_looked_at_once_in_a_process() {
     let mounted = Mounted::with(&[]);
-    let changes = || lockbydir::testing::operations();
+    let changes = || lockbydir::simulated::operations();
     let lock_once = || {
         let before = changes();
         let begun = Instant::now();

@@ -17,7 +17,7 @@ fn counting(stage: &Stage) -> Plan {
     let processes = COUNTERS.number();
     Plan {
         processes: usize::try_from(processes).expect("a few"),
-        hand_overs: processes * ACQUISITIONS.number(),
+        handoffs: processes * ACQUISITIONS.number(),
         time: Duration::from_secs(600),
         timeout: Duration::from_secs(30),
         counting: true,
@@ -30,11 +30,11 @@ fn many_processes_count(stage: &Stage, plan: &Plan) -> Report {
     let report = torture::run(plan).expect("a run");
 
     println!("{report}");
-    // A lost wake-up costs a tenth of a second: most hand-overs need no help.
+    // A lost wake-up costs a tenth of a second: most handoffs need no help.
     let gaps = report.record.gaps();
     let median = gaps[gaps.len() / 2];
-    println!("  half of the hand-overs took less than {median:.1?}");
-    assert!(median < Duration::from_millis(50), "half of the hand-overs took {median:?} and more");
+    println!("  half of the handoffs took less than {median:.1?}");
+    assert!(median < Duration::from_millis(50), "half of the handoffs took {median:?} and more");
     stage.assert_empty();
     report
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use lockbydir_proof::{
     FORKS,
-    puppet::{Puppet, unshare},
+    scripted_worker::{ScriptedWorker, unshare},
 };
 
 use crate::stage::{Stage, WORKER};
@@ -38,7 +38,7 @@ fn processes_that_reuse_pids_of_their_ancestors_exclude_each_other() {
 #[test]
 fn a_child_with_its_parents_pid_does_not_hold_its_parents_lock() {
     let stage = Stage::on_tmpfs();
-    let mut parent = Puppet::start_in_another_pid_namespace(WORKER);
+    let mut parent = ScriptedWorker::start_in_another_pid_namespace(WORKER);
     assert_eq!(parent.number("pid"), 1);
     parent.lock(&stage.path("first"), "timeout_ms=30000");
     parent.hold("acquire");

@@ -13,7 +13,7 @@ use crate::stage::Stage;
 fn killed_and_stopped_holders_never_make_two_valid_holds(stage: &Stage) {
     let faults = vec![Fault::Kill, Fault::Stop, Fault::Remove];
     let time = Duration::from_secs(600);
-    let plan = Plan { faults, time, hand_overs: TORTURED.number(), late: true, ..stage.plan() };
+    let plan = Plan { faults, time, handoffs: TORTURED.number(), late: true, ..stage.plan() };
 
     let report = torture::run(&plan).expect("a run");
 
@@ -37,7 +37,7 @@ fn killed_and_stopped_holders_never_make_two_valid_holds_on_tmpfs() {
 fn a_run_with_stopped_holders_goes_on_until_a_late_write_was_refused() {
     let stage = Stage::on_tmpfs();
     let time = Duration::from_secs(600);
-    let plan = Plan { faults: vec![Fault::Stop], time, hand_overs: 1, late: true, ..stage.plan() };
+    let plan = Plan { faults: vec![Fault::Stop], time, handoffs: 1, late: true, ..stage.plan() };
 
     let report = torture::run(&plan).expect("a run");
 
@@ -51,10 +51,10 @@ fn a_run_goes_on_until_each_fault_put_something_to_the_test() {
     let stage = Stage::on_tmpfs();
     let faults = || vec![Fault::Stop];
     let time = Duration::from_secs(600);
-    let by_hand_overs = Plan { faults: faults(), time, hand_overs: 1, ..stage.plan() };
+    let by_handoffs = Plan { faults: faults(), time, handoffs: 1, ..stage.plan() };
     let by_time = Plan { faults: faults(), time: Duration::ZERO, ..stage.plan() };
 
-    for plan in [by_hand_overs, by_time] {
+    for plan in [by_handoffs, by_time] {
         let report = torture::run(&plan).expect("a run");
 
         println!("{report}");
@@ -74,7 +74,7 @@ fn a_stopped_holder_that_outlived_its_deadline_finds_that_it_lost_the_lock() {
     let got = next.hold("acquire");
     holder.signal(Signal::CONT);
 
-    assert_eq!(got.how, "after-lapse");
+    assert_eq!(got.how, "after-expiry");
     assert_eq!(holder.ask("is-held"), "false");
     assert_eq!(holder.ask("renew"), "lost");
     assert_eq!(holder.ask("is-held"), "false");
@@ -85,7 +85,7 @@ fn a_stopped_holder_that_outlived_its_deadline_finds_that_it_lost_the_lock() {
 }
 
 #[test]
-fn a_holder_that_lapsed_and_that_nobody_followed_holds_again_by_a_late_renewal() {
+fn a_holder_that_expired_and_that_nobody_followed_holds_again_by_a_late_renewal() {
     let stage = Stage::on_tmpfs();
     let mut holder = stage.puppet("alone", "timeout_ms=300");
     let held = holder.hold("acquire");

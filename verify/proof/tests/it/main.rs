@@ -2,7 +2,6 @@
 //! said in the documentation of the `lockbydir_proof` crate.
 
 mod attacks;
-mod bite;
 mod clock_steps;
 mod crash_points;
 mod death;
@@ -10,6 +9,7 @@ mod doctor;
 mod exclusion;
 mod forks;
 mod kills;
+mod known_bad;
 mod lingering;
 mod pauses;
 mod riddle;

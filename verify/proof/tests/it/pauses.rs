@@ -2,13 +2,13 @@
 
 use std::{thread, time::Duration};
 
-use lockbydir_proof::{clock, puppet::Puppet};
+use lockbydir_proof::{clock, scripted_worker::ScriptedWorker};
 use rustix::process::Signal;
 
 use crate::stage::Stage;
 
 /// Stops it until others may take its lock, of a timeout of a second.
-fn stop_beyond_the_deadline(holder: &mut Puppet) {
+fn stop_beyond_the_deadline(holder: &mut ScriptedWorker) {
     holder.signal(Signal::STOP);
     assert!(holder.wait_stopped());
     clock::spin_until(clock::now() + 1_200_000_000);
@@ -16,7 +16,7 @@ fn stop_beyond_the_deadline(holder: &mut Puppet) {
 
 /// Waits for this answer.
 #[track_caller]
-fn see(puppet: &mut Puppet, question: &str, answer: &str) {
+fn see(puppet: &mut ScriptedWorker, question: &str, answer: &str) {
     let until = clock::now() + 60_000_000_000;
     while puppet.ask(question) != answer {
         assert!(clock::now() < until, "{question} was never answered {answer}");
@@ -49,7 +49,7 @@ fn a_pause_in_which_somebody_came_is_reported_once() {
     holder.hold("acquire");
 
     stop_beyond_the_deadline(&mut holder);
-    assert_eq!(next.hold("acquire").how, "after-lapse");
+    assert_eq!(next.hold("acquire").how, "after-expiry");
     holder.signal(Signal::CONT);
 
     see(&mut holder, "losses", "losses Taken");

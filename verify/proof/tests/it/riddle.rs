@@ -1,4 +1,4 @@
-//! The riddle: what must be removed exactly once? Many judge the same lapsed lock at once.
+//! The riddle: what must be removed exactly once? Many judge the same expired lock at once.
 
 use std::{
     fs,
@@ -6,24 +6,24 @@ use std::{
     time::Duration,
 };
 
-use lockbydir_proof::{ROUNDS, clock, puppet::Puppet};
+use lockbydir_proof::{ROUNDS, clock, scripted_worker::ScriptedWorker};
 
-use crate::stage::{Stage, make_lapsed, make_older};
+use crate::stage::{Stage, make_expired, make_older};
 
 const JUDGES: usize = 8;
 /// From the order to the common moment, in nanoseconds: long enough for all to hear it.
 const NOTICE: u64 = 400_000;
 /// The rival is tried in up to so many times as many rounds.
 const PATIENCE: u64 = 20;
-/// So many locks lapse together.
+/// So many locks expire together.
 const BATCH: u64 = 50;
 
-fn judges(stage: &Stage) -> Vec<Puppet> {
+fn judges(stage: &Stage) -> Vec<ScriptedWorker> {
     (0..JUDGES).map(|_| stage.puppet("unused", "")).collect()
 }
 
 /// All try at the same moment; the answers of those who won.
-fn all_at_once(judges: &mut [Puppet], command: impl Fn(u64) -> String) -> Vec<String> {
+fn all_at_once(judges: &mut [ScriptedWorker], command: impl Fn(u64) -> String) -> Vec<String> {
     let command = command(clock::now() + NOTICE);
     for judge in judges.iter_mut() {
         judge.order(&command);
@@ -35,7 +35,7 @@ fn all_at_once(judges: &mut [Puppet], command: impl Fn(u64) -> String) -> Vec<St
 }
 
 #[test]
-fn of_eight_who_judge_a_lapsed_lock_at_the_same_moment_exactly_one_wins() {
+fn of_eight_who_judge_an_expired_lock_at_the_same_moment_exactly_one_wins() {
     let stage = Stage::on_disk();
     let mut judges = judges(&stage);
     let rounds = ROUNDS.number();
@@ -43,8 +43,8 @@ fn of_eight_who_judge_a_lapsed_lock_at_the_same_moment_exactly_one_wins() {
     for first in (0..rounds).step_by(BATCH as usize) {
         let numbers = first..rounds.min(first + BATCH);
         let locks: Vec<PathBuf> =
-            numbers.map(|number| stage.path(&format!("lapsed-{number}"))).collect();
-        make_lapsed(&locks);
+            numbers.map(|number| stage.path(&format!("expired-{number}"))).collect();
+        make_expired(&locks);
         for lock in &locks {
             for judge in &mut judges {
                 judge.lock(lock, "timeout_ms=30000");
@@ -53,11 +53,14 @@ fn of_eight_who_judge_a_lapsed_lock_at_the_same_moment_exactly_one_wins() {
             let won = all_at_once(&mut judges, |moment| format!("try-at {moment}"));
 
             assert_eq!(won.len(), 1, "{}: {won:?}", lock.display());
-            assert!(won[0].ends_with("after-lapse"), "{won:?}");
+            assert!(won[0].ends_with("after-expiry"), "{won:?}");
         }
     }
 
-    println!("{rounds} lapsed locks, {JUDGES} judges, one winner each, in {:.1?}", stage.elapsed());
+    println!(
+        "{rounds} expired locks, {JUDGES} judges, one winner each, in {:.1?}",
+        stage.elapsed()
+    );
     drop(judges);
     stage.sweep();
     stage.assert_empty();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use lockbydir::{Lock, Owner, State};
-use lockbydir_proof::{puppet::Puppet, torture::Plan};
+use lockbydir_proof::{scripted_worker::ScriptedWorker, torture::Plan};
 use tempfile::TempDir;
 
 /// The worker program.
@@ -66,8 +66,8 @@ impl Stage {
     }
 
     /// A worker that plays with the lock `name`.
-    pub(crate) fn puppet(&self, name: &str, options: &str) -> Puppet {
-        let mut puppet = Puppet::start(WORKER);
+    pub(crate) fn puppet(&self, name: &str, options: &str) -> ScriptedWorker {
+        let mut puppet = ScriptedWorker::start(WORKER);
         puppet.lock(&self.path(name), options);
         puppet
     }
@@ -92,7 +92,7 @@ impl Stage {
     pub(crate) fn sweep(&self) {
         for name in self.names() {
             if let Some(name) = name.strip_suffix(".lockdir") {
-                Lock::new(self.path(name)).break_lapsed().expect("a dead one's lock can be broken");
+                Lock::new(self.path(name)).break_stale().expect("a dead one's lock can be broken");
             }
         }
         self.clean();
@@ -119,7 +119,7 @@ impl Stage {
     }
 }
 
-/// Fails unless a lock of this timeout was followed when it lapsed, not before and soon after. The
+/// Fails unless a lock of this timeout was followed when it expired, not before and soon after. The
 /// holder's stamp may be up to a millisecond early, for names count whole ones.
 pub(crate) fn assert_followed(waited: Duration, timeout: Duration) {
     assert!(waited + Duration::from_millis(1) > timeout, "followed after {waited:?} already");
@@ -137,18 +137,18 @@ pub(crate) fn date(directory: &Path, time: SystemTime) {
     dated.expect("a directory of ours can be dated");
 }
 
-/// Makes locks that lapsed, held by no process.
-pub(crate) fn make_lapsed(names: &[PathBuf]) {
+/// Makes locks that expired, held by no process.
+pub(crate) fn make_expired(names: &[PathBuf]) {
     let locks: Vec<Lock> = names
         .iter()
         .map(|name| {
             let lock = Lock::new(name).timeout(Duration::from_millis(100)).owner(Owner::Nobody);
-            let _key = lock.acquire().expect("a lock that will lapse").keep();
+            let _key = lock.acquire().expect("a lock that will expire").keep();
             lock
         })
         .collect();
     for lock in locks {
-        while !matches!(lock.status().expect("a look").state, State::Lapsed) {
+        while !matches!(lock.status().expect("a look").state, State::Expired) {
             thread::yield_now();
         }
     }

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use lockbydir_proof::puppet::{Held, Puppet};
+use lockbydir_proof::scripted_worker::{Held, ScriptedWorker};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, make_lapsed};
+use crate::stage::{Stage, make_expired};
 
 /// What is there when the slow one begins.
 #[derive(Clone, Copy)]
 enum Before {
     Nothing,
-    Lapsed,
+    Expired,
     Dead,
     /// An old directory without an entry.
     Bare,
@@ -21,12 +21,12 @@ enum Before {
     LeftByIt,
 }
 
-/// The slow one, about to do its verb. What it holds lapses soon.
-fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> Puppet {
+/// The slow one, about to do its verb. What it holds expires soon.
+fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> ScriptedWorker {
     let mut slow = stage.puppet(name, &format!("timeout_ms=100 patience_ms=2000 {more}"));
     match before {
         Before::Nothing => {}
-        Before::Lapsed => make_lapsed(&[stage.path(name)]),
+        Before::Expired => make_expired(&[stage.path(name)]),
         Before::Dead => {
             stage.puppet(name, "timeout_ms=30000").hold("acquire");
         }
@@ -101,8 +101,8 @@ fn a_newcomer_to_a_fenced_lock_stopped_before_any_change_harms_nobody_who_came_b
 }
 
 #[test]
-fn a_taker_of_a_lapsed_lock_stopped_before_any_change_harms_nobody_who_came_between() {
-    stop_everywhere(Before::Lapsed, "try", "", &["no"]);
+fn a_taker_of_an_expired_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+    stop_everywhere(Before::Expired, "try", "", &["no"]);
 }
 
 #[test]
@@ -122,12 +122,12 @@ fn a_taker_of_its_lingering_lock_stopped_before_any_change_harms_nobody_who_came
 
 #[test]
 fn a_breaker_stopped_before_any_change_harms_nobody_who_came_between() {
-    stop_everywhere(Before::Lapsed, "break-lapsed", "", &["still-held", "removed"]);
+    stop_everywhere(Before::Expired, "break-expired", "", &["still-held", "removed"]);
 }
 
 #[test]
 fn a_breaker_of_a_dead_ones_lock_stopped_before_any_change_harms_nobody_who_came_between() {
-    stop_everywhere(Before::Dead, "break-lapsed", "", &["still-held", "removed"]);
+    stop_everywhere(Before::Dead, "break-expired", "", &["still-held", "removed"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn a_waiter_with_a_timeout_of_1_s_never_takes_a_living_holders_30_s_lock() {
     holder.hold("acquire");
 
     let answer = waiter.ask("acquire");
-    let broken = waiter.ask("break-lapsed");
+    let broken = waiter.ask("break-expired");
 
     assert_eq!((answer.as_str(), broken.as_str()), ("patience-over", "still-held"));
     assert_eq!(holder.ask("is-held"), "true");
@@ -23,7 +23,7 @@ fn a_waiter_with_a_timeout_of_1_s_never_takes_a_living_holders_30_s_lock() {
 }
 
 #[test]
-fn a_waiter_with_a_timeout_of_30_s_takes_a_lapsed_lock_of_1_s() {
+fn a_waiter_with_a_timeout_of_30_s_takes_an_expired_lock_of_1_s() {
     let stage = Stage::on_disk();
     let mut holder = stage.puppet("short", "timeout_ms=1000");
     let mut waiter = stage.puppet("short", "timeout_ms=30000 patience_ms=5000");
@@ -32,7 +32,7 @@ fn a_waiter_with_a_timeout_of_30_s_takes_a_lapsed_lock_of_1_s() {
     holder.hold("acquire");
     let taken = waiter.hold("acquire");
 
-    assert_eq!(taken.how, "after-lapse");
+    assert_eq!(taken.how, "after-expiry");
     assert_followed(Duration::from_nanos(taken.moment - before), Duration::from_secs(1));
     assert_eq!(holder.ask("is-held"), "false");
     assert_eq!(holder.ask("release"), "lost");

@@ -64,9 +64,9 @@ fn a_run_with_less_than_200_acquisitions_a_second_is_not_valid() {
 }
 
 #[test]
-fn a_run_that_does_not_come_to_its_hand_overs_is_not_valid() {
+fn a_run_that_does_not_come_to_its_handoffs_is_not_valid() {
     let stage = Stage::on_tmpfs();
-    let arguments = ["--faults", "none", "--hand-overs", "1000000", "--seconds", "1"];
+    let arguments = ["--faults", "none", "--handoffs", "1000000", "--seconds", "1"];
 
     let output = torture(&stage, &arguments);
 
@@ -109,7 +109,7 @@ fn what_cannot_be_done_here_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn hand_overs_between_two_hosts_are_told_from_those_on_one() {
+fn handoffs_between_two_hosts_are_told_from_those_on_one() {
     let mut record = Record::default();
     // Places in turn are on one host and the other.
     record.add("0.1", "start 100 9000 5 free 50 60\nend 200\nreleased\n");
@@ -121,7 +121,7 @@ fn hand_overs_between_two_hosts_are_told_from_those_on_one() {
     record.add("1.5", "start 900 9000 9 handed-over 750 850\nend 950\nreleased\n");
     record.add("hand", "fault 820 840\n");
 
-    let [on_one, between] = hosts::hand_overs(&record);
+    let [on_one, between] = hosts::handoffs(&record);
 
     assert_eq!(
         (on_one, between),

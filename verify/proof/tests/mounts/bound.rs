@@ -7,7 +7,7 @@ use lockbydir_proof::torture::faults::Fault;
 use crate::{
     namespaces::{LONG, assert_respects},
     place::{Place, names, open_to_all},
-    program::{puppet, run, run_within},
+    program::{run, run_within, scripted_worker},
 };
 
 #[test]
@@ -39,7 +39,7 @@ fn a_holder_is_seen_and_told_of_by_another_path_and_a_release_wakes_across_them(
 
     let mut waiter = puppet(&bound, "timeout_ms=30000 patience_ms=20000");
     waiter.order("acquire");
-    while !bound.join("jobs.lockdir.line/bell").exists() {
+    while !bound.join("jobs.lockdir.queue/bell").exists() {
         std::thread::yield_now();
     }
     assert_eq!(holder.ask("release"), "ok");

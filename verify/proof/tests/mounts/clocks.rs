@@ -7,18 +7,18 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use lockbydir_proof::{clock, puppet::Puppet};
+use lockbydir_proof::{clock, scripted_worker::ScriptedWorker};
 
 use crate::{
     namespaces::{
         LONG, PATIENT, SHORT, assert_follows_after_the_timeout, assert_respects, container,
     },
     place::{Place, names},
-    program::{playing, puppet, run},
+    program::{playing, run, scripted_worker},
 };
 
 /// One that shares no boot clock and no PIDs with us, as on another host.
-fn stranger(folder: &Path, options: &str) -> Puppet {
+fn stranger(folder: &Path, options: &str) -> ScriptedWorker {
     playing(container(&["--time", "--boottime", "3600"]), folder, options)
 }
 

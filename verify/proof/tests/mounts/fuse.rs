@@ -6,7 +6,7 @@ use lockbydir_proof::torture::faults::Fault;
 
 use crate::{
     place::{Place, names},
-    program::{puppet, run},
+    program::{run, scripted_worker},
 };
 
 const FAT: [&str; 5] =
@@ -97,7 +97,7 @@ fn who_waits_where_there_are_no_pipes_gets_the_lock_when_it_is_released() {
     let mut tokens: Vec<u64> = Vec::new();
     for waiter in &mut waiters {
         let answer = waiter.answer().expect("an answer");
-        let held = lockbydir_proof::puppet::Held::parse(&answer).expect("the lock");
+        let held = lockbydir_proof::scripted_worker::Held::parse(&answer).expect("the lock");
         assert_eq!(waiter.answer().as_deref(), Some("ok"));
         tokens.push(held.token);
     }

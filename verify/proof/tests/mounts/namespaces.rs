@@ -4,14 +4,14 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use lockbydir_proof::{
     clock,
-    puppet::{Held, Puppet, send},
+    scripted_worker::{Held, ScriptedWorker, send},
     torture::faults::Fault,
 };
 use rustix::process::Signal;
 
 use crate::{
     place::Place,
-    program::{WORKER, playing, puppet, run, run_within},
+    program::{WORKER, playing, run, run_within, scripted_worker},
 };
 
 pub(crate) const LONG: &str = "timeout_ms=30000 patience_ms=300";
@@ -19,34 +19,34 @@ pub(crate) const SHORT: &str = "timeout_ms=1000";
 pub(crate) const PATIENT: &str = "timeout_ms=30000 patience_ms=10000";
 
 /// The first process of a container: PIDs, host name and mounts of its own, and nothing in `/etc`.
-pub(crate) fn container(options: &[&str]) -> Puppet {
+pub(crate) fn container(options: &[&str]) -> ScriptedWorker {
     let script = "echo box > /proc/sys/kernel/hostname; mount -t tmpfs lockbydir /etc; exec $W";
     let mut command = Command::new("unshare");
     command.args(["--fork", "--kill-child", "--pid", "--mount-proc", "--uts"]).args(options);
-    let mut first = Puppet::spawn(command.args(["sh", "-ec", script]).env("W", WORKER));
+    let mut first = ScriptedWorker::spawn(command.args(["sh", "-ec", script]).env("W", WORKER));
     assert_eq!(first.number("pid"), 1, "the first process of a container");
     first
 }
 
 /// One more process in it.
-fn one_more(container: &Puppet) -> Puppet {
+fn one_more(container: &ScriptedWorker) -> ScriptedWorker {
     let mut command = Command::new("nsenter");
     command.args(["--target", &container.inner().to_string(), "--all", WORKER]);
-    Puppet::spawn(&mut command)
+    ScriptedWorker::spawn(&mut command)
 }
 
 /// The waiter neither takes nor breaks what the holder holds.
 #[track_caller]
-pub(crate) fn assert_respects(waiter: &mut Puppet, holder: &mut Puppet) {
+pub(crate) fn assert_respects(waiter: &mut ScriptedWorker, holder: &mut ScriptedWorker) {
     assert_eq!(waiter.ask("try"), "no");
-    assert_eq!(waiter.ask("break-lapsed"), "still-held");
+    assert_eq!(waiter.ask("break-expired"), "still-held");
     assert_eq!(waiter.ask("acquire"), "patience-over");
     assert_eq!(holder.ask("is-held"), "true");
     assert_eq!(holder.ask("renew"), "ok");
 }
 
 /// Kills the one that does the work.
-fn kill(mut puppet: Puppet) {
+fn kill(mut puppet: ScriptedWorker) {
     send(puppet.inner(), Signal::KILL);
     puppet.wait();
 }
@@ -54,13 +54,16 @@ fn kill(mut puppet: Puppet) {
 /// The holder gets the lock and is killed; the next one gets it after its timeout of a second, not
 /// before and not much later.
 #[track_caller]
-pub(crate) fn assert_follows_after_the_timeout(mut holder: Puppet, next: &mut Puppet) {
+pub(crate) fn assert_follows_after_the_timeout(
+    mut holder: ScriptedWorker,
+    next: &mut ScriptedWorker,
+) {
     let before = clock::now();
     holder.hold("acquire");
     kill(holder);
     let taken = next.hold("acquire");
     let waited = Duration::from_nanos(clock::now() - before);
-    assert_eq!(taken.how, "after-lapse");
+    assert_eq!(taken.how, "after-expiry");
     assert!(waited + Duration::from_millis(1) > Duration::from_secs(1), "after {waited:?}");
     assert!(waited < Duration::from_secs(4), "after {waited:?} only");
     assert_eq!(next.ask("release"), "ok");
@@ -68,7 +71,11 @@ pub(crate) fn assert_follows_after_the_timeout(mut holder: Puppet, next: &mut Pu
 
 /// The next one leaves a living holder of the lock `jobs` there in peace, and follows a killed one.
 #[track_caller]
-pub(crate) fn assert_respects_and_follows(mut holder: Puppet, mut next: Puppet, folder: &Path) {
+pub(crate) fn assert_respects_and_follows(
+    mut holder: ScriptedWorker,
+    mut next: ScriptedWorker,
+    folder: &Path,
+) {
     holder.hold("acquire");
     assert_respects(&mut next, &mut holder);
     assert_eq!(holder.ask("release"), "ok");
@@ -111,7 +118,7 @@ fn the_first_process_of_one_container_never_takes_that_of_another_for_dead() {
 fn a_holder_with_the_pid_and_the_start_of_a_living_one_elsewhere_lives_and_dies_by_itself() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
-    let owners = |puppet: &mut Puppet| {
+    let owners = |puppet: &mut ScriptedWorker| {
         puppet.hold("acquire");
         let owner = owner(&folder);
         assert_eq!(puppet.ask("release"), "ok");
@@ -203,9 +210,9 @@ fn a_key_that_outlives_its_time_namespace_is_not_cut_short_in_another_of_the_sam
 fn a_holder_that_sees_the_proc_of_another_namespace_is_not_taken_for_dead() {
     let place = Place::new();
     let folder = place.folder("volume");
-    let holder = Puppet::start_in_another_pid_namespace_with_our_proc(WORKER);
+    let holder = ScriptedWorker::start_in_another_pid_namespace_with_our_proc(WORKER);
     let mut holder = playing(holder, &folder, LONG);
-    let mut beside = playing(Puppet::start_beside(WORKER, holder.inner()), &folder, LONG);
+    let mut beside = playing(ScriptedWorker::start_beside(WORKER, holder.inner()), &folder, LONG);
 
     // Whichever of the two holds, the other one has another process for it in its /proc.
     for _ in 0..2 {

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode};
 
 use crate::{
     place::{Place, names, open_to_all},
-    program::{puppet, run},
+    program::{run, scripted_worker},
 };
 
 /// An overlay whose lower layer has a folder, with what is put into it.
@@ -47,7 +47,7 @@ fn a_lock_that_was_left_in_the_lower_layer_is_taken_over_released_and_made_anew(
     let moved = fs::rename(folder.join("jobs.lockdir"), folder.join("elsewhere"));
     assert_eq!(moved.expect_err("no redirects").raw_os_error(), Some(18), "EXDEV");
     let mut token = 0;
-    for how in ["after-lapse", "free", "free"] {
+    for how in ["after-expiry", "free", "free"] {
         let mut holder = puppet(&folder, "timeout_ms=30000 patience_ms=10000");
         let mut other = puppet(&folder, "timeout_ms=30000");
         let held = holder.hold("acquire");
@@ -81,7 +81,7 @@ fn two_never_hold_at_once_when_the_lock_directory_began_in_the_lower_layer() {
         let answers = puppets.each_mut().map(|puppet| puppet.answer().expect("an answer"));
         let winners: Vec<_> = answers
             .iter()
-            .filter_map(|answer| lockbydir_proof::puppet::Held::parse(answer))
+            .filter_map(|answer| lockbydir_proof::scripted_worker::Held::parse(answer))
             .collect();
         assert!(winners.len() <= 1, "{answers:?}");
         tokens.extend(winners.iter().map(|held| held.token));
@@ -106,7 +106,7 @@ fn a_line_that_was_left_in_the_lower_layer_is_in_nobodys_way_and_goes() {
         let mut waiter = puppet(folder, "timeout_ms=30000 patience_ms=20000");
         holder.hold("acquire");
         waiter.order("acquire");
-        let line = folder.join("jobs.lockdir.line");
+        let line = folder.join("jobs.lockdir.queue");
         while fs::read_dir(&line).map_or(0, Iterator::count) < 2 {
             std::thread::yield_now();
         }

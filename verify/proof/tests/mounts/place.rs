@@ -146,14 +146,14 @@ impl Place {
         self.judge_above(Plan { timeout, hold, processes: 8, ..plan }, 30);
     }
 
-    fn judge_above(&self, plan: Plan, hand_overs: u64) {
+    fn judge_above(&self, plan: Plan, handoffs: u64) {
         assert!(self.alone.is_some(), "a plan of this place");
         // How much it must show is asked below.
         let report = torture::run(&Plan { least_rate: 1, ..plan }).expect("a run");
         println!("{report}");
         assert!(matches!(report.conclusion(), Conclusion::Kept), "{report}");
-        let done = report.json()["contended_hand_overs"].as_u64();
-        assert!(done >= Some(hand_overs), "{done:?} hand-overs show nothing: {report}");
+        let done = report.json()["contended_handoffs"].as_u64();
+        assert!(done >= Some(handoffs), "{done:?} handoffs show nothing: {report}");
     }
 }
 

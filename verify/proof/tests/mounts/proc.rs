@@ -5,31 +5,31 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use lockbydir_proof::puppet::Puppet;
+use lockbydir_proof::scripted_worker::ScriptedWorker;
 
 use crate::{
     namespaces::{LONG, assert_respects, assert_respects_and_follows},
     place::Place,
-    program::{WORKER, playing, puppet, run_within},
+    program::{WORKER, playing, run_within, scripted_worker},
 };
 
 /// In a PID namespace with nothing in `/proc`, and with a PID that is nobody's in any other.
-fn blind() -> Puppet {
+fn blind() -> ScriptedWorker {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
 
     let others = COUNT.fetch_add(5, Ordering::Relaxed);
     let script = "mount -t tmpfs lockbydir /proc; for _ in $(seq $N); do (:); done; $W; exit";
     let mut command = Command::new("unshare");
     command.args(["--fork", "--kill-child", "--pid", "--mount", "sh", "-ec", script]);
-    Puppet::spawn(command.env("W", WORKER).env("N", others.to_string()))
+    ScriptedWorker::spawn(command.env("W", WORKER).env("N", others.to_string()))
 }
 
 /// With a `/proc` that shows nobody else's processes, as this user.
-fn hidden(user: u32) -> Puppet {
+fn hidden(user: u32) -> ScriptedWorker {
     let mut command = Command::new("unshare");
     command.args(["--fork", "--kill-child", "--mount", "sh", "-ec"]);
     command.arg("mount -t proc -o hidepid=2 proc /proc; exec setpriv --reuid $U --clear-groups $W");
-    Puppet::spawn(command.env("U", user.to_string()).env("W", WORKER))
+    ScriptedWorker::spawn(command.env("U", user.to_string()).env("W", WORKER))
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use lockbydir_proof::puppet::Puppet;
+use lockbydir_proof::scripted_worker::ScriptedWorker;
 
 /// The worker program.
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_lockbydir-worker");
@@ -69,12 +69,12 @@ pub(crate) fn finished(command: &mut Command) -> Ran {
 }
 
 /// A worker that plays with the lock `jobs` in a folder.
-pub(crate) fn puppet(folder: &Path, options: &str) -> Puppet {
-    playing(Puppet::start(WORKER), folder, options)
+pub(crate) fn puppet(folder: &Path, options: &str) -> ScriptedWorker {
+    playing(ScriptedWorker::start(WORKER), folder, options)
 }
 
 /// The same, of a worker that was started already.
-pub(crate) fn playing(mut puppet: Puppet, folder: &Path, options: &str) -> Puppet {
+pub(crate) fn playing(mut puppet: ScriptedWorker, folder: &Path, options: &str) -> ScriptedWorker {
     puppet.lock(&folder.join("jobs"), options);
     puppet
 }

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     namespaces::LONG,
     place::{Place, names},
-    program::{lockbydir, puppet, run},
+    program::{lockbydir, run, scripted_worker},
 };
 
 #[test]
@@ -83,7 +83,7 @@ fn a_lock_that_becomes_read_only_is_lost_before_its_timeout_and_followed_after_i
     assert_eq!(out, "told\n", "{err}");
     assert!(err.contains("could not be renewed in time (Read-only file system"), "{err}");
     assert!(lost < TIMEOUT, "lost after {lost:?}");
-    assert!(answer.ends_with("after-lapse") || answer.ends_with("after-death"), "{answer}");
+    assert!(answer.ends_with("after-expiry") || answer.ends_with("after-death"), "{answer}");
     assert!(followed >= lost, "two at once: {followed:?}, {lost:?}");
     assert_eq!(next.ask("release"), "ok");
 }

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use lockbydir_proof::puppet::Puppet;
+use lockbydir_proof::scripted_worker::ScriptedWorker;
 use rustix::process::Signal;
 
 use crate::{
@@ -56,9 +56,9 @@ impl Users {
         finished(self.command(user, &lockbydir()).args(arguments).current_dir(folder))
     }
 
-    fn puppet(&self, folder: &Path, options: &str) -> Puppet {
+    fn puppet(&self, folder: &Path, options: &str) -> ScriptedWorker {
         let mut command = self.command(Some(0), Path::new(WORKER));
-        playing(Puppet::spawn(&mut command), folder, options)
+        playing(ScriptedWorker::spawn(&mut command), folder, options)
     }
 }
 

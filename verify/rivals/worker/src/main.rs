@@ -109,9 +109,9 @@ fn try_at(lock: &Lock, at: u64, hold: u64, shared: &str) -> Outcome<String> {
 }
 
 /// Leaves a lock that nobody holds any more: every other time that of a dead process, every
-/// other time one that has lapsed.
-fn corpse(path: &str, lapsed: bool) -> Outcome {
-    if lapsed {
+/// other time one that has expired.
+fn corpse(path: &str, expired: bool) -> Outcome {
+    if expired {
         let timeout = Duration::from_millis(10);
         let _key = Lock::new(path).owner(Owner::Nobody).timeout(timeout).acquire()?.keep();
         std::thread::sleep(timeout * 2);
@@ -125,7 +125,7 @@ fn serve(linger: bool) -> Outcome {
     let mut path = String::new();
     let mut current = lock("", linger);
     let mut guard: Option<Guard> = None;
-    let mut lapsed = false;
+    let mut expired = false;
     for line in stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
@@ -150,8 +150,8 @@ fn serve(linger: bool) -> Outcome {
             }
             ["try", at, hold, shared] => try_at(&current, at.parse()?, hold.parse()?, shared)?,
             ["corpse"] => {
-                lapsed = !lapsed;
-                corpse(&path, lapsed)?;
+                expired = !expired;
+                corpse(&path, expired)?;
                 "ok".into()
             }
             ["work"] => {

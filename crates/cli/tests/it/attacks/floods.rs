@@ -59,8 +59,8 @@ fn a_lock_with_a_million_names_is_refused_at_once() {
 fn a_line_with_a_million_tickets_costs_a_bounded_time_and_memory() {
     for is_held_open in [false, true] {
         let arena = Arena::sticky();
-        arena.attackers_directory("jobs.lockdir.line", 0o777);
-        let line = arena.path("jobs.lockdir.line");
+        arena.attackers_directory("jobs.lockdir.queue", 0o777);
+        let line = arena.path("jobs.lockdir.queue");
         flood(&line, FileType::Fifo, (0..million()).map(|nth| ticket(5, nth)));
         let options = rustix::fs::OFlags::RDWR;
         let held = is_held_open.then(|| {

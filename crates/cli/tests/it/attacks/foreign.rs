@@ -50,7 +50,7 @@ fn foreign_files_in_a_lock_outlive_break_and_clean_and_are_named() {
 fn a_file_that_is_linked_under_a_name_of_ours_keeps_its_own_name_and_content() {
     let stage = "jobs.lockdir.0000000000000000000000000b";
     let arena = Arena::lawless();
-    for folder in ["jobs.lockdir", "jobs.lockdir.line", stage] {
+    for folder in ["jobs.lockdir", "jobs.lockdir.queue", stage] {
         fs::create_dir(arena.path(folder)).unwrap();
         fs::set_permissions(arena.path(folder), fs::Permissions::from_mode(0o777)).unwrap();
         arena.give(VICTIM, folder);
@@ -59,8 +59,8 @@ fn a_file_that_is_linked_under_a_name_of_ours_keeps_its_own_name_and_content() {
     let old = entry("held", 5, 100, 1, "none");
     for place in [
         format!("jobs.lockdir/{old}"),
-        format!("jobs.lockdir.line/{}", ticket(5, 1)),
-        "jobs.lockdir.line/bell".into(),
+        format!("jobs.lockdir.queue/{}", ticket(5, 1)),
+        "jobs.lockdir.queue/bell".into(),
         format!("{stage}/{old}"),
     ] {
         fs::hard_link(&letter, arena.path(&place)).unwrap();
@@ -83,13 +83,13 @@ fn a_file_that_is_linked_under_a_name_of_ours_keeps_its_own_name_and_content() {
     ["things", "things/letter", "things/empty"].into_iter().for_each(kept);
     // What is no pipe is neither a ticket nor a bell, and so even the link is kept.
     for name in ["bell".to_owned(), ticket(5, 1)] {
-        assert!(after.contains_key(&PathBuf::from("jobs.lockdir.line").join(name)), "{after:?}");
+        assert!(after.contains_key(&PathBuf::from("jobs.lockdir.queue").join(name)), "{after:?}");
     }
 }
 
 #[test]
 fn a_directory_of_the_victims_that_was_renamed_to_a_name_of_ours_keeps_its_files() {
-    for name in ["jobs.lockdir", "jobs.lockdir.line", "jobs.lockdir.0000000000000000000000000b"] {
+    for name in ["jobs.lockdir", "jobs.lockdir.queue", "jobs.lockdir.0000000000000000000000000b"] {
         for user in [VICTIM, 0] {
             let arena = Arena::lawless();
             fs::rename(arena.path("things"), arena.path(name)).unwrap();

@@ -32,7 +32,7 @@ fn a_forged_entry_is_judged_by_its_own_words_and_no_date_makes_two_holders() {
     let living = format!("{}-0", std::process::id());
     let long_ago = 1;
     for (entry, is_taken) in [
-        // Who is dead, or says to have lapsed, holds nothing.
+        // Who is dead, or says to have expired, holds nothing.
         (entry("held", 5, TEN_YEARS, now, "4194303-1"), true),
         (entry("held", 5, TEN_YEARS, now, "1-99999999"), true),
         (entry("held", 5, 100, long_ago, &living), true),

@@ -58,11 +58,11 @@ fn a_lock_that_another_user_made_first_is_refused_and_left_alone() {
 fn a_line_that_another_user_made_first_is_not_used() {
     for mode in [0o700, 0o755, 0o777, 0o1777] {
         let arena = Arena::sticky();
-        arena.attackers_directory("jobs.lockdir.line", mode);
+        arena.attackers_directory("jobs.lockdir.queue", mode);
         for nth in 0..3 {
-            arena.attackers_file(format!("jobs.lockdir.line/{}", ticket(5, nth)), FileType::Fifo);
+            arena.attackers_file(format!("jobs.lockdir.queue/{}", ticket(5, nth)), FileType::Fifo);
         }
-        arena.attackers_file("jobs.lockdir.line/bell", FileType::Fifo);
+        arena.attackers_file("jobs.lockdir.queue/bell", FileType::Fifo);
         let before = arena.seen();
 
         for user in VICTIMS {
@@ -83,7 +83,7 @@ fn a_line_that_another_user_made_first_is_not_used() {
 
 #[test]
 fn a_link_in_the_place_of_a_lock_or_a_line_is_never_followed() {
-    for place in ["jobs.lockdir", "jobs.lockdir.line", "jobs.lockdir.0000000000000000000000000b"] {
+    for place in ["jobs.lockdir", "jobs.lockdir.queue", "jobs.lockdir.0000000000000000000000000b"] {
         for target in ["things", "things/empty", "nowhere", "other.lockdir", "jobs.lockdir", "/etc"]
         {
             for user in VICTIMS {
@@ -108,7 +108,7 @@ fn a_link_in_the_place_of_a_lock_or_a_line_is_never_followed() {
 
 #[test]
 fn what_is_no_directory_is_refused_and_nobody_hangs_at_it() {
-    for place in ["jobs.lockdir", "jobs.lockdir.line"] {
+    for place in ["jobs.lockdir", "jobs.lockdir.queue"] {
         for kind in KINDS.into_iter().filter(|kind| *kind != FileType::Directory) {
             let arena = Arena::sticky();
             arena.attackers_file(place, kind);
@@ -169,9 +169,9 @@ fn whatever_is_called_like_an_entry_is_never_opened() {
 fn whatever_is_called_like_a_ticket_or_the_bell_is_never_followed_nor_read() {
     for kind in KINDS {
         let arena = Arena::sticky();
-        arena.attackers_directory("jobs.lockdir.line", 0o777);
+        arena.attackers_directory("jobs.lockdir.queue", 0o777);
         for name in [ticket(5, 1), ticket(6, 2), "bell".into()] {
-            arena.attackers_file(format!("jobs.lockdir.line/{name}"), kind);
+            arena.attackers_file(format!("jobs.lockdir.queue/{name}"), kind);
         }
         let before = arena.seen();
 
@@ -192,7 +192,7 @@ fn whatever_is_called_like_a_ticket_or_the_bell_is_never_followed_nor_read() {
         if kind != FileType::Fifo {
             // Their change time is that of tickets that came and went.
             let mut after = arena.seen();
-            let line = std::path::PathBuf::from("jobs.lockdir.line");
+            let line = std::path::PathBuf::from("jobs.lockdir.queue");
             let old = before[&line].4;
             after.get_mut(&line).unwrap().4 = old;
             assert_eq!(after, before, "{kind:?}");

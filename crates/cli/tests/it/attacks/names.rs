@@ -34,7 +34,7 @@ fn nothing_that_moves_a_cursor_comes_from_a_name() {
         arena.attackers_directory("jobs.lockdir", 0o777);
         arena
             .attackers_file(std::path::Path::new("jobs.lockdir").join(name), FileType::RegularFile);
-        for end in [".lockdir", ".lockdir.line", ".lockdir.0000000000000000000000000b", ""] {
+        for end in [".lockdir", ".lockdir.queue", ".lockdir.0000000000000000000000000b", ""] {
             let path = arena.path("").join(with(end));
             fs::create_dir(&path).unwrap();
             arena.give(ATTACKER, with(end));

@@ -77,7 +77,7 @@ fn the_tour_is_told_beside_what_happens() {
     let ran = play(&folder, &["inner-workings"]);
 
     played_well(&ran);
-    for words in ["\n4. Waiting for a timeout\n", " let it lapse\n"] {
+    for words in ["\n4. Waiting for a timeout\n", " let it expire\n"] {
         assert!(ran.out.contains(words), "no `{words}` in {}", ran.out);
     }
     assert_eq!(verdict(&ran.out), "Verdict: every scene went as told, and nothing is left behind.");
@@ -92,7 +92,7 @@ fn without_an_example_four_share_one_bed() {
     played_well(&ran);
     assert_eq!(ran.out.matches("is tired").count(), 4, "{}", ran.out);
     assert!(ran.out.contains("| bed: sleeper "), "{}", ran.out);
-    assert!(ran.out.contains(" holds it, after a lapse\n"), "{}", ran.out);
+    assert!(ran.out.contains(" holds it, after expiry\n"), "{}", ran.out);
     assert_eq!(verdict(&ran.out), "Verdict: the bed is empty, and never were two in it.");
 }
 
@@ -121,13 +121,13 @@ fn processes_stand_in_line_and_their_times_are_compared() {
     played_well(&ran);
     assert!(ran.out.starts_with("30 processes, one lock; each holds it for 15ms"), "{}", ran.out);
     assert!(ran.out.matches(": number ").count() > 30, "{}", ran.out);
-    assert!(ran.out.contains("\nOverhead of a hand-over in ms: min "), "{}", ran.out);
+    assert!(ran.out.contains("\nOverhead of a handoff in ms: min "), "{}", ran.out);
     let verdict = verdict(&ran.out);
     assert!(verdict.ends_with("all are greater than 0.015 s; the lock is gone."), "{verdict}");
 }
 
 #[test]
-fn in_a_storm_some_die_some_lapse_and_the_lock_moves_on() {
+fn in_a_storm_some_die_some_expiry_and_the_lock_moves_on() {
     let folder = Folder::new();
 
     let ran = play(&folder, &["storm", "--scale", "0.3", "--seed", "7"]);
@@ -136,7 +136,7 @@ fn in_a_storm_some_die_some_lapse_and_the_lock_moves_on() {
     for words in ["killed at the helm", "stopped at the helm", " forgets the helm"] {
         assert!(ran.out.contains(words), "no `{words}` in {}", ran.out);
     }
-    for words in [" let it lapse\n", " holds it, after a death\n", " gave up waiting\n"] {
+    for words in [" let it expire\n", " holds it, after a death\n", " gave up waiting\n"] {
         assert!(ran.out.contains(words), "no `{words}` in {}", ran.out);
     }
     assert_eq!(

@@ -74,7 +74,7 @@ const drawCard = (lock, isDue) => {
   write(parts.rate, card.a_second ? `${card.is_busy ? '≈ ' : ''}${rate(card.a_second)}/s` : '');
   const token = card.token === null ? '' : String(card.token);
   write(parts.token, token && `#${token.length > 6 ? '…' + token.slice(-5) : token}`);
-  parts.rate.title = 'hand-overs a second';
+  parts.rate.title = 'handoffs a second';
   parts.token.title = `the number of this holding: ${token}`;
   moveBar(card, parts);
   drawLasts(lock, parts);
@@ -82,7 +82,7 @@ const drawCard = (lock, isDue) => {
 
 // The bar runs by itself from now to the timeout; the browser moves it, not this script.
 const moveBar = (card, parts) => {
-  const key = card.state === 'held' ? `${card.renewed_at} ${card.lapses_at} ${clock.stopped}` : card.state;
+  const key = card.state === 'held' ? `${card.renewed_at} ${card.expires_at} ${clock.stopped}` : card.state;
   if (parts.moving === key) return;
   parts.moving = key;
   parts.motion?.cancel();
@@ -90,23 +90,23 @@ const moveBar = (card, parts) => {
   const part = partLeft(card);
   parts.bar.style.transform = `scaleX(${part})`;
   if (card.state !== 'held' || part <= 0 || isQuiet.matches || clock.stopped !== null) return;
-  const left = ((card.lapses_at - clock.now()) / clock.pace) * 1000;
+  const left = ((card.expires_at - clock.now()) / clock.pace) * 1000;
   const frames = [{ transform: `scaleX(${part})` }, { transform: 'scaleX(0)' }];
   parts.motion = parts.bar.animate(frames, { duration: Math.max(1, left), fill: 'forwards' });
 };
 
 const partLeft = (card) => {
-  if (card.state !== 'held' || card.lapses_at === null) return 0;
-  const whole = card.lapses_at - card.renewed_at;
-  return whole > 0 ? Math.min(1, Math.max(0, (card.lapses_at - clock.now()) / whole)) : 0;
+  if (card.state !== 'held' || card.expires_at === null) return 0;
+  const whole = card.expires_at - card.renewed_at;
+  return whole > 0 ? Math.min(1, Math.max(0, (card.expires_at - clock.now()) / whole)) : 0;
 };
 
 const drawLasts = (lock, parts) => {
   const { card } = lock;
   const now = clock.now();
   let said = 'free';
-  if (card.state === 'held') said = `${duration(card.lapses_at - now)} left of ${duration(card.lapses_at - card.renewed_at)}`;
-  if (card.state === 'lapsed') said = `over for ${duration(now - card.lapses_at)}`;
+  if (card.state === 'held') said = `${duration(card.expires_at - now)} left of ${duration(card.expires_at - card.renewed_at)}`;
+  if (card.state === 'expired') said = `over for ${duration(now - card.expires_at)}`;
   if (card.state === 'dead') said = 'its holder is dead';
   if (card.state === 'bare') said = 'a plain directory: nobody knows who made it';
   if (card.state === 'foreign') said = clean(card.note ?? 'not ours');
@@ -134,7 +134,7 @@ const isShown = (lock) => {
 
 // How many are in each state, and which are shown at all.
 const sortOut = () => {
-  const counts = { held: 0, free: 0, lapsed: 0, dead: 0, bare: 0, foreign: 0 };
+  const counts = { held: 0, free: 0, expired: 0, dead: 0, bare: 0, foreign: 0 };
   let shown = 0;
   for (const lock of world.locks.values()) {
     if (!lock.card) continue;
@@ -156,7 +156,7 @@ const sortOut = () => {
   none.hidden = shown > 0;
   write(none, world.locks.size ? 'No lock is like that.' : 'There is no lock here yet. As soon as somebody takes one, it appears.');
   // Who is told something bad should see it in the tab, too.
-  const bad = counts.lapsed + counts.dead + counts.foreign;
+  const bad = counts.expired + counts.dead + counts.foreign;
   const title = `${bad ? `(${bad}) ` : ''}${world.title ? clean(world.title) + ' · ' : ''}lockbydir`;
   if (document.title !== title) document.title = title;
 };

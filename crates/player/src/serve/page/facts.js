@@ -14,8 +14,8 @@ const factsOf = (lane, span) => {
   add('since', clockTime(span.from, 3));
   if (span.to !== null) add('until', clockTime(span.to, 3));
   add(span.to === null ? 'for' : 'lasted', duration(end - span.from));
-  if (span.to === null && span.kind === 'holding' && lock.card?.lapses_at) {
-    add('lasts', `${duration(lock.card.lapses_at - now)} more, unless renewed`);
+  if (span.to === null && span.kind === 'holding' && lock.card?.expires_at) {
+    add('lasts', `${duration(lock.card.expires_at - now)} more, unless renewed`);
   }
   if (span.token !== null) add('number', `#${span.token}`);
   if (span.how) add('got it', HOWS[span.how]);
@@ -31,7 +31,7 @@ const fillTip = (lane, span) => {
   const list = element('dl');
   for (const [name, value] of factsOf(lane, span)) list.append(element('dt', name), element('dd', value, { dir: 'auto' }));
   const what = element('b', span ? kindOf(span) : '');
-  const tones = { holding: 'held', waiting: 'soft', forgotten: 'forgotten', lapsed: 'lapsed', dead: 'dead' };
+  const tones = { holding: 'held', waiting: 'soft', forgotten: 'forgotten', expired: 'expired', dead: 'dead' };
   if (span) what.style.setProperty('--tone', `var(--${tones[span.kind]})`);
   tip.replaceChildren(element('strong', called(lane.who), { dir: 'auto' }), what, list);
   tip.hidden = false;
@@ -157,12 +157,12 @@ const tellOf = (lock) => {
     tell(text);
     log(at, text, tone);
   };
-  if (card.state === 'lapsed' && before.state !== 'lapsed') say(`${lock.shown}: lapsed; ${holder} let its time pass`, 'lapsed');
+  if (card.state === 'expired' && before.state !== 'expired') say(`${lock.shown}: expired; ${holder} let its time pass`, 'expired');
   if (card.state === 'foreign' && before.state !== 'foreign') say(`${lock.shown}: cannot be had: ${clean(card.note ?? '')}`, 'dead');
   if (card.state === 'dead' && before.state !== 'dead') say(`${lock.shown}: ${holder} died`, 'dead');
-  const isTaken = card.how === 'after-lapse' || card.how === 'after-death';
+  const isTaken = card.how === 'after-expiry' || card.how === 'after-death';
   if (isTaken && card.state === 'held' && card.since !== before.since && card.token !== before.token) {
-    say(`${lock.shown}: taken over by ${holder} ${card.how === 'after-lapse' ? 'after a lapse' : 'after a death'}`);
+    say(`${lock.shown}: taken over by ${holder} ${card.how === 'after-expiry' ? 'after expiry' : 'after a death'}`);
   }
 };
 
@@ -170,7 +170,7 @@ const LEGEND = [
   ['waiting', null, 'waits'],
   ['holding', null, 'holds'],
   ['forgotten', null, 'forgotten until the timeout'],
-  ['lapsed', null, 'lapsed'],
+  ['expired', null, 'expired'],
   ['dead', null, 'dead'],
   ['waiting', 'gave-up', 'gave up'],
   ['waiting', 'gone', 'gone'],

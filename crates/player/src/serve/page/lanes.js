@@ -9,7 +9,7 @@ const paint = { colours: {}, patterns: {}, ratio: 1 };
 // Colours are those of the page.
 const readColours = () => {
   const style = getComputedStyle(document.documentElement);
-  for (const name of ['ground', 'card', 'line', 'faint', 'ink', 'soft', 'accent', 'focus', 'waiting', 'held', 'on-held', 'free', 'lapsed', 'dead', 'forgotten', 'now']) {
+  for (const name of ['ground', 'card', 'line', 'faint', 'ink', 'soft', 'accent', 'focus', 'waiting', 'held', 'on-held', 'free', 'expired', 'dead', 'forgotten', 'now']) {
     paint.colours[name] = style.getPropertyValue(`--${name}`).trim();
   }
   paint.ratio = devicePixelRatio || 1;
@@ -113,7 +113,7 @@ const spanShape = (context, kind, x, middle, width) => {
   if (kind === 'waiting') bar(context, x, middle - 3, w, 6, colours.waiting);
   if (kind === 'holding') bar(context, x, middle - 9, w, 18, colours.held);
   if (kind === 'forgotten') bar(context, x, middle - 9, w, 18, hatch(context, colours.forgotten));
-  if (kind === 'lapsed') bar(context, x, middle - 6, w, 12, colours.lapsed);
+  if (kind === 'expired') bar(context, x, middle - 6, w, 12, colours.expired);
   if (kind === 'dead') {
     bar(context, x, middle - 6, w, 12, hatch(context, colours.dead));
   }
@@ -169,7 +169,7 @@ const drawLane = (context, view, { spans }, middle) => {
 // How a lock passes from lane to lane.
 const drawPassing = (context, view, lock) => {
   const { holds } = lock;
-  const paths = { plain: new Path2D(), lapse: new Path2D(), death: new Path2D() };
+  const paths = { plain: new Path2D(), expiry: new Path2D(), death: new Path2D() };
   const top = view.top - ROW * 2;
   const bottom = view.top + view.height + ROW * 2;
   for (let index = Math.max(1, firstFrom(holds, view.from)); index < holds.length; index += 1) {
@@ -182,13 +182,13 @@ const drawPassing = (context, view, lock) => {
     if (Math.max(y1, y2) < top || Math.min(y1, y2) > bottom) continue;
     const [x1, x2] = [Math.max(view.x(before.to), view.gutter - 50), view.x(next.from)];
     if (x2 - x1 > 200) continue;
-    const path = next.how === 'after-lapse' ? paths.lapse : next.how === 'after-death' ? paths.death : paths.plain;
+    const path = next.how === 'after-expiry' ? paths.expiry : next.how === 'after-death' ? paths.death : paths.plain;
     const down = Math.sign(y2 - y1);
     path.moveTo(x1, y1 + 9 * down - view.top);
     path.bezierCurveTo(x1, (y1 + y2) / 2 - view.top, x2, (y1 + y2) / 2 - view.top, x2, y2 - 9 * down - view.top);
   }
   context.lineWidth = 1.6;
-  for (const [name, colour, dash] of [['plain', 'held', []], ['lapse', 'lapsed', [4, 3]], ['death', 'dead', [4, 3]]]) {
+  for (const [name, colour, dash] of [['plain', 'held', []], ['expiry', 'expired', [4, 3]], ['death', 'dead', [4, 3]]]) {
     context.strokeStyle = paint.colours[colour];
     context.globalAlpha = name === 'plain' ? 0.55 : 0.95;
     context.setLineDash(dash);

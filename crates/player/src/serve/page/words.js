@@ -50,7 +50,7 @@ const place = (who) => (who.pid ? `pid ${who.pid} @ ` : '') + clean(who.host);
 const STATES = {
   held: { glyph: '●', word: 'held' },
   free: { glyph: '○', word: 'free' },
-  lapsed: { glyph: '◷', word: 'lapsed' },
+  expired: { glyph: '◷', word: 'expired' },
   dead: { glyph: '✕', word: 'dead' },
   bare: { glyph: '■', word: 'bare' },
   foreign: { glyph: '?', word: 'foreign' },
@@ -60,11 +60,11 @@ const KINDS = {
   waiting: 'waits in line',
   holding: 'holds the lock',
   forgotten: 'held, but gave no sign of life',
-  lapsed: 'lapsed: its time is over, its lock still there',
+  expired: 'expired: its time is over, its lock still there',
   dead: 'dead, its lock still there',
 };
 // The same when it is over.
-const WAS = { waiting: 'waited in line', holding: 'held the lock', forgotten: 'held, but gave no sign of life', lapsed: 'had let it lapse', dead: 'was dead' };
+const WAS = { waiting: 'waited in line', holding: 'held the lock', forgotten: 'held, but gave no sign of life', expired: 'had let it expire', dead: 'was dead' };
 
 const ENDS = {
   served: 'got the lock',
@@ -72,7 +72,7 @@ const ENDS = {
   died: 'died',
   gone: 'waits no more; why was not seen',
   released: 'released it',
-  lapsed: 'let it lapse',
+  expired: 'let it expire',
   taken: 'another took it over',
   broken: 'somebody removed the lock',
   renewed: 'renewed after all',
@@ -82,7 +82,7 @@ const HOWS = {
   before: 'held before we looked',
   free: 'found free',
   'handed-over': 'handed over in line',
-  'after-lapse': 'taken over after a lapse',
+  'after-expiry': 'taken over after expiry',
   'after-death': 'taken over after a death',
 };
 

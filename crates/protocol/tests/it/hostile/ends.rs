@@ -6,7 +6,7 @@ use lockbydir_protocol::*;
 use super::rules::{Rules, Verb};
 
 impl Rules {
-    pub(crate) fn acquired(&self, outcome: &Acquisition, wish: &Wish, now: Now) {
+    pub(crate) fn acquired(&self, outcome: &Acquisition, wish: &AcquireRequest, now: Now) {
         hold!(
             WHO_GIVES_UP_NEVER_GETS_IT_LATER,
             self.staged.is_none(),
@@ -18,7 +18,7 @@ impl Rules {
                     matches!(&self.last, Some((Operation::Look, _))) && self.is_shown(entry);
                 let done = match &self.last {
                     Some((Operation::Install(to) | Operation::Rename(_, to), Answer::Done(_))) => {
-                        self.here.one_kernel && to == entry
+                        self.here.is_local && to == entry
                     }
                     _ => false,
                 };
@@ -35,13 +35,13 @@ impl Rules {
             }
             Acquisition::Blocked(Blocker::Held { entry, until }) => {
                 assert!(self.is_shown(entry), "in the way, and not there: {entry}");
-                assert!(*until > now.boot, "blocked by what has lapsed: {entry}");
+                assert!(*until > now.boot, "blocked by what has expired: {entry}");
             }
             _ => {}
         }
     }
 
-    pub(crate) fn renewed(&self, outcome: &Renewal, terms: &Terms, now: Now) {
+    pub(crate) fn renewed(&self, outcome: &Renewal, terms: &RenewRequest, now: Now) {
         let Renewal::Renewed(entry) = outcome else {
             return;
         };
@@ -74,7 +74,7 @@ impl Rules {
 
     pub(crate) fn inspected(&self, view: &View) {
         match (&view.sight, &view.verdict) {
-            (Sight::Directory(listing), verdict) => {
+            (Observation::Directory(listing), verdict) => {
                 let held = listing.entries.first().is_some_and(|it| it.state == State::Held);
                 assert_eq!(held, verdict.is_some());
                 assert!(!matches!(verdict, Some(Verdict::Ask(_))), "no verdict");

@@ -158,12 +158,12 @@ fn inspect(mut world: World<'_>, turns: usize) {
 
 fn queue(mut world: World<'_>, turns: usize) {
     let wish = world.wish();
-    let card = world.card();
+    let own_ticket = world.own_ticket();
     for _ in 0..turns {
         let mut rules = Rules::new(Verb::Queue, &world, wish.nonce, wish.timeout);
         let acquire = Acquire::new(wish.clone(), world.here, None);
         let until = world.until();
-        let mut machine = Queue::new(acquire, card.clone(), world.here, Some(until));
+        let mut machine = Queue::new(acquire, own_ticket.clone(), world.here, Some(until));
         rules.until = until;
         let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_QUEUE);
         rules.waited(&outcome, &machine, world.now);

@@ -30,7 +30,7 @@ pub(crate) fn entry(bytes: &[u8]) {
         assert_eq!(entry.to_string().as_bytes(), bytes, "two spellings");
         assert!(is_portable(&entry.to_string()), "{entry}");
         assert!((MIN_TIMEOUT..=MAX_TIMEOUT).contains(&entry.timeout) && entry.token <= MAX_TOKEN);
-        assert!(entry.stamp < entry.deadline() && entry.deadline() < entry.lapses_at());
+        assert!(entry.stamp < entry.deadline() && entry.deadline() < entry.expires_at());
     }
 
     let mut chance = Chance::new(bytes);

@@ -22,7 +22,7 @@ pub(crate) enum Verb {
 /// What was asked and told so far.
 pub(crate) struct Rules {
     pub(super) verb: Verb,
-    pub(super) here: Here,
+    pub(super) here: LocalContext,
     pub(super) nonce: Nonce,
     timeout: Duration,
     /// What it may change without a look: its own.
@@ -31,7 +31,7 @@ pub(crate) struct Rules {
     /// Names that it has published, or meant to.
     pub(super) made: Vec<Entry>,
     /// The last look, if nothing was changed since.
-    look: Option<Sight>,
+    look: Option<Observation>,
     /// The last look that showed several entries.
     torn: Option<Listing>,
     /// When each name was shown for the first time, and when each change time of an empty D.
@@ -100,7 +100,7 @@ impl Rules {
             Operation::Unlink(entry) => self.asked_unlink(entry, now),
             Operation::RemoveDir(stamp) => self.asked_remove(*stamp, now),
             Operation::Stage(entry) => {
-                assert_eq!(self.look, Some(Sight::Absent), "a stage without need");
+                assert_eq!(self.look, Some(Observation::Absent), "a stage without need");
                 assert_eq!(self.staged, None, "a second stage");
                 assert_eq!(entry.state, State::Held);
                 self.publishes(entry, now);
@@ -112,7 +112,7 @@ impl Rules {
                         && listing.litter.is_some()
                         && listing.foreign.is_none()
                 };
-                let seen = matches!(&self.look, Some(Sight::Directory(d)) if is_littered(d));
+                let seen = matches!(&self.look, Some(Observation::Directory(d)) if is_littered(d));
                 hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, seen, "not empty, or without litter");
                 assert_eq!(entry.state, State::Open);
                 self.publishes(entry, now);
@@ -224,7 +224,7 @@ impl Rules {
     fn asked_remove(&mut self, stamp: Stamp, now: Now) {
         let own = self.emptied.contains(&stamp) && self.look.is_none();
         let seen = match &self.look {
-            Some(Sight::Directory(listing)) if listing.entries.is_empty() => {
+            Some(Observation::Directory(listing)) if listing.entries.is_empty() => {
                 assert_eq!(listing.modified, stamp, "a stamp that was not told");
                 let is_clean = listing.foreign.is_none() && listing.stranger.is_none();
                 self.has_unlinked || is_clean && self.is_old(stamp, now)
@@ -266,13 +266,13 @@ impl Rules {
         let same_clock = same_boot && theirs.time != 0 && theirs.time == here.time;
         let pids = |owner: Owner| owner.processes().map(|process| process.pid).collect::<Vec<_>>();
         let modified = match &self.look {
-            Some(Sight::Directory(listing)) => listing.modified,
+            Some(Observation::Directory(listing)) => listing.modified,
             _ => panic!("ends a hold that it has not seen: {entry}"),
         };
         let dead = same_pids && self.gone.is_some_and(|owner| pids(owner) == pids(entry.owner));
         let rebooted = known
             && !same_boot
-            && self.here.one_kernel
+            && self.here.is_local
             && entry.host == self.here.host
             && self.here.booted.is_some_and(|booted| modified < booted);
         let by_our_clock = same_clock && now.boot >= entry.stamp + entry.timeout;
@@ -291,7 +291,7 @@ impl Rules {
     }
 
     pub(super) fn is_shown(&self, entry: &Entry) -> bool {
-        matches!(&self.look, Some(Sight::Directory(listing)) if listing.entries.contains(entry))
+        matches!(&self.look, Some(Observation::Directory(listing)) if listing.entries.contains(entry))
     }
 
     /// By force: one of several, and one with a larger number stays.
@@ -310,7 +310,7 @@ impl Rules {
     /// The one entry of a directory that is ours to change.
     fn sole(&self) -> Option<Entry> {
         match &self.look {
-            Some(Sight::Directory(listing))
+            Some(Observation::Directory(listing))
                 if listing.entries.len() == 1
                     && listing.foreign.is_none()
                     && listing.stranger.is_none() =>
@@ -323,9 +323,9 @@ impl Rules {
 
     fn asked_of_line(&mut self, operation: &Operation, now: Now) {
         assert_eq!(self.verb, Verb::Queue, "{operation:?}");
-        let behind = |word: &Word, ticket: &Ticket| match word {
-            Word::First => true,
-            Word::Behind(before) => before < ticket,
+        let behind = |word: &Handoff, ticket: &Ticket| match word {
+            Handoff::First => true,
+            Handoff::Behind(before) => before < ticket,
         };
         match (operation, &self.standing) {
             (Operation::Enter(ticket), None) => {
@@ -355,11 +355,12 @@ impl Rules {
             }
             (Operation::Listen, Some(_)) => {}
             (Operation::Sleep(ear, wake), own) => {
-                if let (Ear::Ticket(ahead), Some(own)) = (ear, own) {
+                if let (WakeSource::Ticket(ahead), Some(own)) = (ear, own) {
                     hold!(THE_LINE_MOVES, ahead < own, "waits for one behind: {ahead}");
                 }
                 let moment = now.boot.saturating_add(Duration::from_millis(100));
-                let gives_a_moment = own.is_none() && *ear == Ear::Nothing && *wake <= moment;
+                let gives_a_moment =
+                    own.is_none() && *ear == WakeSource::Nothing && *wake <= moment;
                 assert!(*wake <= self.until || gives_a_moment, "sleeps over its patience");
                 assert!(*wake > now.boot || *wake >= self.until, "sleeps into the past");
             }
@@ -371,20 +372,22 @@ impl Rules {
         match (operation, answer) {
             (Operation::Look, Answer::Seen(sight)) => {
                 (self.gone, self.clock, self.look) = (None, None, Some(sight.clone()));
-                if let Sight::Directory(listing) = sight {
+                if let Observation::Directory(listing) = sight {
                     self.torn = Some(listing.clone()).filter(|seen| seen.entries.len() > 1);
                     self.is_told_of(listing, now);
                 }
             }
-            (Operation::AskLife(owner), Answer::Life(Life::Gone)) => self.gone = Some(*owner),
+            (Operation::AskLiveness(owner), Answer::Liveness(Liveness::Gone)) => {
+                self.gone = Some(*owner)
+            }
             (Operation::ReadFileClock, Answer::FileClock(clock)) => self.clock = Some(*clock),
             (Operation::ListLine, Answer::Line(line)) => self.listed = line.clone(),
             (Operation::ListLine, _) => self.listed.clear(),
-            (Operation::Knock, _) => self.somebody = *answer == Answer::Somebody(true),
+            (Operation::HasWaiters, _) => self.somebody = *answer == Answer::Somebody(true),
             (Operation::AskRemovable, _) => {
                 self.may_not_remove = *answer == Answer::Removable(false);
             }
-            (Operation::Ring, _) => self.has_rung = true,
+            (Operation::WakeFirst, _) => self.has_rung = true,
             (Operation::Enter(ticket), Answer::Done(_)) => self.standing = Some(ticket.clone()),
             (Operation::Leave(..), _) => self.standing = None,
             (Operation::Sleep(..), Answer::Woken(wake)) => match wake {
@@ -393,7 +396,7 @@ impl Rules {
                 _ => {}
             },
             (Operation::Stage(entry), Answer::Done(_)) => self.staged = Some(entry.clone()),
-            (Operation::Install(_), Answer::Done(_)) if self.here.one_kernel => self.staged = None,
+            (Operation::Install(_), Answer::Done(_)) if self.here.is_local => self.staged = None,
             (Operation::Unstage(_), _) => (self.staged, self.look) = (None, None),
             (Operation::Unlink(_), Answer::Done(Some(stamp))) => {
                 self.emptied.push(*stamp);

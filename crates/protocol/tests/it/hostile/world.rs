@@ -17,7 +17,7 @@ pub(crate) const PATIENT: usize = 120;
 pub(crate) struct World<'a> {
     pub(crate) chance: Chance<'a>,
     pub(crate) now: Now,
-    pub(crate) here: Here,
+    pub(crate) here: LocalContext,
     /// One answer in so many is a lie.
     liar: usize,
     /// What is in D, where it is there.
@@ -47,9 +47,9 @@ impl<'a> World<'a> {
         };
         let booted = Stamp(1_700_000_000_000_000_000);
         let booted = chance.pick(&[None, Some(booted), Some(Stamp(i128::MIN)), Some(Stamp(0))]);
-        let here = Here {
+        let here = LocalContext {
             origin,
-            one_kernel: chance.one_in(2),
+            is_local: chance.one_in(2),
             booted,
             host: Host::new("h"),
             longest_name: 255,
@@ -74,8 +74,8 @@ impl<'a> World<'a> {
     }
 
     /// What whoever is under attack wants.
-    pub(crate) fn wish(&mut self) -> Wish {
-        Wish {
+    pub(crate) fn wish(&mut self) -> AcquireRequest {
+        AcquireRequest {
             nonce: OWN,
             timeout: millis(self.chance.pick(&[100, 200, 10_000, 315_360_000_000])),
             fenced: self.chance.one_in(3),
@@ -109,14 +109,14 @@ impl<'a> World<'a> {
         open
     }
 
-    pub(crate) fn terms(&mut self) -> Terms {
-        Terms {
+    pub(crate) fn terms(&mut self) -> RenewRequest {
+        RenewRequest {
             timeout: self.chance.one_in(3).then(|| millis(self.chance.pick(&[100, 10_000]))),
             owner: self.chance.one_in(3).then(|| self.chance.owner()),
         }
     }
 
-    pub(crate) fn card(&mut self) -> Ticket {
+    pub(crate) fn own_ticket(&mut self) -> Ticket {
         Ticket { nonce: OWN, origin: self.here.origin, ..self.chance.ticket() }
     }
 
@@ -182,10 +182,10 @@ impl<'a> World<'a> {
     }
 
     /// Whatever may be at D's path, of hostile names.
-    fn hostile_sight(&mut self) -> Sight {
+    fn hostile_sight(&mut self) -> Observation {
         match self.chance.below(10) {
-            0 => return Sight::Absent,
-            1 => return Sight::Foreign(Foreign::Symlink),
+            0 => return Observation::Absent,
+            1 => return Observation::Foreign(Foreign::Symlink),
             _ => {}
         }
         let (mut entries, mut foreign) = (Vec::new(), None);
@@ -200,7 +200,7 @@ impl<'a> World<'a> {
                 None => foreign = Some(Foreign::Holds(name)),
             }
         }
-        Sight::Directory(Listing {
+        Observation::Directory(Listing {
             entries,
             foreign,
             litter: self.chance.one_in(6).then(|| ".nfs0001".into()),
@@ -209,10 +209,10 @@ impl<'a> World<'a> {
         })
     }
 
-    fn true_sight(&self) -> Sight {
+    fn true_sight(&self) -> Observation {
         match &self.entries {
-            None => Sight::Absent,
-            Some(entries) => Sight::Directory(Listing {
+            None => Observation::Absent,
+            Some(entries) => Observation::Directory(Listing {
                 entries: entries.clone(),
                 foreign: None,
                 litter: None,
@@ -236,11 +236,11 @@ impl<'a> World<'a> {
         line
     }
 
-    /// The time until what is in D lapses, or a little less.
-    fn nearly_a_lapse(&mut self) -> Duration {
-        let lapse = self.entries.iter().flatten().next().map_or(Duration::ZERO, Entry::lapses_at);
+    /// The time until what is in D expires, or a little less.
+    fn nearly_a_expiry(&mut self) -> Duration {
+        let expiry = self.entries.iter().flatten().next().map_or(Duration::ZERO, Entry::expires_at);
         let less = millis(self.chance.pick(&[0, 1, 400]));
-        lapse.saturating_sub(self.now.boot).saturating_sub(less)
+        expiry.saturating_sub(self.now.boot).saturating_sub(less)
     }
 
     /// Time goes by, and others change the directory.
@@ -251,7 +251,7 @@ impl<'a> World<'a> {
             2 => millis(150),
             3 => millis(20_000),
             4 => millis(400_000_000_000),
-            5 => self.nearly_a_lapse(),
+            5 => self.nearly_a_expiry(),
             _ => Duration::ZERO,
         };
         self.now.boot += step;
@@ -281,12 +281,14 @@ impl<'a> World<'a> {
             Operation::Look if lies && self.chance.one_in(4) => Answer::Failed(self.chance.fault()),
             Operation::Look if lies => Answer::Seen(self.hostile_sight()),
             Operation::Look => Answer::Seen(self.true_sight()),
-            Operation::AskLife(_) => Answer::Life(self.chance.pick(&[Life::Alive, Life::Gone])),
+            Operation::AskLiveness(_) => {
+                Answer::Liveness(self.chance.pick(&[Liveness::Alive, Liveness::Gone]))
+            }
             Operation::ReadFileClock if lies => Answer::Failed(self.chance.fault()),
             Operation::ReadFileClock => Answer::FileClock(self.stamp()),
             Operation::AskRemovable if lies => Answer::Failed(self.chance.fault()),
             Operation::AskRemovable => Answer::Removable(!self.chance.one_in(4)),
-            Operation::Knock => Answer::Somebody(self.chance.one_in(2)),
+            Operation::HasWaiters => Answer::Somebody(self.chance.one_in(2)),
             Operation::ListLine if lies && self.chance.one_in(4) => {
                 Answer::Failed(self.chance.fault())
             }
@@ -309,17 +311,20 @@ impl<'a> World<'a> {
             return Wake::Time;
         }
         match self.chance.below(9) {
-            0 => Wake::Rung,
-            1 => Wake::Told(Word::First),
-            2 => Wake::Told(Word::Behind(Ticket { origin: self.origin(), ..self.chance.ticket() })),
-            3 => Wake::Silent,
+            0 => Wake::Notified,
+            1 => Wake::HandoffReceived(Handoff::First),
+            2 => Wake::HandoffReceived(Handoff::Behind(Ticket {
+                origin: self.origin(),
+                ..self.chance.ticket()
+            })),
+            3 => Wake::PeerGone,
             4 => Wake::Ended,
             5 => Wake::Expelled,
             6 => {
                 if self.chance.one_in(8) {
                     Wake::Interrupted
                 } else {
-                    Wake::Silent
+                    Wake::PeerGone
                 }
             }
             _ => {
@@ -377,7 +382,9 @@ impl<'a> World<'a> {
                 self.line.clear();
                 Ok(())
             }
-            Operation::Ring => self.chance.pick(&[Ok(()), Err(Fault::Missing), Err(Fault::Taken)]),
+            Operation::WakeFirst => {
+                self.chance.pick(&[Ok(()), Err(Fault::Missing), Err(Fault::Taken)])
+            }
             _ => Ok(()),
         };
         match (done, operation) {

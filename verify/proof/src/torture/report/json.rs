@@ -20,7 +20,7 @@ impl Report {
     fn nfs_json(&self) -> Option<Value> {
         (self.plan.ground == Ground::Nfs).then(|| {
             let millis =
-                |host: usize, share| quantile(&self.hand_overs[host], share).as_secs_f64() * 1e3;
+                |host: usize, share| quantile(&self.handoffs[host], share).as_secs_f64() * 1e3;
             json!({
                 "mount": self.plan.mount,
                 "hosts_frozen": self.done.frozen,
@@ -30,9 +30,9 @@ impl Report {
                 "clock_stood_still_s": self.longest_stop().as_secs_f64(),
                 "nfs_calls": self.done.calls,
                 "calm_s": self.calm.lasted.as_secs_f64(),
-                "hand_overs_between_hosts": self.hand_overs[1].len(),
-                "hand_over_between_hosts_ms": [millis(1, 0.5), millis(1, 0.9)],
-                "hand_over_on_a_host_ms": [millis(0, 0.5), millis(0, 0.9)],
+                "handoffs_between_hosts": self.handoffs[1].len(),
+                "handoff_between_hosts_ms": [millis(1, 0.5), millis(1, 0.9)],
+                "handoff_on_a_host_ms": [millis(0, 0.5), millis(0, 0.9)],
             })
         })
     }
@@ -59,7 +59,7 @@ impl Report {
             "faults": self.plan.faults.iter().map(|fault| fault.word()).collect::<Vec<_>>(),
             "seconds": self.took.as_secs_f64(),
             "holds": self.record.holds.len(),
-            "contended_hand_overs": self.contended,
+            "contended_handoffs": self.contended,
             "rate": self.rate(),
             "killed": self.record.killed,
             "stopped": self.record.stopped,

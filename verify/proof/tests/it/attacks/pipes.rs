@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lockbydir_proof::puppet::{Puppet, send};
+use lockbydir_proof::scripted_worker::{ScriptedWorker, send};
 use rustix::{
     fs::{CWD, FileType, Mode, mknodat},
     process::Signal,
@@ -35,7 +35,7 @@ const BEYOND: Duration = Duration::from_secs(2);
 const HANGS: Duration = Duration::from_secs(5);
 
 /// Time on a processor, so far.
-fn worked(puppet: &mut Puppet) -> Duration {
+fn worked(puppet: &mut ScriptedWorker) -> Duration {
     let pid = puppet.number("pid");
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("its times");
     Duration::from_nanos(text.split(' ').next().and_then(|text| text.parse().ok()).expect("a time"))
@@ -58,7 +58,7 @@ fn make_ticket(line: &Path, name: &str) {
 
 /// A line of the attacker's.
 fn make_line(ground: &Ground, mode: u32) -> std::path::PathBuf {
-    let line = ground.stage.path("n.lockdir.line");
+    let line = ground.stage.path("n.lockdir.queue");
     fs::create_dir(&line).expect("a line");
     fs::set_permissions(&line, fs::Permissions::from_mode(mode)).expect("a mode");
     chown(&line, Some(ATTACKER), Some(ATTACKER)).expect("root may give away");
@@ -76,11 +76,11 @@ fn deed(words: &[&str]) -> Vec<String> {
 fn live_one_ahead(ground: &Ground, mode: u32) -> Vec<String> {
     let line = make_line(ground, mode);
     make_ticket(&line, &ticket(5, 1, true));
-    deed(&["hold", &format!("n.lockdir.line/{}", ticket(5, 1, true))])
+    deed(&["hold", &format!("n.lockdir.queue/{}", ticket(5, 1, true))])
 }
 
 const THOUSANDS: &str = "thousands of an earlier boot are ahead";
-const LINE: &str = "n.lockdir.line";
+const LINE: &str = "n.lockdir.queue";
 
 const ATTACKS: [(&str, Prepare); 11] = [
     ("the bell is rung", |_| vec![deed(&["ring", LINE])]),
@@ -122,7 +122,8 @@ fn wait_under(what: &str, prepare: Prepare) -> Vec<String> {
     let ground = Ground::sticky();
     let name = ground.stage.path("n");
     let [mut holder, mut victim] = [(); 2].map(|()| {
-        let mut puppet = Puppet::start_as(ground.programs.path().join("lockbydir-worker"), VICTIM);
+        let mut puppet =
+            ScriptedWorker::start_as(ground.programs.path().join("lockbydir-worker"), VICTIM);
         puppet.lock(&name, &options);
         puppet
     });

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use lockbydir_proof::puppet::Puppet;
+use lockbydir_proof::scripted_worker::ScriptedWorker;
 
 use super::{ATTACKER, Ground, VICTIM};
 
@@ -27,8 +27,8 @@ fn a_set_user_id_program_locks_as_its_owner_and_heeds_no_environment() {
         ("TMPDIR", "/nowhere"),
         ("HOME", "/nowhere"),
     ]);
-    let mut raised = Puppet::spawn(&mut command);
-    let mut owner = Puppet::start_as(&program, VICTIM);
+    let mut raised = ScriptedWorker::spawn(&mut command);
+    let mut owner = ScriptedWorker::start_as(&program, VICTIM);
     raised.lock(&ground.stage.path("n"), "");
     owner.lock(&ground.stage.path("n"), "patience_ms=50");
 

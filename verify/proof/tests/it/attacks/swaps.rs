@@ -157,7 +157,7 @@ fn a_line_that_changes_places_leaves_safety_and_others_things_alone() {
         let options = ["patience_ms=100", "hold_us=2000", mode];
         for bait in Bait::ALL {
             let (ground, record) =
-                attack(bait, (VICTIM, "exchange", "contended.lockdir.line"), one_of(10), &options);
+                attack(bait, (VICTIM, "exchange", "contended.lockdir.queue"), one_of(10), &options);
 
             record.judge().assert_clean();
             ground.assert_untouched_but_for_pipes();
@@ -171,7 +171,7 @@ fn in_a_sticky_folder_nothing_of_the_victims_can_be_moved() {
     Bait::Trap.lay(&ground);
     let deeds = [
         &["exchange", "contended.lockdir", "bait"][..],
-        &["exchange", "contended.lockdir.line", "bait"],
+        &["exchange", "contended.lockdir.queue", "bait"],
         &["exchange-stages", ".", "bait"],
         &["move-away", "contended.lockdir", "away"],
     ];

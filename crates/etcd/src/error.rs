@@ -1,0 +1,133 @@
+//! What can go wrong between us and the servers, and what it is to the caller.
+
+use std::error::Error as _;
+use std::path::Path;
+
+use etcd_client::Error as EtcdError;
+use lockbydir::{Error, ErrorKind, printable};
+use tonic::Code;
+
+/// Why something was not done, or not known to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EngineError {
+    /// Nobody answered in time. It may have been done.
+    Unreachable(String),
+    /// It cannot work however often it is tried: no such host, a certificate that nobody vouches
+    /// for, a file that is not there.
+    Setup(String),
+    /// User, password or permissions do not do.
+    Denied(String),
+    /// There is no such lease, or no more.
+    NoLease,
+    /// There is such a lease already; is it from an earlier try of ours, not answered?
+    LeaseExists { is_ours: bool },
+    /// Any other definite answer.
+    Refused(String),
+}
+
+impl EngineError {
+    /// What this answer of `etcd-client` is.
+    pub(crate) fn of(error: EtcdError) -> EngineError {
+        match error {
+            EtcdError::GRpcStatus(status) => EngineError::of_status(&status),
+            EtcdError::TransportError(error) => EngineError::of_transport(&error),
+            EtcdError::IoError(error) => EngineError::Unreachable(error.to_string()),
+            EtcdError::LeaseKeepAliveError(why) if why.contains("not found") => {
+                EngineError::NoLease
+            }
+            EtcdError::LeaseKeepAliveError(why) | EtcdError::WatchError(why) => {
+                EngineError::Unreachable(why)
+            }
+            other => EngineError::Refused(other.to_string()),
+        }
+    }
+
+    fn of_status(status: &tonic::Status) -> EngineError {
+        let said = status.message();
+        let words = said.strip_prefix("etcdserver: ").unwrap_or(said).to_owned();
+        match status.code() {
+            Code::NotFound if said.contains("lease not found") => EngineError::NoLease,
+            Code::FailedPrecondition if said.contains("lease already exists") => {
+                EngineError::LeaseExists { is_ours: false }
+            }
+            Code::Unauthenticated | Code::PermissionDenied => EngineError::Denied(words),
+            // What is wrong with a login comes under other codes.
+            Code::InvalidArgument | Code::FailedPrecondition
+                if said.contains("auth") || said.contains("user name is empty") =>
+            {
+                EngineError::Denied(words)
+            }
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal
+            | Code::Aborted => match status.source() {
+                Some(_) => EngineError::Unreachable(deepest(status)),
+                None => EngineError::Unreachable(words),
+            },
+            Code::ResourceExhausted if said.contains("space exceeded") => EngineError::Refused(
+                format!("{words}; compact and defragment it, then disarm its alarm"),
+            ),
+            _ => EngineError::Refused(words),
+        }
+    }
+
+    /// What a failed connection is.
+    pub(crate) fn of_transport(error: &tonic::transport::Error) -> EngineError {
+        let why = deepest(error);
+        let is_setup = ["certificate", "tls", "TLS", "lookup address", "handshake"]
+            .iter()
+            .any(|word| why.contains(word));
+        if is_setup { EngineError::Setup(why) } else { EngineError::Unreachable(why) }
+    }
+
+    /// May another try succeed, here or elsewhere?
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, EngineError::Unreachable(_))
+    }
+
+    /// The cause, for people.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            EngineError::Unreachable(why)
+            | EngineError::Setup(why)
+            | EngineError::Denied(why)
+            | EngineError::Refused(why) => printable(why),
+            EngineError::NoLease => "its lease has run out".into(),
+            EngineError::LeaseExists { .. } => "its lease exists already".into(),
+        }
+    }
+
+    /// As an error of this verb on this lock.
+    pub(crate) fn error(&self, verb: &str, path: &Path) -> Error {
+        let (kind, advice) = match self {
+            EngineError::Unreachable(_) => {
+                (ErrorKind::Unavailable, "; is the server running, and is this its address?")
+            }
+            EngineError::Setup(_) => {
+                (ErrorKind::Unavailable, "; check host, ca, cert and key in its address")
+            }
+            EngineError::Denied(_) => {
+                (ErrorKind::PermissionDenied, "; check user and password, and the user's roles")
+            }
+            _ => (ErrorKind::Io, ""),
+        };
+        let out = match self {
+            EngineError::Unreachable(_) | EngineError::Setup(_) => "etcd is out of reach: ",
+            EngineError::Denied(_) => "etcd denies it: ",
+            _ => "",
+        };
+        let message = format!("cannot {verb} {}: {out}{}{advice}", printable(path), self.cause());
+        Error::new(kind, message).at(path)
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

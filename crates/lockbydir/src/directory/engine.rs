@@ -1,0 +1,329 @@
+//! The lock directory as an engine: runs the machines on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockbydir_protocol::{
+    Acquire, AcquireRequest, Acquisition, Answer, Blocker, Entry, Evict, Eviction, Fault, Host,
+    Inspect, Listing, Machine, Observation, Operation, Owner, Queue, Release, Released, Renew,
+    RenewRequest, Renewal, Step, View, Waited, Wake,
+};
+
+use crate::directory::cache::Parking;
+use crate::directory::executor::Directory;
+use crate::directory::queue::Place;
+use crate::doctor;
+use crate::engine::{Engine, Holding, Wait};
+use crate::error::Error;
+use crate::key::Key;
+use crate::os::{clock, process};
+use crate::status::{Broken, Holder, How, Predecessor, Status, Ticket};
+
+/// A lock directory, and how it is used.
+pub(crate) struct LockDirectory {
+    pub(crate) directory: Directory,
+    /// The lock's name as it was given.
+    pub(crate) name: PathBuf,
+    /// From which age on a bare directory counts as expired.
+    pub(crate) timeout: Duration,
+    /// How often one looks where nothing tells of a change.
+    pub(crate) poll_interval: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) parking: Arc<Parking>,
+}
+
+impl LockDirectory {
+    fn look(&self, directory: &Directory) -> (View, Status) {
+        let here = directory.here();
+        let view = directory.run(&mut Inspect::new(here));
+        let mut status =
+            Status::of(&self.name, directory.path(), &view, clock::now(), &here, self.timeout);
+        status.queue = directory.line_now().iter().map(Ticket::of).collect();
+        (view, status)
+    }
+
+    /// What those are told who wait, and their place among the tickets.
+    fn seen_from(&self, queue: &Queue) -> (Status, Option<usize>) {
+        let own = queue.ticket();
+        let mut status = self.glance();
+        if let Some(fault) = queue.blocker().and_then(lasting) {
+            status.note = Some(Error::cause(fault));
+        }
+        let line = self.directory.line_now();
+        let before = own.and_then(|own| line.iter().position(|ticket| ticket == own));
+        (status, before.map(|before| before + 1))
+    }
+
+    /// A lock in a folder that does not exist is not free: nobody can acquire it.
+    fn check_folder(&self, verb: &str) -> Result<(), Error> {
+        let Some(Err(source)) = self.path().parent().map(std::fs::metadata) else { return Ok(()) };
+        match (source.kind(), source.raw_os_error()) {
+            (std::io::ErrorKind::NotFound, Some(code)) => {
+                Err(Error::fault(verb, self.path(), Fault::NoPlace { code }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why patience ended: somebody holds the lock, or a call kept failing.
+    fn given_up(&self, wait: &Wait<'_>, blocker: Blocker) -> Error {
+        match (lasting(&blocker), blocker) {
+            (Some(fault), _) => Error::fault("acquire", self.path(), fault),
+            (None, Blocker::Stranger(uid)) => Error::stranger(self.path(), uid),
+            (None, Blocker::Remains(fault)) => Error::remains("acquire", self.path(), fault),
+            (None, _) => wait.given_up(self.path(), &self.glance()),
+        }
+    }
+}
+
+/// A fault that is in the way for longer than a race: a full disk, say.
+fn lasting(blocker: &Blocker) -> Option<Fault> {
+    match blocker {
+        Blocker::Busy(fault) if !matches!(fault, Fault::Missing | Fault::Taken) => Some(*fault),
+        _ => None,
+    }
+}
+
+impl Engine for LockDirectory {
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Waits in the line beside the lock directory.
+    fn acquire(
+        &self,
+        wish: AcquireRequest,
+        wait: &mut Wait<'_>,
+    ) -> Result<(Box<dyn Holding>, How), Error> {
+        let path = self.path();
+        let mut directory = self.directory.clone();
+        if !directory.here().is_local {
+            let longest_name = doctor::check(path.parent().unwrap_or(path))?;
+            directory = directory.with_names_of(longest_name);
+        }
+        let here = directory.here();
+        let excess = directory.excess_of_name();
+        if excess > 0 {
+            return Err(Error::name_too_long(path, here.longest_name, excess));
+        }
+        let own_ticket = lockbydir_protocol::Ticket {
+            order: 0,
+            nonce: wish.nonce,
+            stamp: Duration::ZERO,
+            origin: here.origin,
+            process: process::here().1,
+            host: Host::new(&process::host()),
+            label: wish.label.clone(),
+        }
+        .fit(here.longest_name);
+        let acquire = Acquire::new(wish, here, self.parking.take(&directory));
+        let mut queue =
+            Queue::new(acquire, own_ticket, here, wait.until()).poll_interval(self.poll_interval);
+        let mut place = Place::new(&directory, wait.interrupts().collect());
+        let mut step = queue.start(clock::now());
+        let waited = loop {
+            let answer = match step {
+                Step::Finished(waited) => break waited,
+                Step::Perform(Operation::Sleep(ear, until)) => {
+                    Answer::Woken(wait.pause(&mut || {
+                        loop {
+                            let wake = place.sleep(&ear, until.min(wait.next_telling()));
+                            wait.tell(|| self.seen_from(&queue));
+                            if wake != Wake::Time || clock::boot() >= until {
+                                break wake;
+                            }
+                        }
+                    }))
+                }
+                Step::Perform(operation) => place.perform(&operation),
+            };
+            step = queue.resume(clock::now(), answer);
+        };
+        match waited {
+            Waited::Ended(Acquisition::Got(entry, came)) => {
+                let held = Held {
+                    directory: directory.clone(),
+                    entry,
+                    unsure: None,
+                    releasing: None,
+                    is_released: false,
+                    linger: self.linger,
+                    parking: self.parking.clone(),
+                };
+                Ok((Box::new(held), How::of(&came)))
+            }
+            Waited::Ended(Acquisition::Blocked(blocker)) | Waited::Over(blocker) => {
+                Err(self.given_up(wait, blocker))
+            }
+            Waited::Ended(Acquisition::Stranger(uid)) => Err(Error::stranger(path, uid)),
+            Waited::Ended(Acquisition::Foreign(why)) => Err(Error::foreign(path, &why)),
+            Waited::Ended(Acquisition::NameTooLong(needed)) => {
+                Err(Error::entry_too_long(path, here.longest_name, needed))
+            }
+            Waited::Ended(Acquisition::Failed(fault)) => Err(Error::fault("acquire", path, fault)),
+            Waited::Interrupted => Err(wait.interrupted(path)),
+        }
+    }
+
+    fn status(&self) -> Result<Status, Error> {
+        let (view, status) = self.look(&self.directory.clone().only_looking());
+        match view.fault {
+            Some(fault) => Err(Error::fault("look at", self.path(), fault)),
+            None if view.sight == Observation::Absent => {
+                self.check_folder("look at").map(|()| status)
+            }
+            None => Ok(status),
+        }
+    }
+
+    fn glance(&self) -> Status {
+        self.look(&self.directory).1
+    }
+
+    fn is_locked(&self) -> Result<bool, Error> {
+        let path = self.path();
+        let (view, status) = self.look(&self.directory.clone().only_looking());
+        match view.sight {
+            _ if view.fault.is_some() => self.status().map(|status| status.is_locked()),
+            Observation::Foreign(why) => Err(Error::foreign(path, &why)),
+            Observation::Directory(Listing { stranger: Some(uid), .. }) => {
+                Err(Error::stranger(path, uid))
+            }
+            Observation::Absent => self.check_folder("look at").map(|()| false),
+            Observation::Directory(_) => Ok(status.is_locked()),
+        }
+    }
+
+    fn evict(&self, force: bool) -> Result<Broken, Error> {
+        let mut machine = Evict::new(self.directory.here(), force, self.timeout);
+        let predecessor = |entry: &Entry| Predecessor::new(Holder::of(entry), entry.token);
+        let path = self.path();
+        match self.directory.run(&mut machine) {
+            Eviction::WasFree => self.check_folder("break").map(|()| Broken::WasFree),
+            Eviction::Removed(entry) => Ok(Broken::Removed(entry.as_ref().map(predecessor))),
+            Eviction::StillHeld(entry) => Ok(Broken::StillHeld(entry.as_ref().map(Holder::of))),
+            Eviction::Stranger(uid) => Err(Error::stranger(path, uid)),
+            Eviction::Foreign(why) => Err(Error::foreign(path, &why)),
+            Eviction::Remains(_, fault) => Err(Error::remains("remove the emptied", path, fault)),
+            Eviction::Failed(fault) => Err(Error::fault("break", path, fault)),
+        }
+    }
+
+    fn renew(&self, key: Key, timeout: Option<Duration>) -> Result<(), Error> {
+        let terms = RenewRequest { timeout, owner: None };
+        let own = process::here().1;
+        let mut machine = Renew::by_key(key.nonce(), terms, self.directory.here(), own);
+        match self.directory.run(&mut machine) {
+            Renewal::Renewed(_) => Ok(()),
+            Renewal::Lost(by) => Err(Error::lost(self.path(), by.as_ref().map(Holder::of))),
+            Renewal::Shorter(entry) => {
+                Err(Error::shorter(self.path(), &Holder::of(&entry), entry.timeout))
+            }
+            Renewal::Failed(fault) => Err(Error::fault("renew", self.path(), fault)),
+        }
+    }
+
+    fn release(&self, key: Key) -> Result<(), Error> {
+        let mut machine = Release::by_nonce(key.nonce(), false, self.directory.here());
+        released(self.path(), self.directory.run(&mut machine)).map(|_| ())
+    }
+}
+
+/// A holding of a lock directory.
+struct Held {
+    directory: Directory,
+    entry: Entry,
+    /// A renewal whose outcome is not known.
+    unsure: Option<Renew>,
+    /// A release that failed.
+    releasing: Option<Release>,
+    /// Free of us, though its emptied directory may remain.
+    is_released: bool,
+    linger: Duration,
+    parking: Arc<Parking>,
+}
+
+impl Holding for Held {
+    fn key(&self) -> Key {
+        Key::new(self.entry.token, self.entry.nonce)
+    }
+
+    fn deadline(&self) -> Duration {
+        self.entry.deadline()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.entry.timeout
+    }
+
+    fn owner(&self) -> Owner {
+        self.entry.owner
+    }
+
+    fn renew(&mut self, terms: RenewRequest) -> Result<(), Error> {
+        let here = self.directory.here();
+        let mut machine = match self.unsure.take() {
+            Some(machine) if terms == RenewRequest::default() => machine,
+            Some(_) => Renew::by_nonce(self.entry.nonce, terms, here),
+            None => Renew::new(self.entry.clone(), terms, here),
+        };
+        let path = self.directory.path();
+        let mut outcome = self.directory.run(&mut machine);
+        // What may pass has perhaps passed; the next renewal is far away, or there is none.
+        if let Renewal::Failed(Fault::Full { .. } | Fault::Broken { .. } | Fault::Taken) = outcome {
+            outcome = self.directory.run(&mut machine);
+        }
+        match outcome {
+            Renewal::Renewed(entry) => {
+                self.entry = entry;
+                Ok(())
+            }
+            Renewal::Lost(by) => Err(Error::lost(path, by.as_ref().map(Holder::of))),
+            Renewal::Shorter(entry) => {
+                Err(Error::shorter(path, &Holder::of(&entry), entry.timeout))
+            }
+            Renewal::Failed(fault) => {
+                self.unsure = Some(machine);
+                Err(Error::fault("renew", path, fault))
+            }
+        }
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        if self.is_released {
+            return Ok(());
+        }
+        let (directory, linger) = (&self.directory, self.linger);
+        let mut machine = self.releasing.take().unwrap_or_else(|| {
+            Release::new(self.entry.clone(), !linger.is_zero(), directory.here())
+        });
+        let mut outcome = directory.run(&mut machine);
+        if matches!(outcome, Released::Failed(_)) {
+            outcome = directory.run(&mut machine);
+        }
+        match outcome {
+            Released::Failed(_) => self.releasing = Some(machine),
+            _ => self.is_released = true,
+        }
+        if let Some(open) = released(directory.path(), outcome)?
+            && !linger.is_zero()
+            && !open.fenced
+        {
+            self.parking.park(directory.clone(), open, linger);
+        }
+        Ok(())
+    }
+}
+
+/// What a release came to; the open entry that stays, if one does.
+fn released(path: &Path, outcome: Released) -> Result<Option<Entry>, Error> {
+    match outcome {
+        Released::Left => Ok(None),
+        Released::Opened(open) => Ok(Some(open)),
+        Released::Lost(by) => Err(Error::lost(path, by.as_ref().map(Holder::of))),
+        Released::Remains(_, Some(name)) => Err(Error::littered(path, &name)),
+        Released::Remains(fault, None) => Err(Error::remains("remove the released", path, fault)),
+        Released::Failed(fault) => Err(Error::fault("release", path, fault)),
+    }
+}

@@ -1,0 +1,344 @@
+//! Performs the protocol's operations on a real directory; decides nothing. No symbolic link is
+//! followed, and nothing is removed except by the exact name that an operation carries.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use lockbydir_protocol::{
+    Answer, Entry, Fault, Host, LocalContext, Machine, Nonce, Operation, Stamp, Step,
+};
+
+use crate::os::syscalls::{
+    about, about_path, createat, fchmod, fchown, is_removable, list_of, mkdir, open_to_change,
+    open_to_list, open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat, unlink, unlinkat,
+};
+use crate::os::{self, Errno, FileOwner, FileSystem, Found, Handle, fault};
+use crate::os::{clock, process, simulated};
+
+/// What a lock directory's name ends in.
+pub(crate) const EXTENSION: &str = ".lockdir";
+
+/// A lock directory's place, and how it is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// Permissions of what we make.
+    mode: u32,
+    /// Group of what we make.
+    group: Option<u32>,
+    /// Shall its maker's word be enough that it is shared on purpose? For looking it is.
+    pub(crate) only_looks: bool,
+    /// Asked once a directory, which is once a holding.
+    here: std::sync::OnceLock<LocalContext>,
+}
+
+/// What one run of a machine keeps open from one operation to a later one.
+#[derive(Default)]
+pub(crate) struct OpenHandles {
+    /// The handle that D was emptied through: what it tells of D is true of that very one, where
+    /// no other kernel may change it.
+    emptied: Option<Handle>,
+    /// The bell; closing it rings.
+    #[cfg(unix)]
+    pub(crate) bell: Option<Handle>,
+}
+
+impl Directory {
+    pub(crate) fn new(path: PathBuf, mode: u32, group: Option<u32>) -> Directory {
+        Directory { path, mode, group, only_looks: false, here: Default::default() }
+    }
+
+    /// The same, for looking only.
+    pub(crate) fn only_looking(self) -> Directory {
+        Directory { only_looks: true, ..self }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Is there anything at its path?
+    pub(crate) fn is_there(&self) -> bool {
+        about_path(&self.path).is_ok()
+    }
+
+    /// Where we stand as a judge of this directory.
+    pub(crate) fn here(&self) -> LocalContext {
+        *self.here.get_or_init(|| {
+            let parent = self.path.parent().unwrap_or(Path::new("/"));
+            let FileSystem { is_local, longest_name } = match simulated::world() {
+                Some(world) => {
+                    FileSystem { is_local: world.is_local(), longest_name: world.longest_name() }
+                }
+                None => os::file_system_of(parent),
+            };
+            let host = Host::new(&process::host());
+            let origin = process::here().0;
+            LocalContext { origin, is_local, booted: clock::booted(), host, longest_name }
+        })
+    }
+
+    /// The same where names are found to be no longer than this.
+    pub(crate) fn with_names_of(self, longest: usize) -> Directory {
+        let here = self.here();
+        let longest_name = here.longest_name.min(longest);
+        Directory { here: LocalContext { longest_name, ..here }.into(), ..self }
+    }
+
+    /// How many bytes too long the longest name is that is made beside it, for this file system.
+    pub(crate) fn excess_of_name(&self) -> usize {
+        let longest = self.stage_path(Nonce(0));
+        let length = longest.file_name().map_or(0, |name| name.len());
+        length.saturating_sub(self.here().longest_name)
+    }
+
+    /// Runs a machine to its end.
+    pub(crate) fn run<M: Machine>(&self, machine: &mut M) -> M::Outcome {
+        let mut step = machine.start(clock::now());
+        let mut kept = OpenHandles::default();
+        loop {
+            match step {
+                Step::Finished(outcome) => return outcome,
+                Step::Perform(operation) => {
+                    let answer = self.perform(&operation, &mut kept);
+                    step = machine.resume(clock::now(), answer);
+                }
+            }
+        }
+    }
+
+    /// Performs one operation.
+    pub(crate) fn perform(&self, operation: &Operation, kept: &mut OpenHandles) -> Answer {
+        let done = match operation {
+            Operation::Look => return self.look(),
+            Operation::AskLiveness(owner) => return Answer::Liveness(process::life(*owner)),
+            Operation::ReadFileClock => {
+                return match self.file_clock() {
+                    Ok(stamp) => Answer::FileClock(stamp),
+                    Err(errno) => Answer::Failed(fault(errno)),
+                };
+            }
+            Operation::AskRemovable => {
+                let folder = self.path.parent().unwrap_or(Path::new("/"));
+                return match is_removable(&self.path, folder) {
+                    Ok(may) => Answer::Removable(may),
+                    Err(errno) => Answer::Failed(fault(errno)),
+                };
+            }
+            // A folder that is not there is no race lost.
+            Operation::Stage(entry) => match self.stage(entry) {
+                Err(Errno::NOENT) => return no_place(Errno::NOENT),
+                done => done,
+            },
+            Operation::Install(entry) => self.install(&self.stage_of(entry)),
+            Operation::Unstage(entry) => self.unstage(entry),
+            Operation::Rename(from, to) => self.rename(from, to),
+            Operation::Unlink(entry) => return self.unlink(entry, kept),
+            Operation::RemoveDir(stamp) => return self.remove(*stamp, kept),
+            Operation::Reopen(entry) => self.reopen(entry, kept),
+            on_line => return self.perform_on_line(on_line, kept),
+        };
+        match done {
+            Ok(()) => Answer::Done(None),
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    fn stage_path(&self, nonce: Nonce) -> PathBuf {
+        let mut path = OsString::from(&self.path);
+        path.push(format!(".{nonce}"));
+        PathBuf::from(path)
+    }
+
+    /// Each attempt stages under a name of its own: what an earlier one of the same acquisition could
+    /// not clear away is neither in the way nor installed with it.
+    fn stage_of(&self, entry: &Entry) -> PathBuf {
+        self.stage_path(Nonce(entry.nonce.0.wrapping_add(entry.renewals.into())))
+    }
+
+    fn stage(&self, entry: &Entry) -> Result<(), Errno> {
+        let stage = self.stage_of(entry);
+        mkdir(&stage, self.mode)?;
+        self.fill(&stage, entry).inspect_err(|_| {
+            let _ = unlink(&stage.join(entry.to_string()));
+            let _ = rmdir(&stage);
+        })
+    }
+
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Opens the directory that we just made. Where anybody may move directories, another may be
+    /// in its place by now, perhaps full of somebody's files: what holds anything but `ours` is
+    /// not used.
+    pub(crate) fn open_made(&self, made: &Path, ours: fn(&Found) -> bool) -> Result<Handle, Errno> {
+        let fd = open_to_list(made)?;
+        let about = about(&fd)?;
+        if self.stranger(&about).is_some() {
+            return Err(Errno::PERM);
+        }
+        if about.keeps_owner_out {
+            // The umask has taken our own permissions away.
+            fchmod(&fd, self.mode)?;
+        }
+        for found in list_of(&fd)? {
+            if !ours(&found?) {
+                return Err(Errno::PERM);
+            }
+        }
+        Ok(fd)
+    }
+
+    /// Gives what we just made the mode and group that were asked for: the umask does not narrow
+    /// what is shared on purpose.
+    pub(crate) fn widen_open(&self, made: &Handle, mode: u32) -> Result<(), Errno> {
+        if self.mode != 0o700 {
+            fchmod(made, mode)?;
+        }
+        if let Some(group) = self.group {
+            fchown(made, group)?;
+        }
+        Ok(())
+    }
+
+    fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
+        let stage = self.open_made(stage, |_| false)?;
+        self.widen_open(&stage, self.mode)?;
+        createat(&stage, entry.to_string().as_ref(), self.mode & 0o666)
+    }
+
+    fn install(&self, stage: &Path) -> Result<(), Errno> {
+        let whole = if simulated::is_no_replace_missing() {
+            Err(Errno::INVAL)
+        } else {
+            rename_new(stage, &self.path)
+        };
+        match whole {
+            // No such call here. A plain rename refuses a directory that is not empty, so it
+            // can only replace an empty one: look for that just before.
+            Err(errno) if os::is_no_such_call(errno) => match about_path(&self.path) {
+                Err(Errno::NOENT) => rename(stage, &self.path),
+                Ok(_) => Err(Errno::EXIST),
+                Err(errno) => Err(errno),
+            },
+            done => done,
+        }
+    }
+
+    fn unstage(&self, entry: &Entry) -> Result<(), Errno> {
+        let stage = self.stage_of(entry);
+        let name = entry.to_string();
+        match unlink(&stage.join(&name)) {
+            Ok(()) => rmdir(&stage),
+            Err(Errno::NOENT) => {
+                // Some servers answer a refused rename by moving it inside.
+                let inside = self.path.join(stage.file_name().unwrap_or_default());
+                unlink(&inside.join(&name))?;
+                rmdir(&inside)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn rename(&self, from: &Entry, to: &Entry) -> Result<(), Errno> {
+        let fd = open_to_change(&self.path)?;
+        renameat(&fd, from.to_string().as_ref(), to.to_string().as_ref())
+    }
+
+    fn unlink(&self, entry: &Entry, kept: &mut OpenHandles) -> Answer {
+        let mut unlink = || {
+            let fd = open_to_change(&self.path)?;
+            unlinkat(&fd, entry.to_string().as_ref())?;
+            let stamp = about(&fd).ok().map(|about| about.changed);
+            kept.emptied = Some(fd);
+            Ok(stamp)
+        };
+        match unlink() {
+            Ok(stamp) => Answer::Done(stamp),
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    /// One last look through a handle, then `rmdir`, which the kernel refuses unless it is empty.
+    fn remove(&self, stamp: Stamp, kept: &mut OpenHandles) -> Answer {
+        let remove = || {
+            // Where another kernel may change D, only a handle opened anew sees it.
+            let about = match &kept.emptied {
+                Some(fd) if self.here().is_local => about(fd)?,
+                _ => about(&open_to_change(&self.path)?)?,
+            };
+            if about.is_removed {
+                return Err(Errno::NOENT);
+            }
+            if about.changed != stamp {
+                return Err(Errno::NOTEMPTY);
+            }
+            rmdir(&self.path)
+        };
+        match remove() {
+            Ok(()) => {
+                // On Windows its name may stay as long as a handle on it does.
+                kept.emptied = None;
+                Answer::Done(None)
+            }
+            Err(errno) => Answer::Failed(fault(errno)),
+        }
+    }
+
+    /// Puts an entry into the very directory that was emptied.
+    fn reopen(&self, entry: &Entry, kept: &OpenHandles) -> Result<(), Errno> {
+        let fd = kept.emptied.as_ref().ok_or(Errno::NOENT)?;
+        createat(fd, entry.to_string().as_ref(), self.mode & 0o666)
+    }
+
+    /// The file system's own clock: the stamp of something just made beside the lock.
+    fn file_clock(&self) -> Result<Stamp, Errno> {
+        if self.here().is_local {
+            let wall = clock::now().wall.as_nanos();
+            return Ok(Stamp(i128::try_from(wall).unwrap_or(i128::MAX)));
+        }
+        let probe = self.stage_path(crate::key::nonce());
+        mkdir(&probe, 0o700)?;
+        let made = about_path(&probe);
+        rmdir(&probe)?;
+        Ok(made?.changed)
+    }
+}
+
+/// A directory that a crashed attempt may have left beside its lock, judged like its lock would
+/// be and removed when its maker is gone.
+pub(crate) fn remove_stage(
+    parent: &Handle,
+    name: &Path,
+    gone: impl Fn(Option<&Entry>, Stamp) -> bool,
+) -> bool {
+    let removed = || {
+        let fd = open_to_list_at(parent, name)?;
+        let about = about(&fd)?;
+        if about.owner != FileOwner::Ours {
+            return Err(Errno::PERM);
+        }
+        let mut inside = None;
+        for found in list_of(&fd)? {
+            let found = found?;
+            let entry = found.text().and_then(Entry::parse);
+            match entry {
+                Some(entry) if inside.is_none() => inside = Some(entry),
+                _ => return Err(Errno::NOTEMPTY),
+            }
+        }
+        if !gone(inside.as_ref(), about.modified) {
+            return Err(Errno::BUSY);
+        }
+        if let Some(entry) = &inside {
+            unlinkat(&fd, entry.to_string().as_ref())?;
+        }
+        rmdirat(parent, name)
+    };
+    removed().is_ok()
+}
+
+fn no_place(errno: Errno) -> Answer {
+    Answer::Failed(Fault::NoPlace { code: errno.raw_os_error() })
+}

@@ -1,0 +1,201 @@
+//! The raw calls on the file system: each is one call of the system, made here and nowhere else, and
+//! each is shown to the [`World`](crate::os::simulated::World) of a test, where there is one. Decides
+//! nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+#[cfg(unix)]
+use crate::os::PipeEnd;
+use crate::os::clock;
+use crate::os::simulated::{self, Kind, ask, change};
+use crate::os::{self, Errno, Found, Handle, Metadata};
+
+pub(crate) fn open_to_list(path: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, path, || os::open_to_list(path))
+}
+
+pub(crate) fn open_to_list_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, name, || os::open_to_list_at(dir, name))
+}
+
+pub(crate) fn open_to_change(path: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, path, || os::open_to_change(path))
+}
+
+/// Of a link itself.
+pub(crate) fn about_path(path: &Path) -> Result<Metadata, Errno> {
+    ask(Kind::Stat, path, || os::about_path(path)).map(dated)
+}
+
+pub(crate) fn about(fd: &Handle) -> Result<Metadata, Errno> {
+    ask(Kind::Stat, Path::new(""), || os::about(fd)).map(dated)
+}
+
+/// A world of a test has a clock of its own. It can set only modification times by it, so there they
+/// stand for change times.
+fn dated(about: Metadata) -> Metadata {
+    match simulated::world() {
+        Some(_) => Metadata { changed: about.modified, ..about },
+        None => about,
+    }
+}
+
+/// May we remove this directory from its folder?
+pub(crate) fn is_removable(path: &Path, folder: &Path) -> Result<bool, Errno> {
+    ask(Kind::Stat, path, || os::is_removable(path, folder))
+}
+
+/// Is something mounted just there?
+pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
+    ask(Kind::Stat, path, || os::is_mount(path))
+}
+
+pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
+    change(Kind::MakeDir, path, None, || os::mkdir(path, mode))
+}
+
+/// A new, empty file.
+pub(crate) fn createat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    change(Kind::MakeFile, name, None, || os::createat(dir, name, mode))
+}
+
+pub(crate) fn fchmod(fd: &Handle, mode: u32) -> Result<(), Errno> {
+    change(Kind::Widen, Path::new(""), None, || os::fchmod(fd, mode))
+}
+
+/// Gives it to a group.
+pub(crate) fn fchown(fd: &Handle, group: u32) -> Result<(), Errno> {
+    change(Kind::Widen, Path::new(""), None, || os::fchown(fd, group))
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
+    change(Kind::Install, from, Some(to), || os::rename(from, to))
+}
+
+/// Refuses to replace anything.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
+    change(Kind::Install, from, Some(to), || os::rename_new(from, to))
+}
+
+/// Within one directory.
+pub(crate) fn renameat(dir: &Handle, from: &Path, to: &Path) -> Result<(), Errno> {
+    change(Kind::Rename, from, Some(to), || os::renameat(dir, from, to))
+}
+
+pub(crate) fn unlink(path: &Path) -> Result<(), Errno> {
+    change(Kind::Unlink, path, None, || os::unlink(path))
+}
+
+pub(crate) fn unlinkat(dir: &Handle, name: &Path) -> Result<(), Errno> {
+    change(Kind::Unlink, name, None, || os::unlinkat(dir, name))
+}
+
+pub(crate) fn rmdir(path: &Path) -> Result<(), Errno> {
+    change(Kind::RemoveDir, path, None, || os::rmdir(path))
+}
+
+pub(crate) fn rmdirat(dir: &Handle, name: &Path) -> Result<(), Errno> {
+    change(Kind::RemoveDir, name, None, || os::rmdirat(dir, name))
+}
+
+/// A new, empty file that nobody else can open to write while it is open.
+#[cfg(windows)]
+pub(crate) fn create_and_keep_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    let mut made = None;
+    change(Kind::MakeFile, name, None, || {
+        made = Some(os::create_and_keep_at(dir, name)?);
+        Ok(())
+    })?;
+    made.ok_or(Errno::IO)
+}
+
+#[cfg(windows)]
+pub(crate) fn open_to_write_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
+    ask(Kind::Open, name, || os::open_to_write_at(dir, name))
+}
+
+#[cfg(unix)]
+pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    change(Kind::MakePipe, name, None, || os::mkfifoat(dir, name, mode))
+}
+
+#[cfg(unix)]
+pub(crate) fn open_pipe_at(dir: &Handle, name: &Path, end: PipeEnd) -> Result<Handle, Errno> {
+    ask(Kind::Open, name, || os::open_pipe_at(dir, name, end))
+}
+
+#[cfg(unix)]
+pub(crate) fn reopen_to_write(pipe: &Handle) -> Result<Handle, Errno> {
+    ask(Kind::Open, Path::new(""), || os::reopen_to_write(pipe))
+}
+
+#[cfg(unix)]
+pub(crate) fn read(pipe: &Handle, into: &mut [u8]) -> Result<usize, Errno> {
+    ask(Kind::Read, Path::new(""), || os::read(pipe, into))
+}
+
+#[cfg(unix)]
+pub(crate) fn write(pipe: &Handle, what: &[u8]) -> Result<usize, Errno> {
+    ask(Kind::Write, Path::new(""), || os::write(pipe, what))
+}
+
+/// What is in a directory but itself and its parent.
+pub(crate) struct Names(os::Names);
+
+pub(crate) fn list(dir: Handle) -> Result<Names, Errno> {
+    let mut dir = Some(dir);
+    let taken_once = || dir.take().map_or(Err(Errno::BADF), os::Names::of);
+    ask(Kind::List, Path::new(""), taken_once).map(Names)
+}
+
+/// The same, of a handle that is needed further.
+pub(crate) fn list_of(dir: &Handle) -> Result<Names, Errno> {
+    ask(Kind::List, Path::new(""), || os::Names::of_open(dir)).map(Names)
+}
+
+impl Names {
+    /// Of the directory itself.
+    pub(crate) fn about(&self) -> Result<Metadata, Errno> {
+        ask(Kind::Stat, Path::new(""), || self.0.about()).map(dated)
+    }
+}
+
+impl Iterator for Names {
+    type Item = Result<Found, Errno>;
+
+    fn next(&mut self) -> Option<Result<Found, Errno>> {
+        loop {
+            match self.0.next()? {
+                Ok(_) if simulated::is_hidden() => {}
+                found => return Some(found),
+            }
+        }
+    }
+}
+
+/// Sleeps until one of these has something to tell, which one it is, or until this time of the boot
+/// clock.
+pub(crate) fn sleep_on(on: &[os::Source<'_>], until: Duration) -> Option<usize> {
+    match simulated::world() {
+        Some(world) => {
+            let mut heard = None;
+            world.sleep(until, &mut || {
+                heard = os::sleep_on(on, Duration::ZERO);
+                heard.is_some()
+            });
+            heard
+        }
+        None => os::sleep_on(on, until.saturating_sub(clock::boot())),
+    }
+}
+
+/// A thread of the library's own.
+pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+    let mut work = Some(work);
+    ask(Kind::Thread, Path::new(name), || {
+        let Some(work) = work.take() else { return Err(Errno::AGAIN) };
+        let builder = std::thread::Builder::new().name(name.into());
+        builder.spawn(work).map(drop).map_err(|_| Errno::AGAIN)
+    })
+}

@@ -1,0 +1,25 @@
+//! Unix: what all have, and a file for what each does in its own way, with the same functions.
+
+mod alarm;
+mod clock;
+#[cfg(target_os = "linux")]
+mod dir_watcher;
+mod files;
+mod place;
+mod process;
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod kernel;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod kernel;
+
+pub(crate) use alarm::*;
+pub(crate) use clock::*;
+#[cfg(target_os = "linux")]
+pub(crate) use dir_watcher::*;
+pub use files::*;
+pub(crate) use kernel::*;
+pub(crate) use place::*;
+pub(crate) use process::*;

@@ -1,0 +1,69 @@
+//! Faults that were found and mended: machines told the answers that once led them astray.
+
+mod holding;
+mod waiting;
+
+use std::time::Duration;
+
+use lockbydir_protocol::*;
+
+pub(super) fn at(second: u64) -> Now {
+    Now { boot: Duration::from_secs(second), wall: Duration::from_secs(1_000_000 + second) }
+}
+
+pub(super) fn here(origin: Origin) -> LocalContext {
+    let booted = Some(Stamp(1_000_000_000_000_000));
+    LocalContext { origin, is_local: true, booted, host: Host::new("h"), longest_name: 255 }
+}
+
+/// Somebody's entry, as the machine itself makes it.
+pub(super) fn published(here: LocalContext, nonce: u128, now: Now) -> Entry {
+    let wish = AcquireRequest {
+        nonce: Nonce(nonce),
+        timeout: Duration::from_secs(10),
+        fenced: true,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+        names_child: false,
+    };
+    let mut acquire = Acquire::new(wish, here, None);
+    acquire.start(now);
+    match acquire.resume(now, Answer::Seen(Observation::Absent)) {
+        Step::Perform(Operation::Stage(entry)) => entry,
+        step => panic!("{step:?}"),
+    }
+}
+
+pub(super) fn holding(entries: Vec<Entry>) -> Answer {
+    let listing =
+        Listing { entries, litter: None, modified: Stamp(1), stranger: None, foreign: None };
+    Answer::Seen(Observation::Directory(listing))
+}
+
+/// Runs a machine to its end, against a world that always answers the same.
+pub(super) fn ends<M: Machine>(
+    machine: &mut M,
+    answer: impl Fn(&Operation) -> Answer,
+) -> M::Outcome {
+    let mut step = machine.start(at(2));
+    for _ in 0..200 {
+        match step {
+            Step::Finished(outcome) => return outcome,
+            Step::Perform(operation) => step = machine.resume(at(2), answer(&operation)),
+        }
+    }
+    panic!("it goes on without an end");
+}
+
+pub(super) fn wish_of(nonce: u128) -> AcquireRequest {
+    AcquireRequest {
+        nonce: Nonce(nonce),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+        names_child: false,
+    }
+}

@@ -1,0 +1,203 @@
+//! In line.
+
+use std::time::Duration;
+
+use lockbydir_protocol::*;
+
+use super::*;
+
+#[test]
+fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let wish = wish_of(8);
+    let own_ticket = Ticket {
+        order: 0,
+        nonce: Nonce(8),
+        stamp: Duration::ZERO,
+        origin: here.origin,
+        process: Process { pid: 1, start: 1 },
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let first = Ticket { order: 1, nonce: Nonce(1), ..own_ticket.clone() };
+    let faster =
+        Ticket { order: u64::from(u32::MAX) * 1_000_000, nonce: Nonce(2), ..own_ticket.clone() };
+    let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, None);
+    queue.start(at(2));
+    let Step::Perform(Operation::Enter(early)) =
+        queue.resume(at(2), Answer::Line(vec![first.clone()]))
+    else {
+        panic!("it enters a line that is there");
+    };
+    assert!(early < faster);
+
+    // Between its listing and its ticket another one came, who cannot know of it.
+    queue.resume(at(2), Answer::Done(None));
+    let line = vec![first.clone(), early.clone(), faster.clone()];
+    let step = queue.resume(at(2), Answer::Line(line));
+
+    assert_eq!(step, Step::Perform(Operation::Leave(early, Handoff::Behind(first.clone()))));
+    let Step::Perform(Operation::Enter(late)) = queue.resume(at(2), Answer::Done(None)) else {
+        panic!("it enters anew");
+    };
+    assert!(late > faster);
+    queue.resume(at(2), Answer::Done(None));
+    let step = queue.resume(at(2), Answer::Line(vec![first, late, faster.clone()]));
+    assert!(
+        matches!(&step, Step::Perform(Operation::Sleep(WakeSource::Ticket(ahead), _)) if *ahead == faster),
+        "{step:?}"
+    );
+}
+
+/// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3. And
+/// the line.
+fn behind_a_stranger(here: LocalContext) -> (Queue, Vec<Ticket>) {
+    let wish = wish_of(8);
+    let own_ticket = Ticket {
+        order: 0,
+        nonce: Nonce(8),
+        stamp: Duration::ZERO,
+        origin: here.origin,
+        process: Process { pid: 1, start: 1 },
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    };
+    let elsewhere = Origin { boot: 2, time: 1, pids: 1 };
+    let first = Ticket { order: 1, nonce: Nonce(1), origin: elsewhere, ..own_ticket.clone() };
+    let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, None);
+    queue.start(at(2));
+    let Step::Perform(Operation::Enter(ours)) =
+        queue.resume(at(2), Answer::Line(vec![first.clone()]))
+    else {
+        panic!("it enters a line that is there");
+    };
+    queue.resume(at(2), Answer::Done(None));
+    let line = vec![first, ours];
+    let step = queue.resume(at(3), Answer::Line(line.clone()));
+    assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
+    (queue, line)
+}
+
+/// Looks at the same thing each second until the first in line is passed over.
+fn passes_over_at((mut queue, line): (Queue, Vec<Ticket>), seen: &Answer) -> u64 {
+    for second in 4..100 {
+        let step = queue.resume(at(second), Answer::Woken(Wake::Time));
+        assert_eq!(step, Step::Perform(Operation::ListLine));
+        let step = queue.resume(at(second), Answer::Line(line.clone()));
+        assert_eq!(step, Step::Perform(Operation::Look));
+        match queue.resume(at(second), seen.clone()) {
+            Step::Perform(Operation::ListLine) => return second,
+            Step::Perform(Operation::Sleep(..)) => {}
+            step => panic!("{step:?}"),
+        }
+    }
+    panic!("the first in line is waited for without an end");
+}
+
+#[test]
+fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_the_lock_has_expired() {
+    let here = LocalContext { is_local: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let elsewhere = LocalContext { origin: Origin { boot: 2, time: 1, pids: 1 }, ..here };
+    let waiting = behind_a_stranger(here);
+
+    let second = passes_over_at(waiting, &holding(vec![published(elsewhere, 9, at(1))]));
+
+    // Its timeout is ten seconds, counted from the first look at it, at 4; and a moment.
+    assert_eq!(second, 15);
+}
+
+#[test]
+fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_a_bare_lock_is_old() {
+    let here = LocalContext { is_local: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
+    let waiting = behind_a_stranger(here);
+
+    let second = passes_over_at(waiting, &holding(Vec::new()));
+
+    assert_eq!(second, 15);
+}
+
+/// A waiter that has come until so many seconds, and stands behind this ticket of an earlier boot.
+fn behind_the_dead(until: u64) -> (Queue, Ticket) {
+    let here = here(Origin { boot: 1, time: 1, pids: 1 });
+    let (host, label) = (Host::new("h"), Label::new("").unwrap());
+    let wish = AcquireRequest {
+        nonce: Nonce(8),
+        timeout: Duration::from_secs(10),
+        fenced: false,
+        owner: Owner::Nobody,
+        host,
+        label: label.clone(),
+        names_child: false,
+    };
+    let own_ticket = Ticket {
+        order: 0,
+        nonce: Nonce(8),
+        stamp: Duration::ZERO,
+        origin: here.origin,
+        process: Process { pid: 1, start: 1 },
+        host,
+        label,
+    };
+    let dead = Ticket {
+        order: 1,
+        nonce: Nonce(1),
+        origin: Origin { boot: 2, time: 1, pids: 1 },
+        ..own_ticket.clone()
+    };
+    let until = Some(Duration::from_secs(until));
+    let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, until);
+    queue.start(at(2));
+    let step = queue.resume(at(2), Answer::Line(vec![dead.clone()]));
+    assert!(matches!(step, Step::Perform(Operation::Enter(_))), "{step:?}");
+    (queue, dead)
+}
+
+#[test]
+fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
+    let (done, denied) = (Answer::Done(None), Answer::Failed(Fault::Denied { code: 1 }));
+    for (until, now, answer, most) in [(60, 3, &done, 15), (60, 3, &denied, 1), (60, 61, &done, 0)]
+    {
+        let (mut queue, dead) = behind_the_dead(until);
+        let mut step = queue.resume(at(2), Answer::Done(None)); // it is in line
+        let mut removed = 0;
+        while step == Step::Perform(Operation::ListLine) {
+            step = queue.resume(at(now), Answer::Line(vec![dead.clone()]));
+            if matches!(step, Step::Perform(Operation::Expel(..))) {
+                removed += 1;
+                step = queue.resume(at(now), answer.clone());
+            }
+        }
+
+        assert_eq!(removed, most);
+        let has_ended = matches!(step, Step::Perform(Operation::Leave(..)));
+        assert_eq!(has_ended, now > until, "{step:?}");
+        assert!(has_ended || step == Step::Perform(Operation::Look), "it tries at last: {step:?}");
+    }
+}
+
+#[test]
+fn who_is_put_out_of_line_again_and_again_waits_without_a_ticket_and_no_longer_than_its_patience() {
+    for until in [60, 5] {
+        let (mut queue, dead) = behind_the_dead(until);
+        let living = Ticket { origin: Origin { boot: 1, time: 1, pids: 1 }, ..dead };
+        let mut entered = 1;
+        let mut now = 2;
+        let step = loop {
+            queue.resume(at(now), Answer::Done(None)); // -> list
+            let step = queue.resume(at(now), Answer::Line(vec![living.clone()]));
+            assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
+            now += 1;
+            let step = queue.resume(at(now), Answer::Woken(Wake::Expelled));
+            if step != Step::Perform(Operation::ListLine) {
+                break step;
+            }
+            queue.resume(at(now), Answer::Line(vec![living.clone()])); // -> enter
+            entered += 1;
+        };
+
+        match until {
+            60 => assert_eq!((entered, step), (4, Step::Perform(Operation::Look))),
+            _ => assert!(matches!(step, Step::Perform(Operation::Leave(..))), "{step:?}"),
+        }
+    }
+}

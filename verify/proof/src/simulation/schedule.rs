@@ -1,0 +1,104 @@
+//! Schedules: who meets whom, on which machines, doing what, and how the file system behaves, all
+//! drawn by one seed.
+
+use std::time::Duration;
+
+use super::contender::{Action, SimulatedProcess};
+use super::run::Plot;
+use super::state::FaultRates;
+use crate::chance::Dice;
+
+fn one_of<T: Copy>(dice: &mut Dice, all: &[T]) -> T {
+    all[dice.below(all.len() as u64) as usize]
+}
+
+const fn millis(all: u64) -> Duration {
+    Duration::from_millis(all)
+}
+
+const TIMEOUTS: [Duration; 4] = [millis(100), millis(200), millis(500), millis(2_000)];
+const PATIENCES: [Duration; 4] = [Duration::ZERO, millis(50), millis(700), millis(5_000)];
+const WORKS: [Duration; 5] = [millis(1), millis(9), millis(90), millis(300), millis(3_000)];
+
+/// The schedule of this seed.
+#[must_use]
+pub fn of(seed: u64) -> Plot {
+    let dice = &mut Dice::seeded(seed);
+    let is_local = dice.below(2) == 0;
+    let lies = one_of(dice, &[0, 5, 20, 60, 200]);
+    let mood = FaultRates { lies, turns: one_of(dice, &[5, 40, 200, 500]) };
+    // Another machine cannot write where one kernel owns the file system alone.
+    let hosts = if is_local { 1 } else { 1 + dice.below(3) };
+    let lingers = dice.below(4) == 0;
+    let fenced = dice.below(4) == 0;
+    let bare = dice.below(12) == 0;
+    let count = 2 + dice.below(3);
+    let mut parts: Vec<SimulatedProcess> = (0..count)
+        .map(|_| SimulatedProcess {
+            host: dice.below(hosts),
+            timeout: one_of(dice, &TIMEOUTS),
+            fenced: fenced && dice.below(3) != 0,
+            lingers: lingers && dice.below(2) == 0,
+            is_nobodys: dice.below(4) == 0,
+            shares: dice.below(5) == 0,
+            deeds: deeds(dice),
+            ..SimulatedProcess::new(Duration::ZERO, Vec::new())
+        })
+        .collect();
+    if bare {
+        // Before anybody is there: a bare locker has no part in what is promised among ours.
+        parts[0].deeds.insert(0, Action::MakeBare);
+    }
+    // The next one waits, or comes later and tries once.
+    let deeds = if dice.below(2) == 0 { Vec::new() } else { vec![Action::Look] };
+    let host = dice.below(hosts);
+    parts.push(SimulatedProcess { host, ..SimulatedProcess::new(one_of(dice, &TIMEOUTS), deeds) });
+    Plot { is_local, is_mistaken: false, parts, spells: Vec::new(), mood, seed }
+}
+
+/// The same, and everybody renews by key what others hold, now and then.
+#[must_use]
+pub fn with_keys(seed: u64) -> Plot {
+    let mut plot = of(seed);
+    let dice = &mut Dice::seeded(!seed);
+    let next = plot.parts.len() - 1;
+    for part in &mut plot.parts[..next] {
+        for _ in 0..1 + dice.below(3) {
+            let at = dice.below(part.deeds.len() as u64 + 1) as usize;
+            let pause = Action::Work(one_of(dice, &WORKS[..3]));
+            part.deeds.splice(at..at, [pause, Action::RenewAnothers]);
+        }
+    }
+    plot
+}
+
+fn deeds(dice: &mut Dice) -> Vec<Action> {
+    let mut deeds = Vec::new();
+    for _ in 0..1 + dice.below(3) {
+        deeds.extend(match dice.below(20) {
+            0 => Some(Action::BreakLapsed),
+            1 => Some(Action::BreakByForce),
+            2 => Some(Action::Look),
+            3..=6 => Some(Action::Work(one_of(dice, &WORKS))),
+            _ => None,
+        });
+        deeds.push(Action::Acquire(one_of(dice, &PATIENCES)));
+        for _ in 0..dice.below(3) {
+            deeds.push(match dice.below(8) {
+                0..=2 => Action::Renew,
+                3 => Action::SetTimeout(one_of(dice, &TIMEOUTS)),
+                4 => Action::Keep,
+                _ => Action::Work(one_of(dice, &WORKS)),
+            });
+        }
+        deeds.push(match dice.below(12) {
+            0 => Action::Drop,
+            1 => Action::Die,
+            _ => Action::Release,
+        });
+    }
+    if dice.below(4) == 0 {
+        deeds.push(Action::Forget);
+    }
+    deeds
+}

@@ -1,0 +1,39 @@
+//! Where a worker writes by its token: a store on its machine, or the host's, which it asks by a line
+//! among its history.
+
+use std::sync::mpsc::Receiver;
+
+use super::contender::Outcome;
+use crate::store::{self, Store};
+
+/// Tells a worker in a guest to end, as the end of its standard input does.
+pub(crate) const END: &str = "end";
+
+/// A question of a worker in a guest: may this token write? None if the line is of its history.
+pub(crate) fn asked(line: &[u8]) -> Option<u64> {
+    let line = std::str::from_utf8(line).ok()?.trim_end();
+    line.split_once(" ask ")?.1.parse().ok()
+}
+
+/// Where it writes by token.
+pub(super) enum StoreClient {
+    /// A store on this machine.
+    LocalContext(Store),
+    /// The host's store, which answers on the standard input.
+    Host(Receiver<String>),
+}
+
+impl StoreClient {
+    pub(super) fn write(&self, token: u64, tell: impl Fn(&str)) -> Outcome<store::Answer> {
+        match self {
+            Self::LocalContext(store) => Ok(store.write(token)?),
+            Self::Host(answers) => {
+                tell(&format!("ask {token}"));
+                let answer = answers.recv()?;
+                let (word, moment) = answer.split_once(' ').ok_or("the store says nothing")?;
+                let moment = moment.parse().map_err(|_| format!("the store says {answer}"))?;
+                Ok(store::Answer { moment, accepted: word == "accepted" })
+            }
+        }
+    }
+}
