@@ -19,7 +19,7 @@ Exit codes:
   CMD's own, or 128+signal   CMD ran
    1  `is-locked`: free; `break`: a living holder was left in peace; `doctor`: not safe
   64  wrong usage
-  69  engine out of reach
+  69  etcd servers unreachable
   73  the lock directory can't be made (parent missing, read-only, something else in its place,
       a file system on which no lock is safe)
   74  input/output error

@@ -19,7 +19,7 @@ pub(crate) fn break_lock(args: &Break) -> Result<u8, Failure> {
             let name = shown(args.named.name());
             Err(Failure::new(
                 NOT_DONE,
-                format!("{name} is held by {holder}; --force breaks it all the same"),
+                format!("{name} is held by {holder}; use --force to break it anyway"),
             ))
         }
         _ => Ok(0),

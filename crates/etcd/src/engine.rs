@@ -177,7 +177,7 @@ impl Etcd {
     pub(crate) fn glance_at(&self, own: Option<&str>) -> (Status, Option<usize>) {
         self.try_status(own, GLANCE).unwrap_or_else(|trouble| {
             let mut status = Status::new(&self.path, &self.path);
-            status.note = Some(format!("etcd is out of reach: {}", trouble.cause()));
+            status.note = Some(format!("etcd servers are unreachable: {}", trouble.cause()));
             (status, None)
         })
     }

@@ -114,7 +114,7 @@ impl EngineError {
             _ => (ErrorKind::Io, ""),
         };
         let out = match self {
-            EngineError::Unreachable(_) | EngineError::Setup(_) => "etcd is out of reach: ",
+            EngineError::Unreachable(_) | EngineError::Setup(_) => "etcd servers are unreachable: ",
             EngineError::Denied(_) => "etcd denies it: ",
             _ => "",
         };

@@ -200,7 +200,7 @@ impl Error {
             _ => "who could give the lock to two",
         };
         let message = format!(
-            "will not use {}: it belongs to user {uid}{name}{mode_shown}, {why}; wait for its release, or share it on purpose: all with a group- or world-writable mode (770, 777)",
+            "will not use {}: unusable: it belongs to user {uid}{name}{mode_shown}, {why}; wait for its release, or share it on purpose: all with a group- or world-writable mode (770, 777)",
             printable(path),
         );
         Error::new(ErrorKind::OtherUser, message).at(path)
@@ -442,7 +442,7 @@ fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
 
 /// Why the directory of another user is foreign, for people.
 pub(crate) fn stranger_reason(uid: u32) -> String {
-    format!("it belongs to user {uid}")
+    format!("unusable: it belongs to user {uid}")
 }
 
 /// Why a thing is foreign, for people.

@@ -107,10 +107,10 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
             Some(pid) => write!(f, "pid {pid} on {}", self.host)?,
-            None => write!(f, "a key given out on {}", self.host)?,
+            None => write!(f, "a key, no process, from {}", self.host)?,
         }
         if let Ok(since) = self.since.elapsed() {
-            write!(f, " since {}", people_duration(since))?;
+            write!(f, " for {}", people_duration(since))?;
         }
         match self.label.as_ref().or(self.command.as_ref()) {
             Some(what) => write!(f, " (`{what}`)"),
@@ -380,15 +380,13 @@ impl Status {
         match (&self.holder, self.state) {
             (Some(holder), _) => {
                 let more = self.remaining.map(people_duration).unwrap_or_default();
-                format!("held by {holder}, lasts {more} more")
+                format!("held by {holder}; expires in {more} unless renewed")
             }
             (None, State::Bare) => match &self.note {
                 Some(note) => format!("locked by a bare directory; {note}"),
-                None => {
-                    "locked by a bare directory, of which only the age tells when it is over".into()
-                }
+                None => "locked by a plain mkdir lock, holder unknown".into(),
             },
-            _ => "others wait in line".into(),
+            _ => "others are ahead in the queue".into(),
         }
     }
 }

@@ -132,9 +132,7 @@ fn a_forgotten_lock_expires_and_is_taken_over_before_our_eyes() {
     page.see(&format!("{} > 30", pixels("expired")));
     page.press("t");
     let table = page.text("#table");
-    for told in
-        ["held, but gave no sign of life", "another took it over", "taken over after expiry"]
-    {
+    for told in ["held, but was not renewed", "another took it over", "taken over after expiry"] {
         assert!(table.contains(told), "no `{told}` in {table}");
     }
     page.picture("forgotten-table");
@@ -245,7 +243,7 @@ fn servers_of_etcd_that_do_not_answer_are_told_of_until_they_do() {
     page.see("document.querySelector('.card').dataset.state === 'held'");
 
     etcd.kill().unwrap();
-    page.see("document.querySelector('#connection').innerText === 'servers out of reach'");
+    page.see("document.querySelector('#connection').innerText === 'etcd servers unreachable'");
     page.picture("away");
     assert_eq!(page.eval("document.querySelector('.card').dataset.state"), "held", "as seen last");
     etcd.restart().unwrap();

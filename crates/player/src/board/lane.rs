@@ -58,7 +58,7 @@ pub enum Kind {
     Waiting,
     /// It holds the lock.
     Holding,
-    /// It held the lock, gave no sign of life, and let it expire: seen so when that was over.
+    /// It held the lock, was not renewed, and let it expire: seen so when that was over.
     Forgotten,
     /// Its time has passed, and its lock is still there.
     Expired,

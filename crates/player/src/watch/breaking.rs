@@ -39,10 +39,10 @@ fn break_it(lock: &Lock, question: &Question, name: &str) -> String {
         Ok(Broken::Removed(_)) => format!("{name} is broken: {} held it", question.holder),
         Ok(Broken::WasFree) => format!("{name} was free already"),
         Ok(Broken::StillHeld(None)) => {
-            format!("{name} was left as it is: it is not old; B breaks it all the same")
+            format!("{name} was left as it is: it is not old; press B to break it anyway")
         }
         Ok(Broken::StillHeld(_)) => {
-            format!("{name} was left as it is: its holder lives; B breaks it all the same")
+            format!("{name} was left as it is: its holder lives; press B to break it anyway")
         }
         Ok(_) => format!("{name} was left as it is"),
         Err(error) => error.to_string(),

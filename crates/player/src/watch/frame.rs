@@ -23,7 +23,7 @@ const HELP: [(&str, &str); 13] = [
     ("/", "only those whose names have this"),
     ("+ -", "lanes: less time, more time"),
     ("left right", "lanes: earlier, later"),
-    ("space End", "lanes: stand still; back to now"),
+    ("space End", "pause; back to live"),
     ("b", "break an expired or dead holder's lock"),
     ("B", "break the lock, whoever holds it"),
     ("q Ctrl-C", "quit"),
@@ -80,7 +80,7 @@ fn header(paint: &mut Paint<'_>, area: Rect, view: &View, board: &Board) {
     let locks = format!("  {all} lock{}", if all == 1 { "" } else { "s" });
     let mut trouble = if troubled > 0 { format!(", {troubled} in trouble") } else { String::new() };
     if board.is_away() {
-        trouble += ", servers out of reach";
+        trouble += ", etcd servers unreachable";
     }
     let filter = if view.filter.is_empty() && !view.is_typing {
         String::new()
@@ -178,9 +178,9 @@ fn ask(paint: &mut Paint<'_>, area: Rect, question: &Question) {
             "{holder} holds it and lives: until its next renewal fails, two may believe that they hold it."
         ),
         State::Bare if *by_force => {
-            "Somebody made this plain directory: nobody knows who, and whether that one is still at work.".into()
+            "A plain mkdir lock: its holder is unknown, and may still be at work.".into()
         }
-        State::Bare => "If this plain directory is old: nobody knows who made it.".into(),
+        State::Bare => "A plain mkdir lock: broken if it is old; its holder is unknown.".into(),
         _ => format!("{holder} held it, and let it expire or died. Its work may be half done."),
     };
     let width = area.width.min(66);

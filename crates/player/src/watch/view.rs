@@ -196,13 +196,13 @@ impl View {
         match (card.state, &card.holder) {
             (State::Held, _) if !by_force => {
                 self.message =
-                    Some(format!("the holder of {lock} lives; B breaks it all the same"));
+                    Some(format!("the holder of {lock} lives; press B to break it anyway"));
             }
             (State::Foreign, _) => {
                 self.message = Some(format!("{lock} is not ours to break; see `lockbydir status`"));
             }
             (state @ State::Bare, _) => {
-                let holder = "nobody knows who".to_owned();
+                let holder = "holder unknown".to_owned();
                 self.question = Some(Question { lock, token: None, by_force, state, holder });
             }
             (State::Free, _) | (_, None) => self.message = Some(format!("{lock} is free")),

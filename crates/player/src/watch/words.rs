@@ -67,7 +67,7 @@ pub(super) fn whole(who: &Contender) -> String {
     let host = printable(&who.host);
     let name = match who.pid {
         Some(pid) => format!("pid {pid} on {host}"),
-        None => format!("a key given out on {host}"),
+        None => format!("a key, no process, from {host}"),
     };
     let label = who.label.as_ref().map(|label| format!("`{}`", printable(label)));
     let more: Vec<_> = command(who).into_iter().chain(label).collect();

@@ -208,7 +208,7 @@ fn servers_out_of_reach_are_told_in_the_first_line() {
     let again = once(told(100.0, [held, gone, back]), 80, 12).unwrap();
 
     let first = |frame: &str| frame.lines().next().unwrap().to_owned();
-    assert!(first(&away).contains("1 lock, servers out of reach "), "{away}");
+    assert!(first(&away).contains("1 lock, etcd servers unreachable "), "{away}");
     assert!(away.contains(" etcd://h:2379/ is out of reach"), "{away}");
     assert!(!first(&again).contains("reach"), "{again}");
     assert!(again.contains(" etcd://h:2379/ answers again"), "{again}");

@@ -69,7 +69,8 @@ fn the_commands_for_people_tell_the_truth_where_stamps_are_an_hour_off() {
         let status = run(&at, &["status", "jobs"]);
 
         assert!(status.out.contains("state      held"), "{status:?}");
-        run(&at, &["run", "-n", "jobs", "--", "true"]).refused(75, "held by a key given out on ");
+        run(&at, &["run", "-n", "jobs", "--", "true"])
+            .refused(75, "held by a key, no process, from ");
         assert_eq!(run(&at, &["break", "jobs"]).code, 1, "a living one is not broken");
         assert_eq!(run(&at, &["clean", "."]).code, 0);
         assert_eq!(run(&at, &["release", "jobs", key.out.trim()]).code, 0);

@@ -72,7 +72,7 @@ fn names_that_differ_only_by_case_are_one_lock_where_case_does_not_count() {
 
     let refused = run(&at, &["run", "-w", "300ms", "jobs", "--", "true"]);
 
-    refused.refused(75, "jobs.lockdir: held by a key given out on ");
+    refused.refused(75, "jobs.lockdir: held by a key, no process, from ");
     assert!(refused.err.contains("`nightly`"), "{refused:?}");
     assert_eq!(run(&at, &["release", "JOBS", key.out.trim()]).code, 0);
     run(&at, &["run", "-n", "jobs", "--", "echo", "in"]).said("in");

@@ -200,7 +200,7 @@ fn a_key_that_outlives_its_time_namespace_is_not_cut_short_in_another_of_the_sam
     while !numbers.iter().any(|number| number == of_maker) {
         assert!(numbers.len() < 100, "{of_maker} does not come again: {numbers:?}");
         let ran = within("3600", "exec $L run -n jobs -- echo in");
-        ran.refused(75, "held by a key given out on ");
+        ran.refused(75, "held by a key, no process, from ");
         numbers.push(ran.out.trim().to_owned());
     }
     assert_eq!(run(&folder, &["release", "jobs", key]).code, 0);

@@ -66,7 +66,7 @@ const drawCard = (lock, isDue) => {
   const state = STATES[card.state];
   if (parts.card.dataset.state !== card.state) parts.card.dataset.state = card.state;
   write(parts.state, `${state.glyph} ${state.word}`);
-  write(parts.holder, card.holder ? called(card.holder) : card.state === 'bare' ? 'nobody knows who holds it' : 'nobody holds it');
+  write(parts.holder, card.holder ? called(card.holder) : card.state === 'bare' ? 'holder unknown' : 'nobody holds it');
   write(parts.where, card.holder ? place(card.holder) : '');
   const { text } = lineOf(card);
   const more = card.waiting > 4 ? ' …' : '';
@@ -108,7 +108,7 @@ const drawLasts = (lock, parts) => {
   if (card.state === 'held') said = `${duration(card.expires_at - now)} left of ${duration(card.expires_at - card.renewed_at)}`;
   if (card.state === 'expired') said = `over for ${duration(now - card.expires_at)}`;
   if (card.state === 'dead') said = 'its holder is dead';
-  if (card.state === 'bare') said = 'a plain directory: nobody knows who made it';
+  if (card.state === 'bare') said = 'plain mkdir lock, holder unknown';
   if (card.state === 'foreign') said = clean(card.note ?? 'not ours');
   write(parts.lasts, said);
   if (isQuiet.matches && card.state === 'held') parts.bar.style.transform = `scaleX(${partLeft(card)})`;

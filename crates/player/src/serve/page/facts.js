@@ -169,7 +169,7 @@ const tellOf = (lock) => {
 const LEGEND = [
   ['waiting', null, 'waits'],
   ['holding', null, 'holds'],
-  ['forgotten', null, 'forgotten until the timeout'],
+  ['forgotten', null, 'not renewed until it expired'],
   ['expired', null, 'expired'],
   ['dead', null, 'dead'],
   ['waiting', 'gave-up', 'gave up'],

@@ -38,8 +38,8 @@ const connect = () => {
 };
 
 const showState = () => {
-  if (world.isOver) showConnection('over', 'it is over');
-  else if (world.isAway) showConnection('away', 'servers out of reach');
+  if (world.isOver) showConnection('over', 'end of recording');
+  else if (world.isAway) showConnection('away', 'etcd servers unreachable');
   else showConnection('live', 'live');
 };
 

@@ -156,7 +156,7 @@ const frame = () => {
 const showTools = () => {
   const pause = $('pause');
   pause.setAttribute('aria-pressed', String(!isLive()));
-  write(pause, isLive() ? 'Pause' : 'Go on');
+  write(pause, isLive() ? 'Pause' : 'Resume');
   pause.title = `${isLive() ? 'Stop the time' : 'Back to now'} (Space)`;
   $('live').dataset.is = isLive() ? 'live' : 'away';
   write($('span'), view.zoom < 60 ? `${view.zoom} s` : `${view.zoom / 60} min`);

@@ -59,12 +59,12 @@ const STATES = {
 const KINDS = {
   waiting: 'waits in line',
   holding: 'holds the lock',
-  forgotten: 'held, but gave no sign of life',
+  forgotten: 'held, but was not renewed',
   expired: 'expired: its time is over, its lock still there',
   dead: 'dead, its lock still there',
 };
 // The same when it is over.
-const WAS = { waiting: 'waited in line', holding: 'held the lock', forgotten: 'held, but gave no sign of life', expired: 'had let it expire', dead: 'was dead' };
+const WAS = { waiting: 'waited in the queue', holding: 'held the lock', forgotten: 'held, but was not renewed', expired: 'had let it expire', dead: 'was dead' };
 
 const ENDS = {
   served: 'got the lock',
