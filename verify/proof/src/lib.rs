@@ -6,7 +6,7 @@
 //! Behind them, and behind the tests: the [`torture`], the [`history`] that its workers tell and
 //! the exact [`judge`] of it, the token-checking [`store`], the known-bad [`rivals`] that show that
 //! it bites, the [`clock`] and the dice ([`chance`]), the [`puppet`], a worker process moved by one
-//! command at a time, the durations that people type ([`typed`]), and the sizes of tests ([`Size`]).
+//! command at a time, the durations that people type ([`durations`]), and the sizes of tests ([`Size`]).
 //! The promises are tested in `tests/it`, by one sentence-named test each; `tests/mounts` does so on
 //! other mounts and in containers.
 //!

@@ -160,7 +160,7 @@ impl World for View {
     }
 
     fn is_local(&self) -> bool {
-        self.play.is_believed
+        self.play.is_local
     }
 
     fn here(&self) -> (Origin, Process) {

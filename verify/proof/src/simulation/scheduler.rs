@@ -33,9 +33,9 @@ const FOR_EVER: Duration = Duration::MAX;
 pub(super) struct Scheduler {
     pub(super) folder: PathBuf,
     /// Does it lie as a file system of one kernel does?
-    is_local: bool,
+    is_truly_local: bool,
     /// What the library is told of that.
-    pub(super) is_believed: bool,
+    pub(super) is_local: bool,
     scene: Mutex<SharedState>,
     turns: Vec<Condvar>,
 }
@@ -49,7 +49,7 @@ impl Scheduler {
     /// `timeouts` are those that the contenders use themselves; who waits for a cue is marked.
     pub(super) fn new(
         folder: &Path,
-        (is_local, is_believed): (bool, bool),
+        (is_truly_local, is_local): (bool, bool),
         cast: impl Iterator<Item = (Duration, bool)>,
         spells: Vec<InjectedFault>,
         mood: FaultRates,
@@ -88,8 +88,8 @@ impl Scheduler {
         };
         Scheduler {
             folder: folder.to_owned(),
+            is_truly_local,
             is_local,
-            is_believed,
             scene: Mutex::new(scene),
             turns,
         }
@@ -227,7 +227,7 @@ impl Scheduler {
         if scene.dice.below(1000) < turns {
             scene = self.pass(me, scene);
         }
-        let lie = scene.lie(me, call.kind, self.is_local);
+        let lie = scene.lie(me, call.kind, self.is_truly_local);
         match lie {
             Some(Lie::StalledBefore(how_long)) => scene = self.stall(me, scene, how_long),
             Some(Lie::Meanwhile) => scene = self.barrier(me, scene),
