@@ -7,7 +7,7 @@
 //! give up, and are counted.
 //!
 //! `--patience 60` serves them all; `--threads 50` makes fewer; `--processes 300` makes processes
-//! instead, each with a place of its own in the line, where threads share one; `--scale 0.1` makes
+//! instead, each with a place of its own in the queue, where threads share one; `--scale 0.1` makes
 //! all times ten times shorter; `--folder DIR` puts the lock there. The exit code is 1 when the
 //! verdict is bad.
 //!

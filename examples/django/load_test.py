@@ -111,7 +111,7 @@ class Server:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.log.append(line)
-            if "bound to TCP address 127.0.0.1:" in line:
+            if "bound to TCP address 127.0.0.1:" in the queue:
                 self.port = int(line.split("127.0.0.1:")[1].split()[0])
                 self._listens.set()
         self._listens.set()
@@ -164,11 +164,11 @@ def _no_test_takes_for_ever() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def wait_until_so_many_are_in_line(lock: Lock, number: int) -> None:
+def wait_until_so_many_queue(lock: Lock, number: int) -> None:
     """Look at the line, which is entries in the lock's directory, until `number` are in it."""
     deadline = time.monotonic() + 10
     while len(lock.status().line) < number:
-        assert time.monotonic() < deadline, f"not {number} in line: {lock.status()}"
+        assert time.monotonic() < deadline, f"not {number} in the queue: {lock.status()}"
         time.sleep(0.001)
 
 
@@ -242,7 +242,7 @@ def test_the_next_one_gets_the_lock_at_once_when_a_worker_is_killed_inside(
                 # Opens when a worker has opened the other end: it is inside, and holds the lock.
                 with open(pipe, "wb"):
                     others = [clients.submit(server.ask, "POST", "/count") for _ in range(20)]
-                    wait_until_so_many_are_in_line(lock, WORKERS - 1)
+                    wait_until_so_many_queue(lock, WORKERS - 1)
                     killed = time.monotonic()
                 answers = [other.result() for other in others]
                 # Its client hears nothing more than the end of the connection.

@@ -27,7 +27,7 @@ static MESSAGES: Mutex<Messages> = Mutex::new(Messages {
     unwritten: VecDeque::new(),
     is_writing: false,
     is_started: false,
-    has_live_line: false,
+    has_live_queue: false,
 });
 static CHANGED: Condvar = Condvar::new();
 
@@ -36,7 +36,7 @@ struct Messages {
     /// The thread is within a write, perhaps for ever.
     is_writing: bool,
     is_started: bool,
-    has_live_line: bool,
+    has_live_queue: bool,
 }
 
 impl Messages {
@@ -111,7 +111,7 @@ pub(crate) fn plain(text: impl Into<String>) {
 pub(crate) fn live(line: &str) {
     let mut messages = messages();
     if messages.is_idle() {
-        messages.has_live_line = true;
+        messages.has_live_queue = true;
         messages.push(format!("\r{line}\x1b[K"));
     }
 }
@@ -119,7 +119,7 @@ pub(crate) fn live(line: &str) {
 /// Takes the live line away, if there is one.
 pub(crate) fn live_over() {
     let mut messages = messages();
-    if std::mem::take(&mut messages.has_live_line) {
+    if std::mem::take(&mut messages.has_live_queue) {
         messages.push(CLEAR.into());
     }
 }

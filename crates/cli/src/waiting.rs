@@ -66,7 +66,7 @@ fn line(waiting: &Waiting<'_>) -> String {
         Some(place) => {
             let ahead = status.queue.get(place - 2);
             let behind = ahead.map(|ahead| format!(", behind {ahead}")).unwrap_or_default();
-            format!("{} in line{behind}; ", ordinal(place))
+            format!("{} in the queue{behind}; ", ordinal(place))
         }
     };
     format!("waiting {patience} for {name}: {place}{what}")

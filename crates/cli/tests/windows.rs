@@ -216,9 +216,9 @@ fn processes_are_served_in_the_order_in_which_they_came() {
     assert_empty(folder.path());
 }
 
-/// Without a bell the first in line looks once a second: half a second each time, as a rule.
+/// Without a bell the first in the queue looks once a second: half a second each time, as a rule.
 #[test]
-fn a_release_wakes_the_first_in_line() {
+fn a_release_wakes_the_first_in_queue() {
     let folder = tempfile::tempdir().unwrap();
     let mut late = Duration::ZERO;
     for _ in 0..10 {
@@ -250,19 +250,19 @@ fn a_killed_waiter_does_not_hold_up_the_one_behind_it() {
         let args = ["run", "-w", "2m", "jobs", "--", "cmd", "/c", "exit 0"];
         lockbydir(folder.path(), &args).spawn().unwrap()
     };
-    let in_line = |many: usize| {
+    let in_queue = |many: usize| {
         until("a ticket", || {
             status(folder.path())["queue"].as_array().is_some_and(|line| line.len() == many)
         });
     };
     let mut first = wait();
-    in_line(1);
+    in_queue(1);
     let second = wait();
-    in_line(2);
+    in_queue(2);
 
     first.kill().unwrap();
     first.wait().unwrap();
-    in_line(1);
+    in_queue(1);
     assert_eq!(run(folder.path(), &["release", "jobs", key.trim()]).0, 0);
 
     let done = second.wait_with_output().unwrap();

@@ -1,4 +1,4 @@
-//! Acquiring: into the line, and to its front.
+//! Acquiring: into the queue, and to its front.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const ONE_TRY: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a waiter looks whether one whose process it can see still lives.
 const PULSE: Duration = Duration::from_millis(50);
-/// Leaving the line is waited for so long.
+/// Leaving the queue is waited for so long.
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// Waits for the lock as `wait` allows.
@@ -58,7 +58,7 @@ pub(crate) fn acquire(
         if queue.last.is_some_and(|last| boot() >= last) {
             return Err(queue.given_up());
         }
-        // Our lease was lost while we waited: to the end of the line, with a new one.
+        // Our lease was lost while we waited: to the end of the queue, with a new one.
         lease = lease_id(crate::random());
     }
 }
@@ -81,11 +81,11 @@ struct Queue<'a, 'w> {
     before: Option<Record>,
     /// The holder that we waited for.
     ahead: Option<QueueKey>,
-    /// Our key in the line.
+    /// Our key in the queue.
     own: Option<String>,
 }
 
-/// What ends standing in line, beside holding the lock.
+/// What ends queueing, beside holding the lock.
 enum Ended {
     Error(Error),
     /// The lease is over, or nobody knows whether it is.
@@ -99,7 +99,7 @@ impl From<Error> for Ended {
 }
 
 impl Queue<'_, '_> {
-    /// Stands in line with a new lease; none if its place was lost.
+    /// Stands in the queue with a new lease; none if its place was lost.
     fn stand(&mut self, wish: &AcquireRequest, lease: i64) -> Result<Option<(Held, How)>, Error> {
         let timeout = wish.timeout;
         let granted =
@@ -125,7 +125,7 @@ impl Queue<'_, '_> {
     fn stand_with(&mut self, place: &mut Place) -> Result<(Held, How), Ended> {
         let own = match self.enter(place)? {
             Entered::Held(own) => return self.hold(place, own),
-            Entered::InLine(own) => own,
+            Entered::InQueue(own) => own,
         };
         self.own = Some(own.key.clone());
         loop {
@@ -149,7 +149,7 @@ impl Queue<'_, '_> {
                 Some(there) if there.since == own.since && there.lease == own.lease => {}
                 _ => return Err(Ended::PlaceLost),
             }
-            let ahead = view.line.first().filter(|spot| spot.key != own.key).cloned();
+            let ahead = view.queue.first().filter(|spot| spot.key != own.key).cloned();
             match ahead {
                 Some(ahead) => self.wait_for(place, &ahead, &view)?,
                 None => self.judge(place, &view, true)?,
@@ -157,7 +157,7 @@ impl Queue<'_, '_> {
         }
     }
 
-    /// Takes the lock at once, or stands in line.
+    /// Takes the lock at once, or queues.
     fn enter(&mut self, place: &Place) -> Result<Entered, Ended> {
         loop {
             let (who, lease, joins) = (place.who.clone(), place.lease.id, !self.is_one_try);
@@ -176,9 +176,9 @@ impl Queue<'_, '_> {
             // Put just now; or by an earlier try that was not answered, then it may even hold the
             // lock, which is seen next.
             if let Some(own) = view.own.clone().filter(|own| own.lease == lease) {
-                return Ok(Entered::InLine(own));
+                return Ok(Entered::InQueue(own));
             }
-            match view.line.first() {
+            match view.queue.first() {
                 Some(first) if is_dead(first) => self.remove(first)?,
                 Some(first) => {
                     let foreign = self.etcd.foreign(first);
@@ -322,7 +322,7 @@ impl Queue<'_, '_> {
         Ok((held, how))
     }
 
-    /// Leaves the line, and waits for that a moment.
+    /// Leaves the queue, and waits for that a moment.
     fn leave(&self, lease: &Lease) {
         let (keys, id) = (self.keys.clone(), lease.id);
         let limit = Limit::new(boot() + lease.timeout.max(LEAVING), lease.timeout);
@@ -446,7 +446,7 @@ struct Listens<'a> {
     revision: i64,
 }
 
-/// Our place in line.
+/// Our place in the queue.
 struct Place {
     who: Contender,
     lease: Lease,
@@ -454,7 +454,7 @@ struct Place {
 
 enum Entered {
     Held(QueueKey),
-    InLine(QueueKey),
+    InQueue(QueueKey),
 }
 
 /// Is it the key of one whose process is gone, as we can see?

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 /// The scheme of names that are kept on etcd.
 pub(crate) const SCHEME: &str = "etcd";
-/// What the name of a lock's record ends in; its line is below that and a slash.
+/// What the name of a lock's record ends in; its queue is below that and a slash.
 pub(crate) const EXTENSION: &str = ".lockdir";
 /// The port that etcd serves clients at.
 const PORT: u16 = 2379;
@@ -167,7 +167,7 @@ impl Address {
         Ok(Address { servers: Servers { hosts, access }, name })
     }
 
-    /// The key of the lock's record, which its line is below.
+    /// The key of the lock's record, which its queue is below.
     pub(crate) fn record(&self) -> String {
         format!("{}{EXTENSION}", self.name)
     }

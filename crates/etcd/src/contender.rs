@@ -1,4 +1,4 @@
-//! What is written in etcd: who stands in a lock's line, and who holds it. JSON, so that
+//! What is written in etcd: who stands in a lock's queue, and who holds it. JSON, so that
 //! `etcdctl get` shows it to a person; and whoever may write there may write anything, so what is
 //! read is trusted for no more than telling people, and for a death that this machine can see.
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// Longest value that is read.
 const LONGEST: usize = 4096;
 
-/// One who stands in line, or holds the lock.
+/// One who queues, or holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Contender {
     /// The version of this format.
@@ -33,7 +33,7 @@ pub(crate) struct Contender {
     pids: String,
     /// How long the lock lasts unless renewed, in seconds.
     pub(crate) timeout_s: u64,
-    /// When it came into the line, by its own wall clock: microseconds since 1970.
+    /// When it came into the queue, by its own wall clock: microseconds since 1970.
     came_us: u64,
     /// The lease that named its key.
     pub(crate) lease: String,

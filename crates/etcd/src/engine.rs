@@ -150,7 +150,7 @@ impl Etcd {
         let own = own.map(String::from);
         let seen = runtime::wait(async move {
             let view = keys.look(limit, own.as_deref()).await?;
-            let lease = match view.line.first() {
+            let lease = match view.queue.first() {
                 Some(first) if first.lease != 0 => keys.rest(limit, first.lease).await?,
                 _ => None,
             };
@@ -166,14 +166,14 @@ impl Etcd {
     ) -> Result<(Status, Option<usize>), EngineError> {
         let (view, lease) = self.view(own, patience)?;
         let place = own.and_then(|own| {
-            let ahead = view.line.iter().position(|spot| spot.key == own)?;
-            // Who holds the lock stands in front of the line.
+            let ahead = view.queue.iter().position(|spot| spot.key == own)?;
+            // Who holds the lock stands in front of the queue.
             Some(if view.holder().is_some() { ahead } else { ahead + 1 })
         });
         Ok((self.status_of(&view, lease), place))
     }
 
-    /// How the lock stands, and our own place in its line, for one who waits.
+    /// How the lock stands, and our own place in its queue, for one who waits.
     pub(crate) fn glance_at(&self, own: Option<&str>) -> (Status, Option<usize>) {
         self.try_status(own, GLANCE).unwrap_or_else(|trouble| {
             let mut status = Status::new(&self.path, &self.path);
@@ -186,17 +186,17 @@ impl Etcd {
         let mut status = Status::new(self.path.with_extension(""), &self.path);
         let record = view.record.as_ref();
         let recorded = record.and_then(|record| Some((record, record.who.as_ref()?)));
-        let mut line = view.line.as_slice();
-        match (view.line.split_first(), recorded) {
+        let mut queue = view.queue.as_slice();
+        match (view.queue.split_first(), recorded) {
             (Some((_, rest)), Some((record, who))) if view.holder().is_some() => {
-                line = rest;
+                queue = rest;
                 status.state = if who.is_dead() { State::Dead } else { State::Held };
                 status.token = Some(record.token());
                 status.holder = Some(who.to_holder());
                 status.timeout = Some(who.timeout());
             }
             (Some((first, rest)), _) if first.who.is_none() => {
-                line = rest;
+                queue = rest;
                 status.state = if first.lease == 0 { State::Foreign } else { State::Bare };
                 status.note = Some(match first.lease {
                     0 => format!(
@@ -229,15 +229,15 @@ impl Etcd {
                 _ => whole.saturating_sub(age),
             });
         }
-        let tickets = line.iter().filter_map(|spot| Some(spot.who.as_ref()?.to_ticket()));
+        let tickets = queue.iter().filter_map(|spot| Some(spot.who.as_ref()?.to_ticket()));
         status.queue = tickets.collect();
         status
     }
 
-    /// The error of a key in the line that has no lease; none if it has one.
+    /// The error of a key in the queue that has no lease; none if it has one.
     pub(crate) fn foreign(&self, spot: &QueueKey) -> Option<Error> {
         let message = format!(
-            "will not use {}: the key `{}` in its line has no lease, so it would never go; delete it, or use another name",
+            "will not use {}: the key `{}` in its queue has no lease, so it would never go; delete it, or use another name",
             printable(&self.path),
             printable(&spot.key),
         );
@@ -309,7 +309,7 @@ impl Engine for Etcd {
     fn is_locked(&self) -> Result<bool, Error> {
         let failed = |trouble: EngineError| trouble.error("look at", &self.path);
         let (view, lease) = self.view(None, PATIENCE).map_err(failed)?;
-        match view.line.first().and_then(|first| self.foreign(first)) {
+        match view.queue.first().and_then(|first| self.foreign(first)) {
             Some(error) => Err(error),
             None => Ok(self.status_of(&view, lease).is_locked()),
         }
@@ -320,7 +320,7 @@ impl Engine for Etcd {
         for _ in 0..8 {
             let (view, lease) = self.view(None, PATIENCE).map_err(failed)?;
             let status = self.status_of(&view, lease);
-            if let Some(error) = view.line.first().and_then(|first| self.foreign(first)) {
+            if let Some(error) = view.queue.first().and_then(|first| self.foreign(first)) {
                 return Err(error);
             }
             let before = status
@@ -329,7 +329,7 @@ impl Engine for Etcd {
                 .zip(status.token)
                 .map(|(holder, token)| lockbydir::Predecessor::new(holder, token));
             let (keys, limit) = (self.keys(), self.limit(PATIENCE));
-            let broken = match (view.line.first().cloned(), view.record.clone()) {
+            let broken = match (view.queue.first().cloned(), view.record.clone()) {
                 (None, None) => return Ok(Broken::WasFree),
                 (None, Some(record)) => {
                     if !force && !self.is_over(&record).map_err(failed)? {

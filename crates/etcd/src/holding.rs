@@ -157,7 +157,7 @@ impl Held {
 
     /// Is nothing there but the record of this very holding?
     fn is_left(&self, view: &View) -> bool {
-        view.line.is_empty() && self.is_recorded(view)
+        view.queue.is_empty() && self.is_recorded(view)
     }
 
     fn revoke(&self, lease: i64) {
@@ -222,7 +222,7 @@ impl Held {
 
 /// Who holds the lock, or is about to, by what was found instead of us.
 fn holder_of(view: &View) -> Option<Holder> {
-    let first = || view.line.first()?.who.as_ref();
+    let first = || view.queue.first()?.who.as_ref();
     Some(view.holder().map(|(_, who)| who).or_else(first)?.to_holder())
 }
 

@@ -1,7 +1,7 @@
 //! A lock's keys, and the transactions that change them. Each takes effect at one revision, and
 //! is guarded by what must be true then; none decides anything.
 //!
-//! `NAME.lockdir/LEASE`: one who stands in line; the oldest may hold the lock. `NAME.lockdir`:
+//! `NAME.lockdir/LEASE`: one who queues; the oldest may hold the lock. `NAME.lockdir`:
 //! the record, of the present holder or of one who did not release.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::contender::Contender;
 use crate::error::EngineError;
 use crate::lease::Lease;
 
-/// Keys of a line that are read for people.
+/// Keys of a queue that are read for people.
 const SHOWN: i64 = 1000;
 
 /// The keys of one lock.
@@ -29,7 +29,7 @@ pub(crate) struct Keys {
     pub(crate) record: String,
 }
 
-/// One key of the line.
+/// One key of the queue.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueKey {
     pub(crate) key: String,
@@ -66,8 +66,8 @@ pub(crate) struct View {
     pub(crate) is_repeated: bool,
     /// Our own key, if it was asked for and is there.
     pub(crate) own: Option<QueueKey>,
-    /// The line, or the part of it that was asked for.
-    pub(crate) line: Vec<QueueKey>,
+    /// The queue, or the part of it that was asked for.
+    pub(crate) queue: Vec<QueueKey>,
     pub(crate) record: Option<Record>,
 }
 
@@ -96,12 +96,12 @@ pub(crate) fn token(revision: i64) -> u64 {
 }
 
 impl Keys {
-    /// The key that this lease stands in line with, as `etcdctl lock` would call it.
+    /// The key that this lease queues with, as `etcdctl lock` would call it.
     pub(crate) fn key(&self, lease: i64) -> String {
         format!("{}/{lease:x}", self.record)
     }
 
-    fn line(&self) -> String {
+    fn queue(&self) -> String {
         format!("{}/", self.record)
     }
 
@@ -142,7 +142,7 @@ impl Keys {
         }
     }
 
-    /// Ends a lease, and with it the key it stands in line with.
+    /// Ends a lease, and with it the key it queues with.
     pub(crate) async fn revoke(&self, limit: Limit, id: i64) {
         let revoked = self
             .cluster
@@ -173,8 +173,8 @@ impl Keys {
         }
     }
 
-    /// Takes the lock if nobody stands in line and the record is of this revision (0: there is
-    /// none). Else stands in line, if that is wanted.
+    /// Takes the lock if nobody queues and the record is of this revision (0: there is
+    /// none). Else queues, if that is wanted.
     pub(crate) async fn enter(
         &self,
         limit: Limit,
@@ -190,7 +190,7 @@ impl Keys {
         };
         let taken = who.holding(None).to_json();
         let when = vec![
-            Compare::create_revision(self.line(), CompareOp::Equal, 0).with_prefix(),
+            Compare::create_revision(self.queue(), CompareOp::Equal, 0).with_prefix(),
             Compare::mod_revision(self.record.clone(), CompareOp::Equal, record),
         ];
         let then = vec![put(), TxnOp::put(self.record.clone(), taken, None)];
@@ -202,7 +202,7 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Takes the lock for this key, made at that revision, if it is the first in line and the
+    /// Takes the lock for this key, made at that revision, if it is the first in the queue and the
     /// record is of this revision.
     pub(crate) async fn win(
         &self,
@@ -214,7 +214,7 @@ impl Keys {
         let taken = who.holding(Some(token(own.since))).to_json();
         let when = vec![
             Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
-            Compare::create_revision(self.line(), CompareOp::Greater, own.since - 1).with_prefix(),
+            Compare::create_revision(self.queue(), CompareOp::Greater, own.since - 1).with_prefix(),
             Compare::mod_revision(self.record.clone(), CompareOp::Equal, record),
         ];
         let then = vec![TxnOp::put(self.record.clone(), taken, None)];
@@ -253,7 +253,7 @@ impl Keys {
     }
 
     /// Puts the key of a holder back, whose lease has run out, on another lease: if the record of
-    /// this revision is still there, which is the holder's own, and nobody stands in line. So
+    /// this revision is still there, which is the holder's own, and nobody queues. So
     /// nobody has held the lock since.
     pub(crate) async fn revive(
         &self,
@@ -265,7 +265,7 @@ impl Keys {
     ) -> Result<Done, EngineError> {
         let taken = who.holding(Some(record.token())).to_json();
         let when = vec![
-            Compare::create_revision(self.line(), CompareOp::Equal, 0).with_prefix(),
+            Compare::create_revision(self.queue(), CompareOp::Equal, 0).with_prefix(),
             Compare::mod_revision(self.record.clone(), CompareOp::Equal, record.revision),
         ];
         let options = PutOptions::new().with_lease(lease);
@@ -277,7 +277,7 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Removes a key of the line that was made at this revision, and the record with it if that
+    /// Removes a key of the queue that was made at this revision, and the record with it if that
     /// is wanted.
     pub(crate) async fn leave(
         &self,
@@ -294,7 +294,7 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Removes the record of this revision; if that is wanted, only if nobody stands in line.
+    /// Removes the record of this revision; if that is wanted, only if nobody queues.
     pub(crate) async fn forget(
         &self,
         limit: Limit,
@@ -303,7 +303,7 @@ impl Keys {
     ) -> Result<Done, EngineError> {
         let mut when = vec![Compare::mod_revision(self.record.clone(), CompareOp::Equal, record)];
         if if_alone {
-            let alone = Compare::create_revision(self.line(), CompareOp::Equal, 0);
+            let alone = Compare::create_revision(self.queue(), CompareOp::Equal, 0);
             when.push(alone.with_prefix());
         }
         let then = vec![TxnOp::delete(self.record.clone(), None)];
@@ -331,10 +331,10 @@ impl Keys {
         Ok((found.ttl() >= 0).then(|| (seconds(found.ttl()), seconds(found.granted_ttl()))))
     }
 
-    /// Reads our own key, as much of the line as is asked for, and the record.
-    fn looks(&self, own: Option<&str>, line: GetOptions) -> Vec<TxnOp> {
+    /// Reads our own key, as much of the queue as is asked for, and the record.
+    fn looks(&self, own: Option<&str>, queue: GetOptions) -> Vec<TxnOp> {
         let own = own.map(|own| TxnOp::get(own, None));
-        let mut looks = vec![TxnOp::get(self.line(), Some(line))];
+        let mut looks = vec![TxnOp::get(self.queue(), Some(queue))];
         looks.push(TxnOp::get(self.record.clone(), None));
         looks.extend(own);
         looks
@@ -359,9 +359,9 @@ impl Keys {
 }
 
 impl View {
-    /// The record of the first of the line that was read, if that one holds the lock.
+    /// The record of the first of the queue that was read, if that one holds the lock.
     pub(crate) fn holder(&self) -> Option<(&Record, &Contender)> {
-        let first = self.line.first()?.who.as_ref()?;
+        let first = self.queue.first()?.who.as_ref()?;
         let record = self.record.as_ref()?;
         let who = record.who.as_ref()?;
         (who.lease == first.lease).then_some((record, who))
@@ -377,7 +377,7 @@ impl View {
             _ => None,
         });
         let mut read = read.fuse();
-        let line = read.next().unwrap_or_default();
+        let queue = read.next().unwrap_or_default();
         let record = read.next().unwrap_or_default().pop();
         let own = read.next().unwrap_or_default().pop();
         View {
@@ -385,7 +385,7 @@ impl View {
             term: header.map_or(0, |header| header.raft_term()),
             is_repeated: answered.is_repeated,
             own: own.map(|(own, _)| own),
-            line: line.into_iter().map(|(spot, _)| spot).collect(),
+            queue: queue.into_iter().map(|(spot, _)| spot).collect(),
             record: record.map(|(spot, revision)| Record { revision, who: spot.who }),
         }
     }
@@ -404,7 +404,7 @@ impl QueueKey {
     }
 }
 
-/// The oldest keys of a line.
+/// The oldest keys of a queue.
 fn first(limit: i64) -> GetOptions {
     GetOptions::new()
         .with_prefix()

@@ -21,7 +21,7 @@
 //! - The token is a revision of the cluster: it only grows, so a lock is always fenced.
 //! - A holder whose process died is replaced at once by waiters on its own machine, and by all
 //!   others when its lease ends.
-//! - Who waits stands in the same line as `etcdctl lock NAME.lockdir`, and they exclude each other.
+//! - Who waits stands in the same queue as `etcdctl lock NAME.lockdir`, and they exclude each other.
 //! - [`Lock::linger`], [`Lock::poll_interval`] do nothing.
 //!
 //! # Pitfalls

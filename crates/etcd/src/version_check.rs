@@ -14,7 +14,7 @@ pub fn on_warning(told: fn(&str)) {
     let _ = WARNED.set(told);
 }
 
-/// The first release of each line without the known faults: keep-alives that were answered for
+/// The first release of each queue without the known faults: keep-alives that were answered for
 /// leases already revoked (fixed in 3.4.38, 3.5.23 and 3.6.5) and leases revoked by members that
 /// lead no more (3.4.31 and 3.5.13).
 const SOUND: [[u32; 3]; 3] = [[3, 4, 38], [3, 5, 23], [3, 6, 5]];

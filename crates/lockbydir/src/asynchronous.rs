@@ -1,5 +1,5 @@
-//! Waiting in async code: tasks stand in line among the threads and tasks of their process; the
-//! one whose turn it is stands in the line beside the lock directory by a thread of its own, so
+//! Waiting in async code: tasks queue among the threads and tasks of their process; the
+//! one whose turn it is stands in the queue beside the lock directory by a thread of its own, so
 //! no runtime's thread ever waits for the file system.
 
 use std::future::poll_fn;
@@ -35,7 +35,7 @@ struct Gate {
 struct State {
     /// The future is gone: there must be no further try.
     is_cancelled: bool,
-    /// The thread has left the line.
+    /// The thread has left the queue.
     has_ended: bool,
     result: Option<Result<Guard, Error>>,
     waker: Option<Waker>,
@@ -73,7 +73,7 @@ impl Drop for Standing {
 impl Lock {
     /// As [`acquire`](Lock::acquire), for async code on tokio (feature `tokio`).
     ///
-    /// Dropping the future ends the wait: its ticket leaves the line, and the lock is not taken
+    /// Dropping the future ends the wait: its ticket leaves the queue, and the lock is not taken
     /// afterwards. If a try is under way just then, the drop waits for that one try; for the
     /// ticket to be gone it waits 0.1 s at most.
     ///

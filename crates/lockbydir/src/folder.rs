@@ -71,7 +71,7 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
         } else if is_room_name(name) {
             remove_left(parent, name.as_ref())
         } else if let Some(lockdir) = before(&at, SUFFIX) {
-            Directory::new(lockdir, 0o700, None).close_line().is_ok()
+            Directory::new(lockdir, 0o700, None).close_queue().is_ok()
         } else {
             clean_open(&at)
         };

@@ -32,7 +32,7 @@
 //! - Every change of a lock is one rename or unlink of a name that never returns.
 //! - Waiters are served in the order in which they came, threads and tasks of a process among
 //!   themselves; a free lock that the first does not take goes to the next: within 0.3 s where few wait,
-//!   within 10.2 s in the longest line.
+//!   within 10.2 s in the longest queue.
 //! - A holder that dies frees its lock at once to those who can see its process, and to all
 //!   others after its timeout.
 //!

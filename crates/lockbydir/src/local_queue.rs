@@ -1,5 +1,5 @@
-//! Threads and tasks of one process that want the same lock: they stand in line among themselves,
-//! and one at a time stands in the line beside the lock directory. So however many they are, they
+//! Threads and tasks of one process that want the same lock: they queue among themselves,
+//! and one at a time stands in the queue beside the lock directory. So however many they are, they
 //! cost one ticket and no look at the file system.
 
 use std::collections::{HashMap, VecDeque};
@@ -58,12 +58,12 @@ pub(crate) struct LocalWaiter {
 }
 
 impl LocalWaiter {
-    /// At the end of the line of this lock directory, for the calling thread.
+    /// At the end of the queue of this lock directory, for the calling thread.
     pub(crate) fn take(path: &Path) -> LocalWaiter {
         LocalWaiter::join(path, Caller::Thread(thread::current()))
     }
 
-    /// At the end of the line, for a task.
+    /// At the end of the queue, for a task.
     #[cfg(feature = "tokio")]
     pub(crate) fn take_for_task(path: &Path) -> LocalWaiter {
         LocalWaiter::join(path, Caller::Task(None))
@@ -73,13 +73,13 @@ impl LocalWaiter {
         let own_ticket =
             Arc::new(Card { is_called: AtomicBool::new(false), caller: Mutex::new(caller) });
         let mut lines = lines();
-        let line = lines.entry(path.to_owned()).or_default();
-        own_ticket.is_called.store(line.is_empty(), Ordering::Release);
-        line.push_back(own_ticket.clone());
+        let queue = lines.entry(path.to_owned()).or_default();
+        own_ticket.is_called.store(queue.is_empty(), Ordering::Release);
+        queue.push_back(own_ticket.clone());
         LocalWaiter { path: path.to_owned(), own_ticket }
     }
 
-    /// Is it our turn to stand in the line beside the lock directory?
+    /// Is it our turn to stand in the queue beside the lock directory?
     pub(crate) fn is_called(&self) -> bool {
         self.own_ticket.is_called.load(Ordering::Acquire)
     }
@@ -126,11 +126,11 @@ impl LocalWaiter {
 impl Drop for LocalWaiter {
     fn drop(&mut self) {
         let mut lines = lines();
-        let Some(line) = lines.get_mut(&self.path) else {
+        let Some(queue) = lines.get_mut(&self.path) else {
             return;
         };
-        line.retain(|own_ticket| !Arc::ptr_eq(own_ticket, &self.own_ticket));
-        match line.front() {
+        queue.retain(|own_ticket| !Arc::ptr_eq(own_ticket, &self.own_ticket));
+        match queue.front() {
             Some(next) => next.call(),
             None => {
                 lines.remove(&self.path);

@@ -201,7 +201,7 @@ impl Lock {
     }
 
     /// While waiting, looks at least this often where nothing tells of a change: on another
-    /// host, in a folder without a line. From 1 ms; 50 ms if not set.
+    /// host, in a folder without a queue. From 1 ms; 50 ms if not set.
     #[must_use]
     pub fn poll_interval(mut self, poll_interval: Duration) -> Lock {
         self.settings.poll_interval = poll_interval;

@@ -232,7 +232,7 @@ impl fmt::Display for State {
     }
 }
 
-/// One who waits in line.
+/// One who queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ticket {

@@ -1,4 +1,4 @@
-//! Waiting for a lock. Threads of one process stand in line among themselves first; one at a time
+//! Waiting for a lock. Threads of one process queue among themselves first; one at a time
 //! waits where the lock's engine says.
 
 use std::cell::{Cell, RefCell};
@@ -152,7 +152,7 @@ impl<'a> Wait<'a> {
     }
 
     /// Tells how the wait stands, if it is time: calls `look` only then, for the lock's status
-    /// and our place in its line, from 1. Best called within a [pause](Wait::pause).
+    /// and our place in its queue, from 1. Best called within a [pause](Wait::pause).
     pub fn tell(&self, look: impl FnOnce() -> (Status, Option<usize>)) {
         let waited = self.waited();
         let Some(told) = self.on_wait.filter(|_| waited >= self.tell_at.get()) else {

@@ -20,7 +20,7 @@ pub enum Error {
     Recording {
         /// Which.
         path: PathBuf,
-        /// The number of the line that is wrong, from 1 on.
+        /// The number of the queue that is wrong, from 1 on.
         line: usize,
         /// What is wrong with it.
         why: String,

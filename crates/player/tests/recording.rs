@@ -168,7 +168,7 @@ fn a_last_line_that_was_cut_off_is_told_and_left_out() {
         std::fs::write(&file.path, &whole[..length]).unwrap();
         let replay = Replay::open(&file.path, 1000.0).unwrap();
 
-        // Of the whole line only its end may be missing.
+        // Of the whole queue only its end may be missing.
         let is_torn = length > last && length < whole.len() - 1;
         assert_eq!(replay.torn(), is_torn.then_some(12), "{length}");
         let count = if length < whole.len() - 1 { 10 } else { 11 };

@@ -295,7 +295,7 @@ impl Machine for Evict {
 }
 
 impl Evict {
-    /// A lock that was broken is free: the first in line is told.
+    /// A lock that was broken is free: the first in the queue is told.
     fn tell(&mut self, step: Step<Eviction>) -> Step<Eviction> {
         match step {
             Step::Finished(outcome @ (Eviction::Removed(_) | Eviction::Remains(..))) => {

@@ -50,14 +50,14 @@ pub enum Operation {
     /// May we remove D, as far as the permissions of its folder say? In a folder with the sticky bit
     /// only D's owner may, and the folder's.
     AskRemovable,
-    /// Is there a line beside D, with somebody in it who lives?
+    /// Is there a queue beside D, with somebody in it who lives?
     HasWaiters,
-    /// Wake the first in line: D is free. "Missing" says that there is no line, "taken" that
+    /// Wake the first in the queue: D is free. "Missing" says that there is no queue, "taken" that
     /// nobody in it listens.
     WakeFirst,
     /// List the tickets.
-    ListLine,
-    /// Make our ticket, and the line if there is none.
+    ListQueue,
+    /// Make our ticket, and the queue if there is none.
     Enter(Ticket),
     /// Tell this to the one behind us and remove our ticket.
     Leave(Ticket, Handoff),
@@ -65,8 +65,8 @@ pub enum Operation {
     Expel(Ticket, Handoff),
     /// From now on, hear the bell that a release rings.
     Listen,
-    /// Remove the line, with the tickets of those who are gone, if nobody is in it.
-    CloseLine,
+    /// Remove the queue, with the tickets of those who are gone, if nobody is in it.
+    CloseQueue,
     /// Sleep until something is heard, or until this time of the boot clock.
     Sleep(WakeSource, Duration),
 }
@@ -74,7 +74,7 @@ pub enum Operation {
 /// What one who sleeps listens to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WakeSource {
-    /// To the one ahead in line.
+    /// To the one ahead in the queue.
     Ticket(Ticket),
     /// To the bell, and to the end of these processes.
     Bell(Owner),
@@ -82,7 +82,7 @@ pub enum WakeSource {
     Nothing,
 }
 
-/// What one who leaves the line tells the one behind.
+/// What one who leaves the queue tells the one behind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Handoff {
     /// Nobody is before you.
@@ -127,8 +127,8 @@ pub enum Answer {
     Removable(bool),
     /// To `HasWaiters`.
     Somebody(bool),
-    /// To `ListLine`; empty where there is no line.
-    Line(Vec<Ticket>),
+    /// To `ListQueue`; empty where there is no queue.
+    Queue(Vec<Ticket>),
     /// To `Sleep`.
     Woken(Wake),
 }

@@ -14,8 +14,8 @@ pub const A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS: &str =
 /// Nothing is left behind that could be granted.
 pub const WHO_GIVES_UP_NEVER_GETS_IT_LATER: &str = "Who gives up never gets it later";
 /// A lock that is free while somebody waits is taken; no wake-up is lost for good, and who stands
-/// in line and can take it is not overtaken.
-pub const THE_LINE_MOVES: &str = "The line moves";
+/// in the queue and can take it is not overtaken.
+pub const THE_QUEUE_MOVES: &str = "The queue moves";
 /// Whatever was half done, the next one gets the lock.
 pub const A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN: &str =
     "A crash anywhere leaves a lock that is free again within its timeout";
@@ -29,7 +29,7 @@ pub const ALL: [&str; 8] = [
     NUMBERS_GROW,
     A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS,
     WHO_GIVES_UP_NEVER_GETS_IT_LATER,
-    THE_LINE_MOVES,
+    THE_QUEUE_MOVES,
     A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
     NAMES_OF_OTHERS_ARE_NEVER_TOUCHED,
 ];

@@ -1,4 +1,4 @@
-//! Waiting: a ticket in the line beside D, one sleep at a time, until the lock is had or patience
+//! Waiting: a ticket in the queue beside D, one sleep at a time, until the lock is had or patience
 //! is over. Who is not first sleeps on the ticket ahead; the first listens to the bell that a
 //! release rings. Safety never depends on any of it: only [`Acquire`] takes the lock.
 
@@ -30,13 +30,13 @@ pub enum Waited {
     Interrupted,
 }
 
-/// A lock that is free for this long is not wanted by the first in line: it is passed over.
+/// A lock that is free for this long is not wanted by the first in the queue: it is passed over.
 pub const PASS_OVER_AFTER: Duration = Duration::from_millis(100);
 /// A ticket that is older and that nobody has open is no newcomer's.
 const ENTERING: Duration = Duration::from_secs(1);
 /// Numbers that a newcomer takes at most.
 const LATE: u8 = 8;
-/// Who was put out of line so often waits without a ticket.
+/// Who was put out of the queue so often waits without a ticket.
 const EXPULSIONS: u8 = 4;
 /// And who has removed so many of the dead at one go, or tried to.
 const DEAD: u8 = 16;
@@ -44,9 +44,9 @@ const DEAD: u8 = 16;
 const BROKEN: u8 = 8;
 /// How long a newcomer is given to open its ticket, again and again.
 const NAP: Duration = Duration::from_millis(5);
-/// Between two looks of the first in line, where a release rings.
+/// Between two looks of the first in the queue, where a release rings.
 const FIRST: Duration = Duration::from_secs(1);
-/// Between two looks of all others together: so the cost does not grow with the line.
+/// Between two looks of all others together: so the cost does not grow with the queue.
 const SHARE: Duration = Duration::from_millis(20);
 /// Shortest and longest time between two looks of one that is not first.
 const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -64,16 +64,16 @@ pub struct Queue {
     own_ticket: Ticket,
     /// Boot clock; none for ever.
     until: Option<Duration>,
-    in_line: bool,
-    /// How often a larger number may still be found in line when ours is new.
+    in_queue: bool,
+    /// How often a larger number may still be found in the queue when ours is new.
     late: u8,
     expulsions: u8,
     /// How many tickets of the dead we have tried to remove since we slept.
     removed: u8,
     /// How many tries in a row have ended with an error of the disk.
     broken: u8,
-    no_line: bool,
-    /// The directory is another user's: whoever waits for that stands in a line of theirs.
+    no_queue: bool,
+    /// The directory is another user's: whoever waits for that stands in a queue of theirs.
     is_strangers: bool,
     ahead: Option<Ticket>,
     count: u32,
@@ -144,12 +144,12 @@ impl Queue {
             here,
             own_ticket,
             until,
-            in_line: false,
+            in_queue: false,
             late: 0,
             expulsions: 0,
             removed: 0,
             broken: 0,
-            no_line: false,
+            no_queue: false,
             is_strangers: false,
             ahead: None,
             count: 0,
@@ -179,10 +179,10 @@ impl Queue {
         self.blocker.as_ref()
     }
 
-    /// Our ticket, while we are in line.
+    /// Our ticket, while we are in the queue.
     #[must_use]
     pub fn ticket(&self) -> Option<&Ticket> {
-        self.in_line.then_some(&self.own_ticket)
+        self.in_queue.then_some(&self.own_ticket)
     }
 
     fn is_over(&self, now: Now) -> bool {
@@ -229,28 +229,28 @@ impl Queue {
         self.bare = bare;
         if self.is_over(now) {
             self.end(Waited::Over(blocker))
-        } else if self.in_line || self.has_no_line() {
+        } else if self.in_queue || self.has_no_queue() {
             self.sleep(now)
         } else {
-            self.perform(Phase::Numbering, Operation::ListLine)
+            self.perform(Phase::Numbering, Operation::ListQueue)
         }
     }
 
-    fn enter(&mut self, now: Now, line: &[Ticket]) -> Next {
-        self.own_ticket = self.own_ticket.behind(line, now);
+    fn enter(&mut self, now: Now, queue: &[Ticket]) -> Next {
+        self.own_ticket = self.own_ticket.behind(queue, now);
         self.late = if self.late == 0 { LATE } else { self.late - 1 };
         self.perform(Phase::Entering, Operation::Enter(self.own_ticket.clone()))
     }
 
     /// Where we stand among these.
-    fn placed(&mut self, now: Now, line: &[Ticket]) -> Next {
-        self.stand_among(line);
+    fn placed(&mut self, now: Now, queue: &[Ticket]) -> Next {
+        self.stand_among(queue);
         // Who took a larger number before ours was there cannot know of ours, and may listen to
         // the very one that we would: so we go behind it.
-        if self.late > 1 && line.iter().any(|ticket| *ticket > self.own_ticket) {
+        if self.late > 1 && queue.iter().any(|ticket| *ticket > self.own_ticket) {
             let word = self.ahead.take().map_or(Handoff::First, Handoff::Behind);
             let old = self.own_ticket.clone();
-            return self.perform(Phase::Renumbering(line.to_vec()), Operation::Leave(old, word));
+            return self.perform(Phase::Renumbering(queue.to_vec()), Operation::Leave(old, word));
         }
         self.late = 0;
         let Some(ahead) = self.ahead.clone() else {
@@ -267,12 +267,12 @@ impl Queue {
             // nobody looks at D.
             self.removed = self.removed.saturating_add(1);
             match self.removed {
-                ..DEAD => self.expel(line, ahead),
-                _ => self.wait_without_line(now),
+                ..DEAD => self.expel(queue, ahead),
+                _ => self.wait_without_queue(now),
             }
         } else if is_silent && ahead.origin.is_same_pids(&self.here.origin) {
             let owner = Owner::One(ahead.process);
-            self.perform(Phase::Judging(line.to_vec()), Operation::AskLiveness(owner))
+            self.perform(Phase::Judging(queue.to_vec()), Operation::AskLiveness(owner))
         } else if is_silent {
             self.nap(now)
         } else {
@@ -285,9 +285,9 @@ impl Queue {
         self.sleep_for(Phase::Napping, now, WakeSource::Nothing, NAP)
     }
 
-    fn stand_among(&mut self, line: &[Ticket]) {
-        let before = line.iter().filter(|ticket| **ticket < self.own_ticket);
-        self.count = u32::try_from(line.len()).unwrap_or(u32::MAX);
+    fn stand_among(&mut self, queue: &[Ticket]) {
+        let before = queue.iter().filter(|ticket| **ticket < self.own_ticket);
+        self.count = u32::try_from(queue.len()).unwrap_or(u32::MAX);
         self.place = u32::try_from(before.clone().count()).unwrap_or(u32::MAX).saturating_add(1);
         self.ahead = before.max().cloned();
     }
@@ -299,24 +299,24 @@ impl Queue {
     }
 
     /// Removes a ticket, and says to the one behind it where it stands now.
-    fn expel(&mut self, line: &[Ticket], ticket: Ticket) -> Next {
-        let word = match line.iter().filter(|other| **other < ticket).max() {
+    fn expel(&mut self, queue: &[Ticket], ticket: Ticket) -> Next {
+        let word = match queue.iter().filter(|other| **other < ticket).max() {
             Some(before) => Handoff::Behind(before.clone()),
             None => Handoff::First,
         };
         self.perform(Phase::Expelling, Operation::Expel(ticket, word))
     }
 
-    /// No line to be had, or none that is kept: look again and again.
-    fn wait_without_line(&mut self, now: Now) -> Next {
-        self.no_line = true;
+    /// No queue to be had, or none that is kept: look again and again.
+    fn wait_without_queue(&mut self, now: Now) -> Next {
+        self.no_queue = true;
         self.ahead = None;
         self.try_now(now)
     }
 
     /// Nobody tells us of a change.
-    fn has_no_line(&self) -> bool {
-        self.no_line || self.is_strangers && !self.in_line
+    fn has_no_queue(&self) -> bool {
+        self.no_queue || self.is_strangers && !self.in_queue
     }
 
     fn sleep(&mut self, now: Now) -> Next {
@@ -328,7 +328,7 @@ impl Queue {
             }
             (Some(_), _) => (self.ear(), (SHARE * self.count).clamp(OTHERS.0, OTHERS.1)),
             (None, Some(Blocker::Held { entry, until })) => {
-                let pause = match (self.has_no_line(), self.hears(&entry.origin)) {
+                let pause = match (self.has_no_queue(), self.hears(&entry.origin)) {
                     (true, _) => self.pause,
                     (false, true) => FIRST,
                     (false, false) => self.poll_interval,
@@ -342,12 +342,12 @@ impl Queue {
                 };
                 let expiry = until.saturating_sub(now.boot).max(SHORTEST);
                 (
-                    if self.has_no_line() { WakeSource::Nothing } else { WakeSource::Bell(owner) },
+                    if self.has_no_queue() { WakeSource::Nothing } else { WakeSource::Bell(owner) },
                     pause.min(expiry),
                 )
             }
             (None, _) => {
-                let ear = if self.has_no_line() {
+                let ear = if self.has_no_queue() {
                     WakeSource::Nothing
                 } else {
                     WakeSource::Bell(Owner::Nobody)
@@ -382,13 +382,13 @@ impl Queue {
                 self.end(Waited::Over(blocker))
             }
             (Wake::Expelled, _) => {
-                self.in_line = false;
+                self.in_queue = false;
                 self.ahead = None;
                 self.expulsions = self.expulsions.saturating_add(1);
                 if self.expulsions >= EXPULSIONS {
-                    return self.wait_without_line(now);
+                    return self.wait_without_queue(now);
                 }
-                self.perform(Phase::Numbering, Operation::ListLine)
+                self.perform(Phase::Numbering, Operation::ListQueue)
             }
             (Wake::HandoffReceived(Handoff::First), Some(_)) => {
                 self.ahead = None;
@@ -401,12 +401,12 @@ impl Queue {
             }
             (Wake::PeerGone | Wake::HandoffReceived(_), Some(ahead)) => {
                 self.silent = Some(ahead.clone());
-                self.perform(Phase::Placing, Operation::ListLine)
+                self.perform(Phase::Placing, Operation::ListQueue)
             }
             (_, Some(ahead)) if !self.hears(&ahead.origin) => {
-                self.perform(Phase::Checking, Operation::ListLine)
+                self.perform(Phase::Checking, Operation::ListQueue)
             }
-            // Is the lock free, and the first in line does not take it?
+            // Is the lock free, and the first in the queue does not take it?
             (_, Some(_)) => self.perform(Phase::Looking, Operation::Look),
             (_, None) => self.try_now(now),
         }
@@ -414,7 +414,7 @@ impl Queue {
 
     fn end(&mut self, outcome: Waited) -> Next {
         self.outcome = Some(outcome);
-        if !self.in_line {
+        if !self.in_queue {
             return self.finish();
         }
         let word = match self.ahead.clone() {
@@ -425,7 +425,7 @@ impl Queue {
     }
 
     fn finish(&mut self) -> Next {
-        self.in_line = false;
+        self.in_queue = false;
         self.doing = Phase::Arriving;
         Step::Finished(self.outcome.take().unwrap_or(Waited::Interrupted))
     }
@@ -433,14 +433,14 @@ impl Queue {
     /// Our ticket is gone. Whoever was the last and did not get the lock leaves nothing behind: also
     /// one who stood behind another, which may have left meanwhile, taking us for its heir.
     fn left(&mut self) -> Next {
-        self.in_line = false;
+        self.in_queue = false;
         match self.outcome {
             Some(Waited::Ended(Acquisition::Got(..))) => self.finish(),
-            _ => self.perform(Phase::Emptying, Operation::ListLine),
+            _ => self.perform(Phase::Emptying, Operation::ListQueue),
         }
     }
 
-    /// The line is closed. If the lock was opened for us at the last moment, nobody else knows.
+    /// The queue is closed. If the lock was opened for us at the last moment, nobody else knows.
     fn tidied(&mut self, now: Now, sight: Observation) -> Next {
         let Observation::Directory(listing) = sight else {
             return self.finish();
@@ -469,21 +469,22 @@ impl Machine for Queue {
     type Outcome = Waited;
 
     fn start(&mut self, _now: Now) -> Next {
-        self.perform(Phase::Arriving, Operation::ListLine)
+        self.perform(Phase::Arriving, Operation::ListQueue)
     }
 
     fn resume(&mut self, now: Now, answer: Answer) -> Next {
-        let line = |answer: &Answer| match answer {
-            Answer::Line(line) => line.clone(),
+        let queue = |answer: &Answer| match answer {
+            Answer::Queue(queue) => queue.clone(),
             _ => Vec::new(),
         };
         match (self.doing.clone(), answer) {
-            (Phase::Arriving, Answer::Line(line)) if !line.is_empty() => match self.is_over(now) {
+            (Phase::Arriving, Answer::Queue(queue)) if !queue.is_empty() => match self.is_over(now)
+            {
                 true => {
-                    self.ahead = line.iter().min().cloned();
+                    self.ahead = queue.iter().min().cloned();
                     self.perform(Phase::Knocking, Operation::HasWaiters)
                 }
-                false => self.enter(now, &line),
+                false => self.enter(now, &queue),
             },
             (Phase::Knocking, Answer::Somebody(true)) => self.glance(now),
             (Phase::Glancing(mut look), answer) => {
@@ -492,38 +493,38 @@ impl Machine for Queue {
             }
             (Phase::Pausing, Answer::Woken(Wake::Interrupted)) => self.end(Waited::Interrupted),
             (Phase::Pausing, _) => self.glance(now),
-            (Phase::Overtaking, answer) => self.overtake(now, &line(&answer)),
+            (Phase::Overtaking, answer) => self.overtake(now, &queue(&answer)),
             // It cannot be removed, and would stand there for ever.
             (Phase::Dismissing, Answer::Failed(fault)) if fault != Fault::Missing => {
                 self.try_now(now)
             }
-            (Phase::Dismissing, _) => self.perform(Phase::Overtaken, Operation::ListLine),
-            (Phase::Overtaken, answer) => self.overtaken(now, &line(&answer)),
+            (Phase::Dismissing, _) => self.perform(Phase::Overtaken, Operation::ListQueue),
+            (Phase::Overtaken, answer) => self.overtaken(now, &queue(&answer)),
             (Phase::Arriving | Phase::Knocking, _) => self.try_now(now),
             (Phase::Trying, answer) => {
                 let step = self.acquire.resume(now, answer);
                 self.trying(now, step)
             }
-            (Phase::Numbering, Answer::Line(line)) => self.enter(now, &line),
+            (Phase::Numbering, Answer::Queue(queue)) => self.enter(now, &queue),
             (Phase::Entering, Answer::Done(_)) => {
-                self.in_line = true;
-                self.perform(Phase::Placing, Operation::ListLine)
+                self.in_queue = true;
+                self.perform(Phase::Placing, Operation::ListQueue)
             }
-            // No line to be had (a full disk, a folder that may not be written): wait all the same.
-            (Phase::Numbering | Phase::Entering, _) => self.wait_without_line(now),
-            (Phase::Renumbering(line), _) => {
-                self.in_line = false;
-                self.enter(now, &line)
+            // No queue to be had (a full disk, a folder that may not be written): wait all the same.
+            (Phase::Numbering | Phase::Entering, _) => self.wait_without_queue(now),
+            (Phase::Renumbering(queue), _) => {
+                self.in_queue = false;
+                self.enter(now, &queue)
             }
-            (Phase::Placing, answer) => self.placed(now, &line(&answer)),
-            (Phase::Judging(line), answer) => match (answer, self.ahead.clone()) {
-                (Answer::Liveness(Liveness::Gone), Some(ahead)) => self.expel(&line, ahead),
+            (Phase::Placing, answer) => self.placed(now, &queue(&answer)),
+            (Phase::Judging(queue), answer) => match (answer, self.ahead.clone()) {
+                (Answer::Liveness(Liveness::Gone), Some(ahead)) => self.expel(&queue, ahead),
                 _ => self.nap(now),
             },
             (Phase::Napping, Answer::Woken(wake)) if wake != Wake::Time || self.is_over(now) => {
                 self.woken(now, wake)
             }
-            (Phase::Napping, _) => self.perform(Phase::Placing, Operation::ListLine),
+            (Phase::Napping, _) => self.perform(Phase::Placing, Operation::ListQueue),
             (Phase::Listening, _) => {
                 self.vacant = None;
                 self.try_now(now)
@@ -531,19 +532,19 @@ impl Machine for Queue {
             (Phase::Sleeping, Answer::Woken(wake)) => self.woken(now, wake),
             (Phase::Sleeping, _) => self.try_now(now),
             // Who stood ahead of us elsewhere may have gone.
-            (Phase::Checking, Answer::Line(line)) => self.checked(now, &line),
+            (Phase::Checking, Answer::Queue(queue)) => self.checked(now, &queue),
             (Phase::Checking, _) => self.perform(Phase::Looking, Operation::Look),
             (Phase::Looking, Answer::Seen(sight)) => self.looked(now, sight),
             (Phase::Looking, _) => self.sleep(now),
-            (Phase::Passing, answer) => self.pass_over(&line(&answer)),
+            (Phase::Passing, answer) => self.pass_over(&queue(&answer)),
             // The sticky bit keeps it, or it cannot be reached: it would stand there for ever.
             (Phase::Expelling, Answer::Failed(fault)) if fault != Fault::Missing => {
-                self.wait_without_line(now)
+                self.wait_without_queue(now)
             }
-            (Phase::Expelling, _) => self.perform(Phase::Placing, Operation::ListLine),
+            (Phase::Expelling, _) => self.perform(Phase::Placing, Operation::ListQueue),
             (Phase::Leaving, _) => self.left(),
-            (Phase::Emptying, Answer::Line(line)) if line.is_empty() => {
-                self.perform(Phase::Closing, Operation::CloseLine)
+            (Phase::Emptying, Answer::Queue(queue)) if queue.is_empty() => {
+                self.perform(Phase::Closing, Operation::CloseQueue)
             }
             (Phase::Emptying, _) => self.finish(),
             (Phase::Closing, _) => self.perform(Phase::Tidying(None), Operation::Look),

@@ -46,7 +46,7 @@ pub struct Release {
     telling: Telling,
 }
 
-/// What is done for those in line.
+/// What is done for those in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Telling {
     NotYet,
@@ -278,10 +278,10 @@ impl Machine for Release {
             }
             Telling::Knocking => self.leave_or_open(now, true),
             Telling::Asking => self.leave_or_open(now, answer == Answer::Removable(false)),
-            // There is a line, and nobody listens: perhaps all in it are gone.
+            // There is a queue, and nobody listens: perhaps all in it are gone.
             Telling::Ringing(outcome) if answer == Answer::Failed(Fault::Taken) => {
                 self.telling = Telling::Closing(outcome);
-                Step::Perform(Operation::CloseLine)
+                Step::Perform(Operation::CloseQueue)
             }
             Telling::Ringing(outcome) => Step::Finished(outcome),
             Telling::Closing(outcome) => Step::Finished(outcome),
@@ -307,7 +307,7 @@ impl Release {
         self.tell(step)
     }
 
-    /// What ended in a free lock is told to the first in line.
+    /// What ended in a free lock is told to the first in the queue.
     fn tell(&mut self, step: Step<Released>) -> Step<Released> {
         let outcome = match step {
             Step::Finished(

@@ -1,4 +1,4 @@
-//! Tickets: places in the line beside a lock directory, one file name each. Only this module
+//! Tickets: places in the queue beside a lock directory, one file name each. Only this module
 //! prints or parses them.
 //!
 //! `t1.ORDER.NONCE.STAMP.BOOT.TIMENS.PIDNS.PID-START.HOST.LABEL`
@@ -12,7 +12,7 @@ use crate::entry::{MAX_NAME, MAX_STAMP, MAX_TOKEN, Nonce, Origin, Process, whole
 use crate::operation::Now;
 use crate::text::{Host, Label};
 
-/// A place in the line. [`Display`](fmt::Display) and [`Ticket::parse`] are its file name.
+/// A place in the queue. [`Display`](fmt::Display) and [`Ticket::parse`] are its file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The smaller goes first; with equal ones the nonce decides.
@@ -32,11 +32,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The same waiter at the end of this line.
+    /// The same waiter at the end of this queue.
     #[must_use]
-    pub fn behind(&self, line: &[Ticket], now: Now) -> Ticket {
+    pub fn behind(&self, queue: &[Ticket], now: Now) -> Ticket {
         let micros = u64::try_from(now.wall.as_micros()).unwrap_or(u64::MAX);
-        let last = line.iter().map(|ticket| ticket.order).max().unwrap_or(0);
+        let last = queue.iter().map(|ticket| ticket.order).max().unwrap_or(0);
         Ticket {
             order: micros.max(last.saturating_add(1)).min(MAX_TOKEN),
             stamp: whole_millis(now.boot),
@@ -73,7 +73,7 @@ impl Ticket {
         if part()? != "t1" {
             return None;
         }
-        // A line may be long: each field is held to its one spelling here, and nothing is printed
+        // A queue may be long: each field is held to its one spelling here, and nothing is printed
         // to compare.
         let (order, nonce, stamp) = (part()?, part()?, part()?);
         let (boot, time, pids) = (part()?, part()?, part()?);
@@ -183,11 +183,11 @@ mod tests {
         }
 
         #[test]
-        fn a_newcomer_stands_behind_all_it_sees(line in proptest::collection::vec(ticket(), 0..5), me in ticket(), micros in 0..10u64.pow(17)) {
-            prop_assume!(line.iter().all(|ticket| ticket.order < MAX_TOKEN));
+        fn a_newcomer_stands_behind_all_it_sees(queue in proptest::collection::vec(ticket(), 0..5), me in ticket(), micros in 0..10u64.pow(17)) {
+            prop_assume!(queue.iter().all(|ticket| ticket.order < MAX_TOKEN));
             let now = Now { boot: Duration::ZERO, wall: Duration::from_micros(micros) };
-            let mine = me.behind(&line, now);
-            prop_assert!(line.iter().all(|ticket| *ticket < mine));
+            let mine = me.behind(&queue, now);
+            prop_assert!(queue.iter().all(|ticket| *ticket < mine));
         }
     }
 }

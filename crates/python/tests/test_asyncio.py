@@ -1,4 +1,4 @@
-"""The lock for asyncio: the loop is free, a cancelled task leaves the line, nothing leaks."""
+"""The lock for asyncio: the loop is free, a cancelled task leaves the queue, nothing leaks."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_loop_runs_on_while_a_task_waits(name: str) -> None:
     assert ticks > 1000
 
 
-def test_a_cancelled_task_has_left_the_line(name: str) -> None:
+def test_a_cancelled_task_has_left_the_queue(name: str) -> None:
     async def main() -> None:
         held = Lock(name).acquire()
         waiter = asyncio.ensure_future(AsyncLock(name, patience=None).acquire())
@@ -122,7 +122,7 @@ def test_a_cancelled_task_has_left_the_line(name: str) -> None:
 
         async with await behind as next_one:
             assert next_one.is_held
-        print(f"left the line {1000 * took:.2f} ms after its cancellation")
+        print(f"left the queue {1000 * took:.2f} ms after its cancellation")
         assert took < 1
 
     asyncio.run(main())

@@ -84,7 +84,7 @@ def test_threads_lose_no_increment(server: str) -> None:
     assert counter == [100]
 
 
-def test_tasks_wait_and_a_cancelled_one_leaves_the_line(server: str) -> None:
+def test_tasks_wait_and_a_cancelled_one_leaves_the_queue(server: str) -> None:
     async def play() -> None:
         jobs = AsyncLock(server + "/tasks", timeout=20, patience=60)
         async with jobs:

@@ -17,7 +17,7 @@ SLACK = 0.15
 """What a loaded machine may add to one of several."""
 
 
-def test_an_interrupt_ends_a_wait_at_once_and_leaves_the_line(
+def test_an_interrupt_ends_a_wait_at_once_and_leaves_the_queue(
     name: str, child: StartChild
 ) -> None:
     took = []

@@ -240,7 +240,7 @@ def test_a_child_forked_while_another_thread_waits_waits_by_itself(name: str) ->
     assert not lock.locked() and line_of(name) == []
 
 
-def test_the_line_goes_on_when_a_waiter_dies_whose_forked_child_lives(
+def test_the_queue_goes_on_when_a_waiter_dies_whose_forked_child_lives(
     name: str, child: StartChild
 ) -> None:
     held = Lock(name).acquire()

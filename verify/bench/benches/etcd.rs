@@ -11,7 +11,7 @@
 //! * Handoff between two processes that both run already: from just before one is told to let go
 //!   (ours by a line, `etcdctl lock` by SIGINT, which is how it is told) until the other's line that
 //!   says that it holds is read. Starting a process counts for neither.
-//! * Many processes in line: what the server is asked and what it sends, for each release.
+//! * Many processes in the queue: what the server is asked and what it sends, for each release.
 
 use std::{
     env,
@@ -37,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const TTL: i64 = 60;
 /// Acquisitions in a round.
 const TURNS: u32 = 20;
-/// Releases while many are in line.
+/// Releases while many are in the queue.
 const RELEASES: u32 = 20;
 
 /// What is measured, and how much.
@@ -76,7 +76,7 @@ impl User {
             Kind::Etcdctl => {
                 let mut command = Command::new("etcdctl");
                 command.env("ETCDCTL_API", "3").args(["--endpoints", endpoints, "lock"]);
-                // Ours keeps its line at this key.
+                // Ours keeps its queue at this key.
                 command.args(["--ttl", &TTL.to_string(), &format!("{name}.lockdir")]);
                 command
             }
@@ -91,8 +91,8 @@ impl User {
 
     /// Waits until it says that it holds.
     fn holds(&mut self) -> Outcome<()> {
-        let mut line = String::new();
-        if self.lines.read_line(&mut line)? == 0 {
+        let mut queue = String::new();
+        if self.lines.read_line(&mut queue)? == 0 {
             return Err("a process ended instead of holding the lock".into());
         }
         Ok(())
@@ -174,19 +174,19 @@ impl Bench {
         Ok(())
     }
 
-    /// How many stand in line, the holder among them.
-    fn in_line(&mut self, name: &str) -> Outcome<i64> {
+    /// How many queue, the holder among them.
+    fn in_queue(&mut self, name: &str) -> Outcome<i64> {
         let options = GetOptions::new().with_prefix().with_count_only();
         let prefix = format!("{name}.lockdir/");
         let counted = self.runtime.block_on(self.client.get(prefix, Some(options)))?;
         Ok(counted.count())
     }
 
-    fn await_in_line(&mut self, name: &str, number: usize) -> Outcome<()> {
+    fn await_in_queue(&mut self, name: &str, number: usize) -> Outcome<()> {
         let begun = Instant::now();
-        while self.in_line(name)? < i64::try_from(number)? {
+        while self.in_queue(name)? < i64::try_from(number)? {
             if begun.elapsed() > Duration::from_secs(120) {
-                return Err(format!("no {number} in line for {name}").into());
+                return Err(format!("no {number} in the queue for {name}").into());
             }
             // Not to synchronise: how often one looks.
             thread::sleep(Duration::from_millis(20));
@@ -199,8 +199,8 @@ impl Bench {
         let mut holder = User::start(kind, &self.endpoints, name)?;
         holder.holds()?;
         let mut waiter = User::start(kind, &self.endpoints, name)?;
-        self.await_in_line(name, 2)?;
-        // Not to synchronise: who has joined the line settles down to wait.
+        self.await_in_queue(name, 2)?;
+        // Not to synchronise: who has joined the queue settles down to wait.
         thread::sleep(Duration::from_millis(100));
         let begun = Instant::now();
         holder.let_go(kind)?;
@@ -244,21 +244,21 @@ impl Bench {
 
     fn crowd(&mut self, kind: Kind, waiters: usize) -> Outcome<[f64; 3]> {
         let name = format!("crowd{waiters}-{kind:?}");
-        let mut line = Vec::new();
+        let mut queue = Vec::new();
         for at in 0..=waiters {
-            line.push(User::start(kind, &self.endpoints, &name)?);
+            queue.push(User::start(kind, &self.endpoints, &name)?);
             // One after another, so that the order is known.
-            self.await_in_line(&name, at + 1)?;
+            self.await_in_queue(&name, at + 1)?;
         }
-        line[0].holds()?;
-        // Not to synchronise: who has joined the line settles down to wait.
+        queue[0].holds()?;
+        // Not to synchronise: who has joined the queue settles down to wait.
         thread::sleep(Duration::from_secs(1));
         let before = self.traffic()?;
         let mut times = Vec::new();
         for at in 0..RELEASES as usize {
             let begun = Instant::now();
-            line[at].let_go(kind)?;
-            line[at + 1].holds()?;
+            queue[at].let_go(kind)?;
+            queue[at + 1].holds()?;
             times.push(Self::microseconds(begun, 1));
         }
         let after = self.traffic()?;
@@ -268,7 +268,7 @@ impl Bench {
 
     fn crowds(&mut self) -> Outcome<()> {
         let few = 1 + RELEASES as usize;
-        println!("  for each release, with so many in line:");
+        println!("  for each release, with so many in the queue:");
         println!("  {:24}{:>10}{:>18}{:>14}", "", "calls", "watchers told", "handoff");
         for kind in [Kind::Ours, Kind::Etcdctl] {
             let many = (self.waiters > few).then_some(self.waiters);

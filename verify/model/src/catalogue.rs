@@ -68,7 +68,7 @@ impl Known {
 pub struct Conviction {
     /// Steps of the shortest way.
     pub steps: usize,
-    /// The way, a line a step.
+    /// The path, one step a line.
     pub story: String,
 }
 
@@ -108,9 +108,9 @@ impl Mutant {
             Mutant::LooksNotAgainAfterItsMoment => one_try(2, &[Arrival::Before, Arrival::Stopped]),
             Mutant::TriesForEver => one_try(5, &[Arrival::Stopped]),
             Mutant::BeginsWithoutAsking => commanding(1),
-            Mutant::LooksBeforeItHasATicket | Mutant::RingsBeforeTheRelease => in_line(2, true),
-            Mutant::TicketRenamed | Mutant::RingsAnOldBell | Mutant::DoesNotStandInLine => {
-                in_line(3, true)
+            Mutant::LooksBeforeItHasATicket | Mutant::RingsBeforeTheRelease => in_queue(2, true),
+            Mutant::TicketRenamed | Mutant::RingsAnOldBell | Mutant::DoesNotQueue => {
+                in_queue(3, true)
             }
             Mutant::ReusesItsNonce
             | Mutant::ClockStopsInSuspend
@@ -166,21 +166,21 @@ fn apart(world: World) -> World {
     World { clocks: Clocks::Apart, is_local: false, ..world }
 }
 
-/// So many in line, while no time goes by. A tick is the moment that the first in line is left
+/// So many in the queue, while no time goes by. A tick is the moment that the first in the queue is left
 /// alone with a free lock.
-fn in_line(people: usize, is_held: bool) -> World {
+fn in_queue(people: usize, is_held: bool) -> World {
     let plans = vec![Plan { timeout: 8, ..once() }; people];
     let tick = Duration::from_millis(100);
-    World { plans, has_line: true, is_held, tick, ticks: 0, ..World::default() }
+    World { plans, has_queue: true, is_held, tick, ticks: 0, ..World::default() }
 }
 
-/// A holder, some who stand in line or come to it, and one who tries once.
+/// A holder, some who queue or come to it, and one who tries once.
 fn one_try(ticks: u16, waiters: &[Arrival]) -> World {
     let holder = Plan { timeout: 2, ..once() };
     let waiters = waiters.iter().map(|arrival| Plan { arrival: *arrival, ..holder });
     let hasty = Plan { patience: Some(0), ..holder };
     let plans = [holder].into_iter().chain(waiters).chain([hasty]).collect();
-    World { plans, ticks, ..in_line(0, true) }
+    World { plans, ticks, ..in_queue(0, true) }
 }
 
 /// One who names a command in its lock and begins it then, and one who takes over; answers may be
@@ -249,8 +249,8 @@ catalogue! {
         World { lies: 1, ticks: 2, ..two(once()) };
     SMALL "two on clocks apart, and a lie": 33_097, [Lied, Stale, MovedInside, Torn],
         World { lies: 1, ticks: 1, ..apart(two(once())) };
-    SMALL "two in line, and a crash": 25_666, [Entered, Notified, HandedOver, HolderEnded, LineClosed],
-        World { ticks: 1, crashes: 1, ..in_line(2, false) };
+    SMALL "two in the queue, and a crash": 25_666, [Entered, Notified, HandedOver, HolderEnded, QueueClosed],
+        World { ticks: 1, crashes: 1, ..in_queue(2, false) };
     SMALL "one whose command begins when the lock names it, late or not, and another": 15_940,
         [CommandBegun, NamedLate, CommandNotStarted, AfterExpiry], commanding(2);
     SMALL "one try behind a stopped one and one who lives": 14_460,
@@ -285,10 +285,10 @@ catalogue! {
     LARGE "three on clocks apart": 2_252_860, [AfterExpiry], World { ticks: 2, ..apart(three(once())) };
     LARGE "three on clocks apart, and a lie": 335_179, [Lied],
         World { ticks: 0, lies: 1, ..apart(three(once())) };
-    LARGE "two in line while time goes by, and a crash": 106_382,
+    LARGE "two in the queue while time goes by, and a crash": 106_382,
         [Entered, Notified, HandedOver, HolderEnded],
-        World { ticks: 2, crashes: 1, ..in_line(2, false) };
-    LARGE "three in line": 804_678, [Entered, EnteredAnew, Notified, ToldFirst], in_line(3, true);
-    LARGE "three in line, and a crash": 1_653_001, [Crashed, Silent, HolderEnded],
-        World { crashes: 1, ..in_line(3, true) };
+        World { ticks: 2, crashes: 1, ..in_queue(2, false) };
+    LARGE "three in the queue": 804_678, [Entered, EnteredAnew, Notified, ToldFirst], in_queue(3, true);
+    LARGE "three in the queue, and a crash": 1_653_001, [Crashed, Silent, HolderEnded],
+        World { crashes: 1, ..in_queue(3, true) };
 }

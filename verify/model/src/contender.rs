@@ -29,18 +29,18 @@ pub struct Plan {
     pub breaks: Option<Force>,
     /// It does not acquire but gives whoever holds its own timeout: once, by the key.
     pub by_key: bool,
-    /// Stands it in line when the world begins?
+    /// Stands it in the queue when the world begins?
     pub arrival: Arrival,
     /// It has a command, names it in its lock, and begins it then.
     pub has_command: bool,
 }
 
-/// When one comes who waits in line.
+/// When one comes who queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arrival {
     /// Some time.
     Later,
-    /// It stands in line from the beginning.
+    /// It queues from the beginning.
     Before,
     /// The same, and it stands still for ever.
     Stopped,
@@ -131,7 +131,7 @@ pub struct Contender {
     pub(crate) is_between_tries: bool,
     /// It breaks whoever holds.
     pub(crate) is_forcing: bool,
-    /// It has seen the line.
+    /// It has seen the queue.
     pub(crate) has_arrived: bool,
     /// It has the directory open that it has emptied.
     pub(crate) has_emptied: bool,
@@ -140,7 +140,7 @@ pub struct Contender {
     /// What it did in its one try.
     pub(crate) one_try: OneTry,
     command: Command,
-    /// Its last look, and whether it is in line since: for a mutant that looks too early.
+    /// Its last look, and whether it is in the queue since: for a mutant that looks too early.
     sight: Option<Observation>,
     keeper: Option<Renew>,
     pub(crate) shortcut: Option<Entry>,
@@ -163,7 +163,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) here: LocalContext,
     pub(crate) tick: Duration,
     pub(crate) fenced: bool,
-    pub(crate) has_line: bool,
+    pub(crate) has_queue: bool,
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -252,8 +252,8 @@ impl Contender {
         self.plan.acquisitions -= 1;
         self.made += 1;
         self.has_arrived = false;
-        match ground.has_line {
-            true => self.stand_in_line(now, ground),
+        match ground.has_queue {
+            true => self.join_the_queue(now, ground),
             false => {
                 let machine = self.acquire_machine(ground);
                 self.go(Verb::Acquire(machine), None, now, ground)
@@ -274,7 +274,7 @@ impl Contender {
         Acquire::new(wish, ground.here, self.shortcut.take())
     }
 
-    fn stand_in_line(&mut self, now: Now, ground: &Ground<'_>) -> News {
+    fn join_the_queue(&mut self, now: Now, ground: &Ground<'_>) -> News {
         let machine = self.acquire_machine(ground);
         let own_ticket = Ticket {
             order: 0,
@@ -384,7 +384,7 @@ impl Contender {
             (&verb, &answer, ground.mutant)
             && self.plan.patience == Some(0)
         {
-            return self.stand_in_line(now, ground);
+            return self.join_the_queue(now, ground);
         }
         let answer = self.mutilated(&verb, &asked, answer, ground);
         let is_change = matches!(
@@ -418,8 +418,8 @@ impl Contender {
                 Answer::Seen(Observation::Directory(listing))
             }
             (Some(Mutant::LooksBeforeItHasATicket), Answer::Seen(sight)) => {
-                let is_in_line = matches!(verb, Verb::Wait(queue) if queue.ticket().is_some());
-                let known = self.sight.take().filter(|_| is_in_line);
+                let is_in_queue = matches!(verb, Verb::Wait(queue) if queue.ticket().is_some());
+                let known = self.sight.take().filter(|_| is_in_queue);
                 self.sight = Some(sight.clone());
                 Answer::Seen(known.unwrap_or(sight))
             }
@@ -433,11 +433,11 @@ impl Contender {
             {
                 Answer::Woken(Wake::Interrupted)
             }
-            (Some(Mutant::DoesNotStandInLine), Answer::Line(_))
-                if matches!(asked, Next::Ask(Operation::ListLine, _)) && self.sight.is_none() =>
+            (Some(Mutant::DoesNotQueue), Answer::Queue(_))
+                if matches!(asked, Next::Ask(Operation::ListQueue, _)) && self.sight.is_none() =>
             {
                 self.sight = Some(Observation::Absent);
-                Answer::Line(Vec::new())
+                Answer::Queue(Vec::new())
             }
             (_, answer) => answer,
         }

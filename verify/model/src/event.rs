@@ -60,7 +60,7 @@ events! {
     PausedInVain: "tried once, gave others their moment, and did not get it",
     Broken: "broke a lock",
     GaveUp: "gave up",
-    PatienceOver: "gave up in line",
+    PatienceOver: "gave up in the queue",
     Paused: "stood still between a call and its answer",
     Crashed: "ended without a word",
     Lied: "was lied to",
@@ -70,7 +70,7 @@ events! {
     BareCame: "a plain mkdir",
     BareRemoved: "removed a bare lock",
     ForeignCame: "somebody put a file into D",
-    Entered: "stood in line",
+    Entered: "queued",
     EnteredAnew: "went behind a larger number",
     Notified: "heard the bell",
     ToldFirst: "was told to be first",
@@ -79,8 +79,8 @@ events! {
     HolderEnded: "noticed the holder's end",
     Expelled: "found its ticket gone",
     PassedOver: "passed over one that did not come",
-    LineClosed: "removed the line",
-    LineNotEmpty: "found somebody in the line that it removed",
+    QueueClosed: "removed the queue",
+    QueueNotEmpty: "found somebody in the queue that it removed",
 }
 
 /// Which ones have happened.

@@ -1,7 +1,7 @@
 //! An exhaustive check of the protocol: the production machines, on a lock directory in memory,
 //! in every order in which their operations can interleave.
 //!
-//! - `disk`, `line`: the lock directory D and the line beside it, as the file system makes them
+//! - `disk`, `queue`: the lock directory D and the queue beside it, as the file system makes them
 //! - `contender`: one process with its machines, and what it believes
 //! - `world`: all of them together, and its bounds; `moment`: how it stands; `act`: what may happen
 //!   next, as a model that stateright walks through
@@ -21,10 +21,10 @@ mod disk;
 mod event;
 mod faults;
 mod keyed;
-mod line;
 mod mutant;
 mod one_try;
 mod promises;
+mod queue;
 mod state;
 mod steps;
 mod story;

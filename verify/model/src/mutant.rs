@@ -75,24 +75,24 @@ mutants! {
     EmptiesWhatItMayNotRemove => A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
     /// Who gives up leaves its call under way.
     GivesUpAmidACall => WHO_GIVES_UP_NEVER_GETS_IT_LATER,
-    /// A ticket is renamed to go to the end of the line.
-    TicketRenamed => THE_LINE_MOVES,
+    /// A ticket is renamed to go to the end of the queue.
+    TicketRenamed => THE_QUEUE_MOVES,
     /// Who comes looks at D before it has its ticket, and not again.
-    LooksBeforeItHasATicket => THE_LINE_MOVES,
+    LooksBeforeItHasATicket => THE_QUEUE_MOVES,
     /// The bell is rung before the lock is free.
-    RingsBeforeTheRelease => THE_LINE_MOVES,
+    RingsBeforeTheRelease => THE_QUEUE_MOVES,
     /// A release rings the bell that it found at first, though another hangs there by now.
-    RingsAnOldBell => THE_LINE_MOVES,
+    RingsAnOldBell => THE_QUEUE_MOVES,
     /// A newcomer takes what is free, whoever waits.
-    DoesNotStandInLine => THE_LINE_MOVES,
-    /// A try gives the first in line no moment.
-    PassesOverAtOnce => THE_LINE_MOVES,
-    /// A try does not look again when the moment of the first in line is over.
-    LooksNotAgainAfterItsMoment => THE_LINE_MOVES,
+    DoesNotQueue => THE_QUEUE_MOVES,
+    /// A try gives the first in the queue no moment.
+    PassesOverAtOnce => THE_QUEUE_MOVES,
+    /// A try does not look again when the moment of the first in the queue is over.
+    LooksNotAgainAfterItsMoment => THE_QUEUE_MOVES,
     /// A try begins anew when it has paused.
-    TriesForEver => THE_LINE_MOVES,
+    TriesForEver => THE_QUEUE_MOVES,
     /// A try passes nobody over.
-    TriesNotBehindAWaiter => THE_LINE_MOVES,
+    TriesNotBehindAWaiter => THE_QUEUE_MOVES,
     /// A command begins when its name is in the lock, however late that is known.
     BeginsWithoutAsking => AT_MOST_ONE_VALID_HOLDER,
 }

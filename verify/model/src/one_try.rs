@@ -1,6 +1,6 @@
-//! The rule for one who tries once where others stand in line (docs/protocol.md, "Patience zero"), said
+//! The rule for one who tries once where others queue (docs/protocol.md, "Patience zero"), said
 //! anew and judged by what is true: nobody is passed over who had no whole moment as the first in
-//! line of a free lock; and a try ends.
+//! queue of a free lock; and a try ends.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::world::World;
 /// For how many one try may pause.
 const PAUSES: u8 = 4;
 
-/// Who is the first in line of a free lock, and since when.
+/// Who is the first in the queue of a free lock, and since when.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Front {
     first: Option<Ticket>,
@@ -32,9 +32,9 @@ pub(crate) struct OneTry {
 }
 
 impl World {
-    /// Does somebody try once where others may stand in line?
+    /// Does somebody try once where others may queue?
     pub(crate) fn has_tries(&self) -> bool {
-        self.has_line && self.plans.iter().any(|plan| plan.patience == Some(0))
+        self.has_queue && self.plans.iter().any(|plan| plan.patience == Some(0))
     }
 
     /// Is it this one?
@@ -60,7 +60,7 @@ impl World {
                 None => Some((None, Some(inside.changed))),
             },
         };
-        let first = moment.line.tickets().min().cloned().filter(|_| free.is_some());
+        let first = moment.queue.tickets().min().cloned().filter(|_| free.is_some());
         let is_known = (&moment.front.first, &moment.front.free) == (&first, &free);
         let since = match (is_known, &first) {
             (true, _) => moment.front.since,

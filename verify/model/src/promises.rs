@@ -9,7 +9,7 @@ use crate::contender::{Contender, Next, Plan};
 use crate::disk::Inside;
 use crate::event::sometimes;
 use crate::keyed::{Keyed, key_of};
-use crate::line::Handles;
+use crate::queue::Handles;
 use crate::state::Moment;
 use crate::world::{Clocks, World};
 
@@ -28,7 +28,7 @@ pub(crate) fn all() -> Vec<Property<World>> {
         NUMBERS_GROW,
         A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS,
         WHO_GIVES_UP_NEVER_GETS_IT_LATER,
-        THE_LINE_MOVES,
+        THE_QUEUE_MOVES,
         A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
         NAMES_OF_OTHERS_ARE_NEVER_TOUCHED
     );
@@ -36,7 +36,7 @@ pub(crate) fn all() -> Vec<Property<World>> {
     properties
 }
 
-/// How often the first in line looks at least.
+/// How often the first in the queue looks at least.
 const FIRST_LOOKS: Duration = Duration::from_secs(1);
 /// More than any newcomer needs.
 const STEPS: u32 = 1000;
@@ -49,8 +49,8 @@ impl World {
             // Whatever else is broken: this is the worst.
             moment.fault = Some(promise::AT_MOST_ONE_VALID_HOLDER);
         }
-        if self.has_line && self.is_asleep_for_good(moment) {
-            moment.blame(promise::THE_LINE_MOVES);
+        if self.has_queue && self.is_asleep_for_good(moment) {
+            moment.blame(promise::THE_QUEUE_MOVES);
         }
         if let Some(promise) = self.broken_to_a_newcomer(moment) {
             moment.blame(promise);
@@ -102,15 +102,15 @@ impl World {
             return None;
         }
         let crashed: Vec<bool> = moment.people.iter().map(|person| person.is_crashed).collect();
-        let key = key_of(&(&moment.disk, &moment.line, moment.time, crashed));
+        let key = key_of(&(&moment.disk, &moment.queue, moment.time, crashed));
         let known = self.notes.known.lock().ok().and_then(|known| known.get(&key).copied());
         known.unwrap_or_else(|| {
-            let patience = (!self.has_line).then_some(0);
+            let patience = (!self.has_queue).then_some(0);
             let waits = self.try_newcomer(moment.clone(), patience, Duration::MAX) == Some(true);
             let answer = if !waits {
                 Some(promise::A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN)
             } else if self.has_tries() && !self.is_had_by_a_try(moment) {
-                Some(promise::THE_LINE_MOVES)
+                Some(promise::THE_QUEUE_MOVES)
             } else {
                 None
             };
@@ -121,7 +121,7 @@ impl World {
         })
     }
 
-    /// One who tries once gets what is free, whoever stands still in line, and ends in time.
+    /// One who tries once gets what is free, whoever stands still in the queue, and ends in time.
     fn is_had_by_a_try(&self, moment: &Moment) -> bool {
         let entry = moment.disk.entry();
         let is_free = moment.disk.inside.is_none()
@@ -141,7 +141,7 @@ impl World {
         let began = moment.time;
         let plan = Plan { patience, ..Plan::default() };
         moment.people.push(Keyed::new(Contender::new(u8::try_from(id).unwrap_or(u8::MAX), plan)));
-        moment.line.change(|line| line.handles.push(Handles::default()));
+        moment.queue.change(|queue| queue.handles.push(Handles::default()));
         moment.came_behind.push(0);
         moment.counter.1.push(moment.counter.0);
         moment.left.lies = 0;

@@ -5,15 +5,15 @@ use lockbydir_protocol::Nonce;
 use crate::contender::Contender;
 use crate::disk::Disk;
 use crate::keyed::Keyed;
-use crate::line::Line;
 use crate::one_try::Front;
+use crate::queue::TicketQueue;
 
 /// The world at one moment, and what the promises must remember of earlier ones.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Moment {
     pub(crate) time: u16,
     pub(crate) disk: Keyed<Disk>,
-    pub(crate) line: Keyed<Line>,
+    pub(crate) queue: Keyed<TicketQueue>,
     pub(crate) people: Vec<Keyed<Contender>>,
     /// The wall clock, beside the ticks: it goes on with each install, so that no two are alike.
     pub(crate) wall: u64,
@@ -27,9 +27,9 @@ pub struct Moment {
     pub(crate) is_blind: bool,
     /// Ticks that the first contender's computer has slept.
     pub(crate) slept: u16,
-    /// Who stood in line when each one came: a bit each.
+    /// Who queued when each one came: a bit each.
     pub(crate) came_behind: Vec<u8>,
-    /// Where somebody tries once: who is the first in line.
+    /// Where somebody tries once: who is the first in the queue.
     pub(crate) front: Front,
     /// Who has done something: a bit each.
     pub(crate) began: u8,

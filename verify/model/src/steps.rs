@@ -10,8 +10,8 @@ use crate::contender::{News, Next, Verb, owner_of};
 use crate::disk::{sight_of, torn};
 use crate::event::Event;
 use crate::faults::Trick;
-use crate::line::Progress;
 use crate::mutant::Mutant;
+use crate::queue::Progress;
 use crate::state::{Bare, Moment, bit};
 use crate::world::{Clocks, World};
 
@@ -46,7 +46,7 @@ impl World {
                     return Some(Answer::Woken(Wake::Time));
                 }
                 let is_ended = self.is_ended(ear, moment);
-                let wake = moment.line.change(|line| line.lie_down(id, ear, is_ended));
+                let wake = moment.queue.change(|queue| queue.lie_down(id, ear, is_ended));
                 if wake.is_none() {
                     let asleep = Next::Asleep(ear.clone(), *until);
                     moment.people[id].change(|person| person.next = asleep);
@@ -55,27 +55,27 @@ impl World {
             }
             Operation::HasWaiters
             | Operation::WakeFirst
-            | Operation::ListLine
+            | Operation::ListQueue
             | Operation::Enter(_)
             | Operation::Leave(..)
             | Operation::Expel(..)
             | Operation::Listen
-            | Operation::CloseLine => self.on_line(id, &operation, step, moment),
+            | Operation::CloseQueue => self.on_queue(id, &operation, step, moment),
             _ => Some(self.on_disk(id, &operation, trick, moment)),
         }
     }
 
-    fn on_line(
+    fn on_queue(
         &self,
         id: usize,
         operation: &Operation,
         step: u8,
         moment: &mut Moment,
     ) -> Option<Answer> {
-        if !moment.people[id].has_arrived && matches!(operation, Operation::ListLine) {
+        if !moment.people[id].has_arrived && matches!(operation, Operation::ListQueue) {
             // Who has found its place; who is still entering may go behind others.
             let waits = |other: &usize| {
-                moment.line.ticket_of(*other).is_some()
+                moment.queue.ticket_of(*other).is_some()
                     && matches!(&moment.people[*other].next, Next::Asleep(ear, _) if *ear != WakeSource::Nothing)
             };
             let waiting = (0..moment.people.len()).filter(waits);
@@ -83,7 +83,7 @@ impl World {
             moment.people[id].change(|person| person.has_arrived = true);
         }
         self.judge_a_try(id, operation, moment);
-        let done = moment.line.change(|line| line.perform(id, operation, step, self.mutant));
+        let done = moment.queue.change(|queue| queue.perform(id, operation, step, self.mutant));
         let Progress::Done(answer) = done else {
             let next = Next::Ask(operation.clone(), step + 1);
             moment.people[id].change(|person| person.next = next);
@@ -100,8 +100,8 @@ impl World {
                     *behind &= !(1 << owner);
                 }
             }
-            (Operation::CloseLine, Answer::Done(_)) => self.events(id).note(Event::LineClosed),
-            (Operation::CloseLine, _) if step > 0 => self.events(id).note(Event::LineNotEmpty),
+            (Operation::CloseQueue, Answer::Done(_)) => self.events(id).note(Event::QueueClosed),
+            (Operation::CloseQueue, _) if step > 0 => self.events(id).note(Event::QueueNotEmpty),
             _ => {}
         }
         Some(answer)
@@ -276,7 +276,7 @@ impl World {
     /// It may pass over, or pause, as the rule says.
     fn judge_a_try(&self, id: usize, operation: &Operation, moment: &mut Moment) {
         if self.tries_once(&moment.people[id]) && !self.may_try(id, operation, moment) {
-            moment.blame(promise::THE_LINE_MOVES);
+            moment.blame(promise::THE_QUEUE_MOVES);
         }
     }
 
@@ -307,7 +307,7 @@ impl World {
 
     /// Does a sleeper hear something?
     pub(crate) fn is_called(&self, id: usize, ear: &WakeSource, moment: &Moment) -> bool {
-        moment.line.is_audible(id, ear) || self.is_ended(ear, moment)
+        moment.queue.is_audible(id, ear) || self.is_ended(ear, moment)
     }
 
     /// The same, or its time has come.
@@ -324,7 +324,7 @@ impl World {
     pub(crate) fn wake(&self, id: usize, moment: &mut Moment) {
         let Next::Asleep(ear, _) = moment.people[id].next.clone() else { return };
         let is_ended = self.is_ended(&ear, moment);
-        let wake = moment.line.change(|line| line.get_up(id, &ear, is_ended));
+        let wake = moment.queue.change(|queue| queue.get_up(id, &ear, is_ended));
         let answer = self.woken(id, wake);
         self.tell(id, answer, moment);
     }
@@ -367,8 +367,8 @@ impl World {
                 Next::Ask(Operation::AskRemovable, _) => {
                     Answer::Removable(self.may_remove(id, moment))
                 }
-                Next::Ask(Operation::HasWaiters, _) if !self.has_line => Answer::Somebody(false),
-                Next::Ask(Operation::WakeFirst, _) if !self.has_line => {
+                Next::Ask(Operation::HasWaiters, _) if !self.has_queue => Answer::Somebody(false),
+                Next::Ask(Operation::WakeFirst, _) if !self.has_queue => {
                     Answer::Failed(Fault::Missing)
                 }
                 _ => return,
@@ -380,9 +380,9 @@ impl World {
     }
 
     fn take_note(&self, id: usize, news: News, moment: &mut Moment) {
-        if moment.people[id].verb.is_none() && self.has_line {
+        if moment.people[id].verb.is_none() && self.has_queue {
             // Whatever a run of a machine has opened is closed at its end.
-            moment.line.change(|line| line.close_all(id));
+            moment.queue.change(|queue| queue.close_all(id));
         }
         match news {
             News::Else => {}
@@ -400,10 +400,10 @@ impl World {
                     moment.came_behind[id] >> other & 1 == 1
                         && waits
                         && moment.people[other].plan.patience.is_none()
-                        && moment.line.ticket_of(other).is_some()
+                        && moment.queue.ticket_of(other).is_some()
                 });
                 if overtaken {
-                    moment.blame(promise::THE_LINE_MOVES);
+                    moment.blame(promise::THE_QUEUE_MOVES);
                 }
             }
         }

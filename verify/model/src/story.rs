@@ -86,7 +86,7 @@ fn asked(before: &Moment, id: usize, after: &Moment) -> String {
         Operation::AskRemovable => "asks whether it may remove D".into(),
         Operation::HasWaiters => "listens whether somebody waits".into(),
         Operation::WakeFirst => "rings the bell".into(),
-        Operation::ListLine => "lists the line".into(),
+        Operation::ListQueue => "lists the queue".into(),
         Operation::Enter(_) if *step == 0 => "makes its ticket".into(),
         Operation::Enter(_) => "opens its ticket".into(),
         Operation::Leave(_, word) if *step == 0 => format!("says \"{}\"", said(word)),
@@ -95,8 +95,8 @@ fn asked(before: &Moment, id: usize, after: &Moment) -> String {
             format!("removes {}'s ticket, saying \"{}\"", name(owner_of(ticket.nonce)), said(word))
         }
         Operation::Listen => "opens the bell".into(),
-        Operation::CloseLine if *step == 0 => "clears the line of the dead".into(),
-        Operation::CloseLine => "removes the line".into(),
+        Operation::CloseQueue if *step == 0 => "clears the queue of the dead".into(),
+        Operation::CloseQueue => "removes the queue".into(),
         Operation::Sleep(ear, _) => {
             let whom = match ear {
                 WakeSource::Ticket(ticket) => format!("{}'s ticket", name(owner_of(ticket.nonce))),

@@ -8,9 +8,9 @@ use crate::disk::{Disk, Inside};
 use crate::event::Event;
 use crate::faults::Trick;
 use crate::keyed::Keyed;
-use crate::line::Line;
 use crate::mutant::Mutant;
 use crate::one_try::Front;
+use crate::queue::TicketQueue;
 use crate::state::{Bare, Left, Moment};
 use crate::world::World;
 
@@ -65,7 +65,7 @@ impl Model for World {
         let mut moment = Moment {
             time: 0,
             disk: Keyed::new(Disk { before: (self.lies > 0).then_some(None), ..Disk::default() }),
-            line: Keyed::new(Line::new(people)),
+            queue: Keyed::new(TicketQueue::new(people)),
             people: (0u8..)
                 .zip(&self.plans)
                 .map(|(id, plan)| Keyed::new(Contender::new(id, *plan)))
@@ -222,7 +222,7 @@ impl Model for World {
                 moment.began |= 1 << id;
                 self.notes.events.note(Event::Crashed);
                 moment.people[id].change(Contender::crash);
-                moment.line.change(|line| line.close_all(id));
+                moment.queue.change(|queue| queue.close_all(id));
             }
             Act::Bare => self.bare(moment),
             Act::Foreign => {
@@ -235,8 +235,8 @@ impl Model for World {
         for id in 0..moment.people.len() {
             self.begin(id, moment);
         }
-        if self.has_line {
-            moment.line.change(Line::tidy);
+        if self.has_queue {
+            moment.queue.change(TicketQueue::tidy);
             self.watch_the_front(moment);
         }
         self.judge(moment);

@@ -1,4 +1,4 @@
-//! All contenders, D and the line, and their bounds: whose clocks, how far time goes on, what may
+//! All contenders, D and the queue, and their bounds: whose clocks, how far time goes on, what may
 //! go wrong.
 
 use std::collections::HashMap;
@@ -31,8 +31,8 @@ pub enum Clocks {
 pub struct World {
     /// Who there is.
     pub plans: Vec<Plan>,
-    /// Do they stand in line?
-    pub has_line: bool,
+    /// Do they queue?
+    pub has_queue: bool,
     /// Does the first one hold from the beginning?
     pub is_held: bool,
     /// How often time goes on.
@@ -81,7 +81,7 @@ impl Default for World {
     fn default() -> World {
         World {
             plans: vec![Plan::default(); 2],
-            has_line: false,
+            has_queue: false,
             is_held: false,
             ticks: 3,
             tick: Duration::from_millis(200),
@@ -134,7 +134,7 @@ impl World {
 
     /// What the ticks so far add to the wall clock, where it matters how old a ticket is.
     pub(crate) fn ticks_of_the_wall(&self, moment: &Moment) -> u64 {
-        let tick = if self.has_line { self.tick.as_micros() } else { 0 };
+        let tick = if self.has_queue { self.tick.as_micros() } else { 0 };
         u64::try_from(tick).unwrap_or(0) * u64::from(moment.time)
     }
 
@@ -153,7 +153,7 @@ impl World {
             here: here(origin, believes),
             tick: self.tick,
             fenced: self.fenced,
-            has_line: self.has_line,
+            has_queue: self.has_queue,
             mutant: self.mutant,
         }
     }
@@ -180,10 +180,10 @@ impl World {
     }
 
     /// Of two who mean to do the same, and have done nothing yet, the first begins: the other way
-    /// round is the same with other names. (In a line names decide who of two is first.)
+    /// round is the same with other names. (In a queue names decide who of two is first.)
     pub(crate) fn is_another(&self, id: usize, moment: &Moment) -> bool {
         id > 0
-            && !self.has_line
+            && !self.has_queue
             && self.clocks != Clocks::Drifting
             && self.mutant.is_none()
             && self.plans[id] == self.plans[id - 1]

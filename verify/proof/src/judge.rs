@@ -76,7 +76,7 @@ impl Verdict {
             (promise::AT_MOST_ONE_VALID_HOLDER, overlap),
             (promise::NUMBERS_GROW, numbers),
             (promise::ONLY_THE_HOLDER_ENDS_A_HOLD, robbed),
-            (promise::THE_LINE_MOVES, stall),
+            (promise::THE_QUEUE_MOVES, stall),
             (promise::AT_MOST_ONE_VALID_HOLDER, lie),
         ]
         .into_iter()

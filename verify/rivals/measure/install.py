@@ -62,7 +62,7 @@ def install_python(done, tell):
     wanted = dict(
         line.split("==")
         for line in (HERE / "requirements.txt").read_text().split()
-        if "==" in line
+        if "==" in the queue
     )
     if not done.python.exists():
         tell("making a Python environment")

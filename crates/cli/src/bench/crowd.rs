@@ -15,7 +15,7 @@ fn name(waiters: usize) -> String {
     format!("crowd-{waiters}")
 }
 
-/// Long enough for the one before to be back in line and asleep.
+/// Long enough for the one before to be back in the queue and asleep.
 const HOLD: Duration = Duration::from_micros(1500);
 /// Before one asks again: else flock would give it to the same one again and again.
 const PAUSE: Duration = Duration::from_micros(300);

@@ -135,7 +135,7 @@ fn plots(report: &Report, out: &mut String) {
         (
             !report.throughput.is_empty(),
             "Throughput: acquisitions a second",
-            "Empty critical sections. flock keeps no line: whoever comes at the right moment is served.",
+            "Empty critical sections. flock keeps no queue: whoever comes at the right moment is served.",
             plot::throughput,
         ),
         (

@@ -65,7 +65,7 @@ fn decade(seconds: f64) -> String {
     time(seconds).replace(".00", "").replace(".0", "")
 }
 
-/// How handoff times are distributed: a row for each number of waiters, ours above its line,
+/// How handoff times are distributed: a row for each number of waiters, ours above its queue,
 /// flock below.
 pub(super) fn distribution(report: &Report) -> String {
     const ROW: f64 = 62.0;

@@ -185,7 +185,7 @@ impl<'a> Pool<'a> {
         let _ = self.workers[who].wait();
     }
 
-    /// Waits until these sleep in wait for the lock, and for ours also stand in line.
+    /// Waits until these sleep in wait for the lock, and for ours also queue.
     pub(super) fn settle(
         &self,
         who: std::ops::Range<usize>,
@@ -205,13 +205,13 @@ impl<'a> Pool<'a> {
                 )));
             }
             thread::sleep(Duration::from_millis(5));
-            let in_line = || match engine {
+            let in_queue = || match engine {
                 Engine::Flock => true,
                 Engine::Lockbydir => {
                     locks.ours().status().is_ok_and(|status| status.queue.len() == who.len())
                 }
             };
-            let is_settled = who.clone().all(|who| is_asleep(self.pid(who))) && in_line();
+            let is_settled = who.clone().all(|who| is_asleep(self.pid(who))) && in_queue();
             rested = if is_settled { rested + 1 } else { 0 };
         }
         Ok(())

@@ -18,7 +18,6 @@ mod flock;
 mod full_disk;
 mod keys;
 mod limits;
-mod line;
 mod looks;
 mod loss;
 mod names;
@@ -28,6 +27,7 @@ mod others;
 mod outputs;
 #[cfg(feature = "player")]
 mod play;
+mod queue;
 mod readme;
 mod running;
 #[cfg(feature = "player")]

@@ -193,7 +193,7 @@ fn a_parent_folder_that_may_not_be_written_says_so() {
 }
 
 #[test]
-fn a_line_that_may_not_be_written_stops_nobody() {
+fn a_queue_that_may_not_be_written_stops_nobody() {
     if !is_root() {
         return another_user_cannot_be_had();
     }

@@ -33,7 +33,7 @@ pub(crate) fn output(mut child: Child) -> (i32, String) {
 }
 
 #[test]
-fn waiting_shows_a_live_line_that_goes_away() {
+fn waiting_shows_a_live_queue_that_goes_away() {
     let folder = Folder::new();
     let holding = folder.hold(&["--label", "backup"], "cat");
     let mut child = on_terminal(&folder, "$L run jobs -- echo in");
@@ -55,7 +55,7 @@ fn waiting_shows_a_live_line_that_goes_away() {
 }
 
 #[test]
-fn a_quiet_waiter_shows_no_line() {
+fn a_quiet_waiter_shows_no_queue() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
     let (code, out) = output(on_terminal(&folder, "$L run -q -w 800ms jobs -- true"));

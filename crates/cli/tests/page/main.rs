@@ -289,7 +289,7 @@ fn all_can_be_done_by_keyboard() {
     page.see("document.querySelector('#facts').textContent.startsWith('one: holds the lock')");
     page.see("!document.querySelector('#tip').hidden");
     page.press("ArrowDown");
-    page.see("document.querySelector('#facts').textContent.startsWith('two: waits in line')");
+    page.see("document.querySelector('#facts').textContent.startsWith('two: queues')");
 
     page.press(" ");
     page.see("document.querySelector('#pause').getAttribute('aria-pressed') === 'true'");

@@ -8,7 +8,7 @@ use std::time::Instant;
 use lockbydir::ErrorKind;
 use lockbydir_etcd_lab::{Certificates, Cluster, Options, Server, User};
 
-use crate::{lock, ms, secs, see, server, wait_in_line};
+use crate::{lock, ms, secs, see, server, wait_in_queue};
 
 #[test]
 fn a_server_that_is_not_there_is_told_when_patience_is_over() {
@@ -119,7 +119,7 @@ fn a_server_that_is_killed_and_comes_back_ends_neither_a_hold_nor_a_wait() {
     let mut server = server();
     let lock = lock(&server.url("jobs")).timeout(secs(20));
     let guard = lock.acquire().unwrap();
-    let waiter = wait_in_line(&lock);
+    let waiter = wait_in_queue(&lock);
 
     server.kill().unwrap();
     assert!(guard.is_held());
@@ -137,7 +137,7 @@ fn a_compaction_while_one_waits_costs_no_wake_up() {
     let server = server();
     let lock = lock(&server.url("jobs")).timeout(secs(60));
     let guard = lock.acquire().unwrap();
-    let waiter = wait_in_line(&lock);
+    let waiter = wait_in_queue(&lock);
     for _ in 0..10 {
         server.control(&["put", "other", "x"]).unwrap();
     }
@@ -151,11 +151,11 @@ fn a_compaction_while_one_waits_costs_no_wake_up() {
 }
 
 #[test]
-fn a_lease_lost_while_waiting_puts_the_waiter_back_into_the_line() {
+fn a_lease_lost_while_waiting_puts_the_waiter_back_into_the_queue() {
     let server = server();
     let lock = lock(&server.url("jobs")).timeout(secs(20));
     let guard = lock.acquire().unwrap();
-    let waiter = wait_in_line(&lock);
+    let waiter = wait_in_queue(&lock);
     let by_age = ["get", "--prefix", "jobs.lockdir/", "--keys-only", "--sort-by=CREATE"];
     let keys = server.control(&by_age).unwrap();
     let own = keys.lines().rfind(|line| !line.is_empty()).unwrap().to_owned();
@@ -163,7 +163,7 @@ fn a_lease_lost_while_waiting_puts_the_waiter_back_into_the_line() {
 
     server.control(&["lease", "revoke", &lease]).unwrap();
     // Whoever has lost its place sees so when it looks again, for its own lease.
-    see("it stands in line anew", || {
+    see("it queues anew", || {
         let keys = server.control(&by_age).unwrap();
         keys.lines().filter(|line| !line.is_empty()).count() == 2 && !keys.contains(&own)
     });

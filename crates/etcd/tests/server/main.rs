@@ -3,8 +3,8 @@
 #[path = "../../../lockbydir/tests/contract/mod.rs"]
 mod contract;
 mod faults;
-mod line;
 mod proxy;
+mod queue;
 mod safety;
 mod unanswered;
 mod world;
@@ -54,12 +54,12 @@ fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
     }
 }
 
-/// Starts to wait for a lock, and is in its line.
+/// Starts to wait for a lock, and is in its queue.
 #[track_caller]
-fn wait_in_line(lock: &Lock) -> thread::JoinHandle<Result<lockbydir::Guard, lockbydir::Error>> {
+fn wait_in_queue(lock: &Lock) -> thread::JoinHandle<Result<lockbydir::Guard, lockbydir::Error>> {
     let waits = lock.clone().patience(secs(60)).label("waits");
     let waiter = thread::spawn(move || waits.acquire());
     let is_there = |ticket: &lockbydir::Ticket| ticket.label.as_deref() == Some("waits");
-    see("it stands in line", || lock.status().unwrap().queue.iter().any(is_there));
+    see("it queues", || lock.status().unwrap().queue.iter().any(is_there));
     waiter
 }

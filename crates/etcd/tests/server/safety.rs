@@ -6,7 +6,7 @@ use std::time::Instant;
 use lockbydir::{Broken, How, Key, State};
 use serde_json::Value;
 
-use crate::{lock, ms, secs, see, server, wait_in_line};
+use crate::{lock, ms, secs, see, server, wait_in_queue};
 
 /// How often a server was called old.
 static WARNED: AtomicUsize = AtomicUsize::new(0);
@@ -140,7 +140,7 @@ fn a_lease_that_a_faulty_server_ends_too_soon_is_waited_out() {
     assert!(version.contains("3.4.2"), "this test is for a server with the fault: {version}");
     let lock = lock(&server.url("jobs")).timeout(secs(3));
     let lease = held_elsewhere(&server, 3);
-    let waiter = wait_in_line(&lock);
+    let waiter = wait_in_queue(&lock);
     let at = Instant::now();
 
     server.control(&["lease", "revoke", &lease]).unwrap();
@@ -149,7 +149,7 @@ fn a_lease_that_a_faulty_server_ends_too_soon_is_waited_out() {
     assert!(matches!(lock.break_stale().unwrap(), Broken::StillHeld(_) | Broken::WasFree));
     let next = waiter.join().unwrap().unwrap();
 
-    // It was seen in line for the first time shortly before.
+    // It was seen in the queue for the first time shortly before.
     assert!(at.elapsed() > ms(2000), "{:?}", at.elapsed());
     assert!(at.elapsed() < secs(8), "{:?}", at.elapsed());
     match next.how() {
@@ -190,7 +190,7 @@ fn what_others_write_is_never_trusted() {
         assert!(matches!(lock.break_by_force().unwrap(), Broken::Removed(None)));
         lock.acquire().unwrap().release().unwrap();
     }
-    // A record that says anything at all, of nobody who stands in line.
+    // A record that says anything at all, of nobody who queues.
     server.control(&["put", "jobs.lockdir", "rubbish"]).unwrap();
     let guard = lock.acquire().unwrap();
     assert_eq!(guard.how(), &How::Free);

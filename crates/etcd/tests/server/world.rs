@@ -28,7 +28,7 @@ impl World for Etcd {
     }
 
     fn assert_clean(&self) {
-        see("that nobody stands in line", || {
+        see("that nobody queues", || {
             let keys = self.0.control(&["get", "--prefix", "jobs.lockdir/", "--keys-only"]);
             keys.unwrap().trim().is_empty()
         });

@@ -39,7 +39,7 @@ impl LockDirectory {
         let view = directory.run(&mut Inspect::new(here));
         let mut status =
             Status::of(&self.name, directory.path(), &view, clock::now(), &here, self.timeout);
-        status.queue = directory.line_now().iter().map(Ticket::of).collect();
+        status.queue = directory.queue_now().iter().map(Ticket::of).collect();
         (view, status)
     }
 
@@ -50,8 +50,8 @@ impl LockDirectory {
         if let Some(fault) = queue.blocker().and_then(lasting) {
             status.note = Some(Error::cause(fault));
         }
-        let line = self.directory.line_now();
-        let before = own.and_then(|own| line.iter().position(|ticket| ticket == own));
+        let queue = self.directory.queue_now();
+        let before = own.and_then(|own| queue.iter().position(|ticket| ticket == own));
         (status, before.map(|before| before + 1))
     }
 
@@ -90,7 +90,7 @@ impl Engine for LockDirectory {
         self.directory.path()
     }
 
-    /// Waits in the line beside the lock directory.
+    /// Waits in the queue beside the lock directory.
     fn acquire(
         &self,
         wish: AcquireRequest,

@@ -136,7 +136,7 @@ impl Directory {
             Operation::Unlink(entry) => return self.unlink(entry, kept),
             Operation::RemoveDir(stamp) => return self.remove(*stamp, kept),
             Operation::Reopen(entry) => self.reopen(entry, kept),
-            on_line => return self.perform_on_line(on_line, kept),
+            on_queue => return self.perform_on_queue(on_queue, kept),
         };
         match done {
             Ok(()) => Answer::Done(None),

@@ -1,5 +1,5 @@
 //! What the other one is asked to do, and does: one order, one answer, each a word of small letters,
-//! digits, dots, dashes and commas, so that it can be a line or a file's name. Judges nothing.
+//! digits, dots, dashes and commas, so that it can be a queue or a file's name. Judges nothing.
 
 use std::fmt::Write as _;
 use std::time::Duration;

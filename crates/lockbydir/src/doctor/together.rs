@@ -152,13 +152,13 @@ const PIPES: Probe = Probe {
     name: "pipes",
     tried: "named pipes",
     run: |attempt, hand| {
-        const LOOKS: &str = "A waiter is not woken by a release, but looks: the first in line \
+        const LOOKS: &str = "A waiter is not woken by a release, but looks: the first in the queue \
                              20 times a second.";
-        const SELDOM: &str = "A waiter is not woken by a release, but looks: the first in line \
+        const SELDOM: &str = "A waiter is not woken by a release, but looks: the first in the queue \
                               once a second.";
         match rung(attempt, hand) {
             Ok(Ok(())) => {
-                attempt.good("heard", "A release wakes the next in line at once.");
+                attempt.good("heard", "A release wakes the next in the queue at once.");
                 Ok(())
             }
             Ok(Err(why)) if hand.other() == Other::Host => {

@@ -4,7 +4,7 @@
 //!
 //! An engine keeps the promises of docs/protocol.md in its own way. [`Lock`](crate::Lock) and
 //! [`Guard`](crate::Guard) do what is the same for all: they check what a lock was told, let the
-//! threads and tasks of a process stand in line among themselves, count the deadline, renew by a
+//! threads and tasks of a process queue among themselves, count the deadline, renew by a
 //! thread, tell of losses, and keep a forked child's hands off its parent's lock.
 //!
 //! The words are those of `lockbydir_protocol`; times are on the [boot clock](boot).

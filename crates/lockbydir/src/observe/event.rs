@@ -154,7 +154,7 @@ impl Contender {
 
     pub(super) fn waiting(place: &Place) -> Contender {
         let id = number(&place.origin, place.process);
-        Contender { id, ..Contender::in_line(&Ticket::of(place)) }
+        Contender { id, ..Contender::in_queue(&Ticket::of(place)) }
     }
 
     /// A holder of whom only this is known.
@@ -164,7 +164,7 @@ impl Contender {
     }
 
     /// A waiter of whom only this is known.
-    pub(super) fn in_line(ticket: &Ticket) -> Contender {
+    pub(super) fn in_queue(ticket: &Ticket) -> Contender {
         let Ticket { host, pid, command, label, waiting } = ticket.clone();
         let since = SystemTime::now().checked_sub(waiting).unwrap_or(SystemTime::UNIX_EPOCH);
         Contender { id: by_name(&host, pid), host, pid, command, label, since }

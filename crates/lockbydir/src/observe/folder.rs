@@ -67,7 +67,7 @@ impl Limit {
 enum Place {
     Folder(PathBuf),
     Lock(PathBuf),
-    Line(PathBuf),
+    Queue(PathBuf),
 }
 
 /// Some folders, and their locks.
@@ -209,7 +209,7 @@ impl Folders {
         for (path, watched) in &mut self.locks {
             if watched.take_heard() > BUSY {
                 watched.hush();
-                hushed.extend([path.clone(), watched.line_path()]);
+                hushed.extend([path.clone(), watched.queue_path()]);
                 hushed.extend(path.parent().map(Path::to_owned));
             }
         }
@@ -331,7 +331,7 @@ impl Folders {
         if !watched.is_busy() && !self.numbers.contains_key(path) {
             watched.by_looks(hears);
             self.listen(path, Place::Lock);
-            self.listen(&watched.line_path(), |_| Place::Line(path.to_owned()));
+            self.listen(&watched.queue_path(), |_| Place::Queue(path.to_owned()));
             match is_new {
                 true => watched.begin_first(),
                 false => watched.begin(),
@@ -388,17 +388,17 @@ impl Folders {
             Some(Place::Folder(folder)) => {
                 let staged = self.staged.take_if(|(folder, _)| *folder == number);
                 let path = folder.join(name);
-                let line_of = before(&path, SUFFIX).filter(|path| is_lock(path));
+                let queue_of = before(&path, SUFFIX).filter(|path| is_lock(path));
                 if is_lock(&path) && self.is_wanted(&path) {
                     self.listen(&path, Place::Lock);
                     let watched = self.locks.entry(path.clone());
                     let watched = watched.or_insert_with(|| Watched::new(&path, hears));
                     watched.heard();
                     watched.came(staged.map(|(_, nonce)| nonce));
-                } else if let Some(lock) = line_of.filter(|lock| self.is_wanted(lock)) {
-                    self.listen(&path, |_| Place::Line(lock.clone()));
+                } else if let Some(lock) = queue_of.filter(|lock| self.is_wanted(lock)) {
+                    self.listen(&path, |_| Place::Queue(lock.clone()));
                     let watched = self.locks.entry(lock.clone());
-                    watched.or_insert_with(|| Watched::new(&lock, hears)).look_at_line();
+                    watched.or_insert_with(|| Watched::new(&lock, hears)).look_at_queue();
                 } else if is_folder && self.only.is_none() && !is_stage_name(name) {
                     self.next_walk = Duration::ZERO;
                 }
@@ -409,7 +409,7 @@ impl Folders {
                     watched.entered(name);
                 }
             }
-            Some(Place::Line(path)) => {
+            Some(Place::Queue(path)) => {
                 if let Some(watched) = self.locks.get_mut(path) {
                     watched.heard();
                     watched.joined(name);
@@ -426,7 +426,7 @@ impl Folders {
         }
         let path = match place {
             Place::Folder(folder) => &folder.join(name),
-            Place::Lock(path) | Place::Line(path) => path,
+            Place::Lock(path) | Place::Queue(path) => path,
         };
         let Some(watched) = self.locks.get_mut(path) else { return };
         watched.heard();
@@ -435,7 +435,7 @@ impl Folders {
             // What it is called now is told next.
             Place::Lock(_) if is_moved => watched.renamed(name),
             Place::Lock(_) => watched.left(name),
-            Place::Line(_) => watched.left_line(name),
+            Place::Queue(_) => watched.left_queue(name),
         }
     }
 }

@@ -273,39 +273,39 @@ impl LockHistory {
         }
     }
 
-    /// This one is not in line any more, as of now; was its process seen alive after that?
+    /// This one is not in the queue any more, as of now; was its process seen alive after that?
     pub(super) fn left(&mut self, nonce: u128, has_lived: bool, since: Duration) {
         let told = self.waiting.left(nonce, has_lived, self.coverage(), since);
         self.told.extend(told);
     }
 
-    /// This one of the line is dead.
+    /// This one of the queue is dead.
     pub(super) fn died_waiting(&mut self, nonce: u128) {
         self.told.extend(self.waiting.died(nonce));
     }
 
-    /// Is it known that this one of the line is dead?
+    /// Is it known that this one of the queue is dead?
     pub(super) fn is_dead_waiter(&self, nonce: u128) -> bool {
         self.waiting.is_dead(nonce)
     }
 
-    /// These are all who are in line.
+    /// These are all who are in the queue.
     pub(super) fn stand(
         &mut self,
-        line: &[Waiter],
+        queue: &[Waiter],
         now: Duration,
         mut has_lived: impl FnMut(&Waiter) -> bool,
     ) {
-        for waiter in self.waiting.without(line) {
+        for waiter in self.waiting.without(queue) {
             let has_lived = has_lived(&waiter);
             self.left(waiter.nonce, has_lived, now);
         }
-        for waiter in line {
+        for waiter in queue {
             self.joined(waiter);
         }
     }
 
-    /// Is it not known yet why this one has left the line?
+    /// Is it not known yet why this one has left the queue?
     pub(super) fn is_leaving(&self, nonce: u128) -> bool {
         self.waiting.is_leaving(nonce)
     }

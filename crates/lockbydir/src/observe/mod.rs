@@ -32,7 +32,7 @@
 //! - A holder counts as dead, or its timeout as over, when its lock was still there after that was
 //!   found; or when the kernel tells that another one took the lock from it. Where only looks tell, who
 //!   was replaced between two of them counts as one that released.
-//! - Who leaves the line may have given up, died, or had the lock for a moment. What is not certain is
+//! - Who leaves the queue may have given up, died, or had the lock for a moment. What is not certain is
 //!   told as [gone](Departure::Gone): the process had ended before it could be looked for, or is of
 //!   another host; or the lock was free then, or not seen all the time. Who might come back, because its
 //!   process lives, is waited for: a second, and ten where nobody held the lock.

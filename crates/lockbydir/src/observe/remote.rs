@@ -100,8 +100,8 @@ impl RemoteObserver {
         for status in seen {
             let known = self.locks.entry(status.path.clone()).or_default();
             known.seen_at = now;
-            let line = status.queue.iter().map(waiter).collect();
-            looked(&mut known.chronicle, line, hold(status), oddity(status), now);
+            let queue = status.queue.iter().map(waiter).collect();
+            looked(&mut known.chronicle, queue, hold(status), oddity(status), now);
             known.chronicle.judged(match status.state {
                 State::Expired => Fate::Expired,
                 State::Dead => Fate::Dead,
@@ -118,16 +118,16 @@ impl RemoteObserver {
     }
 }
 
-/// This is all there is of a lock, and who is not in line any more has left it before.
+/// This is all there is of a lock, and who is not in the queue any more has left it before.
 fn looked(
     chronicle: &mut LockHistory,
-    line: Vec<Waiter>,
+    queue: Vec<Waiter>,
     hold: Option<Hold>,
     oddity: Option<Anomaly>,
     now: Duration,
 ) {
     // A key that is gone was deleted, or its lease has run out: which, nobody can tell.
-    chronicle.stand(&line, now, |_| false);
+    chronicle.stand(&queue, now, |_| false);
     chronicle.saw_all(hold, oddity);
     chronicle.settle(now, Duration::ZERO, |_| Some(now));
 }
@@ -155,7 +155,7 @@ fn oddity(status: &Status) -> Option<Anomaly> {
 }
 
 fn waiter(ticket: &crate::status::Ticket) -> Waiter {
-    let who = Contender::in_line(ticket);
+    let who = Contender::in_queue(ticket);
     Waiter { nonce: who.id.into(), who }
 }
 

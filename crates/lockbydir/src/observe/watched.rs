@@ -1,4 +1,4 @@
-//! One lock directory under observation: looks at it and at its line, and tells its chronicle.
+//! One lock directory under observation: looks at it and at its queue, and tells its chronicle.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::os::{clock, process};
 
 /// As long as this an empty directory is there, or a foreign thing, before it is told.
 const STAYS: Duration = Duration::from_millis(200);
-/// Why somebody left the line is settled no earlier than so long after that; where only looks tell,
+/// Why somebody left the queue is settled no earlier than so long after that; where only looks tell,
 /// two of them lie between.
 const SETTLES: Duration = Duration::from_millis(20);
 const SETTLES_BY_LOOKS: Duration = Duration::from_millis(300);
@@ -38,9 +38,9 @@ pub(super) struct Watched {
     /// What is odd about it, and since when.
     odd: Option<(Anomaly, Duration)>,
     modified: Stamp,
-    line: Vec<Ticket>,
+    queue: Vec<Ticket>,
     /// Those who left it, and why is not known yet.
-    left_line: Vec<Ticket>,
+    left_queue: Vec<Ticket>,
     /// The name that the entry had until a moment ago: what it is called now is told next.
     renamed: Option<Entry>,
     /// When something was told of it last.
@@ -66,8 +66,8 @@ impl Watched {
             watch: None,
             odd: None,
             modified: Stamp(0),
-            line: Vec::new(),
-            left_line: Vec::new(),
+            queue: Vec::new(),
+            left_queue: Vec::new(),
             renamed: None,
             told_at: Duration::ZERO,
             asked: 0,
@@ -80,8 +80,8 @@ impl Watched {
         watched
     }
 
-    pub(super) fn line_path(&self) -> PathBuf {
-        self.directory.line_path()
+    pub(super) fn queue_path(&self) -> PathBuf {
+        self.directory.queue_path()
     }
 
     pub(super) fn told(&mut self) -> Vec<What> {
@@ -94,7 +94,7 @@ impl Watched {
 
     /// Was nothing of it there then, and nothing told since?
     pub(super) fn was_gone(&self, then: Duration) -> bool {
-        let is_gone = self.entry.is_none() && self.odd.is_none() && self.line.is_empty();
+        let is_gone = self.entry.is_none() && self.odd.is_none() && self.queue.is_empty();
         is_gone && self.busy.is_none() && self.told_at < then
     }
 
@@ -159,7 +159,7 @@ impl Watched {
     /// Looks at all of it.
     pub(super) fn look(&mut self) {
         self.look_inside();
-        self.look_at_line();
+        self.look_at_queue();
     }
 
     pub(super) fn look_inside(&mut self) {
@@ -237,15 +237,15 @@ impl Watched {
         self.odd = seen.map(|seen| (seen, since));
     }
 
-    pub(super) fn look_at_line(&mut self) {
-        let line = self.directory.line_now();
-        let waiters: Vec<Waiter> = line.iter().map(waiter).collect();
-        let known = std::mem::replace(&mut self.line, line);
+    pub(super) fn look_at_queue(&mut self) {
+        let queue = self.directory.queue_now();
+        let waiters: Vec<Waiter> = queue.iter().map(waiter).collect();
+        let known = std::mem::replace(&mut self.queue, queue);
         self.chronicle.stand(&waiters, clock::boot(), |gone| {
             let ticket = known.iter().find(|ticket| ticket.nonce.0 == gone.nonce);
             ticket.and_then(lives) == Some(true)
         });
-        self.left_line.extend(known);
+        self.left_queue.extend(known);
         self.forget_settled();
     }
 
@@ -351,15 +351,15 @@ impl Watched {
     pub(super) fn joined(&mut self, name: &OsStr) {
         if let Some(ticket) = name.to_str().and_then(Ticket::parse) {
             self.chronicle.joined(&waiter(&ticket));
-            self.line.push(ticket);
+            self.queue.push(ticket);
         }
     }
 
-    pub(super) fn left_line(&mut self, name: &OsStr) {
+    pub(super) fn left_queue(&mut self, name: &OsStr) {
         let Some(gone) = name.to_str().and_then(Ticket::parse) else { return };
-        self.line.retain(|ticket| *ticket != gone);
+        self.queue.retain(|ticket| *ticket != gone);
         self.chronicle.left(gone.nonce.0, lives(&gone) == Some(true), clock::boot());
-        self.left_line.push(gone);
+        self.left_queue.push(gone);
         self.forget_settled();
     }
 
@@ -372,13 +372,13 @@ impl Watched {
         if self.chronicle.is_by_looks() { SETTLES_BY_LOOKS } else { SETTLES }
     }
 
-    /// Tells why those left the line of whom that is known by now, when all was heard that was told
+    /// Tells why those left the queue of whom that is known by now, when all was heard that was told
     /// before this.
     pub(super) fn settle(&mut self, heard_until: Duration) {
-        if self.left_line.is_empty() {
+        if self.left_queue.is_empty() {
             return;
         }
-        let left = &self.left_line;
+        let left = &self.left_queue;
         self.chronicle.settle(heard_until, self.settles(), |nonce| {
             let mut left = left.iter().filter(|ticket| ticket.nonce.0 == nonce);
             left.any(|ticket| lives(ticket) == Some(false)).then(clock::boot)
@@ -387,7 +387,7 @@ impl Watched {
     }
 
     fn forget_settled(&mut self) {
-        self.left_line.retain(|ticket| self.chronicle.is_leaving(ticket.nonce.0));
+        self.left_queue.retain(|ticket| self.chronicle.is_leaving(ticket.nonce.0));
     }
 
     fn emptied(&mut self) {
@@ -425,7 +425,7 @@ impl Watched {
     /// anything.
     pub(super) fn judge(&mut self) {
         self.count_installed();
-        self.judge_line();
+        self.judge_queue();
         if self.odd.is_some() {
             self.look_inside();
         }
@@ -465,17 +465,17 @@ impl Watched {
 
     /// The end of one who waits is noticed by who stands behind it; of the last one by nobody. All
     /// others are asked in turn.
-    fn judge_line(&mut self) {
-        let Some(last) = self.line.len().checked_sub(1) else { return };
+    fn judge_queue(&mut self) {
+        let Some(last) = self.queue.len().checked_sub(1) else { return };
         self.asked += 1;
         let other = self.asked.checked_rem(last);
         for index in std::iter::once(last).chain(other) {
-            let ticket = &self.line[index];
+            let ticket = &self.queue[index];
             let nonce = ticket.nonce.0;
             if lives(ticket) == Some(false)
                 && !self.chronicle.is_dead_waiter(nonce)
                 // Else it has left before it ended, and that is heard of later.
-                && self.directory.line_now().contains(ticket)
+                && self.directory.queue_now().contains(ticket)
             {
                 self.chronicle.died_waiting(nonce);
             }

@@ -13,7 +13,7 @@
 //! | `place.rs` | what a place is like: [`mount_of`], [`mount_number`], [`is_known`], [`trust`], [`is_removable`]; what only `doctor` tries: [`flock`] |
 //! | `ears.rs`, or `deaf.rs` | [`DirWatcher`]: hears of what comes and goes in folders |
 //!
-//! How one who stands in line is woken is another matter on each system: see `line`.
+//! How one who queues is woken is another matter on each system: see `queue`.
 
 pub(crate) mod clock;
 pub(crate) mod fork_local;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use lockbydir::{Lock, State};
 
-use super::{World, jobs, patient, same_jobs, secs, see, see_in_line};
+use super::{World, jobs, patient, same_jobs, secs, see, see_in_queue};
 
 pub(crate) fn a_free_lock_is_seen<W: World>(world: &W) {
     let lock = jobs(world);
@@ -58,20 +58,20 @@ pub(crate) fn an_expired_lock_is_seen<W: World>(world: &W) {
     assert_eq!(lock.status().unwrap().state, State::Free);
 }
 
-pub(crate) fn who_stands_in_line_is_seen<W: World>(world: &W) {
+pub(crate) fn who_stands_in_queue_is_seen<W: World>(world: &W) {
     let guard = jobs(world).timeout(secs(60)).acquire().unwrap();
     let lock = same_jobs(world);
     let waiting = [patient(&jobs(world)).label("first"), patient(&lock).label("second")];
     let waiters = [1, 2].map(|how_many| {
         let waiting = waiting[how_many - 1].clone();
         let waiter = thread::spawn(move || waiting.acquire().map(drop));
-        see_in_line(&lock, how_many);
+        see_in_queue(&lock, how_many);
         waiter
     });
 
-    let line = see_in_line(&lock, 2);
+    let queue = see_in_queue(&lock, 2);
 
-    for (ticket, label) in line.iter().zip(["first", "second"]) {
+    for (ticket, label) in queue.iter().zip(["first", "second"]) {
         assert_eq!(ticket.label.as_deref(), Some(label));
         assert_eq!(ticket.pid, Some(std::process::id()));
         assert!(!ticket.host.is_empty() && ticket.waiting < secs(20), "{ticket:?}");
@@ -99,7 +99,7 @@ pub(crate) fn cleaning_leaves_what_is_held<W: World>(world: &W) {
     let lock = same_jobs(world);
     let waiting = patient(&lock);
     let waiter = thread::spawn(move || waiting.acquire().map(drop));
-    see_in_line(&lock, 1);
+    see_in_queue(&lock, 1);
 
     let removed = lockbydir::clean(world.folder()).unwrap();
 

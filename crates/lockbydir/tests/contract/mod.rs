@@ -16,7 +16,7 @@ pub(crate) mod only_the_holder_ends_a_hold_or_a_judge_of_an_expired_or_dead_one;
 pub(crate) mod renewals;
 #[cfg(feature = "tokio")]
 pub(crate) mod tasks;
-pub(crate) mod the_line_moves;
+pub(crate) mod the_queue_moves;
 pub(crate) mod who_gives_up_never_gets_it_later;
 
 use std::thread;
@@ -83,15 +83,15 @@ pub(crate) fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until so many stand in line, and tells who.
+/// Waits until so many queue, and tells who.
 #[track_caller]
-pub(crate) fn see_in_line(lock: &Lock, how_many: usize) -> Vec<Ticket> {
-    let mut line = Vec::new();
-    see("who stands in line", || {
-        line = lock.status().unwrap().queue;
-        line.len() == how_many
+pub(crate) fn see_in_queue(lock: &Lock, how_many: usize) -> Vec<Ticket> {
+    let mut queue = Vec::new();
+    see("who queues", || {
+        queue = lock.status().unwrap().queue;
+        queue.len() == how_many
     });
-    line
+    queue
 }
 
 /// Waits until its holder counts it as over.
@@ -163,10 +163,10 @@ macro_rules! contract {
                 patience_ends_in_time_and_says_who_holds,
                 a_thread_whose_patience_ends_leaves_its_place_to_the_next,
                 an_interrupt_ends_a_wait_and_its_ticket,
-                an_interrupt_reaches_threads_that_are_not_yet_in_line,
+                an_interrupt_reaches_threads_that_are_not_yet_in_queue,
                 an_interrupt_raised_before_ends_the_wait_that_begins,
             }
-            the_line_moves {
+            the_queue_moves {
                 a_release_wakes_who_waits,
                 threads_are_served_in_the_order_in_which_they_came,
                 processes_are_served_in_the_order_in_which_they_came,
@@ -203,7 +203,7 @@ macro_rules! contract {
                 a_free_lock_is_seen,
                 a_held_lock_is_seen,
                 an_expired_lock_is_seen,
-                who_stands_in_line_is_seen,
+                who_stands_in_queue_is_seen,
                 every_lock_below_a_folder_is_listed,
                 cleaning_leaves_what_is_held,
             }
@@ -218,8 +218,8 @@ macro_rules! of_tasks {
         $crate::contract::rooms! { $world;
             tasks {
                 tasks_exclude_each_other,
-                patience_ends_a_task_first_in_line_and_one_behind_it,
-                a_dropped_future_leaves_the_line_and_never_takes_the_lock,
+                patience_ends_a_task_first_in_queue_and_one_behind_it,
+                a_dropped_future_leaves_the_queue_and_never_takes_the_lock,
                 futures_dropped_at_random_lose_no_wake_up,
             }
         }

@@ -37,7 +37,7 @@ pub(crate) fn tasks_exclude_each_other<W: World>(world: &W) {
     });
 }
 
-pub(crate) fn patience_ends_a_task_first_in_line_and_one_behind_it<W: World>(world: &W) {
+pub(crate) fn patience_ends_a_task_first_in_queue_and_one_behind_it<W: World>(world: &W) {
     let guard = jobs(world).timeout(secs(60)).acquire().unwrap();
     let hasty = jobs(world).patience(ms(200));
 
@@ -79,7 +79,7 @@ fn drop_everywhere<W: World>(world: &W, release_after: usize) {
                 }
             }
         }
-        // From here on it never takes the lock: it is ours, or free for us, once it has left the line.
+        // From here on it never takes the lock: it is ours, or free for us, once it has left the queue.
         drop(guard.take());
         if let Some(ahead) = ahead {
             ahead.join().unwrap().unwrap();
@@ -94,7 +94,7 @@ fn drop_everywhere<W: World>(world: &W, release_after: usize) {
     }
 }
 
-pub(crate) fn a_dropped_future_leaves_the_line_and_never_takes_the_lock<W: World>(world: &W) {
+pub(crate) fn a_dropped_future_leaves_the_queue_and_never_takes_the_lock<W: World>(world: &W) {
     for release_after in 0..6 {
         drop_everywhere(world, release_after);
     }

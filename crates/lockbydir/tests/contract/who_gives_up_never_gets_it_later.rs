@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use lockbydir::{ErrorKind, Interrupt, Lock, Patience};
 
-use super::{World, jobs, ms, patient, same_jobs, secs, see_in_line};
+use super::{World, jobs, ms, patient, same_jobs, secs, see_in_queue};
 
 /// Whoever gave up has not got it: it is held, and then free, and nobody waits.
 fn assert_nobody_waits(lock: &Lock, guard: lockbydir::Guard) {
@@ -60,7 +60,7 @@ pub(crate) fn an_interrupt_ends_a_wait_and_its_ticket<W: World>(world: &W) {
     let lock = same_jobs(world);
     let waiting = lock.clone().patience(Patience::FOREVER).interrupt(interrupt.clone());
     let waiter = thread::spawn(move || waiting.acquire().map(drop).unwrap_err());
-    see_in_line(&lock, 1);
+    see_in_queue(&lock, 1);
 
     interrupt.raise();
 
@@ -69,7 +69,7 @@ pub(crate) fn an_interrupt_ends_a_wait_and_its_ticket<W: World>(world: &W) {
     assert_nobody_waits(&lock, guard);
 }
 
-pub(crate) fn an_interrupt_reaches_threads_that_are_not_yet_in_line<W: World>(world: &W) {
+pub(crate) fn an_interrupt_reaches_threads_that_are_not_yet_in_queue<W: World>(world: &W) {
     let lock = jobs(world);
     let guard = lock.clone().timeout(secs(60)).acquire().unwrap();
     let interrupt = Interrupt::new();
@@ -79,7 +79,7 @@ pub(crate) fn an_interrupt_reaches_threads_that_are_not_yet_in_line<W: World>(wo
             thread::spawn(move || lock.acquire().map(drop).unwrap_err())
         })
         .collect();
-    see_in_line(&lock, 1);
+    see_in_queue(&lock, 1);
 
     interrupt.raise();
 

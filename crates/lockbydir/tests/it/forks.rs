@@ -27,7 +27,7 @@ fn cpu_of(thread: i32) -> Duration {
     Duration::from_nanos(told.split(' ').next().unwrap().parse().unwrap())
 }
 
-fn wait_in_line(folder: &std::path::Path) {
+fn wait_in_queue(folder: &std::path::Path) {
     let lock = impatient(folder);
     while lock.status().unwrap().queue.is_empty() {
         thread::yield_now();
@@ -46,7 +46,7 @@ fn a_child_that_raises_an_interrupt_does_not_wake_its_parents_waiter() {
         waiting.acquire().map(drop)
     });
     let waiter_id = told.recv().unwrap();
-    wait_in_line(folder.path());
+    wait_in_queue(folder.path());
 
     let in_child = interrupt.clone();
     assert!(in_a_child(move || {
@@ -91,7 +91,7 @@ fn a_child_neither_goes_on_with_nor_cancels_its_parents_async_wait() {
         wait.poll(&mut Context::from_waker(Waker::noop()))
     };
     assert!(poll(&mut wait).is_pending());
-    wait_in_line(folder.path());
+    wait_in_queue(folder.path());
 
     assert!(in_a_child(|| {
         let refused = match poll(&mut wait) {

@@ -6,15 +6,15 @@ mod bad_input;
 mod bare;
 #[path = "../contract/mod.rs"]
 mod contract;
-mod crowd;
 mod directory;
 mod doctor;
 mod examples;
 #[cfg(target_os = "linux")]
 mod forks;
 mod holding;
-mod line;
+mod local_queue;
 mod naming;
+mod queue;
 mod renewing;
 // Elsewhere only looks tell, and not what happens between two.
 #[cfg(target_os = "linux")]

@@ -147,7 +147,7 @@ fn who_waits_and_then_holds_by_a_key_is_one_contender() {
 }
 
 #[test]
-fn who_gives_up_leaves_the_line_and_has_not_got_it() {
+fn who_gives_up_leaves_the_queue_and_has_not_got_it() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
@@ -167,30 +167,30 @@ fn who_gives_up_leaves_the_line_and_has_not_got_it() {
 }
 
 #[test]
-fn who_takes_another_place_in_the_line_has_not_left_it() {
+fn who_takes_another_place_in_the_queue_has_not_left_it() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
-    let line = folder.path().join("jobs.lockdir.queue");
-    std::fs::create_dir(&line).unwrap();
+    let queue = folder.path().join("jobs.lockdir.queue");
+    std::fs::create_dir(&queue).unwrap();
     let place = |order: u64| {
         let rest = "5.00000000000000aa.effffffa.effffffc.7-7.elsewhere.-";
-        line.join(format!("t1.{order}.00000000000000000000000001.{rest}"))
+        queue.join(format!("t1.{order}.00000000000000000000000001.{rest}"))
     };
-    crate::line::make_ticket(&place(1));
+    crate::queue::make_ticket(&place(1));
     let mut observer = Observer::of(folder.path()).unwrap();
     until(&mut observer, |what| matches!(what, What::Joined(_)));
 
     for order in 1..100 {
         std::fs::remove_file(place(order)).unwrap();
         guard.renew().unwrap();
-        crate::line::make_ticket(&place(order + 1));
+        crate::queue::make_ticket(&place(order + 1));
     }
     std::fs::remove_file(place(100)).unwrap();
     let told = until(&mut observer, |what| matches!(what, What::Left { .. }));
 
-    let in_line = words(&told).into_iter().filter(|word| !word.starts_with("renewed"));
+    let in_queue = words(&told).into_iter().filter(|word| !word.starts_with("renewed"));
     // Whether it gave up or died is not known: it is of another host.
-    assert_eq!(in_line.collect::<Vec<_>>(), ["left Gone"]);
+    assert_eq!(in_queue.collect::<Vec<_>>(), ["left Gone"]);
     guard.release().unwrap();
 }
 

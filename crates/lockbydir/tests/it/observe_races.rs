@@ -145,18 +145,18 @@ fn who_renewed_after_all_has_not_let_it_expiry() {
 }
 
 #[test]
-fn who_left_the_line_before_it_ended_has_not_died_waiting() {
+fn who_left_the_queue_before_it_ended_has_not_died_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let world = Meanwhile::new();
     within(world.clone(), || {
         let lock = Lock::new(folder.path().join("jobs")).owner(Owner::Nobody);
         let key = lock.acquire().unwrap().keep();
-        let line = folder.path().join("jobs.lockdir.queue");
-        std::fs::create_dir(&line).unwrap();
-        let ticket = line.join(
+        let queue = folder.path().join("jobs.lockdir.queue");
+        std::fs::create_dir(&queue).unwrap();
+        let ticket = queue.join(
             "t1.1.00000000000000000000000001.5.0000000000000001.00000001.00000001.7-7.here.-",
         );
-        crate::line::make_ticket(&ticket);
+        crate::queue::make_ticket(&ticket);
         let mut observer = Observer::of(folder.path()).unwrap();
         told(&mut observer, |what| matches!(what, What::Joined(_)));
 

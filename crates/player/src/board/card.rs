@@ -53,7 +53,7 @@ pub enum State {
     Foreign,
 }
 
-/// Somebody in line.
+/// Somebody in the queue.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Place {
     /// The number of its lane, where a page finds who it is.

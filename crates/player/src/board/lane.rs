@@ -54,7 +54,7 @@ pub struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// It stands in line.
+    /// It queues.
     Waiting,
     /// It holds the lock.
     Holding,

@@ -259,7 +259,7 @@ impl Table {
         }
     }
 
-    /// Who stands in line now that this place was taken or left?
+    /// Who queues now that this place was taken or left?
     fn stand(&mut self, place: &(u64, u64, String)) {
         self.card.waiting = self.line.len();
         let is_named = self.line.range(..place).take(NAMED).count() < NAMED;

@@ -100,7 +100,7 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
     let line = match (card.line.first(), longest_wait(card, now)) {
         (Some(first), Some(longest)) => {
             let who = lane_of(&first.who);
-            format!("{} in line, the first for {}: {who}", card.waiting, short(longest))
+            format!("{} in the queue, the first for {}: {who}", card.waiting, short(longest))
         }
         _ => "nobody".into(),
     };

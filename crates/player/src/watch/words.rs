@@ -84,7 +84,7 @@ pub(super) fn how(how: How) -> &'static str {
     }
 }
 
-/// How long the first in line has waited.
+/// How long the first in the queue has waited.
 pub(super) fn longest_wait(card: &Card, now: f64) -> Option<f64> {
     card.line.first().map(|first| (now - first.since).max(0.0))
 }

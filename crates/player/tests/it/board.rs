@@ -16,7 +16,7 @@ fn spans(board: &Board, id: &str) -> Vec<(Kind, f64, Option<f64>, Option<End>)> 
 }
 
 #[test]
-fn who_waits_is_in_line_until_it_is_served() {
+fn who_waits_is_in_queue_until_it_is_served() {
     let mut board = board([(1.0, joined("a")), (2.0, joined("b"))]);
 
     let line: Vec<_> =
@@ -45,7 +45,7 @@ fn who_gets_the_lock_waits_no_more_even_if_its_leaving_is_told_later() {
 }
 
 #[test]
-fn who_gives_up_or_dies_leaves_the_line() {
+fn who_gives_up_or_dies_leaves_the_queue() {
     let board = board([
         (1.0, joined("a")),
         (1.0, joined("b")),
@@ -239,7 +239,7 @@ fn a_busy_lock_has_the_rate_that_was_counted_until_it_is_calm() {
 }
 
 #[test]
-fn the_first_twenty_in_line_are_named_and_all_are_counted() {
+fn the_first_twenty_in_queue_are_named_and_all_are_counted() {
     let mut board = board((0..1000).map(|nth| (f64::from(nth), joined(&format!("w{nth}")))));
     assert_eq!((card(&board).waiting, card(&board).line.len()), (1000, 20));
 
@@ -363,12 +363,12 @@ fn a_hundred_locks_with_a_thousand_waiters_each_are_no_burden() {
     }
 
     assert_eq!(board.cards().map(|card| card.waiting).sum::<usize>(), 100_000);
-    // It takes 1 s, unoptimized; where each event looks at the whole line, minutes.
+    // It takes 1 s, unoptimized; where each event looks at the whole queue, minutes.
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
 }
 
 #[test]
-fn a_card_names_the_first_in_line_however_long_it_is() {
+fn a_card_names_the_first_in_queue_however_long_it_is() {
     let mut board = Board::new(300.0);
     let names = |board: &Board| -> Vec<String> {
         let card = board.cards().next().unwrap();

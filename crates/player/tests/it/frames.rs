@@ -224,7 +224,7 @@ fn of_a_thousand_who_wait_those_are_seen_who_are_next() {
 
     let frame = lanes(1002.0, wait.chain([held]), (80, 20));
 
-    assert!(frame.contains("1000 in line, the first for 16m41s: 1"), "{frame}");
+    assert!(frame.contains("1000 in the queue, the first for 16m41s: 1"), "{frame}");
     let rows: Vec<&str> = frame.lines().skip(5).collect();
     assert!(rows[0].starts_with(" 1-11 of 1001"), "{frame}");
     assert!(rows[1].starts_with(" 4242 backup.sh ") && rows[1].ends_with("██"), "{frame}");

@@ -1,4 +1,4 @@
-//! What a try without patience does where waiters stand in line: it gives the first one its moment,
+//! What a try without patience does where waiters queue: it gives the first one its moment,
 //! and passes it over as the others do. Else a stopped waiter keeps a free lock from all who only try.
 
 use alloc::boxed::Box;
@@ -55,7 +55,7 @@ impl Queue {
             }
             Some(known) => {
                 self.vacant = Some(known);
-                self.perform(Phase::Overtaking, Operation::ListLine)
+                self.perform(Phase::Overtaking, Operation::ListQueue)
             }
         }
     }
@@ -79,7 +79,7 @@ impl Queue {
         }
     }
 
-    /// From now on it is left to the first in line, who may be that only since now.
+    /// From now on it is left to the first in the queue, who may be that only since now.
     fn give_a_moment(&mut self, now: Now, seen: Seen) -> Next {
         if self.passes == 0 {
             return self.give_up(Blocker::Busy(Fault::Taken));
@@ -94,21 +94,21 @@ impl Queue {
         self.perform(Phase::Pausing, moment)
     }
 
-    /// The first in line had its moment, if it was the first before that.
-    pub(super) fn overtake(&mut self, now: Now, line: &[Ticket]) -> Next {
-        match line.iter().min().cloned() {
+    /// The first in the queue had its moment, if it was the first before that.
+    pub(super) fn overtake(&mut self, now: Now, queue: &[Ticket]) -> Next {
+        match queue.iter().min().cloned() {
             Some(first) if self.ahead.as_ref() == Some(&first) => {
-                let next = self.expel(line, first);
+                let next = self.expel(queue, first);
                 self.doing = Phase::Dismissing;
                 next
             }
-            _ => self.overtaken(now, line),
+            _ => self.overtaken(now, queue),
         }
     }
 
     /// Somebody else is first now, or nobody.
-    pub(super) fn overtaken(&mut self, now: Now, line: &[Ticket]) -> Next {
-        self.ahead = line.iter().min().cloned();
+    pub(super) fn overtaken(&mut self, now: Now, queue: &[Ticket]) -> Next {
+        self.ahead = queue.iter().min().cloned();
         match (self.ahead.is_some(), self.vacant.take()) {
             (true, Some((seen, _))) => self.give_a_moment(now, seen),
             _ => self.try_now(now),

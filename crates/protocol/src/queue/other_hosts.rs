@@ -11,13 +11,13 @@ impl Queue {
         origin.is_same_boot(&self.here.origin)
     }
 
-    /// If we stand where we stood: is the lock free, and the first in line does not take it?
-    pub(super) fn checked(&mut self, now: Now, line: &[Ticket]) -> Next {
+    /// If we stand where we stood: is the lock free, and the first in the queue does not take it?
+    pub(super) fn checked(&mut self, now: Now, queue: &[Ticket]) -> Next {
         let before = self.ahead.take();
-        self.stand_among(line);
+        self.stand_among(queue);
         match self.ahead == before {
             true => self.perform(Phase::Looking, Operation::Look),
-            false => self.placed(now, line),
+            false => self.placed(now, queue),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::operation::{Now, Observation, Operation};
 use crate::ticket::Ticket;
 
 impl Queue {
-    /// Is D free, and the first in line does not take it? Whether the holder lives is left to the
+    /// Is D free, and the first in the queue does not take it? Whether the holder lives is left to the
     /// first: this look is for the others, and must be cheap.
     pub(super) fn looked(&mut self, now: Now, sight: Observation) -> Next {
         let (seen, since) = match sight {
@@ -49,7 +49,7 @@ impl Queue {
         }
         // The next one gets a moment of its own.
         self.vacant = Some((seen, now.boot));
-        self.perform(Phase::Passing, Operation::ListLine)
+        self.perform(Phase::Passing, Operation::ListQueue)
     }
 
     /// A stamp of our clock; one from the future is not (docs/protocol.md, "The verdict").
@@ -65,13 +65,13 @@ impl Queue {
         (seen, since.saturating_add(timeout))
     }
 
-    /// The first in line had its moment: the next one's turn has come.
-    pub(super) fn pass_over(&mut self, line: &[Ticket]) -> Next {
-        self.stand_among(line);
-        match line.iter().min() {
+    /// The first in the queue had its moment: the next one's turn has come.
+    pub(super) fn pass_over(&mut self, queue: &[Ticket]) -> Next {
+        self.stand_among(queue);
+        match queue.iter().min() {
             Some(first) if *first < self.own_ticket => {
                 let first = first.clone();
-                self.expel(line, first)
+                self.expel(queue, first)
             }
             _ => self.perform(Phase::Listening, Operation::Listen),
         }

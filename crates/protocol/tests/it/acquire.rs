@@ -63,15 +63,15 @@ pub(crate) fn installing(here: LocalContext) -> Play<Acquire> {
     let mine = mine(0, now());
     acquire_on(here)
         .asks(Look)
-        .told(absent())
+        .answer(absent())
         .asks(Stage(mine.clone()))
-        .told(DONE)
+        .answer(DONE)
         .asks(Install(mine))
 }
 
 #[test]
 fn a_free_lock_is_staged_and_installed() {
-    installing(here()).told(DONE).ends(Acquisition::Got(mine(0, now()), AcquiredFrom::Free));
+    installing(here()).answer(DONE).ends(Acquisition::Got(mine(0, now()), AcquiredFrom::Free));
 }
 
 #[test]
@@ -81,11 +81,11 @@ fn an_installed_lock_takes_a_new_number_if_the_wall_clock_went_on() {
 
     installing(here())
         .after(millis(1))
-        .told(DONE)
+        .answer(DONE)
         .asks(Rename(mine(0, now()), raised.clone()))
         // Once is enough: from then on D is there, and its numbers grow.
         .after(millis(1))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(raised, AcquiredFrom::Free));
 }
 
@@ -114,9 +114,9 @@ fn an_open_lock_is_taken_by_one_rename_and_gets_a_larger_number() {
         let taken = Entry { token: ours, ..mine(0, now()) };
 
         acquire()
-            .told(seen(std::slice::from_ref(&open)))
+            .answer(seen(std::slice::from_ref(&open)))
             .asks(Rename(open.clone(), taken.clone()))
-            .told(DONE)
+            .answer(DONE)
             .ends(Acquisition::Got(taken, AcquiredFrom::HandedOver(open)));
     }
 }
@@ -125,7 +125,7 @@ fn an_open_lock_is_taken_by_one_rename_and_gets_a_larger_number() {
 fn the_largest_number_cannot_be_followed() {
     let last = Entry { token: MAX_TOKEN, ..open(7) };
 
-    acquire().told(seen(&[last])).ends(Acquisition::Foreign(Foreign::Exhausted));
+    acquire().answer(seen(&[last])).ends(Acquisition::Foreign(Foreign::Exhausted));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_wall_clock_beyond_half_of_all_numbers_counts_as_half() {
         let machine = Acquire::new(wish(), here(), None);
         let staged = Entry { token: MAX_TOKEN / 2, ..mine(0, now()) };
 
-        Play::from(machine, Now { wall, ..now() }).told(absent()).asks(Stage(staged));
+        Play::from(machine, Now { wall, ..now() }).answer(absent()).asks(Stage(staged));
     }
 }
 
@@ -146,7 +146,7 @@ fn a_lock_is_fenced_from_the_first_holding_that_asks_for_it_for_ever() {
         let wish = AcquireRequest { fenced: asked, ..wish() };
 
         Play::of(Acquire::new(wish, here(), None))
-            .told(seen(std::slice::from_ref(&open)))
+            .answer(seen(std::slice::from_ref(&open)))
             .asks(Rename(open, taken));
     }
 }
@@ -154,9 +154,9 @@ fn a_lock_is_fenced_from_the_first_holding_that_asks_for_it_for_ever() {
 #[test]
 fn a_living_holder_is_in_the_way_until_its_own_timeout() {
     acquire()
-        .told(seen(&[held(7)]))
+        .answer(seen(&[held(7)]))
         .asks(AskLiveness(OWNER))
-        .told(Answer::Liveness(Liveness::Alive))
+        .answer(Answer::Liveness(Liveness::Alive))
         .ends(in_the_way(held(7), secs(BEGIN + 9)));
 }
 
@@ -165,11 +165,11 @@ fn a_dead_holders_lock_is_taken_over_at_once() {
     let taken = mine(0, now());
 
     acquire()
-        .told(seen(&[held(7)]))
+        .answer(seen(&[held(7)]))
         .asks(AskLiveness(OWNER))
-        .told(Answer::Liveness(Liveness::Gone))
+        .answer(Answer::Liveness(Liveness::Gone))
         .asks(Rename(held(7), taken.clone()))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(taken, AcquiredFrom::AfterDeath(held(7), Evidence::ProcessGone)));
 }
 
@@ -180,10 +180,10 @@ fn an_expired_lock_is_taken_over() {
 
     acquire()
         .after(secs(9))
-        .told(seen(&[held(7)]))
-        .told(Answer::Liveness(Liveness::Alive))
+        .answer(seen(&[held(7)]))
+        .answer(Answer::Liveness(Liveness::Alive))
         .asks(Rename(held(7), taken.clone()))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(taken, AcquiredFrom::AfterExpiry(held(7), Evidence::BootClock)));
 }
 
@@ -192,20 +192,20 @@ fn a_holder_elsewhere_is_watched_for_its_whole_timeout() {
     let taken = mine(0, later(now(), secs(10)));
 
     acquire()
-        .told(seen(&[remote(7)]))
+        .answer(seen(&[remote(7)]))
         .asks(ReadFileClock)
-        .told(Answer::FileClock(stamp(secs(WALL))))
+        .answer(Answer::FileClock(stamp(secs(WALL))))
         .ends(in_the_way(remote(7), secs(BEGIN + 10)))
         .after(millis(9_999))
         .again()
-        .told(seen(&[remote(7)]))
+        .answer(seen(&[remote(7)]))
         // Its clock is read once; from then on it is watched.
         .ends(in_the_way(remote(7), secs(BEGIN + 10)))
         .after(millis(1))
         .again()
-        .told(seen(&[remote(7)]))
+        .answer(seen(&[remote(7)]))
         .asks(Rename(remote(7), taken.clone()))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(taken, AcquiredFrom::AfterExpiry(remote(7), Evidence::Watched)));
 }
 
@@ -214,23 +214,23 @@ fn a_holder_elsewhere_that_renews_is_watched_anew() {
     let renewed = Entry { renewals: 4, ..remote(7) };
 
     acquire()
-        .told(seen(&[remote(7)]))
-        .told(failed(DENIED))
+        .answer(seen(&[remote(7)]))
+        .answer(failed(DENIED))
         .ends(in_the_way(remote(7), secs(BEGIN + 10)))
         .after(secs(10))
         .again()
-        .told(seen(std::slice::from_ref(&renewed)))
+        .answer(seen(std::slice::from_ref(&renewed)))
         .asks(ReadFileClock)
-        .told(Answer::FileClock(stamp(secs(WALL))))
+        .answer(Answer::FileClock(stamp(secs(WALL))))
         .ends(in_the_way(renewed, secs(BEGIN + 20)));
 }
 
 #[test]
 fn what_is_a_minute_older_than_its_timeout_by_the_file_systems_clock_is_taken_over() {
     acquire()
-        .told(seen(&[remote(7)]))
+        .answer(seen(&[remote(7)]))
         .asks(ReadFileClock)
-        .told(Answer::FileClock(Stamp(changed().0 + 70_000_000_001)))
+        .answer(Answer::FileClock(Stamp(changed().0 + 70_000_000_001)))
         .asks(Rename(remote(7), mine(0, now())));
 }
 
@@ -240,22 +240,22 @@ fn a_bare_lock_older_than_our_own_timeout_is_removed() {
     let just = Stamp(bare.modified.0 + 20_000_000_000);
 
     acquire()
-        .told(found(bare.clone()))
+        .answer(found(bare.clone()))
         .asks(ReadFileClock)
-        .told(Answer::FileClock(just))
+        .answer(Answer::FileClock(just))
         .ends(bare_for(None))
         .again()
-        .told(found(bare.clone()))
+        .answer(found(bare.clone()))
         .asks(ReadFileClock)
-        .told(Answer::FileClock(Stamp(just.0 + 1)))
+        .answer(Answer::FileClock(Stamp(just.0 + 1)))
         .asks(RemoveDir(bare.modified))
-        .told(DONE)
+        .answer(DONE)
         .asks(Look)
-        .told(absent())
+        .answer(absent())
         .asks(Stage(mine(0, now())))
-        .told(DONE)
+        .answer(DONE)
         .asks(Install(mine(0, now())))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(
             mine(0, now()),
             AcquiredFrom::AfterBare(secs(20) + std::time::Duration::from_nanos(1)),
@@ -266,15 +266,15 @@ fn a_bare_lock_older_than_our_own_timeout_is_removed() {
 fn installing_after_bare() -> Play<Acquire> {
     let bare = listing(&[]);
     acquire()
-        .told(found(bare.clone()))
-        .told(failed(BROKEN))
+        .answer(found(bare.clone()))
+        .answer(failed(BROKEN))
         .ends(bare_for(None))
         .after(secs(21))
         .again()
-        .told(found(bare))
-        .told(DONE)
-        .told(absent())
-        .told(DONE)
+        .answer(found(bare))
+        .answer(DONE)
+        .answer(absent())
+        .answer(DONE)
 }
 
 #[test]
@@ -283,15 +283,15 @@ fn who_removed_a_bare_lock_reports_it_though_its_install_fails_once() {
     let (mine, second) = (mine(0, at), mine(1, at));
     installing_after_bare()
         .asks(Install(mine.clone()))
-        .told(failed(Fault::Taken))
-        .told(absent())
+        .answer(failed(Fault::Taken))
+        .answer(absent())
         .asks(Unstage(mine))
-        .told(DONE)
+        .answer(DONE)
         .asks(Look)
-        .told(absent())
+        .answer(absent())
         .asks(Stage(second.clone()))
-        .told(DONE)
-        .told(DONE)
+        .answer(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(second, AcquiredFrom::AfterBare(secs(21))));
 }
 
@@ -300,14 +300,14 @@ fn who_removed_a_bare_lock_and_finds_the_next_holders_is_not_its_successor() {
     let at = later(now(), secs(21));
     let taken = Entry { token: micros(at.wall).max(8), ..mine(1, at) };
     installing_after_bare()
-        .told(failed(Fault::Taken))
-        .told(seen(&[held(7)]))
+        .answer(failed(Fault::Taken))
+        .answer(seen(&[held(7)]))
         .asks(Unstage(mine(0, at)))
-        .told(DONE)
+        .answer(DONE)
         .asks(Look)
-        .told(seen(&[open(7)]))
+        .answer(seen(&[open(7)]))
         .asks(Rename(open(7), taken.clone()))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(taken, AcquiredFrom::HandedOver(open(7))));
 }
 
@@ -316,27 +316,27 @@ fn a_bare_lock_is_forgotten_once_a_holder_came_after_it_or_it_went_by_itself() {
     let at = later(now(), secs(21));
     let bare = listing(&[]);
     let held_since = installing_after_bare()
-        .told(failed(Fault::Taken))
-        .told(seen(&[held(7)]))
+        .answer(failed(Fault::Taken))
+        .answer(seen(&[held(7)]))
         .asks(Unstage(mine(0, at)))
-        .told(DONE)
+        .answer(DONE)
         .asks(Look)
-        .told(absent())
+        .answer(absent())
         .asks(Stage(mine(1, at)));
     let removed_by_its_maker = acquire()
-        .told(found(bare.clone()))
-        .told(failed(BROKEN))
+        .answer(found(bare.clone()))
+        .answer(failed(BROKEN))
         .after(secs(21))
         .again()
-        .told(found(bare.clone()))
+        .answer(found(bare.clone()))
         .asks(RemoveDir(bare.modified))
-        .told(failed(Fault::Missing))
+        .answer(failed(Fault::Missing))
         .ends(bare_for(None))
         .again()
-        .told(absent())
+        .answer(absent())
         .asks(Stage(mine(0, at)));
     for (play, names) in [(held_since, 1), (removed_by_its_maker, 0)] {
-        play.told(DONE).told(DONE).ends(Acquisition::Got(mine(names, at), AcquiredFrom::Free));
+        play.answer(DONE).answer(DONE).ends(Acquisition::Got(mine(names, at), AcquiredFrom::Free));
     }
 }
 
@@ -347,15 +347,15 @@ fn a_bare_lock_whose_stamp_may_be_rounded_is_two_seconds_older_before_it_is_remo
     let just = Stamp(rounded.0 + 22_000_000_000);
 
     acquire()
-        .told(found(bare.clone()))
+        .answer(found(bare.clone()))
         .asks(ReadFileClock)
-        .told(Answer::FileClock(just))
+        .answer(Answer::FileClock(just))
         .ends(bare_for(None))
         .after(secs(21))
         .again()
-        .told(found(bare.clone()))
+        .answer(found(bare.clone()))
         .asks(ReadFileClock)
-        .told(Answer::FileClock(Stamp(just.0 + 1)))
+        .answer(Answer::FileClock(Stamp(just.0 + 1)))
         .asks(RemoveDir(rounded));
 }
 
@@ -364,18 +364,18 @@ fn a_bare_lock_watched_for_our_own_timeout_is_removed_whatever_the_file_systems_
     let bare = listing(&[]);
 
     acquire()
-        .told(found(bare.clone()))
-        .told(failed(BROKEN))
+        .answer(found(bare.clone()))
+        .answer(failed(BROKEN))
         .ends(bare_for(None))
         .after(millis(19_999))
         .again()
-        .told(found(bare.clone()))
+        .answer(found(bare.clone()))
         .asks(ReadFileClock)
-        .told(Answer::FileClock(bare.modified))
+        .answer(Answer::FileClock(bare.modified))
         .ends(bare_for(None))
         .after(millis(1))
         .again()
-        .told(found(bare.clone()))
+        .answer(found(bare.clone()))
         .asks(RemoveDir(bare.modified));
 }
 
@@ -385,11 +385,11 @@ fn a_bare_lock_that_is_made_anew_is_watched_anew() {
     let new = Listing { modified: Stamp(changed().0 + 1_000_000_000), ..bare.clone() };
 
     acquire()
-        .told(found(bare))
-        .told(failed(BROKEN))
+        .answer(found(bare))
+        .answer(failed(BROKEN))
         .after(secs(20))
         .again()
-        .told(found(new))
+        .answer(found(new))
         .asks(ReadFileClock);
 }
 
@@ -400,13 +400,13 @@ fn what_litters_a_bare_lock_is_named() {
     let old = Answer::FileClock(stamp(secs(WALL + 100)));
 
     for answer in [Answer::FileClock(bare.modified), failed(BROKEN)] {
-        acquire().told(found(bare.clone())).told(answer).ends(bare_for(Some(".nfs01")));
+        acquire().answer(found(bare.clone())).answer(answer).ends(bare_for(Some(".nfs01")));
     }
     acquire()
-        .told(found(bare.clone()))
-        .told(old)
+        .answer(found(bare.clone()))
+        .answer(old)
         .asks(RemoveDir(bare.modified))
-        .told(failed(Fault::Taken))
+        .answer(failed(Fault::Taken))
         .ends(bare_for(Some(".nfs01")));
 }
 
@@ -419,36 +419,36 @@ fn a_slow_acquisition_is_renewed_before_it_is_handed_out() {
     let came = AcquiredFrom::HandedOver(open(7));
 
     acquire()
-        .told(seen(&[open(7)]))
+        .answer(seen(&[open(7)]))
         .after(millis(9_999))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(taken.clone(), came.clone()));
     acquire()
-        .told(seen(&[open(7)]))
+        .answer(seen(&[open(7)]))
         .after(secs(10))
-        .told(DONE)
+        .answer(DONE)
         .asks(Rename(taken, fresh.clone()))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(fresh, came));
 }
 
 #[test]
 fn an_acquisition_that_is_slow_again_and_again_is_given_back() {
-    let slow = |play: Play<Acquire>| play.after(secs(10)).told(DONE);
+    let slow = |play: Play<Acquire>| play.after(secs(10)).answer(DONE);
 
     let emptied = Stamp(77);
     acquire()
-        .told(seen(&[open(7)]))
+        .answer(seen(&[open(7)]))
         .times(ROUNDS + 1, slow)
         .asks(Operation::HasWaiters)
         .nobody_waits()
-        .told(Answer::Done(Some(emptied)))
+        .answer(Answer::Done(Some(emptied)))
         .asks(RemoveDir(emptied))
-        .told(DONE)
+        .answer(DONE)
         .asks(Operation::WakeFirst)
-        .told(DONE)
+        .answer(DONE)
         .ends(busy(Fault::Taken));
-    acquire().told(seen(&[open(7)])).times(ROUNDS, slow).told(DONE).ends({
+    acquire().answer(seen(&[open(7)])).times(ROUNDS, slow).answer(DONE).ends({
         let last = later(now(), secs(10 * ROUNDS as u64));
         let token = micros(secs(WALL));
         Acquisition::Got(
@@ -465,9 +465,9 @@ fn what_this_handle_left_open_is_taken_without_a_look() {
 
     play()
         .asks(Rename(open(7), taken.clone()))
-        .told(DONE)
+        .answer(DONE)
         .ends(Acquisition::Got(taken.clone(), AcquiredFrom::HandedOver(open(7))));
-    play().asks(Rename(open(7), taken)).told(failed(Fault::Missing)).asks(Look).told(absent());
+    play().asks(Rename(open(7), taken)).answer(failed(Fault::Missing)).asks(Look).answer(absent());
 }
 
 #[test]
@@ -476,15 +476,15 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
     let late = later(now(), millis(1));
 
     installing(here())
-        .told(failed(Fault::Taken))
-        .told(seen(&[open(7)]))
+        .answer(failed(Fault::Taken))
+        .answer(seen(&[open(7)]))
         .asks(Unstage(mine(0, now())))
-        .told(DONE)
-        .told(absent())
+        .answer(DONE)
+        .answer(absent())
         .asks(Stage(mine(1, now())))
-        .told(DONE)
+        .answer(DONE)
         .after(millis(1))
-        .told(DONE)
+        .answer(DONE)
         .asks(Rename(mine(1, now()), mine(2, late)));
 }
 
@@ -492,14 +492,14 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
 fn what_was_installed_before_a_look_that_failed_is_found_by_the_next_try() {
     let installed = mine(0, now());
     installing(shared())
-        .told(DONE)
+        .answer(DONE)
         .asks(Look)
-        .told(failed(BROKEN))
+        .answer(failed(BROKEN))
         .asks(Unstage(installed.clone()))
-        .told(failed(Fault::Missing))
+        .answer(failed(Fault::Missing))
         .ends(Acquisition::Failed(BROKEN))
         .again()
         .asks(Look)
-        .told(seen(std::slice::from_ref(&installed)))
+        .answer(seen(std::slice::from_ref(&installed)))
         .ends(Acquisition::Got(installed, AcquiredFrom::Free));
 }

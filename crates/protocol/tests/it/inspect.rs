@@ -19,44 +19,44 @@ fn of(listing: Listing) -> View {
 
 #[test]
 fn what_is_free_or_foreign_is_told_at_once() {
-    inspect().told(absent()).ends(view(Observation::Absent));
-    inspect().told(seen(&[open(7)])).ends(of(listing(&[open(7)])));
+    inspect().answer(absent()).ends(view(Observation::Absent));
+    inspect().answer(seen(&[open(7)])).ends(of(listing(&[open(7)])));
     let link = Observation::Foreign(Foreign::Symlink);
-    inspect().told(Answer::Seen(link.clone())).ends(view(link));
+    inspect().answer(Answer::Seen(link.clone())).ends(view(link));
     let thing = Observation::Foreign(Foreign::Holds("thing".into()));
-    inspect().told(found(cluttered(&[held(7)]))).ends(view(thing));
+    inspect().answer(found(cluttered(&[held(7)]))).ends(view(thing));
 }
 
 #[test]
 fn a_holder_is_judged() {
     let live = Verdict::Live { until: secs(BEGIN + 9) };
-    let ask = || inspect().told(seen(&[held(7)])).asks(AskLiveness(OWNER));
+    let ask = || inspect().answer(seen(&[held(7)])).asks(AskLiveness(OWNER));
 
     for (life, verdict) in
         [(Liveness::Alive, live), (Liveness::Gone, Verdict::Dead(Evidence::ProcessGone))]
     {
         ask()
-            .told(Answer::Liveness(life))
+            .answer(Answer::Liveness(life))
             .ends(View { verdict: Some(verdict), ..of(listing(&[held(7)])) });
     }
 }
 
 #[test]
 fn a_holder_elsewhere_is_judged_by_the_file_systems_clock_alone() {
-    let ask = || inspect().told(seen(&[remote(7)])).asks(ReadFileClock);
+    let ask = || inspect().answer(seen(&[remote(7)])).asks(ReadFileClock);
     let live = Verdict::Live { until: secs(BEGIN + 10) };
     let just = Stamp(changed().0 + 70_000_000_000);
     let old = Stamp(just.0 + 1);
 
     for (clock, verdict) in [(just, live), (old, Verdict::Expired(Evidence::FileClock))] {
-        ask().told(Answer::FileClock(clock)).ends(View {
+        ask().answer(Answer::FileClock(clock)).ends(View {
             verdict: Some(verdict),
             file_clock: Some(clock),
             ..of(listing(&[remote(7)]))
         });
     }
     // What cannot be told counts as fresh.
-    ask().told(failed(BROKEN)).ends(View {
+    ask().answer(failed(BROKEN)).ends(View {
         verdict: Some(live),
         file_clock: Some(changed()),
         ..of(listing(&[remote(7)]))
@@ -66,18 +66,20 @@ fn a_holder_elsewhere_is_judged_by_the_file_systems_clock_alone() {
 #[test]
 fn of_a_bare_lock_the_age_is_asked_for() {
     let clock = stamp(secs(WALL));
-    let ask = || inspect().told(seen(&[])).asks(ReadFileClock);
+    let ask = || inspect().answer(seen(&[])).asks(ReadFileClock);
 
-    ask().told(Answer::FileClock(clock)).ends(View { file_clock: Some(clock), ..of(listing(&[])) });
-    ask().told(failed(BROKEN)).ends(View { file_clock: Some(changed()), ..of(listing(&[])) });
+    ask()
+        .answer(Answer::FileClock(clock))
+        .ends(View { file_clock: Some(clock), ..of(listing(&[])) });
+    ask().answer(failed(BROKEN)).ends(View { file_clock: Some(changed()), ..of(listing(&[])) });
 }
 
 #[test]
 fn a_torn_listing_is_read_eight_times_more_and_then_foreign() {
     let torn = seen(&[held(7), open(9)]);
-    let again = |play: Play<Inspect>| play.asks(Look).told(torn.clone());
+    let again = |play: Play<Inspect>| play.asks(Look).answer(torn.clone());
 
-    inspect().times(TORN, again).asks(Look).told(seen(&[open(7)])).ends(of(listing(&[open(7)])));
+    inspect().times(TORN, again).asks(Look).answer(seen(&[open(7)])).ends(of(listing(&[open(7)])));
     inspect()
         .times(TORN + 1, again)
         .ends(View {
@@ -91,5 +93,7 @@ fn a_torn_listing_is_read_eight_times_more_and_then_foreign() {
 
 #[test]
 fn a_look_that_fails_says_why() {
-    inspect().told(failed(DENIED)).ends(View { fault: Some(DENIED), ..view(Observation::Absent) });
+    inspect()
+        .answer(failed(DENIED))
+        .ends(View { fault: Some(DENIED), ..view(Observation::Absent) });
 }

@@ -234,10 +234,10 @@ fn a_ticket_of_any_other_spelling_is_none() {
 #[test]
 fn the_smaller_number_goes_first_and_of_equal_ones_the_smaller_nonce() {
     let stamped = |stamp| Ticket { stamp: millis(stamp), ..ticket(1, 1) };
-    let line = [stamped(1), stamped(2), ticket(1, 2), ticket(2, 0), ticket(2, 1)];
+    let queue = [stamped(1), stamped(2), ticket(1, 2), ticket(2, 0), ticket(2, 1)];
 
-    for (at, one) in line.iter().enumerate() {
-        for (other_at, other) in line.iter().enumerate() {
+    for (at, one) in queue.iter().enumerate() {
+        for (other_at, other) in queue.iter().enumerate() {
             assert_eq!(one.cmp(other), at.cmp(&other_at));
             assert_eq!(one.partial_cmp(other), Some(at.cmp(&other_at)));
         }
@@ -245,21 +245,21 @@ fn the_smaller_number_goes_first_and_of_equal_ones_the_smaller_nonce() {
 }
 
 #[test]
-fn a_newcomer_takes_the_time_as_its_number_or_one_more_than_the_largest_in_line() {
+fn a_newcomer_takes_the_time_as_its_number_or_one_more_than_the_largest_in_queue() {
     let wall = micros(secs(WALL));
     let late = Now { boot: std::time::Duration::from_micros(1999), ..now() };
     let own_ticket = ticket(0, 8);
 
-    for (line, order) in [
+    for (queue, order) in [
         (vec![], wall),
         (vec![wall - 1], wall),
         (vec![wall, 5], wall + 1),
         (vec![7, wall + 10, 9], wall + 11),
         (vec![MAX_TOKEN], MAX_TOKEN),
     ] {
-        let line: Vec<_> = line.into_iter().map(|order| ticket(order, 1)).collect();
+        let queue: Vec<_> = queue.into_iter().map(|order| ticket(order, 1)).collect();
         let behind = Ticket { order, stamp: millis(1), ..own_ticket.clone() };
-        assert_eq!(own_ticket.behind(&line, late), behind);
+        assert_eq!(own_ticket.behind(&queue, late), behind);
     }
     let end = Now { wall: std::time::Duration::MAX, ..now() };
     assert_eq!(own_ticket.behind(&[], end).order, MAX_TOKEN);

@@ -48,7 +48,7 @@ where
     }
 
     /// It is told this.
-    pub(crate) fn told(mut self, answer: Answer) -> Play<M> {
+    pub(crate) fn answer(mut self, answer: Answer) -> Play<M> {
         self.step = self.machine.resume(self.now, answer);
         self
     }
@@ -56,9 +56,9 @@ where
     /// A release learns that nobody waits and that it may remove D.
     #[track_caller]
     pub(crate) fn nobody_waits(self) -> Play<M> {
-        self.told(Answer::Somebody(false))
+        self.answer(Answer::Somebody(false))
             .asks(Operation::AskRemovable)
-            .told(Answer::Removable(true))
+            .answer(Answer::Removable(true))
     }
 
     /// The same so many times.

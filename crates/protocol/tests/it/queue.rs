@@ -1,4 +1,4 @@
-//! Waiting: coming to the line, standing in it, leaving it.
+//! Waiting: coming to the queue, standing in it, leaving it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use lockbydir_protocol::*;
 
 use crate::play::*;
 use Operation::{
-    AskLiveness, Enter, Expel, HasWaiters, Install, Leave, ListLine, Listen, Look, Sleep, Stage,
+    AskLiveness, Enter, Expel, HasWaiters, Install, Leave, ListQueue, Listen, Look, Sleep, Stage,
 };
 
 /// How long whoever waits is patient, if nothing else is said.
@@ -27,7 +27,7 @@ pub(crate) fn wish() -> AcquireRequest {
 pub(crate) fn queue_on(here: LocalContext, patience: Option<Duration>) -> Play<Queue> {
     let acquire = Acquire::new(wish(), here, None);
     let until = patience.map(|patience| secs(BEGIN) + patience);
-    Play::of(Queue::new(acquire, ticket(0, 8), here, until)).asks(ListLine)
+    Play::of(Queue::new(acquire, ticket(0, 8), here, until)).asks(ListQueue)
 }
 
 pub(crate) fn queue() -> Play<Queue> {
@@ -48,8 +48,8 @@ pub(crate) fn second() -> Ticket {
     ticket(own().order - 1_000_000, 2)
 }
 
-pub(crate) fn line(tickets: &[Ticket]) -> Answer {
-    Answer::Line(tickets.to_vec())
+pub(crate) fn in_queue(tickets: &[Ticket]) -> Answer {
+    Answer::Queue(tickets.to_vec())
 }
 
 pub(crate) fn woken(wake: Wake) -> Answer {
@@ -62,7 +62,7 @@ pub(crate) fn alive() -> Answer {
 
 /// A try that finds the lock held until nine seconds after the beginning.
 pub(crate) fn blocked(play: Play<Queue>) -> Play<Queue> {
-    play.asks(Look).told(seen(&[held(7)])).asks(AskLiveness(OWNER)).told(alive())
+    play.asks(Look).answer(seen(&[held(7)])).asks(AskLiveness(OWNER)).answer(alive())
 }
 
 pub(crate) fn blocker() -> Blocker {
@@ -71,21 +71,22 @@ pub(crate) fn blocker() -> Blocker {
 
 /// Has taken a ticket among these and looks where it stands.
 pub(crate) fn entered(among: &[Ticket]) -> Play<Queue> {
-    queue().told(line(among)).asks(Enter(own())).told(DONE).asks(ListLine)
+    queue().answer(in_queue(among)).asks(Enter(own())).answer(DONE).asks(ListQueue)
 }
 
 /// Sleeps behind another.
 pub(crate) fn behind(among: &[Ticket]) -> Play<Queue> {
     let ahead = among.last().expect("somebody").clone();
     let all = [among, &[own()]].concat();
-    entered(among).told(line(&all)).asks(sleep(WakeSource::Ticket(ahead), millis(100)))
+    entered(among).answer(in_queue(&all)).asks(sleep(WakeSource::Ticket(ahead), millis(100)))
 }
 
 /// Sleeps as the first, at the bell.
 pub(crate) fn at_the_bell() -> Play<Queue> {
-    let play = blocked(queue().told(line(&[])));
-    let play = play.asks(ListLine).told(line(&[])).asks(Enter(own())).told(DONE).asks(ListLine);
-    blocked(play.told(line(&[own()])).asks(Listen).told(DONE))
+    let play = blocked(queue().answer(in_queue(&[])));
+    let play =
+        play.asks(ListQueue).answer(in_queue(&[])).asks(Enter(own())).answer(DONE).asks(ListQueue);
+    blocked(play.answer(in_queue(&[own()])).asks(Listen).answer(DONE))
         .asks(sleep(WakeSource::Bell(OWNER), SECOND))
 }
 
@@ -96,7 +97,7 @@ pub(crate) fn sleep(ear: WakeSource, time: Duration) -> Operation {
 
 /// Its ticket is gone, and it was the first: nobody else is there.
 pub(crate) fn empties(play: Play<Queue>) -> Play<Queue> {
-    play.asks(Leave(own(), Handoff::First)).told(DONE).asks(ListLine)
+    play.asks(Leave(own(), Handoff::First)).answer(DONE).asks(ListQueue)
 }
 
 #[test]
@@ -106,15 +107,15 @@ fn where_nobody_waits_one_tries_at_once_and_needs_no_ticket() {
     machine.start(at);
     let Step::Perform(Stage(entry)) = machine.resume(at, absent()) else { panic!() };
 
-    for answer in [line(&[]), failed(DENIED)] {
+    for answer in [in_queue(&[]), failed(DENIED)] {
         queue()
-            .told(answer)
+            .answer(answer)
             .asks(Look)
-            .told(absent())
+            .answer(absent())
             .asks(Stage(entry.clone()))
-            .told(DONE)
+            .answer(DONE)
             .asks(Install(entry.clone()))
-            .told(DONE)
+            .answer(DONE)
             .ends(Waited::Ended(Acquisition::Got(entry.clone(), AcquiredFrom::Free)));
     }
 }
@@ -125,74 +126,78 @@ fn where_somebody_waits_one_goes_behind() {
     // Whatever the wall clock says.
     let future = ticket(own().order + 5, 1);
     let last = ticket(own().order + 6, 8);
-    queue().told(line(&[future])).asks(Enter(last));
+    queue().answer(in_queue(&[future])).asks(Enter(last));
 }
 
 #[test]
 fn patience_zero_is_one_try_and_none_where_a_waiter_or_a_holder_lives() {
-    let come = || queue_on(here(), Some(Duration::ZERO)).told(line(&[first()])).asks(HasWaiters);
+    let come =
+        || queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first()])).asks(HasWaiters);
 
-    blocked(come().told(Answer::Somebody(true))).ends(Waited::Over(blocker()));
-    blocked(come().told(Answer::Somebody(false))).ends(Waited::Over(blocker()));
-    blocked(queue_on(here(), Some(Duration::ZERO)).told(line(&[]))).ends(Waited::Over(blocker()));
+    blocked(come().answer(Answer::Somebody(true))).ends(Waited::Over(blocker()));
+    blocked(come().answer(Answer::Somebody(false))).ends(Waited::Over(blocker()));
+    blocked(queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[])))
+        .ends(Waited::Over(blocker()));
 }
 
 #[test]
-fn a_try_gives_the_first_in_line_its_moment_and_passes_it_over() {
+fn a_try_gives_the_first_in_queue_its_moment_and_passes_it_over() {
     let moment = millis(100);
     let come = |seen: Answer| {
-        let play = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
-        play.asks(HasWaiters).told(Answer::Somebody(true)).asks(Look).told(seen)
+        let play = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
+        play.asks(HasWaiters).answer(Answer::Somebody(true)).asks(Look).answer(seen)
     };
     let dead =
-        |play: Play<Queue>| play.asks(AskLiveness(OWNER)).told(Answer::Liveness(Liveness::Gone));
+        |play: Play<Queue>| play.asks(AskLiveness(OWNER)).answer(Answer::Liveness(Liveness::Gone));
     let waits =
         |play: Play<Queue>, until| play.asks(sleep(WakeSource::Nothing, until)).after(moment);
     let passes = |play: Play<Queue>, who: Ticket, left: &[Ticket]| {
-        play.asks(Expel(who, Handoff::First)).told(DONE).asks(ListLine).told(line(left))
+        play.asks(Expel(who, Handoff::First)).answer(DONE).asks(ListQueue).answer(in_queue(left))
     };
     let fresh = Entry { stamp: secs(BEGIN), ..open(7) };
 
     // Who lives takes it in that time.
     waits(come(seen(std::slice::from_ref(&fresh))), moment)
-        .told(woken(Wake::Time))
+        .answer(woken(Wake::Time))
         .asks(Look)
-        .told(seen(&[held(9)]))
+        .answer(seen(&[held(9)]))
         .asks(AskLiveness(OWNER))
-        .told(alive())
+        .answer(alive())
         .ends(Waited::Over(Blocker::Held { entry: held(9), until: secs(BEGIN + 9) }));
     // Who does not is passed over, one after the other, each after a moment.
-    let again =
-        waits(come(seen(std::slice::from_ref(&fresh))), moment).told(woken(Wake::Time)).asks(Look);
+    let again = waits(come(seen(std::slice::from_ref(&fresh))), moment)
+        .answer(woken(Wake::Time))
+        .asks(Look);
     let listed = again
-        .told(seen(std::slice::from_ref(&fresh)))
-        .asks(ListLine)
-        .told(line(&[second(), first()]));
+        .answer(seen(std::slice::from_ref(&fresh)))
+        .asks(ListQueue)
+        .answer(in_queue(&[second(), first()]));
     let again = waits(passes(listed, first(), &[second()]), millis(200));
-    let listed = again.told(woken(Wake::Time)).asks(Look).told(seen(std::slice::from_ref(&fresh)));
-    let last = passes(listed.asks(ListLine).told(line(&[second()])), second(), &[]);
-    last.asks(Look).told(seen(std::slice::from_ref(&fresh)));
+    let listed =
+        again.answer(woken(Wake::Time)).asks(Look).answer(seen(std::slice::from_ref(&fresh)));
+    let last = passes(listed.asks(ListQueue).answer(in_queue(&[second()])), second(), &[]);
+    last.asks(Look).answer(seen(std::slice::from_ref(&fresh)));
 
-    // However long it is free: the first in line may be that only since now.
+    // However long it is free: the first in the queue may be that only since now.
     waits(come(seen(&[open(7)])), moment);
     waits(dead(come(seen(&[held(7)]))), moment);
     waits(come(absent()), moment);
     // A ticket that cannot be removed does not keep it from trying; an interrupt ends it.
     let stuck =
-        waits(come(seen(&[open(7)])), moment).told(woken(Wake::Time)).told(seen(&[open(7)]));
-    stuck.told(line(&[first()])).told(failed(DENIED)).asks(Look);
-    waits(come(absent()), moment).told(woken(Wake::Interrupted)).ends(Waited::Interrupted);
+        waits(come(seen(&[open(7)])), moment).answer(woken(Wake::Time)).answer(seen(&[open(7)]));
+    stuck.answer(in_queue(&[first()])).answer(failed(DENIED)).asks(Look);
+    waits(come(absent()), moment).answer(woken(Wake::Interrupted)).ends(Waited::Interrupted);
 }
 
 #[test]
 fn a_try_passes_over_so_many_and_no_more() {
-    let mut play = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
-    play = play.told(Answer::Somebody(true)).asks(Look).told(seen(&[open(7)]));
+    let mut play = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
+    play = play.answer(Answer::Somebody(true)).asks(Look).answer(seen(&[open(7)]));
     for nth in 1..=4 {
         play = play.asks(sleep(WakeSource::Nothing, nth * millis(100))).after(millis(100));
-        play = play.told(woken(Wake::Time)).asks(Look).told(seen(&[open(7)]));
-        play = play.asks(ListLine).told(line(&[first()]));
-        play = play.asks(Expel(first(), Handoff::First)).told(DONE).told(line(&[first()]));
+        play = play.answer(woken(Wake::Time)).asks(Look).answer(seen(&[open(7)]));
+        play = play.asks(ListQueue).answer(in_queue(&[first()]));
+        play = play.asks(Expel(first(), Handoff::First)).answer(DONE).answer(in_queue(&[first()]));
     }
 
     play.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
@@ -201,16 +206,16 @@ fn a_try_passes_over_so_many_and_no_more() {
 /// It may have been told just now that it is first, or have found it out.
 #[test]
 fn a_try_passes_over_nobody_who_became_the_first_while_it_paused() {
-    let come = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
-    let pauses = come.told(Answer::Somebody(true)).told(seen(&[open(7)]));
+    let come = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
+    let pauses = come.answer(Answer::Somebody(true)).answer(seen(&[open(7)]));
     let pauses = pauses.asks(sleep(WakeSource::Nothing, millis(100))).after(millis(100));
 
-    let looks = pauses.told(woken(Wake::Time)).told(seen(&[open(7)]));
-    let pauses = looks.asks(ListLine).told(line(&[second()]));
+    let looks = pauses.answer(woken(Wake::Time)).answer(seen(&[open(7)]));
+    let pauses = looks.asks(ListQueue).answer(in_queue(&[second()]));
 
     let pauses = pauses.asks(sleep(WakeSource::Nothing, millis(200))).after(millis(100));
-    let looks = pauses.told(woken(Wake::Time)).told(seen(&[open(7)]));
-    looks.told(line(&[second()])).asks(Expel(second(), Handoff::First));
+    let looks = pauses.answer(woken(Wake::Time)).answer(seen(&[open(7)]));
+    looks.answer(in_queue(&[second()])).asks(Expel(second(), Handoff::First));
 }
 
 /// Else it would pause again and again beside a lock that changes hands.
@@ -222,10 +227,10 @@ fn a_try_ends_when_the_lock_changed_hands_while_it_paused() {
         Entry { stamp: secs(BEGIN - 10), timeout: secs(10), owner: Owner::Nobody, ..held(7) };
 
     for before in [absent(), seen(&[just]), seen(&[expired])] {
-        let come = queue_on(here(), Some(Duration::ZERO)).told(line(&[first(), second()]));
-        let pauses = come.told(Answer::Somebody(true)).told(before);
+        let come = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
+        let pauses = come.answer(Answer::Somebody(true)).answer(before);
         let looks = pauses.asks(sleep(WakeSource::Nothing, millis(100))).after(millis(100));
-        let ends = looks.told(woken(Wake::Time)).asks(Look).told(seen(&[fresh(9)]));
+        let ends = looks.answer(woken(Wake::Time)).asks(Look).answer(seen(&[fresh(9)]));
 
         ends.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
     }
@@ -236,19 +241,19 @@ fn a_bare_lock_that_changes_hands_is_looked_at_more_often() {
     let bare = |wall: u64| found(Listing { modified: stamp(secs(wall)), ..listing(&[]) });
     let fresh = || Answer::FileClock(stamp(secs(WALL)));
     let tries = |play: Play<Queue>, at: u64| {
-        play.asks(Look).told(bare(at)).asks(Operation::ReadFileClock).told(fresh())
+        play.asks(Look).answer(bare(at)).asks(Operation::ReadFileClock).answer(fresh())
     };
-    let first = tries(queue().told(line(&[])), WALL).told(line(&[])).told(DONE);
-    let mut play = tries(first.told(line(&[own()])).asks(Listen).told(DONE), WALL);
+    let first = tries(queue().answer(in_queue(&[])), WALL).answer(in_queue(&[])).answer(DONE);
+    let mut play = tries(first.answer(in_queue(&[own()])).asks(Listen).answer(DONE), WALL);
     for pause in [1_000, 1_500] {
         let until = Duration::from_micros(pause);
         play = tries(
-            play.asks(sleep(WakeSource::Bell(Owner::Nobody), until)).told(woken(Wake::Time)),
+            play.asks(sleep(WakeSource::Bell(Owner::Nobody), until)).answer(woken(Wake::Time)),
             WALL,
         );
     }
 
-    tries(play.told(woken(Wake::Time)), WALL - 1)
+    tries(play.answer(woken(Wake::Time)), WALL - 1)
         .asks(sleep(WakeSource::Bell(Owner::Nobody), millis(1)));
 }
 
@@ -257,8 +262,8 @@ fn what_ends_a_try_ends_the_wait() {
     let foreign = Observation::Foreign(Foreign::Symlink);
 
     queue()
-        .told(line(&[]))
-        .told(Answer::Seen(foreign))
+        .answer(in_queue(&[]))
+        .answer(Answer::Seen(foreign))
         .ends(Waited::Ended(Acquisition::Foreign(Foreign::Symlink)));
 }
 
@@ -276,14 +281,14 @@ fn the_first_listens_to_the_bell_before_it_tries_and_sleeps_to_its_end() {
         Wake::PeerGone,
         Wake::HandoffReceived(Handoff::First),
     ] {
-        at_the_bell().told(woken(wake)).asks(Look);
+        at_the_bell().answer(woken(wake)).asks(Look);
     }
-    at_the_bell().told(DONE).asks(Look);
+    at_the_bell().answer(DONE).asks(Look);
 }
 
 #[test]
 fn the_first_sleeps_no_longer_than_to_the_holders_expiry_and_its_own_patience() {
-    let again = |time| blocked(at_the_bell().after(time).told(woken(Wake::Time)));
+    let again = |time| blocked(at_the_bell().after(time).answer(woken(Wake::Time)));
     let bell = WakeSource::Bell(OWNER);
     again(secs(7)).asks(sleep(bell.clone(), secs(8)));
     again(millis(8_500)).asks(sleep(bell.clone(), secs(9)));
@@ -291,12 +296,13 @@ fn the_first_sleeps_no_longer_than_to_the_holders_expiry_and_its_own_patience() 
     let late = Duration::from_micros(8_999_500);
     again(late).asks(sleep(bell, late + millis(1)));
 
-    let hasty = queue_on(here(), Some(millis(300))).told(line(&[first()])).told(DONE);
-    let bell = hasty.told(line(&[own()])).told(DONE);
+    let hasty = queue_on(here(), Some(millis(300))).answer(in_queue(&[first()])).answer(DONE);
+    let bell = hasty.answer(in_queue(&[own()])).answer(DONE);
     blocked(bell).asks(sleep(WakeSource::Bell(OWNER), millis(300)));
 
-    let endless = queue_on(here(), None).told(line(&[first()])).told(DONE);
-    blocked(endless.told(line(&[own()])).told(DONE)).asks(sleep(WakeSource::Bell(OWNER), SECOND));
+    let endless = queue_on(here(), None).answer(in_queue(&[first()])).answer(DONE);
+    blocked(endless.answer(in_queue(&[own()])).answer(DONE))
+        .asks(sleep(WakeSource::Bell(OWNER), SECOND));
 }
 
 #[test]
@@ -308,11 +314,12 @@ fn the_first_hears_only_what_it_can_hear() {
         (ELSEWHERE, Owner::Nobody, millis(50)),
     ] {
         let entry = Entry { origin, ..held(7) };
-        let play = entered(&[first()]).told(line(&[own()])).told(DONE).told(seen(&[entry]));
+        let play =
+            entered(&[first()]).answer(in_queue(&[own()])).answer(DONE).answer(seen(&[entry]));
         let asks = origin.is_same_pids(&ORIGIN);
-        let play = if asks { play.told(alive()) } else { play };
+        let play = if asks { play.answer(alive()) } else { play };
         let clock = !origin.is_same_clock(&ORIGIN);
-        let play = if clock { play.told(failed(BROKEN)) } else { play };
+        let play = if clock { play.answer(failed(BROKEN)) } else { play };
 
         play.asks(sleep(WakeSource::Bell(owner), pause));
     }
@@ -320,13 +327,14 @@ fn the_first_hears_only_what_it_can_hear() {
 
 #[test]
 fn the_first_looks_ever_less_often_where_nothing_tells_when_it_is_free() {
-    let bare = |play: Play<Queue>| play.asks(Look).told(seen(&[])).told(failed(BROKEN));
-    let mut play = bare(entered(&[first()]).told(line(&[own()])).told(DONE));
+    let bare = |play: Play<Queue>| play.asks(Look).answer(seen(&[])).answer(failed(BROKEN));
+    let mut play = bare(entered(&[first()]).answer(in_queue(&[own()])).answer(DONE));
     let mut pause = millis(1);
 
     for _ in 0..20 {
-        play =
-            bare(play.asks(sleep(WakeSource::Bell(Owner::Nobody), pause)).told(woken(Wake::Time)));
+        play = bare(
+            play.asks(sleep(WakeSource::Bell(Owner::Nobody), pause)).answer(woken(Wake::Time)),
+        );
         pause = (pause * 3 / 2).min(millis(50));
     }
     assert_eq!(pause, millis(50));
@@ -337,124 +345,131 @@ fn who_wants_to_look_more_often_does() {
     for (asked, poll_interval) in [(millis(5), millis(5)), (Duration::ZERO, millis(1))] {
         let acquire = Acquire::new(wish(), here(), None);
         let queue = Queue::new(acquire, ticket(0, 8), here(), None).poll_interval(asked);
-        let placed = Play::of(queue).asks(ListLine).told(line(&[first()])).told(DONE);
+        let placed = Play::of(queue).asks(ListQueue).answer(in_queue(&[first()])).answer(DONE);
         let far = Entry { origin: ELSEWHERE, ..held(7) };
         let look = |play: Play<Queue>| {
-            play.asks(Look).told(seen(std::slice::from_ref(&far))).told(failed(BROKEN))
+            play.asks(Look).answer(seen(std::slice::from_ref(&far))).answer(failed(BROKEN))
         };
 
-        look(placed.told(line(&[own()])).told(DONE))
+        look(placed.answer(in_queue(&[own()])).answer(DONE))
             .asks(sleep(WakeSource::Bell(Owner::Nobody), poll_interval));
     }
-    let bare = |play: Play<Queue>| play.asks(Look).told(seen(&[])).told(failed(BROKEN));
+    let bare = |play: Play<Queue>| play.asks(Look).answer(seen(&[])).answer(failed(BROKEN));
     let acquire = Acquire::new(wish(), here(), None);
     let queue = Queue::new(acquire, ticket(0, 8), here(), None).poll_interval(millis(2));
-    let placed = Play::of(queue).asks(ListLine).told(line(&[first()])).told(DONE);
-    let mut play = bare(placed.told(line(&[own()])).told(DONE));
+    let placed = Play::of(queue).asks(ListQueue).answer(in_queue(&[first()])).answer(DONE);
+    let mut play = bare(placed.answer(in_queue(&[own()])).answer(DONE));
     for pause in [millis(1), Duration::from_micros(1500), millis(2), millis(2)] {
-        play =
-            bare(play.asks(sleep(WakeSource::Bell(Owner::Nobody), pause)).told(woken(Wake::Time)));
+        play = bare(
+            play.asks(sleep(WakeSource::Bell(Owner::Nobody), pause)).answer(woken(Wake::Time)),
+        );
     }
 }
 
 #[test]
-fn where_no_line_can_be_had_one_waits_without_a_ticket_and_looks_now_and_then() {
-    let play =
-        || blocked(queue().told(line(&[]))).asks(ListLine).told(line(&[])).asks(Enter(own()));
-    let waits = blocked(play().told(failed(FULL)).asks(Look).after(Duration::ZERO));
+fn where_no_queue_can_be_had_one_waits_without_a_ticket_and_looks_now_and_then() {
+    let play = || {
+        blocked(queue().answer(in_queue(&[])))
+            .asks(ListQueue)
+            .answer(in_queue(&[]))
+            .asks(Enter(own()))
+    };
+    let waits = blocked(play().answer(failed(FULL)).asks(Look).after(Duration::ZERO));
     let waits = waits.asks(sleep(WakeSource::Nothing, millis(1)));
     assert_eq!(waits.machine().ticket(), None);
-    blocked(waits.told(woken(Wake::Time)))
+    blocked(waits.answer(woken(Wake::Time)))
         .asks(sleep(WakeSource::Nothing, Duration::from_micros(1500)));
 
-    let unlisted = blocked(queue().told(line(&[]))).asks(ListLine).told(failed(DENIED));
+    let unlisted = blocked(queue().answer(in_queue(&[]))).asks(ListQueue).answer(failed(DENIED));
     blocked(unlisted).asks(sleep(WakeSource::Nothing, millis(1)));
 
-    let bare = play().told(failed(FULL)).told(seen(&[])).told(failed(BROKEN));
+    let bare = play().answer(failed(FULL)).answer(seen(&[])).answer(failed(BROKEN));
     bare.asks(sleep(WakeSource::Nothing, millis(1)));
 }
 
 #[test]
-fn who_is_not_first_sleeps_on_the_one_ahead_and_looks_the_less_often_the_longer_the_line() {
+fn who_is_not_first_sleeps_on_the_one_ahead_and_looks_the_less_often_the_longer_the_queue() {
     for (count, pause) in [(1, 100), (4, 100), (5, 120), (499, 10_000), (2000, 10_000)] {
         let ahead: Vec<_> =
             (1..=count).map(|at| ticket(own().order - 1 - at, u128::from(at) + 10)).collect();
-        let line = line(&[ahead.as_slice(), &[own()]].concat());
+        let tickets = in_queue(&[ahead.as_slice(), &[own()]].concat());
         let ear = WakeSource::Ticket(ahead[0].clone());
 
-        entered(&ahead).told(line).asks(sleep(ear, millis(pause)));
+        entered(&ahead).answer(tickets).asks(sleep(ear, millis(pause)));
     }
 }
 
 /// Sleeps behind one of another kernel, which says nothing to us.
 fn behind_one_elsewhere() -> (Ticket, Play<Queue>) {
     let far = Ticket { origin: ELSEWHERE, ..first() };
-    let placed = entered(std::slice::from_ref(&far)).told(line(&[far.clone(), own()]));
+    let placed = entered(std::slice::from_ref(&far)).answer(in_queue(&[far.clone(), own()]));
     (far, placed.asks(sleep(WakeSource::Nothing, millis(50))))
 }
 
 #[test]
 fn who_is_behind_one_elsewhere_looks_whether_it_is_gone() {
-    let looks = || behind_one_elsewhere().1.told(woken(Wake::Time)).asks(ListLine);
+    let looks = || behind_one_elsewhere().1.answer(woken(Wake::Time)).asks(ListQueue);
 
-    blocked(looks().told(line(&[own()])).asks(Listen).told(DONE))
+    blocked(looks().answer(in_queue(&[own()])).asks(Listen).answer(DONE))
         .asks(sleep(WakeSource::Bell(OWNER), SECOND));
-    let third = line(&[first(), second(), own()]);
-    looks().told(third).asks(sleep(WakeSource::Ticket(second()), millis(100)));
+    let third = in_queue(&[first(), second(), own()]);
+    looks().answer(third).asks(sleep(WakeSource::Ticket(second()), millis(100)));
 }
 
 #[test]
 fn who_is_behind_one_elsewhere_that_is_still_there_looks_whether_the_lock_is_free() {
     let (far, _) = behind_one_elsewhere();
-    let looks = || behind_one_elsewhere().1.told(woken(Wake::Time)).asks(ListLine);
+    let looks = || behind_one_elsewhere().1.answer(woken(Wake::Time)).asks(ListQueue);
 
-    let still = looks().told(line(&[far, own()])).asks(Look);
-    still.told(seen(&[held(7)])).asks(sleep(WakeSource::Nothing, millis(50)));
-    looks().told(failed(DENIED)).asks(Look);
+    let still = looks().answer(in_queue(&[far, own()])).asks(Look);
+    still.answer(seen(&[held(7)])).asks(sleep(WakeSource::Nothing, millis(50)));
+    looks().answer(failed(DENIED)).asks(Look);
 }
 
 #[test]
-fn only_the_second_in_line_looks_so_often_for_one_elsewhere() {
+fn only_the_second_in_queue_looks_so_often_for_one_elsewhere() {
     let [one, other] = [first(), second()].map(|ticket| Ticket { origin: ELSEWHERE, ..ticket });
-    let all = line(&[one.clone(), other.clone(), own()]);
+    let all = in_queue(&[one.clone(), other.clone(), own()]);
     let sleeps =
-        entered(&[one, other.clone()]).told(all).asks(sleep(WakeSource::Nothing, millis(100)));
+        entered(&[one, other.clone()]).answer(all).asks(sleep(WakeSource::Nothing, millis(100)));
 
     // Once it is the second.
-    let looks = sleeps.told(woken(Wake::Time)).asks(ListLine).told(line(&[other, own()]));
-    looks.asks(Look).told(seen(&[held(7)])).asks(sleep(WakeSource::Nothing, millis(50)));
+    let looks = sleeps.answer(woken(Wake::Time)).asks(ListQueue).answer(in_queue(&[other, own()]));
+    looks.asks(Look).answer(seen(&[held(7)])).asks(sleep(WakeSource::Nothing, millis(50)));
 }
 
 #[test]
 fn the_one_ahead_says_who_is_next() {
-    let told = |word| behind(&[first(), second()]).told(woken(Wake::HandoffReceived(word)));
+    let told = |word| behind(&[first(), second()]).answer(woken(Wake::HandoffReceived(word)));
 
-    blocked(told(Handoff::First).asks(Listen).told(DONE))
+    blocked(told(Handoff::First).asks(Listen).answer(DONE))
         .asks(sleep(WakeSource::Bell(OWNER), SECOND));
     told(Handoff::Behind(first())).asks(sleep(WakeSource::Ticket(first()), millis(100)));
     // What cannot be true is looked up.
     for ahead in [second(), own()] {
-        told(Handoff::Behind(ahead)).asks(ListLine);
+        told(Handoff::Behind(ahead)).asks(ListQueue);
     }
-    behind(&[first()]).told(woken(Wake::PeerGone)).asks(ListLine);
+    behind(&[first()]).answer(woken(Wake::PeerGone)).asks(ListQueue);
 }
 
 #[test]
 fn who_left_without_a_word_is_not_waited_for() {
-    let silent = || behind(&[first(), second()]).told(woken(Wake::PeerGone)).asks(ListLine);
+    let silent = || behind(&[first(), second()]).answer(woken(Wake::PeerGone)).asks(ListQueue);
 
-    silent().told(line(&[first(), own()])).asks(sleep(WakeSource::Ticket(first()), millis(100)));
-    silent().told(line(&[own()])).asks(Listen);
-    silent().told(failed(BROKEN)).asks(Listen);
+    silent()
+        .answer(in_queue(&[first(), own()]))
+        .asks(sleep(WakeSource::Ticket(first()), millis(100)));
+    silent().answer(in_queue(&[own()])).asks(Listen);
+    silent().answer(failed(BROKEN)).asks(Listen);
     // Its ticket is still there and a second old: nobody has it open.
     silent()
-        .told(line(&[first(), second(), own()]))
+        .answer(in_queue(&[first(), second(), own()]))
         .asks(Expel(second(), Handoff::Behind(first())))
-        .told(DONE)
-        .asks(ListLine);
+        .answer(DONE)
+        .asks(ListQueue);
     behind(&[first()])
-        .told(woken(Wake::PeerGone))
-        .told(line(&[first(), own()]))
+        .answer(woken(Wake::PeerGone))
+        .answer(in_queue(&[first(), own()]))
         .asks(Expel(first(), Handoff::First));
 }
 
@@ -462,43 +477,47 @@ fn who_left_without_a_word_is_not_waited_for() {
 fn a_newcomer_is_given_time_to_open_its_ticket_unless_it_is_gone() {
     let young = || ticket(own().order - 999_999, 2);
     let silent = |ahead: Ticket| {
-        let all = line(&[ahead.clone(), own()]);
+        let all = in_queue(&[ahead.clone(), own()]);
         entered(std::slice::from_ref(&ahead))
-            .told(all.clone())
-            .told(woken(Wake::PeerGone))
-            .told(all)
+            .answer(all.clone())
+            .answer(woken(Wake::PeerGone))
+            .answer(all)
     };
     let nap = || sleep(WakeSource::Nothing, millis(5));
     let asked = || silent(young()).asks(AskLiveness(Owner::One(young().process)));
 
-    asked().told(Answer::Liveness(Liveness::Gone)).asks(Expel(young(), Handoff::First));
-    asked().told(alive()).asks(nap()).told(woken(Wake::Time)).asks(ListLine);
-    asked().told(failed(BROKEN)).asks(nap());
+    asked().answer(Answer::Liveness(Liveness::Gone)).asks(Expel(young(), Handoff::First));
+    asked().answer(alive()).asks(nap()).answer(woken(Wake::Time)).asks(ListQueue);
+    asked().answer(failed(BROKEN)).asks(nap());
     // Where its PID says nothing.
     let other = Ticket { origin: Origin { pids: 2, ..ORIGIN }, ..young() };
-    silent(other).asks(nap()).told(woken(Wake::Time)).asks(ListLine);
+    silent(other).asks(nap()).answer(woken(Wake::Time)).asks(ListQueue);
 }
 
 #[test]
 fn a_nap_ends_with_patience_and_with_whatever_ends_a_wait() {
     let young = ticket(own().order - 1, 2);
-    let all = line(&[young.clone(), own()]);
+    let all = in_queue(&[young.clone(), own()]);
     let nap = |patience| {
         queue_on(here(), Some(patience))
-            .told(line(std::slice::from_ref(&young)))
-            .told(DONE)
-            .told(all.clone())
-            .told(woken(Wake::PeerGone))
-            .told(all.clone())
-            .told(alive())
+            .answer(in_queue(std::slice::from_ref(&young)))
+            .answer(DONE)
+            .answer(all.clone())
+            .answer(woken(Wake::PeerGone))
+            .answer(all.clone())
+            .answer(alive())
     };
     let leave = || Leave(own(), Handoff::Behind(young.clone()));
 
     let short = nap(millis(3)).asks(sleep(WakeSource::Nothing, millis(3)));
-    short.after(millis(3)).told(woken(Wake::Time)).asks(leave());
-    nap(PATIENCE).told(woken(Wake::Interrupted)).asks(leave());
-    nap(PATIENCE).told(woken(Wake::Expelled)).asks(ListLine).told(line(&[])).asks(Enter(own()));
-    nap(PATIENCE).told(DONE).asks(ListLine);
+    short.after(millis(3)).answer(woken(Wake::Time)).asks(leave());
+    nap(PATIENCE).answer(woken(Wake::Interrupted)).asks(leave());
+    nap(PATIENCE)
+        .answer(woken(Wake::Expelled))
+        .asks(ListQueue)
+        .answer(in_queue(&[]))
+        .asks(Enter(own()));
+    nap(PATIENCE).answer(DONE).asks(ListQueue);
 }
 
 #[test]
@@ -506,9 +525,9 @@ fn a_ticket_from_before_our_kernels_boot_is_removed() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(micros(secs(WALL - BEGIN)) - 1, 1) };
     let stands = |here, ahead: &Ticket| {
         queue_on(here, Some(PATIENCE))
-            .told(line(std::slice::from_ref(ahead)))
-            .told(DONE)
-            .told(line(&[ahead.clone(), own()]))
+            .answer(in_queue(std::slice::from_ref(ahead)))
+            .answer(DONE)
+            .answer(in_queue(&[ahead.clone(), own()]))
     };
 
     stands(here(), &old).asks(Expel(old.clone(), Handoff::First));
@@ -527,66 +546,76 @@ fn a_ticket_from_before_our_kernels_boot_is_removed() {
 #[test]
 fn a_ticket_that_cannot_be_removed_keeps_nobody_from_waiting() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
-    let stands = line(&[old.clone(), own()]);
+    let stands = in_queue(&[old.clone(), own()]);
     // Said to be done again and again, or refused once.
     for (answer, often) in [(DONE, 15), (failed(DENIED), 1)] {
         let tries = |play: Play<Queue>| {
-            play.asks(ListLine)
-                .told(stands.clone())
+            play.asks(ListQueue)
+                .answer(stands.clone())
                 .asks(Expel(old.clone(), Handoff::First))
-                .told(answer.clone())
+                .answer(answer.clone())
         };
         let stays = entered(std::slice::from_ref(&old)).times(often, tries);
-        let stays = if often > 1 { stays.told(stands.clone()) } else { stays };
+        let stays = if often > 1 { stays.answer(stands.clone()) } else { stays };
         let waits = blocked(stays).asks(sleep(WakeSource::Nothing, millis(1)));
-        waits.told(woken(Wake::Time)).asks(Look).told(seen(&[open(7)]));
+        waits.answer(woken(Wake::Time)).asks(Look).answer(seen(&[open(7)]));
     }
 }
 
 #[test]
 fn a_ticket_that_others_have_removed_meanwhile_is_out_of_the_way() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
-    let removing = entered(std::slice::from_ref(&old)).told(line(&[old.clone(), own()]));
+    let removing = entered(std::slice::from_ref(&old)).answer(in_queue(&[old.clone(), own()]));
     let removing = removing.asks(Expel(old, Handoff::First));
 
-    removing.told(failed(Fault::Missing)).asks(ListLine).told(line(&[own()])).asks(Listen);
+    removing.answer(failed(Fault::Missing)).asks(ListQueue).answer(in_queue(&[own()])).asks(Listen);
 }
 
 #[test]
 fn the_dead_are_counted_from_one_sleep_to_the_next() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
-    let all = line(&[old.clone(), own()]);
+    let all = in_queue(&[old.clone(), own()]);
     let tries = |play: Play<Queue>| {
-        play.asks(ListLine).told(all.clone()).asks(Expel(old.clone(), Handoff::First)).told(DONE)
+        play.asks(ListQueue)
+            .answer(all.clone())
+            .asks(Expel(old.clone(), Handoff::First))
+            .answer(DONE)
     };
     let sleeps = entered(std::slice::from_ref(&old)).times(15, tries);
-    let sleeps = sleeps.told(line(&[first(), own()])).told(woken(Wake::PeerGone)).asks(ListLine);
+    let sleeps =
+        sleeps.answer(in_queue(&[first(), own()])).answer(woken(Wake::PeerGone)).asks(ListQueue);
 
-    sleeps.told(all.clone()).asks(Expel(old.clone(), Handoff::First)).told(DONE).times(14, tries);
+    sleeps
+        .answer(all.clone())
+        .asks(Expel(old.clone(), Handoff::First))
+        .answer(DONE)
+        .times(14, tries);
 }
 
 #[test]
-fn a_line_full_of_the_dead_does_not_outlast_patience() {
+fn a_queue_full_of_the_dead_does_not_outlast_patience() {
     let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
-    let all = line(&[old.clone(), own()]);
-    let removing = entered(std::slice::from_ref(&old)).told(all.clone());
+    let all = in_queue(&[old.clone(), own()]);
+    let removing = entered(std::slice::from_ref(&old)).answer(all.clone());
     let removing = removing.asks(Expel(old.clone(), Handoff::First)).after(PATIENCE);
 
-    let gives_up = removing.told(DONE).told(all.clone()).asks(Leave(own(), Handoff::Behind(old)));
-    let gives_up = gives_up.told(DONE).asks(ListLine).told(all);
+    let gives_up =
+        removing.answer(DONE).answer(all.clone()).asks(Leave(own(), Handoff::Behind(old)));
+    let gives_up = gives_up.answer(DONE).asks(ListQueue).answer(all);
     gives_up.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }
 
 #[test]
-fn another_users_lock_is_waited_for_without_a_line_and_then_one_queues_as_ever() {
+fn another_users_lock_is_waited_for_without_a_queue_and_then_one_queues_as_ever() {
     let strangers = || Answer::Seen(Observation::Directory(strange(&[])));
-    let come = |patience| queue_on(here(), patience).told(line(&[])).asks(Look).told(strangers());
+    let come =
+        |patience| queue_on(here(), patience).answer(in_queue(&[])).asks(Look).answer(strangers());
 
     come(Some(Duration::ZERO)).ends(Waited::Over(Blocker::Stranger(1000)));
-    let waits = come(None).asks(sleep(WakeSource::Nothing, millis(1))).told(woken(Wake::Time));
+    let waits = come(None).asks(sleep(WakeSource::Nothing, millis(1))).answer(woken(Wake::Time));
     let again = waits
         .asks(Look)
-        .told(strangers())
+        .answer(strangers())
         .asks(sleep(WakeSource::Nothing, Duration::from_micros(1500)));
-    blocked(again.told(woken(Wake::Time))).asks(ListLine);
+    blocked(again.answer(woken(Wake::Time))).asks(ListQueue);
 }

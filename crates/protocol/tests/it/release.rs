@@ -1,9 +1,9 @@
-//! Releasing: leaving, or opening in place, and telling those in line.
+//! Releasing: leaving, or opening in place, and telling those in the queue.
 
 use lockbydir_protocol::*;
 
 use crate::play::*;
-use Operation::{CloseLine, HasWaiters, Look, RemoveDir, Rename, Reopen, Unlink, WakeFirst};
+use Operation::{CloseQueue, HasWaiters, Look, RemoveDir, Rename, Reopen, Unlink, WakeFirst};
 
 /// D's change time once it was emptied.
 const EMPTIED: Stamp = Stamp(77);
@@ -23,7 +23,7 @@ fn leaving(here: LocalContext) -> Play<Release> {
 
 /// Somebody waits, and the entry is about to be opened.
 fn opening(here: LocalContext) -> Play<Release> {
-    release(here).asks(HasWaiters).told(Answer::Somebody(true)).asks(Rename(held(7), opened()))
+    release(here).asks(HasWaiters).answer(Answer::Somebody(true)).asks(Rename(held(7), opened()))
 }
 
 /// The entry opened when the play begins.
@@ -33,21 +33,21 @@ fn opened() -> Entry {
 
 /// The entry is unlinked, and the directory about to be removed.
 fn emptied() -> Play<Release> {
-    leaving(here()).told(Answer::Done(Some(EMPTIED))).asks(RemoveDir(EMPTIED))
+    leaving(here()).answer(Answer::Done(Some(EMPTIED))).asks(RemoveDir(EMPTIED))
 }
 
 fn rings(play: Play<Release>) -> Play<Release> {
-    play.asks(WakeFirst).told(DONE)
+    play.asks(WakeFirst).answer(DONE)
 }
 
 #[test]
 fn where_nobody_waits_the_entry_and_the_directory_go() {
-    rings(emptied().told(DONE)).ends(Released::Left);
+    rings(emptied().answer(DONE)).ends(Released::Left);
 }
 
 #[test]
 fn where_somebody_waits_the_lock_is_opened_in_place() {
-    rings(opening(here()).told(DONE)).ends(Released::Opened(opened()));
+    rings(opening(here()).answer(DONE)).ends(Released::Opened(opened()));
     assert_eq!(opened().state, State::Open);
     assert_eq!((opened().token, opened().nonce), (held(7).token, held(7).nonce));
     assert_eq!(opened().renewals, held(7).renewals + 1);
@@ -61,7 +61,7 @@ fn what_shall_stay_or_is_fenced_is_opened_without_a_knock() {
         let open = entry.next(State::Open, secs(BEGIN), &ORIGIN);
         let play = Play::of(Release::new(entry.clone(), stay, here()));
 
-        rings(play.asks(Rename(entry, open.clone())).told(DONE)).ends(Released::Opened(open));
+        rings(play.asks(Rename(entry, open.clone())).answer(DONE)).ends(Released::Opened(open));
     }
 }
 
@@ -71,11 +71,11 @@ fn by_key_the_nonce_is_looked_for_and_a_fenced_one_opened() {
     let open = fenced.next(State::Open, secs(BEGIN), &ORIGIN);
     let look = || by_key(here()).asks(HasWaiters).nobody_waits().asks(Look);
 
-    look().told(seen(&[open_and(9), held(7)])).asks(Unlink(held(7)));
-    look().told(seen(std::slice::from_ref(&fenced))).asks(Rename(fenced, open));
-    look().told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
-    look().told(seen(&[opened()])).ends(Released::Lost(None));
-    look().told(absent()).ends(Released::Lost(None));
+    look().answer(seen(&[open_and(9), held(7)])).asks(Unlink(held(7)));
+    look().answer(seen(std::slice::from_ref(&fenced))).asks(Rename(fenced, open));
+    look().answer(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+    look().answer(seen(&[opened()])).ends(Released::Lost(None));
+    look().answer(absent()).ends(Released::Lost(None));
 }
 
 fn open_and(nonce: u128) -> Entry {
@@ -87,7 +87,7 @@ fn a_parked_open_entry_is_removed_unless_somebody_waits_for_it() {
     let play = || Play::of(Release::new(open(7), false, here())).asks(HasWaiters);
 
     play().nobody_waits().asks(Unlink(open(7)));
-    play().told(Answer::Somebody(true)).ends(Released::Opened(open(7)));
+    play().answer(Answer::Somebody(true)).ends(Released::Opened(open(7)));
     // Also one that should have stayed: it is there for nobody.
     Play::of(Release::new(open(7), true, here()))
         .asks(HasWaiters)
@@ -98,18 +98,21 @@ fn a_parked_open_entry_is_removed_unless_somebody_waits_for_it() {
 #[test]
 fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
     let asks = |play: Play<Release>| {
-        play.asks(HasWaiters).told(Answer::Somebody(false)).asks(Operation::AskRemovable)
+        play.asks(HasWaiters).answer(Answer::Somebody(false)).asks(Operation::AskRemovable)
     };
     let (keeps, unknown) = (Answer::Removable(false), failed(Fault::Broken { code: 5 }));
 
-    rings(asks(release(here())).told(keeps.clone()).asks(Rename(held(7), opened())).told(DONE))
+    rings(asks(release(here())).answer(keeps.clone()).asks(Rename(held(7), opened())).answer(DONE))
         .ends(Released::Opened(opened()));
     // Where nobody can tell, it is tried.
-    asks(release(here())).told(unknown).asks(Unlink(held(7)));
+    asks(release(here())).answer(unknown).asks(Unlink(held(7)));
     // By key, and one that was left open: it stays for those who may remove it.
-    asks(by_key(here())).told(keeps.clone()).told(seen(&[held(7)])).asks(Rename(held(7), opened()));
+    asks(by_key(here()))
+        .answer(keeps.clone())
+        .answer(seen(&[held(7)]))
+        .asks(Rename(held(7), opened()));
     asks(Play::of(Release::new(open(7), false, here())))
-        .told(keeps)
+        .answer(keeps)
         .ends(Released::Opened(open(7)));
 }
 
@@ -117,11 +120,11 @@ fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
 #[test]
 fn a_parked_open_entry_is_not_removed_at_a_second_try_where_we_may_not_remove_its_directory() {
     let first = Play::of(Release::new(open(7), false, here())).nobody_waits().asks(Unlink(open(7)));
-    let failed = first.told(failed(DENIED)).asks(Look).told(failed(DENIED));
+    let failed = first.answer(failed(DENIED)).asks(Look).answer(failed(DENIED));
 
     let second = failed.ends(Released::Failed(DENIED)).again().asks(HasWaiters);
-    let second = second.told(Answer::Somebody(false)).asks(Operation::AskRemovable);
-    let second = second.told(Answer::Removable(false)).asks(Look).told(seen(&[open(7)]));
+    let second = second.answer(Answer::Somebody(false)).asks(Operation::AskRemovable);
+    let second = second.answer(Answer::Removable(false)).asks(Look).answer(seen(&[open(7)]));
 
     rings(second).ends(Released::Opened(open(7)));
 }
@@ -139,74 +142,78 @@ fn a_parked_open_entry_that_somebody_took_is_theirs() {
     let play = || {
         Play::of(Release::new(open(7), false, here()))
             .nobody_waits()
-            .told(failed(Fault::Missing))
+            .answer(failed(Fault::Missing))
             .asks(Look)
     };
 
-    play().told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+    play().answer(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
     // Its own nonce, held: never an open one that was parked.
-    play().told(seen(&[held(7)])).ends(Released::Lost(Some(held(7))));
+    play().answer(seen(&[held(7)])).ends(Released::Lost(Some(held(7))));
 }
 
 #[test]
-fn nobody_listening_in_a_line_that_is_there_has_it_closed() {
-    let ring = || emptied().told(DONE).asks(WakeFirst);
+fn nobody_listening_in_a_queue_that_is_there_has_it_closed() {
+    let ring = || emptied().answer(DONE).asks(WakeFirst);
 
-    ring().told(failed(Fault::Taken)).asks(CloseLine).told(DONE).ends(Released::Left);
-    ring().told(failed(Fault::Taken)).asks(CloseLine).told(failed(BROKEN)).ends(Released::Left);
-    ring().told(failed(Fault::Missing)).ends(Released::Left);
-    ring().told(failed(DENIED)).ends(Released::Left);
+    ring().answer(failed(Fault::Taken)).asks(CloseQueue).answer(DONE).ends(Released::Left);
+    ring()
+        .answer(failed(Fault::Taken))
+        .asks(CloseQueue)
+        .answer(failed(BROKEN))
+        .ends(Released::Left);
+    ring().answer(failed(Fault::Missing)).ends(Released::Left);
+    ring().answer(failed(DENIED)).ends(Released::Left);
 }
 
 #[test]
 fn a_directory_that_somebody_else_removed_is_no_concern_of_ours() {
-    rings(emptied().told(failed(Fault::Missing))).ends(Released::Left);
+    rings(emptied().answer(failed(Fault::Missing))).ends(Released::Left);
 }
 
 #[test]
 fn a_directory_that_was_changed_since_is_looked_at() {
-    let look = || emptied().told(failed(Fault::Taken)).asks(Look);
+    let look = || emptied().answer(failed(Fault::Taken)).asks(Look);
     let remains = |name: &str| Released::Remains(Fault::Taken, Some(name.into()));
     let litter = Listing { litter: Some(".nfs01".into()), ..listing(&[]) };
     let linked = Listing { foreign: Some(Foreign::TooMany), ..litter.clone() };
 
     // Somebody's lock by now.
-    rings(look().told(seen(&[held(9)]))).ends(Released::Left);
-    rings(look().told(absent())).ends(Released::Left);
+    rings(look().answer(seen(&[held(9)]))).ends(Released::Left);
+    rings(look().answer(absent())).ends(Released::Left);
     // Released in time, however late the look.
-    rings(look().after(secs(10)).told(seen(&[held(9)]))).ends(Released::Left);
+    rings(look().after(secs(10)).answer(seen(&[held(9)]))).ends(Released::Left);
     // Empty, it blocks others until it is old.
-    rings(look().told(seen(&[]))).ends(Released::Remains(Fault::Taken, None));
+    rings(look().answer(seen(&[]))).ends(Released::Remains(Fault::Taken, None));
     // Litter in it: then it stays with an open entry.
     let open = held(7).next(State::Open, secs(BEGIN), &ORIGIN);
-    let reopens = || look().told(found(litter.clone())).asks(Reopen(open.clone()));
-    rings(reopens().told(DONE)).ends(Released::Opened(open.clone()));
-    rings(reopens().told(failed(Fault::Missing))).ends(remains(".nfs01"));
-    rings(look().told(found(linked))).ends(remains(".nfs01"));
-    rings(look().told(found(cluttered(&[])))).ends(remains("thing"));
+    let reopens = || look().answer(found(litter.clone())).asks(Reopen(open.clone()));
+    rings(reopens().answer(DONE)).ends(Released::Opened(open.clone()));
+    rings(reopens().answer(failed(Fault::Missing))).ends(remains(".nfs01"));
+    rings(look().answer(found(linked))).ends(remains(".nfs01"));
+    rings(look().answer(found(cluttered(&[])))).ends(remains("thing"));
 }
 
 #[test]
 fn a_directory_that_cannot_be_removed_or_looked_at_remains() {
-    rings(emptied().told(failed(DENIED))).ends(Released::Remains(DENIED, None));
+    rings(emptied().answer(failed(DENIED))).ends(Released::Remains(DENIED, None));
     for fault in [BROKEN, Fault::Taken] {
-        let look = emptied().told(failed(Fault::Taken)).asks(Look);
-        rings(look.told(failed(fault))).ends(Released::Remains(fault, None));
+        let look = emptied().answer(failed(Fault::Taken)).asks(Look);
+        rings(look.answer(failed(fault))).ends(Released::Remains(fault, None));
     }
 }
 
 #[test]
 fn where_the_change_time_cannot_be_read_the_directory_remains() {
-    rings(leaving(here()).told(DONE)).ends(Released::Remains(Fault::Taken, None));
+    rings(leaving(here()).answer(DONE)).ends(Released::Remains(Fault::Taken, None));
 }
 
 #[test]
 fn an_entry_that_is_still_there_after_an_error_was_not_released() {
     for fault in [Fault::Missing, Fault::Taken, BROKEN] {
         for play in [leaving(here()), opening(here())] {
-            play.told(failed(fault))
+            play.answer(failed(fault))
                 .asks(Look)
-                .told(seen(&[held(7)]))
+                .answer(seen(&[held(7)]))
                 .ends(Released::Failed(fault))
                 .again()
                 .asks(HasWaiters)
@@ -221,32 +228,32 @@ fn an_entry_that_was_renewed_meanwhile_is_released_under_its_new_name() {
     let renewed = Entry { renewals: 9, ..held(7) };
 
     leaving(here())
-        .told(failed(Fault::Missing))
-        .told(seen(std::slice::from_ref(&renewed)))
+        .answer(failed(Fault::Missing))
+        .answer(seen(std::slice::from_ref(&renewed)))
         .asks(Unlink(renewed.clone()));
     // Of two names the later is true.
     leaving(here())
-        .told(failed(Fault::Missing))
-        .told(seen(&[renewed.clone(), held(7)]))
+        .answer(failed(Fault::Missing))
+        .answer(seen(&[renewed.clone(), held(7)]))
         .asks(Unlink(renewed.clone()));
     leaving(here())
-        .told(failed(Fault::Missing))
-        .told(seen(&[held(7), renewed.clone()]))
+        .answer(failed(Fault::Missing))
+        .answer(seen(&[held(7), renewed.clone()]))
         .asks(Unlink(renewed));
 }
 
 #[test]
 fn on_a_local_file_system_missing_means_lost() {
     for play in [leaving, opening] {
-        let look = || play(here()).told(failed(Fault::Missing)).asks(Look);
-        look().told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
-        look().told(seen(&[open(9)])).ends(Released::Lost(None));
-        look().told(absent()).ends(Released::Lost(None));
+        let look = || play(here()).answer(failed(Fault::Missing)).asks(Look);
+        look().answer(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+        look().answer(seen(&[open(9)])).ends(Released::Lost(None));
+        look().answer(absent()).ends(Released::Lost(None));
         look()
-            .told(Answer::Seen(Observation::Foreign(Foreign::Symlink)))
+            .answer(Answer::Seen(Observation::Foreign(Foreign::Symlink)))
             .ends(Released::Lost(None));
         // Even where a break has opened it under the very name that we meant to give it.
-        look().told(seen(&[opened()])).ends(Released::Lost(None));
+        look().answer(seen(&[opened()])).ends(Released::Lost(None));
     }
 }
 
@@ -256,43 +263,43 @@ fn a_doubtful_release_counts_as_done_before_the_deadline_and_as_lost_after_it() 
     let doubtful = [(here(), BROKEN), (shared(), BROKEN), (shared(), Fault::Missing)];
 
     for (here, fault) in doubtful {
-        let look = |time| leaving(here).told(failed(fault)).asks(Look).after(time);
-        rings(look(deadline - millis(1)).told(seen(&[held(9)]))).ends(Released::Left);
-        rings(look(deadline - millis(1)).told(absent())).ends(Released::Left);
-        look(deadline).told(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
-        look(deadline).told(absent()).ends(Released::Lost(None));
+        let look = |time| leaving(here).answer(failed(fault)).asks(Look).after(time);
+        rings(look(deadline - millis(1)).answer(seen(&[held(9)]))).ends(Released::Left);
+        rings(look(deadline - millis(1)).answer(absent())).ends(Released::Left);
+        look(deadline).answer(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
+        look(deadline).answer(absent()).ends(Released::Lost(None));
     }
 }
 
 #[test]
 fn a_doubtful_release_that_left_the_directory_empty_removes_it() {
     let look = |play: Play<Release>| {
-        play.told(failed(BROKEN)).times(TORN, |play| play.asks(Look).told(seen(&[]))).asks(Look)
+        play.answer(failed(BROKEN)).times(TORN, |play| play.asks(Look).answer(seen(&[]))).asks(Look)
     };
 
-    rings(look(leaving(here())).told(seen(&[])).asks(RemoveDir(changed())).told(DONE))
+    rings(look(leaving(here())).answer(seen(&[])).asks(RemoveDir(changed())).answer(DONE))
         .ends(Released::Left);
     // It meant to open it, so it was not we who emptied it.
-    rings(look(opening(here())).told(seen(&[]))).ends(Released::Left);
+    rings(look(opening(here())).answer(seen(&[]))).ends(Released::Left);
 }
 
 #[test]
 fn an_opened_entry_found_after_a_doubtful_answer_was_opened_by_us() {
-    rings(opening(here()).told(failed(BROKEN)).asks(Look).told(seen(&[opened()])))
+    rings(opening(here()).answer(failed(BROKEN)).asks(Look).answer(seen(&[opened()])))
         .ends(Released::Opened(opened()));
-    rings(opening(shared()).told(failed(Fault::Missing)).told(seen(&[opened()])))
+    rings(opening(shared()).answer(failed(Fault::Missing)).answer(seen(&[opened()])))
         .ends(Released::Opened(opened()));
-    rings(opening(shared()).told(DONE).asks(Look).told(seen(&[opened()])))
+    rings(opening(shared()).answer(DONE).asks(Look).answer(seen(&[opened()])))
         .ends(Released::Opened(opened()));
 }
 
 #[test]
 fn a_torn_listing_is_read_eight_times_more_before_an_entry_counts_as_gone() {
     for torn in [vec![], vec![held(9), open(9)]] {
-        let again = |play: Play<Release>| play.asks(Look).told(seen(&torn));
+        let again = |play: Play<Release>| play.asks(Look).answer(seen(&torn));
         let look = || by_key(here()).nobody_waits();
 
-        look().times(TORN, again).asks(Look).told(seen(&[held(7)])).asks(Unlink(held(7)));
+        look().times(TORN, again).asks(Look).answer(seen(&[held(7)])).asks(Unlink(held(7)));
         look()
             .times(TORN + 1, again)
             .ends(Released::Lost(torn.first().cloned()))
@@ -308,48 +315,52 @@ fn what_is_foreign_by_now_cannot_be_released() {
     let foreign = Answer::Seen(Observation::Foreign(Foreign::NotADirectory));
 
     for fault in [Fault::Taken, BROKEN] {
-        leaving(here()).told(failed(fault)).told(foreign.clone()).ends(Released::Failed(fault));
+        leaving(here()).answer(failed(fault)).answer(foreign.clone()).ends(Released::Failed(fault));
     }
-    by_key(here()).nobody_waits().told(foreign).ends(Released::Lost(None));
+    by_key(here()).nobody_waits().answer(foreign).ends(Released::Lost(None));
 }
 
 #[test]
 fn when_the_look_fails_too_the_first_fault_is_reported() {
     leaving(here())
-        .told(failed(BROKEN))
+        .answer(failed(BROKEN))
         .asks(Look)
-        .told(failed(DENIED))
+        .answer(failed(DENIED))
         .ends(Released::Failed(BROKEN))
         .again()
         .asks(HasWaiters)
         .nobody_waits()
         .asks(Look)
-        .told(failed(DENIED))
+        .answer(failed(DENIED))
         .asks(Look)
-        .told(failed(BROKEN))
+        .answer(failed(BROKEN))
         .ends(Released::Failed(DENIED));
 }
 
 #[test]
 fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
-    opening(shared()).told(DONE).asks(Look).told(seen(&[held(7)])).asks(Rename(held(7), opened()));
+    opening(shared())
+        .answer(DONE)
+        .asks(Look)
+        .answer(seen(&[held(7)]))
+        .asks(Rename(held(7), opened()));
     // The next one was faster than our look; after our deadline it may have judged us expired.
     opening(shared())
-        .told(DONE)
-        .told(seen(&[held(9)]))
+        .answer(DONE)
+        .answer(seen(&[held(9)]))
         .asks(WakeFirst)
-        .told(DONE)
+        .answer(DONE)
         .ends(Released::Left);
     opening(shared())
-        .told(DONE)
+        .answer(DONE)
         .after(secs(10))
-        .told(seen(&[held(9)]))
+        .answer(seen(&[held(9)]))
         .ends(Released::Lost(Some(held(9))));
 }
 
 #[test]
 fn a_server_that_calls_done_what_it_has_not_done_ends_the_release() {
-    let lie = |play: Play<Release>| play.told(DONE).asks(Look).told(seen(&[held(7)]));
+    let lie = |play: Play<Release>| play.answer(DONE).asks(Look).answer(seen(&[held(7)]));
 
     opening(shared())
         .times(TORN + 1, lie)

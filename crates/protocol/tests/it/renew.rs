@@ -27,7 +27,7 @@ fn renewed(more: u32) -> Entry {
 fn a_renewal_is_one_rename_to_a_name_with_a_new_stamp_and_the_same_number() {
     renew(here())
         .asks(Rename(held(7), renewed(1)))
-        .told(DONE)
+        .answer(DONE)
         .ends(Renewal::Renewed(renewed(1)))
         .after(SECOND)
         .again()
@@ -38,9 +38,9 @@ fn a_renewal_is_one_rename_to_a_name_with_a_new_stamp_and_the_same_number() {
 fn a_renewal_by_key_begins_with_a_look_that_finds_the_nonce() {
     by_key(here())
         .asks(Look)
-        .told(found(cluttered(&[open(7), held(9), held(7)])))
+        .answer(found(cluttered(&[open(7), held(9), held(7)])))
         .asks(Rename(held(7), renewed(1)))
-        .told(DONE)
+        .answer(DONE)
         .ends(Renewal::Renewed(renewed(1)));
 }
 
@@ -90,62 +90,62 @@ fn a_renewal_goes_on_from_the_name_that_a_key_gave_the_holding() {
     let next = Entry { timeout: secs(60), ..renewed(2) };
 
     let looks = renew(here())
-        .told(failed(Fault::Missing))
+        .answer(failed(Fault::Missing))
         .asks(Look)
-        .told(seen(std::slice::from_ref(&by_key)));
+        .answer(seen(std::slice::from_ref(&by_key)));
 
-    looks.asks(Rename(by_key, next.clone())).told(DONE).ends(Renewal::Renewed(next));
+    looks.asks(Rename(by_key, next.clone())).answer(DONE).ends(Renewal::Renewed(next));
 }
 
 #[test]
 fn a_renewal_that_failed_looks_which_name_is_there() {
     for fault in [Fault::Missing, Fault::Taken, BROKEN] {
-        let look = || renew(here()).told(failed(fault)).asks(Look);
+        let look = || renew(here()).answer(failed(fault)).asks(Look);
         // The new one: done. The old one: not done. Neither: lost.
-        look().told(seen(&[renewed(1)])).ends(Renewal::Renewed(renewed(1)));
-        look().told(seen(&[held(7)])).ends(Renewal::Failed(fault));
-        look().told(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
-        look().told(seen(&[open(9)])).ends(Renewal::Lost(None));
-        look().told(seen(&[open(7)])).ends(Renewal::Lost(None));
-        look().told(absent()).ends(Renewal::Lost(None));
+        look().answer(seen(&[renewed(1)])).ends(Renewal::Renewed(renewed(1)));
+        look().answer(seen(&[held(7)])).ends(Renewal::Failed(fault));
+        look().answer(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
+        look().answer(seen(&[open(9)])).ends(Renewal::Lost(None));
+        look().answer(seen(&[open(7)])).ends(Renewal::Lost(None));
+        look().answer(absent()).ends(Renewal::Lost(None));
     }
 }
 
 #[test]
 fn a_failed_renewal_is_tried_again_under_a_name_that_was_never_used() {
     renew(here())
-        .told(failed(BROKEN))
-        .told(seen(&[held(7)]))
+        .answer(failed(BROKEN))
+        .answer(seen(&[held(7)]))
         .ends(Renewal::Failed(BROKEN))
         .again()
         .asks(Rename(held(7), renewed(2)))
-        .told(DONE)
+        .answer(DONE)
         .ends(Renewal::Renewed(renewed(2)));
 }
 
 #[test]
 fn when_the_look_fails_too_the_first_fault_is_reported_and_the_next_start_looks() {
     renew(here())
-        .told(failed(BROKEN))
+        .answer(failed(BROKEN))
         .asks(Look)
-        .told(failed(DENIED))
+        .answer(failed(DENIED))
         .ends(Renewal::Failed(BROKEN))
         .again()
         .asks(Look)
-        .told(seen(&[renewed(1)]))
+        .answer(seen(&[renewed(1)]))
         .ends(Renewal::Renewed(renewed(1)));
-    by_key(here()).told(failed(DENIED)).ends(Renewal::Failed(DENIED));
+    by_key(here()).answer(failed(DENIED)).ends(Renewal::Failed(DENIED));
 }
 
 #[test]
 fn a_torn_listing_is_read_eight_times_more_before_a_holding_counts_as_lost() {
     for torn in [vec![], vec![held(9), open(9)]] {
-        let again = |play: Play<Renew>| play.asks(Look).told(seen(&torn));
+        let again = |play: Play<Renew>| play.asks(Look).answer(seen(&torn));
 
         by_key(here())
             .times(TORN, again)
             .asks(Look)
-            .told(seen(&[held(7)]))
+            .answer(seen(&[held(7)]))
             .asks(Rename(held(7), renewed(1)));
         let holder = torn.first().cloned();
         by_key(here())
@@ -156,39 +156,42 @@ fn a_torn_listing_is_read_eight_times_more_before_a_holding_counts_as_lost() {
             .ends(Renewal::Lost(holder));
     }
     // One entry, another's, is no torn listing.
-    by_key(here()).told(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
+    by_key(here()).answer(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
 }
 
 #[test]
 fn a_fault_is_remembered_over_torn_listings() {
     renew(here())
-        .told(failed(BROKEN))
-        .told(seen(&[]))
+        .answer(failed(BROKEN))
+        .answer(seen(&[]))
         .asks(Look)
-        .told(seen(&[held(7)]))
+        .answer(seen(&[held(7)]))
         .ends(Renewal::Failed(BROKEN));
 }
 
 #[test]
 fn of_two_names_of_one_holding_the_later_is_true() {
     for entries in [[held(7), renewed(1)], [renewed(1), held(7)]] {
-        renew(here()).told(failed(BROKEN)).told(seen(&entries)).ends(Renewal::Renewed(renewed(1)));
+        renew(here())
+            .answer(failed(BROKEN))
+            .answer(seen(&entries))
+            .ends(Renewal::Renewed(renewed(1)));
     }
 }
 
 #[test]
 fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
-    let look = || renew(shared()).told(DONE).asks(Look);
+    let look = || renew(shared()).answer(DONE).asks(Look);
 
-    look().told(seen(&[renewed(1)])).ends(Renewal::Renewed(renewed(1)));
-    look().told(seen(&[held(7)])).asks(Rename(held(7), renewed(2)));
-    look().told(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
-    look().told(failed(BROKEN)).told(seen(&[held(7)])).ends(Renewal::Failed(BROKEN));
+    look().answer(seen(&[renewed(1)])).ends(Renewal::Renewed(renewed(1)));
+    look().answer(seen(&[held(7)])).asks(Rename(held(7), renewed(2)));
+    look().answer(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
+    look().answer(failed(BROKEN)).answer(seen(&[held(7)])).ends(Renewal::Failed(BROKEN));
 }
 
 #[test]
 fn a_server_that_calls_done_what_it_has_not_done_ends_the_renewal() {
-    let lie = |play: Play<Renew>| play.told(DONE).asks(Look).told(seen(&[held(7)]));
+    let lie = |play: Play<Renew>| play.answer(DONE).asks(Look).answer(seen(&[held(7)]));
 
     renew(shared())
         .times(TORN + 1, lie)
@@ -200,13 +203,13 @@ fn a_server_that_calls_done_what_it_has_not_done_ends_the_renewal() {
 #[test]
 fn no_fault_of_an_earlier_start_is_reported() {
     renew(here())
-        .told(failed(BROKEN))
-        .told(failed(BROKEN))
+        .answer(failed(BROKEN))
+        .answer(failed(BROKEN))
         .ends(Renewal::Failed(BROKEN))
         .again()
-        .told(failed(DENIED))
+        .answer(failed(DENIED))
         .asks(Look)
-        .told(failed(FULL))
+        .answer(failed(FULL))
         .ends(Renewal::Failed(DENIED));
 }
 
@@ -218,24 +221,24 @@ fn a_key_lengthens_the_holding_of_a_process_and_does_not_shorten_it() {
     let shorter = theirs.timeout - millis(1);
 
     by_key_with(terms(shorter), here(), 99)
-        .told(seen(std::slice::from_ref(&theirs)))
+        .answer(seen(std::slice::from_ref(&theirs)))
         .ends(Renewal::Shorter(theirs.clone()));
     for timeout in [theirs.timeout, theirs.timeout + millis(1)] {
         let to = Entry { timeout, owner: theirs.owner, ..renewed(1) };
         by_key_with(terms(timeout), here(), 99)
-            .told(seen(std::slice::from_ref(&theirs)))
+            .answer(seen(std::slice::from_ref(&theirs)))
             .asks(Rename(theirs.clone(), to.clone()))
-            .told(DONE)
+            .answer(DONE)
             .ends(Renewal::Renewed(to));
     }
     // The holder itself, and a holding of nobody's.
     let to = Entry { timeout: shorter, owner: theirs.owner, ..renewed(1) };
     by_key_with(terms(shorter), here(), 1)
-        .told(seen(std::slice::from_ref(&theirs)))
+        .answer(seen(std::slice::from_ref(&theirs)))
         .asks(Rename(theirs.clone(), to));
     let nobodys = Entry { owner: Owner::Nobody, ..theirs };
     let to = Entry { timeout: shorter, owner: Owner::Nobody, ..renewed(1) };
     by_key_with(terms(shorter), here(), 99)
-        .told(seen(std::slice::from_ref(&nobodys)))
+        .answer(seen(std::slice::from_ref(&nobodys)))
         .asks(Rename(nobodys, to));
 }

@@ -8,12 +8,12 @@ use crate::play::*;
 use crate::queue::*;
 use Operation::*;
 
-/// A free lock is left to the first in line for this long.
+/// A free lock is left to the first in the queue for this long.
 const HALF: Duration = Duration::from_millis(50);
 
 /// Woken by the clock, behind another, and looking at D.
 fn looking() -> Play<Queue> {
-    behind(&[first()]).told(woken(Wake::Time)).asks(Look)
+    behind(&[first()]).answer(woken(Wake::Time)).asks(Look)
 }
 
 /// Sleeps on, for so long.
@@ -32,55 +32,55 @@ fn free() -> [Answer; 4] {
 #[test]
 fn a_lock_that_is_free_for_a_moment_is_left_to_the_first_and_then_not() {
     for answer in free() {
-        let passing = sleeps_on(looking().told(answer.clone()), PASS_OVER_AFTER)
+        let passing = sleeps_on(looking().answer(answer.clone()), PASS_OVER_AFTER)
             .after(HALF)
-            .told(woken(Wake::Time))
-            .told(answer.clone());
+            .answer(woken(Wake::Time))
+            .answer(answer.clone());
         let passing = sleeps_on(passing, HALF + PASS_OVER_AFTER)
             .after(PASS_OVER_AFTER - HALF)
-            .told(woken(Wake::Time))
+            .answer(woken(Wake::Time))
             .asks(Look)
-            .told(answer)
-            .asks(ListLine);
+            .answer(answer)
+            .asks(ListQueue);
 
         passing
-            .told(line(&[first(), own()]))
+            .answer(in_queue(&[first(), own()]))
             .asks(Expel(first(), Handoff::First))
-            .told(DONE)
-            .asks(ListLine)
-            .told(line(&[own()]))
+            .answer(DONE)
+            .asks(ListQueue)
+            .answer(in_queue(&[own()]))
             .asks(Listen)
-            .told(DONE)
+            .answer(DONE)
             .asks(Look);
     }
 }
 
 #[test]
-fn in_a_long_line_too_a_vacancy_is_looked_at_again_after_a_moment() {
+fn in_a_long_queue_too_a_vacancy_is_looked_at_again_after_a_moment() {
     let ahead: Vec<_> = (1..=50).map(|at| ticket(own().order - at, 10)).collect();
-    let line = line(&[ahead.as_slice(), &[own()]].concat());
+    let tickets = in_queue(&[ahead.as_slice(), &[own()]].concat());
     let nearest = WakeSource::Ticket(ahead[0].clone());
 
-    let look = entered(&ahead).told(line).told(woken(Wake::Time)).asks(Look);
+    let look = entered(&ahead).answer(tickets).answer(woken(Wake::Time)).asks(Look);
 
-    look.told(absent()).asks(sleep(nearest, PASS_OVER_AFTER));
+    look.answer(absent()).asks(sleep(nearest, PASS_OVER_AFTER));
 }
 
 #[test]
 fn the_first_of_many_is_passed_over_and_the_next_gets_a_moment_of_its_own() {
-    let passing = behind(&[first(), second()]).told(woken(Wake::Time)).told(absent());
+    let passing = behind(&[first(), second()]).answer(woken(Wake::Time)).answer(absent());
     let passing =
-        passing.after(PASS_OVER_AFTER).told(woken(Wake::Time)).told(absent()).asks(ListLine);
+        passing.after(PASS_OVER_AFTER).answer(woken(Wake::Time)).answer(absent()).asks(ListQueue);
     let next = passing
-        .told(line(&[second(), first(), own()]))
+        .answer(in_queue(&[second(), first(), own()]))
         .asks(Expel(first(), Handoff::First))
-        .told(DONE)
-        .told(line(&[second(), own()]))
+        .answer(DONE)
+        .answer(in_queue(&[second(), own()]))
         .asks(sleep(WakeSource::Ticket(second()), 2 * PASS_OVER_AFTER));
 
     next.after(HALF)
-        .told(woken(Wake::Time))
-        .told(absent())
+        .answer(woken(Wake::Time))
+        .answer(absent())
         .asks(sleep(WakeSource::Ticket(second()), PASS_OVER_AFTER + HALF + PASS_OVER_AFTER));
 }
 
@@ -90,10 +90,10 @@ fn what_is_free_for_long_by_its_own_stamp_is_taken_from_the_first_at_once() {
     let expired = |ago| Entry { timeout: secs(10), stamp: secs(BEGIN - 10) - ago, ..held(7) };
 
     for entry in [stamped(PASS_OVER_AFTER), expired(PASS_OVER_AFTER)] {
-        looking().told(seen(&[entry])).asks(ListLine);
+        looking().answer(seen(&[entry])).asks(ListQueue);
     }
     for entry in [stamped(HALF), expired(HALF), expired(Duration::ZERO)] {
-        sleeps_on(looking().told(seen(&[entry])), PASS_OVER_AFTER);
+        sleeps_on(looking().answer(seen(&[entry])), PASS_OVER_AFTER);
     }
 }
 
@@ -107,8 +107,9 @@ fn what_is_not_free_or_not_known_to_be_is_left_to_the_first() {
         [seen(&[held(7)]), seen(&[expiry]), seen(&[remote(7)]), seen(&[]), symlink, failed(BROKEN)]
     {
         // Not even for a moment: it looks as often as else.
-        let later = looking().told(answer.clone()).after(PASS_OVER_AFTER).told(woken(Wake::Time));
-        sleeps_on(later.told(answer), 2 * PASS_OVER_AFTER);
+        let later =
+            looking().answer(answer.clone()).after(PASS_OVER_AFTER).answer(woken(Wake::Time));
+        sleeps_on(later.answer(answer), 2 * PASS_OVER_AFTER);
     }
 }
 
@@ -121,15 +122,15 @@ fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout
         (bare(Stamp(1)), bare(Stamp(2)), wish().timeout),
     ] {
         let at = |time: Duration, answer: &Answer, before: Play<Queue>| {
-            before.after(time).told(woken(Wake::Time)).asks(Look).told(answer.clone())
+            before.after(time).answer(woken(Wake::Time)).asks(Look).answer(answer.clone())
         };
         let watched = |first: &Answer| {
-            let play = sleeps_on(looking().told(first.clone()), PASS_OVER_AFTER);
+            let play = sleeps_on(looking().answer(first.clone()), PASS_OVER_AFTER);
             sleeps_on(at(timeout - millis(1), &answer, play), timeout - millis(1) + PASS_OVER_AFTER)
         };
 
         let free = sleeps_on(at(millis(1), &answer, watched(&answer)), timeout + PASS_OVER_AFTER);
-        at(PASS_OVER_AFTER, &answer, free).asks(ListLine);
+        at(PASS_OVER_AFTER, &answer, free).asks(ListQueue);
         // Another one is watched anew.
         let other = at(millis(1) + PASS_OVER_AFTER, &answer, watched(&other));
         sleeps_on(
@@ -142,30 +143,35 @@ fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout
 #[test]
 fn another_vacancy_has_a_moment_of_its_own() {
     let [gone, far, _, _] = free();
-    let look = sleeps_on(looking().told(gone), PASS_OVER_AFTER)
+    let look = sleeps_on(looking().answer(gone), PASS_OVER_AFTER)
         .after(PASS_OVER_AFTER)
-        .told(woken(Wake::Time));
+        .answer(woken(Wake::Time));
 
-    sleeps_on(look.told(far), 2 * PASS_OVER_AFTER);
+    sleeps_on(look.answer(far), 2 * PASS_OVER_AFTER);
 }
 
 #[test]
 fn a_lock_that_was_taken_meanwhile_is_not_vacant_since_before() {
-    let later = looking().told(absent()).after(HALF).told(woken(Wake::Time)).told(seen(&[held(7)]));
-    let later = later.after(HALF).told(woken(Wake::Time)).told(absent());
+    let later =
+        looking().answer(absent()).after(HALF).answer(woken(Wake::Time)).answer(seen(&[held(7)]));
+    let later = later.after(HALF).answer(woken(Wake::Time)).answer(absent());
 
     sleeps_on(later, 2 * PASS_OVER_AFTER);
 }
 
 #[test]
 fn who_finds_itself_first_after_all_passes_nobody_over() {
-    let passing =
-        || looking().told(absent()).after(PASS_OVER_AFTER).told(woken(Wake::Time)).told(absent());
+    let passing = || {
+        looking().answer(absent()).after(PASS_OVER_AFTER).answer(woken(Wake::Time)).answer(absent())
+    };
 
-    for answer in
-        [line(&[own()]), line(&[]), failed(BROKEN), line(&[own(), ticket(u64::MAX / 2, 3)])]
-    {
-        passing().asks(ListLine).told(answer).asks(Listen);
+    for answer in [
+        in_queue(&[own()]),
+        in_queue(&[]),
+        failed(BROKEN),
+        in_queue(&[own(), ticket(u64::MAX / 2, 3)]),
+    ] {
+        passing().asks(ListQueue).answer(answer).asks(Listen);
     }
 }
 
@@ -174,57 +180,61 @@ fn who_was_passed_over_goes_to_the_end() {
     let own_again = ticket(own().order + 1, 8);
 
     for play in [behind(&[first()]), at_the_bell()] {
-        play.told(woken(Wake::Expelled))
-            .asks(ListLine)
-            .told(line(&[own()]))
+        play.answer(woken(Wake::Expelled))
+            .asks(ListQueue)
+            .answer(in_queue(&[own()]))
             .asks(Enter(own_again.clone()));
     }
 }
 
 #[test]
 fn who_is_passed_over_again_and_again_gives_up_when_its_patience_is_over() {
-    let over = behind(&[first()]).after(PATIENCE).told(woken(Wake::Expelled));
+    let over = behind(&[first()]).after(PATIENCE).answer(woken(Wake::Expelled));
 
-    let leaves = over.asks(Leave(own(), Handoff::Behind(first()))).told(failed(Fault::Missing));
-    let leaves = leaves.asks(ListLine).told(line(&[first()]));
+    let leaves = over.asks(Leave(own(), Handoff::Behind(first()))).answer(failed(Fault::Missing));
+    let leaves = leaves.asks(ListQueue).answer(in_queue(&[first()]));
     leaves.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }
 
 #[test]
-fn who_is_put_out_of_line_four_times_waits_without_a_ticket() {
+fn who_is_put_out_of_queue_four_times_waits_without_a_ticket() {
     let mut play = behind(&[first()]);
     for turn in 1..4 {
         let again = ticket(own().order + turn - 1, 8);
         let next = ticket(own().order + turn, 8);
-        let all = line(&[first(), again]);
-        play = play.told(woken(Wake::Expelled)).asks(ListLine).told(all).asks(Enter(next.clone()));
-        play = play.told(DONE).asks(ListLine).told(line(&[first(), next]));
+        let all = in_queue(&[first(), again]);
+        play = play
+            .answer(woken(Wake::Expelled))
+            .asks(ListQueue)
+            .answer(all)
+            .asks(Enter(next.clone()));
+        play = play.answer(DONE).asks(ListQueue).answer(in_queue(&[first(), next]));
     }
 
     // The fifth pause: each is half as long again as the one before.
     let pause = Duration::from_nanos(5_062_500);
-    blocked(play.told(woken(Wake::Expelled))).asks(sleep(WakeSource::Nothing, pause));
+    blocked(play.answer(woken(Wake::Expelled))).asks(sleep(WakeSource::Nothing, pause));
 }
 
 #[test]
 fn who_gives_up_says_who_was_ahead_of_it() {
     behind(&[first()])
         .after(PATIENCE)
-        .told(woken(Wake::Time))
+        .answer(woken(Wake::Time))
         .asks(Leave(own(), Handoff::Behind(first())))
-        .told(DONE)
-        .asks(ListLine)
-        .told(line(&[first()]))
+        .answer(DONE)
+        .asks(ListQueue)
+        .answer(in_queue(&[first()]))
         .ends(Waited::Over(Blocker::Busy(Fault::Taken)));
     behind(&[first()])
-        .told(woken(Wake::Interrupted))
+        .answer(woken(Wake::Interrupted))
         .asks(Leave(own(), Handoff::Behind(first())))
-        .told(failed(Fault::Missing))
-        .asks(ListLine)
-        .told(line(&[first()]))
+        .answer(failed(Fault::Missing))
+        .asks(ListQueue)
+        .answer(in_queue(&[first()]))
         .ends(Waited::Interrupted);
     // Just before its end, patience is not over.
-    behind(&[first()]).after(PATIENCE - millis(1)).told(woken(Wake::Time)).asks(Look);
+    behind(&[first()]).after(PATIENCE - millis(1)).answer(woken(Wake::Time)).asks(Look);
 }
 
 /// The one ahead gave up at the same moment, and left the lock that was opened for it to us.
@@ -232,24 +242,24 @@ fn who_gives_up_says_who_was_ahead_of_it() {
 fn the_last_to_give_up_leaves_nothing_though_it_knew_of_one_ahead() {
     let left = behind(&[first()])
         .after(PATIENCE)
-        .told(woken(Wake::Time))
+        .answer(woken(Wake::Time))
         .asks(Leave(own(), Handoff::Behind(first())))
-        .told(DONE);
+        .answer(DONE);
 
-    left.asks(ListLine)
-        .told(line(&[]))
-        .asks(CloseLine)
-        .told(DONE)
+    left.asks(ListQueue)
+        .answer(in_queue(&[]))
+        .asks(CloseQueue)
+        .answer(DONE)
         .asks(Look)
-        .told(seen(&[open(7)]))
+        .answer(seen(&[open(7)]))
         .asks(HasWaiters)
         .nobody_waits()
         .asks(Unlink(open(7)));
 }
 
 #[test]
-fn who_has_the_lock_leaves_the_line_and_ends() {
-    let rung = at_the_bell().told(woken(Wake::Notified)).told(seen(&[open(7)]));
+fn who_has_the_lock_leaves_the_queue_and_ends() {
+    let rung = at_the_bell().answer(woken(Wake::Notified)).answer(seen(&[open(7)]));
     let taken = Entry {
         renewals: 0,
         token: own().order,
@@ -262,15 +272,15 @@ fn who_has_the_lock_leaves_the_line_and_ends() {
     };
 
     rung.asks(Rename(open(7), taken.clone()))
-        .told(DONE)
+        .answer(DONE)
         .asks(Leave(own(), Handoff::First))
-        .told(DONE)
+        .answer(DONE)
         .ends(Waited::Ended(Acquisition::Got(taken, AcquiredFrom::HandedOver(open(7)))));
 }
 
 /// The first has given up, and nobody else waits.
 fn last() -> Play<Queue> {
-    let over = blocked_for_good(at_the_bell().after(PATIENCE).told(woken(Wake::Time)));
+    let over = blocked_for_good(at_the_bell().after(PATIENCE).answer(woken(Wake::Time)));
     empties(over)
 }
 
@@ -281,32 +291,32 @@ fn blocked_for_good(play: Play<Queue>) -> Play<Queue> {
 }
 
 #[test]
-fn the_last_to_leave_removes_the_line() {
+fn the_last_to_leave_removes_the_queue() {
     let over = Waited::Over(blocker());
 
-    last().told(line(&[first()])).ends(over.clone());
-    last().told(failed(BROKEN)).ends(over.clone());
+    last().answer(in_queue(&[first()])).ends(over.clone());
+    last().answer(failed(BROKEN)).ends(over.clone());
     for answer in [DONE, failed(Fault::Taken)] {
-        let closed = last().told(line(&[])).asks(CloseLine).told(answer).asks(Look);
-        closed.told(absent()).ends(over.clone());
+        let closed = last().answer(in_queue(&[])).asks(CloseQueue).answer(answer).asks(Look);
+        closed.answer(absent()).ends(over.clone());
     }
 }
 
 #[test]
 fn the_last_to_leave_removes_what_was_opened_for_it() {
-    let closed = || last().told(line(&[])).told(DONE).asks(Look);
+    let closed = || last().answer(in_queue(&[])).answer(DONE).asks(Look);
     let over = Waited::Over(blocker());
 
     closed()
-        .told(seen(&[open(7)]))
+        .answer(seen(&[open(7)]))
         .asks(HasWaiters)
         .nobody_waits()
         .asks(Unlink(open(7)))
-        .told(Answer::Done(Some(Stamp(1))))
+        .answer(Answer::Done(Some(Stamp(1))))
         .asks(RemoveDir(Stamp(1)))
-        .told(DONE)
+        .answer(DONE)
         .asks(WakeFirst)
-        .told(DONE)
+        .answer(DONE)
         .ends(over.clone());
 
     let fenced = Entry { fenced: true, ..open(7) };
@@ -317,10 +327,10 @@ fn the_last_to_leave_removes_what_was_opened_for_it() {
         cluttered(&[open(7)]),
         strange(&[open(7)]),
     ] {
-        closed().told(found(listing)).ends(over.clone());
+        closed().answer(found(listing)).ends(over.clone());
     }
-    closed().told(Answer::Seen(Observation::Foreign(Foreign::Symlink))).ends(over.clone());
-    closed().told(failed(BROKEN)).ends(over);
+    closed().answer(Answer::Seen(Observation::Foreign(Foreign::Symlink))).ends(over.clone());
+    closed().answer(failed(BROKEN)).ends(over);
 }
 
 #[test]
@@ -333,16 +343,17 @@ fn a_newcomer_goes_behind_larger_numbers_seven_times_at_most() {
         let old = own.clone();
         own.order = faster.order + 1;
         play = play
-            .told(line(&[first(), old.clone(), faster]))
+            .answer(in_queue(&[first(), old.clone(), faster]))
             .asks(Leave(old, word))
-            .told(DONE)
+            .answer(DONE)
             .asks(Enter(own.clone()))
-            .told(DONE)
-            .asks(ListLine);
+            .answer(DONE)
+            .asks(ListQueue);
     }
 
     let faster = ticket(own.order + 1, 200);
-    play.told(line(&[first(), own, faster])).asks(sleep(WakeSource::Ticket(first()), millis(100)));
+    play.answer(in_queue(&[first(), own, faster]))
+        .asks(sleep(WakeSource::Ticket(first()), millis(100)));
 }
 
 #[test]
@@ -350,8 +361,8 @@ fn a_newcomer_who_is_first_says_so_when_it_goes_behind_a_larger_number() {
     let faster = ticket(own().order + 1, 9);
 
     entered(&[first()])
-        .told(line(&[own(), faster.clone()]))
+        .answer(in_queue(&[own(), faster.clone()]))
         .asks(Leave(own(), Handoff::First))
-        .told(failed(Fault::Missing))
+        .answer(failed(Fault::Missing))
         .asks(Enter(ticket(faster.order + 1, 8)));
 }

@@ -162,7 +162,7 @@ class AsyncLock:
     """A `Lock` for asyncio: ``async with AsyncLock("jobs") as held:``.
 
     Takes what `Lock` takes. Tasks may share one object: each holds on its own. A task that is
-    cancelled while it waits has left the line when its ``CancelledError`` is seen. ``on_lost`` is
+    cancelled while it waits has left the queue when its ``CancelledError`` is seen. ``on_lost`` is
     called from a thread: use ``call_soon_threadsafe``.
     """
 

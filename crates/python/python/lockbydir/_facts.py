@@ -39,7 +39,7 @@ class Predecessor:
 
 @dataclass(frozen=True)
 class Ticket:
-    """One who waits in line."""
+    """One who queues."""
 
     pid: Optional[int]
     """Its process."""

@@ -123,7 +123,7 @@ fn deed(arguments: &[String]) -> Option<Attack> {
                 rustix::fs::fstat(&pipe).is_ok()
             })
         }
-        // Every pipe in the line is told something.
+        // Every pipe in the queue is told something.
         "say" => {
             let words = arguments.get(2)?.replace("\\n", "\n");
             Box::new(move || {
@@ -137,7 +137,7 @@ fn deed(arguments: &[String]) -> Option<Attack> {
                 done
             })
         }
-        // Every name in the line that can be removed is removed, but for those that begin so.
+        // Every name in the queue that can be removed is removed, but for those that begin so.
         "expel" => {
             let spared = arguments.get(2).cloned().unwrap_or_default();
             Box::new(move || {

@@ -32,7 +32,7 @@ struct Actor<'a> {
     holding: &'a Holding,
 }
 
-/// The lock, by a path of this contender's own: so those of one process do not stand in line
+/// The lock, by a path of this contender's own: so those of one process do not queue
 /// among themselves.
 pub(super) fn lock(play: &Scheduler, me: usize, part: &SimulatedProcess) -> Lock {
     let owner = if part.is_nobodys { Owner::Nobody } else { Owner::ThisProcess };

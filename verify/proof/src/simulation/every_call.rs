@@ -63,10 +63,14 @@ pub fn cases(is_local: bool) -> Vec<Case> {
         case("a dead one's lock", vec![dead.clone(), waiter.clone()], 1),
         case("a bare lock", vec![part(&[MakeBare]), takes.clone()], 1),
         case("an open lock", vec![fenced(waiter.clone()), fenced(waiter.clone())], 1),
-        case("first in line", vec![holder.clone(), waiter.clone()], 1),
-        case("second in line", vec![holder.clone(), waiter.clone(), waiter.clone()], 2),
-        case("a release to one in line", vec![holder.clone(), waiter.clone()], 0),
-        case("a fenced release to one in line", vec![fenced(holder.clone()), waiter.clone()], 0),
+        case("first in the queue", vec![holder.clone(), waiter.clone()], 1),
+        case("second in the queue", vec![holder.clone(), waiter.clone(), waiter.clone()], 2),
+        case("a release to one in the queue", vec![holder.clone(), waiter.clone()], 0),
+        case(
+            "a fenced release to one in the queue",
+            vec![fenced(holder.clone()), waiter.clone()],
+            0,
+        ),
         case(
             "patience that ends",
             vec![
@@ -90,9 +94,13 @@ pub fn cases(is_local: bool) -> Vec<Case> {
         cases.extend([
             case("another host's expired lock", vec![left.clone(), elsewhere(waiter.clone())], 1),
             case("another host's dead one's", vec![dead, elsewhere(waiter.clone())], 1),
-            case("in line on another host", vec![holder.clone(), elsewhere(waiter.clone())], 1),
             case(
-                "second in line on another host",
+                "in the queue on another host",
+                vec![holder.clone(), elsewhere(waiter.clone())],
+                1,
+            ),
+            case(
+                "second in the queue on another host",
                 vec![holder, waiter.clone(), elsewhere(waiter)],
                 2,
             ),

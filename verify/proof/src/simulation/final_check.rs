@@ -13,7 +13,7 @@ use super::actor::{lock, nonce};
 use super::contender::SimulatedProcess;
 use super::scheduler::{BEGIN, MOVED_INTO, Scheduler};
 
-/// What waiting may cost beside timeouts: the moments of those in line that are gone.
+/// What waiting may cost beside timeouts: the moments of those in the queue that are gone.
 const MOMENTS: Duration = Duration::from_secs(3);
 /// Where no boot clock is shared, and one looks but once (docs/protocol.md, "The verdict").
 const SLACK: Duration = Duration::from_secs(61);

@@ -192,7 +192,7 @@ impl Plan {
 
     /// Nobody holds for at most this long while somebody waits: a holder that was stopped or
     /// killed before it could say so expires, another may have to watch it for its whole timeout,
-    /// and an emptied directory must be as old as that; then the line's own bound (docs/protocol.md,
+    /// and an emptied directory must be as old as that; then the queue's own bound (docs/protocol.md,
     /// "Who does not come"), with half of the processes stopped; and a second, for the machine may
     /// be busy.
     ///
@@ -217,7 +217,7 @@ impl Plan {
         self.timeout * 3 + line + stopped + Duration::from_secs(1)
     }
 
-    /// Judges what was told. A known-bad lock has no numbers and no line: it is asked only never to
+    /// Judges what was told. A known-bad lock has no numbers and no queue: it is asked only never to
     /// have two holders.
     pub(super) fn judge(&self, record: &Record) -> Verdict {
         match self.contestant {

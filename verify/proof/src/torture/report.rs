@@ -251,7 +251,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {left:<26}{value:>12}      {right:<26}{found:>12}").map(|()| ())
         };
         let text = |value: usize| number(value);
-        // A known-bad lock has no numbers and no line: there is nothing to judge.
+        // A known-bad lock has no numbers and no queue: there is nothing to judge.
         let judged = |value: String| match plan.contestant {
             LockUnderTest::Lockbydir => value,
             _ => "-".to_owned(),

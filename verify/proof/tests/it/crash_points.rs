@@ -20,7 +20,7 @@ enum Before {
     Bare,
     /// Kept open for its number.
     Open,
-    /// Held by another for most of the timeout, while the victim waits in line.
+    /// Held by another for most of the timeout, while the victim queues.
     SoonLapsed,
     HeldByAnother,
     HeldByTheVictim,
@@ -207,6 +207,6 @@ fn a_crash_after_a_lost_race_leaves_nothing_that_cleaning_does_not_remove() {
 }
 
 #[test]
-fn a_crash_anywhere_in_waiting_in_line_leaves_the_lock_to_the_next() {
+fn a_crash_anywhere_in_waiting_in_queue_leaves_the_lock_to_the_next() {
     crash_everywhere(Before::SoonLapsed, "acquire", "", &[]);
 }

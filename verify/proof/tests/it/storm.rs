@@ -1,5 +1,5 @@
 //! A storm: many processes join, wait with random patience, are killed, stopped, continued and
-//! interrupted at random moments, and the line moves on all the same.
+//! interrupted at random moments, and the queue moves on all the same.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use lockbydir_proof::{
 
 use crate::stage::Stage;
 
-fn the_line_moves(stage: &Stage) {
+fn the_queue_moves(stage: &Stage) {
     let plan = Plan {
         processes: usize::try_from(STORM.0.number()).expect("a few"),
         time: Duration::from_secs(STORM.1.number()),
@@ -28,11 +28,11 @@ fn the_line_moves(stage: &Stage) {
 }
 
 #[test]
-fn in_a_storm_the_line_moves_on_disk() {
-    the_line_moves(&Stage::on_disk());
+fn in_a_storm_the_queue_moves_on_disk() {
+    the_queue_moves(&Stage::on_disk());
 }
 
 #[test]
-fn in_a_storm_the_line_moves_on_tmpfs() {
-    the_line_moves(&Stage::on_tmpfs());
+fn in_a_storm_the_queue_moves_on_tmpfs() {
+    the_queue_moves(&Stage::on_tmpfs());
 }

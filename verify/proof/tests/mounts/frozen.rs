@@ -137,7 +137,7 @@ fn after_a_long_freeze_with_a_waiter_there_is_one_holder() {
     let job = Job::start(&place, &at);
     let watch = "a=$(wc -l < \"$0\"); sleep 0.5; b=$(wc -l < \"$0\"); echo in; [ \"$a\" = \"$b\" ] && echo alone";
     let waiter = start(&at, watch, &[&job.log]);
-    until("a line of waiters", || names(&at).len() > 2);
+    until("a queue of waiters", || names(&at).len() > 2);
     await_renewal(&at);
 
     let frozen = Frozen::new(&at);

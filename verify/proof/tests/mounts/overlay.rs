@@ -98,7 +98,7 @@ fn two_never_hold_at_once_when_the_lock_directory_began_in_the_lower_layer() {
 }
 
 #[test]
-fn a_line_that_was_left_in_the_lower_layer_is_in_nobodys_way_and_goes() {
+fn a_queue_that_was_left_in_the_lower_layer_is_in_nobodys_way_and_goes() {
     let mut place = Place::new();
     let folder = overlay(&mut place, |folder| {
         // One waits, and is killed: its ticket and the bell stay.

@@ -56,7 +56,7 @@ fn a_lock_with_a_million_names_is_refused_at_once() {
 
 /// Tickets of those who seem to live, and of those who are long dead.
 #[test]
-fn a_line_with_a_million_tickets_costs_a_bounded_time_and_memory() {
+fn a_queue_with_a_million_tickets_costs_a_bounded_time_and_memory() {
     for is_held_open in [false, true] {
         let arena = Arena::sticky();
         arena.attackers_directory("jobs.lockdir.queue", 0o777);

@@ -1,4 +1,4 @@
-//! What another user has put where a lock, its line, a ticket, the bell or an entry would be.
+//! What another user has put where a lock, its queue, a ticket, the bell or an entry would be.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -55,7 +55,7 @@ fn a_lock_that_another_user_made_first_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_line_that_another_user_made_first_is_not_used() {
+fn a_queue_that_another_user_made_first_is_not_used() {
     for mode in [0o700, 0o755, 0o777, 0o1777] {
         let arena = Arena::sticky();
         arena.attackers_directory("jobs.lockdir.queue", mode);
@@ -82,7 +82,7 @@ fn a_line_that_another_user_made_first_is_not_used() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_lock_or_a_line_is_never_followed() {
+fn a_link_in_the_place_of_a_lock_or_a_queue_is_never_followed() {
     for place in ["jobs.lockdir", "jobs.lockdir.queue", "jobs.lockdir.0000000000000000000000000b"] {
         for target in ["things", "things/empty", "nowhere", "other.lockdir", "jobs.lockdir", "/etc"]
         {

@@ -113,7 +113,7 @@ fn a_bed_that_is_not_empty_is_a_bad_verdict() {
 }
 
 #[test]
-fn processes_stand_in_line_and_their_times_are_compared() {
+fn processes_stand_in_queue_and_their_times_are_compared() {
     let folder = Folder::new();
 
     let ran = play(&folder, &["massive", "--processes", "30", "--scale", "0.3"]);

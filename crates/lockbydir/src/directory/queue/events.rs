@@ -1,7 +1,7 @@
-//! The line on Windows: a ticket is a file that its waiter keeps open, so that nobody else can open it
+//! The queue on Windows: a ticket is a file that its waiter keeps open, so that nobody else can open it
 //! to write, and there are two events of the kernel for it, by the ticket's nonce: the bell, which
 //! wakes its waiter, and the farewell, which wakes the one behind. Words are not passed on: who wakes
-//! lists the line and sees where it stands. Where an event is not to be had (another user's, a
+//! lists the queue and sees where it stands. Where an event is not to be had (another user's, a
 //! sandbox), only looks tell.
 
 use std::os::windows::io::AsHandle;
@@ -25,7 +25,7 @@ pub(super) struct Open {
 
 struct OwnEvents {
     name: String,
-    #[expect(dead_code, reason = "open as long as the waiter is in line")]
+    #[expect(dead_code, reason = "open as long as the waiter is in the queue")]
     file: Handle,
     bell: Option<Event>,
     farewell: Option<Event>,
@@ -36,7 +36,7 @@ fn bell(ticket: &Ticket) -> String {
     format!(r"Global\lockbydir-{}-{}-bell", ticket.nonce, ticket.order)
 }
 
-/// The name of the event that is set when this ticket leaves the line.
+/// The name of the event that is set when this ticket leaves the queue.
 fn farewell(ticket: &Ticket) -> String {
     format!(r"Global\lockbydir-{}-{}-farewell", ticket.nonce, ticket.order)
 }
@@ -45,19 +45,19 @@ impl Directory {
     pub(super) fn knock(&self, _kept: &mut OpenHandles) -> bool {
         // Of another kernel's waiters nobody can tell whether they live, and none of them hears.
         let here = self.here();
-        self.line().is_ok_and(|line| {
-            tickets(&line).is_ok_and(|found| {
+        self.queue().is_ok_and(|queue| {
+            tickets(&queue).is_ok_and(|found| {
                 found.iter().any(|ticket| {
-                    ticket.origin.is_same_boot(&here.origin) && waits(&line, ticket, &here)
+                    ticket.origin.is_same_boot(&here.origin) && waits(&queue, ticket, &here)
                 })
             })
         })
     }
 
-    /// Rings the bell of the first in line who has one.
+    /// Rings the bell of the first in the queue who has one.
     pub(super) fn ring(&self, _kept: &mut OpenHandles) -> Result<(), Errno> {
         let here = self.here();
-        let mut found = self.line().and_then(|line| tickets(&line))?;
+        let mut found = self.queue().and_then(|queue| tickets(&queue))?;
         found.sort();
         found
             .iter()
@@ -69,7 +69,7 @@ impl Directory {
 
     /// Its waiter and the one behind it wake and see that it is gone.
     pub(super) fn expel(&self, ticket: &Ticket, _word: &Handoff) -> Result<(), Errno> {
-        let done = unlinkat(&self.line()?, ticket.to_string().as_ref());
+        let done = unlinkat(&self.queue()?, ticket.to_string().as_ref());
         for name in [bell(ticket), farewell(ticket)] {
             if let Ok(event) = Event::open(&name) {
                 event.set();
@@ -78,15 +78,15 @@ impl Directory {
         done
     }
 
-    pub(crate) fn close_line(&self) -> Result<(), Errno> {
-        let line = self.line()?;
-        self.clear(&line)?;
-        drop(line);
-        rmdir(&self.line_path())
+    pub(crate) fn close_queue(&self) -> Result<(), Errno> {
+        let queue = self.queue()?;
+        self.clear(&queue)?;
+        drop(queue);
+        rmdir(&self.queue_path())
     }
 }
 
-/// Is this a name that a line gives?
+/// Is this a name that a queue gives?
 pub(super) fn is_ours(found: &Found) -> bool {
     found.text().is_some_and(|name| Ticket::parse(name).is_some())
 }
@@ -98,20 +98,20 @@ pub(super) fn is_ticket(kind: FileKind) -> bool {
 
 /// Does somebody keep the ticket open? Whatever else keeps us from opening it is no proof that
 /// nobody does.
-pub(super) fn is_alive(line: &Handle, ticket: &Ticket) -> bool {
-    match open_to_write_at(line, ticket.to_string().as_ref()) {
+pub(super) fn is_alive(queue: &Handle, ticket: &Ticket) -> bool {
+    match open_to_write_at(queue, ticket.to_string().as_ref()) {
         Ok(_) | Err(Errno::NOENT | Errno::GOING) => false,
         Err(_) => true,
     }
 }
 
 impl Place<'_> {
-    pub(super) fn make_ticket(&mut self, line: &Handle, ticket: &Ticket) -> Result<(), Errno> {
+    pub(super) fn make_ticket(&mut self, queue: &Handle, ticket: &Ticket) -> Result<(), Errno> {
         // Before the ticket can be seen: whoever sees it finds them.
         let event = |name: String| Event::named(&name).ok();
         let (bell, farewell) = (event(bell(ticket)), event(farewell(ticket)));
         let name = ticket.to_string();
-        let file = create_and_keep_at(line, name.as_ref())?;
+        let file = create_and_keep_at(queue, name.as_ref())?;
         self.open.own = Some(OwnEvents { name, file, bell, farewell });
         Ok(())
     }
@@ -120,8 +120,8 @@ impl Place<'_> {
     pub(super) fn leave(&mut self, ticket: &Ticket, _word: &Handoff) -> Result<(), Errno> {
         self.open.ahead = None;
         let farewell = self.open.own.take().and_then(|own| own.farewell);
-        let line = self.line.take().map_or_else(|| self.directory.line(), Ok);
-        let done = line.and_then(|line| unlinkat(&line, ticket.to_string().as_ref()));
+        let queue = self.queue.take().map_or_else(|| self.directory.queue(), Ok);
+        let done = queue.and_then(|queue| unlinkat(&queue, ticket.to_string().as_ref()));
         if let Some(farewell) = farewell {
             farewell.set();
         }
@@ -136,10 +136,10 @@ impl Place<'_> {
 
     /// Is our ticket gone? That is told once.
     pub(super) fn is_expelled(&mut self) -> bool {
-        let line = &self.line;
+        let queue = &self.queue;
         let is_gone = |own: &mut OwnEvents| {
-            let Some(line) = line else { return true };
-            let found = open_to_write_at(line, own.name.as_ref());
+            let Some(queue) = queue else { return true };
+            let found = open_to_write_at(queue, own.name.as_ref());
             matches!(found, Ok(_) | Err(Errno::NOENT | Errno::GOING))
         };
         self.open.own.take_if(is_gone).is_some()
@@ -155,7 +155,7 @@ impl Place<'_> {
                     self.open.ahead = opened.ok().map(|event| (ticket.clone(), event));
                 }
                 // After the event was opened: who left before has left no ticket.
-                if !self.directory.line().is_ok_and(|line| is_alive(&line, ticket)) {
+                if !self.directory.queue().is_ok_and(|queue| is_alive(&queue, ticket)) {
                     self.open.ahead = None;
                     return Wake::PeerGone;
                 }
@@ -171,7 +171,7 @@ impl Place<'_> {
             WakeSource::Nothing => {}
         }
 
-        // An own bell is rung by whoever releases, and by whoever puts us out of line.
+        // An own bell is rung by whoever releases, and by whoever puts us out of the queue.
         let bell = self.open.own.as_ref().and_then(|own| own.bell.as_ref());
         let heard = match ear {
             WakeSource::Ticket(_) => self.open.ahead.as_ref().map(|(_, event)| event),

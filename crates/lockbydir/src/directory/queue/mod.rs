@@ -1,17 +1,17 @@
-//! The line: the directory `NAME.lockdir.queue` beside D, with one file a ticket. What is the same on
+//! The queue: the directory `NAME.lockdir.queue` beside D, with one file a ticket. What is the same on
 //! each system is here: where it is, who is in it, entering it, and that nobody is woken for ever. How
 //! one who stands in it hears of the others is not: `pipes.rs` for Unix, `events.rs` for Windows. Each
-//! has the same functions: `knock`, `ring`, `expel`, `close_line`, `is_alive`, and of a [`Place`]
+//! has the same functions: `knock`, `ring`, `expel`, `close_queue`, `is_alive`, and of a [`Place`]
 //! `make_ticket`, `leave`, `listen`, `is_expelled`, `hear`. Decides nothing.
 
 #[cfg(unix)]
 mod pipes;
 #[cfg(unix)]
-use pipes as system_line;
+use pipes as system_queue;
 #[cfg(windows)]
 mod events;
 #[cfg(windows)]
-use events as system_line;
+use events as system_queue;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,38 +19,38 @@ use std::time::Duration;
 
 use lockbydir_protocol::{Answer, LocalContext, Operation, Ticket, Wake, WakeSource};
 
-use self::system_line::{Open, is_ours, is_ticket};
+use self::system_queue::{Open, is_ours, is_ticket};
 use crate::directory::executor::{Directory, OpenHandles};
 use crate::interrupt::Interrupt;
 use crate::os::clock;
 use crate::os::syscalls::{about, list_of, mkdir, open_to_list, rmdir, sleep_on, unlinkat};
 use crate::os::{Errno, Handle, Source, fault};
 
-/// What the line is called: D's name and this.
+/// What the queue is called: D's name and this.
 pub(crate) const SUFFIX: &str = ".queue";
 /// More tickets than this are not read.
 const MOST_TICKETS: usize = 10_000;
-/// A ticket of another kernel that is older goes with the line, when nobody else is in it. Who still
+/// A ticket of another kernel that is older goes with the queue, when nobody else is in it. Who still
 /// waits there takes a new one.
 const STALE_TICKET: Duration = Duration::from_secs(3600);
 /// In so long, one is woken so often; then one hears nothing for the rest of it.
 const WAKES: (Duration, u32) = (Duration::from_millis(100), 32);
-/// How often the line may be removed while we come to it.
+/// How often the queue may be removed while we come to it.
 const ROUNDS: u8 = 8;
 
 impl Directory {
-    pub(crate) fn line_path(&self) -> PathBuf {
+    pub(crate) fn queue_path(&self) -> PathBuf {
         let mut path = OsString::from(self.path());
         path.push(SUFFIX);
         PathBuf::from(path)
     }
 
-    /// The line, if it is one that we may trust.
-    fn line(&self) -> Result<Handle, Errno> {
-        let line = open_to_list(&self.line_path())?;
-        match self.stranger(&about(&line)?) {
+    /// The queue, if it is one that we may trust.
+    fn queue(&self) -> Result<Handle, Errno> {
+        let queue = open_to_list(&self.queue_path())?;
+        match self.stranger(&about(&queue)?) {
             Some(_) => Err(Errno::PERM),
-            None => Ok(line),
+            None => Ok(queue),
         }
     }
 
@@ -58,37 +58,37 @@ impl Directory {
     ///
     /// # Errors
     /// [`Errno::NOTEMPTY`] while somebody waits.
-    fn clear(&self, line: &Handle) -> Result<(), Errno> {
+    fn clear(&self, queue: &Handle) -> Result<(), Errno> {
         let here = self.here();
         let (living, gone): (Vec<_>, Vec<_>) =
-            tickets(line)?.into_iter().partition(|ticket| is_alive(line, ticket, &here));
+            tickets(queue)?.into_iter().partition(|ticket| is_alive(queue, ticket, &here));
         for ticket in gone {
-            let _ = unlinkat(line, ticket.to_string().as_ref());
+            let _ = unlinkat(queue, ticket.to_string().as_ref());
         }
         if living.is_empty() { Ok(()) } else { Err(Errno::NOTEMPTY) }
     }
 
-    /// Those in line now, in their order.
-    pub(crate) fn line_now(&self) -> Vec<Ticket> {
-        let mut line = self.line().and_then(|line| tickets(&line)).unwrap_or_default();
-        line.sort();
-        line
+    /// Those in the queue now, in their order.
+    pub(crate) fn queue_now(&self) -> Vec<Ticket> {
+        let mut queue = self.queue().and_then(|queue| tickets(&queue)).unwrap_or_default();
+        queue.sort();
+        queue
     }
 
     /// Performs what needs no place of one's own.
-    pub(crate) fn perform_on_line(&self, operation: &Operation, kept: &mut OpenHandles) -> Answer {
+    pub(crate) fn perform_on_queue(&self, operation: &Operation, kept: &mut OpenHandles) -> Answer {
         let done = match operation {
             Operation::HasWaiters => return Answer::Somebody(self.knock(kept)),
-            Operation::ListLine => {
-                return match self.line().and_then(|line| tickets(&line)) {
-                    Ok(line) => Answer::Line(line),
-                    Err(Errno::NOENT) => Answer::Line(Vec::new()),
+            Operation::ListQueue => {
+                return match self.queue().and_then(|queue| tickets(&queue)) {
+                    Ok(queue) => Answer::Queue(queue),
+                    Err(Errno::NOENT) => Answer::Queue(Vec::new()),
                     Err(errno) => Answer::Failed(fault(errno)),
                 };
             }
             Operation::WakeFirst => self.ring(kept),
             Operation::Expel(ticket, word) => self.expel(ticket, word),
-            Operation::CloseLine => self.close_line(),
+            Operation::CloseQueue => self.close_queue(),
             _ => Err(Errno::INVAL),
         };
         match done {
@@ -98,10 +98,10 @@ impl Directory {
     }
 }
 
-/// The tickets in a line, in no order.
-fn tickets(line: &Handle) -> Result<Vec<Ticket>, Errno> {
+/// The tickets in a queue, in no order.
+fn tickets(queue: &Handle) -> Result<Vec<Ticket>, Errno> {
     let mut found = Vec::new();
-    for entry in list_of(line)?.take(MOST_TICKETS) {
+    for entry in list_of(queue)?.take(MOST_TICKETS) {
         let entry = entry?;
         if is_ticket(entry.kind()) {
             found.extend(entry.text().and_then(Ticket::parse));
@@ -111,20 +111,20 @@ fn tickets(line: &Handle) -> Result<Vec<Ticket>, Errno> {
 }
 
 /// Does the one of this ticket still wait? Of another kernel's tickets only the age tells.
-fn is_alive(line: &Handle, ticket: &Ticket, here: &LocalContext) -> bool {
+fn is_alive(queue: &Handle, ticket: &Ticket, here: &LocalContext) -> bool {
     if ticket.origin.is_same_boot(&here.origin) {
-        return system_line::is_alive(line, ticket);
+        return system_queue::is_alive(queue, ticket);
     }
     let age = clock::now().wall.saturating_sub(Duration::from_micros(ticket.order));
     age < STALE_TICKET && !(here.is_local && here.is_before_boot(ticket))
 }
 
-/// One waiter's own place in the line: what it keeps open.
+/// One waiter's own place in the queue: what it keeps open.
 pub(crate) struct Place<'a> {
     directory: &'a Directory,
     interrupts: Vec<&'a Interrupt>,
-    /// The line as we entered it.
-    line: Option<Handle>,
+    /// The queue as we entered it.
+    queue: Option<Handle>,
     open: Open,
     kept: OpenHandles,
     /// Until when wakes are counted, and how many there were.
@@ -136,7 +136,7 @@ impl<'a> Place<'a> {
         Place {
             directory,
             interrupts,
-            line: None,
+            queue: None,
             open: Open::default(),
             kept: OpenHandles::default(),
             wakes: (Duration::ZERO, 0),
@@ -159,32 +159,32 @@ impl<'a> Place<'a> {
 
     fn enter(&mut self, ticket: &Ticket) -> Result<(), Errno> {
         self.open = Open::default();
-        let path = self.directory.line_path();
+        let path = self.directory.queue_path();
         for _ in 0..ROUNDS {
             match mkdir(&path, self.directory.mode()) {
                 Ok(()) => {
-                    let line = self.directory.open_made(&path, is_ours)?;
-                    self.directory.widen_open(&line, self.directory.mode())?;
+                    let queue = self.directory.open_made(&path, is_ours)?;
+                    self.directory.widen_open(&queue, self.directory.mode())?;
                 }
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno),
             }
-            let made = self.directory.line().and_then(|line| {
-                self.make_ticket(&line, ticket)?;
-                Ok(line)
+            let made = self.directory.queue().and_then(|queue| {
+                self.make_ticket(&queue, ticket)?;
+                Ok(queue)
             });
             match made {
                 // Removed while we came: make it anew.
                 Err(Errno::NOENT) => {}
-                Ok(line) => {
-                    self.line = Some(line);
+                Ok(queue) => {
+                    self.queue = Some(queue);
                     return Ok(());
                 }
                 Err(errno) => {
-                    if let Ok(line) = self.directory.line() {
-                        let _ = unlinkat(&line, ticket.to_string().as_ref());
+                    if let Ok(queue) = self.directory.queue() {
+                        let _ = unlinkat(&queue, ticket.to_string().as_ref());
                     }
-                    // Nobody may be in the line that was made for us; else the kernel refuses.
+                    // Nobody may be in the queue that was made for us; else the kernel refuses.
                     let _ = rmdir(&path);
                     return Err(errno);
                 }
@@ -198,7 +198,7 @@ impl<'a> Place<'a> {
     }
 
     /// The rest of this moment, where somebody has woken us too often in it: whoever may write to
-    /// a pipe in this line could keep us awake for ever.
+    /// a pipe in this queue could keep us awake for ever.
     fn throttled_until(&mut self) -> Option<Duration> {
         let now = clock::boot();
         if now >= self.wakes.0 {

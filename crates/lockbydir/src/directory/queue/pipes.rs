@@ -1,4 +1,4 @@
-//! The line on Unix: a ticket is a named pipe that its waiter keeps open, and the first in line listens
+//! The queue on Unix: a ticket is a named pipe that its waiter keeps open, and the first in the queue listens
 //! to the bell, another one. Nothing is ever written to the bell, so nobody is killed by SIGPIPE:
 //! opening and closing it rings.
 
@@ -29,10 +29,10 @@ impl Directory {
     /// A pipe opens for writing only while somebody reads it, and its end is heard: so the bell
     /// is opened before the release and closed after it.
     pub(super) fn knock(&self, kept: &mut OpenHandles) -> bool {
-        let Ok(line) = self.line() else {
+        let Ok(queue) = self.queue() else {
             return false;
         };
-        kept.bell = open_pipe(&line, BELL, PipeEnd::Write).ok();
+        kept.bell = open_pipe(&queue, BELL, PipeEnd::Write).ok();
         if kept.bell.is_some() {
             return true;
         }
@@ -40,42 +40,42 @@ impl Directory {
         // a ticket that one of them left must not keep others from trying for ever.
         let here = self.here();
         let may_come = |ticket: &Ticket| {
-            ticket.origin.is_same_boot(&here.origin) && waits(&line, ticket, &here)
+            ticket.origin.is_same_boot(&here.origin) && waits(&queue, ticket, &here)
         };
-        tickets(&line).is_ok_and(|found| found.iter().any(may_come))
+        tickets(&queue).is_ok_and(|found| found.iter().any(may_come))
     }
 
-    /// Whoever removed the line may have taken the bell away that we have in hand: who still waits
+    /// Whoever removed the queue may have taken the bell away that we have in hand: who still waits
     /// has made another one by now, and listens to that.
     pub(super) fn ring(&self, kept: &mut OpenHandles) -> Result<(), Errno> {
         let in_hand = kept.bell.take();
         if in_hand.as_ref().is_none_or(is_removed) {
-            let line = self.line()?;
-            open_pipe(&line, BELL, PipeEnd::Write).map_err(|_| Errno::BUSY)?;
+            let queue = self.queue()?;
+            open_pipe(&queue, BELL, PipeEnd::Write).map_err(|_| Errno::BUSY)?;
         }
         Ok(())
     }
 
     pub(super) fn expel(&self, ticket: &Ticket, word: &Handoff) -> Result<(), Errno> {
-        let line = self.line()?;
+        let queue = self.queue()?;
         let name = ticket.to_string();
-        if let Ok(pipe) = open_pipe(&line, &name, PipeEnd::Both) {
+        if let Ok(pipe) = open_pipe(&queue, &name, PipeEnd::Both) {
             say(&pipe, &spell(word));
         }
-        unlinkat(&line, name.as_ref())
+        unlinkat(&queue, name.as_ref())
     }
 
-    /// Whoever comes while the line is being removed may listen to the old bell: it is rung once
+    /// Whoever comes while the queue is being removed may listen to the old bell: it is rung once
     /// more, through a handle that is neither a reader nor a writer until then.
-    pub(crate) fn close_line(&self) -> Result<(), Errno> {
-        let line = self.line()?;
-        self.clear(&line)?;
+    pub(crate) fn close_queue(&self) -> Result<(), Errno> {
+        let queue = self.queue()?;
+        self.clear(&queue)?;
         // What is called so and is no pipe is somebody's file.
-        let bell = open_pipe(&line, BELL, PipeEnd::Hold);
+        let bell = open_pipe(&queue, BELL, PipeEnd::Hold);
         if bell.is_ok() {
-            let _ = unlinkat(&line, BELL.as_ref());
+            let _ = unlinkat(&queue, BELL.as_ref());
         }
-        rmdir(&self.line_path()).inspect_err(|_| {
+        rmdir(&self.queue_path()).inspect_err(|_| {
             if let Ok(bell) = bell {
                 let _ = reopen_to_write(&bell);
             }
@@ -83,7 +83,7 @@ impl Directory {
     }
 }
 
-/// Is this a name that a line gives?
+/// Is this a name that a queue gives?
 pub(super) fn is_ours(found: &Found) -> bool {
     found.text().is_some_and(|name| name == BELL || Ticket::parse(name).is_some())
 }
@@ -94,8 +94,8 @@ pub(super) fn is_ticket(kind: FileKind) -> bool {
 }
 
 /// Opens a named pipe, and nothing else that may be there in its place.
-fn open_pipe(line: &Handle, name: &str, end: PipeEnd) -> Result<Handle, Errno> {
-    let pipe = open_pipe_at(line, name.as_ref(), end)?;
+fn open_pipe(queue: &Handle, name: &str, end: PipeEnd) -> Result<Handle, Errno> {
+    let pipe = open_pipe_at(queue, name.as_ref(), end)?;
     match about(&pipe)?.kind {
         FileKind::Pipe => Ok(pipe),
         _ => Err(Errno::INVAL),
@@ -103,8 +103,8 @@ fn open_pipe(line: &Handle, name: &str, end: PipeEnd) -> Result<Handle, Errno> {
 }
 
 /// Has somebody the ticket's pipe open?
-pub(super) fn is_alive(line: &Handle, ticket: &Ticket) -> bool {
-    match open_pipe(line, &ticket.to_string(), PipeEnd::Read) {
+pub(super) fn is_alive(queue: &Handle, ticket: &Ticket) -> bool {
+    match open_pipe(queue, &ticket.to_string(), PipeEnd::Read) {
         Ok(pipe) => !matches!(read(&pipe, &mut [0; 1]), Ok(0)),
         Err(_) => false,
     }
@@ -147,10 +147,10 @@ fn heard_on(pipe: &Handle) -> Said {
 }
 
 impl Place<'_> {
-    pub(super) fn make_ticket(&mut self, line: &Handle, ticket: &Ticket) -> Result<(), Errno> {
+    pub(super) fn make_ticket(&mut self, queue: &Handle, ticket: &Ticket) -> Result<(), Errno> {
         let (name, mode) = (ticket.to_string(), self.directory.mode() & 0o666);
-        mkfifoat(line, name.as_ref(), mode)?;
-        let own = open_pipe(line, &name, PipeEnd::Both)?;
+        mkfifoat(queue, name.as_ref(), mode)?;
+        let own = open_pipe(queue, &name, PipeEnd::Both)?;
         self.directory.widen_open(&own, mode)?;
         self.open.own = Some(own);
         Ok(())
@@ -165,20 +165,20 @@ impl Place<'_> {
         if let Some(own) = &own {
             say(own, &spell(word));
         }
-        let line = self.line.take().map_or_else(|| self.directory.line(), Ok)?;
-        unlinkat(&line, ticket.to_string().as_ref())
+        let queue = self.queue.take().map_or_else(|| self.directory.queue(), Ok)?;
+        unlinkat(&queue, ticket.to_string().as_ref())
     }
 
     pub(super) fn listen(&mut self) -> Result<(), Errno> {
         self.open.ahead = None;
-        let line = self.directory.line()?;
+        let queue = self.directory.queue()?;
         let mode = self.directory.mode() & 0o666;
-        let made = match mkfifoat(&line, BELL.as_ref(), mode) {
+        let made = match mkfifoat(&queue, BELL.as_ref(), mode) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(errno) => return Err(errno),
         };
-        let bell = open_pipe(&line, BELL, PipeEnd::Read)?;
+        let bell = open_pipe(&queue, BELL, PipeEnd::Read)?;
         if made {
             self.directory.widen_open(&bell, mode)?;
         }
@@ -218,8 +218,8 @@ impl Place<'_> {
                 if self.open.ahead.as_ref().is_none_or(|(open, _)| open != ticket) {
                     let opened = self
                         .directory
-                        .line()
-                        .and_then(|line| open_pipe(&line, &ticket.to_string(), PipeEnd::Read));
+                        .queue()
+                        .and_then(|queue| open_pipe(&queue, &ticket.to_string(), PipeEnd::Read));
                     self.open.ahead = opened.ok().map(|pipe| (ticket.clone(), pipe));
                 }
                 match self.open.ahead.as_ref().map(|(_, pipe)| heard_on(pipe)) {

@@ -1,4 +1,4 @@
-// cards.js: locks as cards, each with its state, its holder, the time it lasts, and its line.
+// cards.js: locks as cards, each with its state, its holder, the time it lasts, and its queue.
 
 const cards = {
   made: new Map(), // name -> parts

@@ -57,7 +57,7 @@ const STATES = {
 };
 
 const KINDS = {
-  waiting: 'waits in line',
+  waiting: 'queues',
   holding: 'holds the lock',
   forgotten: 'held, but was not renewed',
   expired: 'expired: its time is over, its lock still there',
@@ -81,7 +81,7 @@ const ENDS = {
 const HOWS = {
   before: 'held before we looked',
   free: 'found free',
-  'handed-over': 'handed over in line',
+  'handed-over': 'handed over in the queue',
   'after-expiry': 'taken over after expiry',
   'after-death': 'taken over after a death',
 };

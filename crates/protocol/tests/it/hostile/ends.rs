@@ -59,7 +59,7 @@ impl Rules {
                 if (self.somebody || self.may_not_remove)
                     && self.verb == Verb::Release(State::Open) => {}
             Released::Left | Released::Opened(_) | Released::Remains(..) => {
-                hold!(THE_LINE_MOVES, self.has_rung, "nobody is told: {outcome:?}");
+                hold!(THE_QUEUE_MOVES, self.has_rung, "nobody is told: {outcome:?}");
             }
             Released::Lost(Some(by)) => assert!(by.state == State::Held, "{by}"),
             Released::Lost(None) | Released::Failed(_) => {}
@@ -68,7 +68,7 @@ impl Rules {
 
     pub(crate) fn evicted(&self, outcome: &Eviction) {
         if let Eviction::Removed(_) | Eviction::Remains(..) = outcome {
-            hold!(THE_LINE_MOVES, self.has_rung, "nobody is told: {outcome:?}");
+            hold!(THE_QUEUE_MOVES, self.has_rung, "nobody is told: {outcome:?}");
         }
     }
 

@@ -70,7 +70,7 @@ fn run<M: Machine>(
         all += 1;
         match operation {
             Operation::Sleep(..) => steps = 0,
-            Operation::Expel(..) | Operation::ListLine => {}
+            Operation::Expel(..) | Operation::ListQueue => {}
             _ => steps += 1,
         }
         assert!(steps <= most, "no end after {steps} operations: {operation:?}");

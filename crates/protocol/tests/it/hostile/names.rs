@@ -65,8 +65,8 @@ pub(crate) fn ticket(bytes: &[u8]) {
     }
     let wall = std::time::Duration::from_micros(chance.number(u64::MAX));
     let now = Now { boot: wall, wall };
-    let line = [one, other];
-    let last = chance.ticket().behind(&line, now);
-    assert!(last.order == MAX_TOKEN || line.iter().all(|ticket| *ticket < last), "{last}");
+    let queue = [one, other];
+    let last = chance.ticket().behind(&queue, now);
+    assert!(last.order == MAX_TOKEN || queue.iter().all(|ticket| *ticket < last), "{last}");
     assert!(is_portable(&last.to_string()), "{last}");
 }

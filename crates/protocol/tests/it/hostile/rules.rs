@@ -123,7 +123,7 @@ impl Rules {
             | Operation::Leave(..)
             | Operation::Expel(..)
             | Operation::Listen
-            | Operation::Sleep(..) => self.asked_of_line(operation, now),
+            | Operation::Sleep(..) => self.asked_of_queue(operation, now),
             _ => {}
         }
     }
@@ -211,10 +211,10 @@ impl Rules {
                 hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, is_own, "another's: {entry}");
             }
             Verb::Acquire | Verb::Queue if is_own && entry.state == State::Held => {}
-            // The last to leave a line removes what was opened for it.
+            // The last to leave a queue removes what was opened for it.
             Verb::Queue => {
                 hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, entry.state == State::Open, "{entry}");
-                assert!(self.standing.is_none(), "unlinks while in line");
+                assert!(self.standing.is_none(), "unlinks while in the queue");
             }
             _ => panic!("unlinks: {entry}"),
         }
@@ -321,7 +321,7 @@ impl Rules {
         }
     }
 
-    fn asked_of_line(&mut self, operation: &Operation, now: Now) {
+    fn asked_of_queue(&mut self, operation: &Operation, now: Now) {
         assert_eq!(self.verb, Verb::Queue, "{operation:?}");
         let behind = |word: &Handoff, ticket: &Ticket| match word {
             Handoff::First => true,
@@ -330,33 +330,33 @@ impl Rules {
         match (operation, &self.standing) {
             (Operation::Enter(ticket), None) => {
                 let is_last = self.listed.iter().all(|other| other < ticket);
-                hold!(THE_LINE_MOVES, is_last || ticket.order == MAX_TOKEN, "pushes in: {ticket}");
+                hold!(THE_QUEUE_MOVES, is_last || ticket.order == MAX_TOKEN, "pushes in: {ticket}");
                 assert_eq!(ticket.nonce, self.nonce);
             }
             (Operation::Leave(ticket, word), Some(own)) => {
                 assert_eq!(ticket, own);
-                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+                hold!(THE_QUEUE_MOVES, behind(word, ticket), "a circle: {ticket}");
             }
             (Operation::Expel(ticket, word), Some(own)) => {
                 let may = ticket < own && self.listed.contains(ticket);
-                hold!(THE_LINE_MOVES, may, "expels one that it may not: {ticket}");
-                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+                hold!(THE_QUEUE_MOVES, may, "expels one that it may not: {ticket}");
+                hold!(THE_QUEUE_MOVES, behind(word, ticket), "a circle: {ticket}");
             }
             // A try without patience passes over who had its moment.
             (Operation::Expel(ticket, word), None) => {
                 let may = self.listed.contains(ticket) && now.boot >= self.until;
-                hold!(THE_LINE_MOVES, may, "expels one that it may not: {ticket}");
-                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+                hold!(THE_QUEUE_MOVES, may, "expels one that it may not: {ticket}");
+                hold!(THE_QUEUE_MOVES, behind(word, ticket), "a circle: {ticket}");
             }
             // What is gone already may be left all the same.
             (Operation::Leave(ticket, word), None) => {
                 assert_eq!(Some(ticket), self.removed.as_ref());
-                hold!(THE_LINE_MOVES, behind(word, ticket), "a circle: {ticket}");
+                hold!(THE_QUEUE_MOVES, behind(word, ticket), "a circle: {ticket}");
             }
             (Operation::Listen, Some(_)) => {}
             (Operation::Sleep(ear, wake), own) => {
                 if let (WakeSource::Ticket(ahead), Some(own)) = (ear, own) {
-                    hold!(THE_LINE_MOVES, ahead < own, "waits for one behind: {ahead}");
+                    hold!(THE_QUEUE_MOVES, ahead < own, "waits for one behind: {ahead}");
                 }
                 let moment = now.boot.saturating_add(Duration::from_millis(100));
                 let gives_a_moment =
@@ -381,8 +381,8 @@ impl Rules {
                 self.gone = Some(*owner)
             }
             (Operation::ReadFileClock, Answer::FileClock(clock)) => self.clock = Some(*clock),
-            (Operation::ListLine, Answer::Line(line)) => self.listed = line.clone(),
-            (Operation::ListLine, _) => self.listed.clear(),
+            (Operation::ListQueue, Answer::Queue(queue)) => self.listed = queue.clone(),
+            (Operation::ListQueue, _) => self.listed.clear(),
             (Operation::HasWaiters, _) => self.somebody = *answer == Answer::Somebody(true),
             (Operation::AskRemovable, _) => {
                 self.may_not_remove = *answer == Answer::Removable(false);

@@ -1,4 +1,4 @@
-//! A world made of choices: a lock directory and a line that others change at will, and answers
+//! A world made of choices: a lock directory and a queue that others change at will, and answers
 //! that are true, or lies, as the world pleases. Every answer is of the kind that its operation
 //! has; the boot clock goes forward; all else is open.
 
@@ -23,7 +23,7 @@ pub(crate) struct World<'a> {
     /// What is in D, where it is there.
     entries: Option<Vec<Entry>>,
     changed: Stamp,
-    line: Vec<Ticket>,
+    queue: Vec<Ticket>,
     /// Entries seen before: hostile names are often old ones, changed a little.
     known: Vec<Entry>,
     until: Duration,
@@ -60,7 +60,7 @@ impl<'a> World<'a> {
             liar: chance.pick(&[1, 2, 5, 60]),
             entries: None,
             changed: Stamp(0),
-            line: Vec::new(),
+            queue: Vec::new(),
             known: Vec::new(),
             until: Duration::ZERO,
             answers: 0,
@@ -222,18 +222,18 @@ impl<'a> World<'a> {
         }
     }
 
-    fn hostile_line(&mut self) -> Vec<Ticket> {
-        let own = self.line.last().cloned();
-        let mut line: Vec<Ticket> =
+    fn hostile_queue(&mut self) -> Vec<Ticket> {
+        let own = self.queue.last().cloned();
+        let mut queue: Vec<Ticket> =
             (0..self.chance.pick(&[0, 1, 1, 2, 5])).map(|_| self.chance.ticket()).collect();
-        for ticket in &mut line {
+        for ticket in &mut queue {
             ticket.origin = self.origin();
             if let (Some(own), true) = (&own, self.chance.one_in(2)) {
                 ticket.order = own.order.saturating_sub(1 + self.chance.number(1000));
             }
         }
-        line.extend(own.filter(|_| !self.chance.one_in(4)));
-        line
+        queue.extend(own.filter(|_| !self.chance.one_in(4)));
+        queue
     }
 
     /// The time until what is in D expires, or a little less.
@@ -289,10 +289,10 @@ impl<'a> World<'a> {
             Operation::AskRemovable if lies => Answer::Failed(self.chance.fault()),
             Operation::AskRemovable => Answer::Removable(!self.chance.one_in(4)),
             Operation::HasWaiters => Answer::Somebody(self.chance.one_in(2)),
-            Operation::ListLine if lies && self.chance.one_in(4) => {
+            Operation::ListQueue if lies && self.chance.one_in(4) => {
                 Answer::Failed(self.chance.fault())
             }
-            Operation::ListLine => Answer::Line(self.hostile_line()),
+            Operation::ListQueue => Answer::Queue(self.hostile_queue()),
             Operation::Sleep(_, wake) => Answer::Woken(self.wake(*wake)),
             change => {
                 let is_done = !lies || self.chance.one_in(2);
@@ -375,11 +375,11 @@ impl<'a> World<'a> {
                 _ => Err(Fault::Missing),
             },
             Operation::Enter(ticket) => {
-                self.line = vec![ticket.clone()];
+                self.queue = vec![ticket.clone()];
                 Ok(())
             }
             Operation::Leave(..) => {
-                self.line.clear();
+                self.queue.clear();
                 Ok(())
             }
             Operation::WakeFirst => {

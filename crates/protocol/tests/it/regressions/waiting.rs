@@ -1,4 +1,4 @@
-//! In line.
+//! In the queue.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
     let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, None);
     queue.start(at(2));
     let Step::Perform(Operation::Enter(early)) =
-        queue.resume(at(2), Answer::Line(vec![first.clone()]))
+        queue.resume(at(2), Answer::Queue(vec![first.clone()]))
     else {
         panic!("it enters a line that is there");
     };
@@ -33,8 +33,8 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
 
     // Between its listing and its ticket another one came, who cannot know of it.
     queue.resume(at(2), Answer::Done(None));
-    let line = vec![first.clone(), early.clone(), faster.clone()];
-    let step = queue.resume(at(2), Answer::Line(line));
+    let tickets = vec![first.clone(), early.clone(), faster.clone()];
+    let step = queue.resume(at(2), Answer::Queue(tickets));
 
     assert_eq!(step, Step::Perform(Operation::Leave(early, Handoff::Behind(first.clone()))));
     let Step::Perform(Operation::Enter(late)) = queue.resume(at(2), Answer::Done(None)) else {
@@ -42,7 +42,7 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
     };
     assert!(late > faster);
     queue.resume(at(2), Answer::Done(None));
-    let step = queue.resume(at(2), Answer::Line(vec![first, late, faster.clone()]));
+    let step = queue.resume(at(2), Answer::Queue(vec![first, late, faster.clone()]));
     assert!(
         matches!(&step, Step::Perform(Operation::Sleep(WakeSource::Ticket(ahead), _)) if *ahead == faster),
         "{step:?}"
@@ -50,7 +50,7 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
 }
 
 /// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3. And
-/// the line.
+/// the queue.
 fn behind_a_stranger(here: LocalContext) -> (Queue, Vec<Ticket>) {
     let wish = wish_of(8);
     let own_ticket = Ticket {
@@ -67,31 +67,31 @@ fn behind_a_stranger(here: LocalContext) -> (Queue, Vec<Ticket>) {
     let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, None);
     queue.start(at(2));
     let Step::Perform(Operation::Enter(ours)) =
-        queue.resume(at(2), Answer::Line(vec![first.clone()]))
+        queue.resume(at(2), Answer::Queue(vec![first.clone()]))
     else {
         panic!("it enters a line that is there");
     };
     queue.resume(at(2), Answer::Done(None));
-    let line = vec![first, ours];
-    let step = queue.resume(at(3), Answer::Line(line.clone()));
+    let tickets = vec![first, ours];
+    let step = queue.resume(at(3), Answer::Queue(tickets.clone()));
     assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
-    (queue, line)
+    (queue, tickets)
 }
 
-/// Looks at the same thing each second until the first in line is passed over.
-fn passes_over_at((mut queue, line): (Queue, Vec<Ticket>), seen: &Answer) -> u64 {
+/// Looks at the same thing each second until the first in the queue is passed over.
+fn passes_over_at((mut queue, tickets): (Queue, Vec<Ticket>), seen: &Answer) -> u64 {
     for second in 4..100 {
         let step = queue.resume(at(second), Answer::Woken(Wake::Time));
-        assert_eq!(step, Step::Perform(Operation::ListLine));
-        let step = queue.resume(at(second), Answer::Line(line.clone()));
+        assert_eq!(step, Step::Perform(Operation::ListQueue));
+        let step = queue.resume(at(second), Answer::Queue(tickets.clone()));
         assert_eq!(step, Step::Perform(Operation::Look));
         match queue.resume(at(second), seen.clone()) {
-            Step::Perform(Operation::ListLine) => return second,
+            Step::Perform(Operation::ListQueue) => return second,
             Step::Perform(Operation::Sleep(..)) => {}
             step => panic!("{step:?}"),
         }
     }
-    panic!("the first in line is waited for without an end");
+    panic!("the first in the queue is waited for without an end");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn behind_the_dead(until: u64) -> (Queue, Ticket) {
     let until = Some(Duration::from_secs(until));
     let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, until);
     queue.start(at(2));
-    let step = queue.resume(at(2), Answer::Line(vec![dead.clone()]));
+    let step = queue.resume(at(2), Answer::Queue(vec![dead.clone()]));
     assert!(matches!(step, Step::Perform(Operation::Enter(_))), "{step:?}");
     (queue, dead)
 }
@@ -158,10 +158,10 @@ fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
     for (until, now, answer, most) in [(60, 3, &done, 15), (60, 3, &denied, 1), (60, 61, &done, 0)]
     {
         let (mut queue, dead) = behind_the_dead(until);
-        let mut step = queue.resume(at(2), Answer::Done(None)); // it is in line
+        let mut step = queue.resume(at(2), Answer::Done(None)); // it is in the queue
         let mut removed = 0;
-        while step == Step::Perform(Operation::ListLine) {
-            step = queue.resume(at(now), Answer::Line(vec![dead.clone()]));
+        while step == Step::Perform(Operation::ListQueue) {
+            step = queue.resume(at(now), Answer::Queue(vec![dead.clone()]));
             if matches!(step, Step::Perform(Operation::Expel(..))) {
                 removed += 1;
                 step = queue.resume(at(now), answer.clone());
@@ -176,7 +176,8 @@ fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
 }
 
 #[test]
-fn who_is_put_out_of_line_again_and_again_waits_without_a_ticket_and_no_longer_than_its_patience() {
+fn who_is_put_out_of_queue_again_and_again_waits_without_a_ticket_and_no_longer_than_its_patience()
+{
     for until in [60, 5] {
         let (mut queue, dead) = behind_the_dead(until);
         let living = Ticket { origin: Origin { boot: 1, time: 1, pids: 1 }, ..dead };
@@ -184,14 +185,14 @@ fn who_is_put_out_of_line_again_and_again_waits_without_a_ticket_and_no_longer_t
         let mut now = 2;
         let step = loop {
             queue.resume(at(now), Answer::Done(None)); // -> list
-            let step = queue.resume(at(now), Answer::Line(vec![living.clone()]));
+            let step = queue.resume(at(now), Answer::Queue(vec![living.clone()]));
             assert!(matches!(step, Step::Perform(Operation::Sleep(..))), "{step:?}");
             now += 1;
             let step = queue.resume(at(now), Answer::Woken(Wake::Expelled));
-            if step != Step::Perform(Operation::ListLine) {
+            if step != Step::Perform(Operation::ListQueue) {
                 break step;
             }
-            queue.resume(at(now), Answer::Line(vec![living.clone()])); // -> enter
+            queue.resume(at(now), Answer::Queue(vec![living.clone()])); // -> enter
             entered += 1;
         };
 

@@ -193,7 +193,7 @@ fn wait_under(what: &str, prepare: Prepare) -> Vec<String> {
 }
 
 #[test]
-fn whatever_is_done_to_the_line_patience_and_progress_hold() {
+fn whatever_is_done_to_the_queue_patience_and_progress_hold() {
     let wrong: Vec<_> =
         ATTACKS.into_iter().flat_map(|(what, prepare)| wait_under(what, prepare)).collect();
 

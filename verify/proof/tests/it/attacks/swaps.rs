@@ -152,7 +152,7 @@ fn a_lock_that_changes_places_is_never_held_twice_nor_are_others_things_touched(
 }
 
 #[test]
-fn a_line_that_changes_places_leaves_safety_and_others_things_alone() {
+fn a_queue_that_changes_places_leaves_safety_and_others_things_alone() {
     for mode in ["mode=448", "mode=511"] {
         let options = ["patience_ms=100", "hold_us=2000", mode];
         for bait in Bait::ALL {

@@ -1,4 +1,4 @@
-//! The line beside D in memory: tickets and the bell as named pipes are, with their ends open or
+//! The queue beside D in memory: tickets and the bell as named pipes are, with their ends open or
 //! closed. Operations of several system calls are done in the steps that others can tell apart.
 
 use lockbydir_protocol::{Answer, Fault, Handoff, Operation, Ticket, Wake, WakeSource};
@@ -7,7 +7,7 @@ use crate::mutant::Mutant;
 
 /// The directory `NAME.lockdir.queue`, and the pipes in it that somebody still has open.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Line {
+pub(crate) struct TicketQueue {
     pub(crate) is_there: bool,
     slips: Vec<Slip>,
     bells: Vec<Bell>,
@@ -52,7 +52,7 @@ struct Bell {
     writers: u8,
 }
 
-/// One process's handles in the line; they close when it ends.
+/// One process's handles in the queue; they close when it ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Handles {
     own: Option<Ticket>,
@@ -83,9 +83,9 @@ fn done(is_done: bool, otherwise: Fault) -> Progress {
     Progress::Done(if is_done { Answer::Done(None) } else { Answer::Failed(otherwise) })
 }
 
-impl Line {
-    pub(crate) fn new(people: usize) -> Line {
-        Line { handles: vec![Handles::default(); people], ..Line::default() }
+impl TicketQueue {
+    pub(crate) fn new(people: usize) -> TicketQueue {
+        TicketQueue { handles: vec![Handles::default(); people], ..TicketQueue::default() }
     }
 
     /// The tickets that have a name.
@@ -99,7 +99,7 @@ impl Line {
         own.filter(|own| self.tickets().any(|ticket| ticket == *own))
     }
 
-    /// Does the next step of what this one asks of the line.
+    /// Does the next step of what this one asks of the queue.
     pub(crate) fn perform(
         &mut self,
         who: usize,
@@ -112,8 +112,8 @@ impl Line {
             self.drop_renamed(who);
         }
         match (operation, step) {
-            (Operation::ListLine, _) => {
-                Progress::Done(Answer::Line(self.tickets().cloned().collect()))
+            (Operation::ListQueue, _) => {
+                Progress::Done(Answer::Queue(self.tickets().cloned().collect()))
             }
             (Operation::HasWaiters, _) => {
                 let is_heard = self.grasp(who);
@@ -193,12 +193,12 @@ impl Line {
                 self.handles[who].ahead = None;
                 done(self.listen(who), Fault::Missing)
             }
-            (Operation::CloseLine, _) if !self.is_there => done(false, Fault::Missing),
-            (Operation::CloseLine, 0) => match self.clear() {
+            (Operation::CloseQueue, _) if !self.is_there => done(false, Fault::Missing),
+            (Operation::CloseQueue, 0) => match self.clear() {
                 true => Progress::More,
                 false => done(false, Fault::Taken),
             },
-            (Operation::CloseLine, _) => done(self.remove(), Fault::Taken),
+            (Operation::CloseQueue, _) => done(self.remove(), Fault::Taken),
             _ => done(false, Fault::Missing),
         }
     }
@@ -340,20 +340,20 @@ impl Line {
     }
 
     fn has_living(&mut self) -> bool {
-        self.slips.iter_mut().filter(|fifo| fifo.is_linked).any(Line::is_alive)
+        self.slips.iter_mut().filter(|fifo| fifo.is_linked).any(TicketQueue::is_alive)
     }
 
-    /// First step of closing the line: tickets of the dead go; true if nobody is left.
+    /// First step of closing the queue: tickets of the dead go; true if nobody is left.
     fn clear(&mut self) -> bool {
         let mut is_empty = true;
         for fifo in self.slips.iter_mut().filter(|fifo| fifo.is_linked) {
-            fifo.is_linked = Line::is_alive(fifo);
+            fifo.is_linked = TicketQueue::is_alive(fifo);
             is_empty &= !fifo.is_linked;
         }
         is_empty
     }
 
-    /// Second step: the bell and the line; false if somebody has come. Then the old bell is rung.
+    /// Second step: the bell and the queue; false if somebody has come. Then the old bell is rung.
     fn remove(&mut self) -> bool {
         let bell = self.bells.iter_mut().find(|bell| bell.is_linked);
         let old = bell.map(|bell| {
@@ -411,7 +411,7 @@ impl Line {
         is_heard
     }
 
-    /// Has it the bell open that still hangs in the line?
+    /// Has it the bell open that still hangs in the queue?
     fn has_bell_in_hand(&self, who: usize, mutant: Option<Mutant>) -> bool {
         let any = mutant == Some(Mutant::RingsAnOldBell);
         self.handles[who].bell_writer.is_some_and(|bell_writer| {

@@ -1,4 +1,4 @@
-//! The line, as one process meets what others left in it.
+//! The queue, as one process meets what others left in it.
 
 use std::fs;
 use std::path::Path;
@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lockbydir::Lock;
 
 /// A ticket that a waiter on another host made so long ago; nobody here can tell whether it lives.
-fn make_ticket_of_another_host(line: &Path, age: Duration) {
+fn make_ticket_of_another_host(queue: &Path, age: Duration) {
     let made = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - age;
     let ticket = format!(
         "t1.{}.00000000000000000000000001.5.00000000000000aa.effffffa.effffffc.7-7.elsewhere.-",
         made.as_micros()
     );
-    fs::create_dir_all(line).unwrap();
-    make_ticket(&line.join(ticket));
+    fs::create_dir_all(queue).unwrap();
+    make_ticket(&queue.join(ticket));
 }
 
 #[cfg(unix)]
@@ -31,8 +31,8 @@ pub(crate) fn make_ticket(path: &Path) {
 #[test]
 fn one_try_gets_a_free_lock_though_a_waiter_of_another_host_left_its_ticket() {
     let folder = tempfile::tempdir().unwrap();
-    let line = folder.path().join("jobs.lockdir.queue");
-    make_ticket_of_another_host(&line, Duration::from_secs(5));
+    let queue = folder.path().join("jobs.lockdir.queue");
+    make_ticket_of_another_host(&queue, Duration::from_secs(5));
 
     let got = Lock::new(folder.path().join("jobs")).try_acquire().unwrap();
 

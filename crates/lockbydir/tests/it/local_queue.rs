@@ -14,9 +14,10 @@ fn descriptors() -> usize {
 }
 
 fn tickets(folder: &std::path::Path) -> usize {
-    let line = std::fs::read_dir(folder.join("jobs.lockdir.queue"));
-    line.map_or(0, |line| {
-        line.flatten()
+    let queue = std::fs::read_dir(folder.join("jobs.lockdir.queue"));
+    queue.map_or(0, |queue| {
+        queue
+            .flatten()
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("t1."))
             .count()
     })

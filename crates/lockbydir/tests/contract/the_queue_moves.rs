@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lockbydir::{Lock, State};
 
-use super::{World, jobs, patient, same_jobs, secs, see_in_line};
+use super::{World, jobs, patient, same_jobs, secs, see_in_queue};
 
 pub(crate) fn a_release_wakes_who_waits<W: World>(world: &W) {
     // Whoever missed the wake-up would sleep for an hour.
@@ -14,7 +14,7 @@ pub(crate) fn a_release_wakes_who_waits<W: World>(world: &W) {
     let guard = jobs(world).timeout(secs(3600)).acquire().unwrap();
     let waiting = lock.clone();
     let waiter = thread::spawn(move || waiting.acquire().map(|guard| (Instant::now(), guard)));
-    see_in_line(&lock, 1);
+    see_in_queue(&lock, 1);
 
     let released = Instant::now();
     guard.release().unwrap();
@@ -72,7 +72,7 @@ pub(crate) fn processes_are_served_in_the_order_in_which_they_came<W: World>(wor
 
     for waiters in [[lock.clone(), other.clone()], [other, lock.clone()]] {
         let guard = lock.clone().timeout(secs(60)).acquire().unwrap();
-        assert_order(guard, &waiters, |number| drop(see_in_line(&lock, number + 1)));
+        assert_order(guard, &waiters, |number| drop(see_in_queue(&lock, number + 1)));
     }
 }
 

@@ -9,10 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Folder, Ran, names, until};
 
-/// The bound for passing over a first in line that does not take a free lock, in a short line.
+/// The bound for passing over a first in the queue that does not take a free lock, in a short line.
 const PASSED_OVER: Duration = Duration::from_millis(1000);
 
-fn wait_in_line(folder: &Folder, script: &str) -> Child {
+fn wait_in_queue(folder: &Folder, script: &str) -> Child {
     let before = folder.status()["queue"].as_array().unwrap().len();
     let child = folder
         .command(&["run", "-w", "60s", "jobs", "--", "sh", "-c", script])
@@ -53,7 +53,7 @@ fn processes_are_served_in_the_order_in_which_they_came() {
         let folder = Folder::new();
         let holding = folder.hold(&["-t", "60s"], "cat");
         let waiters: Vec<_> = (0..processes)
-            .map(|number| wait_in_line(&folder, &format!("echo {number} >> served")))
+            .map(|number| wait_in_queue(&folder, &format!("echo {number} >> served")))
             .collect();
 
         assert_eq!(holding.finish().code, 0);
@@ -72,7 +72,7 @@ fn a_lock_is_handed_over_in_place() {
     let inode = || fs::metadata(folder.path().join("jobs.lockdir")).unwrap().ino();
     let holding = folder.hold(&[], "cat");
     let (first, token) = (inode(), folder.status()["token"].as_u64());
-    let waiter = wait_in_line(&folder, "stat -c %i jobs.lockdir; echo $LOCKBYDIR_TOKEN");
+    let waiter = wait_in_queue(&folder, "stat -c %i jobs.lockdir; echo $LOCKBYDIR_TOKEN");
 
     assert_eq!(holding.finish().code, 0);
 
@@ -83,11 +83,11 @@ fn a_lock_is_handed_over_in_place() {
 }
 
 #[test]
-fn status_shows_the_line() {
+fn status_shows_the_queue() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
-    let first = wait_in_line(&folder, "true");
-    let second = wait_in_line(&folder, "true");
+    let first = wait_in_queue(&folder, "true");
+    let second = wait_in_queue(&folder, "true");
 
     let status = folder.status();
     let line = status["queue"].as_array().unwrap();
@@ -105,7 +105,7 @@ fn status_shows_the_line() {
 }
 
 #[test]
-fn who_gives_up_leaves_the_line_and_the_next_moves_up() {
+fn who_gives_up_leaves_the_queue_and_the_next_moves_up() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
     let first = folder
@@ -114,7 +114,7 @@ fn who_gives_up_leaves_the_line_and_the_next_moves_up() {
         .spawn()
         .unwrap();
     until("its ticket", || !folder.status()["queue"].as_array().unwrap().is_empty());
-    let second = wait_in_line(&folder, "echo in");
+    let second = wait_in_queue(&folder, "echo in");
 
     assert_eq!(Ran::of(first.wait_with_output().unwrap()).code, 75);
     assert_eq!(folder.status()["queue"].as_array().unwrap().len(), 1);
@@ -125,7 +125,7 @@ fn who_gives_up_leaves_the_line_and_the_next_moves_up() {
 }
 
 #[test]
-fn the_last_who_gives_up_leaves_no_line() {
+fn the_last_who_gives_up_leaves_no_queue() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
     folder.run(&["run", "-w", "100ms", "jobs", "--", "true"]).refused(75, "held by");
@@ -134,12 +134,12 @@ fn the_last_who_gives_up_leaves_no_line() {
 }
 
 #[test]
-fn a_dead_first_in_line_is_replaced_at_once() {
+fn a_dead_first_in_queue_is_replaced_at_once() {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "cat");
-    let mut first = wait_in_line(&folder, "true");
-    let second = wait_in_line(&folder, "echo in");
-    let third = wait_in_line(&folder, "echo in");
+    let mut first = wait_in_queue(&folder, "true");
+    let second = wait_in_queue(&folder, "echo in");
+    let third = wait_in_queue(&folder, "echo in");
 
     first.kill().unwrap();
     first.wait().unwrap();
@@ -154,11 +154,11 @@ fn a_dead_first_in_line_is_replaced_at_once() {
 }
 
 #[test]
-fn a_stopped_first_in_line_is_passed_over_and_finds_its_place_at_the_end() {
+fn a_stopped_first_in_queue_is_passed_over_and_finds_its_place_at_the_end() {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "cat");
-    let first = wait_in_line(&folder, "echo first >> served");
-    let second = wait_in_line(&folder, "echo second >> served");
+    let first = wait_in_queue(&folder, "echo first >> served");
+    let second = wait_in_queue(&folder, "echo second >> served");
     until_state(&first, 'S');
     signal(&first, Signal::STOP);
     until_state(&first, 'T');
@@ -169,7 +169,7 @@ fn a_stopped_first_in_line_is_passed_over_and_finds_its_place_at_the_end() {
     assert!(released.elapsed() < PASSED_OVER, "{:?}", released.elapsed());
 
     let holding = folder.hold(&["-t", "60s"], "cat");
-    let third = wait_in_line(&folder, "echo third >> served");
+    let third = wait_in_queue(&folder, "echo third >> served");
     signal(&first, Signal::CONT);
     until("its new ticket", || {
         let line = folder.status()["queue"].clone();
@@ -184,10 +184,10 @@ fn a_stopped_first_in_line_is_passed_over_and_finds_its_place_at_the_end() {
 }
 
 #[test]
-fn a_line_that_somebody_deletes_costs_order_and_no_progress() {
+fn a_queue_that_somebody_deletes_costs_order_and_no_progress() {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "cat");
-    let waiters: Vec<_> = (0..3).map(|_| wait_in_line(&folder, "true")).collect();
+    let waiters: Vec<_> = (0..3).map(|_| wait_in_queue(&folder, "true")).collect();
 
     fs::remove_dir_all(folder.path().join("jobs.lockdir.queue")).unwrap();
     let released = Instant::now();
@@ -198,7 +198,7 @@ fn a_line_that_somebody_deletes_costs_order_and_no_progress() {
 }
 
 #[test]
-fn rubbish_in_the_line_is_left_alone_and_stops_nobody() {
+fn rubbish_in_the_queue_is_left_alone_and_stops_nobody() {
     let folder = Folder::new();
     let line = folder.path().join("jobs.lockdir.queue");
     fs::write(folder.path().join("victim"), "precious").unwrap();
@@ -210,7 +210,7 @@ fn rubbish_in_the_line_is_left_alone_and_stops_nobody() {
     }
 
     let holding = folder.hold(&["-t", "60s"], "cat");
-    let waiters: Vec<_> = (0..3).map(|_| wait_in_line(&folder, "true")).collect();
+    let waiters: Vec<_> = (0..3).map(|_| wait_in_queue(&folder, "true")).collect();
     assert_eq!(holding.finish().code, 0);
     waiters.into_iter().for_each(|waiter| drop(finished(waiter)));
 
@@ -221,7 +221,7 @@ fn rubbish_in_the_line_is_left_alone_and_stops_nobody() {
 }
 
 #[test]
-fn where_no_line_can_be_made_one_waits_all_the_same() {
+fn where_no_queue_can_be_made_one_waits_all_the_same() {
     for what in ["a file", "a link"] {
         let folder = Folder::new();
         let line = folder.path().join("jobs.lockdir.queue");
@@ -246,10 +246,10 @@ fn where_no_line_can_be_made_one_waits_all_the_same() {
 }
 
 #[test]
-fn a_forced_break_wakes_the_first_in_line() {
+fn a_forced_break_wakes_the_first_in_queue() {
     let folder = Folder::new();
     let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
-    let waiter = wait_in_line(&folder, "true");
+    let waiter = wait_in_queue(&folder, "true");
 
     let broken = Instant::now();
     assert_eq!(folder.run(&["break", "--force", "jobs"]).code, 0);
@@ -260,10 +260,10 @@ fn a_forced_break_wakes_the_first_in_line() {
 }
 
 #[test]
-fn a_key_that_is_released_wakes_the_first_in_line() {
+fn a_key_that_is_released_wakes_the_first_in_queue() {
     let folder = Folder::new();
     let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
-    let waiter = wait_in_line(&folder, "true");
+    let waiter = wait_in_queue(&folder, "true");
     let released = Instant::now();
     assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
     finished(waiter);
@@ -274,7 +274,7 @@ fn a_key_that_is_released_wakes_the_first_in_line() {
 fn what_killed_waiters_left_is_cleaned() {
     let folder = Folder::new();
     let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
-    let mut waiters = [wait_in_line(&folder, "true"), wait_in_line(&folder, "true")];
+    let mut waiters = [wait_in_queue(&folder, "true"), wait_in_queue(&folder, "true")];
     for waiter in &waiters {
         signal(waiter, Signal::STOP);
         until_state(waiter, 'T');
@@ -291,10 +291,10 @@ fn what_killed_waiters_left_is_cleaned() {
 }
 
 #[test]
-fn one_try_does_not_jump_the_line() {
+fn one_try_does_not_jump_the_queue() {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "cat");
-    let waiter = wait_in_line(&folder, "until [ -e go ]; do sleep 0.05; done; rm go");
+    let waiter = wait_in_queue(&folder, "until [ -e go ]; do sleep 0.05; done; rm go");
 
     folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "held by");
     assert_eq!(holding.finish().code, 0);
@@ -309,7 +309,7 @@ fn one_try_does_not_jump_the_line() {
 fn one_try_passes_over_a_stopped_waiter(frees: impl FnOnce(&Folder) -> Box<dyn FnOnce() + '_>) {
     let folder = Folder::new();
     let free = frees(&folder);
-    let waiter = wait_in_line(&folder, "true");
+    let waiter = wait_in_queue(&folder, "true");
     signal(&waiter, Signal::STOP);
     until_state(&waiter, 'T');
     free();
@@ -365,7 +365,7 @@ fn a_ticket_of_another_host_that_does_not_come_is_passed_over() {
     );
     let made = std::process::Command::new("mkfifo").arg(line.join(&ticket)).status().unwrap();
     assert!(made.success());
-    let waiter = wait_in_line(&folder, "true");
+    let waiter = wait_in_queue(&folder, "true");
     assert_eq!(folder.status()["queue"][0]["host"], "elsewhere");
 
     let released = Instant::now();

@@ -1,4 +1,4 @@
-//! The line, shared with `etcdctl lock`; deaths that can be seen; lists.
+//! The queue, shared with `etcdctl lock`; deaths that can be seen; lists.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -44,13 +44,13 @@ fn etcdctl_and_we_exclude_each_other() {
     assert_eq!(lock.status().unwrap().state, State::Bare);
     assert!(lock.is_locked().unwrap());
     assert!(lock.try_acquire().unwrap().is_none());
-    let waiter = crate::wait_in_line(&lock);
+    let waiter = crate::wait_in_queue(&lock);
     other.end();
     let guard = waiter.join().unwrap().unwrap();
 
     let mut other = Other::start(&server, "jobs.lockdir");
     let mut output = other.output();
-    see("it stands in line", || {
+    see("it queues", || {
         let keys = server.control(&["get", "--prefix", "jobs.lockdir/", "--keys-only"]).unwrap();
         keys.lines().filter(|line| !line.is_empty()).count() == 2
     });
@@ -70,7 +70,7 @@ fn a_dead_process_of_this_machine_is_replaced_at_once() {
     let lock = lock(&server.url("jobs")).timeout(secs(60));
     let owned = lock.clone().owner(Owner::Process(holder.id())).label("dies");
     let _ = owned.acquire().unwrap().keep();
-    let waiter = crate::wait_in_line(&lock);
+    let waiter = crate::wait_in_queue(&lock);
 
     let at = Instant::now();
     holder.kill().unwrap();
