@@ -1,4 +1,4 @@
-//! The shortest use of a lock: make it, wait for it, use the scarce resource, let go.
+//! The shortest use of a lock: create it, wait for it, use the scarce resource, release it.
 //!
 //! Shows the few lines that every program needs. Run two of these at once with the same folder
 //! (`cargo run --example how_to_use -- .`) and watch the second one wait for the first.
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 pub(crate) fn play(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
-    // Without an argument the lock lives in a fresh folder of its own, gone at the end.
+    // Without an argument the lock is in a fresh folder, which is removed at the end.
     let (folder, _fresh) = match folder {
         Some(folder) => (folder, None),
         None => {

@@ -1,15 +1,15 @@
-//! Three hundred threads want one lock, all at once; or as many processes.
+//! Three hundred threads, or as many processes, want one lock at the same time.
 //!
-//! Each holds it for 0.05 s, and notes the time at the end of that, just before it lets go.
-//! If the lock kept them apart, these times are more than 0.05 s from each other, every one.
-//! What is beyond 0.05 s is the overhead of a handoff, of which the extremes, median, mean and
-//! deviation are printed. Patience is 5 s and all together would need 15 s: so about two thirds
+//! Each holds it for 0.05 s, and notes the time at the end of that, just before the release. If the
+//! lock excluded them from each other, each of these times is more than 0.05 s after the one
+//! before. The excess over 0.05 s is the overhead of a handoff, whose extremes, median, mean and
+//! deviation are printed. Patience is 5 s, and all together would need 15 s, so about two thirds
 //! give up, and are counted.
 //!
-//! `--patience 60` serves them all; `--threads 50` makes fewer; `--processes 300` makes processes
-//! instead, each with a place of its own in the queue, where threads share one; `--scale 0.1` makes
-//! all times ten times shorter; `--folder DIR` puts the lock there. The exit code is 1 when the
-//! verdict is bad.
+//! `--patience 60` serves them all; `--threads 50` starts fewer; `--processes 300` starts processes
+//! instead, each with its own place in the queue, where threads share one; `--scale 0.1` makes all
+//! times ten times shorter; `--folder DIR` puts the lock there. The exit code is 1 when the verdict
+//! is bad.
 //!
 //! After the example "massive" in Andreas Krueger's `lockbydir` (2015).
 
@@ -30,13 +30,13 @@ use self::clock::clock;
 
 const HOLD: f64 = 0.05;
 
-/// What one of them lived through.
+/// The outcome of one thread or process.
 enum Story {
     /// Held the lock, until this time.
     Held(Duration),
     /// Ran out of patience.
     GaveUp,
-    /// Held the lock, and was told at the end that it was not its own any more.
+    /// Held the lock, and lost it before the release.
     Lost,
 }
 
@@ -57,7 +57,7 @@ fn one(lock: &Lock, hold: Duration) -> Result<Story, lockbydir::Error> {
 
 type Stories = Result<Vec<Story>, Box<dyn Error>>;
 
-/// Threads, which begin when all are there.
+/// Runs threads, which begin together when all are ready.
 fn threads(count: usize, lock: &Lock, hold: Duration) -> Stories {
     let together = Arc::new(Barrier::new(count));
     let crowd: Vec<_> = (0..count)
@@ -74,22 +74,23 @@ fn threads(count: usize, lock: &Lock, hold: Duration) -> Stories {
     crowd.into_iter().map(join).collect()
 }
 
-/// Processes, each of which says that it is there and begins when their common pipe ends.
+/// Runs processes. Each prints a line when it is ready, and begins when the pipe that is the
+/// standard input of all of them ends.
 fn processes(count: usize, mut each: impl FnMut(usize) -> io::Result<Command>) -> Stories {
     let (start, not_yet) = io::pipe()?;
     let mut crowd = Vec::new();
     for number in 1..=count {
         let mut command = each(number)?;
         let mut child = command.stdin(start.try_clone()?).stdout(Stdio::piped()).spawn()?;
-        let told = child.stdout.take().ok_or("a process has no output")?;
-        crowd.push((child, BufReader::new(told).lines()));
+        let output = child.stdout.take().ok_or("a process has no output")?;
+        crowd.push((child, BufReader::new(output).lines()));
     }
-    for (_, told) in &mut crowd {
-        told.next().ok_or("a process ended before it began")??;
+    for (_, lines) in &mut crowd {
+        lines.next().ok_or("a process ended before it began")??;
     }
     drop(not_yet);
-    let ended = |(mut child, mut told): (std::process::Child, io::Lines<_>)| {
-        let story = told.next().ok_or("a process told no story")??;
+    let ended = |(mut child, mut lines): (std::process::Child, io::Lines<_>)| {
+        let story = lines.next().ok_or("a process printed no story")??;
         child.wait()?;
         Ok(match story.as_str() {
             "gave up" => Story::GaveUp,
@@ -100,7 +101,7 @@ fn processes(count: usize, mut each: impl FnMut(usize) -> io::Result<Command>) -
     crowd.into_iter().map(ended).collect()
 }
 
-/// What one of these processes does.
+/// Runs one of these processes.
 fn process(lock: &Lock, hold: Duration) -> Result<(), Box<dyn Error>> {
     println!("ready");
     io::stdin().read_to_end(&mut Vec::new())?;
@@ -127,9 +128,9 @@ fn describe(mut overheads: Vec<f64>) {
     );
 }
 
-/// Was there never but one? True if so.
+/// Prints the figures; returns true if there was never more than one holder.
 fn judge(stories: &[Story], hold: Duration, lock: &Lock) -> Result<bool, Box<dyn Error>> {
-    let count = |is_it: fn(&Story) -> bool| stories.iter().filter(|story| is_it(story)).count();
+    let count = |is: fn(&Story) -> bool| stories.iter().filter(|story| is(story)).count();
     let gave_up = count(|story| matches!(story, Story::GaveUp));
     let lost = count(|story| matches!(story, Story::Lost));
     let mut ends: Vec<Duration> = stories
@@ -168,7 +169,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 pub(crate) fn play(
-    // How this program is started again, as another process.
+    // Returns the command that starts this program again, as another process.
     myself: &dyn Fn() -> io::Result<Command>,
     mut arguments: impl Iterator<Item = OsString>,
 ) -> Result<ExitCode, Box<dyn Error>> {
@@ -183,7 +184,7 @@ pub(crate) fn play(
             Some("--patience") => patience = text.parse()?,
             Some("--scale") => scale = text.parse()?,
             Some("--folder") => folder = Some(PathBuf::from(value)),
-            // What a process is told which it is.
+            // Passed to each process: its number.
             Some("--number") => number = Some(text.to_owned()),
             _ => {
                 return Err("usage: massive [--threads 300 | --processes 300] [--patience 5] \

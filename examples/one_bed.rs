@@ -1,13 +1,13 @@
-//! Four sleepers, one bed: real processes that share one scarce thing.
+//! Four sleepers, one bed: real processes that share a scarce resource.
 //!
 //! Each wants to sleep 6 s, and waits at most 13 s for the bed. One in four forgets to give it
-//! back; then the others must wait until the timeout (10 s) gives it back for them. Every step is
-//! logged with its time and process. At the end the bed must be empty, and nobody may ever have
-//! lain down beside another; else the exit code is 1.
+//! back; then the others wait until the timeout (10 s) gives it back for them. Every step is logged
+//! with its time and process. At the end the bed must be empty, and two sleepers must never have
+//! been in it at once; otherwise the exit code is 1.
 //!
-//! The lock is held by nobody in particular (`Owner::Nobody`), as if a shell script had made it:
-//! else the death of a forgetful sleeper's process would free the bed at once, and there would be
-//! no timeout to see.
+//! No process owns the lock (`Owner::Nobody`), as if a shell script had made it: otherwise the
+//! death of the process of a forgetful sleeper would free the bed at once, and no timeout would be
+//! seen.
 //!
 //! `--scale 0.1` makes everything ten times shorter; `--forgets 1` makes all of them forgetful;
 //! `--folder DIR` puts the bed there.
@@ -31,15 +31,15 @@ const SLEEP: f64 = 6.0;
 const TIMEOUT: f64 = 10.0;
 const PATIENCE: f64 = 13.0;
 
-/// The exit code of a sleeper who got no bed.
+/// The exit code of a sleeper that got no bed.
 const GAVE_UP: u8 = 3;
 
-/// What a run is like; the same for the house and all its sleepers.
+/// The parameters of a run, the same for the house and all its sleepers.
 #[derive(Clone, Copy)]
 struct Story {
-    /// Of the real times.
+    /// The factor of all times.
     scale: f64,
-    /// How likely a sleeper forgets to give the bed back.
+    /// The probability that a sleeper forgets to give the bed back.
     forgets: f64,
     begun: SystemTime,
 }
@@ -56,20 +56,21 @@ impl Story {
             .owner(Owner::Nobody)
     }
 
-    /// One line of the log: time since the story began, process, what happened.
+    /// Prints a line of the log: time since the story began, process, what happened.
     fn log(self, text: &str) {
         let since = self.begun.elapsed().unwrap_or_default().as_secs_f64();
         println!("{since:7.3} s  process {:<8} {text}", std::process::id());
     }
 }
 
-/// A number in 0..1. Every `RandomState` has fresh keys, so no crate is needed for one coin.
+/// Returns a random number in 0..1. Every `RandomState` has fresh keys, so no crate is needed for
+/// this.
 fn chance() -> f64 {
     let number = RandomState::new().build_hasher().finish() >> 11;
     number as f64 / (1_u64 << 53) as f64
 }
 
-/// One sleeper's night; false if it found no bed in time.
+/// Runs one sleeper; returns false if it found no bed in time.
 fn sleeper(story: Story, folder: &Path, number: &str) -> Result<bool, Box<dyn Error>> {
     story.log("is tired, and looks for the bed");
     let guard = match story.bed(folder).label(format!("sleeper {number}")).acquire() {
@@ -80,7 +81,7 @@ fn sleeper(story: Story, folder: &Path, number: &str) -> Result<bool, Box<dyn Er
         }
         Err(error) => return Err(error.into()),
     };
-    // The pillow proves it: a second one in the bed would find it taken.
+    // The pillow is the proof: a second sleeper in the bed would find it taken.
     let pillow = folder.join("pillow");
     fs::create_dir(&pillow).map_err(|_| "somebody lies in the bed already")?;
     story.log("lies down");
@@ -97,7 +98,7 @@ fn sleeper(story: Story, folder: &Path, number: &str) -> Result<bool, Box<dyn Er
     Ok(true)
 }
 
-/// Sends the sleepers to bed; true if all went well and the bed is empty.
+/// Runs the sleepers; returns true if all went well and the bed is empty.
 fn house(story: Story, folder: &Path, myself: Myself) -> Result<bool, Box<dyn Error>> {
     println!(
         "{SLEEPERS} sleepers, 1 bed. Each sleeps {:?}, waits at most {:?}, and forgets with\n\
@@ -144,7 +145,7 @@ fn house(story: Story, folder: &Path, myself: Myself) -> Result<bool, Box<dyn Er
     Ok(empty && failed == 0 && slept > 0)
 }
 
-/// Waits for the timeout, if the last one forgot; then looks.
+/// Waits for the timeout, if the last one forgot; returns true if the bed is empty then.
 fn is_empty_at_last(story: Story, bed: &Lock) -> Result<bool, lockbydir::Error> {
     if bed.is_locked()? {
         story.log("(the house) the last one forgot: the timeout will empty the bed");
@@ -160,7 +161,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     play(&|| env::current_exe().map(Command::new), env::args_os().skip(1))
 }
 
-/// How this program is started again, as another process.
+/// Returns the command that starts this program again, as another process.
 type Myself<'a> = &'a dyn Fn() -> io::Result<Command>;
 
 pub(crate) fn play(
@@ -176,7 +177,7 @@ pub(crate) fn play(
             Some("--scale") => story.scale = text.parse()?,
             Some("--forgets") => story.forgets = text.parse()?,
             Some("--folder") => folder = Some(PathBuf::from(value)),
-            // These two are what the house tells its sleepers.
+            // The house passes these two to its sleepers.
             Some("--begun") => {
                 story.begun = SystemTime::UNIX_EPOCH + Duration::from_nanos(text.parse()?);
             }

@@ -1,16 +1,16 @@
 //! Twelve sailors, one helm, and a storm: what happens to a lock when everything goes wrong.
 //!
 //! Real processes take the helm in turn, again and again. Some are hasty, and give up soon; some
-//! forget to let go. And the storm strikes: whoever holds the helm is killed, or stopped until its
-//! time has long passed. Then a lock must do two things, always: let nobody in beside one who holds
-//! it, and let the next one in all the same.
+//! forget the release. The storm strikes: it kills the process at the helm, or stops it until its
+//! timeout has long passed. A lock must always do two things then: admit nobody beside a holder,
+//! and still admit the next one.
 //!
-//! Each sailor notes on a clock that all share since when and until when it holds for certain. At
-//! the end these times are compared: no two may overlap, and each one's number is larger than
-//! that of the one before. The exit code is 1 when the verdict is bad.
+//! Each sailor notes, on a clock that all share, since when and until when it holds the lock for
+//! certain. At the end these times are compared: no two may overlap, and each token must be larger
+//! than the one before. The exit code is 1 when the verdict is bad.
 //!
-//! `--scale 0.5` makes all times half as long; `--processes 20` makes more; `--seed 7` strikes the
-//! same way again, as far as that is up to the storm; `--folder DIR` puts the helm there.
+//! `--scale 0.5` makes all times half as long; `--processes 20` starts more; `--seed 7` strikes the
+//! same way again, as far as the storm decides that; `--folder DIR` puts the helm there.
 
 mod clock;
 
@@ -29,13 +29,13 @@ use lockbydir::{Lock, Owner, State};
 
 use self::clock::clock;
 
-/// All in seconds.
+/// These are in seconds.
 const STORM: f64 = 15.0;
 const TIMEOUT: f64 = 1.0;
 const TURN: f64 = 0.15;
 const BETWEEN_BLOWS: f64 = 1.6;
 
-/// What kind of sailor is each number?
+/// The kinds of sailors, determined by their numbers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Steady,
@@ -61,20 +61,20 @@ impl Kind {
     }
 }
 
-/// What the storm and its sailors must agree on.
+/// The parameters that the storm and its sailors share.
 struct Weather {
     scale: f64,
     folder: PathBuf,
-    /// When it is over, on the common clock.
+    /// The end of the storm, on the common clock.
     over: Duration,
     dice: Dice,
 }
 
-/// Numbers by chance; the same for the same seed.
+/// Random numbers; the same for the same seed.
 struct Dice(u64);
 
 impl Dice {
-    /// A number in 0..1.
+    /// Returns a number in 0..1.
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
@@ -96,22 +96,23 @@ impl Weather {
     }
 }
 
-/// One sailor's watch. What it lives through it tells the storm, a line each.
+/// Runs one sailor, which prints a line for each of its actions for the storm to read.
 fn sailor(weather: &mut Weather, number: usize) -> Result<(), Box<dyn Error>> {
     let kind = Kind::of(number);
     let patience = if kind == Kind::Hasty { TURN * 2.0 } else { TIMEOUT * 20.0 };
     let helm =
         weather.helm().label(format!("{} {number}", kind.name())).patience(weather.time(patience));
-    // Who forgets leaves a lock that no process holds: else it would be free when that one ends.
+    // A forgetful sailor leaves a lock that no process owns: otherwise the lock would be free when
+    // its process ends.
     let helm = if kind == Kind::Forgetful { helm.owner(Owner::Nobody) } else { helm };
-    let tell = |line: String| io::stdout().write_all(format!("{number} {line}\n").as_bytes());
+    let report = |line: String| io::stdout().write_all(format!("{number} {line}\n").as_bytes());
 
     while clock() < weather.over {
         let guard = match helm.acquire() {
             Ok(guard) => guard,
             Err(error) if error.is_patience_over() => {
-                tell("gave-up".into())?;
-                // It comes back when it has calmed down.
+                report("gave-up".into())?;
+                // It returns after a pause.
                 thread::sleep(weather.time_between(TURN, TURN + 1.0));
                 continue;
             }
@@ -119,16 +120,16 @@ fn sailor(weather: &mut Weather, number: usize) -> Result<(), Box<dyn Error>> {
         };
         let since = clock();
         let until = since + guard.remaining();
-        tell(format!("holds {} {} {}", guard.token(), since.as_nanos(), until.as_nanos()))?;
+        report(format!("holds {} {} {}", guard.token(), since.as_nanos(), until.as_nanos()))?;
         thread::sleep(weather.time_between(TURN * 0.5, TURN * 1.5));
         if kind == Kind::Forgetful && weather.dice.roll() < 0.25 {
             let _forgotten = guard.keep();
-            tell("forgets".into())?;
+            report("forgets".into())?;
         } else {
-            // Told before it is done: whoever is struck down meanwhile has told it.
-            tell(format!("lets-go {}", clock().as_nanos()))?;
+            // Printed before the release, so that a sailor struck down in between has reported it.
+            report(format!("lets-go {}", clock().as_nanos()))?;
             match guard.release() {
-                Err(error) if error.is_lost() => tell("lost".into())?,
+                Err(error) if error.is_lost() => report("lost".into())?,
                 done => done?,
             }
         }
@@ -137,21 +138,21 @@ fn sailor(weather: &mut Weather, number: usize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A time at the helm that was certain: nobody else may have been there.
+/// A time at the helm for certain: nobody else may have been there.
 struct Turn {
     token: u64,
     since: Duration,
     until: Duration,
 }
 
-/// A sailor as the storm sees it.
+/// The state of a sailor as the storm knows it.
 struct Seen {
     number: usize,
     child: Child,
-    /// Its last turn at the helm, by its place in the log.
+    /// The index of its last turn in the log.
     turn: Option<usize>,
     is_at_helm: bool,
-    /// When it goes on, if it is stopped.
+    /// When it is continued, if it is stopped.
     wakes: Option<Duration>,
     is_killed: bool,
 }
@@ -174,7 +175,7 @@ struct Storm {
     log: Log,
 }
 
-/// Stops a process, or lets it go on.
+/// Stops or continues a process.
 #[cfg(unix)]
 fn stop(child: &Child, is_stopped: bool) {
     use rustix::process::{Pid, Signal, kill_process};
@@ -182,7 +183,7 @@ fn stop(child: &Child, is_stopped: bool) {
     let _ = kill_process(Pid::from_child(child), signal);
 }
 
-/// Here no process can be stopped.
+/// On this system no process can be stopped.
 #[cfg(not(unix))]
 fn stop(_: &Child, _: bool) {}
 
@@ -196,8 +197,8 @@ impl Storm {
         format!("{} {number} (process {})", Kind::of(*number).name(), child.id())
     }
 
-    /// Blows until it is over, then waits for all.
-    fn blow(&mut self, told: &Receiver<String>) -> Result<(), Box<dyn Error>> {
+    /// Strikes until the storm is over, then waits for all sailors.
+    fn blow(&mut self, lines: &Receiver<String>) -> Result<(), Box<dyn Error>> {
         let mut next = clock() + self.weather.time(BETWEEN_BLOWS);
         let mut is_kill = false;
         loop {
@@ -205,7 +206,7 @@ impl Storm {
             self.wake(now);
             let is_over = now >= self.weather.over;
             if !is_over && now >= next {
-                // Who is not at the helm is not worth a blow.
+                // Only a sailor at the helm is struck.
                 if let Some(at) = self
                     .crew
                     .iter()
@@ -216,8 +217,8 @@ impl Storm {
                     next = now + self.weather.time(BETWEEN_BLOWS);
                 }
             }
-            match told.recv_timeout(Duration::from_millis(2)) {
-                Ok(line) => self.hear(&line)?,
+            match lines.recv_timeout(Duration::from_millis(2)) {
+                Ok(line) => self.handle(&line)?,
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
                 Err(_) => break,
             }
@@ -232,7 +233,7 @@ impl Storm {
     fn strike(&mut self, at: usize, is_kill: bool) -> io::Result<()> {
         let now = clock();
         if is_kill {
-            // From here on it holds no more for certain.
+            // From here on it does not hold the helm for certain.
             self.leaves(at, now);
             self.crew[at].child.kill()?;
             self.crew[at].is_killed = true;
@@ -265,8 +266,9 @@ impl Storm {
         }
     }
 
-    /// What a sailor told; of one that was killed it is heard after its death, and true.
-    fn hear(&mut self, line: &str) -> Result<(), Box<dyn Error>> {
+    /// Handles a line of a sailor. The line of a killed sailor may arrive after its death, and is
+    /// still true.
+    fn handle(&mut self, line: &str) -> Result<(), Box<dyn Error>> {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |at: usize| -> Result<u64, Box<dyn Error>> {
             Ok(words.get(at).ok_or_else(|| format!("`{line}` is not understood"))?.parse()?)
@@ -289,17 +291,17 @@ impl Storm {
             "lets-go" => self.leaves(at, time(2)?),
             "lost" => {
                 self.log.lost += 1;
-                self.say(&format!("{} is told that its helm was lost", self.name(at)));
+                self.say(&format!("{} learns that its helm was lost", self.name(at)));
             }
             _ => return Err(format!("`{line}` is not understood").into()),
         }
         Ok(())
     }
 
-    /// Was all well? True if so.
+    /// Prints the verdict; returns true if it is good.
     fn judge(&mut self) -> Result<bool, Box<dyn Error>> {
         let Storm { weather, log, .. } = self;
-        // The last one may have forgotten it.
+        // The last holder may have forgotten the release.
         let helm = weather.helm().patience(weather.time(TIMEOUT * 5.0));
         let moves = helm.acquire().and_then(lockbydir::Guard::release).is_ok();
         let left: Vec<_> = std::fs::read_dir(&weather.folder)?.collect::<Result<_, _>>()?;
@@ -311,7 +313,7 @@ impl Storm {
         let grow = pairs().all(|two| two[0].token < two[1].token);
         let longest = pairs().map(|two| two[1].since - two[0].since).max().unwrap_or_default();
         println!(
-            "\n{} turns at the helm; {} killed, {} stopped, {} forgot; {} gave up, {} were told of a loss.",
+            "\n{} turns at the helm; {} killed, {} stopped, {} forgot; {} gave up, {} learned of a loss.",
             log.turns.len(),
             log.killed,
             log.stopped,
@@ -356,7 +358,7 @@ fn storm(weather: Weather, count: usize, myself: Myself) -> Result<bool, Box<dyn
         weather.time(TURN),
         weather.time(TIMEOUT)
     );
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let mut storm = Storm { weather, begun: clock(), crew: Vec::new(), log: Log::default() };
     for number in 1..=count {
         let weather = &mut storm.weather;
@@ -371,8 +373,8 @@ fn storm(weather: Weather, count: usize, myself: Myself) -> Result<bool, Box<dyn
             .stdout(Stdio::piped())
             .spawn()?;
         let lines = BufReader::new(child.stdout.take().ok_or("a sailor has no voice")?).lines();
-        let tell = tell.clone();
-        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        let sender = sender.clone();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         storm.crew.push(Seen {
             number,
             child,
@@ -382,8 +384,8 @@ fn storm(weather: Weather, count: usize, myself: Myself) -> Result<bool, Box<dyn
             is_killed: false,
         });
     }
-    drop(tell);
-    storm.blow(&told)?;
+    drop(sender);
+    storm.blow(&receiver)?;
     storm.judge()
 }
 
@@ -391,7 +393,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     play(&|| env::current_exe().map(Command::new), env::args_os().skip(1))
 }
 
-/// How this program is started again, as another process.
+/// Returns the command that starts this program again, as another process.
 type Myself<'a> = &'a dyn Fn() -> io::Result<Command>;
 
 pub(crate) fn play(
@@ -409,7 +411,7 @@ pub(crate) fn play(
             Some("--processes") => count = text.parse()?,
             Some("--seed") => seed = text.parse()?,
             Some("--folder") => folder = Some(PathBuf::from(value)),
-            // These two are what the storm tells its sailors.
+            // The storm passes these two to its sailors.
             Some("--over") => over = Some(Duration::from_nanos(text.parse()?)),
             Some("--sailor") => number = Some(text.parse()?),
             _ => {

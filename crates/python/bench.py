@@ -3,8 +3,8 @@
 
     python bench.py --program target/release/lockbydir [--folder /dev/shm] [--rounds 7]
 
-Measures take turns, so that a slow moment of the machine meets them all; what is printed are
-medians, and their ratios. Needs the packages lockbydir and filelock.
+The measurements take turns, so that a slow moment of the machine affects all of them. Prints
+medians and their ratios. Needs the packages lockbydir and filelock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock
 from lockbydir import Lock
 
-HANDS_OVER = """
+WAITER_CODE = """
 import sys, time, os
 from {package} import {kind}
 lock = {kind}(sys.argv[1]{options})
@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 
 def each(act: Callable[[], object], times: int) -> float:
-    """Seconds for each time."""
+    """Returns the average seconds of one call."""
     begun = time.perf_counter()
     for _ in range(times):
         act()
@@ -54,20 +54,20 @@ def within(lock: Lock | FileLock) -> Callable[[], None]:
 
 
 def in_rust(program: str, folder: str) -> dict[str, float]:
-    """Seconds for the same verbs, by the program's own bench."""
-    said = subprocess.run(
+    """Returns the seconds of the same operations, measured by the program's own bench."""
+    done = subprocess.run(
         [program, "bench", folder, "--quick", "--json", "--waiters", "1"],
         check=True,
         capture_output=True,
     )
-    return {one["name"]: one["median_s"] for one in json.loads(said.stdout)["uncontended"]}
+    return {one["name"]: one["median_s"] for one in json.loads(done.stdout)["uncontended"]}
 
 
 class Waiter:
-    """A process that waits for a lock each time it is told to, and says when it got it."""
+    """A process that waits for a lock each time it reads a line, and prints when it acquired it."""
 
     def __init__(self, package: str, kind: str, name: str, options: str) -> None:
-        code = HANDS_OVER.format(package=package, kind=kind, options=options)
+        code = WAITER_CODE.format(package=package, kind=kind, options=options)
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, name],
             stdin=subprocess.PIPE,
@@ -76,12 +76,13 @@ class Waiter:
         )
 
     def handoff(self, lock: Lock | FileLock, pause: float) -> float:
-        """Seconds from our release to its acquisition."""
+        """Returns the seconds from our release to its acquisition."""
         assert self.process.stdin and self.process.stdout
         lock.acquire()
         self.process.stdin.write(b"go\n")
         self.process.stdout.readline()
-        # It is to be waiting by then, at any moment of its pace; who holds a lock works meanwhile.
+        # The waiter must be waiting by then, at any point of its polling interval. The loop is busy, as a
+        # holder works meanwhile.
         end = time.perf_counter() + pause
         while time.perf_counter() < end:
             pass

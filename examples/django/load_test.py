@@ -2,8 +2,8 @@
 
     pytest examples/django/load_test.py
 
-It starts its own servers on free ports of the loopback, in a folder of its own, and prints what
-it has measured. It needs `lockbydir`, `django`, `uwsgi` and `pytest` in one virtual environment.
+It starts its own servers on free ports of the loopback, in a folder of its own, and prints its
+measurements. It needs `lockbydir`, `django`, `uwsgi` and `pytest` in one virtual environment.
 """
 
 import http.client
@@ -32,15 +32,15 @@ REQUESTS = 2_000
 AT_ONCE = 64
 WORKERS = 4
 CRASHES = 5
-# The lock's timeout in counting/guard.py, in seconds. A waiter that did not see the death of the
-# holder would have to wait for this.
+# The timeout of the lock in counting/guard.py, in seconds. A waiter that did not notice the death of
+# the holder would have to wait this long.
 TIMEOUT = 10.0
-# Seconds after which a test is stuck, and is ended.
-TOO_LONG = 120
+# The time limit of a test, in seconds: after that it counts as stuck, and is ended.
+TIME_LIMIT = 120
 
 
 class Answer(NamedTuple):
-    """What a client has got: the HTTP status, the JSON, and when, on the monotonic clock."""
+    """An answer to a client: the HTTP status, the JSON, and its time on the monotonic clock."""
 
     status: int
     body: Dict[str, Any]
@@ -51,7 +51,7 @@ class Server:
     """A uwsgi with its workers, from `with` to the end of the block."""
 
     def __init__(self, folder: Path, **switches: str) -> None:
-        """Make the database in `folder`; `switches` are more environment variables."""
+        """Create the database in `folder`; `switches` are additional environment variables."""
         self.folder = folder
         self.port = 0
         self.log: List[str] = []
@@ -69,7 +69,7 @@ class Server:
             cwd=HERE,
             env=self._environment,
             check=True,
-            timeout=TOO_LONG,
+            timeout=TIME_LIMIT,
         )
 
     def __enter__(self) -> "Server":
@@ -83,7 +83,7 @@ class Server:
         )
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
-        # The socket takes requests from now on; they wait in it until the workers are there.
+        # The socket accepts requests from now on; they wait there until the workers are ready.
         if not self._listens.wait(20) or not self.port:
             self.__exit__(None, None, None)
             raise RuntimeError("uwsgi does not listen:\n" + "".join(self.log))
@@ -99,7 +99,7 @@ class Server:
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
-            # The master leads a process group of its own, with its workers and nobody else in it.
+            # The master leads a separate process group, with only its workers in it.
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
         self._reader.join(10)
@@ -107,18 +107,18 @@ class Server:
             print("the log of uwsgi:\n" + "".join(self.log))
 
     def _read_log(self) -> None:
-        """Read what uwsgi says, and find the port that it was given. Ends with the last worker."""
+        """Read the output of uwsgi, and find its port. Ends with the last worker."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.log.append(line)
-            if "bound to TCP address 127.0.0.1:" in the queue:
+            if "bound to TCP address 127.0.0.1:" in line:
                 self.port = int(line.split("127.0.0.1:")[1].split()[0])
                 self._listens.set()
         self._listens.set()
 
     def ask(self, method: str, path: str) -> Answer:
-        """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TOO_LONG)
+        """Send one request on a separate connection."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIME_LIMIT)
         try:
             connection.request(method, path)
             response = connection.getresponse()
@@ -130,18 +130,18 @@ class Server:
         return Answer(response.status, json.loads(text) if is_json else {"text": text}, at)
 
     def value(self) -> int:
-        """The counter now."""
+        """Return the present value of the counter."""
         return int(self.ask("GET", "/count").body["value"])
 
     def load(self, requests: int) -> List[Answer]:
-        """So many increments, `AT_ONCE` at a time."""
+        """Send this many increments, `AT_ONCE` at a time."""
         with ThreadPoolExecutor(AT_ONCE) as clients:
             return list(clients.map(lambda _: self.ask("POST", "/count"), range(requests)))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one, so that the figures are not the disk's."""
+    """Create a folder, in memory if possible, so that the figures do not depend on a disk."""
     memory = Path("/dev/shm")
     if not (memory.is_dir() and os.access(memory, os.W_OK)):
         yield tmp_path
@@ -151,29 +151,29 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def _no_test_takes_for_ever() -> Iterator[None]:
-    """Raise in the test, wherever it hangs, so that its server is still stopped."""
+def _time_limit() -> Iterator[None]:
+    """Raise an exception in a test that hangs, so that its server is still stopped."""
 
     def is_stuck(_number: int, _frame: Optional[FrameType]) -> None:
-        raise TimeoutError(f"the test is stuck for {TOO_LONG} s")
+        raise TimeoutError(f"the test is stuck for {TIME_LIMIT} s")
 
     before = signal.signal(signal.SIGALRM, is_stuck)
-    signal.alarm(TOO_LONG)
+    signal.alarm(TIME_LIMIT)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
 
 
-def wait_until_so_many_queue(lock: Lock, number: int) -> None:
-    """Look at the line, which is entries in the lock's directory, until `number` are in it."""
+def wait_for_waiters(lock: Lock, number: int) -> None:
+    """Poll the status of the lock until its queue has `number` tickets."""
     deadline = time.monotonic() + 10
-    while len(lock.status().line) < number:
+    while len(lock.status().queue) < number:
         assert time.monotonic() < deadline, f"not {number} in the queue: {lock.status()}"
         time.sleep(0.001)
 
 
 def summary(answers: List[Answer], seconds: float) -> str:
-    """Figures of a load, in a few words."""
+    """Return the figures of a load as text."""
     workers = Counter(answer.body["worker"] for answer in answers)
     got = Counter(answer.body["lock_got"] for answer in answers)
     return (
@@ -197,12 +197,12 @@ def test_with_the_lock_no_increment_is_lost(
     with capsys.disabled():
         print(f"\nlocked: counter {end}; {summary(answers, seconds)}")
     assert end == REQUESTS
-    # Nobody got the same number as another.
+    # Each answer has a different number.
     assert sorted(answer.body["value"] for answer in answers) == list(range(1, REQUESTS + 1))
-    # All workers took part, by one lock object, which was made before they were forked.
+    # All workers took part, with one lock object, created before they were forked.
     assert len({answer.body["worker"] for answer in answers}) == WORKERS
     assert {answer.body["lock_made_in"] for answer in answers} == {server.process.pid}
-    # And nothing is left behind.
+    # Nothing is left behind.
     assert not Lock(folder / "counter").locked()
     assert sorted(entry.name for entry in folder.iterdir()) == ["counter.sqlite3"]
 
@@ -218,15 +218,15 @@ def test_without_the_lock_increments_are_lost(
         seconds = time.monotonic() - begin
         end = server.value()
 
-    # All are told that they have counted,
+    # Every request succeeds,
     assert [answer for answer in answers if answer.status != 200] == []
     with capsys.disabled():
         print(f"\nunlocked: counter {end}, {REQUESTS - end} lost; {summary(answers, seconds)}")
-    # and it is not so.
+    # and increments are lost all the same.
     assert end < REQUESTS
 
 
-def test_the_next_one_gets_the_lock_at_once_when_a_worker_is_killed_inside(
+def test_the_next_one_gets_the_lock_at_once_after_a_kill(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipe = folder / "pipe"
@@ -242,16 +242,16 @@ def test_the_next_one_gets_the_lock_at_once_when_a_worker_is_killed_inside(
                 # Opens when a worker has opened the other end: it is inside, and holds the lock.
                 with open(pipe, "wb"):
                     others = [clients.submit(server.ask, "POST", "/count") for _ in range(20)]
-                    wait_until_so_many_queue(lock, WORKERS - 1)
+                    wait_for_waiters(lock, WORKERS - 1)
                     killed = time.monotonic()
                 answers = [other.result() for other in others]
-                # Its client hears nothing more than the end of the connection.
+                # Its client gets only the end of the connection.
                 with pytest.raises(ConnectionError):
                     victim.result()
 
             assert [answer for answer in answers if answer.status != 200] == []
             successes += len(answers)
-            # The next one is who got the next number, whichever client was first to read on.
+            # The next holder is the one with the next number, whichever client was first to read its answer.
             first = min(answers, key=lambda answer: int(answer.body["value"]))
             assert first.body["lock_got"] == "after death"
             waited.append(first.at - killed)
@@ -262,5 +262,5 @@ def test_the_next_one_gets_the_lock_at_once_when_a_worker_is_killed_inside(
         print(f"\nkilled inside: from the kill to the next one's answer {figures} ms", end="")
         print(f" (timeout {TIMEOUT:.0f} s)")
     assert max(waited) < 1.0 < TIMEOUT
-    # What the killed ones had not written was not counted, and nothing else is missing.
+    # Only the increments that the killed workers had not written are missing.
     assert end == successes

@@ -1,7 +1,7 @@
-"""The settings: one app, one SQLite file, and three switches, which come from the environment.
+"""The settings: one app, one SQLite file, and three switches from the environment.
 
-* `LOCKED=0` takes the lock away, to see increments lost.
-* `COUNTING_FOLDER` is where the database and the lock live; the folder `state` here unless given.
+* `LOCKED=0` disables the lock, to show lost increments.
+* `COUNTING_FOLDER` is the folder of the database and the lock; by default the folder `state` here.
 * `CRASH_PIPE` adds the view `/crash`, which waits for the end of this named pipe and then kills
   its own worker. It is for the load test. Never set it in production.
 """
@@ -18,10 +18,10 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": FOLDER / "counter.sqlite3",
-        # How long SQLite waits, in seconds, when another process is at the file. Under our lock
-        # nobody ever needs to wait, so it is told not to: if the lock let two in, one would fail
+        # How long SQLite waits, in seconds, while another process uses the file. Under our lock no
+        # process ever needs to wait, so SQLite does not: if the lock admitted two, one would fail
         # with "database is locked". Without our lock SQLite waits, every request succeeds, and
-        # the increments are lost in silence.
+        # increments are lost without an error.
         "OPTIONS": {"timeout": 0 if LOCKED else 30},
     }
 }
@@ -29,7 +29,7 @@ ATOMIC_REQUESTS = False
 
 INSTALLED_APPS = ["counting"]
 ROOT_URLCONF = "counting.views"
-# No sessions, no users: nothing but the guarded views touches the database.
+# No sessions, no users: only the guarded views use the database.
 MIDDLEWARE: "list[str]" = []
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,4 +1,4 @@
-"""What uwsgi loads, once, in its master, before it forks the workers."""
+"""The application that uwsgi loads once, in its master, before it forks the workers."""
 
 import os
 
@@ -7,6 +7,6 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
 application = get_wsgi_application()
 
-# Django would import the views, and so make the lock, only at each worker's first request. Here
-# it is made now: one lock object, from before the fork, in all workers.
+# Django would import the views, and so create the lock, only at the first request of each worker.
+# This creates it now: all workers have the same lock object, from before the fork.
 import counting.views  # noqa: E402, F401

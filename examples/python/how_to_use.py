@@ -1,4 +1,4 @@
-"""The shortest use of a lock: make it, wait for it, use the scarce resource, let go.
+"""The shortest use of a lock: create it, wait for it, use the scarce resource, release it.
 
 Shows the few lines that every program needs. Run two of these at once with the same folder
 (``python how_to_use.py .``) and watch the second one wait for the first.
@@ -33,6 +33,6 @@ def main(folder: str) -> bool:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit(not main(sys.argv[1]))
-    # Without an argument the lock lives in a fresh folder of its own, gone at the end.
+    # Without an argument the lock is in a fresh folder, which is removed at the end.
     with tempfile.TemporaryDirectory(prefix="lockbydir-") as fresh:
         sys.exit(not main(fresh))

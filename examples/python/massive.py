@@ -1,11 +1,11 @@
-"""Three hundred threads want one lock, all at once.
+"""Three hundred threads want one lock at the same time.
 
-Each holds it for 0.05 s, and notes the time at the end of that, just before it lets go. If the lock
-kept them apart, these times are more than 0.05 s from each other, every one. What is beyond 0.05 s
-is the overhead of a handoff, of which the extremes, median, mean and deviation are printed.
-Patience is 5 s and all together would need 15 s: so about two thirds give up, and are counted.
+Each holds it for 0.05 s, and notes the time at the end of that, just before the release. If the lock
+excluded them from each other, each of these times is more than 0.05 s after the one before. The excess
+over 0.05 s is the overhead of a handoff, whose extremes, median, mean and deviation are printed.
+Patience is 5 s, and all together would need 15 s, so about two thirds give up, and are counted.
 
-``--patience 60`` serves them all; ``--threads 50`` makes fewer; ``--scale 0.1`` makes all times ten
+``--patience 60`` serves them all; ``--threads 50`` starts fewer; ``--scale 0.1`` makes all times ten
 times shorter. The exit code is 1 when the verdict is bad.
 
 After the example "massive" in Andreas Krueger's ``lockbydir`` (2015).
@@ -26,7 +26,7 @@ HOLD = 0.05
 
 
 class Crowd:
-    """What all the threads share, and what they lived through."""
+    """What all the threads share, and their outcomes."""
 
     def __init__(self, name: str, threads: int, hold: float, patience: float) -> None:
         self.name = name
@@ -39,7 +39,7 @@ class Crowd:
         self.failed: List[BaseException] = []
 
     def one(self) -> None:
-        """What one thread does."""
+        """Runs one thread."""
         try:
             lock = DLock(self.name)
             lock.PATIENCE = self.patience
@@ -69,7 +69,7 @@ def describe(overheads: List[float]) -> None:
 
 
 def massive(name: str, threads: int, hold: float, patience: float) -> bool:
-    """Lets them all loose; true if the lock kept them apart."""
+    """Runs all threads; returns true if the lock excluded them from each other."""
     print(
         f"{threads} threads, one lock; each holds it for {hold:.3g} s, "
         f"and waits at most {patience:.3g} s.",

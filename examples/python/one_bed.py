@@ -1,13 +1,12 @@
-"""Four sleepers, one bed: real processes that share one scarce thing.
+"""Four sleepers, one bed: real processes that share a scarce resource.
 
 Each wants to sleep 6 s, and waits at most 13 s for the bed. One in four forgets to give it back;
-then the others must wait until the timeout (10 s) gives it back for them. Every step is logged with
-its time and process. At the end the bed must be empty, and nobody may ever have lain down beside
-another; else the exit code is 1.
+then the others wait until the timeout (10 s) gives it back for them. Every step is logged with its
+time and process. At the end the bed must be empty, and two sleepers must never have been in it at
+once; otherwise the exit code is 1.
 
-The lock is held by nobody in particular (``OWNER = "nobody"``), as in the first version: else the
-death of a forgetful sleeper's process would free the bed at once, and there would be no timeout to
-see.
+No process owns the lock (``OWNER = "nobody"``), as in the first version: otherwise the death of the
+process of a forgetful sleeper would free the bed at once, and no timeout would be seen.
 
 ``--scale 0.1`` makes everything ten times shorter; ``--forgets 1`` makes all of them forgetful.
 
@@ -31,11 +30,11 @@ TIMEOUT = 10.0
 PATIENCE = 13.0
 
 GAVE_UP = 3
-"""The exit code of a sleeper who got no bed."""
+"""The exit code of a sleeper that got no bed."""
 
 
 class Story(NamedTuple):
-    """What a run is like; the same for the house and all its sleepers."""
+    """The parameters of a run, the same for the house and all its sleepers."""
 
     folder: str
     scale: float
@@ -43,15 +42,15 @@ class Story(NamedTuple):
     begun: float
 
     def log(self, text: str) -> None:
-        """One line of the log: time since the story began, process, what happened."""
+        """Prints a line of the log: time since the story began, process, what happened."""
         since = time.time() - self.begun
-        # One write each, so that the lines of several processes do not mix.
+        # A single write, so that the lines of several processes do not mix.
         sys.stdout.write(f"{since:7.3f} s  process {os.getpid():<8} {text}\n")
         sys.stdout.flush()
 
 
 class Bed(DLock):
-    """Who uses it checks often, and has the times of the story."""
+    """The lock: checked often, and with the times of the story."""
 
     OWNER = "nobody"
 
@@ -63,13 +62,13 @@ class Bed(DLock):
 
 
 def sleeper(story: Story) -> None:
-    """One sleeper's night."""
+    """Runs one sleeper."""
     story.log("is tired, and looks for the bed")
     bed = Bed(story)
     if not bed.LoopWhileLocked_ThenLocking():
         story.log("has no patience left, and sleeps on the floor")
         sys.exit(GAVE_UP)
-    # The pillow proves it: a second one in the bed would find it taken.
+    # The pillow is the proof: a second sleeper in the bed would find it taken.
     pillow = os.path.join(story.folder, "pillow")
     try:
         os.mkdir(pillow)
@@ -91,7 +90,7 @@ def sleeper(story: Story) -> None:
 
 
 def is_empty_at_last(story: Story) -> bool:
-    """Waits for the timeout, if the last one forgot; then looks."""
+    """Waits for the timeout, if the last one forgot; returns true if the bed is empty then."""
     bed = Bed(story)
     if bed.isLocked():
         story.log("(the house) the last one forgot: the timeout will empty the bed")
@@ -102,7 +101,7 @@ def is_empty_at_last(story: Story) -> bool:
 
 
 def house(story: Story) -> bool:
-    """Sends the sleepers to bed; true if all went well and the bed is empty."""
+    """Runs the sleepers; returns true if all went well and the bed is empty."""
     print(
         f"{SLEEPERS} sleepers, 1 bed. Each sleeps {SLEEP * story.scale:.3g} s, waits at most "
         f"{PATIENCE * story.scale:.3g} s, and forgets with\n"

@@ -1,4 +1,4 @@
-//! The command line as clap sees it, and the settings made of it.
+//! The command line as clap parses it, and the settings derived from it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,13 +17,13 @@ use crate::render::short;
 const EXIT_CODES: &str = "\
 Exit codes:
   CMD's own, or 128+signal   CMD ran
-   1  `is-locked`: free; `break`: a living holder was left in peace; `doctor`: not safe
+   1  `is-locked`: free; `break`: a living holder's lock was not broken; `doctor`: not safe
   64  wrong usage
   69  etcd servers unreachable
   73  the lock directory can't be made (parent missing, read-only, something else in its place,
       a file system on which no lock is safe)
   74  input/output error
-  75  patience is over (`run -E CODE` sets another)
+  75  patience ran out (`run -E CODE` sets another)
   76  lock lost: timed out or taken; a KEY that no longer holds
   77  permission denied, a lock of another user, or raised privileges (set-user-ID)
  126  CMD can't be run
@@ -36,7 +36,7 @@ Examples:
   lockbydir run -c './fetch && ./build' nightly";
 
 const ACQUIRE_EXAMPLE: &str = "\
-Example, which ends with the exit code of what failed first:
+Example; its exit code is that of the first command that fails:
   key=$(lockbydir acquire -t 10m deploy) || exit
   ./deploy.sh; code=$?
   lockbydir release deploy \"$key\" || exit
@@ -46,8 +46,8 @@ With `--pid $$` the lock is also free as soon as that shell ends, however it end
 
 /// Lock across processes by the existence and age of a directory.
 ///
-/// NAME.lockdir exists and is recent = locked. The holder's timeout lives in the lock and all
-/// obey it; a waiter has patience; a timed-out or dead holder is replaced atomically. For several
+/// NAME.lockdir exists and is recent = locked. The holder's timeout is stored in the lock and everybody
+/// obeys it; a waiter has patience; a timed-out or dead holder is replaced atomically. For several
 /// machines a NAME may be the URL of a lock on etcd.
 #[derive(Parser)]
 #[command(name = "lockbydir", version, after_help = EXIT_CODES, propagate_version = true)]
@@ -60,7 +60,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Lock, run a command, unlock
     ///
-    /// The lock is renewed while CMD runs. If it is lost, CMD and all it started is ended before
+    /// The lock is renewed while CMD runs. If it is lost, CMD and every process it started are ended before
     /// others may enter. CMD finds LOCKBYDIR_NAME and LOCKBYDIR_TOKEN in its environment. The lock is
     /// released when CMD itself ends, whatever it leaves running in the background, unless
     /// --wait-children is given.
@@ -80,28 +80,28 @@ pub(crate) enum Command {
     Renew(Renew),
     /// Release the lock that a KEY holds
     Release(Release),
-    /// Tell who holds a lock, how long still, who waits
+    /// Show who holds a lock, when it expires, and who waits
     Status(Status),
     /// Exit 0 if locked, 1 if free; prints nothing
     IsLocked(IsLocked),
     /// Show every lock below a folder
     List(List),
-    /// Watch locks, their holders and their lines, as they live
+    /// Watch locks, their holders and their queues, live
     ///
-    /// On a terminal, until `q`: each lock with its holder, what is left of its time, who waits, and
-    /// how often it changes hands; those in trouble come first. Enter shows one lock and what each
-    /// contender did over time; `h` all keys. Watching changes nothing and slows no lock down.
+    /// On a terminal, until `q`: each lock with its holder, the time left, its waiters, and how often
+    /// it is taken; locks in trouble come first. Enter shows one lock and what each
+    /// contender did over time; `h` lists the keys. Watching changes nothing and slows no lock down.
     #[cfg(feature = "player")]
     #[command(after_help = crate::watch::HELP)]
     Watch(crate::watch::Args),
     /// Remove an expired or dead holder's lock
     Break(Break),
-    /// Remove what crashes left behind below a folder
+    /// Remove leftovers of crashes below a folder
     Clean(Clean),
-    /// Try whether a folder is safe to lock in
+    /// Check whether a folder is safe to lock in
     ///
-    /// Tries in a folder of its own, with another process, what a lock needs of the file system,
-    /// and says what was seen and what it means. Exit 0: safe, perhaps with remarks; 1: not safe.
+    /// In a folder of its own, with another process, tries what a lock needs from the file system,
+    /// and reports what it saw and what that means. Exit 0: safe, possibly with remarks; 1: not safe.
     #[command(after_help = crate::doctor::HELP)]
     Doctor(crate::doctor::Args),
     /// What `doctor` starts
@@ -116,15 +116,15 @@ pub(crate) enum Command {
     BenchWorker(crate::bench::Worker),
     /// Show every lock below a folder as a page in a browser, live
     ///
-    /// Locks are cards, and who waits and holds are lanes over time. The page only shows; nobody
-    /// can change a lock by it. It is served until it is interrupted.
+    /// Locks are cards; holders and waiters are lanes over time. The page is read-only: nobody
+    /// can change a lock by it. It is served until interrupted.
     #[cfg(feature = "player")]
     #[command(after_help = crate::serve::HELP)]
     Serve(crate::serve::Args),
-    /// Run an example as real processes, and see it live
+    /// Run an example with real processes, and watch it live
     ///
-    /// How locks work, to be looked at: who waits, who holds, who gives up, who dies. Without an
-    /// EXAMPLE four sleepers share one bed. Or see again what was recorded.
+    /// Shows how locks work: who waits, who holds, who gives up, who dies. Without an EXAMPLE, four
+    /// sleepers share one bed. --replay shows a recording instead.
     #[cfg(feature = "player")]
     #[command(
         after_help = crate::play::HELP,
@@ -147,7 +147,7 @@ pub(crate) enum Command {
     },
     /// Print the manual page
     Man {
-        /// The page of this command
+        /// Command to print the page of
         command: Option<String>,
     },
 }
@@ -169,7 +169,7 @@ impl Named {
 
     pub(crate) fn lock(&self) -> Lock {
         match &self.dir {
-            // An empty name stays empty, to be refused as such.
+            // An empty name stays empty, so that it is refused as an empty name.
             Some(dir) if !self.name.as_os_str().is_empty() && !is_url(&self.name) => {
                 Lock::new(dir.join(&self.name))
             }
@@ -178,8 +178,9 @@ impl Named {
     }
 }
 
-/// How long a lock lasts, and how long to wait for it, unless that is said.
+/// How long a lock lasts without `--timeout`.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a waiter waits without `--patience`.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to hold and how to wait.
@@ -194,10 +195,10 @@ pub(crate) struct Holding {
     /// One try: the same as --patience 0
     #[arg(short = 'n', long = "nonblock", alias = "nb", overrides_with = "patience")]
     now: bool,
-    /// What the lock is held for, shown to those who wait
+    /// What the lock is held for, shown to waiters
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
-    /// Keep the lock directory for ever, so that tokens only grow
+    /// Keep the lock directory for ever, so that tokens never repeat
     #[arg(long)]
     fenced: bool,
     /// Permissions of the lock directory; group or world write = shared on purpose
@@ -206,10 +207,10 @@ pub(crate) struct Holding {
     /// Group that the lock directory is given to, by its name or number
     #[arg(long, value_name = "GROUP", value_parser = crate::group::parse)]
     group: Option<u32>,
-    /// Print errors only; that the lock is busy is said by the exit code
+    /// Print errors only; a busy lock is reported by the exit code alone
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Say how the lock was got
+    /// Print how the lock was acquired
     #[arg(short, long, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
 }
@@ -232,7 +233,7 @@ impl Holding {
         if self.now { Patience::NONE } else { self.patience.unwrap_or_else(|| PATIENCE.into()) }
     }
 
-    /// For a waiter who may have meant the wait by --timeout, as elsewhere.
+    /// Returns a hint for a user who may have meant `--timeout` as the time to wait, as in other tools.
     pub(crate) fn hint(&self) -> Option<String> {
         let from_environment =
             std::env::var_os("LOCKBYDIR_TIMEOUT").is_some_and(|it| !it.is_empty());
@@ -258,19 +259,19 @@ fn octal(text: &str) -> Result<u32, String> {
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) holding: Holding,
-    /// Exit code when patience is over
+    /// Exit code when patience runs out
     #[arg(short = 'E', long = "conflict-exit-code", value_name = "CODE", default_value_t = crate::exit::PATIENCE_OVER)]
     pub(crate) conflict_code: u8,
     /// Do not renew: CMD has until the timeout
     #[arg(long)]
     pub(crate) no_renew: bool,
-    /// Keep the lock until all that CMD started has ended, in the background too
+    /// Keep the lock until every process that CMD started has ended, also in the background
     #[arg(long)]
     pub(crate) wait_children: bool,
     /// Run CMD in a PID namespace, so that nothing it starts outlives it (Linux)
     ///
     /// The kernel itself then ends every process that CMD started when the lock is lost or `lockbydir`
-    /// is killed: also one that became another user, or forks all the time. Processes that CMD leaves
+    /// is killed: also one that became another user, or that forks without end. Processes that CMD leaves
     /// in the background end with CMD (or keep the lock, with --wait-children).
     ///
     /// CMD sees PIDs of its own, and only its own processes in /proc and `ps`; a PID that it writes
@@ -287,13 +288,14 @@ pub(crate) struct Run {
     text: Option<OsString>,
     #[command(flatten)]
     flock: Flock,
-    /// The command and its arguments: from CMD on, nothing is an option of ours
+    /// The command and its arguments; options after CMD belong to CMD
     #[arg(trailing_var_arg = true, required_unless_present = "text", value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
 }
 
 impl Run {
-    /// With the command that is to be run, however it was given.
+    /// Refuses options of flock that mean nothing here, and fills in `command` if it was given as a
+    /// text for a shell.
     pub(crate) fn prepared(mut self) -> Result<Run, Failure> {
         self.flock.check()?;
         if let Some(text) = self.text.take() {
@@ -383,7 +385,7 @@ pub(crate) struct List {
 pub(crate) struct Break {
     #[command(flatten)]
     pub(crate) named: Named,
-    /// Whoever holds it, living or not
+    /// Break it even if its holder lives
     #[arg(long)]
     pub(crate) force: bool,
     /// Also remove foreign things from its directory: plain files and empty directories

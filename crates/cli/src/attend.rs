@@ -1,5 +1,5 @@
-//! Keeps a command under its lock: lets it begin when the lock names it, keeps it in time, ends it
-//! when the lock cannot be kept. First it acts, then it prints.
+//! Keeps a command under its lock: lets it begin when the lock names it, gives it the lock's deadline,
+//! and ends it when the lock cannot be kept. It acts first and prints afterwards.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -13,16 +13,16 @@ use crate::child::{Child, Event};
 use crate::exit::{CANNOT_RUN, Failure, IO, LOST, NOT_FOUND, SIGNAL};
 use crate::output;
 
-/// The longest time between the polite and the hard end of a command.
+/// Limits the time between asking a command to end and killing it.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
-/// The clock that wakes us stops in suspend: never sleep longer.
+/// Limits one sleep: the clock that wakes this process stops in suspend.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
-/// A renewal after the deadline may take one timeout to answer, and at least this long: as long the
-/// command stands still.
+/// The least time that a renewal after the deadline has for its answer, if the timeout is shorter. The
+/// command stands still meanwhile.
 const LEAST_ANSWER: Duration = Duration::from_secs(10);
-/// So many renewals in a row may be over when they are answered.
+/// Limits the late renewals in a row: each of them has passed its own deadline when it is answered.
 const MOST_LATE: u32 = 3;
-/// The pause before the lock is asked once more to name the command.
+/// The first pause before another try to name the command in the lock; later pauses double.
 const NAMING_PAUSE: Duration = Duration::from_millis(5);
 
 /// How a command ended by itself.
@@ -35,7 +35,7 @@ pub(crate) struct Ended {
 /// Why a command did not end by itself.
 pub(crate) struct Stopped {
     pub(crate) failure: Failure,
-    /// Nobody may enter before the lock's timeout: somebody works on, or the lock cannot be reached.
+    /// Nobody may enter before the lock's timeout: a process still works, or the lock cannot be reached.
     pub(crate) keeps_lock: bool,
 }
 
@@ -45,8 +45,8 @@ impl From<Failure> for Stopped {
     }
 }
 
-/// Names a process in the lock; how long the lock is held then. What fails and may pass is tried
-/// again.
+/// Names a process in the lock and returns how long the lock is then held. Retries after errors that
+/// may pass.
 pub(crate) fn name(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
     let mut pause = NAMING_PAUSE;
     while let Err(error) = guard.name_child(pid) {
@@ -57,15 +57,15 @@ pub(crate) fn name(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
         thread::sleep(pause);
         pause = pause.saturating_mul(2).min(LONGEST_SLEEP).min(guard.timeout() / 8);
     }
-    // The answer may have taken longer than the lock lasts. A late renewal proves that nobody held
-    // in between.
+    // The answer may have taken longer than the lock lasts. A late renewal proves that nobody held the
+    // lock in between.
     if guard.remaining().is_zero() {
         guard.renew()?;
     }
     match guard.remaining() {
         Duration::ZERO => {
             let message = format!(
-                "the lock {} was over before the command could begin, so it was not started; use a longer --timeout",
+                "the lock {} expired before the command could start, so it was not started; use a longer --timeout",
                 printable(guard.path())
             );
             Err(Failure::new(LOST, message))
@@ -74,12 +74,12 @@ pub(crate) fn name(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
     }
 }
 
-/// Waits for the command's end; ends it when the lock cannot be kept.
+/// Waits until the command ends; ends it when the lock cannot be kept.
 pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<Ended, Stopped> {
     let timeout = guard.timeout();
     let grace = (timeout / 8).min(LONGEST_GRACE);
-    // Where renewals fail, the command is asked to end while a quarter of the timeout is left. Where one
-    // has had no answer yet, nothing is lost by that if the command can be stopped at the deadline.
+    // If renewals fail, the command is asked to end while a quarter of the timeout is left. If a renewal
+    // has no answer yet, it costs nothing to wait until the deadline where the command can be stopped then.
     let notice = match (args.no_renew, Child::STOPS_WHEN_LATE) {
         (true, _) => grace,
         (false, true) => Duration::ZERO,
@@ -150,7 +150,7 @@ fn unsupervised(left: &[u32]) -> Stopped {
     Stopped { failure: Failure::new(SIGNAL + KILLED, message), keeps_lock: !left.is_empty() }
 }
 
-/// Ends what a contained command has left at its end.
+/// Ends the processes that a contained command has left at its end.
 pub(crate) fn leaves_nothing(child: &mut Child) -> Result<(), Stopped> {
     let left = child.end();
     if left.is_empty() {
@@ -165,15 +165,15 @@ fn not_ended(left: &[u32]) -> String {
     format!("could not be ended: {}; end them by hand", left.join(", "))
 }
 
-/// The deadline has passed, so nothing that the command has started runs. One renewal that succeeds
-/// proves that nobody held the lock in between: then the command goes on.
+/// Renews the lock after its deadline, when nothing that the command has started runs. A renewal that
+/// succeeds proves that nobody held the lock in between: then the command goes on.
 fn renew_late(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<(), Stopped> {
-    let (tell, answer) = channel();
+    let (sender, answer) = channel();
     let ours = guard.clone();
     let renew = move || {
         let done = ours.renew();
         drop(ours);
-        let _ = tell.send(done);
+        let _ = sender.send(done);
     };
     let done = match thread::Builder::new().name("late renewal".into()).spawn(renew) {
         Ok(_) => answer.recv_timeout(guard.timeout().max(LEAST_ANSWER)).ok(),
@@ -212,7 +212,7 @@ fn why_lost(guard: &Guard, error: &Error) -> String {
     }
 }
 
-/// Ends the command: politely, after the grace hard. Whatever it had started ends with it.
+/// Ends the command: asks it first, and kills it after the grace. All that it has started ends with it.
 fn end(guard: &Guard, child: &mut Child, grace: Duration, why: &str) -> Stopped {
     child.ask_to_end();
     output::note(format!("{why}; ending the command"));
@@ -246,12 +246,12 @@ mod tests {
 
     use super::*;
 
-    /// A machine whose file system answers renames late, or not at first.
+    /// A machine whose file system answers renames late, or fails the first ones.
     struct Slow {
         clock: Cell<Duration>,
-        /// What one rename takes.
+        /// How long one rename takes.
         takes: Cell<Duration>,
-        /// How the next renames fail.
+        /// The error of the next renames, and how many of them fail.
         fails: Cell<Option<(Errno, u32)>>,
     }
 
@@ -306,7 +306,7 @@ mod tests {
         }
     }
 
-    /// Names a process in a lock of 1 s on such a machine.
+    /// Names a process in a lock with a timeout of 1 s on such a machine.
     fn named(takes: u64, fails: Option<(Errno, u32)>) -> Result<Duration, Failure> {
         let folder = tempfile::tempdir().unwrap();
         let clock = Cell::new(Duration::from_secs(1000));
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_does_not_begin_when_its_name_was_in_the_lock_too_late() {
+    fn a_command_named_too_late_does_not_begin() {
         let failure = named(1600, None).expect_err("the lock is over");
 
         assert_eq!(failure.code, LOST);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_fails_once_is_made_again() {
+    fn naming_is_retried_after_a_passing_error() {
         // No more files in the whole system; Windows has only the limit of a process.
         #[cfg(unix)]
         const NO_FILES: Errno = Errno::NFILE;

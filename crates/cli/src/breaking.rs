@@ -1,4 +1,4 @@
-//! The verb `break`, and what it does about foreign things in a lock directory.
+//! The verb `break`, and how it treats foreign things in a lock directory.
 
 use std::io::{IsTerminal, stderr, stdin};
 
@@ -15,7 +15,7 @@ pub(crate) fn break_lock(args: &Break) -> Result<u8, Failure> {
     match broken {
         Broken::StillHeld(holder) => {
             let holder = holder
-                .map_or("a bare directory that is not old".into(), |holder| holder.to_string());
+                .map_or("a plain mkdir lock that is not old".into(), |holder| holder.to_string());
             let name = shown(args.named.name());
             Err(Failure::new(
                 NOT_DONE,
@@ -26,8 +26,8 @@ pub(crate) fn break_lock(args: &Break) -> Result<u8, Failure> {
     }
 }
 
-/// Foreign things keep a lock from being broken: they are removed if that was asked for, or a person
-/// says so, and never silently.
+/// Breaks the lock, whoever holds it. Foreign things keep a lock from being broken: they are removed
+/// only with `--remove-foreign` or if a person agrees, and never silently.
 fn break_by_force(args: &Break, lock: &Lock) -> Result<Broken, Failure> {
     let failed = match lock.break_by_force() {
         Ok(broken) => return Ok(broken),
@@ -54,7 +54,7 @@ fn break_by_force(args: &Break, lock: &Lock) -> Result<Broken, Failure> {
     Ok(lock.break_by_force()?)
 }
 
-/// Asks a person, where there is one.
+/// Asks the person at the terminal; without a terminal the answer is no.
 fn is_agreed(args: &Break, listed: &str) -> bool {
     if !(stdin().is_terminal() && stderr().is_terminal()) {
         return false;

@@ -1,13 +1,13 @@
-//! This program, to be started again as another process.
+//! Starts this program again, as another process.
 
 use std::io;
 use std::path::Path;
 use std::process::Command;
 
-/// This program again; also where its file was replaced by a newer one meanwhile.
-pub(crate) fn myself() -> io::Result<Command> {
+/// Returns a command that starts this program again, even if a newer file has replaced its own.
+pub(crate) fn this_program() -> io::Result<Command> {
     let named = std::env::current_exe();
-    // Who looks at the process sees the name of the file.
+    // Under this path, lists of processes show the name of the file.
     if let Ok(program) = &named
         && program.exists()
     {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::{Span, SpanRelativeTo};
 use lockbydir::Patience;
 
-/// Longest duration accepted: ten years.
+/// The longest duration that is accepted: ten years.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// A duration of at most ten years.
+/// Parses a duration of at most ten years.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let bad = |why: &str| {
         format!("`{text}` is {why}; write it like 500ms, 10s, 2m, 1h30m, or 0.5 for seconds")
@@ -32,7 +32,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if duration > LONGEST { Err(bad("longer than ten years")) } else { Ok(duration) }
 }
 
-/// A timeout: a duration of at least 100 ms.
+/// Parses a timeout: a duration of at least 100 ms.
 pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let duration = parse(text)?;
     if duration < lockbydir::MIN_TIMEOUT {
@@ -41,7 +41,7 @@ pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// A patience: a duration, or `forever`.
+/// Parses a patience: a duration, or `forever`.
 pub(crate) fn parse_patience(text: &str) -> Result<Patience, String> {
     if text == "forever" { Ok(Patience::FOREVER) } else { parse(text).map(Patience::from) }
 }
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused_and_named() {
+    fn wrong_durations_are_refused_and_named() {
         for text in [
             "",
             "-1",

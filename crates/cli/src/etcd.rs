@@ -1,26 +1,26 @@
-//! Names that begin with `etcd://`: their engine, at the program's start and end.
+//! The engine for names that begin with `etcd://`, at the program's start and end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// At the end, leases that nobody needs any more are given back, if that is soon done.
+/// Limits how long the program waits at its end until leases that nobody needs any more are revoked.
 const SETTLING: Duration = Duration::from_secs(1);
 
-static IS_TOLD: AtomicBool = AtomicBool::new(false);
+static PRINTS_WARNINGS: AtomicBool = AtomicBool::new(false);
 
-/// Lets names be of etcd; what an address leaves unsaid is in the environment.
+/// Registers the engine; the environment has what an address leaves out.
 pub(crate) fn begin() {
     lockbydir_etcd::on_warning(|warning| {
-        if IS_TOLD.load(Ordering::Relaxed) {
+        if PRINTS_WARNINGS.load(Ordering::Relaxed) {
             crate::output::note(warning);
         }
     });
     lockbydir_etcd::register(lockbydir_etcd::Access::from_env());
 }
 
-/// Tells warnings, from now on: for those who hold a lock, not for those who look.
-pub(crate) fn tell_warnings() {
-    IS_TOLD.store(true, Ordering::Relaxed);
+/// Prints warnings from now on: for verbs that acquire a lock, not for those that only look.
+pub(crate) fn print_warnings() {
+    PRINTS_WARNINGS.store(true, Ordering::Relaxed);
 }
 
 pub(crate) fn end() {

@@ -1,4 +1,4 @@
-//! Exit codes: the numbers of `sysexits.h`, and which error has which.
+//! Exit codes: the numbers of `sysexits.h`, and the code of each error.
 
 use lockbydir::{Error, ErrorKind};
 
@@ -12,14 +12,14 @@ pub(crate) const LOST: u8 = 76;
 pub(crate) const DENIED: u8 = 77;
 pub(crate) const CANNOT_RUN: u8 = 126;
 pub(crate) const NOT_FOUND: u8 = 127;
-/// Ended by a signal: 128 and its number.
+/// Added to the number of the signal that ended the command or this program.
 pub(crate) const SIGNAL: u8 = 128;
 
 /// A message for people, and the exit code for scripts.
 pub(crate) struct Failure {
     pub(crate) code: u8,
     pub(crate) message: String,
-    /// The program ends by this signal, so that its caller stops as it would without us.
+    /// The program ends by this signal, so that its caller stops as it would if it ran the command itself.
     pub(crate) signal: Option<u8>,
 }
 
@@ -28,7 +28,7 @@ impl Failure {
         Failure { code, message: message.into(), signal: None }
     }
 
-    /// Ended by a signal of the terminal, which was for the caller as well.
+    /// Makes the failure for an end by a signal of the terminal, which the caller received as well.
     pub(crate) fn of_signal(signal: u8, message: impl Into<String>) -> Failure {
         let code = SIGNAL.saturating_add(signal);
         Failure { signal: Some(signal), ..Failure::new(code, message) }
@@ -43,8 +43,8 @@ impl From<Error> for Failure {
             ErrorKind::Lost => LOST,
             ErrorKind::Unavailable => UNAVAILABLE,
             ErrorKind::OtherUser | ErrorKind::PermissionDenied => DENIED,
-            // What is in its place cannot become a lock directory; and where no lock is safe,
-            // none is made.
+            // A foreign thing in its place cannot become a lock directory; and where no lock is
+            // safe, no lock directory is made.
             ErrorKind::CannotMake | ErrorKind::Foreign | ErrorKind::Unfit => CANNOT_MAKE,
             _ => IO,
         };
@@ -58,7 +58,7 @@ impl From<lockbydir_player::Error> for Failure {
         use lockbydir_player::Error as Player;
         let code = match error {
             Player::Lock(error) => return error.into(),
-            // Who sent the signal needs no message.
+            // The sender of the signal needs no message.
             Player::Interrupted(signal) => {
                 return Failure::new(SIGNAL + u8::try_from(signal).unwrap_or(0), "");
             }

@@ -1,9 +1,9 @@
-//! What flock(1) takes: accepted where it means something here, refused with its counterpart where
-//! it does not.
+//! The options of flock(1): accepted where they mean something here, refused with the counterpart
+//! named where they do not.
 
 use crate::exit::{Failure, USAGE};
 
-/// What `run --help` says to users of flock.
+/// The part of `run --help` for users of flock.
 pub(crate) const HELP: &str = "\
 For users of flock:
   --timeout is how long the lock lasts. How long to wait is --wait, 30s unless
@@ -33,7 +33,7 @@ pub(crate) struct Flock {
 }
 
 impl Flock {
-    /// Refuses what would mean something else here, or nothing.
+    /// Refuses options that would mean something else here, or nothing.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let (option, why) = if self.shared {
             ("-s, --shared", "there are no shared locks yet: every lock is exclusive")
@@ -53,7 +53,7 @@ impl Flock {
                 "a lock is a directory, which both kinds of locks of the system leave alone; leave the option out",
             )
         } else {
-            // The rest changes nothing here.
+            // The other options change nothing here.
             let Flock { exclusive: _, close: _, .. } = self;
             return Ok(());
         };

@@ -1,6 +1,6 @@
-//! Groups by their names.
+//! Groups, given by name or number.
 
-/// A group by its number or its name.
+/// Parses a group, given by its number or its name.
 pub(crate) fn parse(text: &str) -> Result<u32, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().map_err(|_| format!("`{text}` is too large for a group's number"));
@@ -8,7 +8,7 @@ pub(crate) fn parse(text: &str) -> Result<u32, String> {
     named(text).ok_or_else(|| format!("there is no group `{text}`; give its name or its number"))
 }
 
-/// From the file of groups, or by `getent` from wherever else the system has them (LDAP, systemd).
+/// Looks up a group in `/etc/group`, or with `getent` in the system's other sources (LDAP, systemd).
 #[cfg(unix)]
 fn named(name: &str) -> Option<u32> {
     let of_lines = |lines: &str| lines.lines().find_map(|line| number_of(line, name));
@@ -19,13 +19,13 @@ fn named(name: &str) -> Option<u32> {
     })
 }
 
-/// Lock directories have no group here.
+/// Lock directories have no group on Windows.
 #[cfg(windows)]
 fn named(_: &str) -> Option<u32> {
     None
 }
 
-/// A line is `NAME:PASSWORD:NUMBER:MEMBERS`.
+/// Returns the number in a line `NAME:PASSWORD:NUMBER:MEMBERS`, if it has this name.
 #[cfg(unix)]
 fn number_of(line: &str, name: &str) -> Option<u32> {
     let mut fields = line.split(':');

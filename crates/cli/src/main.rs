@@ -40,22 +40,22 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::args::{Args, Command};
 use crate::exit::{DENIED, Failure, USAGE};
 
-/// Were privileges raised by the set-user-ID or set-group-ID bit of this program, or of one that
-/// started it? Then environment, current directory and arguments are those of somebody else, and
-/// this program runs what they say.
+/// Whether privileges were raised by the set-user-ID or set-group-ID bit of this program, or of one
+/// that started it. If so, the environment, the current directory and the arguments are those of
+/// another user, and this program would run what they say.
 #[cfg(unix)]
 fn is_raised() -> bool {
     use rustix::process::{getegid, geteuid, getgid, getuid};
     getuid() != geteuid() || getgid() != getegid()
 }
 
-/// There is no such bit.
+/// Other systems have no such bit.
 #[cfg(not(unix))]
 fn is_raised() -> bool {
     false
 }
 
-/// The arguments, with the environment's variables where they are not given.
+/// Parses the arguments; a variable of the environment stands in for one that is not given.
 fn parse() -> Result<Args, clap::Error> {
     let command = || variables::without_empty(Args::command());
     let given: Vec<_> = std::env::args_os().collect();
@@ -68,7 +68,7 @@ fn parse() -> Result<Args, clap::Error> {
     })
 }
 
-/// What clap says, as it is seen there.
+/// Renders a message of clap for `out`: with colours, if `out` shows them.
 fn coloured(text: &clap::Error, out: &impl std::io::IsTerminal) -> String {
     match output::has_colours(out) {
         true => text.render().ansi().to_string(),
@@ -92,7 +92,8 @@ fn ending(done: Result<u32, Failure>) -> ExitCode {
     }
 }
 
-/// An exit code of the command, which is larger than a byte on some systems.
+/// Converts the command's exit code. A code larger than a byte, as some systems have it, ends this
+/// process at once.
 fn exit_code(code: u32) -> ExitCode {
     match u8::try_from(code) {
         Ok(code) => ExitCode::from(code),
@@ -106,7 +107,7 @@ fn exit_code(code: u32) -> ExitCode {
 fn main() -> ExitCode {
     output::print_panics();
     let code = perform();
-    // Nothing is held any more.
+    // No lock is held any more, so this wait delays nobody.
     output::end();
     code
 }
@@ -127,7 +128,7 @@ fn perform() -> ExitCode {
             output::plain(coloured(&error, &std::io::stderr()));
             return ExitCode::from(USAGE);
         }
-        // Help that was asked for is no error.
+        // Help that the user asked for is not an error.
         Err(help) => {
             return ending(output::print(&coloured(&help, &std::io::stdout())).map(u32::from));
         }

@@ -1,6 +1,6 @@
-//! What this program prints. Messages go to standard error through a thread of their own, so that
-//! nobody who holds a lock or ends a command waits for a full pipe or a stopped terminal; an output
-//! that is gone is no panic. What was asked for goes to standard output.
+//! Prints messages and results. Messages go to standard error through a thread of their own, so that
+//! a process that holds a lock or ends a command never waits for a full pipe or a stopped terminal; a
+//! closed output causes no panic. Results go to standard output.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal, Write, stderr, stdout};
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 use crate::descriptors;
 use crate::exit::{Failure, IO};
 
-/// What is still unwritten at the end of the program has this long.
+/// Limits how long the program waits at its end for unwritten messages.
 const AT_END: Duration = Duration::from_secs(1);
-/// A wait in the middle of the program takes at most this long: a reader that lives needs less.
+/// Limits one wait in the middle of the program: a living reader needs less.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// More unwritten messages than this are not kept: nobody reads them.
+/// Limits the number of unwritten messages. If there are more, nobody reads them: they are dropped.
 const MOST_UNWRITTEN: usize = 64;
-/// An output that another process made non-blocking is tried again after this.
+/// The pause before another try to write to an output that another process made non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
-/// Clears the line that the cursor is in.
+/// Clears the line of the cursor.
 const CLEAR: &str = "\r\x1b[K";
 
 static MESSAGES: Mutex<Messages> = Mutex::new(Messages {
@@ -33,7 +33,7 @@ static CHANGED: Condvar = Condvar::new();
 
 struct Messages {
     unwritten: VecDeque<String>,
-    /// The thread is within a write, perhaps for ever.
+    /// The thread is in a write, which may block for ever.
     is_writing: bool,
     is_started: bool,
     has_live_queue: bool,
@@ -50,7 +50,7 @@ impl Messages {
             self.is_started = started.is_ok();
         }
         if !self.is_started {
-            // No thread can be started now: only what needs no wait is written.
+            // No thread can be started now, so the message is written only if that does not block.
             if descriptors::is_writable(&stderr()) {
                 let _ = stderr().write_all(text.as_bytes());
             }
@@ -73,7 +73,7 @@ fn write_messages() {
             Some(text) => {
                 messages.is_writing = true;
                 drop(messages);
-                // Where messages cannot be written, nobody can be notified of that either.
+                // An error is ignored: there is no other output to report it on.
                 let _ = write_all(&mut stderr(), text.as_bytes());
                 messages = self::messages();
                 messages.is_writing = false;
@@ -83,7 +83,7 @@ fn write_messages() {
     }
 }
 
-/// Writes all of it, also where another process made this output non-blocking.
+/// Writes all bytes, even if another process made this output non-blocking.
 fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match out.write(bytes) {
@@ -97,17 +97,17 @@ fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints a message on standard error, soon; does not wait for it.
+/// Queues a message for standard error; does not wait until it is written.
 pub(crate) fn note(message: impl std::fmt::Display) {
     messages().push(format!("lockbydir: {message}\n"));
 }
 
-/// Prints this on standard error as it is, soon; does not wait for it.
+/// Queues a text for standard error as it is; does not wait until it is written.
 pub(crate) fn plain(text: impl Into<String>) {
     messages().push(text.into());
 }
 
-/// Draws the live line of a waiter anew, if the one before has been written.
+/// Redraws the live line of a waiter, unless an earlier text is still unwritten.
 pub(crate) fn live(line: &str) {
     let mut messages = messages();
     if messages.is_idle() {
@@ -116,7 +116,7 @@ pub(crate) fn live(line: &str) {
     }
 }
 
-/// Takes the live line away, if there is one.
+/// Removes the live line, if there is one.
 pub(crate) fn live_over() {
     let mut messages = messages();
     if std::mem::take(&mut messages.has_live_queue) {
@@ -124,15 +124,15 @@ pub(crate) fn live_over() {
     }
 }
 
-/// Waits a moment until all messages are written, so that the command's own output comes after them:
-/// for a small part of `timeout` at most, since the lock is held already.
+/// Waits until all messages are written, so that the command's own output follows them. Waits at most
+/// for `LONGEST_PAUSE` or a tenth of `timeout`, whichever is shorter, since the lock is already held.
 pub(crate) fn settle(timeout: Duration) {
     let mut messages = wait_idle(messages(), LONGEST_PAUSE.min(timeout / 10));
-    // Written later, this would clear a line of the command.
+    // If it were written later, it would clear a line of the command's output.
     messages.unwritten.retain(|text| text != CLEAR);
 }
 
-/// At the end of the program: waits for messages that are not written yet, but not for ever.
+/// Waits at the end of the program for unwritten messages, for `AT_END` at most.
 pub(crate) fn end() {
     let messages = messages();
     if messages.is_started {
@@ -155,7 +155,7 @@ fn wait_idle(
     messages
 }
 
-/// A panic is printed as every other message.
+/// Prints panics as messages, like all others.
 pub(crate) fn print_panics() {
     std::panic::set_hook(Box::new(|info| {
         use std::backtrace::{Backtrace, BacktraceStatus};
@@ -164,18 +164,18 @@ pub(crate) fn print_panics() {
         if backtrace.status() == BacktraceStatus::Captured {
             plain(backtrace.to_string());
         }
-        // What is dropped next may release a lock.
+        // Unwinding may release a lock next, so this wait is short.
         drop(wait_idle(messages(), LONGEST_PAUSE));
     }));
 }
 
-/// Writes to standard output, as long as its reader takes; a reader that went away is no error.
-/// For verbs that hold no lock.
+/// Writes to standard output and waits as long as its reader takes; a reader that is gone is not an
+/// error. For verbs that hold no lock.
 pub(crate) fn print(text: &str) -> Result<u8, Failure> {
     has_reader(text).map(|_| 0)
 }
 
-/// As [`print`]; false when its reader went away.
+/// Writes like [`print`]; returns false if the reader is gone.
 pub(crate) fn has_reader(text: &str) -> Result<bool, Failure> {
     match write(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
@@ -184,11 +184,11 @@ pub(crate) fn has_reader(text: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Writes to standard output as long as `may_wait` says so, asked about every `LONGEST_PAUSE`.
-/// After [`ErrorKind::TimedOut`] it may be written all the same, later.
+/// Writes to standard output, and waits while `may_wait` returns true; it is called about every
+/// `LONGEST_PAUSE`. After [`ErrorKind::TimedOut`] the text may still be written later.
 pub(crate) fn print_while(text: String, mut may_wait: impl FnMut() -> bool) -> io::Result<()> {
-    let (tell, written) = sync_channel(1);
-    thread::Builder::new().name("output".into()).spawn(move || tell.send(write(&text)))?;
+    let (sender, written) = sync_channel(1);
+    thread::Builder::new().name("output".into()).spawn(move || sender.send(write(&text)))?;
     loop {
         match written.recv_timeout(LONGEST_PAUSE) {
             Ok(done) => return done,
@@ -219,7 +219,7 @@ pub(crate) fn write(text: &str) -> io::Result<()> {
     }
 }
 
-/// Is what is printed there seen in colours?
+/// Whether text on `out` may have colours: `out` is a terminal, and `NO_COLOR` is not set.
 pub(crate) fn has_colours(out: &impl IsTerminal) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     out.is_terminal() && !is_set("NO_COLOR")

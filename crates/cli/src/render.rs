@@ -1,4 +1,4 @@
-//! How things look: status and list for people and for machines.
+//! Formats statuses and lists, for people and for programs.
 
 use std::io::stdout;
 use std::path::Path;
@@ -76,14 +76,14 @@ impl StatusJson {
     }
 }
 
-/// The bytes of a path that is no text: two of them may look the same as text.
+/// Returns the bytes of a path that is not UTF-8, since two such paths may look the same as text.
 fn hex(path: &Path) -> Option<String> {
     let bytes = || path.as_os_str().as_encoded_bytes().iter();
     path.to_str().is_none().then(|| bytes().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// One pretty-printed JSON value and a newline. What is not [printable](is_printable) is escaped, as a
-/// reader of JSON reads it.
+/// Formats a value as pretty-printed JSON and a newline. Characters that are not
+/// [printable](is_printable) are escaped; a reader of JSON reads them back unchanged.
 pub(crate) fn json(value: &impl Serialize) -> Result<String, crate::exit::Failure> {
     let escaped = |c: char| match c {
         '\n' => c.to_string(),
@@ -99,7 +99,7 @@ fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
 }
 
-/// A duration in a few characters: `0.5s`, `12s`, `3m20s`, `2h05m`, `4d03h`.
+/// Formats a duration in a few characters: `0.5s`, `12s`, `3m20s`, `2h05m`, `4d03h`.
 pub(crate) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -111,14 +111,14 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
-/// Can frames be drawn on standard output?
+/// Whether frames can be drawn on standard output.
 #[cfg(feature = "player")]
 pub(crate) fn can_draw() -> bool {
     std::io::IsTerminal::is_terminal(&stdout())
         && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-/// Is what is printed seen in colours?
+/// Whether text on standard output may have colours.
 pub(crate) fn has_colours() -> bool {
     crate::output::has_colours(&stdout())
 }
@@ -140,7 +140,7 @@ pub(crate) fn who(holder: &Holder) -> String {
     }
 }
 
-/// `1st`, `2nd`, `3rd`, `4th`, `11th`.
+/// Formats an ordinal: `1st`, `2nd`, `3rd`, `4th`, `11th`.
 pub(crate) fn ordinal(number: usize) -> String {
     let ending = match (number % 10, number % 100) {
         (_, 11..=13) => "th",
@@ -152,7 +152,7 @@ pub(crate) fn ordinal(number: usize) -> String {
     format!("{number}{ending}")
 }
 
-/// A block of aligned lines on one lock.
+/// Formats one lock as a block of aligned lines.
 pub(crate) fn status(status: &Status) -> String {
     let mut rows = vec![
         ("lock", printable(&status.name)),
@@ -177,7 +177,7 @@ pub(crate) fn status(status: &Status) -> String {
     rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
 }
 
-/// A table with a line for each lock.
+/// Formats locks as a table with one line each.
 pub(crate) fn table(found: &[Status]) -> String {
     let dash = || "-".to_owned();
     let mut rows = vec![["NAME", "STATE", "HOLDER", "LABEL", "AGE", "REMAINING"].map(String::from)];
@@ -212,7 +212,7 @@ pub(crate) fn table(found: &[Status]) -> String {
     out
 }
 
-/// How the lock was got, for `-v` and for those who must repair something.
+/// Describes how the lock was acquired, for `-v` and for users who must repair something.
 pub(crate) fn how(how: &How) -> String {
     let from = |before: &Predecessor| {
         let Some(holder) = &before.holder else { return before.to_string() };
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_escapes_what_hides_or_turns_and_reads_as_it_was() {
+    fn json_escapes_unprintable_text_and_reads_back_the_same() {
         let text = "b\u{e4}ckup\u{1b}[2J\u{7f}\u{3164}\u{200b}\u{5d0}\u{627}\u{202e}\u{1e900}";
 
         let printed = json(&text).unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::child::{Child, Plan, Signals, can_contain};
 use crate::exit::{Failure, PATIENCE_OVER, SIGNAL, USAGE};
 use crate::{output, render, waiting};
 
-/// Waits for the lock, telling a person at a terminal; a signal ends the wait.
+/// Waits for the lock and prints what it waits for; a signal ends the wait.
 pub(crate) fn wait_for(
     lock: Lock,
     holding: &Holding,
@@ -20,7 +20,7 @@ pub(crate) fn wait_for(
 ) -> Result<Guard, Failure> {
     #[cfg(feature = "etcd")]
     if !holding.quiet {
-        crate::etcd::tell_warnings();
+        crate::etcd::print_warnings();
     }
     let lock = lock.interrupt(signals.early().clone());
     let got = waiting::announced(lock, holding).acquire();
@@ -37,8 +37,8 @@ pub(crate) fn wait_for(
         true => Failure::new(PATIENCE_OVER, ""),
         false => error.into(),
     })?;
-    let is_odd = matches!(guard.how(), How::AfterExpiry(_) | How::AfterDeath(_));
-    if holding.verbose || is_odd && !holding.quiet {
+    let is_takeover = matches!(guard.how(), How::AfterExpiry(_) | How::AfterDeath(_));
+    if holding.verbose || is_takeover && !holding.quiet {
         output::note(render::how(guard.how()));
     }
     output::settle(guard.timeout());
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     let ended = match attended {
         Ok(ended) => ended,
         Err(stopped) if stopped.keeps_lock => {
-            // Neither released nor renewed any more: others may enter after its timeout.
+            // The lock is neither released nor renewed any more: others may enter after its timeout.
             std::mem::forget(guard);
             return Err(stopped.failure);
         }
@@ -108,8 +108,8 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     }
 }
 
-/// The same lock, whatever becomes of the symbolic links on the way to it. Where there are none, it
-/// keeps the name that it was given.
+/// Returns the lock with the symbolic links on its path resolved, so that it stays the same lock if
+/// they change. Without links it keeps the name that it was given.
 fn resolved(lock: Lock) -> Result<Lock, Failure> {
     let path = lock.path()?;
     if is_url(lock.name()) {
@@ -118,13 +118,13 @@ fn resolved(lock: Lock) -> Result<Lock, Failure> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(lock) };
     match folder.canonicalize() {
         Ok(resolved) if resolved != folder => Ok(Lock::new(resolved.join(name).with_extension(""))),
-        // That it is missing is said when the lock is acquired.
+        // A missing folder is reported when the lock is acquired.
         _ => Ok(lock),
     }
 }
 
 impl Signals {
-    /// The signal that asked us to end before there was a command to tell.
+    /// Returns the signal that asked this process to end before there was a command to pass it to.
     pub(crate) fn received(&self) -> Option<u8> {
         self.early().is_raised().then(|| self.last())
     }

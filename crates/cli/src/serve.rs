@@ -16,7 +16,7 @@ Examples:
   lockbydir serve --listen 127.0.0.1:0
   LOCKBYDIR_SERVE_TOKEN=$(openssl rand -hex 16) lockbydir serve --listen 0.0.0.0:7654 --host web1:7654
 
-From elsewhere it is best reached by a tunnel, which encrypts:
+From another machine, use a tunnel, which encrypts:
   ssh -L 7654:127.0.0.1:7654 web1";
 
 #[derive(clap::Args)]
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The folder, or a URL like etcd://host:2379/team [default: the current directory]
     #[arg(env = "LOCKBYDIR_DIR", default_value = ".", hide_default_value = true, hide_env = true, value_hint = ValueHint::DirPath)]
     dir: PathBuf,
-    /// Write down what happens, as JSON lines, into a new file, for `play --replay`
+    /// Record events as JSON lines into a new file, for `play --replay`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     record: Option<PathBuf>,
     #[command(flatten)]
@@ -34,15 +34,15 @@ pub(crate) struct Args {
 /// Where a page is served, and for whom.
 #[derive(clap::Args)]
 pub(crate) struct Place {
-    /// Where to listen; port 0 is any that is free. One that other machines can reach wants --token
+    /// Where to listen; port 0 means any free port. An address that other machines can reach needs --token
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7654")]
     listen: String,
-    /// Show it only to who opens it with ?token=TOKEN once, or sends it as `Authorization: Bearer
-    /// TOKEN`: at least 16 letters, digits and -._~. What is on a command line is seen in `ps`:
+    /// Require this token: open the page once with ?token=TOKEN, or send it as `Authorization: Bearer
+    /// TOKEN`: at least 16 letters, digits and -._~. Command lines are visible in `ps`:
     /// prefer the environment
     #[arg(long, value_name = "TOKEN", env = "LOCKBYDIR_SERVE_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Another name by which it is reached, such as web1:7654; may be given again
+    /// Another name by which the page is reached, such as web1:7654; may be repeated
     #[arg(long = "host", value_name = "NAME[:PORT]")]
     hosts: Vec<String>,
 }
@@ -59,9 +59,9 @@ impl Place {
     }
 }
 
-/// Says at once where the page is.
-pub(crate) fn tell(url: &str) {
-    // Who does not listen may look at the page all the same; the page does not wait for them.
+/// Prints the address of the page.
+pub(crate) fn print_url(url: &str) {
+    // The page does not wait for a reader of this output: it can be opened without one.
     let _ = output::print_while(format!("{url}\n"), || false);
 }
 
@@ -72,6 +72,6 @@ pub(crate) fn serve(args: &Args) -> Result<u8, Failure> {
         false => std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone()),
     };
     let source = crate::play::recorded(Box::new(source), args.record.as_deref())?;
-    serve::serve(source, args.place.options(shown(&folder)), tell)?;
+    serve::serve(source, args.place.options(shown(&folder)), print_url)?;
     Ok(0)
 }

@@ -1,5 +1,5 @@
-//! Variables of the environment in place of options: an empty one counts as unset, and a wrong one is
-//! named.
+//! Environment variables in place of options: an empty variable counts as unset, and an error about a
+//! wrong value names the variable.
 
 use std::ffi::{OsStr, OsString};
 
@@ -7,7 +7,7 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
-/// The command line as if empty variables were not set.
+/// Returns the command line as if empty variables were not set.
 pub(crate) fn without_empty(command: Command) -> Command {
     without(command, &|value| value.is_empty())
 }
@@ -20,12 +20,12 @@ fn without(command: Command, is_unset: &dyn Fn(&OsStr) -> bool) -> Command {
     command.mut_args(of_argument).mut_subcommands(|command| without(command, is_unset))
 }
 
-/// The value of this argument's variable.
+/// Returns the value of this argument's variable.
 fn value(argument: &Arg) -> Option<OsString> {
     argument.get_env().and_then(std::env::var_os)
 }
 
-/// The sentence on a variable that has a wrong value, if it is that what `error` is about.
+/// Returns the message about a variable with a wrong value, if `error` is about one.
 pub(crate) fn blame(error: &clap::Error, command: Command, given: &[OsString]) -> Option<String> {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
         return None;
@@ -36,11 +36,11 @@ pub(crate) fn blame(error: &clap::Error, command: Command, given: &[OsString]) -
     };
     let option = text(error, ContextKind::InvalidArg)?;
     let wrong = text(error, ContextKind::InvalidValue)?;
-    // How an option is written is known once it is built.
+    // Clap knows how an option is written only after the command is built.
     let mut built = command.clone();
     built.build();
     let variable = variable_of(&built, &option, &wrong)?;
-    // Is it still wrong without any variable? Then it was given as an option.
+    // If it is still wrong without any variable, it was given as an option.
     let without_any = without(command, &|_| true).try_get_matches_from(given);
     let is_given = without_any
         .is_err_and(|other| text(&other, ContextKind::InvalidArg).as_ref() == Some(&option));

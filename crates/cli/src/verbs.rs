@@ -1,4 +1,4 @@
-//! Every verb but `run`.
+//! All verbs except `run`.
 
 use clap::CommandFactory;
 use lockbydir::engine::shown;
@@ -71,7 +71,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         Command::Play(args) => crate::play::play(&args),
         #[cfg(feature = "player")]
         Command::PlayStage(stage) => crate::play::stage(&stage),
-        // The exit code of an example is its own.
+        // `main` runs this verb itself, since the exit code is that of the example.
         #[cfg(feature = "player")]
         Command::PlayPart(_) => Ok(0),
         Command::Completions { shell } => {
@@ -104,7 +104,8 @@ fn acquire(args: &Acquire) -> Result<u8, Failure> {
     let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
     let signals = Signals::watch()?;
     let guard = run::wait_for(lock, &args.holding, &signals)?;
-    // The key must be known to somebody before the lock is left to it; and its release needs a moment.
+    // The lock is left to the key only after the key was printed. If printing fails, the lock is
+    // released, for which a tenth of the timeout is kept.
     let least = guard.timeout() / 10;
     let may_wait = || guard.remaining() > least && signals.received().is_none();
     let printed = output::print_while(format!("{}\n", guard.key()), may_wait);

@@ -1,4 +1,4 @@
-//! What a waiter says: a live line on a terminal; elsewhere a line now and then, for a log.
+//! What a waiter prints: a live line on a terminal; elsewhere a line from time to time, for a log.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +10,12 @@ use crate::args::Holding;
 use crate::output;
 use crate::render::{ordinal, short, who};
 
-/// Where nobody watches: what takes no longer is not worth a line, and a log shall not grow.
+/// How long a waiter without a terminal waits before its first line: a shorter wait is not worth one.
 const FIRST: Duration = Duration::from_secs(5);
+/// The pause between its further lines, so that a log grows slowly.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// The lock, which says what it waits for unless that is not wanted.
+/// Returns the lock, set to print what it waits for, unless `--quiet` is given.
 pub(crate) fn announced(lock: Lock, holding: &Holding) -> Lock {
     if holding.quiet {
         return lock;
@@ -51,7 +52,7 @@ fn line(waiting: &Waiting<'_>) -> String {
                 holder.label.as_ref().map(|label| format!(" `{label}`")).unwrap_or_default();
             let since = holder.since.elapsed().map(short).unwrap_or(held);
             let rest = status.remaining.map(short).unwrap_or_default();
-            format!("held by {}{label} for {since}, lasts {rest} unless renewed", who(holder))
+            format!("held by {}{label} for {since}; expires in {rest} unless renewed", who(holder))
         }
         (None, Some(note)) => note.clone(),
         (None, None) => format!("{} lock directory", status.state),

@@ -1,4 +1,4 @@
-//! The verb `watch`: what is to be watched, and whether this terminal can show it.
+//! The verb `watch`: selects what to watch, and checks whether this terminal can show it.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, stdout};
@@ -31,12 +31,12 @@ pub(crate) struct Args {
     /// Print one frame, as large as the terminal or 80x24 (see COLUMNS and LINES), and exit
     #[arg(long)]
     once: bool,
-    /// Write down what happens, as JSON lines, into a new file, for `play --replay`
+    /// Record events as JSON lines into a new file, for `play --replay`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "once")]
     record: Option<PathBuf>,
 }
 
-/// What there is to watch.
+/// The locks to watch.
 enum Place {
     All(PathBuf),
     Locks(Vec<PathBuf>),
@@ -85,7 +85,7 @@ impl Args {
     }
 }
 
-/// All that is below it, and not one lock?
+/// Whether it stands for all locks below it, and not for one lock.
 fn is_whole(place: &Path) -> bool {
     if is_url(place) {
         let text = place.to_string_lossy();
@@ -113,7 +113,7 @@ fn open(place: Place) -> Result<(String, Live), Failure> {
     Ok((title, live))
 }
 
-/// Can frames be drawn here?
+/// Fails if standard output cannot show frames.
 fn fit_for_frames() -> Result<(), Failure> {
     let instead = "`watch --once` prints one frame, `list` a table";
     if !stdout().is_terminal() {
@@ -126,12 +126,12 @@ fn fit_for_frames() -> Result<(), Failure> {
     Ok(())
 }
 
-/// How large a frame is: as the environment says, as the terminal is, or the usual.
+/// Returns the size of a frame in characters: from the environment, of the terminal, or 80 x 24.
 fn size() -> (u16, u16) {
-    let said = |name| std::env::var(name).ok()?.parse::<u16>().ok().filter(|size| *size > 0);
+    let env = |name| std::env::var(name).ok()?.parse::<u16>().ok().filter(|size| *size > 0);
     let terminal = terminal_size::terminal_size_of(stdout());
     let (width, height) =
         terminal.map_or((80, 24), |(width, height)| (width.0.max(1), height.0.max(1)));
     let most = 1000;
-    (said("COLUMNS").unwrap_or(width).min(most), said("LINES").unwrap_or(height).min(most))
+    (env("COLUMNS").unwrap_or(width).min(most), env("LINES").unwrap_or(height).min(most))
 }

@@ -17,7 +17,7 @@ fn lockbydir(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end: exit code, output, errors.
+/// Runs `lockbydir` to its end. Returns exit code, output and errors.
 fn ended(arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = lockbydir(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -33,7 +33,7 @@ fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
     }
 }
 
-/// `lockbydir run` with a command that writes into this file again and again.
+/// Starts `lockbydir run` with a command that writes into this file again and again.
 fn run_writing(url: &str, timeout: &str, file: &Path) -> Child {
     let script = "while :; do date +%s%N >> \"$0\"; sleep 0.02; done";
     let mut command = lockbydir(&["run", "-t", timeout, url, "--", "sh", "-c", script]);
@@ -43,7 +43,7 @@ fn run_writing(url: &str, timeout: &str, file: &Path) -> Child {
 }
 
 #[test]
-fn a_command_runs_under_the_lock_and_is_told_its_name_and_token() {
+fn a_command_runs_under_the_lock_with_name_and_token() {
     let server = Server::start().unwrap();
     let url = server.url("team/jobs");
     let script = "echo $LOCKBYDIR_NAME $LOCKBYDIR_TOKEN; exit 7";
@@ -87,7 +87,7 @@ fn every_verb_works_by_the_address() {
 
     let (code, _, said) = ended(&["run", "-n", &url, "--", "true"]);
     assert_eq!(code, 75);
-    assert!(said.contains("held by a key given out on"), "{said}");
+    assert!(said.contains("held by a key, no process, from"), "{said}");
     let busy = ended(&["run", "-n", "-q", "-E", "9", &url, "--", "true"]);
     assert_eq!(busy, (9, String::new(), String::new()));
     assert_eq!(ended(&["break", &url]).0, 1);
@@ -120,10 +120,10 @@ fn a_server_that_dies_ends_the_command_before_the_lock_can_pass() {
     let status = child.wait().unwrap();
 
     assert_eq!(status.code(), Some(76));
-    // It is lost at its deadline; then its release is tried, which nobody answers either.
+    // The lock is lost at its deadline; then its release is tried, which the server does not answer either.
     let took = silent.elapsed().unwrap();
     assert!(took < Duration::from_secs(12), "{took:?}");
-    // The last renewal was sent before the server fell silent.
+    // The last renewal was sent before the server stopped answering.
     let written = fs::read_to_string(&file).unwrap();
     let last = Duration::from_nanos(written.lines().last().unwrap().parse().unwrap());
     let over = silent.duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_secs(4);
@@ -145,7 +145,7 @@ fn a_hold_broken_by_force_ends_the_command() {
 }
 
 #[test]
-fn who_kills_the_program_frees_the_lock_for_this_machine() {
+fn killing_the_program_frees_the_lock_on_this_machine() {
     let server = Server::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("written");
@@ -163,7 +163,7 @@ fn who_kills_the_program_frees_the_lock_for_this_machine() {
 }
 
 #[test]
-fn who_cannot_reach_a_server_is_told_with_69_and_who_may_not_with_77() {
+fn an_unreachable_server_is_69_and_a_denied_user_77() {
     let mut server = Server::start().unwrap();
     server.require_users(&[]).unwrap();
     let denied = ended(&["run", "-w", "1s", &server.url("jobs"), "--", "true"]);
@@ -208,16 +208,16 @@ fn a_cluster_is_watched_by_the_names_behind_its_address() {
     assert_eq!(code, 69, "{err}");
 }
 
-/// What `serve --record` wrote down so far.
+/// Returns the events that `serve --record` has written so far.
 #[cfg(feature = "player")]
 fn recorded(file: &Path) -> Vec<Value> {
-    let told = fs::read_to_string(file).unwrap_or_default();
-    told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 #[cfg(feature = "player")]
 #[test]
-fn a_server_that_goes_and_comes_back_is_told_of_and_what_happens_then_is_seen() {
+fn a_server_that_goes_and_returns_is_reported() {
     let mut server = Server::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("seen");
@@ -241,7 +241,7 @@ fn a_server_that_goes_and_comes_back_is_told_of_and_what_happens_then_is_seen() 
     see("that the second one waits no more", || has("left", "second"));
 
     server.kill().unwrap();
-    see("that the server is gone", || has("unreachable", "out of reach"));
+    see("that the server is gone", || has("unreachable", "etcd servers are unreachable"));
     server.restart().unwrap();
     see("that it is back", || has("reachable", &server.url("")));
     assert_eq!(ended(&["acquire", "-q", "-t", "60s", "--label", "third", &url]).0, 0);
@@ -250,10 +250,10 @@ fn a_server_that_goes_and_comes_back_is_told_of_and_what_happens_then_is_seen() 
     let pid = i32::try_from(serve.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(serve.wait().unwrap().code(), Some(0));
-    let told = ["unreachable", "reachable"];
-    let told = recorded(&file)
+    let kinds = ["unreachable", "reachable"];
+    let count = recorded(&file)
         .iter()
-        .filter(|event| told.iter().any(|what| event["what"] == *what))
+        .filter(|event| kinds.iter().any(|what| event["what"] == *what))
         .count();
-    assert_eq!(told, 2);
+    assert_eq!(count, 2);
 }

@@ -1,4 +1,4 @@
-//! The program on Windows: real processes and their ends, the command and all it starts, the line.
+//! The program on Windows: real processes and their ends, the command and all it starts, the queue.
 
 #![cfg(windows)]
 #![allow(missing_docs, reason = "test names are sentences")]
@@ -46,7 +46,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A `run` whose command has said that it has begun, and goes on for a minute.
+/// Starts a `run` whose command reports that it has begun, and continues for a minute.
 fn hold(folder: &Path, options: &[&str]) -> Child {
     let mut args = vec!["run"];
     args.extend(options);
@@ -75,7 +75,7 @@ fn the_commands_exit_code_is_passed_on() {
 }
 
 #[test]
-fn the_command_finds_its_name_and_token_and_the_lock_names_both_processes() {
+fn the_command_sees_its_name_and_token() {
     let folder = tempfile::tempdir().unwrap();
     let script = "echo %LOCKBYDIR_TOKEN%& echo %LOCKBYDIR_NAME%& dir /b jobs.lockdir";
     let (code, out, err) = run(folder.path(), &["run", "jobs", "--", "cmd", "/c", script]);
@@ -121,7 +121,7 @@ fn a_key_renews_and_releases_and_then_holds_no_more() {
 }
 
 #[test]
-fn a_killed_holder_is_dead_at_once_with_all_it_started_and_the_next_one_enters() {
+fn a_killed_holder_is_dead_at_once_with_all_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let mut holder = hold(folder.path(), &["-t", "10m"]);
     let mut waiter =
@@ -134,14 +134,14 @@ fn a_killed_holder_is_dead_at_once_with_all_it_started_and_the_next_one_enters()
     holder.kill().unwrap();
     holder.wait().unwrap();
 
-    // The lock names the command too: only when both are gone is it dead.
+    // The lock names the command too: it is dead only when both are gone.
     assert_eq!(waiter.wait().unwrap().code(), Some(5));
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     assert_empty(folder.path());
 }
 
 #[test]
-fn a_lock_that_is_broken_by_force_ends_the_command_and_what_it_started() {
+fn a_broken_lock_ends_the_command_and_all_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let mut holder = hold(folder.path(), &["-t", "3s"]);
     let command = status(folder.path())["holder"]["pid"].as_u64();
@@ -155,7 +155,7 @@ fn a_lock_that_is_broken_by_force_ends_the_command_and_what_it_started() {
     assert_empty(folder.path());
 }
 
-/// The command of the next test: it fails when another is inside. By itself it has nothing to do.
+/// The command of the next test: it fails when another one is inside. Run as a test it does nothing.
 #[test]
 fn a_command_that_is_alone() {
     let Some(inside) = std::env::var_os("LOCKBYDIR_TEST_INSIDE") else { return };
@@ -216,7 +216,7 @@ fn processes_are_served_in_the_order_in_which_they_came() {
     assert_empty(folder.path());
 }
 
-/// Without a bell the first in the queue looks once a second: half a second each time, as a rule.
+/// Without a bell the first waiter looks once a second, so a release would take half a second on average.
 #[test]
 fn a_release_wakes_the_first_in_queue() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Acquiring: into the queue, and to its front.
+//! Acquiring: entering the queue, and waiting at its front.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,79 +16,80 @@ use crate::holding::Held;
 use crate::keys::{Done, Keys, QueueKey, Record, View, lease_id, token};
 use crate::lease::Lease;
 use crate::runtime;
-use crate::watch::{Ear, Heard, Nudge};
+use crate::watch::{KeyWatch, Nudge, WatchEvent};
 
-/// One try without any patience may take so long: a few round trips.
+/// The longest time that a try without patience may take: enough for a few round trips.
 const ONE_TRY: Duration = Duration::from_secs(2);
-/// After a round in which nobody answered.
+/// The pause after a round in which no member answered.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often a waiter looks whether one whose process it can see still lives.
-const PULSE: Duration = Duration::from_millis(50);
-/// Leaving the queue is waited for so long.
-const LEAVING: Duration = Duration::from_secs(1);
+/// How often a waiter checks that the holder is alive, where it can see the holder's process; a waiter
+/// ahead is checked every 20 such intervals. Short, so that a dead holder is replaced at once.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(50);
+/// For how long a waiter waits until it has left the queue; after that its lease runs out by itself.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
 
 /// Waits for the lock as `wait` allows.
 pub(crate) fn acquire(
     etcd: &Etcd,
-    wish: &AcquireRequest,
+    request: &AcquireRequest,
     wait: &Wait<'_>,
 ) -> Result<(Held, How), Error> {
     let began = boot();
     let nudge = Nudge::default();
     wait.wake_on_interrupt(&nudge.waker());
-    let mut lease = lease_id(wish.nonce.0);
+    let mut lease = lease_id(request.nonce.0);
     loop {
         let mut queue = Queue {
             etcd,
             keys: etcd.keys(),
             wait,
             nudge: nudge.clone(),
-            timeout: wish.timeout,
+            timeout: request.timeout,
             last: wait.until().map(|until| if until > began { until } else { began + ONE_TRY }),
             is_one_try: wait.until().is_some_and(|until| until <= began),
-            ear: Arc::default(),
+            watch: Arc::default(),
             seen: None,
             before: None,
             ahead: None,
             own: None,
         };
-        if let Some(got) = queue.stand(wish, lease)? {
+        if let Some(got) = queue.wait_in_queue(request, lease)? {
             return Ok(got);
         }
         if queue.last.is_some_and(|last| boot() >= last) {
             return Err(queue.given_up());
         }
-        // Our lease was lost while we waited: to the end of the queue, with a new one.
+        // Our lease was lost while we waited: we go to the end of the queue, with a new lease.
         lease = lease_id(crate::random());
     }
 }
 
-/// One who waits, from the grant of its lease to its end.
+/// A waiter, from the grant of its lease to the end of its wait.
 struct Queue<'a, 'w> {
     etcd: &'a Etcd,
     keys: Keys,
     wait: &'a Wait<'w>,
     nudge: Nudge,
-    /// As it was asked for, then as it was granted: how long a member may take follows from it.
+    /// The timeout as requested, later as granted; it limits how long a member may take to answer.
     timeout: Duration,
-    /// The end of patience, or of one try.
+    /// The end of patience, or of a try without patience; none: never.
     last: Option<Duration>,
     is_one_try: bool,
-    ear: Arc<Mutex<Ear>>,
-    /// The revision of the record, and since when it is seen so.
+    watch: Arc<Mutex<KeyWatch>>,
+    /// The revision of the record, and since when we have seen it.
     seen: Option<(i64, Duration)>,
-    /// A record that may be overwritten: whose holder did not release, and is over.
+    /// A record that may be overwritten: its holder did not release, and its time is over.
     before: Option<Record>,
-    /// The holder that we waited for.
+    /// The key of the holder that we waited for.
     ahead: Option<QueueKey>,
     /// Our key in the queue.
     own: Option<String>,
 }
 
-/// What ends queueing, beside holding the lock.
+/// Why queueing ended without the lock.
 enum Ended {
     Error(Error),
-    /// The lease is over, or nobody knows whether it is.
+    /// The lease is over, or may be.
     PlaceLost,
 }
 
@@ -99,9 +100,13 @@ impl From<Error> for Ended {
 }
 
 impl Queue<'_, '_> {
-    /// Stands in the queue with a new lease; none if its place was lost.
-    fn stand(&mut self, wish: &AcquireRequest, lease: i64) -> Result<Option<(Held, How)>, Error> {
-        let timeout = wish.timeout;
+    /// Queues with a new lease; returns `None` if its place was lost.
+    fn wait_in_queue(
+        &mut self,
+        request: &AcquireRequest,
+        lease: i64,
+    ) -> Result<Option<(Held, How)>, Error> {
+        let timeout = request.timeout;
         let granted =
             self.ask(move |keys, limit| async move { keys.grant(limit, lease, timeout).await });
         let lease = match granted {
@@ -110,8 +115,8 @@ impl Queue<'_, '_> {
             Err(Ended::PlaceLost) => return Ok(None),
         };
         self.timeout = lease.timeout;
-        let mut place = Place { who: Contender::new(wish, lease.id, lease.timeout), lease };
-        let ended = match self.stand_with(&mut place) {
+        let mut place = Place { who: Contender::new(request, lease.id, lease.timeout), lease };
+        let ended = match self.wait_with(&mut place) {
             Ok(got) => return Ok(Some(got)),
             Err(ended) => ended,
         };
@@ -122,7 +127,7 @@ impl Queue<'_, '_> {
         }
     }
 
-    fn stand_with(&mut self, place: &mut Place) -> Result<(Held, How), Ended> {
+    fn wait_with(&mut self, place: &mut Place) -> Result<(Held, How), Ended> {
         let own = match self.enter(place)? {
             Entered::Held(own) => return self.hold(place, own),
             Entered::InQueue(own) => own,
@@ -132,10 +137,10 @@ impl Queue<'_, '_> {
             if boot() >= place.lease.due() {
                 self.keep_alive(place)?;
             }
-            let (who, spot, record) = (place.who.clone(), own.clone(), self.allowed());
+            let (who, key, record) = (place.who.clone(), own.clone(), self.allowed());
             let done = self.ask(move |keys, limit| {
-                let (who, spot) = (who.clone(), spot.clone());
-                async move { keys.win(limit, &spot, &who, record).await }
+                let (who, key) = (who.clone(), key.clone());
+                async move { keys.win(limit, &key, &who, record).await }
             })?;
             place.lease.confirm(done.term());
             if boot() >= place.lease.deadline() {
@@ -149,7 +154,7 @@ impl Queue<'_, '_> {
                 Some(there) if there.since == own.since && there.lease == own.lease => {}
                 _ => return Err(Ended::PlaceLost),
             }
-            let ahead = view.queue.first().filter(|spot| spot.key != own.key).cloned();
+            let ahead = view.queue.first().filter(|first| first.key != own.key).cloned();
             match ahead {
                 Some(ahead) => self.wait_for(place, &ahead, &view)?,
                 None => self.judge(place, &view, true)?,
@@ -173,8 +178,8 @@ impl Queue<'_, '_> {
                 }
                 Done::No(view) => view,
             };
-            // Put just now; or by an earlier try that was not answered, then it may even hold the
-            // lock, which is seen next.
+            // The key was put just now, or by an earlier try that was not answered: then it may even
+            // hold the lock, which the next step sees.
             if let Some(own) = view.own.clone().filter(|own| own.lease == lease) {
                 return Ok(Entered::InQueue(own));
             }
@@ -189,8 +194,8 @@ impl Queue<'_, '_> {
         }
     }
 
-    /// Nobody is before us but a record of another revision than we knew: of one who released
-    /// meanwhile, or did not. May it be overwritten?
+    /// Decides whether the record may be overwritten. Nobody is before us in the queue, but the record
+    /// has another revision than we knew: its holder has released meanwhile, or did not release.
     fn judge(&mut self, place: &Place, view: &View, waits: bool) -> Result<(), Ended> {
         self.before = None;
         let Some(record) = &view.record else { return Ok(()) };
@@ -210,10 +215,10 @@ impl Queue<'_, '_> {
         if !waits {
             return Err(self.given_up().into());
         }
-        // A server with known faults may have ended a lease too soon: its holder's own count is
-        // waited for.
+        // A server with known faults may have ended the lease too early: waits for the end of the
+        // timeout by our own clock.
         let over = since + who.map_or(Duration::ZERO, Contender::timeout);
-        let until = over.min(place.lease.due()).min(now + PULSE);
+        let until = over.min(place.lease.due()).min(now + LIVENESS_INTERVAL);
         self.pause(until, None, None).map(|_| ())
     }
 
@@ -221,12 +226,12 @@ impl Queue<'_, '_> {
         self.ask(|keys, limit| async move { Ok(keys.cluster.is_sound(limit).await) })
     }
 
-    /// The revision of the record that may be overwritten; 0: there must be none.
+    /// Returns the revision of the record that may be overwritten; 0 if there must be no record.
     fn allowed(&self) -> i64 {
         self.before.as_ref().map_or(0, |record| record.revision)
     }
 
-    /// Waits until the one ahead is gone, or there is something else to do.
+    /// Waits until the waiter or holder ahead is gone, or something else is to be done.
     fn wait_for(&mut self, place: &Place, ahead: &QueueKey, view: &View) -> Result<(), Ended> {
         if let Some(error) = self.etcd.foreign(ahead) {
             return Err(error.into());
@@ -245,19 +250,21 @@ impl Queue<'_, '_> {
         let is_visible = ahead.who.as_ref().is_some_and(Contender::is_visible);
         loop {
             let now = boot();
-            let pulse = if is_holder { PULSE } else { 20 * PULSE };
-            let until = if is_visible { now + pulse } else { Duration::MAX };
+            let interval = if is_holder { LIVENESS_INTERVAL } else { 20 * LIVENESS_INTERVAL };
+            let until = if is_visible { now + interval } else { Duration::MAX };
             let until = until.min(place.lease.due());
-            let listens = Some(Listens { ahead: &ahead.key, is_holder, revision: view.revision });
-            match self.pause(until, listens, None)? {
-                Heard::Written(revision) => self.seen = Some((revision, boot())),
-                Heard::Nothing if boot() < place.lease.due() && !is_dead(ahead) => {}
+            let target =
+                Some(WatchTarget { ahead: &ahead.key, is_holder, revision: view.revision });
+            match self.pause(until, target, None)? {
+                WatchEvent::Written(revision) => self.seen = Some((revision, boot())),
+                WatchEvent::Nothing if boot() < place.lease.due() && !is_dead(ahead) => {}
                 _ => return Ok(()),
             }
         }
     }
 
-    /// Removes one whose process is gone; its record stays, to tell the next holder.
+    /// Removes the key of a process that is gone; its record stays, so that the next holder can report
+    /// it.
     fn remove(&self, dead: &QueueKey) -> Result<(), Ended> {
         let dead = dead.clone();
         self.ask(move |keys, limit| {
@@ -284,7 +291,7 @@ impl Queue<'_, '_> {
         }
     }
 
-    /// The lock is ours.
+    /// Returns the holding: the lock is ours.
     fn hold(&mut self, place: &Place, own: QueueKey) -> Result<(Held, How), Ended> {
         let mut held = Held {
             keys: self.keys.clone(),
@@ -296,7 +303,7 @@ impl Queue<'_, '_> {
             is_unsure: false,
             is_release_sent: false,
         };
-        // What took long has used some of it up.
+        // A slow acquisition has used up part of the lease.
         let rest = held.lease.deadline().saturating_sub(boot());
         if rest < held.lease.timeout / 2 {
             match held.renew_now(Default::default()) {
@@ -322,16 +329,16 @@ impl Queue<'_, '_> {
         Ok((held, how))
     }
 
-    /// Leaves the queue, and waits for that a moment.
+    /// Leaves the queue, and waits for that for at most [`LEAVE_WAIT`].
     fn leave(&self, lease: &Lease) {
         let (keys, id) = (self.keys.clone(), lease.id);
-        let limit = Limit::new(boot() + lease.timeout.max(LEAVING), lease.timeout);
-        let (told, left) = std::sync::mpsc::sync_channel(1);
+        let limit = Limit::new(boot() + lease.timeout.max(LEAVE_WAIT), lease.timeout);
+        let (sender, left) = std::sync::mpsc::sync_channel(1);
         crate::pending::start(async move {
             keys.revoke(limit, id).await;
-            let _ = told.send(());
+            let _ = sender.send(());
         });
-        let _ = left.recv_timeout(LEAVING);
+        let _ = left.recv_timeout(LEAVE_WAIT);
     }
 
     /// Asks until there is an answer or patience is over.
@@ -371,15 +378,15 @@ impl Queue<'_, '_> {
         Ok(runtime::wait(question(self.keys.clone(), limit))?)
     }
 
-    /// Sleeps until this time, or until something is heard of the one ahead and of the record;
-    /// tells how the wait stands meanwhile. An error when the wait is over: that of the trouble,
-    /// if that is what it waits for.
+    /// Sleeps until this time, or until the key ahead or the record changes; reports the state of the
+    /// wait meanwhile. Returns an error when the wait is over: that of `trouble`, if the pause is due to
+    /// it.
     fn pause(
         &self,
         until: Duration,
-        listens: Option<Listens<'_>>,
+        target: Option<WatchTarget<'_>>,
         trouble: Option<&EngineError>,
-    ) -> Result<Heard, Ended> {
+    ) -> Result<WatchEvent, Ended> {
         loop {
             if self.wait.is_interrupted() {
                 return Err(self.wait.interrupted(&self.etcd.path).into());
@@ -389,15 +396,15 @@ impl Queue<'_, '_> {
                 return Err(error.unwrap_or_else(|| self.given_up()).into());
             }
             let end = until.min(self.wait.next_telling()).min(self.last.unwrap_or(Duration::MAX));
-            let mut heard = Heard::Nothing;
+            let mut event = WatchEvent::Nothing;
             let mut failed = None;
             let wake = self.wait.pause(&mut || {
-                match self.hear(end, listens) {
-                    Ok(what) => heard = what,
+                match self.watch_until(end, target) {
+                    Ok(what) => event = what,
                     Err(error) => failed = Some(error),
                 }
                 self.wait.tell(|| self.etcd.glance_at(self.own.as_deref()));
-                if heard == Heard::Interrupted { Wake::Interrupted } else { Wake::Time }
+                if event == WatchEvent::Interrupted { Wake::Interrupted } else { Wake::Time }
             });
             if let Some(error) = failed {
                 return Err(error.into());
@@ -405,30 +412,34 @@ impl Queue<'_, '_> {
             if wake == Wake::Interrupted {
                 return Err(self.wait.interrupted(&self.etcd.path).into());
             }
-            if heard != Heard::Nothing || boot() >= until {
-                return Ok(heard);
+            if event != WatchEvent::Nothing || boot() >= until {
+                return Ok(event);
             }
         }
     }
 
-    fn hear(&self, end: Duration, listens: Option<Listens<'_>>) -> Result<Heard, Error> {
-        let (ear, nudge, keys) = (self.ear.clone(), self.nudge.clone(), self.keys.clone());
-        // The holder's record matters to the one behind it: whoever else watched it would be woken
-        // by every handoff.
-        let listens = listens.map(|listens| {
-            let record = listens.is_holder.then(|| keys.record.clone());
-            (listens.ahead.to_owned(), record, listens.revision)
+    fn watch_until(
+        &self,
+        end: Duration,
+        target: Option<WatchTarget<'_>>,
+    ) -> Result<WatchEvent, Error> {
+        let (watch, nudge, keys) = (self.watch.clone(), self.nudge.clone(), self.keys.clone());
+        // Only the waiter behind the holder watches the record: each handoff writes it, and would wake
+        // everybody else who watched it.
+        let target = target.map(|target| {
+            let record = target.is_holder.then(|| keys.record.clone());
+            (target.ahead.to_owned(), record, target.revision)
         });
         let limit = Limit::new(end, self.timeout);
         runtime::wait(async move {
-            let mut ear = ear.lock().await;
-            match listens {
+            let mut watch = watch.lock().await;
+            match target {
                 Some((gone, written, revision)) => {
                     let written = written.as_deref();
-                    ear.turn_to(&keys.cluster, limit, &gone, written, revision).await;
-                    ear.listen(end, &nudge).await
+                    watch.switch_to(&keys.cluster, limit, &gone, written, revision).await;
+                    watch.next_event(end, &nudge).await
                 }
-                None => Ear::default().listen(end, &nudge).await,
+                None => KeyWatch::default().next_event(end, &nudge).await,
             }
         })
     }
@@ -438,15 +449,15 @@ impl Queue<'_, '_> {
     }
 }
 
-/// What a waiter listens to: the key ahead of it, as it was at this revision.
+/// What a waiter watches: the key ahead of it, from this revision on.
 #[derive(Clone, Copy)]
-struct Listens<'a> {
+struct WatchTarget<'a> {
     ahead: &'a str,
     is_holder: bool,
     revision: i64,
 }
 
-/// Our place in the queue.
+/// Our place in the queue: who we are, and the lease of our key.
 struct Place {
     who: Contender,
     lease: Lease,
@@ -457,7 +468,7 @@ enum Entered {
     InQueue(QueueKey),
 }
 
-/// Is it the key of one whose process is gone, as we can see?
-fn is_dead(spot: &QueueKey) -> bool {
-    spot.who.as_ref().is_some_and(Contender::is_dead)
+/// Returns true if we can see that the key's process is gone.
+fn is_dead(key: &QueueKey) -> bool {
+    key.who.as_ref().is_some_and(Contender::is_dead)
 }

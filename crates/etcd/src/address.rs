@@ -9,16 +9,16 @@ use percent_encoding::percent_decode_str;
 
 /// The scheme of names that are kept on etcd.
 pub(crate) const SCHEME: &str = "etcd";
-/// What the name of a lock's record ends in; its queue is below that and a slash.
+/// The end of the key of a lock's record; the keys of its queue follow it after a slash.
 pub(crate) const EXTENSION: &str = ".lockdir";
-/// The port that etcd serves clients at.
+/// The port at which etcd serves clients, for hosts without a port.
 const PORT: u16 = 2379;
-/// Longest name of a lock, in bytes.
+/// The longest name of a lock, in bytes: far less than a request to etcd may have (1.5 MiB).
 const LONGEST: usize = 1024;
-/// An address in a message: not the password, not the query.
+/// The advice in messages about a wrong address: its example has neither password nor query.
 const EXAMPLE: &str = "give one like `etcd://host1:2379,host2:2379/jobs`";
 
-/// How to get in: what is not said in a lock's own address.
+/// How to connect and log in, for all that a lock's own address does not say.
 ///
 /// ```
 /// // As the program `lockbydir` does it at its start:
@@ -26,8 +26,8 @@ const EXAMPLE: &str = "give one like `etcd://host1:2379,host2:2379/jobs`";
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Access {
-    /// A file of certificates (PEM) that vouch for the servers; also switches TLS on. Without
-    /// it, those of the system vouch.
+    /// A file with the certificates (PEM) of the authorities that sign the servers' certificates; also
+    /// switches TLS on. Without it the system's authorities are trusted.
     pub ca: Option<PathBuf>,
     /// A file with our own certificate (PEM), for servers that ask for one.
     pub cert: Option<PathBuf>,
@@ -43,13 +43,13 @@ pub struct Access {
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The password is nobody's business.
+        // The password must not be printed.
         f.debug_struct("Access").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
 impl Access {
-    /// From `LOCKBYDIR_ETCD_CA`, `_CERT`, `_KEY` (paths), `_TLS` (`1`), `_USER` and `_PASSWORD`.
+    /// Reads `LOCKBYDIR_ETCD_CA`, `_CERT`, `_KEY` (paths), `_TLS` (`1`), `_USER` and `_PASSWORD`.
     #[must_use]
     pub fn from_env() -> Access {
         let variable = |name: &str| {
@@ -66,13 +66,13 @@ impl Access {
         }
     }
 
-    /// Is the connection to be encrypted?
+    /// Returns true if the connection is to be encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         self.tls || self.ca.is_some() || self.cert.is_some()
     }
 }
 
-/// Where a lock is: the servers, how to get in, and its name.
+/// The address of a lock: the servers, how to log in, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) servers: Servers,
@@ -80,7 +80,7 @@ pub(crate) struct Address {
     pub(crate) name: String,
 }
 
-/// One cluster, and how to get in.
+/// A cluster, and how to log in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Servers {
     /// Each `HOST:PORT`.
@@ -89,10 +89,10 @@ pub(crate) struct Servers {
 }
 
 impl Address {
-    /// Reads the address of a lock.
+    /// Parses the address of a lock.
     pub(crate) fn parse(url: &str, defaults: &Access) -> Result<Address, Error> {
         let mut address = Address::parse_prefix(url, defaults)?;
-        // The lock itself, as `list` shows its path.
+        // The address may have the extension, as the paths that `list` shows.
         let whole = address.name.strip_suffix('/').unwrap_or(&address.name);
         if let Some(name) = whole.strip_suffix(EXTENSION).filter(|name| !name.is_empty()) {
             address.name = name.to_owned();
@@ -106,7 +106,7 @@ impl Address {
         }
     }
 
-    /// Reads the address of a lock, or of all whose names begin so.
+    /// Parses the address of a lock, or of all locks whose names begin with its name.
     pub(crate) fn parse_prefix(url: &str, defaults: &Access) -> Result<Address, Error> {
         let wrong = |why: &str| usage(url, why);
         let rest = url
@@ -167,18 +167,18 @@ impl Address {
         Ok(Address { servers: Servers { hosts, access }, name })
     }
 
-    /// The key of the lock's record, which its queue is below.
+    /// Returns the key of the lock's record; its queue is below that key.
     pub(crate) fn record(&self) -> String {
         format!("{}{EXTENSION}", self.name)
     }
 
-    /// The same for people and programs: without user, password and query.
+    /// Returns the address for people and programs: without user, password and query.
     pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("{SCHEME}://{}/{}", self.servers.hosts.join(","), self.record()))
     }
 }
 
-/// What is not a plain no is a yes: a misspelt one must not send a password in clear.
+/// Returns false only for a plain no: a misspelt yes must not send a password in clear text.
 fn is_yes(text: &str) -> bool {
     !matches!(text.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off")
 }
@@ -188,7 +188,7 @@ fn usage(url: &str, why: &str) -> Error {
     Error::new(ErrorKind::Usage, format!("`{shown}` is not an address of a lock: {why}; {EXAMPLE}"))
 }
 
-/// An address without what is before an `@`.
+/// Returns an address without the user and password before an `@`.
 fn without_secrets(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (before, after) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -196,7 +196,7 @@ fn without_secrets(url: &str) -> String {
     format!("{scheme}://{hosts}{after}")
 }
 
-/// `HOST:PORT`, with etcd's own port if there is none; none if it is no host.
+/// Returns `HOST:PORT`, with etcd's own port if there is none; `None` if it is not a host.
 fn with_port(host: &str) -> Option<String> {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_say_how_to_get_in() {
+    fn an_address_may_have_login_and_certificates() {
         let address = parse("etcd://a%40b:p%3A%2F@h/jobs?ca=/x%20y&cert=c&key=k").unwrap();
 
         let access = &address.servers.access;
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_overrides_what_the_environment_says() {
+    fn an_address_overrides_the_environment() {
         let defaults =
             Access { user: Some("env".into()), password: Some("pw".into()), ..Access::default() };
 
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_address_is_refused_and_never_tells_the_password() {
+    fn a_wrong_address_is_refused_without_its_password() {
         for (url, why) in [
             ("etcd://h", "no lock's name"),
             ("etcd://h/", "no lock's name"),

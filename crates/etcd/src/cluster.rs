@@ -1,5 +1,5 @@
-//! The members of a cluster, and asking them: whoever is silent or gone is passed over for the
-//! next, until an answer comes or time is over.
+//! Requests to the members of a cluster: a member that is silent or gone is skipped for the next one,
+//! until a member answers or time is over.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -18,12 +18,13 @@ use crate::error::EngineError;
 use crate::runtime::has_thread_to_look_up;
 use crate::version_check::{is_sound, warn_of_old};
 
-/// Between two rounds in which nobody answered.
+/// The pause between two rounds in which no member answered.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A member that does not answer a ping in this time is given up, and connected to anew.
+/// The time between two pings of a member, and how long it may take to connect or to answer a ping;
+/// after that it is connected to anew.
 const PING: Duration = Duration::from_secs(3);
 
-/// The clusters that this process talks to: all locks of one share its connections.
+/// The clusters that this process uses: all locks of a cluster share its connections.
 static CLUSTERS: ForkLocal<Mutex<HashMap<Servers, Arc<Cluster>>>> = ForkLocal::new();
 
 /// One cluster.
@@ -32,8 +33,8 @@ pub(crate) struct Cluster {
     access: Access,
     /// The member that answered last.
     preferred: AtomicUsize,
-    /// Has its version been looked at?
-    is_looked_at: AtomicBool,
+    /// Whether the version of a member was checked, or is being checked.
+    is_version_checked: AtomicBool,
 }
 
 struct Member {
@@ -41,20 +42,20 @@ struct Member {
     client: tokio::sync::Mutex<Option<Client>>,
 }
 
-/// How long one asks.
+/// For how long a request is tried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     /// No try begins after this, on the boot clock.
     pub(crate) until: Duration,
     /// How long one member may take.
     pub(crate) a_try: Duration,
-    /// Each member is asked once at most.
+    /// Whether each member is asked at most once.
     pub(crate) is_once: bool,
 }
 
 impl Limit {
-    /// Until then, for a lock that is renewed within this timeout: several members can be asked
-    /// before it is too late.
+    /// Creates a limit until this time, for a lock with this timeout: one member may take an eighth of
+    /// the timeout (250 ms to 2 s), so that several can be asked before it is too late.
     pub(crate) fn new(until: Duration, timeout: Duration) -> Limit {
         let a_try = (timeout / 8).clamp(Duration::from_millis(250), Duration::from_secs(2));
         Limit { until, a_try, is_once: false }
@@ -65,17 +66,17 @@ impl Limit {
     }
 }
 
-/// What was answered.
+/// The answer to a request.
 #[derive(Debug)]
 pub(crate) struct Answered<T> {
     pub(crate) what: T,
-    /// When the try that was answered was sent, on the boot clock.
+    /// When the answered try was sent, on the boot clock.
     pub(crate) sent: Duration,
-    /// An earlier try was not answered: it may have been carried out too, before this one.
+    /// Whether an earlier try was not answered: it may have been carried out, too, before this one.
     pub(crate) is_repeated: bool,
 }
 
-/// The cluster of these servers, with this process's connections.
+/// Returns the cluster of these servers, with this process's connections.
 pub(crate) fn cluster(servers: &Servers) -> Arc<Cluster> {
     let clusters = CLUSTERS.get_or_make(Mutex::default);
     let mut clusters: MutexGuard<'_, _> = clusters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,14 +86,14 @@ pub(crate) fn cluster(servers: &Servers) -> Arc<Cluster> {
             members: servers.hosts.iter().map(member).collect(),
             access: servers.access.clone(),
             preferred: AtomicUsize::new(0),
-            is_looked_at: AtomicBool::new(false),
+            is_version_checked: AtomicBool::new(false),
         })
     };
     clusters.entry(servers.clone()).or_insert_with(made).clone()
 }
 
 impl Cluster {
-    /// Asks one member after the other until one answers. What is asked must bear being asked
+    /// Asks one member after the other until one answers. The request must be safe to be carried out
     /// twice. At least one try is made.
     pub(crate) async fn ask<T, F>(
         &self,
@@ -119,7 +120,7 @@ impl Cluster {
                 };
                 is_repeated |= was_sent && trouble.may_pass();
                 match trouble {
-                    // Another member may be called rightly.
+                    // The address of another member may be right.
                     EngineError::Setup(_) => hopeless += 1,
                     _ if trouble.may_pass() => {}
                     EngineError::LeaseExists { .. } => {
@@ -137,7 +138,8 @@ impl Cluster {
         }
     }
 
-    /// One try; when it was sent is told with the answer, whether it was with the trouble.
+    /// Makes one try. Returns the answer and when the try was sent, or the error and whether the try was
+    /// sent.
     async fn ask_one<T, F>(
         &self,
         nth: usize,
@@ -163,7 +165,7 @@ impl Cluster {
         }
     }
 
-    /// The client of a member, connected when it is first needed; it connects anew by itself.
+    /// Returns the client of a member, connected when it is first needed; it reconnects by itself.
     async fn client(&self, nth: usize) -> Result<Client, EngineError> {
         let member = &self.members[nth];
         let mut known = member.client.lock().await;
@@ -171,20 +173,20 @@ impl Cluster {
             return Ok(client.clone());
         }
         let client = connect(&member.host, &self.access).await?;
-        if !self.is_looked_at.swap(true, Ordering::Relaxed) {
+        if !self.is_version_checked.swap(true, Ordering::Relaxed) {
             crate::pending::start(warn_of_old(client.clone(), member.host.clone()));
         }
         *known = Some(client.clone());
         Ok(client)
     }
 
-    /// Are its leases without known faults? In doubt they are not.
+    /// Returns true if the leases of the cluster have no known faults; false in doubt.
     pub(crate) async fn is_sound(&self, limit: Limit) -> bool {
         let asked = self.ask(limit, |mut client| async move { client.status().await }).await;
         asked.is_ok_and(|answered| is_sound(answered.what.version()))
     }
 
-    /// The client of the member that answered last, for what is not a question: a watch.
+    /// Returns the client of the member that answered last, for a watch, which is not a single request.
     pub(crate) async fn preferred(&self, a_try: Duration) -> Result<Client, EngineError> {
         let nth = self.preferred.load(Ordering::Relaxed);
         match timeout(a_try, self.client(nth)).await {
@@ -219,7 +221,7 @@ async fn connect(host: &str, access: &Access) -> Result<Client, EngineError> {
     Client::from_channel(channel, Some(options)).await.map_err(EngineError::of)
 }
 
-/// Is it none of the addresses that need not be looked up?
+/// Returns true if the host is a name that must be looked up, not an address.
 fn is_name(host: &str) -> bool {
     host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }

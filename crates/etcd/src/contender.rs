@@ -1,6 +1,6 @@
-//! What is written in etcd: who stands in a lock's queue, and who holds it. JSON, so that
-//! `etcdctl get` shows it to a person; and whoever may write there may write anything, so what is
-//! read is trusted for no more than telling people, and for a death that this machine can see.
+//! The values in etcd: who is in a lock's queue, and who holds the lock. They are JSON, so that a
+//! person can read them with `etcdctl get`. Users who may write there may write anything, so values are
+//! trusted only for messages to people, and for a death that this machine can see itself.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +11,10 @@ use lockbydir_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Longest value that is read.
+/// The longest value that is read, in bytes; ours are much shorter. Longer ones count as not ours.
 const LONGEST: usize = 4096;
 
-/// One who queues, or holds the lock.
+/// A waiter in the queue, or the holder of the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Contender {
     /// The version of this format.
@@ -22,8 +22,8 @@ pub(crate) struct Contender {
     host: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     label: String,
-    /// Whose life the lock depends on: none for a key that nobody stands for, two for a process
-    /// with a child.
+    /// The processes that the lock lives by: none for a lock without an owner, two for a process with a
+    /// child.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     processes: Vec<Pid>,
     /// Where it was written, in hexadecimal: the kernel's boot, the time namespace, the PID
@@ -33,19 +33,19 @@ pub(crate) struct Contender {
     pids: String,
     /// How long the lock lasts unless renewed, in seconds.
     pub(crate) timeout_s: u64,
-    /// When it came into the queue, by its own wall clock: microseconds since 1970.
+    /// When it entered the queue, by its own wall clock: microseconds since 1970.
     came_us: u64,
     /// The lease that named its key.
     pub(crate) lease: String,
-    /// In the record of a holder only.
+    /// What only a holder's record has.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     held: Option<Held>,
 }
 
-/// What a holder writes into the record, anew with each renewal.
+/// What a holder writes into the record, again with each renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Held {
-    /// Its token; where there is none, the revision of the record itself.
+    /// The token; without it the token is the revision of the record itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<u64>,
     /// Since when it holds the lock, by its own wall clock: microseconds since 1970.
@@ -63,13 +63,13 @@ struct Pid {
 }
 
 impl Contender {
-    /// One who wishes for a lock now.
-    pub(crate) fn new(wish: &AcquireRequest, lease: i64, timeout: Duration) -> Contender {
+    /// Creates a waiter for this request, which enters the queue now.
+    pub(crate) fn new(request: &AcquireRequest, lease: i64, timeout: Duration) -> Contender {
         let origin = here().0;
         let mut contender = Contender {
             lockbydir: 1,
-            host: wish.host.as_str().into(),
-            label: wish.label.as_str().into(),
+            host: request.host.as_str().into(),
+            label: request.label.as_str().into(),
             processes: Vec::new(),
             boot: format!("{:016x}", origin.boot),
             clock: format!("{:08x}", origin.time),
@@ -79,22 +79,22 @@ impl Contender {
             lease: format!("{lease:x}"),
             held: None,
         };
-        contender.set_owner(wish.owner);
+        contender.set_owner(request.owner);
         contender
     }
 
-    /// Names the timeout in force.
+    /// Sets the timeout in force.
     pub(crate) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout_s = timeout.as_secs();
     }
 
-    /// Names whose life the lock depends on.
+    /// Sets the processes that the lock lives by.
     pub(crate) fn set_owner(&mut self, owner: Owner) {
         let pid = |process: Process| Pid { pid: process.pid, start: process.start };
         self.processes = owner.processes().map(pid).collect();
     }
 
-    /// Whose life the lock depends on.
+    /// Returns the processes that the lock lives by.
     pub(crate) fn owner(&self) -> Owner {
         let process = |pid: &Pid| Process { pid: pid.pid, start: pid.start };
         match self.processes.as_slice() {
@@ -104,8 +104,8 @@ impl Contender {
         }
     }
 
-    /// The record of this contender as the holder, renewed now; `token` if it is not that of the
-    /// record itself.
+    /// Returns the record of this contender as the holder, renewed now. `token` is `None` where the token
+    /// is the record's own revision.
     pub(crate) fn holding(&self, token: Option<u64>) -> Contender {
         let now = wall_micros();
         let since_us = self.held.map_or(now, |held| held.since_us);
@@ -113,7 +113,7 @@ impl Contender {
         Contender { held: Some(held), ..self.clone() }
     }
 
-    /// The token that the record says.
+    /// Returns the token that is written in the record.
     pub(crate) fn token(&self) -> Option<u64> {
         self.held?.token
     }
@@ -122,7 +122,7 @@ impl Contender {
         serde_json::to_vec(self).expect("texts and numbers can be written")
     }
 
-    /// Reads a value; none if it is not one of ours.
+    /// Parses a value; `None` if it is not ours.
     pub(crate) fn parse(value: &[u8]) -> Option<Contender> {
         let value = value.get(..LONGEST.min(value.len())).filter(|_| value.len() <= LONGEST)?;
         let read: Contender = serde_json::from_slice(value).ok()?;
@@ -135,30 +135,30 @@ impl Contender {
         Origin { boot: number(&self.boot), time: short(&self.clock), pids: short(&self.pids) }
     }
 
-    /// Can this process see whether it lives?
+    /// Returns true if this process can see whether the contender is alive.
     pub(crate) fn is_visible(&self) -> bool {
         !self.processes.is_empty() && self.origin().is_same_pids(&here().0)
     }
 
-    /// Is it provably gone: are its processes ours to see, and none of them there?
+    /// Returns true if it is provably gone: we can see its processes, and none of them exists.
     pub(crate) fn is_dead(&self) -> bool {
         self.is_visible() && life(self.owner()) == Liveness::Gone
     }
 
-    /// The timeout in force.
+    /// Returns the timeout in force.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_s)
     }
 
-    /// Since its last renewal, where a clock we share tells it.
+    /// Returns the time since its last renewal, where it shares a clock with us.
     pub(crate) fn age(&self) -> Option<Duration> {
         let stamp = Duration::from_micros(self.held?.renewed_boot_us);
         let same_clock = self.origin().is_same_clock(&here().0) && stamp <= boot();
         same_clock.then(|| boot().saturating_sub(stamp))
     }
 
-    /// Is its time over for certain, whatever became of its lease? `unchanged` is how long its
-    /// record was seen as it is.
+    /// Returns true if its time is certainly over, whatever happened to its lease. `unchanged` is for how
+    /// long its record was seen unchanged.
     pub(crate) fn is_over(&self, unchanged: Duration) -> bool {
         let Some(held) = self.held else { return true };
         let by_wall = Duration::from_micros(wall_micros().saturating_sub(held.renewed_us));
@@ -174,13 +174,13 @@ impl Contender {
         Host::new(&self.host).as_str().into()
     }
 
-    /// Who waits or holds is shown, but nothing that could move a cursor.
+    /// Returns the label; `None` if it is empty or has characters that could move a cursor.
     fn label(&self) -> Option<String> {
         let label = Label::new(&self.label).ok()?;
         (!label.is_empty()).then(|| label.as_str().into())
     }
 
-    /// For people: the holder of a lock.
+    /// Returns the holder of a lock, for people.
     pub(crate) fn to_holder(&self) -> Holder {
         let since = Duration::from_micros(self.held.map_or(self.came_us, |held| held.since_us));
         let since = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -193,15 +193,15 @@ impl Contender {
         holder
     }
 
-    /// For people: who held the lock before.
+    /// Returns the previous holder of the lock, for people.
     pub(crate) fn to_predecessor(&self, token: u64) -> Predecessor {
-        // What runs under its PID now is not asked.
+        // Its PID may belong to another process by now, so its command is unknown.
         let mut holder = self.to_holder();
         holder.command = None;
         Predecessor::new(holder, token)
     }
 
-    /// For people: one who waits.
+    /// Returns the waiter, for people.
     pub(crate) fn to_ticket(&self) -> Ticket {
         let waiting = Duration::from_micros(wall_micros().saturating_sub(self.came_us));
         let mut ticket = Ticket::new(self.host(), waiting);

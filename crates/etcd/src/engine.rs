@@ -1,4 +1,4 @@
-//! The lock on etcd as the library knows it: one engine a lock.
+//! The lock on etcd as an engine of the library: one engine for each lock.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,14 +20,15 @@ use crate::keys::{Done, Keys, QueueKey, Record, View};
 use crate::lease::Lease;
 use crate::runtime;
 
-/// A verb that does not wait for a lock is given up after this.
+/// How long a verb that does not wait for a lock tries to get an answer; then it fails.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is only told to a person who waits is not waited for.
+/// How long a look may take whose result is only shown to a person: short, so that it does not hold up
+/// the wait.
 const GLANCE: Duration = Duration::from_millis(500);
-/// Keys that are read at once.
+/// The number of keys that one request of `list` reads.
 const PAGE: i64 = 1000;
 
-/// What is not said in an address.
+/// What `register` was given, for all that an address leaves unsaid.
 static ACCESS: OnceLock<Access> = OnceLock::new();
 
 /// Lets `Lock::new("etcd://...")` work in this process; `access` is what addresses leave unsaid.
@@ -56,7 +57,7 @@ fn open(url: &str, timeout: Duration) -> Result<Arc<dyn Engine>, Error> {
     Ok(Arc::new(Etcd { address, path, timeout }))
 }
 
-/// Every lock whose name begins as the address says.
+/// Lists the locks whose names begin as the address says.
 fn list(url: &str) -> Result<Vec<Status>, Error> {
     let address = Address::parse_prefix(url, access())?;
     let shown = PathBuf::from(format!("{SCHEME}://{}/", address.servers.hosts.join(",")));
@@ -71,7 +72,7 @@ fn list(url: &str) -> Result<Vec<Status>, Error> {
                 GetOptions::new().with_range(end_of(&prefix)).with_keys_only().with_limit(PAGE);
             let page = cluster.ask(limit, |mut client: Client| {
                 let (from, end) = (from.clone(), end.clone());
-                // An empty key is none: the first of all is a zero byte.
+                // A key cannot be empty: the smallest is a zero byte.
                 let from = if from.is_empty() { vec![0] } else { from.into_bytes() };
                 async move { client.get(from, Some(end)).await }
             });
@@ -100,7 +101,7 @@ fn list(url: &str) -> Result<Vec<Status>, Error> {
         .collect()
 }
 
-/// The lock that this key is of.
+/// Returns the name of the lock that this key belongs to.
 fn name_of(key: &[u8]) -> Option<String> {
     let key = std::str::from_utf8(key).ok()?;
     let record = key
@@ -110,7 +111,7 @@ fn name_of(key: &[u8]) -> Option<String> {
     (!name.is_empty() && !name.ends_with('/')).then(|| name.to_owned())
 }
 
-/// The first key behind all that begin so.
+/// Returns the first key after all keys with this prefix.
 fn end_of(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     while let Some(last) = end.pop() {
@@ -122,16 +123,16 @@ fn end_of(prefix: &str) -> Vec<u8> {
     vec![0]
 }
 
-/// Crashes leave nothing behind that a lease does not end.
+/// Removes nothing: whatever a crash leaves behind ends with its lease.
 fn clean(url: &str) -> Result<Vec<PathBuf>, Error> {
     list(url).map(|_| Vec::new())
 }
 
-/// One lock.
+/// The engine of one lock.
 pub(crate) struct Etcd {
     pub(crate) address: Address,
     pub(crate) path: PathBuf,
-    /// For what is only looked at.
+    /// The timeout of the lock; it limits how long a member may take to answer.
     timeout: Duration,
 }
 
@@ -144,7 +145,7 @@ impl Etcd {
         Limit::new(boot() + patience, self.timeout)
     }
 
-    /// The lock, and what its holder's lease still has: the rest and the whole.
+    /// Reads the lock, and the rest and the whole of its holder's lease.
     fn view(&self, own: Option<&str>, patience: Duration) -> Result<Seen, EngineError> {
         let (keys, limit) = (self.keys(), self.limit(patience));
         let own = own.map(String::from);
@@ -166,14 +167,14 @@ impl Etcd {
     ) -> Result<(Status, Option<usize>), EngineError> {
         let (view, lease) = self.view(own, patience)?;
         let place = own.and_then(|own| {
-            let ahead = view.queue.iter().position(|spot| spot.key == own)?;
-            // Who holds the lock stands in front of the queue.
+            let ahead = view.queue.iter().position(|key| key.key == own)?;
+            // The holder's key is the first of the queue.
             Some(if view.holder().is_some() { ahead } else { ahead + 1 })
         });
         Ok((self.status_of(&view, lease), place))
     }
 
-    /// How the lock stands, and our own place in its queue, for one who waits.
+    /// Returns the status of the lock, and our own place in its queue, to show while we wait.
     pub(crate) fn glance_at(&self, own: Option<&str>) -> (Status, Option<usize>) {
         self.try_status(own, GLANCE).unwrap_or_else(|trouble| {
             let mut status = Status::new(&self.path, &self.path);
@@ -203,7 +204,7 @@ impl Etcd {
                         "the key `{}` has no lease, so it never goes",
                         printable(&first.key)
                     ),
-                    _ => "its holder is no lock of ours, but stands in the same line".into(),
+                    _ => "its holder is not a lock of lockbydir, but is in the same queue".into(),
                 });
             }
             (_, Some((record, who))) => {
@@ -220,7 +221,7 @@ impl Etcd {
         if let (Some((rest, whole)), State::Held | State::Dead | State::Bare) =
             (lease, status.state)
         {
-            // The servers count in seconds; a clock we share tells it exactly.
+            // The servers count in seconds; a clock that we share is exact.
             let age = view.holder().and_then(|(_, who)| who.age());
             let age = age.unwrap_or(whole.saturating_sub(rest));
             status.age = Some(age);
@@ -229,22 +230,22 @@ impl Etcd {
                 _ => whole.saturating_sub(age),
             });
         }
-        let tickets = queue.iter().filter_map(|spot| Some(spot.who.as_ref()?.to_ticket()));
+        let tickets = queue.iter().filter_map(|key| Some(key.who.as_ref()?.to_ticket()));
         status.queue = tickets.collect();
         status
     }
 
-    /// The error of a key in the queue that has no lease; none if it has one.
-    pub(crate) fn foreign(&self, spot: &QueueKey) -> Option<Error> {
+    /// Returns the error for a key in the queue without a lease; `None` if it has one.
+    pub(crate) fn foreign(&self, key: &QueueKey) -> Option<Error> {
         let message = format!(
             "will not use {}: the key `{}` in its queue has no lease, so it would never go; delete it, or use another name",
             printable(&self.path),
-            printable(&spot.key),
+            printable(&key.key),
         );
-        (spot.lease == 0).then(|| Error::new(ErrorKind::Foreign, message).at(&self.path))
+        (key.lease == 0).then(|| Error::new(ErrorKind::Foreign, message).at(&self.path))
     }
 
-    /// The holding of this key.
+    /// Returns the holding of this key.
     fn held(&self, key: Key, verb: &str) -> Result<Held, Error> {
         let keys = self.keys();
         let own = match i64::try_from(key.nonce().0) {
@@ -263,9 +264,9 @@ impl Etcd {
             let holder = status.holder.filter(|_| status.state == State::Held);
             return Err(Error::lost(&self.path, holder));
         };
-        // Gone, if its lease has run out: that is seen when it is renewed.
+        // It is gone if its lease has run out: the renewal finds that.
         let own = view.own.unwrap_or(QueueKey { key: own, since: 0, lease: 0, who: None });
-        // How old it is, nobody knows: it counts as over, and is moved to a new lease.
+        // The age of the lease is unknown: it counts as over, and the key is moved to a new one.
         let lease = Lease::new(own.lease, who.timeout(), Duration::ZERO);
         let path = self.path.clone();
         Ok(Held {
@@ -290,10 +291,10 @@ impl Engine for Etcd {
 
     fn acquire(
         &self,
-        wish: AcquireRequest,
+        request: AcquireRequest,
         wait: &mut Wait<'_>,
     ) -> Result<(Box<dyn Holding>, How), Error> {
-        let (held, how) = acquire(self, &wish, wait)?;
+        let (held, how) = acquire(self, &request, wait)?;
         Ok((Box::new(held), how))
     }
 
@@ -357,7 +358,7 @@ impl Engine for Etcd {
 
     fn renew(&self, key: Key, timeout: Option<Duration>) -> Result<(), Error> {
         let mut held = self.held(key, "renew")?;
-        // As a holding in a directory: its holder does not learn of a shorter one.
+        // The holder does not learn of a shorter timeout, so it is refused, as in a directory.
         let (owner, before) = (held.who.owner(), held.who.timeout());
         let is_ours = held.who.is_visible() && owner.processes().any(|process| process == here().1);
         if owner != Owner::Nobody && !is_ours && timeout.is_some_and(|timeout| timeout < before) {
@@ -372,7 +373,7 @@ impl Engine for Etcd {
 }
 
 impl Etcd {
-    /// Is the time of one over who did not release?
+    /// Returns true if the time of a holder that did not release is over.
     fn is_over(&self, record: &Record) -> Result<bool, EngineError> {
         if record.who.as_ref().is_none_or(|who: &Contender| who.is_over(Duration::ZERO)) {
             return Ok(true);

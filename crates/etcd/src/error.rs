@@ -1,4 +1,4 @@
-//! What can go wrong between us and the servers, and what it is to the caller.
+//! Failures between us and the servers, and the errors that callers get.
 
 use std::error::Error as _;
 use std::path::Path;
@@ -7,26 +7,27 @@ use etcd_client::Error as EtcdError;
 use lockbydir::{Error, ErrorKind, printable};
 use tonic::Code;
 
-/// Why something was not done, or not known to be.
+/// Why a request was not carried out, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EngineError {
-    /// Nobody answered in time. It may have been done.
+    /// No member answered in time. The request may have been carried out.
     Unreachable(String),
-    /// It cannot work however often it is tried: no such host, a certificate that nobody vouches
-    /// for, a file that is not there.
+    /// Trying again cannot help: the host does not exist, no authority has signed the certificate, or a
+    /// file is missing.
     Setup(String),
-    /// User, password or permissions do not do.
+    /// The server refused the user, the password or the access.
     Denied(String),
-    /// There is no such lease, or no more.
+    /// There is no such lease, or not any more.
     NoLease,
-    /// There is such a lease already; is it from an earlier try of ours, not answered?
+    /// There is such a lease already; `is_ours` if an earlier try of ours may have made it, whose answer
+    /// was lost.
     LeaseExists { is_ours: bool },
     /// Any other definite answer.
     Refused(String),
 }
 
 impl EngineError {
-    /// What this answer of `etcd-client` is.
+    /// Classifies an error of `etcd-client`.
     pub(crate) fn of(error: EtcdError) -> EngineError {
         match error {
             EtcdError::GRpcStatus(status) => EngineError::of_status(&status),
@@ -51,7 +52,7 @@ impl EngineError {
                 EngineError::LeaseExists { is_ours: false }
             }
             Code::Unauthenticated | Code::PermissionDenied => EngineError::Denied(words),
-            // What is wrong with a login comes under other codes.
+            // Failed logins have other codes.
             Code::InvalidArgument | Code::FailedPrecondition
                 if said.contains("auth") || said.contains("user name is empty") =>
             {
@@ -73,7 +74,7 @@ impl EngineError {
         }
     }
 
-    /// What a failed connection is.
+    /// Classifies a failed connection.
     pub(crate) fn of_transport(error: &tonic::transport::Error) -> EngineError {
         let why = deepest(error);
         let is_setup = ["certificate", "tls", "TLS", "lookup address", "handshake"]
@@ -82,12 +83,12 @@ impl EngineError {
         if is_setup { EngineError::Setup(why) } else { EngineError::Unreachable(why) }
     }
 
-    /// May another try succeed, here or elsewhere?
+    /// Returns true if another try may succeed, with this member or another.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, EngineError::Unreachable(_))
     }
 
-    /// The cause, for people.
+    /// Returns the cause, for people.
     pub(crate) fn cause(&self) -> String {
         match self {
             EngineError::Unreachable(why)
@@ -99,7 +100,7 @@ impl EngineError {
         }
     }
 
-    /// As an error of this verb on this lock.
+    /// Converts it into the error of this verb on this lock.
     pub(crate) fn error(&self, verb: &str, path: &Path) -> Error {
         let (kind, advice) = match self {
             EngineError::Unreachable(_) => {
@@ -123,7 +124,7 @@ impl EngineError {
     }
 }
 
-/// The innermost cause, which is the one that says something.
+/// Returns the innermost cause, which is the specific one.
 fn deepest(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {

@@ -1,4 +1,4 @@
-//! One holding: renewing it, moving it to another lease, releasing it.
+//! A holding: renewing it, moving it to another lease, and releasing it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use crate::keys::{Done, Keys, QueueKey, Record, View, lease_id};
 use crate::lease::Lease;
 use crate::{pending, runtime};
 
-/// A release that nobody answers is given up after this; the lease runs out by itself.
+/// How long a release waits for an answer; then it fails, and the lease runs out by itself.
 const LONGEST_RELEASE: Duration = Duration::from_secs(3);
 
-/// What is held.
+/// A lock that we hold.
 #[derive(Clone)]
 pub(crate) struct Held {
     pub(crate) keys: Keys,
     pub(crate) path: PathBuf,
-    /// The key we hold it by, and the lease that it is on.
+    /// The key that we hold it with, and the lease that the key is on.
     pub(crate) own: QueueKey,
     pub(crate) token: u64,
     pub(crate) who: Contender,
     pub(crate) lease: Lease,
-    /// A change of the key was not answered: nobody knows which lease it is on.
+    /// Whether a change of the key was not answered: then the lease that it is on is unknown.
     pub(crate) is_unsure: bool,
-    /// A release failed, and may have been done all the same.
+    /// Whether a release failed that may have been done all the same.
     pub(crate) is_release_sent: bool,
 }
 
@@ -47,26 +47,26 @@ impl From<EngineError> for Failed {
 }
 
 impl Held {
-    /// Renews for as long as the lock is ours in any case, or once.
+    /// Returns the limit of a renewal: until the deadline, but time for two tries at least.
     fn limit(&self) -> Limit {
         let limit = Limit::new(Duration::ZERO, self.lease.timeout);
         Limit { until: self.lease.deadline().max(boot() + 2 * limit.a_try), ..limit }
     }
 
-    async fn renew(&mut self, terms: RenewRequest) -> Result<(), Failed> {
-        if let Some(owner) = terms.owner {
+    async fn renew(&mut self, request: RenewRequest) -> Result<(), Failed> {
+        if let Some(owner) = request.owner {
             self.who.set_owner(owner);
         }
         let limit = self.limit();
-        let timeout = terms.timeout.unwrap_or(self.lease.timeout);
-        if terms.timeout.is_some() || self.is_unsure {
-            return self.relet(limit, timeout).await;
+        let timeout = request.timeout.unwrap_or(self.lease.timeout);
+        if request.timeout.is_some() || self.is_unsure {
+            return self.move_to_new_lease(limit, timeout).await;
         }
-        let rewritten = terms.owner.map(|_| self.lease.id);
+        let rewritten = request.owner.map(|_| self.lease.id);
         for _ in 0..3 {
             match self.keys.keep_alive(limit, self.lease.id).await {
                 Ok((sent, term)) if self.lease.offer(sent, term, boot()) => {}
-                // Late, its end may be under way.
+                // The answer came late: the end of the lease may be under way.
                 Ok(_) | Err(EngineError::NoLease) => break,
                 Err(trouble) => return Err(trouble.into()),
             }
@@ -74,19 +74,19 @@ impl Held {
             let is_confirmed = self.lease.confirm(done.term());
             match done {
                 Done::Yes { .. } if is_confirmed => return Ok(()),
-                // Another leads now.
+                // Another member leads now, so the keep-alive is not confirmed: tries again.
                 Done::Yes { .. } => {}
-                Done::No(view) => match self.still(&view) {
+                Done::No(view) => match self.check_own_key(&view) {
                     Err(Failed::Lost(_)) if self.is_left(&view) => break,
-                    still => still?,
+                    result => result?,
                 },
             }
         }
-        self.relet(limit, timeout).await
+        self.move_to_new_lease(limit, timeout).await
     }
 
-    /// Moves the key to a new lease: whatever becomes of the old one, this one counts from now.
-    async fn relet(&mut self, limit: Limit, timeout: Duration) -> Result<(), Failed> {
+    /// Moves the key to a new lease, which counts from now, whatever happens to the old one.
+    async fn move_to_new_lease(&mut self, limit: Limit, timeout: Duration) -> Result<(), Failed> {
         let lease = self.keys.grant(limit, lease_id(crate::random()), timeout).await?;
         let mut who = self.who.clone();
         who.set_timeout(lease.timeout);
@@ -109,10 +109,10 @@ impl Held {
                     }
                     true
                 }
-                Done::No(view) => match self.still(&view) {
-                    // Done by an earlier try.
+                Done::No(view) => match self.check_own_key(&view) {
+                    // An earlier try may have done it.
                     Ok(()) => self.own.lease == lease.id,
-                    // Its lease has run out, but nobody came.
+                    // Its lease has run out, but nobody has queued since.
                     Err(Failed::Lost(_)) if vanished.is_none() && self.is_left(&view) => {
                         vanished = view.record;
                         false
@@ -135,8 +135,8 @@ impl Held {
         Err(EngineError::Unreachable("its key keeps changing".into()).into())
     }
 
-    /// Is the key still ours, if perhaps on another lease, or put back by an earlier try?
-    fn still(&mut self, view: &View) -> Result<(), Failed> {
+    /// Checks that the key is still ours, perhaps on another lease, or restored by an earlier try.
+    fn check_own_key(&mut self, view: &View) -> Result<(), Failed> {
         match &view.own {
             Some(own) if own.since == self.own.since || self.is_recorded(view) => {
                 (self.own.lease, self.own.since) = (own.lease, own.since);
@@ -147,7 +147,7 @@ impl Held {
         }
     }
 
-    /// Is the record that of this very holding?
+    /// Returns true if the record is of this very holding.
     fn is_recorded(&self, view: &View) -> bool {
         view.record.as_ref().is_some_and(|record| {
             let is_ours = record.who.as_ref().is_some_and(|who| who.lease == self.who.lease);
@@ -155,7 +155,7 @@ impl Held {
         })
     }
 
-    /// Is nothing there but the record of this very holding?
+    /// Returns true if there is nothing but the record of this very holding.
     fn is_left(&self, view: &View) -> bool {
         view.queue.is_empty() && self.is_recorded(view)
     }
@@ -167,14 +167,14 @@ impl Held {
     }
 
     async fn release(&self) -> Result<(), Failed> {
-        // Nobody waits long for what is over, or soon runs out by itself.
+        // A holding that is over, or soon runs out by itself, is not worth a long wait.
         let limit = Limit::new(Duration::ZERO, self.lease.timeout);
         let rest = self.lease.deadline().saturating_sub(boot());
         let until = boot() + rest.clamp(limit.a_try, LONGEST_RELEASE);
         let limit = Limit { until, ..limit };
         let mut left = self.keys.leave(limit, &self.own, true).await;
         self.revoke(self.own.lease);
-        // Its lease has run out, but nobody has taken the lock.
+        // The lease has run out, but nobody has taken the lock: the record is left.
         if let Ok(Done::No(view)) = &left
             && view.own.is_none()
             && self.is_recorded(view)
@@ -184,7 +184,7 @@ impl Held {
         }
         match left? {
             Done::Yes { .. } => Ok(()),
-            // Nobody else could end it so soon: it was an earlier try of ours.
+            // Nobody else could end it before its deadline: an earlier try of ours has released it.
             Done::No(view)
                 if (view.is_repeated || self.is_release_sent) && boot() < self.lease.deadline() =>
             {
@@ -201,18 +201,18 @@ impl Held {
         }
     }
 
-    /// Renews or moves it, and waits for that.
-    pub(crate) fn renew_now(&mut self, terms: RenewRequest) -> Result<(), Error> {
+    /// Renews the holding or moves it to a new lease, and waits for that.
+    pub(crate) fn renew_now(&mut self, request: RenewRequest) -> Result<(), Error> {
         let mut held = self.clone();
         let (held, renewed) = runtime::wait(async move {
-            let renewed = held.renew(terms).await;
+            let renewed = held.renew(request).await;
             (held, renewed)
         })?;
         *self = held;
         renewed.map_err(|failed| self.error("renew", failed))
     }
 
-    /// Ends it, and waits for that.
+    /// Releases the holding, and waits for that.
     pub(crate) fn release_now(&self) -> Result<(), Error> {
         let held = self.clone();
         let released = runtime::wait(async move { held.release().await })?;
@@ -220,7 +220,7 @@ impl Held {
     }
 }
 
-/// Who holds the lock, or is about to, by what was found instead of us.
+/// Returns who holds the lock, or is about to, according to the state that was found instead of ours.
 fn holder_of(view: &View) -> Option<Holder> {
     let first = || view.queue.first()?.who.as_ref();
     Some(view.holder().map(|(_, who)| who).or_else(first)?.to_holder())
@@ -228,7 +228,7 @@ fn holder_of(view: &View) -> Option<Holder> {
 
 impl Holding for Held {
     fn key(&self) -> Key {
-        // The name of the key says its first lease.
+        // The key is named after its first lease.
         let lease = self.own.key.rsplit('/').next().unwrap_or_default();
         Key::new(self.token, Nonce(u128::from_str_radix(lease, 16).unwrap_or(0)))
     }
@@ -245,8 +245,8 @@ impl Holding for Held {
         self.who.owner()
     }
 
-    fn renew(&mut self, terms: RenewRequest) -> Result<(), Error> {
-        self.renew_now(terms)
+    fn renew(&mut self, request: RenewRequest) -> Result<(), Error> {
+        self.renew_now(request)
     }
 
     fn release(&mut self) -> Result<(), Error> {

@@ -1,8 +1,8 @@
-//! A lock's keys, and the transactions that change them. Each takes effect at one revision, and
-//! is guarded by what must be true then; none decides anything.
+//! A lock's keys, and the transactions that change them. Each transaction takes effect at one revision,
+//! and is guarded by the conditions that must be true then; none decides anything.
 //!
-//! `NAME.lockdir/LEASE`: one who queues; the oldest may hold the lock. `NAME.lockdir`:
-//! the record, of the present holder or of one who did not release.
+//! `NAME.lockdir/LEASE`: a waiter or the holder; the oldest key may hold the lock. `NAME.lockdir`: the
+//! record, of the present holder or of a holder that did not release.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::contender::Contender;
 use crate::error::EngineError;
 use crate::lease::Lease;
 
-/// Keys of a queue that are read for people.
+/// The most keys of a queue that are read to show them to people.
 const SHOWN: i64 = 1000;
 
 /// The keys of one lock.
@@ -33,45 +33,47 @@ pub(crate) struct Keys {
 #[derive(Clone, Debug)]
 pub(crate) struct QueueKey {
     pub(crate) key: String,
-    /// The revision that it was made at.
+    /// The revision at which it was created.
     pub(crate) since: i64,
+    /// The lease that it is on; 0 if none.
     pub(crate) lease: i64,
-    /// Who stands there; none if it is not one of ours.
+    /// Who queues with it; none if the key is not ours.
     pub(crate) who: Option<Contender>,
 }
 
-/// The record.
+/// The record of a lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     /// The revision of its last change.
     pub(crate) revision: i64,
-    /// Whose it is; none if it is not one of ours.
+    /// Whose record it is; none if it is not ours.
     pub(crate) who: Option<Contender>,
 }
 
 impl Record {
     pub(crate) fn token(&self) -> u64 {
-        let said = self.who.as_ref().and_then(Contender::token);
-        said.unwrap_or_else(|| token(self.revision))
+        let written = self.who.as_ref().and_then(Contender::token);
+        written.unwrap_or_else(|| token(self.revision))
     }
 }
 
 /// What a look found.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
-    /// At which revision, in which term of the cluster's leader.
+    /// The revision of the look.
     pub(crate) revision: i64,
+    /// The term of the cluster's leader at the look.
     pub(crate) term: u64,
-    /// An earlier try was not answered: it may have been carried out before this look.
+    /// Whether an earlier try was not answered: it may have been carried out before this look.
     pub(crate) is_repeated: bool,
-    /// Our own key, if it was asked for and is there.
+    /// Our own key, if it was requested and exists.
     pub(crate) own: Option<QueueKey>,
-    /// The queue, or the part of it that was asked for.
+    /// The queue, or the part of it that was requested.
     pub(crate) queue: Vec<QueueKey>,
     pub(crate) record: Option<Record>,
 }
 
-/// How a guarded transaction ended: done, or what there was instead.
+/// How a guarded transaction ended: done, or the state that prevented it.
 #[derive(Debug)]
 pub(crate) enum Done {
     /// Done at this revision, in this term of the cluster's leader.
@@ -81,7 +83,7 @@ pub(crate) enum Done {
 }
 
 impl Done {
-    /// The term of the cluster's leader when it was answered.
+    /// Returns the term of the cluster's leader at the answer.
     pub(crate) fn term(&self) -> u64 {
         match self {
             Done::Yes { term, .. } => *term,
@@ -90,13 +92,13 @@ impl Done {
     }
 }
 
-/// A revision as a token.
+/// Returns a revision as a token.
 pub(crate) fn token(revision: i64) -> u64 {
     revision.unsigned_abs()
 }
 
 impl Keys {
-    /// The key that this lease queues with, as `etcdctl lock` would call it.
+    /// Returns the key that this lease queues with, named as `etcdctl lock` would name it.
     pub(crate) fn key(&self, lease: i64) -> String {
         format!("{}/{lease:x}", self.record)
     }
@@ -105,7 +107,7 @@ impl Keys {
         format!("{}/", self.record)
     }
 
-    /// A lease of this number, or of a random one if that is taken.
+    /// Grants a lease of this number, or of a random number if that one is taken.
     pub(crate) async fn grant(
         &self,
         limit: Limit,
@@ -122,7 +124,7 @@ impl Keys {
             let (granted, sent) = match granted.await {
                 Ok(Answered { what, sent, .. }) => (what.ttl(), sent),
                 Err(EngineError::LeaseExists { is_ours: true }) => {
-                    // An earlier try was carried out, and its answer lost.
+                    // An earlier try was carried out, and its answer was lost.
                     let found = self.cluster.ask(limit, |mut client: Client| async move {
                         client.lease_time_to_live(id, None).await
                     });
@@ -142,23 +144,23 @@ impl Keys {
         }
     }
 
-    /// Ends a lease, and with it the key it queues with.
+    /// Ends a lease, and with it the key that it queues with.
     pub(crate) async fn revoke(&self, limit: Limit, id: i64) {
         let revoked = self
             .cluster
             .ask(limit, |mut client: Client| async move { client.lease_revoke(id).await });
-        // What is not revoked runs out.
+        // A lease that is not revoked runs out by itself.
         let _ = revoked.await;
     }
 
-    /// Keeps a lease alive; the time it was sent at, and the term of the leader it was told to.
+    /// Keeps a lease alive; returns when the request was sent, and the leader's term in the answer.
     pub(crate) async fn keep_alive(
         &self,
         limit: Limit,
         id: i64,
     ) -> Result<(Duration, u64), EngineError> {
         let kept = self.cluster.ask(limit, |mut client: Client| async move {
-            // What opens the stream is one request itself, of which no answer is shown.
+            // Opening the stream already sends a request, whose answer the client does not show.
             let (mut keeper, mut answers) = client.lease_keep_alive(id).await?;
             let sent = boot();
             keeper.keep_alive().await?;
@@ -173,8 +175,8 @@ impl Keys {
         }
     }
 
-    /// Takes the lock if nobody queues and the record is of this revision (0: there is
-    /// none). Else queues, if that is wanted.
+    /// Takes the lock if nobody queues and the record is of this revision (0: there is none).
+    /// Otherwise queues, if `joins`.
     pub(crate) async fn enter(
         &self,
         limit: Limit,
@@ -202,7 +204,7 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Takes the lock for this key, made at that revision, if it is the first in the queue and the
+    /// Takes the lock for our key if it still has its revision and is the first in the queue, and the
     /// record is of this revision.
     pub(crate) async fn win(
         &self,
@@ -227,8 +229,8 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Writes the record of the holder anew, if its key is on the lease that we know; and the key
-    /// too, if it shall be on another lease or says something new.
+    /// Writes the holder's record anew, if its key is on the lease that we know; and with `rewritten` the
+    /// key, too, on that lease: to move it to another lease, or to change its value.
     pub(crate) async fn renew(
         &self,
         limit: Limit,
@@ -240,7 +242,7 @@ impl Keys {
         let taken = who.holding(Some(token)).to_json();
         let when = vec![
             Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
-            // Whatever of ours is still under way must not move it back.
+            // An older request of ours that is still under way must not move the key back.
             Compare::lease(own.key.clone(), CompareOp::Equal, own.lease),
         ];
         let mut then = vec![TxnOp::put(self.record.clone(), taken, None)];
@@ -252,9 +254,8 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Puts the key of a holder back, whose lease has run out, on another lease: if the record of
-    /// this revision is still there, which is the holder's own, and nobody queues. So
-    /// nobody has held the lock since.
+    /// Restores the key of a holder whose lease has run out, on another lease, if the holder's own
+    /// record of this revision is still there and nobody queues: then nobody has held the lock since.
     pub(crate) async fn revive(
         &self,
         limit: Limit,
@@ -277,8 +278,7 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Removes a key of the queue that was made at this revision, and the record with it if that
-    /// is wanted.
+    /// Removes a key of the queue if it still has its revision, and with `with_record` the record, too.
     pub(crate) async fn leave(
         &self,
         limit: Limit,
@@ -294,7 +294,7 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Removes the record of this revision; if that is wanted, only if nobody queues.
+    /// Removes the record if it is of this revision; with `if_alone` only if nobody queues.
     pub(crate) async fn forget(
         &self,
         limit: Limit,
@@ -311,13 +311,13 @@ impl Keys {
         self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
     }
 
-    /// Looks at the whole lock.
+    /// Reads the whole lock.
     pub(crate) async fn look(&self, limit: Limit, own: Option<&str>) -> Result<View, EngineError> {
         let txn = Txn::new().and_then(self.looks(own, first(SHOWN)));
         Ok(View::of(&self.ask(limit, txn).await?))
     }
 
-    /// How long a lease still has; none if it is gone.
+    /// Returns the time that a lease still has, and its granted timeout; `None` if it is gone.
     pub(crate) async fn rest(
         &self,
         limit: Limit,
@@ -331,7 +331,7 @@ impl Keys {
         Ok((found.ttl() >= 0).then(|| (seconds(found.ttl()), seconds(found.granted_ttl()))))
     }
 
-    /// Reads our own key, as much of the queue as is asked for, and the record.
+    /// Returns the requests that read the queue (or a part of it), the record, and our own key.
     fn looks(&self, own: Option<&str>, queue: GetOptions) -> Vec<TxnOp> {
         let own = own.map(|own| TxnOp::get(own, None));
         let mut looks = vec![TxnOp::get(self.queue(), Some(queue))];
@@ -359,7 +359,7 @@ impl Keys {
 }
 
 impl View {
-    /// The record of the first of the queue that was read, if that one holds the lock.
+    /// Returns the record and the holder, if the first key of the queue holds the lock.
     pub(crate) fn holder(&self) -> Option<(&Record, &Contender)> {
         let first = self.queue.first()?.who.as_ref()?;
         let record = self.record.as_ref()?;
@@ -385,26 +385,26 @@ impl View {
             term: header.map_or(0, |header| header.raft_term()),
             is_repeated: answered.is_repeated,
             own: own.map(|(own, _)| own),
-            queue: queue.into_iter().map(|(spot, _)| spot).collect(),
-            record: record.map(|(spot, revision)| Record { revision, who: spot.who }),
+            queue: queue.into_iter().map(|(key, _)| key).collect(),
+            record: record.map(|(key, revision)| Record { revision, who: key.who }),
         }
     }
 }
 
 impl QueueKey {
-    /// A key and the revision of its last change.
+    /// Returns a key and the revision of its last change.
     fn of(found: &KeyValue) -> (QueueKey, i64) {
-        let spot = QueueKey {
+        let key = QueueKey {
             key: String::from_utf8_lossy(found.key()).into_owned(),
             since: found.create_revision(),
             lease: found.lease(),
             who: Contender::parse(found.value()),
         };
-        (spot, found.mod_revision())
+        (key, found.mod_revision())
     }
 }
 
-/// The oldest keys of a queue.
+/// Selects the oldest keys of a queue.
 fn first(limit: i64) -> GetOptions {
     GetOptions::new()
         .with_prefix()
@@ -412,7 +412,7 @@ fn first(limit: i64) -> GetOptions {
         .with_limit(limit)
 }
 
-/// The number of a lease from random bits: never zero, which would let the server choose.
+/// Makes the number of a lease from random bits; never zero, with which the server would choose.
 pub(crate) fn lease_id(random: u128) -> i64 {
     let bits = u64::try_from(random & u128::from(u64::MAX >> 1)).unwrap_or(1);
     i64::try_from(bits.max(1)).unwrap_or(1)

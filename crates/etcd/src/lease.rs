@@ -1,4 +1,4 @@
-//! A lease: how long it is ours for certain.
+//! A lease: until when it is certainly ours.
 
 use std::time::Duration;
 
@@ -10,34 +10,35 @@ pub(crate) struct Lease {
     pub(crate) id: i64,
     /// As it was granted, which may be longer than was asked for.
     pub(crate) timeout: Duration,
-    /// When the request was sent that it counts from, on the boot clock.
+    /// When the request that it counts from was sent, on the boot clock.
     sent: Duration,
-    /// A later one that was answered, when it was sent, and in which term of the leader.
+    /// A later request that was answered but is not confirmed yet: when it was sent, and in which term of
+    /// the leader.
     offered: Option<(Duration, u64)>,
 }
 
 impl Lease {
-    /// One whose grant was asked for at this time of the boot clock.
+    /// Creates a lease whose grant was requested at this time of the boot clock.
     pub(crate) fn new(id: i64, timeout: Duration, sent: Duration) -> Lease {
         Lease { id, timeout, sent, offered: None }
     }
 
-    /// From then on it counts as over. The servers count from a later moment, and end no lease
-    /// before.
+    /// Returns the time from which it counts as over. The servers count from a later moment, and end no
+    /// lease earlier.
     pub(crate) fn deadline(&self) -> Duration {
         self.sent.saturating_add(self.timeout).saturating_sub(margin(self.timeout))
     }
 
-    /// When it is to be renewed.
+    /// Returns when it is to be renewed.
     pub(crate) fn due(&self) -> Duration {
         let (sent, _) = self.offered.unwrap_or((self.sent, 0));
         sent.saturating_add(self.timeout / 3)
     }
 
-    /// A keep-alive was answered, which was sent at `sent` to a member that knew this term. It
-    /// does not count yet: a member may have led once and not know that it leads no more, and
-    /// then its answer is worth nothing. Nor if the answer came `now`, after the deadline: then
-    /// the lease's end may be under way.
+    /// Notes the answer to a keep-alive that was sent at `sent` to a member in this term; returns whether
+    /// it was in time. It does not count before it is confirmed: the member may have led once and not know
+    /// that it no longer leads, and then its answer proves nothing. An answer after the deadline never
+    /// counts: then the end of the lease may be under way.
     #[must_use]
     pub(crate) fn offer(&mut self, sent: Duration, term: u64, now: Duration) -> bool {
         let is_in_time = now < self.deadline();
@@ -47,11 +48,11 @@ impl Lease {
         is_in_time
     }
 
-    /// A transaction was answered after that, by a majority, in this term. If it is the same, the
-    /// one who led then had the keep-alive.
+    /// Notes the answer of a majority to a later transaction, in this term. If that is the term of the
+    /// keep-alive, the true leader had the keep-alive, and it counts; returns whether it does.
     pub(crate) fn confirm(&mut self, term: u64) -> bool {
         let offered = self.offered.take();
-        let sent = offered.filter(|(_, told)| *told == term && term != 0).map(|(sent, _)| sent);
+        let sent = offered.filter(|(_, known)| *known == term && term != 0).map(|(sent, _)| sent);
         self.sent = sent.map_or(self.sent, |sent| sent.max(self.sent));
         sent.is_some()
     }
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_counts_from_the_sending_of_what_was_answered_less_a_margin() {
+    fn a_lease_counts_from_the_sending_of_an_answered_request() {
         let mut lease = Lease::new(7, secs(10), secs(100));
         assert_eq!(lease.deadline(), secs(110) - Duration::from_millis(500));
 
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_after_the_deadline_does_not_count() {
+    fn an_answer_after_the_deadline_does_not_count() {
         let mut lease = Lease::new(7, secs(10), secs(100));
 
         assert!(!lease.offer(secs(103), 4, secs(110)));
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_one_who_leads_no_more_does_not_count() {
+    fn an_answer_of_a_former_leader_does_not_count() {
         let mut lease = Lease::new(7, secs(10), secs(100));
 
         assert!(lease.offer(secs(103), 4, secs(104)));

@@ -1,4 +1,4 @@
-//! The lock of lockbydir on etcd, for where one machine is not enough: the same [`Lock`], with
+//! The lock of lockbydir on etcd, for locks that several machines share: the same [`Lock`], with
 //! `etcd://` in front of its name.
 //!
 //! ```no_run
@@ -14,22 +14,23 @@
 //! # Ok::<(), lockbydir::Error>(())
 //! ```
 //!
-//! # What is different from a directory
+//! # Differences from a lock directory
 //! - A timeout is a lease of etcd: whole seconds, rounded up, and at least what the servers allow
 //!   (2 s where their election timeout is the usual 1 s). [`Guard::timeout`](lockbydir::Guard)
-//!   tells what was granted.
+//!   returns the granted timeout.
 //! - The token is a revision of the cluster: it only grows, so a lock is always fenced.
 //! - A holder whose process died is replaced at once by waiters on its own machine, and by all
 //!   others when its lease ends.
-//! - Who waits stands in the same queue as `etcdctl lock NAME.lockdir`, and they exclude each other.
-//! - [`Lock::linger`], [`Lock::poll_interval`] do nothing.
+//! - Waiters are in the same queue as those of `etcdctl lock NAME.lockdir`, and both exclude each
+//!   other.
+//! - [`Lock::linger`] and [`Lock::poll_interval`] do nothing.
 //!
 //! # Pitfalls
-//! - Servers older than 3.4.38, 3.5.23 or 3.6.5 have known faults in their leases. The lock
-//!   guards against them, and then may wait for as long as one timeout more before it takes over
-//!   from a holder of another machine that did not release.
-//! - While a majority of the servers is gone, nobody acquires and nobody renews: a holder is told
-//!   of the loss before its deadline.
+//! - Servers older than 3.4.38, 3.5.23 or 3.6.5 have known faults in their leases. The lock guards
+//!   against them; for that it may wait for up to one timeout more before it takes over from a holder
+//!   on another machine that did not release.
+//! - While a majority of the servers is gone, nobody acquires and nobody renews: the loss is reported
+//!   to a holder before its deadline.
 //!
 //! [`Lock`]: lockbydir::Lock
 //! [`Lock::linger`]: lockbydir::Lock::linger
@@ -55,7 +56,7 @@ pub use engine::register;
 pub use pending::settle;
 pub use version_check::on_warning;
 
-/// Fresh random bits from the kernel.
+/// Returns fresh random bits from the kernel.
 pub(crate) fn random() -> u128 {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");

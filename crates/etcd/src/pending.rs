@@ -1,5 +1,5 @@
-//! What is tidied up behind the caller's back: leases that nobody needs any more. A program that
-//! ends may wait for it a moment; what is left undone runs out by itself.
+//! Cleanup in the background: revoking leases that nobody needs any more. A program that ends may wait
+//! for it a little; leases that are not revoked run out by themselves.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::runtime;
 
-/// How many are at work, and who waits for the last.
+/// The number of running cleanups, and the notification that the last has ended.
 #[derive(Default)]
 struct Pending {
     count: AtomicUsize,
@@ -20,7 +20,7 @@ struct Pending {
 
 static PENDING: ForkLocal<Arc<Pending>> = ForkLocal::new();
 
-/// Lets this be done while the caller goes on.
+/// Runs `work` in the background.
 pub(crate) fn start(work: impl Future<Output = ()> + Send + 'static) {
     let pending = PENDING.get_or_make(Arc::default).clone();
     pending.count.fetch_add(1, Ordering::AcqRel);
@@ -32,9 +32,11 @@ pub(crate) fn start(work: impl Future<Output = ()> + Send + 'static) {
     });
 }
 
-/// Waits until all is tidied up, or this time is over: for the end of a program.
+/// Waits until all background cleanup is done, for this time at most. A program calls it at its end, so
+/// that its leases do not outlive it.
 pub fn settle(up_to: Duration) {
-    let Some(pending) = PENDING.get().filter(|one| one.count.load(Ordering::Acquire) > 0) else {
+    let Some(pending) = PENDING.get().filter(|pending| pending.count.load(Ordering::Acquire) > 0)
+    else {
         return;
     };
     let pending = pending.clone();

@@ -1,5 +1,4 @@
-//! Hearing of a change: a watch on the one key that a waiter waits for. What is not heard is seen
-//! at the next look.
+//! A watch on the key that a waiter waits for. A change that the watch misses is seen at the next look.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -12,28 +11,30 @@ use tokio::time::sleep;
 
 use crate::cluster::{Cluster, Limit};
 
-/// A watch that cannot be had is tried again after this.
-const AGAIN: Duration = Duration::from_millis(200);
+/// How long after a failed attempt to start a watch the next one may begin: long enough not to load a
+/// server that refuses watches.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// What one waiter hears with.
+/// The watch of one waiter.
 #[derive(Default)]
-pub(crate) struct Ear {
-    /// The keys it listens to: one that vanishes, and perhaps one that is written.
+pub(crate) struct KeyWatch {
+    /// The keys that it watches: one for its removal, and perhaps one for writes.
     keys: Option<(String, Option<String>)>,
     stream: Option<WatchStream>,
-    /// No new watch before this, on the boot clock.
-    again: Duration,
+    /// No new watch starts before this time of the boot clock.
+    retry_at: Duration,
 }
 
-/// What was heard.
+/// What a watch reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
-    /// The key in the way is gone.
+pub(crate) enum WatchEvent {
+    /// The key ahead is gone.
     Gone,
     /// The record was written, at this revision.
     Written(i64),
-    /// Nothing in time, or nothing can be heard.
+    /// No change in time, or no watch could be started.
     Nothing,
+    /// The wait was interrupted.
     Interrupted,
 }
 
@@ -41,23 +42,24 @@ pub(crate) enum Heard {
 #[derive(Clone, Default)]
 pub(crate) struct Nudge(Arc<Notify>);
 
-struct Nudged(Nudge);
+struct NudgeWaker(Nudge);
 
-impl Wake for Nudged {
+impl Wake for NudgeWaker {
     fn wake(self: Arc<Self>) {
         self.0.0.notify_one();
     }
 }
 
 impl Nudge {
+    /// Returns a waker that wakes the waiter.
     pub(crate) fn waker(&self) -> Waker {
-        Arc::new(Nudged(self.clone())).into()
+        Arc::new(NudgeWaker(self.clone())).into()
     }
 }
 
-impl Ear {
-    /// Turns to these keys, as they were at this revision.
-    pub(crate) async fn turn_to(
+impl KeyWatch {
+    /// Watches these keys from this revision on, if it does not already.
+    pub(crate) async fn switch_to(
         &mut self,
         cluster: &Cluster,
         limit: Limit,
@@ -66,11 +68,11 @@ impl Ear {
         revision: i64,
     ) {
         let keys = Some((gone.to_owned(), written.map(String::from)));
-        if self.keys == keys && self.stream.is_some() || boot() < self.again {
+        if self.keys == keys && self.stream.is_some() || boot() < self.retry_at {
             return;
         }
         self.stream = None;
-        self.again = boot() + AGAIN;
+        self.retry_at = boot() + RETRY_AFTER;
         let watched = async {
             let mut client = cluster.preferred(limit.a_try).await.ok()?;
             let options = WatchOptions::new().with_start_revision(revision + 1);
@@ -81,17 +83,17 @@ impl Ear {
             Some(stream)
         };
         if let Ok(Some(stream)) = tokio::time::timeout(limit.a_try, watched).await {
-            (self.keys, self.stream, self.again) = (keys, Some(stream), Duration::ZERO);
+            (self.keys, self.stream, self.retry_at) = (keys, Some(stream), Duration::ZERO);
         }
     }
 
-    /// Listens until this time of the boot clock.
-    pub(crate) async fn listen(&mut self, until: Duration, nudge: &Nudge) -> Heard {
+    /// Waits for a change until this time of the boot clock.
+    pub(crate) async fn next_event(&mut self, until: Duration, nudge: &Nudge) -> WatchEvent {
         loop {
-            // The timer's clock stops in suspend: never sleep long.
+            // The timer's clock stops in suspend, unlike the boot clock: so each sleep is short.
             let rest = until.saturating_sub(boot());
             if rest.is_zero() {
-                return Heard::Nothing;
+                return WatchEvent::Nothing;
             }
             let timer = sleep(rest.min(Duration::from_millis(500)));
             let message = async {
@@ -102,28 +104,29 @@ impl Ear {
             };
             let message = tokio::select! {
                 biased;
-                () = nudge.0.notified() => return Heard::Interrupted,
+                () = nudge.0.notified() => return WatchEvent::Interrupted,
                 message = message => message,
                 () = timer => continue,
             };
             let Ok(Some(message)) = message else {
                 self.stream = None;
-                return Heard::Nothing;
+                return WatchEvent::Nothing;
             };
             if message.canceled() {
-                // Compacted, or by the server's choice: a new look tells what was missed.
+                // The revision was compacted, or the server ended the watch: the next look shows what
+                // the watch missed.
                 self.stream = None;
-                return Heard::Nothing;
+                return WatchEvent::Nothing;
             }
             let Some((gone, written)) = &self.keys else { continue };
             for event in message.events() {
                 let Some(kv) = event.kv() else { continue };
                 match event.event_type() {
-                    EventType::Delete if kv.key() == gone.as_bytes() => return Heard::Gone,
+                    EventType::Delete if kv.key() == gone.as_bytes() => return WatchEvent::Gone,
                     EventType::Put
                         if written.as_ref().is_some_and(|key| kv.key() == key.as_bytes()) =>
                     {
-                        return Heard::Written(kv.mod_revision());
+                        return WatchEvent::Written(kv.mod_revision());
                     }
                     _ => {}
                 }

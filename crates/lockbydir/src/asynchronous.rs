@@ -1,6 +1,6 @@
-//! Waiting in async code: tasks queue among the threads and tasks of their process; the
-//! one whose turn it is stands in the queue beside the lock directory by a thread of its own, so
-//! no runtime's thread ever waits for the file system.
+//! Waiting in async code. Tasks queue with the other threads and tasks of their process. For the
+//! task whose turn it is, a separate thread waits in the queue beside the lock directory, so that
+//! no thread of the async runtime ever waits for the file system.
 
 use std::future::poll_fn;
 use std::path::Path;
@@ -20,10 +20,10 @@ use crate::lock::Lock;
 use crate::os::clock;
 use crate::os::fork_local::ForkGeneration;
 use crate::status::printable;
-use crate::waiter::Patience;
+use crate::waiting::Patience;
 
-/// What the future and its thread share. The thread has it locked except while it sleeps, so
-/// whoever has it locked knows that no try is under way.
+/// What the future and its thread share. The thread keeps it locked except while it sleeps, so
+/// whoever has it locked knows that no try is in progress.
 #[derive(Default)]
 struct Gate {
     state: Mutex<State>,
@@ -33,7 +33,7 @@ struct Gate {
 
 #[derive(Default)]
 struct State {
-    /// The future is gone: there must be no further try.
+    /// The future was dropped: there must be no further try.
     is_cancelled: bool,
     /// The thread has left the queue.
     has_ended: bool,
@@ -47,35 +47,36 @@ impl Gate {
     }
 }
 
-/// Cancels the wait when the future goes before its end.
-struct Standing {
+/// Cancels the wait if the future is dropped before it completes.
+struct CancelOnDrop {
     gate: Arc<Gate>,
     made_in: ForkGeneration,
 }
 
-impl Drop for Standing {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        // A forked child has no thread that waits, and its gate may be locked for ever.
+        // A forked child has no waiting thread, and its copy of the gate may stay locked forever.
         if !self.made_in.is_current() {
             return;
         }
         self.gate.interrupt.raise();
         let mut state = self.gate.lock();
         state.is_cancelled = true;
-        // Had, but not handed over: released at once.
+        // A lock that was acquired but not yet returned is released at once.
         let result = state.result.take();
-        let left = self.gate.ended.wait_timeout_while(state, LEAVING, |state| !state.has_ended);
+        let left =
+            self.gate.ended.wait_timeout_while(state, LEAVE_TIMEOUT, |state| !state.has_ended);
         drop(left);
         drop(result);
     }
 }
 
 impl Lock {
-    /// As [`acquire`](Lock::acquire), for async code on tokio (feature `tokio`).
+    /// Acquires the lock like [`acquire`](Lock::acquire), in async code on tokio (feature `tokio`).
     ///
     /// Dropping the future ends the wait: its ticket leaves the queue, and the lock is not taken
-    /// afterwards. If a try is under way just then, the drop waits for that one try; for the
-    /// ticket to be gone it waits 0.1 s at most.
+    /// afterwards. If a try is in progress at that moment, the drop waits for that one try; it
+    /// waits up to 0.1 s for the ticket to be removed.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
@@ -103,17 +104,17 @@ impl Lock {
             true => Ok(()),
             false => Err(forked(&path)),
         };
-        let seat = LocalWaiter::take_for_task(&path);
+        let local_waiter = LocalWaiter::take_for_task(&path);
         let turn = poll_fn(|context| {
             check_process()?;
-            seat.set_waker(context.waker());
-            if seat.is_called() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            local_waiter.set_waker(context.waker());
+            if local_waiter.is_called() { Poll::Ready(Ok(())) } else { Poll::Pending }
         });
         match rest() {
-            // Tokio's clock stops in suspend; the wait is then longer, never shorter.
+            // Tokio's clock stops during suspend; the wait is then longer, never shorter.
             Some(rest) => {
                 let Ok(turn) = tokio::time::timeout(rest, turn).await else {
-                    drop(seat);
+                    drop(local_waiter);
                     return Err(self.given_up(&*engine, started));
                 };
                 turn?;
@@ -121,14 +122,14 @@ impl Lock {
             None => turn.await?,
         }
 
-        let standing = Standing { gate: Arc::default(), made_in };
-        let gate = standing.gate.clone();
+        let cancel_on_drop = CancelOnDrop { gate: Arc::default(), made_in };
+        let gate = cancel_on_drop.gate.clone();
         let lock = self.clone().patience(rest().map_or(Patience::FOREVER, Patience::from));
-        let stand = move || {
+        let wait_in_queue = move || {
             let mut open = Some(gate.lock());
             let is_cancelled = open.as_ref().is_some_and(|state| state.is_cancelled);
             let result = (!is_cancelled).then(|| {
-                lock.stand_for_task(engine, seat, &gate.interrupt, &mut |pause| {
+                lock.wait_for_task(engine, local_waiter, &gate.interrupt, &mut |pause| {
                     open = None;
                     let wake = pause();
                     let state = open.insert(gate.lock());
@@ -147,11 +148,11 @@ impl Lock {
         thread::Builder::new()
             .name("lockbydir-waiter".into())
             .stack_size(STACK)
-            .spawn(stand)
+            .spawn(wait_in_queue)
             .map_err(|source| Error::io("wait for", &path, source))?;
         poll_fn(|context| {
             check_process()?;
-            let mut state = standing.gate.lock();
+            let mut state = cancel_on_drop.gate.lock();
             match state.result.take() {
                 Some(result) => Poll::Ready(result),
                 None => {
@@ -163,26 +164,26 @@ impl Lock {
         .await
     }
 
-    /// Waits by the calling thread for a task whose turn it is; the next one's comes when `seat`
-    /// goes.
-    fn stand_for_task(
+    /// Waits in the calling thread for a task whose turn it is; dropping `local_waiter` passes the
+    /// turn to the next one.
+    fn wait_for_task(
         &self,
         engine: Arc<dyn Engine>,
-        seat: LocalWaiter,
+        local_waiter: LocalWaiter,
         interrupt: &Interrupt,
         around_pause: &mut dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake,
     ) -> Result<Guard, Error> {
         let settings = &self.settings;
-        let wish = settings.wish()?;
+        let request = settings.acquire_request()?;
         let (patience, interrupt) = (settings.patience, Some(interrupt));
         let mut wait = Wait::since(clock::boot(), patience, settings, interrupt, around_pause);
-        let (holding, how) = engine.acquire(wish, &mut wait)?;
+        let (holding, how) = engine.acquire(request, &mut wait)?;
         drop(wait);
-        drop(seat);
+        drop(local_waiter);
         guard::hold(settings, engine, holding, how)
     }
 
-    /// The error of a wait that ended before its turn came.
+    /// Returns the error of a wait that ended before its turn.
     fn given_up(&self, engine: &dyn Engine, started: Duration) -> Error {
         let mut plain = |pause: &mut dyn FnMut() -> Wake| pause();
         let wait = Wait::since(started, Patience::NONE, &self.settings, None, &mut plain);
@@ -190,7 +191,8 @@ impl Lock {
     }
 }
 
-/// A forked child has a copy of its parent's wait, and no thread that goes on with it.
+/// Returns the error for a forked child, which has a copy of its parent's wait but no thread that
+/// continues it.
 fn forked(path: &Path) -> Error {
     let path = printable(path);
     Error::usage(format!(
@@ -198,7 +200,8 @@ fn forked(path: &Path) -> Error {
     ))
 }
 
-/// How long a dropped future waits until its ticket is gone.
-const LEAVING: Duration = Duration::from_millis(100);
-/// Enough for a waiter, which calls nothing deep but what it was given to tell.
+/// How long a dropped future waits for its ticket to be removed.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(100);
+/// Stack size of the waiting thread, in bytes. Enough for a waiter, which calls nothing deep except
+/// the callbacks of the program.
 const STACK: usize = 256 * 1024;

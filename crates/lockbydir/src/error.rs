@@ -1,4 +1,4 @@
-//! Errors: each one sentence for people, with a kind for programs.
+//! Errors: each has a message of one sentence for people, and a kind for programs.
 
 use std::fmt;
 use std::io;
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use lockbydir_protocol::{Fault, Foreign};
 
-use crate::foreign::ForeignThing;
+use crate::foreign::{ForeignThing, foreign_reason};
 use crate::os::{NAME_TOO_LONG, NOT_PERMITTED, TAKEN, errno_of, is_exhausted, owner_and_mode};
 use crate::status::{Holder, people_duration, printable};
 
-/// What went wrong with a lock. [`Display`](fmt::Display) is a whole sentence: the verb, the
-/// path, the cause, and what to do.
+/// An error of a lock operation. [`Display`](fmt::Display) is a whole sentence: the verb, the path,
+/// the cause, and what to do.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -26,15 +26,15 @@ struct Inner {
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// What kind of error it is.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A name, duration, label or key that cannot be.
+    /// An invalid name, duration, label or key.
     Usage,
     /// The lock stayed taken while patience lasted.
     PatienceOver,
-    /// The lock is ours no more.
+    /// The lock is no longer ours.
     Lost,
     /// What is at the lock's path is not ours to touch.
     Foreign,
@@ -48,9 +48,9 @@ pub enum ErrorKind {
     Io,
     /// The wait was interrupted by the program itself.
     Interrupted,
-    /// The engine that keeps the lock is out of reach, or does not take us.
+    /// The engine that keeps the lock is out of reach, or refuses us.
     Unavailable,
-    /// The file system does what would let two hold a lock.
+    /// The file system behaves in a way that would let two processes hold a lock.
     Unfit,
 }
 
@@ -58,19 +58,19 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LostReason {
-    /// Its entry is gone: somebody released it by its key, broke it or removed its directory.
+    /// Its entry is gone: somebody released it by its key, broke it, or removed its directory.
     Gone,
-    /// Another holding has the lock now; [`Error::holder`] says whose, where that is known.
+    /// Another holding has the lock now; [`Error::holder`] says whose, if that is known.
     Taken,
-    /// It was not renewed before its deadline, and trying again did not succeed either. The entry
-    /// may still be there.
+    /// It was not renewed before its deadline, and another try failed too. The entry may still be
+    /// there.
     RenewalFailed,
 }
 
-/// For [engines](crate::engine): how errors are made.
+/// Constructors, for [engines](crate::engine).
 impl Error {
-    /// One of this kind. The message is a whole sentence: the verb, the path, the cause, and what
-    /// to do; what others wrote is in it by [`printable`] only.
+    /// Creates an error of this kind. The message is a whole sentence: the verb, the path, the
+    /// cause, and what to do. Text that others wrote must go through [`printable`] first.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
@@ -87,21 +87,21 @@ impl Error {
         Error::new(ErrorKind::Usage, message)
     }
 
-    /// Which lock it is about.
+    /// Sets which lock the error is about.
     #[must_use]
     pub fn at(mut self, path: &Path) -> Error {
         self.0.path = Some(path.to_owned());
         self
     }
 
-    /// Who holds the lock, if it is known.
+    /// Sets who holds the lock, if that is known.
     #[must_use]
     pub fn held_by(mut self, holder: impl Into<Option<Holder>>) -> Error {
         self.0.holder = holder.into();
         self
     }
 
-    /// What caused it. Its text is told again when the lock is lost for this.
+    /// Sets the cause. If the lock is lost for this reason, the loss repeats the cause's text.
     #[must_use]
     pub fn caused_by(
         mut self,
@@ -111,7 +111,8 @@ impl Error {
         self
     }
 
-    /// The lock stayed taken while patience lasted; `blocked` says by what.
+    /// Creates the error of a lock that stayed taken while patience lasted; `blocked` says what
+    /// blocked it.
     #[must_use]
     pub fn patience_over(
         path: &Path,
@@ -127,7 +128,8 @@ impl Error {
         Error::new(ErrorKind::PatienceOver, message).at(path).held_by(holder)
     }
 
-    /// The lock is ours no more; who holds it now, where somebody does.
+    /// Creates the error of a lock that is no longer ours; `holder` is who holds it now, if
+    /// somebody does.
     #[must_use]
     pub fn lost(path: &Path, holder: Option<Holder>) -> Error {
         let reason = if holder.is_some() { LostReason::Taken } else { LostReason::Gone };
@@ -144,8 +146,8 @@ impl Error {
         self
     }
 
-    /// For [engines](crate::engine): a key cannot shorten the holding of another process, which
-    /// relies on the timeout that it has.
+    /// Creates the error of a key that would shorten the holding of another process, which relies
+    /// on its present timeout. For [engines](crate::engine).
     #[must_use]
     pub fn shorter(path: &Path, holder: &Holder, timeout: Duration) -> Error {
         let message = format!(
@@ -156,16 +158,18 @@ impl Error {
         Error::usage(message).at(path).held_by(holder.clone())
     }
 
-    /// It was released, but this thing in it keeps it from vanishing.
+    /// Creates the error of a lock that was released, but whose directory cannot be removed because
+    /// of this thing in it.
     pub(crate) fn littered(path: &Path, name: &str) -> Error {
         let message = format!(
-            "released {}, but `{name}` in it keeps it from vanishing; remove that by hand",
+            "released {}, but `{name}` in it prevents its removal; remove that by hand",
             printable(path)
         );
         Error::new(ErrorKind::Io, message).at(path)
     }
 
-    /// What a person wants to have removed from it is not what is removed.
+    /// Creates the error of a thing that a person wants to remove from the directory, but that must
+    /// not be removed.
     pub(crate) fn not_removable(path: &Path, thing: &ForeignThing) -> Error {
         let path = path.join(&thing.name);
         let message = format!(
@@ -175,14 +179,14 @@ impl Error {
         Error::new(ErrorKind::Foreign, message).at(&path)
     }
 
-    /// It could not be renewed before its deadline.
+    /// Creates the error of a lock that could not be renewed before its deadline.
     pub(crate) fn too_late(path: &Path, cause: &str) -> Error {
         let message =
             format!("lost the lock {}: it could not be renewed in time ({cause})", printable(path));
         Error::new(ErrorKind::Lost, message).at(path).because(LostReason::RenewalFailed)
     }
 
-    /// It was acquired, but nobody would have renewed it.
+    /// Creates the error of a lock that was acquired, but whose renewer could not be started.
     pub(crate) fn no_renewer(path: &Path, source: io::Error) -> Error {
         let message = format!(
             "cannot acquire {}: no thread can be started to renew it ({source}); it was released again: allow more threads (`ulimit -u`), or hold it without automatic renewal",
@@ -191,13 +195,13 @@ impl Error {
         Error::new(ErrorKind::Io, message).at(path).caused_by(source)
     }
 
-    pub(crate) fn stranger(path: &Path, uid: u32) -> Error {
+    pub(crate) fn other_user(path: &Path, uid: u32) -> Error {
         let (name, mode) = owner_and_mode(path, uid);
         let name = name.map(|name| format!(" ({})", printable(name))).unwrap_or_default();
         let mode_shown = mode.map(|mode| format!(", with mode {mode:03o}")).unwrap_or_default();
         let why = match mode {
             Some(mode) if mode & 0o022 == 0 => "which is private",
-            _ => "who could give the lock to two",
+            _ => "who could let two hold the lock",
         };
         let message = format!(
             "will not use {}: unusable: it belongs to user {uid}{name}{mode_shown}, {why}; wait for its release, or share it on purpose: all with a group- or world-writable mode (770, 777)",
@@ -219,17 +223,19 @@ impl Error {
         Error::new(ErrorKind::Foreign, message).at(path)
     }
 
-    /// The file system has no names as long as what is made beside the lock directory.
+    /// Creates the error of a file system whose longest names are shorter than those of what is
+    /// created beside the lock directory.
     pub(crate) fn name_too_long(path: &Path, longest: usize, excess: usize) -> Error {
         let message = format!(
-            "cannot acquire {}: its file system has no names longer than {longest} bytes, and what is made beside it needs {}; take {excess} off the lock's name",
+            "cannot acquire {}: its file system has no names longer than {longest} bytes, and the files beside it need {}; shorten the lock's name by {excess}",
             printable(path),
             longest + excess,
         );
         Error::new(ErrorKind::CannotMake, message).at(path)
     }
 
-    /// The file system has no names as long as the lock's entry may become.
+    /// Creates the error of a file system whose longest names are shorter than the lock's entry may
+    /// become.
     pub(crate) fn entry_too_long(path: &Path, longest: usize, needed: usize) -> Error {
         let message = format!(
             "cannot acquire {}: its file system has no names longer than {longest} bytes, and the entry of this lock may need {needed}; choose a folder on another file system",
@@ -244,13 +250,14 @@ impl Error {
         Error::new(kind, message).at(path).caused_by(source)
     }
 
-    /// Why a call failed, and what to do about it.
+    /// Returns why a call failed, and what to do about it.
     pub(crate) fn cause(fault: Fault) -> String {
         let (_, source, advice) = reason(fault);
         format!("{source}{advice}")
     }
 
-    /// D is empty and could not be removed: it keeps everybody out.
+    /// Creates the error of a lock directory that is empty but could not be removed, so that nobody
+    /// can take the lock.
     pub(crate) fn remains(verb: &str, path: &Path, fault: Fault) -> Error {
         let Fault::Denied { .. } = fault else { return Error::fault(verb, path, fault) };
         let (kind, source, _) = reason(fault);
@@ -270,7 +277,7 @@ impl Error {
         Error::new(kind, message).at(path).caused_by(source)
     }
 
-    /// A relative name has no place.
+    /// Creates the error of a relative name that cannot be resolved.
     pub(crate) fn no_place(name: &Path, source: io::Error) -> Error {
         let message = format!(
             "cannot find the current directory, which the lock's name `{}` is relative to: {source}; give an absolute name",
@@ -279,7 +286,7 @@ impl Error {
         Error::new(ErrorKind::CannotMake, message).caused_by(source)
     }
 
-    /// Are there no more handles, or is there no memory?
+    /// Returns true if the process has run out of handles or memory.
     pub(crate) fn is_exhaustion(&self) -> bool {
         let source = self.0.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
         let errno = source.and_then(errno_of);
@@ -290,12 +297,12 @@ impl Error {
     pub(crate) fn unfit(folder: &Path, why: &str) -> Error {
         let folder_shown = printable(folder);
         let message = format!(
-            "will not lock in {folder_shown}: its file system is unfit for locks ({why}); choose another one, and see `lockbydir doctor {folder_shown}`"
+            "will not lock in {folder_shown}: its file system is not safe for locks ({why}); choose another one, and see `lockbydir doctor {folder_shown}`"
         );
         Error::new(ErrorKind::Unfit, message).at(folder)
     }
 
-    /// For the doctor: nothing can be tried there.
+    /// For the doctor: creates the error of a folder in which no probe can run.
     pub(crate) fn cannot_examine(folder: &Path, fault: Fault) -> Error {
         let (kind, source, advice) = match fault {
             Fault::Missing if folder.is_dir() => {
@@ -317,26 +324,26 @@ impl Error {
         Error::new(kind, message).at(folder).caused_by(source)
     }
 
-    /// For the doctor: the other one does not answer.
+    /// For the doctor: creates the error of a peer that does not answer.
     pub(crate) fn silent(folder: &Path, what: String) -> Error {
         let message = format!(
-            "cannot examine {}: the other one fell silent, asked to {what}; it has ended, or what it does is not seen here",
+            "cannot examine {}: the peer stopped answering (asked to {what}); it ended, or its changes are not visible here",
             printable(folder)
         );
         Error::new(ErrorKind::Io, message).at(folder)
     }
 
-    /// For the doctor: it was ended early.
+    /// For the doctor: creates the error of an examination that was ended early.
     pub(crate) fn ended(folder: &Path) -> Error {
         let message = format!("the examination of {} was interrupted", printable(folder));
         Error::new(ErrorKind::Interrupted, message).at(folder)
     }
 
-    /// For the doctor: there was no other one to meet.
-    pub(crate) fn nobody_came(folder: &Path, waited: Duration, stranger: Option<u32>) -> Error {
-        let why = match stranger {
-            Some(user) => format!("somebody waits there as user {user}; run both as one user"),
-            None => "nobody came; run `lockbydir doctor --peer` on the other host in the same folder at the same time".into(),
+    /// For the doctor: creates the error of a meeting without a peer on another host.
+    pub(crate) fn no_peer(folder: &Path, waited: Duration, other_user: Option<u32>) -> Error {
+        let why = match other_user {
+            Some(user) => format!("a peer waits there as user {user}; run both as the same user"),
+            None => "no peer appeared; run `lockbydir doctor --peer` on the other host in the same folder at the same time".into(),
         };
         let message = format!(
             "cannot examine {} between two hosts: {why}; waited {}",
@@ -346,62 +353,63 @@ impl Error {
         Error::new(ErrorKind::PatienceOver, message).at(folder)
     }
 
-    /// The kind of error.
+    /// Returns the kind of error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The lock directory it is about.
+    /// Returns the lock directory that the error is about.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
 
-    /// Who holds the lock, where that is known.
+    /// Returns who holds the lock, if that is known.
     #[must_use]
     pub fn holder(&self) -> Option<&Holder> {
         self.0.holder.as_ref()
     }
 
-    /// The system's error number, where there was one.
+    /// Returns the system's error number, if there was one.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         self.0.source.as_ref()?.downcast_ref::<io::Error>()?.raw_os_error()
     }
 
-    /// Did the lock stay taken while patience lasted?
+    /// Returns true if the lock stayed taken while patience lasted.
     #[must_use]
     pub fn is_patience_over(&self) -> bool {
         self.kind() == ErrorKind::PatienceOver
     }
 
-    /// Is the lock ours no more?
+    /// Returns true if the lock is no longer ours.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.kind() == ErrorKind::Lost
     }
 
-    /// Why the lock was lost; `None` unless the error [is about a loss](Error::is_lost).
+    /// Returns why the lock was lost; `None` unless the error [is about a loss](Error::is_lost).
     #[must_use]
     pub fn lost_reason(&self) -> Option<LostReason> {
         self.0.lost
     }
 
-    /// Is the thing at the lock's path not ours to touch?
+    /// Returns true if the thing at the lock's path is not ours to touch.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.kind() == ErrorKind::Foreign
     }
 
-    /// Is the file system one on which no lock is safe? [`doctor`](crate::doctor) says why.
+    /// Returns true if the file system is one on which no lock is safe. [`doctor`](crate::doctor)
+    /// says why.
     #[must_use]
     pub fn is_unfit(&self) -> bool {
         self.kind() == ErrorKind::Unfit
     }
 }
 
-/// What a fault is to the caller: its kind, the system's words, and what to do.
+/// Returns what a fault means to the caller: its kind, the system's error, and what to do.
 fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
     let (kind, code, advice) = match fault {
         Fault::Missing => (ErrorKind::Io, 2, ""),
@@ -409,16 +417,13 @@ fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
         Fault::NoPlace { code: code @ NAME_TOO_LONG } => {
             (ErrorKind::CannotMake, code, "; choose a shorter name, or another file system")
         }
-        Fault::NoPlace { code } => {
-            (ErrorKind::CannotMake, code, "; the folder it shall be in must exist")
-        }
+        Fault::NoPlace { code } => (ErrorKind::CannotMake, code, "; its parent folder must exist"),
         Fault::Denied { code: code @ NOT_PERMITTED } => {
             let advice = "; if its folder is sticky, only its owner may remove or rename it: ask them, or use a folder without the sticky bit";
             (ErrorKind::PermissionDenied, code, advice)
         }
         Fault::Denied { code } => {
-            let advice =
-                "; one must be able to write to its folder, and to enter all folders above";
+            let advice = "; it needs write permission in its folder, and search permission in all folders above";
             (ErrorKind::PermissionDenied, code, advice)
         }
         Fault::Full { code } => {
@@ -429,7 +434,7 @@ fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
             (
                 ErrorKind::Io,
                 code,
-                if is_of_space { "; make room" } else { "; it may pass: try again" },
+                if is_of_space { "; free some space" } else { "; it may be temporary: try again" },
             )
         }
         Fault::ReadOnly { code } => {
@@ -440,23 +445,6 @@ fn reason(fault: Fault) -> (ErrorKind, io::Error, &'static str) {
     (kind, io::Error::from_raw_os_error(code), advice)
 }
 
-/// Why the directory of another user is foreign, for people.
-pub(crate) fn stranger_reason(uid: u32) -> String {
-    format!("unusable: it belongs to user {uid}")
-}
-
-/// Why a thing is foreign, for people.
-pub(crate) fn foreign_reason(why: &Foreign) -> String {
-    match why {
-        Foreign::Symlink => "it is a symbolic link, which is never followed".into(),
-        Foreign::NotADirectory => "it is not a directory".into(),
-        Foreign::Holds(name) => format!("it holds `{name}`, which is not ours"),
-        Foreign::TwoEntries => "it holds two entries at once".into(),
-        Foreign::TooMany => "it holds more than a lock directory ever does".into(),
-        Foreign::Exhausted => "its token has reached the largest value".into(),
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
@@ -465,7 +453,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // This is what a `main` that returns it shows.
+        // A `main` that returns an error prints its `Debug` text.
         write!(f, "{} ({:?})", self.0.message, self.0.kind)
     }
 }

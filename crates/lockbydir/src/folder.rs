@@ -1,4 +1,4 @@
-//! Whole folders of locks: listing them, and clearing away what crashes left behind.
+//! Whole folders of locks: listing them, and removing what crashes left behind.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use lockbydir_protocol::{LocalContext, Question};
 use crate::directory::executor::{Directory, EXTENSION, remove_stage};
 use crate::directory::inspect::is_stage_name;
 use crate::directory::queue::SUFFIX;
-use crate::doctor::{is_room_name, remove_left};
+use crate::doctor::{is_sandbox_name, remove_left};
 use crate::engine::registered;
 use crate::error::Error;
 use crate::lock::Lock;
@@ -21,15 +21,16 @@ use crate::os::{
 use crate::os::{clock, process};
 use crate::status::Status;
 
-/// An empty stage that is older than this was left by a crash.
+/// An empty stage that is older than this was left by a crash: a live process fills its stage at
+/// once.
 const STALE_STAGE: Duration = Duration::from_secs(60);
 
-/// Every lock below a folder, sorted by path; symbolic links are not followed. A URL like
+/// Returns every lock below a folder, sorted by path; does not follow symbolic links. A URL like
 /// `etcd://host:2379/team` is a folder of locks that another [engine](crate::engine) keeps.
 ///
 /// # Errors
-/// When the folder itself cannot be read, or handles run out; what else cannot be read below it is left
-/// out.
+/// If the folder itself cannot be read, or handles run out; anything else below it that cannot be
+/// read is left out.
 pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
     if let Some((scheme, url)) = registered(dir.as_ref())? {
         return (scheme.list)(url);
@@ -40,7 +41,7 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
             found.push(lock.status());
         }
     })?;
-    // What cannot be seen is left out, but not for want of handles: that is no fault of the lock.
+    // What cannot be read is left out, unless handles have run out: that is not the lock's fault.
     let is_seen = |status: &Result<Status, Error>| match status {
         Ok(_) => true,
         Err(error) => error.is_exhaustion(),
@@ -51,24 +52,24 @@ pub fn list(dir: impl AsRef<Path>) -> Result<Vec<Status>, Error> {
 }
 
 /// Removes what crashes left behind below a folder, if it is ours by name and by owner and its
-/// maker is gone: directories that were never installed, open locks that nobody removed, lines and
-/// tickets of waiters that are gone, folders of a [doctor](crate::doctor) that was killed; of a URL, what its [engine](crate::engine) left. Returns what
-/// was removed.
+/// creator is gone: directories that were never installed, open locks that nobody removed, queues
+/// and tickets of waiters that are gone, folders of a [doctor](crate::doctor) that was killed. For
+/// a URL, the [engine](crate::engine) removes what it left behind. Returns what was removed.
 ///
 /// # Errors
-/// When the folder itself cannot be read.
+/// If the folder itself cannot be read.
 pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
     if let Some((scheme, url)) = registered(dir.as_ref())? {
         return (scheme.clean)(url);
     }
     let mut removed = Vec::new();
     walk(dir.as_ref(), &mut |_| true, &mut |parent, path| {
-        // By the handle: whoever owns a folder on the way may put a link in its place.
+        // Uses the handle: the owner of a folder on the way may put a link in its place.
         let Some(name) = path.file_name() else { return };
         let at = path_in(parent, name);
         let is_gone = if is_stage_name(name) {
             clean_stage(parent, &at)
-        } else if is_room_name(name) {
+        } else if is_sandbox_name(name) {
             remove_left(parent, name.as_ref())
         } else if let Some(lockdir) = before(&at, SUFFIX) {
             Directory::new(lockdir, 0o700, None).close_queue().is_ok()
@@ -83,16 +84,16 @@ pub fn clean(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
     Ok(removed)
 }
 
-/// Folders within folders that are gone into: each costs handles and memory, and anybody may make
-/// a tree deeper than there are of them.
+/// The deepest nesting of folders that is searched. Each level costs handles and memory, and any
+/// user may create a tree that is deeper than either allows.
 const DEEPEST: u8 = 128;
 
-/// Where handles run out as near to the top as this, it is not for the depth of a tree: what is left out
-/// then would be missed.
+/// If handles run out within this many levels from the top, the depth of the tree is not the
+/// reason. That is an error, since locks would be left out unnoticed.
 const SHALLOW: u8 = 16;
 
-/// Calls `found` for everything that is called like ours below a folder, with a handle of the
-/// directory it is in, and goes into those other directories that `enters` says.
+/// Calls `found` for everything below a folder that has a name like ours, with a handle of its
+/// directory. Enters those other directories for which `enters` returns true.
 pub(crate) fn walk(
     dir: &Path,
     enters: &mut dyn FnMut(&Path) -> bool,
@@ -116,7 +117,7 @@ fn walk_in(
         if is_lock(&path)
             || before(&path, SUFFIX).is_some_and(|path| is_lock(&path))
             || is_stage_name(&name)
-            || is_room_name(&name)
+            || is_sandbox_name(&name)
         {
             found(open, &path);
         } else if deeper > 0
@@ -134,13 +135,13 @@ fn walk_in(
     Ok(())
 }
 
-/// The lock whose directory this path is.
+/// Returns the lock whose directory this path is.
 fn lock_at(path: &Path) -> Option<Lock> {
     let path = path.strip_prefix(".").unwrap_or(path);
     before(path, EXTENSION).is_some().then(|| Lock::new(path))
 }
 
-/// The path without this end.
+/// Returns the path without this ending, if it has it.
 pub(crate) fn before(path: &Path, end: &str) -> Option<PathBuf> {
     let has_end = path.extension().is_some_and(|found| end.strip_prefix('.') == found.to_str());
     has_end.then(|| path.with_extension(""))
@@ -159,7 +160,7 @@ fn clean_stage(parent: &Handle, path: &Path) -> bool {
     })
 }
 
-/// An open lock that is kept for nobody: its handle died before it could remove it.
+/// Removes an open lock that is kept for nobody: its handle died before it could remove it.
 fn clean_open(path: &Path) -> bool {
     let Some(directory) = lock_at(path).and_then(|lock| lock.settings.directory().ok()) else {
         return false;
@@ -188,7 +189,7 @@ fn here(path: &Path) -> Option<LocalContext> {
     Some(Directory::new(path.to_owned(), 0o700, None).here())
 }
 
-/// Is the maker of this entry gone, by one look and the wall clock?
+/// Returns true if the creator of this entry is gone, by one look and the wall clock.
 fn is_gone(entry: &Entry, modified: Stamp, here: &LocalContext) -> bool {
     let now = clock::now();
     let wall = i128::try_from(now.wall.as_nanos()).unwrap_or(0);
@@ -197,7 +198,8 @@ fn is_gone(entry: &Entry, modified: Stamp, here: &LocalContext) -> bool {
     matches!(verdict_on(entry, here, facts), Verdict::Expired(_) | Verdict::Dead(_))
 }
 
-/// The verdict by these facts and, where it depends on that, by who lives; nothing else is asked.
+/// Returns the verdict by these facts and, if it depends on that, by whether the owner lives. Asks
+/// for nothing else.
 pub(crate) fn verdict_on(entry: &Entry, here: &LocalContext, mut facts: Facts) -> Verdict {
     match judge(entry, here, &facts) {
         Verdict::Ask(Question::Liveness(owner)) => {

@@ -1,36 +1,26 @@
-//! What is in a lock directory and is no entry: listed, and removed when a person says so. Plain
-//! files and empty directories that are directly in it, each by the name that was listed; no link is
-//! followed, nothing is emptied, and nothing that is mounted is touched.
+//! What is foreign in a lock's place, and the sentences about it. Looks at nothing.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
 
-use lockbydir_protocol::Entry;
+use lockbydir_protocol::Foreign;
 
-use crate::directory::executor::Directory;
-use crate::error::Error;
-use crate::os::syscalls::{about, about_path, is_mount, list_of, open_to_list, open_to_list_at};
-use crate::os::syscalls::{rmdirat, unlinkat};
-use crate::os::{Errno, FileKind, Handle, fault, path_in};
-use crate::status::printable;
+use crate::printable::printable;
 
-/// More than these are not listed: a lock directory holds a few names at most.
-const MOST_THINGS: usize = 64;
-
-/// A thing in a lock directory that is no entry of a lock: [`Lock::foreign_things`](crate::Lock::foreign_things).
+/// A thing in a lock directory that is not an entry of a lock: see
+/// [`Lock::foreign_things`](crate::Lock::foreign_things).
 ///
-/// [`Display`](fmt::Display) is its name, harmless to a terminal, and what it is.
+/// [`Display`](fmt::Display) shows its name, made safe for a terminal, and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ForeignThing {
     /// Its name in the directory.
     pub name: OsString,
-    /// What it is.
+    /// Its kind.
     pub kind: ForeignKind,
 }
 
-/// What kind of thing is in a lock directory.
+/// The kind of a thing in a lock directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForeignKind {
@@ -43,7 +33,8 @@ pub enum ForeignKind {
 }
 
 impl ForeignThing {
-    /// Is it a thing that [`Lock::remove_foreign_things`](crate::Lock::remove_foreign_things) removes?
+    /// Returns true if [`Lock::remove_foreign_things`](crate::Lock::remove_foreign_things) can
+    /// remove it.
     #[must_use]
     pub fn is_removable(&self) -> bool {
         self.kind != ForeignKind::Other
@@ -61,84 +52,19 @@ impl fmt::Display for ForeignThing {
     }
 }
 
-impl Directory {
-    /// What is in it but entries, sorted by name; nothing where it is no directory.
-    pub(crate) fn foreign_things(&self) -> Result<Vec<ForeignThing>, Error> {
-        let listed = self.open_own().and_then(|dir| match dir {
-            Some(dir) => things_in(&dir),
-            None => Ok(Vec::new()),
-        });
-        listed.map_err(|errno| Error::fault("list", self.path(), fault(errno)))
-    }
-
-    /// Removes these, or none if one of them cannot be removed.
-    pub(crate) fn remove_foreign_things(&self, things: &[ForeignThing]) -> Result<(), Error> {
-        let failed =
-            |name: &OsStr, errno| Error::fault("remove", &self.path().join(name), fault(errno));
-        let opened = self.open_own().map_err(|errno| failed(OsStr::new(""), errno))?;
-        let Some(dir) = opened else { return Ok(()) };
-        for thing in things {
-            match kind_of(&dir, &thing.name) {
-                Ok(kind) if kind == thing.kind && thing.is_removable() => {}
-                Ok(_) => return Err(Error::not_removable(self.path(), thing)),
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed(&thing.name, errno)),
-            }
-        }
-        for thing in things {
-            let name = Path::new(&thing.name);
-            let removed = match thing.kind {
-                // Neither call follows a link, removes what is full, or what is mounted on.
-                ForeignKind::EmptyDirectory => rmdirat(&dir, name),
-                _ => unlinkat(&dir, name),
-            };
-            match removed {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed(&thing.name, errno)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Opened, if it is a directory, no mount, and ours or shared on purpose.
-    fn open_own(&self) -> Result<Option<Handle>, Errno> {
-        let dir = match open_to_list(self.path()) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-        if self.stranger(&about(&dir)?).is_some() {
-            return Err(Errno::PERM);
-        }
-        Ok((!is_mount(self.path())?).then_some(dir))
-    }
+/// Returns why the directory of another user is foreign, for people.
+pub(crate) fn other_user_reason(uid: u32) -> String {
+    format!("unusable: it belongs to user {uid}")
 }
 
-fn things_in(dir: &Handle) -> Result<Vec<ForeignThing>, Errno> {
-    let mut things = Vec::new();
-    for found in list_of(dir)?.take(MOST_THINGS) {
-        let found = found?;
-        if found.text().and_then(Entry::parse).is_none() {
-            let name = found.name();
-            things.push(ForeignThing { kind: kind_of(dir, &name)?, name });
-        }
+/// Returns why a thing is foreign, for people.
+pub(crate) fn foreign_reason(why: &Foreign) -> String {
+    match why {
+        Foreign::Symlink => "it is a symbolic link, which is never followed".into(),
+        Foreign::NotADirectory => "it is not a directory".into(),
+        Foreign::Holds(name) => format!("it holds `{name}`, which is not ours"),
+        Foreign::TwoEntries => "it holds two entries at once".into(),
+        Foreign::TooMany => "it holds more files than a lock directory can".into(),
+        Foreign::Exhausted => "its token has reached the largest value".into(),
     }
-    things.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(things)
-}
-
-fn kind_of(dir: &Handle, name: &OsStr) -> Result<ForeignKind, Errno> {
-    let path: PathBuf = path_in(dir, name);
-    let about = about_path(&path)?;
-    if is_mount(&path)? {
-        return Ok(ForeignKind::Other);
-    }
-    Ok(match about.kind {
-        FileKind::File => ForeignKind::File,
-        FileKind::Directory => match open_to_list_at(dir, name.as_ref()) {
-            Ok(inner) if list_of(&inner)?.next().is_none() => ForeignKind::EmptyDirectory,
-            _ => ForeignKind::Other,
-        },
-        _ => ForeignKind::Other,
-    })
 }

@@ -1,5 +1,5 @@
-//! A guard: the proof of holding, and its three ends. Drop tries, `release` reports, `keep`
-//! hands over.
+//! A guard: the proof of a holding, and the three ways to end it: `drop` tries to release the lock,
+//! `release` reports the result, `keep` hands the holding over to its key.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) fn hold(
     if settings.renews
         && let Err(errno) = renewer::start(&guard.hold)
     {
-        // What nobody renews would be lost in the middle of the work.
+        // Without renewals the lock would be lost in the middle of the work.
         let error = Error::no_renewer(guard.path(), errno.into());
         drop(guard);
         return Err(error);
@@ -47,67 +47,69 @@ pub(crate) fn hold(
 }
 
 impl Guard {
-    /// The fencing token: larger than that of every holding before.
+    /// Returns the fencing token: larger than that of every earlier holding.
     #[must_use]
     pub fn token(&self) -> u64 {
         self.key.token()
     }
 
-    /// How the lock was got, and from whom.
+    /// Returns how the lock was acquired, and from whom.
     #[must_use]
     pub fn how(&self) -> &How {
         &self.how
     }
 
-    /// What renews and releases this holding from anywhere.
+    /// Returns the key, which renews and releases this holding from anywhere.
     #[must_use]
     pub fn key(&self) -> Key {
         self.key
     }
 
-    /// The lock directory, or the URL of a lock that another engine keeps.
+    /// Returns the lock directory, or the URL of a lock that another engine keeps.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.hold.path()
     }
 
-    /// How long a renewal lasts: as it is in force, which may be longer than what was asked for.
+    /// Returns how long a renewal lasts. This is the timeout in force, which may be longer than the
+    /// one that was requested.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.hold.timeout()
     }
 
-    /// How long the lock is still held for certain, on a clock that runs in suspend. A little
-    /// shorter than until others may take it. Zero when it is over or lost, and in a forked child.
+    /// Returns how long the lock is still held for certain, on a clock that runs during suspend.
+    /// This is a little shorter than the time until others may take it. Zero if the lock is over or
+    /// lost, and in a forked child.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.hold.remaining()
     }
 
-    /// Is the lock still held, as far as its deadline and its keeper tell? Reads a clock only. Never
-    /// in a forked child.
+    /// Returns true if the lock is still held, as far as its deadline and its renewer show. Reads
+    /// only a clock. Always false in a forked child.
     #[must_use]
     pub fn is_held(&self) -> bool {
         !self.remaining().is_zero()
     }
 
-    /// Renews the lock: its timeout counts anew. Succeeds even late, if nobody took the lock: that
+    /// Renews the lock: its timeout starts anew. Succeeds even late, if nobody took the lock: that
     /// proves that nobody held it in between. After success the lock is held again, whatever
-    /// [`lost`](Guard::lost) said before, and is renewed automatically again, if it was.
+    /// [`lost`](Guard::lost) returned before, and is renewed automatically again, if it was before.
     ///
-    /// After a pause (a stopped process, suspend) or while a file system is frozen, this is how to
-    /// go on: stop the work when [`remaining`](Guard::remaining) is zero, renew, and go on if that
-    /// succeeded. It waits for a renewal that is under way.
+    /// After a pause (a stopped process, suspend) or while a file system is frozen, continue like
+    /// this: stop the work when [`remaining`](Guard::remaining) is zero, call `renew`, and continue
+    /// if it succeeded. The call waits for a renewal that is in progress.
     ///
     /// # Errors
-    /// [`Error::is_lost`] when the lock is somebody else's or gone; any other kind when the
-    /// renewal failed and may be tried again.
+    /// [`Error::is_lost`] if the lock is somebody else's or gone; any other kind if the renewal
+    /// failed and may be tried again.
     pub fn renew(&self) -> Result<(), Error> {
         self.hold.renew(RenewRequest::default())
     }
 
-    /// Gives the lock a new timeout, counted from now. A shorter one counts whether this succeeds
-    /// or not.
+    /// Gives the lock a new timeout, counted from now. A shorter timeout takes effect even if this
+    /// call fails.
     ///
     /// # Errors
     /// As for [`renew`](Guard::renew); [`ErrorKind::Usage`](crate::ErrorKind::Usage) for a
@@ -117,7 +119,7 @@ impl Guard {
         self.hold.renew(RenewRequest { timeout, owner: None })
     }
 
-    /// Names a second process: the lock counts as dead only when this one is gone too.
+    /// Adds a second process: the lock counts as dead only when that process is gone too.
     ///
     /// # Errors
     /// As for [`renew`](Guard::renew); [`ErrorKind::Usage`](crate::ErrorKind::Usage) if there is
@@ -129,8 +131,8 @@ impl Guard {
         self.hold.renew(RenewRequest { timeout: None, owner: Some(owner) })
     }
 
-    /// Why the lock is lost, if it is known to be. In a forked child: that it never held the lock
-    /// ([`ErrorKind::Usage`](crate::ErrorKind::Usage)).
+    /// Returns why the lock is lost, if it is known to be. In a forked child the error says that
+    /// the child never held the lock ([`ErrorKind::Usage`](crate::ErrorKind::Usage)).
     #[must_use]
     pub fn lost(&self) -> Option<Error> {
         if let Err(error) = self.hold.check_process() {
@@ -139,34 +141,36 @@ impl Guard {
         self.hold.lost()
     }
 
-    /// Why the last renewal failed, automatic or not; none once one has succeeded. The lock is held until
-    /// its deadline all the same, and automatic renewals are tried again until then.
+    /// Returns why the last renewal failed, automatic or not; `None` once a renewal has succeeded.
+    /// The lock is still held until its deadline, and automatic renewals are tried again until
+    /// then.
     #[must_use]
     pub fn renewal_failure(&self) -> Option<String> {
         self.hold.renewal_failure()
     }
 
-    /// Waits until the lock is known to be lost, or about to be over; false when neither
-    /// happened within `up_to`. True is no proof of a loss: where [`lost`](Guard::lost) is `None`, or
-    /// its reason is [`RenewalFailed`](crate::LostReason::RenewalFailed), [`renew`](Guard::renew) may
-    /// still succeed. True in a forked child.
+    /// Waits until the lock is known to be lost or is about to end; returns false if neither
+    /// happens within `up_to`. True does not prove a loss: if [`lost`](Guard::lost) is `None`, or
+    /// its reason is [`RenewalFailed`](crate::LostReason::RenewalFailed), [`renew`](Guard::renew)
+    /// may still succeed. True in a forked child.
     #[must_use]
     pub fn wait_lost(&self, up_to: Duration) -> bool {
         self.hold.wait_lost(up_to)
     }
 
-    /// Releases the lock. When that fails, dropping the guard has tried once more.
+    /// Releases the lock. If that fails, the drop of the guard has already tried once more.
     ///
     /// # Errors
-    /// [`Error::is_lost`] when it was ours no more; other kinds when it could not be released,
-    /// or its emptied directory could not be removed.
+    /// [`Error::is_lost`] if the lock was no longer ours; other kinds if it could not be released,
+    /// or if its emptied directory could not be removed.
     pub fn release(self) -> Result<(), Error> {
         self.hold.release()
     }
 
-    /// As [`release`](Guard::release), for those who keep the guard: after an error that is no loss
-    /// the lock is still held until its deadline, no more renewed, and this may be tried again. Once
-    /// it was released, lost or kept, nothing is done.
+    /// Releases the lock like [`release`](Guard::release), without consuming the guard. After an
+    /// error other than a loss, the lock is still held until its deadline, is no longer renewed,
+    /// and the release may be tried again. If the lock was already released, lost or kept, the call
+    /// does nothing.
     ///
     /// # Errors
     /// As for [`release`](Guard::release).
@@ -174,8 +178,8 @@ impl Guard {
         self.hold.release()
     }
 
-    /// Hands the holding over: it is neither released nor renewed any more, and its key tells
-    /// which one it is.
+    /// Hands the holding over to its key, which it returns: the guard neither releases nor renews
+    /// it any more.
     #[must_use = "only the key can release the lock"]
     pub fn keep(self) -> Key {
         self.hold.keep();
@@ -185,7 +189,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Nobody is there to be told; what is left behind expires.
+        // An error cannot be reported from here; a lock that could not be released expires.
         let _ = self.hold.release();
     }
 }

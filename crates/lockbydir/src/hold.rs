@@ -1,5 +1,5 @@
-//! A hold: what a guard and the threads that attend it share. Its deadline, its renewals and its
-//! loss are decided here; [`Guard`](crate::Guard) is the face of it.
+//! A hold: the state that a guard shares with the threads that attend it. It decides about the
+//! lock's deadline, renewals and loss; [`Guard`](crate::Guard) is its public interface.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,35 +17,37 @@ use crate::os::fork_local::{ForkGeneration, ForkLocal};
 use crate::settings::{OnLost, Settings};
 use crate::status::{Holder, people_duration, printable};
 
-/// What the guard and its keeper share.
+/// The state that a guard and its renewer share.
 pub(crate) struct Hold {
     engine: Arc<dyn Engine>,
     key: Key,
-    /// A forked child has a copy of this, and does not hold the lock.
+    /// The process that acquired the lock: a forked child has a copy of this, but does not hold the
+    /// lock.
     made_in: ForkGeneration,
-    /// Boot clock, milliseconds: from then on it counts as over.
+    /// When the lock counts as over. Boot clock, in milliseconds.
     deadline: AtomicU64,
-    /// Milliseconds.
+    /// The timeout in force, in milliseconds.
     timeout: AtomicU64,
-    /// Boot clock, milliseconds: when the renewal began that is under way; 0 where none is.
+    /// When the renewal in progress began; 0 if there is none. Boot clock, in milliseconds.
     calling: AtomicU64,
-    /// The guard is released, handed over or dropped: nobody renews any more.
+    /// The guard is released, handed over or dropped: nobody renews the lock any more.
     is_over: AtomicBool,
-    is_told: AtomicBool,
+    is_reported: AtomicBool,
     state: Mutex<Held>,
     changed: Condvar,
-    /// Apart from the state, which is locked while a call to the engine lasts: a loss must be told
-    /// in time though a renewal hangs.
+    /// Separate from `state`, which is locked during a call to the engine: a loss must be reported
+    /// in time even if a renewal hangs.
     loss: Mutex<Option<Why>>,
     lost: Condvar,
-    /// Why the last renewal failed; none once one has succeeded. Apart for the same reason.
+    /// Why the last renewal failed; `None` once a renewal has succeeded. Separate for the same
+    /// reason.
     failure: Mutex<Option<String>>,
     on_lost: Option<OnLost>,
 }
 
 struct Held {
     holding: Box<dyn Holding>,
-    /// Boot clock: when the renewer acts next.
+    /// When the renewer acts next, on the boot clock.
     due: Duration,
     /// Released or handed over.
     has_ended: bool,
@@ -58,26 +60,27 @@ enum Why {
     TooLate(String),
 }
 
-/// The clock that wakes us stops in suspend: never sleep longer.
+/// The longest sleep. The clock that wakes the thread stops during suspend, so a longer sleep could
+/// end too late.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
-/// The longest time between two tries to renew after one has failed.
+/// The longest time between two tries to renew after a try has failed.
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
-/// A renewal that takes so long, awake, does not answer.
+/// A renewal that has taken this long while the machine was awake counts as not answering.
 const LONGEST_GRACE: Duration = Duration::from_millis(500);
 
-/// The holds of this process, by the nonces of their keys: a renewal by key must be seen by the guard.
+/// The holds of this process, by the nonces of their keys: the guard must notice a renewal by key.
 static HOLDS: ForkLocal<Mutex<HashMap<Nonce, Weak<Hold>>>> = ForkLocal::new();
 
 fn holds() -> MutexGuard<'static, HashMap<Nonce, Weak<Hold>>> {
     HOLDS.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The hold of a guard of this process that has this key.
+/// Returns the hold of a guard of this process that has this key.
 pub(crate) fn of(key: &Key) -> Option<Arc<Hold>> {
     holds().get(&key.nonce()).and_then(Weak::upgrade).filter(|hold| hold.key == *key)
 }
 
-/// How long before its deadline a holder that waits for its loss learns that the lock may be lost.
+/// Returns how long before the deadline `wait_lost` reports that the lock may be lost.
 fn notice(timeout: Duration) -> Duration {
     timeout / 4
 }
@@ -97,7 +100,7 @@ impl Hold {
             deadline: AtomicU64::new(millis(holding.deadline())),
             timeout: AtomicU64::new(millis(holding.timeout())),
             is_over: AtomicBool::new(false),
-            is_told: AtomicBool::new(false),
+            is_reported: AtomicBool::new(false),
             calling: AtomicU64::new(0),
             state: Mutex::new(Held { holding, due, has_ended: false }),
             changed: Condvar::new(),
@@ -122,7 +125,7 @@ impl Hold {
         self.loss.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the lock as lost and wakes whoever waits for that.
+    /// Counts the lock as lost and wakes the threads that wait for that.
     fn lose(&self, why: Why) {
         self.loss().get_or_insert(why);
         self.lost.notify_all();
@@ -138,14 +141,15 @@ impl Hold {
     }
 
     pub(crate) fn remaining(&self) -> Duration {
-        // First: in a forked child somebody may have the loss locked for ever.
+        // The process is checked first: in a forked child the mutex of the loss may stay locked
+        // forever.
         if !self.made_in.is_current() || self.loss().is_some() {
             return Duration::ZERO;
         }
         self.before_deadline()
     }
 
-    /// Refuses a forked child: its copy of the guard holds nothing.
+    /// Returns an error in a forked child: its copy of the guard holds nothing.
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         if self.made_in.is_current() {
             return Ok(());
@@ -160,8 +164,8 @@ impl Hold {
         Duration::from_millis(self.deadline.load(Ordering::Relaxed)).saturating_sub(clock::boot())
     }
 
-    /// Ends the guard's part: from now on nobody renews. None if the lock is released or handed over,
-    /// or this is a forked child.
+    /// Ends the guard's part: from now on nobody renews. Returns `None` if the lock is released or
+    /// handed over, or if this is a forked child.
     fn end(&self) -> Option<MutexGuard<'_, Held>> {
         if !self.made_in.is_current() {
             return None;
@@ -173,7 +177,8 @@ impl Hold {
         (!state.has_ended).then_some(state)
     }
 
-    /// Releases the lock. After a failure it may be tried again; once it is over, nothing is done.
+    /// Releases the lock. After a failure this may be tried again; once the lock is over, it does
+    /// nothing.
     pub(crate) fn release(&self) -> Result<(), Error> {
         let Some(mut state) = self.end() else {
             return Ok(());
@@ -186,7 +191,7 @@ impl Hold {
         released
     }
 
-    /// Hands the holding over.
+    /// Hands the holding over to its key.
     pub(crate) fn keep(&self) {
         if let Some(mut state) = self.end() {
             state.has_ended = true;
@@ -198,14 +203,15 @@ impl Hold {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the last renewal failed.
+    /// Returns why the last renewal failed.
     pub(crate) fn renewal_failure(&self) -> Option<String> {
-        // As for the loss: in a forked child somebody may have it locked for ever.
+        // As for the loss: in a forked child this mutex may stay locked forever.
         self.made_in.is_current().then(|| self.failure().clone()).flatten()
     }
 
-    /// A renewal by the renewer. An error says why one that began at the deadline or later has failed: so
-    /// the lock is lost. An earlier one is tried again.
+    /// Renews the lock for the renewer. Returns an error, which says why, only if a renewal that
+    /// began at the deadline or later has failed: then the lock is lost. An earlier one is tried
+    /// again.
     pub(crate) fn renew_in_time(&self) -> Result<(), String> {
         let mut is_late = false;
         match self.renew_begun(RenewRequest::default(), |begun| {
@@ -216,12 +222,16 @@ impl Hold {
         }
     }
 
-    pub(crate) fn renew(&self, terms: RenewRequest) -> Result<(), Error> {
-        self.renew_begun(terms, |_| ())
+    pub(crate) fn renew(&self, request: RenewRequest) -> Result<(), Error> {
+        self.renew_begun(request, |_| ())
     }
 
-    /// Renews; says when, before it calls the engine.
-    fn renew_begun(&self, terms: RenewRequest, begin: impl FnOnce(Duration)) -> Result<(), Error> {
+    /// Renews the lock, and passes the time of the start to `begin` before it calls the engine.
+    fn renew_begun(
+        &self,
+        request: RenewRequest,
+        begin: impl FnOnce(Duration),
+    ) -> Result<(), Error> {
         self.check_process()?;
         let mut state = self.state();
         if let Some(why @ Why::Taken(_)) = &*self.loss() {
@@ -229,15 +239,15 @@ impl Hold {
         }
         let begun = clock::boot();
         begin(begun);
-        if let Some(timeout) = terms.timeout {
-            // Others obey a shorter one from the call that publishes it on, though its answer may
-            // be late or lost: so do we, from before that call.
+        if let Some(timeout) = request.timeout {
+            // Others obey a shorter timeout as soon as the call publishes it, even if its answer is
+            // late or lost. So this process obeys it too, counted from before that call.
             let sooner = begun.saturating_add(timeout).saturating_sub(margin(timeout));
             self.deadline.fetch_min(millis(sooner), Ordering::Relaxed);
             self.lost.notify_all();
         }
         self.calling.store(millis(begun).max(1), Ordering::Relaxed);
-        let renewed = state.holding.renew(terms);
+        let renewed = state.holding.renew(request);
         self.calling.store(0, Ordering::Relaxed);
         match &renewed {
             Ok(()) => {
@@ -247,7 +257,7 @@ impl Hold {
                 state.due = begun + timeout / 3;
                 *self.loss() = None;
                 *self.failure() = None;
-                self.is_told.store(false, Ordering::Release);
+                self.is_reported.store(false, Ordering::Release);
             }
             Err(error) if error.is_lost() => {
                 self.loss().take();
@@ -255,9 +265,9 @@ impl Hold {
             }
             Err(error) => {
                 *self.failure() = Some(cause(error));
-                let timeout = terms.timeout.unwrap_or(Duration::MAX).min(self.timeout());
+                let timeout = request.timeout.unwrap_or(Duration::MAX).min(self.timeout());
                 let retry = (timeout / 20).min(LONGEST_RETRY);
-                // Before the deadline, again at the deadline at the latest.
+                // A try that began before the deadline is repeated at the deadline at the latest.
                 let rest = match millis(begun) < self.deadline.load(Ordering::Relaxed) {
                     true => self.before_deadline(),
                     false => retry,
@@ -265,19 +275,19 @@ impl Hold {
                 state.due = clock::boot() + retry.min(rest);
             }
         }
-        // The renewer sleeps by what was due before.
+        // The renewer still sleeps until the previous due time.
         self.changed.notify_all();
         renewed
     }
 
-    /// Waits until a renewal is due; false when there will be none any more.
+    /// Waits until a renewal is due; returns false if there will be none any more.
     pub(crate) fn wait_due(&self) -> bool {
         let mut state = self.state();
         loop {
             let rest = state.due.saturating_sub(clock::boot());
             let is_kept = match &*self.loss() {
                 Some(Why::Taken(_)) => return false,
-                // A renewal by somebody else may still revive it.
+                // A renewal by another thread may still revive it.
                 Some(Why::TooLate(_)) => false,
                 None => true,
             };
@@ -292,10 +302,11 @@ impl Hold {
         }
     }
 
-    /// Waits until a renewal does not answer and the deadline is past; false when the lock is over.
+    /// Waits until a renewal does not answer and the deadline is past; returns false if the lock is
+    /// over.
     ///
-    /// While the whole process is paused, no call can answer. So time counts only as far as we were
-    /// awake in it, and a call that answers soon after a pause has done no harm.
+    /// While the whole process is paused, no call can answer. So only time during which this thread
+    /// was awake counts, and a call that answers soon after a pause does no harm.
     pub(crate) fn wait_unanswered(&self) -> bool {
         let (mut call, mut seen) = (0, Duration::ZERO);
         let mut loss = self.loss();
@@ -324,17 +335,17 @@ impl Hold {
         }
     }
 
-    pub(crate) fn has_somebody_to_tell(&self) -> bool {
+    pub(crate) fn reports_loss(&self) -> bool {
         self.on_lost.is_some()
     }
 
-    /// Has the guard come to its end?
+    /// Returns true if the guard has ended.
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Counts the lock as lost, since it could not be renewed in time; unless somebody else has renewed
-    /// it since.
+    /// Counts the lock as lost because it could not be renewed in time, unless another thread has
+    /// renewed it since.
     pub(crate) fn give_up(&self, cause: String) {
         if !self.is_over() && self.before_deadline().is_zero() {
             self.lose(Why::TooLate(cause));
@@ -342,29 +353,29 @@ impl Hold {
         }
     }
 
-    /// The same, since the renewal that is under way does not answer.
+    /// Does the same because the renewal in progress does not answer.
     pub(crate) fn give_up_unanswered(&self) {
         let begun = match self.calling.load(Ordering::Relaxed) {
             0 => return,
             begun => Duration::from_millis(begun),
         };
         let waited = people_duration(clock::boot().saturating_sub(begun));
-        self.give_up(format!("the renewal has not answered for {waited}"));
+        self.give_up(format!("the renewal call has not returned for {waited}"));
     }
 
-    /// Reports the loss to whoever asked for that, once.
+    /// Calls the callback for the loss, once.
     pub(crate) fn report_loss(&self) {
         let why = self.loss().clone();
         if let (Some(on_lost), Some(why)) = (&self.on_lost, why)
             && !self.is_over()
-            && !self.is_told.swap(true, Ordering::AcqRel)
+            && !self.is_reported.swap(true, Ordering::AcqRel)
         {
             on_lost(&self.lost_error(&why));
         }
     }
 
-    /// Waits until the lock is known to be lost, or about to be over, or the guard has come to
-    /// its end; false when none of that happened within `up_to`.
+    /// Waits until the lock is known to be lost, is about to end, or the guard has ended; returns
+    /// false if none of that happens within `up_to`.
     pub(crate) fn wait_lost(&self, up_to: Duration) -> bool {
         if !self.made_in.is_current() {
             return true;
@@ -385,7 +396,7 @@ impl Hold {
         }
     }
 
-    /// Why the lock is lost, if it is known to be.
+    /// Returns why the lock is lost, if it is known to be.
     pub(crate) fn lost(&self) -> Option<Error> {
         self.loss().as_ref().map(|why| self.lost_error(why))
     }
@@ -406,7 +417,7 @@ impl Drop for Hold {
     }
 }
 
-/// In few words, why it failed.
+/// Returns the cause of an error in a few words.
 fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -1,4 +1,4 @@
-//! Ending a wait from outside, at once.
+//! Interrupts, which end a wait at once from outside.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use std::thread::{self, Thread};
 use crate::os::Alarm;
 use crate::os::fork_local::ForkLocal;
 
-/// Ends waits: give it to [`Lock::interrupt`](crate::Lock::interrupt), keep a clone, and raise
-/// that from any thread.
+/// A switch that ends waits: pass it to [`Lock::interrupt`](crate::Lock::interrupt), keep a clone,
+/// and raise that from any thread.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -25,24 +25,24 @@ use crate::os::fork_local::ForkLocal;
 /// # Ok::<(), lockbydir::Error>(())
 /// ```
 ///
-/// A forked child has a copy that was raised if this one was; after the fork the two have nothing to
-/// do with each other.
+/// The copy in a forked child is raised if this one was raised at the fork; afterwards the two are
+/// independent.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<Raised>);
 
 #[derive(Default)]
 struct Raised {
     flag: AtomicBool,
-    /// A forked child has its own: it shares the kernel's side of an alarm with its parent, and
-    /// would wake the parent's waiters.
+    /// A forked child has its own value, since it shares the kernel object of an alarm with its
+    /// parent and would wake the parent's waiters.
     sleepers: ForkLocal<Sleepers>,
 }
 
-/// Who sleeps until it is raised.
+/// The waiters that sleep until the interrupt is raised.
 struct Sleepers {
-    /// Whom to wake beside, each in a slot of its own.
+    /// Wakers to call in addition, each in its own slot.
     wakers: Mutex<Vec<Slot>>,
-    /// Wakes a sleeping waiter; without it the flag is seen at the waiter's next look.
+    /// Wakes a sleeping waiter; without it a waiter sees the flag at its next look.
     event: Option<Alarm>,
 }
 
@@ -59,13 +59,13 @@ struct Slot {
 }
 
 impl Interrupt {
-    /// One that is not raised.
+    /// Creates an interrupt that is not raised.
     #[must_use]
     pub fn new() -> Interrupt {
         Interrupt::default()
     }
 
-    /// Ends all waits that have it, now and later.
+    /// Raises the interrupt, which ends all waits that have it, now and later.
     pub fn raise(&self) {
         self.0.flag.store(true, Ordering::SeqCst);
         let Some(sleepers) = self.0.sleepers.get() else {
@@ -74,18 +74,18 @@ impl Interrupt {
         if let Some(event) = &sleepers.event {
             event.raise();
         }
-        // Whoever is woken may come back here at once.
+        // The mutex is released first: a woken thread may call this code again at once.
         let wakers: Vec<_> = sleepers.wakers().iter().map(|slot| slot.waker.clone()).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Was it raised?
+    /// Returns true if the interrupt is raised.
     #[must_use]
     pub fn is_raised(&self) -> bool {
         self.0.flag.load(Ordering::Acquire)
     }
 
-    /// Makes it as new again.
+    /// Lowers the interrupt, so that it can be used again.
     pub fn lower(&self) {
         self.0.flag.store(false, Ordering::SeqCst);
         if let Some(event) = self.0.sleepers.get().and_then(|sleepers| sleepers.event.as_ref()) {
@@ -98,13 +98,14 @@ impl Interrupt {
         self.0.sleepers.get_or_make(make)
     }
 
-    /// A place for one waker.
+    /// Registers a slot for one waker.
     pub(crate) fn listen(&self) -> Listening<'_> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Listening { interrupt: self, of: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Unparks the calling thread when it is raised, as long as the answer lives.
+    /// Makes the interrupt unpark the calling thread when it is raised, as long as the returned
+    /// value lives.
     pub(crate) fn unpark_me(&self) -> Listening<'_> {
         let listening = self.listen();
         listening.set(&Waker::from(Arc::new(Unpark(thread::current()))));
@@ -113,7 +114,7 @@ impl Interrupt {
 
     pub(crate) fn event(&self) -> Option<&Alarm> {
         let event = self.sleepers().event.as_ref()?;
-        // Raised before there was an event to wake by.
+        // The interrupt may have been raised before the event existed.
         if self.0.flag.load(Ordering::SeqCst) {
             event.raise();
         }
@@ -135,7 +136,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Has a waker woken when the interrupt is raised, as long as it lives.
+/// Wakes a waker when the interrupt is raised, as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Listening<'a> {
     interrupt: &'a Interrupt,
@@ -143,8 +144,8 @@ pub(crate) struct Listening<'a> {
 }
 
 impl Listening<'_> {
-    /// This one, and none given before. If the interrupt is raised already, nobody is woken: look
-    /// at that afterwards.
+    /// Sets the waker, replacing an earlier one. If the interrupt is already raised, nothing wakes
+    /// it: check that afterwards.
     pub(crate) fn set(&self, waker: &Waker) {
         let mut wakers = self.interrupt.sleepers().wakers();
         match wakers.iter_mut().find(|slot| slot.of == self.of) {

@@ -6,19 +6,9 @@ use std::str::FromStr;
 use lockbydir_protocol::Nonce;
 
 use crate::error::{Error, ErrorKind};
-use crate::os::simulated;
 
-/// Fresh random bits from the kernel.
-pub(crate) fn nonce() -> Nonce {
-    if let Some(world) = simulated::world() {
-        return Nonce(world.nonce());
-    }
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
-    Nonce(u128::from_ne_bytes(bytes))
-}
-
-/// What identifies one holding: printed as `TOKEN-NONCE`, to renew and release it from anywhere.
+/// What identifies one holding, printed as `TOKEN-NONCE`: renews and releases the holding from
+/// anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     token: u64,
@@ -26,20 +16,20 @@ pub struct Key {
 }
 
 impl Key {
-    /// For [engines](crate::engine): the key of a holding with this token, acquired under this
-    /// nonce.
+    /// For [engines](crate::engine): creates the key of a holding with this token, acquired under
+    /// this nonce.
     #[must_use]
     pub fn new(token: u64, nonce: Nonce) -> Key {
         Key { token, nonce }
     }
 
-    /// The holding's token.
+    /// Returns the token of the holding.
     #[must_use]
     pub fn token(&self) -> u64 {
         self.token
     }
 
-    /// What nobody can guess of it.
+    /// Returns the nonce, the part of the key that nobody can guess.
     #[must_use]
     pub fn nonce(&self) -> Nonce {
         self.nonce

@@ -1,8 +1,8 @@
 //! Locking across processes by the existence and age of a directory.
 //!
-//! `NAME.lockdir` exists and is recent = locked. The holder's **timeout** lives in the lock and
-//! all obey it; the waiter has **patience**; an expired or dead holder is replaced atomically; each
-//! holding has a growing number, its **token**.
+//! A lock is held while its directory, `NAME.lockdir`, exists and is recent. The holder's
+//! **timeout** is stored in the lock, and every process obeys it; a waiter has **patience**. An
+//! expired or dead holder is replaced atomically. Each holding has a growing number, its **token**.
 //!
 //! ```
 //! # let folder = tempfile::tempdir().unwrap();
@@ -11,7 +11,7 @@
 //! use lockbydir::{How, Lock};
 //!
 //! let lock = Lock::new(&name).timeout(Duration::from_secs(10)).label("nightly");
-//! let guard = lock.acquire()?; // waits 30 s at most, unless told otherwise
+//! let guard = lock.acquire()?; // waits 30 s at most by default
 //! match guard.how() {
 //!     How::AfterExpiry(before) | How::AfterDeath(before) => {
 //!         println!("repair what {before} left half done");
@@ -23,24 +23,27 @@
 //! # Ok::<(), lockbydir::Error>(())
 //! ```
 //!
-//! A name like `etcd://host:2379/jobs` is a lock without a directory, kept by another
-//! [engine] that was registered before, like that of the crate `lockbydir-etcd`.
+//! A name like `etcd://host:2379/jobs` is a lock without a directory: another [engine] keeps it,
+//! which must be registered first, like that of the crate `lockbydir-etcd`.
 //!
 //! # Promises
-//! - Never two valid holders: a guard counts its deadline from before the call that published
-//!   it, on a clock that runs in suspend, less a margin; others take a lock over only after it.
-//! - Every change of a lock is one rename or unlink of a name that never returns.
-//! - Waiters are served in the order in which they came, threads and tasks of a process among
-//!   themselves; a free lock that the first does not take goes to the next: within 0.3 s where few wait,
-//!   within 10.2 s in the longest queue.
-//! - A holder that dies frees its lock at once to those who can see its process, and to all
-//!   others after its timeout.
+//! - There are never two valid holders: a guard counts its deadline from before the call that
+//!   published it, on a clock that runs during suspend, less a margin; others take a lock over only
+//!   after that.
+//! - Every change of a lock is one rename or unlink of a name that is never used again.
+//! - Waiters are served in arrival order; the threads and tasks of a process queue among
+//!   themselves. If the first waiter does not take a free lock, the lock goes to the next: within
+//!   0.3 s in a short queue, within 10.2 s in the longest one.
+//! - When a holder dies, its lock is free at once for those who can see its process, and after its
+//!   timeout for all others.
 //!
 //! # Pitfalls
-//! - A timeout shorter than the work: renew (see [`Lock::renew_automatically`]) and check
-//!   [`Guard::is_held`] before what must not happen twice, or give [`Guard::token`] to the store.
-//! - Breaking by force makes two holders if the old one goes on.
-//! - NFS exported `async` undoes acknowledged renames in a power cut; no protocol helps.
+//! - A timeout that is shorter than the work: renew (see [`Lock::renew_automatically`]) and check
+//!   [`Guard::is_held`] before anything that must not happen twice, or pass [`Guard::token`] to the
+//!   store.
+//! - Breaking a lock by force makes two holders if the old one continues its work.
+//! - NFS exported `async` may undo acknowledged renames in a power failure; no protocol can prevent
+//!   that.
 //! - A forked child does not hold its parent's lock: its copy of the guard is not held and does
 //!   nothing.
 //! - A process that is checkpointed and restored (CRIU) counts as dead for the locks that it held.
@@ -71,6 +74,7 @@ mod status;
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 mod waiter;
+mod waiting;
 
 pub use error::{Error, ErrorKind, LostReason};
 pub use folder::{clean, list};
@@ -85,4 +89,4 @@ pub use os::simulated;
 pub use printable::is_printable;
 pub use settings::Owner;
 pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket, printable};
-pub use waiter::{Patience, Waiting};
+pub use waiting::{Patience, Waiting};

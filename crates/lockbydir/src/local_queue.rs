@@ -1,6 +1,6 @@
-//! Threads and tasks of one process that want the same lock: they queue among themselves,
-//! and one at a time stands in the queue beside the lock directory. So however many they are, they
-//! cost one ticket and no look at the file system.
+//! Threads and tasks of one process that want the same lock. They queue among themselves, and only
+//! the first of them waits in the queue beside the lock directory. So any number of them costs one
+//! ticket, and the others do not access the file system.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::interrupt::Interrupt;
 use crate::os::clock;
 use crate::os::fork_local::ForkLocal;
 
-/// The lines of this process, by the path of the lock directory.
-static CROWDS: ForkLocal<Mutex<Lines>> = ForkLocal::new();
+/// The local queues of this process, by the path of the lock directory.
+static QUEUES: ForkLocal<Mutex<Queues>> = ForkLocal::new();
 
-type Lines = HashMap<PathBuf, VecDeque<Arc<Card>>>;
+type Queues = HashMap<PathBuf, VecDeque<Arc<Member>>>;
 
-/// One who waits.
-struct Card {
+/// A waiting thread or task.
+struct Member {
     is_called: AtomicBool,
     caller: Mutex<Caller>,
 }
@@ -32,7 +32,7 @@ enum Caller {
     Task(Option<Waker>),
 }
 
-impl Card {
+impl Member {
     fn call(&self) {
         self.is_called.store(true, Ordering::Release);
         match &*self.caller.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -43,7 +43,7 @@ impl Card {
     }
 }
 
-/// What a wait for one's turn came to.
+/// The result of waiting for a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Called {
     Yes,
@@ -51,52 +51,53 @@ pub(crate) enum Called {
     Interrupted,
 }
 
-/// A place among the threads and tasks of this process; the next one is called when it goes.
+/// A place in the local queue; dropping it passes the turn to the next waiter.
 pub(crate) struct LocalWaiter {
     path: PathBuf,
-    own_ticket: Arc<Card>,
+    member: Arc<Member>,
 }
 
 impl LocalWaiter {
-    /// At the end of the queue of this lock directory, for the calling thread.
+    /// Joins the end of the queue of this lock directory, for the calling thread.
     pub(crate) fn take(path: &Path) -> LocalWaiter {
         LocalWaiter::join(path, Caller::Thread(thread::current()))
     }
 
-    /// At the end of the queue, for a task.
+    /// Joins the end of the queue, for a task.
     #[cfg(feature = "tokio")]
     pub(crate) fn take_for_task(path: &Path) -> LocalWaiter {
         LocalWaiter::join(path, Caller::Task(None))
     }
 
     fn join(path: &Path, caller: Caller) -> LocalWaiter {
-        let own_ticket =
-            Arc::new(Card { is_called: AtomicBool::new(false), caller: Mutex::new(caller) });
-        let mut lines = lines();
-        let queue = lines.entry(path.to_owned()).or_default();
-        own_ticket.is_called.store(queue.is_empty(), Ordering::Release);
-        queue.push_back(own_ticket.clone());
-        LocalWaiter { path: path.to_owned(), own_ticket }
+        let member =
+            Arc::new(Member { is_called: AtomicBool::new(false), caller: Mutex::new(caller) });
+        let mut queues = queues();
+        let queue = queues.entry(path.to_owned()).or_default();
+        member.is_called.store(queue.is_empty(), Ordering::Release);
+        queue.push_back(member.clone());
+        LocalWaiter { path: path.to_owned(), member }
     }
 
-    /// Is it our turn to stand in the queue beside the lock directory?
+    /// Returns true if it is this waiter's turn to wait in the queue beside the lock directory.
     pub(crate) fn is_called(&self) -> bool {
-        self.own_ticket.is_called.load(Ordering::Acquire)
+        self.member.is_called.load(Ordering::Acquire)
     }
 
-    /// Whom to wake when it is our turn.
+    /// Sets which waker to wake at this waiter's turn.
     #[cfg(feature = "tokio")]
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let mut caller = self.own_ticket.caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut caller = self.member.caller.lock().unwrap_or_else(PoisonError::into_inner);
         *caller = Caller::Task(Some(waker.clone()));
     }
 
-    /// Waits for our turn until this time of the boot clock; `tell` is called now and then.
+    /// Waits for the turn until this time of the boot clock; calls `report` at least every half
+    /// second.
     pub(crate) fn wait(
         &self,
         until: Option<Duration>,
         interrupt: Option<&Interrupt>,
-        mut tell: impl FnMut(),
+        mut report: impl FnMut(),
     ) -> Called {
         if self.is_called() {
             return Called::Yes;
@@ -109,7 +110,7 @@ impl LocalWaiter {
             if interrupt.is_some_and(Interrupt::is_raised) {
                 return Called::Interrupted;
             }
-            // The clock that wakes us stops in suspend: never sleep long.
+            // The clock that wakes the thread stops during suspend, so it never sleeps long.
             let rest = match until {
                 Some(until) => until.saturating_sub(clock::boot()),
                 None => Duration::MAX,
@@ -118,27 +119,27 @@ impl LocalWaiter {
                 return Called::Over;
             }
             thread::park_timeout(rest.min(Duration::from_millis(500)));
-            tell();
+            report();
         }
     }
 }
 
 impl Drop for LocalWaiter {
     fn drop(&mut self) {
-        let mut lines = lines();
-        let Some(queue) = lines.get_mut(&self.path) else {
+        let mut queues = queues();
+        let Some(queue) = queues.get_mut(&self.path) else {
             return;
         };
-        queue.retain(|own_ticket| !Arc::ptr_eq(own_ticket, &self.own_ticket));
+        queue.retain(|member| !Arc::ptr_eq(member, &self.member));
         match queue.front() {
             Some(next) => next.call(),
             None => {
-                lines.remove(&self.path);
+                queues.remove(&self.path);
             }
         }
     }
 }
 
-fn lines() -> MutexGuard<'static, Lines> {
-    CROWDS.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+fn queues() -> MutexGuard<'static, Queues> {
+    QUEUES.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }

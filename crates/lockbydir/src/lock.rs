@@ -1,4 +1,4 @@
-//! A lock as one names it: its options and its verbs.
+//! A lock by its name: its options and its operations.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,10 @@ use crate::interrupt::Interrupt;
 use crate::key::Key;
 use crate::settings::{Owner, Settings};
 use crate::status::{Broken, Status};
-use crate::waiter::{self, Patience, Waiting};
+use crate::waiter;
+use crate::waiting::{Patience, Waiting};
 
-/// A lock: a name, and how one wants to hold and to wait. Making one touches nothing.
+/// A lock: a name, and the options for holding it and waiting for it. Creating one does no I/O.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -38,7 +39,7 @@ use crate::waiter::{self, Patience, Waiting};
 pub struct Lock {
     pub(crate) settings: Settings,
     parking: Arc<Parking>,
-    /// The engine of a name that is a URL; a path is found anew at each use.
+    /// The engine of a name that is a URL. For a path, the engine is looked up at each use.
     opened: Arc<OnceLock<Arc<dyn Engine>>>,
 }
 
@@ -53,10 +54,10 @@ impl fmt::Debug for Lock {
 }
 
 impl Lock {
-    /// The lock of this name: the directory `NAME.lockdir`. The name is a path; it is checked when a
-    /// verb needs it. A name that ends in `.lockdir` or `.lockdir/` is the lock directory itself, so
-    /// it means the same lock. A relative one begins at the directory that is the current one now,
-    /// wherever the program goes later:
+    /// Returns the lock of this name: the directory `NAME.lockdir`. The name is a path; it is
+    /// checked when an operation needs it. A name that ends in `.lockdir` or `.lockdir/` is the
+    /// lock directory itself, so it means the same lock. A relative name is resolved against the
+    /// current directory of this moment, even if the program changes its directory later:
     ///
     /// ```standalone_crate
     /// # let (first, later) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -73,8 +74,8 @@ impl Lock {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A name that begins with `SCHEME://` is a URL: the lock is kept by the
-    /// [engine](crate::engine) that was registered for this scheme, and has no directory.
+    /// A name that begins with `SCHEME://` is a URL: the [engine](crate::engine) that is registered
+    /// for this scheme keeps the lock, which has no directory.
     #[must_use]
     pub fn new(name: impl AsRef<Path>) -> Lock {
         Lock {
@@ -84,9 +85,9 @@ impl Lock {
         }
     }
 
-    /// How long the lock lasts unless renewed: from [`MIN_TIMEOUT`](crate::MIN_TIMEOUT) (100 ms) to
-    /// [`MAX_TIMEOUT`](crate::MAX_TIMEOUT) (ten years); 10 s if not set. It is the
-    /// holder's, lives in the lock, and all obey it.
+    /// Sets how long the lock lasts unless it is renewed: from [`MIN_TIMEOUT`](crate::MIN_TIMEOUT)
+    /// (100 ms) to [`MAX_TIMEOUT`](crate::MAX_TIMEOUT) (ten years); 10 s by default. The holder
+    /// chooses it, it is stored in the lock, and everybody obeys it.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Lock {
         self.settings.timeout = timeout;
@@ -95,143 +96,145 @@ impl Lock {
         self
     }
 
-    /// How long to wait for the lock; 30 s if not set.
+    /// Sets how long to wait for the lock; 30 s by default.
     #[must_use]
     pub fn patience(mut self, patience: impl Into<Patience>) -> Lock {
         self.settings.patience = patience.into();
         self
     }
 
-    /// What the lock is held for, told to those who wait: at most 40 printable ASCII characters.
+    /// Sets what the lock is held for, which waiters see: at most 40 printable ASCII characters.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Lock {
         self.settings.label = label.into();
         self
     }
 
-    /// Keeps the lock directory for ever, so that tokens only grow whatever clocks do. Other
-    /// engines may do so always.
+    /// Keeps the lock directory forever, so that tokens always grow, even if a clock is set back.
+    /// Other engines may always do so.
     #[must_use]
     pub fn fenced(mut self, fenced: bool) -> Lock {
         self.settings.fenced = fenced;
         self
     }
 
-    /// Keeps the released directory in place for this long, so that this handle and its clones
-    /// (and others) acquire it anew by one rename. Nothing to other engines.
+    /// Keeps the released directory in place for this long, so that this handle and its clones (and
+    /// others) can acquire it again by one rename. Other engines ignore it.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Lock {
         self.settings.linger = linger;
         self
     }
 
-    /// Permissions of the lock directory; `0o700` if not set. Write permission for group or
-    /// others says that the lock is shared with other users on purpose. Refused with a URL.
+    /// Sets the permissions of the lock directory; `0o700` by default. Write permission for group
+    /// or others means that the lock is shared with other users on purpose. Refused for a URL.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Lock {
         self.settings.mode = mode & 0o777;
         self
     }
 
-    /// The group that the lock directory is given to. Refused with a URL.
+    /// Sets the group of the lock directory. Refused for a URL.
     #[must_use]
     pub fn group(mut self, gid: u32) -> Lock {
         self.settings.group = Some(gid);
         self
     }
 
-    /// Lets a thread of the guard's own renew the lock, every third of its timeout. Where that thread
+    /// Makes a thread of the guard renew the lock, every third of its timeout. If that thread
     /// cannot be started, acquiring fails.
     ///
-    /// After a pause of the whole process the thread tries at once, though late: where nobody has
-    /// taken the lock, the guard is held again. It gives up when a try has failed, or has not
-    /// answered, and less than a quarter of the timeout is left; then it renews again only after
-    /// [`Guard::renew`] or [`Guard::set_timeout`] has succeeded.
+    /// After a pause of the whole process the thread tries at once, although late: if nobody has
+    /// taken the lock, the guard is held again. The thread gives up when a try has failed, or has
+    /// not answered, and less than a quarter of the timeout is left. After that it renews again
+    /// only once [`Guard::renew`] or [`Guard::set_timeout`] has succeeded.
     #[must_use]
     pub fn renew_automatically(mut self, renews: bool) -> Lock {
         self.settings.renews = renews;
         self
     }
 
-    /// Called from a thread of the guard's when the lock is lost, once for each loss:
-    /// - when a renewal finds that somebody has ended the holding, at once;
-    /// - when renewals fail, never before the deadline: they are tried again until then, and once
-    ///   more at the deadline. When that try fails, too, this is called. When it succeeds, nobody
-    ///   has had the lock in between, and nothing is lost;
-    /// - when a renewal does not answer (a file system or server that hangs), at the deadline, or an eighth
-    ///   of the timeout (half a second at most) after that try began: the reason says that the renewal has
-    ///   not answered. If it answers later and the lock is still ours, the lock is held again.
+    /// Sets a callback for the loss of the lock. A thread of the guard calls it once for each loss:
+    /// - when a renewal finds that somebody has ended the holding: at once;
+    /// - when renewals fail: never before the deadline. Renewals are tried again until then, and
+    ///   once more at the deadline. If that try fails too, the callback is called. If it succeeds,
+    ///   nobody has had the lock in between, and nothing is lost;
+    /// - when a renewal does not answer (a file system or server that hangs): at the deadline, or
+    ///   an eighth of the timeout (half a second at most) after that try began. The reason then
+    ///   says that the renewal call has not returned. If it answers later and the lock is still
+    ///   ours, the lock is held again.
     ///
-    /// Others may take the lock a margin after the deadline: a fifth of a timeout up to 0.5 s, 0.1 s up to
-    /// 2 s, a twentieth up to 20 s, and 1 s from there on. To learn of it earlier, while a quarter of the timeout
-    /// is left, use [`Guard::wait_lost`] and [`Guard::renewal_failure`]. [`Guard::is_held`] is false from
-    /// the deadline on. After a pause of the whole process this is called when the first
-    /// try after the pause has failed.
+    /// Others may take the lock a margin after the deadline: a fifth of a timeout up to 0.5 s, 0.1
+    /// s up to 2 s, a twentieth up to 20 s, and 1 s for longer timeouts. To learn of a possible
+    /// loss earlier, while a quarter of the timeout is left, use [`Guard::wait_lost`] and
+    /// [`Guard::renewal_failure`]. [`Guard::is_held`] is false from the deadline on. After a pause
+    /// of the whole process the callback is called when the first try after the pause has failed.
     #[must_use]
-    pub fn on_lost(mut self, told: impl Fn(&Error) + Send + Sync + 'static) -> Lock {
-        self.settings.on_lost = Some(Arc::new(told));
+    pub fn on_lost(mut self, callback: impl Fn(&Error) + Send + Sync + 'static) -> Lock {
+        self.settings.on_lost = Some(Arc::new(callback));
         self
     }
 
-    /// Called while waiting, after half a second and then about ten times a second.
+    /// Sets a callback for the wait, called after half a second and then about ten times a second.
     #[must_use]
-    pub fn on_wait(mut self, told: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Lock {
-        self.settings.on_wait = Some(Arc::new(told));
+    pub fn on_wait(mut self, callback: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Lock {
+        self.settings.on_wait = Some(Arc::new(callback));
         self
     }
 
-    /// Called while waiting, after `first` and then once in every `every`: for a log rather than a
-    /// live display. Each call costs a look at the lock.
+    /// Sets a callback for the wait, called after `first` and then once in every `every`: for a log
+    /// rather than a live display. Each call costs a look at the lock.
     #[must_use]
     pub fn on_wait_every(
         mut self,
         first: Duration,
         every: Duration,
-        called: impl Fn(&Waiting<'_>) + Send + Sync + 'static,
+        callback: impl Fn(&Waiting<'_>) + Send + Sync + 'static,
     ) -> Lock {
         self.settings.calls = (first, every);
-        self.on_wait(called)
+        self.on_wait(callback)
     }
 
-    /// Ends a wait at once when this is raised, with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
+    /// Ends a wait at once when `interrupt` is raised, with
+    /// [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
     #[must_use]
     pub fn interrupt(mut self, interrupt: Interrupt) -> Lock {
         self.settings.interrupt = Some(interrupt);
         self
     }
 
-    /// While waiting, looks at least this often where nothing tells of a change: on another
-    /// host, in a folder without a queue. From 1 ms; 50 ms if not set.
+    /// Sets how often a waiter looks at least where it is not notified of a change: on another
+    /// host, or in a folder without a queue. From 1 ms; 50 ms by default.
     #[must_use]
     pub fn poll_interval(mut self, poll_interval: Duration) -> Lock {
         self.settings.poll_interval = poll_interval;
         self
     }
 
-    /// Whose life the lock depends on; this process if not set.
+    /// Sets whose life the lock depends on; this process by default.
     #[must_use]
     pub fn owner(mut self, owner: Owner) -> Lock {
         self.settings.owner = owner;
         self
     }
 
-    /// Keeps room for [`Guard::name_child`](crate::Guard::name_child) where the file system has
-    /// short names, and refuses the lock where there is none. `false` if not set. Other engines
-    /// ignore it.
+    /// Reserves room in the entry's name for [`Guard::name_child`] where the file system allows
+    /// only short names, and refuses the lock if there is too little. `false` by default. Other
+    /// engines ignore it.
     #[must_use]
     pub fn names_child(mut self, names_child: bool) -> Lock {
         self.settings.names_child = names_child;
         self
     }
 
-    /// The name as given, without a `.lockdir` at its end; a URL may have secrets in it.
+    /// Returns the name as given, without a `.lockdir` at its end; a URL may contain secrets.
     #[must_use]
     pub fn name(&self) -> &Path {
         &self.settings.name
     }
 
-    /// The lock directory, as an absolute path; or a URL without user, password and query, ending
-    /// in `.lockdir` too.
+    /// Returns the lock directory as an absolute path; or the URL without user, password and query,
+    /// ending in `.lockdir` too.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if no lock can have this name.
@@ -239,7 +242,7 @@ impl Lock {
         Ok(self.engine()?.path().to_owned())
     }
 
-    /// What keeps this lock.
+    /// Returns the engine that keeps this lock.
     pub(crate) fn engine(&self) -> Result<Arc<dyn Engine>, Error> {
         if let Some(engine) = self.opened.get() {
             return Ok(engine.clone());
@@ -264,16 +267,18 @@ impl Lock {
     /// the guard: `let _ = lock.acquire()?;` drops it at once.
     ///
     /// # Errors
-    /// [`Error::is_patience_over`] when the lock stayed taken; [`Error::is_foreign`] when what is
-    /// at its path is not ours; [`ErrorKind::OtherUser`](crate::ErrorKind::OtherUser), [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied),
-    /// [`ErrorKind::CannotMake`](crate::ErrorKind::CannotMake), [`ErrorKind::Io`](crate::ErrorKind::Io) when it cannot be made; [`ErrorKind::Usage`](crate::ErrorKind::Usage)
-    /// for a name, timeout or label that cannot be;
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when its engine is out of reach.
+    /// [`Error::is_patience_over`] if the lock stayed taken; [`Error::is_foreign`] if what is at
+    /// its path is not ours; [`ErrorKind::OtherUser`](crate::ErrorKind::OtherUser),
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied),
+    /// [`ErrorKind::CannotMake`](crate::ErrorKind::CannotMake) or
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if it cannot be created;
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for an invalid name, timeout or label;
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if its engine is out of reach.
     pub fn acquire(&self) -> Result<Guard, Error> {
         self.acquire_within(self.settings.patience)
     }
 
-    /// One try, without waiting; `None` when the lock is taken.
+    /// Tries once, without waiting; returns `None` if the lock is taken.
     ///
     /// Keep the guard, as by `if let Some(guard) = lock.try_acquire()? { ... }`. With
     /// `if lock.try_acquire()?.is_some() { ... }` it is dropped before the block, which then runs
@@ -291,12 +296,12 @@ impl Lock {
 
     fn acquire_within(&self, patience: Patience) -> Result<Guard, Error> {
         let engine = self.engine()?;
-        let wish = self.settings.wish()?;
-        let (holding, how) = waiter::acquire(&self.settings, &*engine, wish, patience)?;
+        let request = self.settings.acquire_request()?;
+        let (holding, how) = waiter::acquire(&self.settings, &*engine, request, patience)?;
         guard::hold(&self.settings, engine, holding, how)
     }
 
-    /// What can be seen of the lock.
+    /// Returns what can be seen of the lock.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage), [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) or [`ErrorKind::Io`](crate::ErrorKind::Io).
@@ -304,10 +309,10 @@ impl Lock {
         self.engine()?.status()
     }
 
-    /// Must the next one wait?
+    /// Returns true if a new waiter would have to wait.
     ///
     /// # Errors
-    /// As for [`status`](Lock::status), and for what nobody could acquire:
+    /// As for [`status`](Lock::status); also for a lock that nobody could acquire:
     /// [`Error::is_foreign`], [`ErrorKind::OtherUser`](crate::ErrorKind::OtherUser).
     pub fn is_locked(&self) -> Result<bool, Error> {
         self.engine()?.is_locked()
@@ -321,8 +326,8 @@ impl Lock {
         self.engine()?.evict(false)
     }
 
-    /// Removes the lock, whoever holds it. The holder learns of it only at its next renewal, so
-    /// until then two may believe that they hold it.
+    /// Removes the lock, whoever holds it. The holder notices this only at its next renewal, so
+    /// until then two processes may believe that they hold it.
     ///
     /// # Errors
     /// As for [`break_stale`](Lock::break_stale).
@@ -330,22 +335,22 @@ impl Lock {
         self.engine()?.evict(true)
     }
 
-    /// What is in the lock directory and is no entry of a lock, sorted by name: the things for which
-    /// it is [foreign](Error::is_foreign), and litter. At most 64 of them.
+    /// Returns what is in the lock directory and is not an entry of a lock, sorted by name: the
+    /// things that make it [foreign](Error::is_foreign), and litter. At most 64 of them.
     ///
     /// # Errors
-    /// When the directory cannot be listed, or is another user's;
+    /// If the directory cannot be listed, or is another user's;
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for a URL.
     pub fn foreign_things(&self) -> Result<Vec<ForeignThing>, Error> {
         self.own_directory()?.foreign_things()
     }
 
     /// Removes such things from the lock directory: plain files and empty directories, by their
-    /// names. Nothing is removed if one of them is anything else by now. The lock itself stays as
+    /// names. If one of them has become anything else, nothing is removed. The lock itself stays as
     /// it is: [`break_by_force`](Lock::break_by_force) ends it.
     ///
     /// # Errors
-    /// As for [`foreign_things`](Lock::foreign_things); [`Error::is_foreign`] for what is not
+    /// As for [`foreign_things`](Lock::foreign_things); [`Error::is_foreign`] for what cannot be
     /// removed.
     pub fn remove_foreign_things(&self, things: &[ForeignThing]) -> Result<(), Error> {
         self.own_directory()?.remove_foreign_things(things)
@@ -361,14 +366,14 @@ impl Lock {
         }
     }
 
-    /// Renews the holding of this key, with this lock's timeout if it was set. Where a guard of this
+    /// Renews the holding of this key, with this lock's timeout if it was set. If a guard of this
     /// process has the holding, that guard is renewed.
     ///
     /// # Errors
     /// [`Error::is_lost`] if the key no longer holds the lock;
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for a timeout that is shorter than that of a
-    /// holding which depends on the life of another process: it may have a guard, which does not
-    /// learn of it.
+    /// holding which depends on the life of another process: that process may have a guard, which
+    /// would not notice the change.
     pub fn renew(&self, key: &Key) -> Result<(), Error> {
         let timeout =
             if self.settings.has_timeout { Some(self.settings.checked_timeout()?) } else { None };
@@ -388,8 +393,8 @@ impl Lock {
     }
 }
 
-/// Do these paths of a key's lock and of another handle lead to one lock? Where they are no files, they
-/// are URLs, whose servers may be named in several ways.
+/// Returns true if these paths of a key's lock and of another handle lead to the same lock. Paths
+/// that are not files are URLs, whose servers may be named in several ways.
 fn is_same_lock(held: &Path, asked: &Path) -> bool {
     held == asked
         || match (held.canonicalize(), asked.canonicalize()) {

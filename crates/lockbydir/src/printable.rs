@@ -1,29 +1,30 @@
-//! What others wrote, as a terminal may show it: names of files, labels, commands.
+//! Text that others wrote, made safe for a terminal: names of files, labels, commands.
 
 use std::path::Path;
 
-/// Scripts that are written from right to left, by blocks: the letters, digits and marks in them turn
-/// the order of what stands beside them on a line.
+/// Scripts that are written from right to left, by blocks: their letters, digits and marks change
+/// the order of the text beside them on a line.
 const RIGHT_TO_LEFT: [(char, char); 5] = [
     // Hebrew, Arabic, Syriac, Thaana, N'Ko, Samaritan, Mandaic.
     ('\u{590}', '\u{8ff}'),
     // Forms of Hebrew and Arabic letters.
     ('\u{fb1d}', '\u{fdff}'),
     ('\u{fe70}', '\u{feff}'),
-    // Ancient ones, Hanifi Rohingya, Yezidi.
+    // Ancient scripts, Hanifi Rohingya, Yezidi.
     ('\u{10800}', '\u{10fff}'),
     // Mende Kikakui, Adlam, Siyaq numbers, Arabic mathematics.
     ('\u{1e800}', '\u{1efff}'),
 ];
-/// Letters by their class that are seen as nothing, or as blanks: fillers of Hangul, blanks among
-/// Egyptian hieroglyphs.
+/// Characters that Unicode classifies as letters but that are invisible or look blank: Hangul
+/// fillers, blanks among the Egyptian hieroglyphs.
 const BLANK: [char; 6] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}', '\u{13441}', '\u{13442}'];
 
-/// May a terminal show this character as it is? That is printable ASCII, and the letters and digits of
-/// all scripts that are written from left to right, but those that are seen as nothing.
+/// Returns true if a terminal may show this character as it is. These are printable ASCII, and the
+/// letters and digits of all scripts that are written from left to right, except invisible ones.
 ///
-/// All else may move the cursor (control characters), hide (spaces, blank letters, characters without
-/// a width), or turn the writing (letters and marks from right to left).
+/// All other characters may move the cursor (control characters), hide text (spaces, blank letters,
+/// characters without a width), or change the direction of writing (letters and marks from right to
+/// left).
 #[must_use]
 pub fn is_printable(c: char) -> bool {
     let is_within = |(first, last): &(char, char)| (*first..=*last).contains(&c);
@@ -31,7 +32,7 @@ pub fn is_printable(c: char) -> bool {
         || c.is_alphanumeric() && !BLANK.contains(&c) && !RIGHT_TO_LEFT.iter().any(is_within)
 }
 
-/// A path as a terminal may show it: what is not [printable](is_printable) is escaped.
+/// Formats a path for a terminal: characters that are not [printable](is_printable) are escaped.
 ///
 /// ```
 /// assert_eq!(lockbydir::printable("b\u{e4}ckup\u{1b}[2J"), "b\u{e4}ckup\\u{1b}[2J");
@@ -45,7 +46,8 @@ pub fn printable(path: impl AsRef<Path>) -> String {
         .collect()
 }
 
-/// Bytes as printable ASCII: whatever else is in a name never reaches a terminal.
+/// Formats bytes as printable ASCII: all other bytes of a name are escaped and never reach a
+/// terminal.
 pub(crate) fn printable_bytes(bytes: &[u8]) -> String {
     bytes
         .iter()
@@ -62,13 +64,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_hides_or_turns_is_escaped() {
+    fn unsafe_characters_are_escaped() {
         let bad = [
             // Controls of both kinds, and line ends.
             ('\0', '\u{1f}'),
             ('\u{7f}', '\u{9f}'),
             ('\u{2028}', '\u{2029}'),
-            // All that Unicode says to show as nothing (`Default_Ignorable_Code_Point`).
+            // All characters that Unicode makes invisible (`Default_Ignorable_Code_Point`).
             ('\u{ad}', '\u{ad}'),
             ('\u{34f}', '\u{34f}'),
             ('\u{61c}', '\u{61c}'),
@@ -95,7 +97,8 @@ mod tests {
             ('\u{2800}', '\u{2800}'),
             ('\u{3000}', '\u{3000}'),
             ('\u{13441}', '\u{13442}'),
-            // Letters, digits and marks from right to left: Hebrew, Arabic, N'Ko, Adlam, old ones.
+            // Letters, digits and marks from right to left: Hebrew, Arabic, N'Ko, Adlam, ancient
+            // scripts.
             ('\u{5d0}', '\u{5ea}'),
             ('\u{627}', '\u{64a}'),
             ('\u{660}', '\u{669}'),
@@ -106,7 +109,7 @@ mod tests {
             ('\u{10900}', '\u{1091b}'),
             ('\u{1e900}', '\u{1e943}'),
             ('\u{1ee00}', '\u{1eef1}'),
-            // What has no meaning, or any.
+            // Characters without a meaning, or with a private one.
             ('\u{e000}', '\u{f8ff}'),
             ('\u{fffd}', '\u{fffd}'),
         ];
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_and_digits_from_left_to_right_stay() {
+    fn left_to_right_letters_and_digits_are_kept() {
         for text in ["nightly-2 ~/x", "b\u{e4}ckup", "\u{437}\u{430}\u{434}", "\u{3b1}\u{3b2}"] {
             assert_eq!(printable(text), text);
         }

@@ -1,4 +1,4 @@
-//! The keeper: threads that renew one guard's lock, and report its loss.
+//! The renewer: threads that renew the lock of one guard, and report its loss.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use crate::hold::Hold;
 use crate::os::Errno;
 use crate::os::syscalls;
 
-/// Starts the keeper of a hold; it ends with the hold.
+/// Starts the renewer of a hold; its threads end with the hold.
 pub(crate) fn start(hold: &Arc<Hold>) -> Result<(), Errno> {
     let run = |name: &str, work: fn(&Hold)| {
         let hold = hold.clone();
         syscalls::thread(name, move || work(&hold))
     };
-    run("lockbydir-keeper", keep)?;
-    if hold.has_somebody_to_tell() {
-        run("lockbydir-warner", warn)?;
+    run("lockbydir-keeper", renew)?;
+    if hold.reports_loss() {
+        run("lockbydir-warner", report_unanswered)?;
     }
     Ok(())
 }
 
 /// Reports the loss even while a renewal hangs.
-fn warn(hold: &Hold) {
+fn report_unanswered(hold: &Hold) {
     while hold.wait_unanswered() {
         hold.give_up_unanswered();
     }
 }
 
-/// Renews when it is due, and where that fails again until the deadline. One try begins then: it succeeds
-/// where nobody has taken the lock. Only its failure is a loss. A pause of the process ends in the
-/// same try.
-fn keep(hold: &Hold) {
+/// Renews the lock when it is due, and after a failure again until the deadline. A last try begins
+/// at the deadline: it succeeds if nobody has taken the lock, and only its failure is a loss. After
+/// a pause of the process the same try decides.
+fn renew(hold: &Hold) {
     while hold.wait_due() {
         if let Err(cause) = hold.renew_in_time() {
             hold.give_up(cause);

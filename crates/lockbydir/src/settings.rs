@@ -1,4 +1,4 @@
-//! What a lock was told, and whether it can be: names, timeouts, labels, owners.
+//! The options of a lock, and their validation: names, timeouts, labels, owners.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,20 @@ use crate::directory::executor::{Directory, EXTENSION};
 use crate::engine::{is_url, shown};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::key::nonce;
 use crate::os;
 use crate::os::process;
+use crate::os::random::nonce;
 use crate::status::printable;
-use crate::waiter::{Patience, Waiting};
+use crate::waiting::{OnWait, Patience};
 
-/// Whom to tell of a loss.
+/// The callback that reports a loss.
 pub(crate) type OnLost = Arc<dyn Fn(&Error) + Send + Sync>;
-/// Whom to tell of a wait.
-pub(crate) type OnWait = Arc<dyn Fn(&Waiting<'_>) + Send + Sync>;
 
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) name: PathBuf,
-    /// The name from the root on, since the program may go to another directory. None where it was in
-    /// none that can be named, and for a URL.
+    /// The absolute name, since the program may change its directory. `None` for a URL, and if the
+    /// current directory could not be determined.
     absolute: Option<PathBuf>,
     pub(crate) timeout: Duration,
     pub(crate) has_timeout: bool,
@@ -40,7 +38,7 @@ pub(crate) struct Settings {
     pub(crate) renews: bool,
     pub(crate) on_lost: Option<OnLost>,
     pub(crate) on_wait: Option<OnWait>,
-    /// Whoever waits calls `on_wait` after the first of these, then this often.
+    /// A waiter calls `on_wait` after the first of these durations, then once per the second.
     pub(crate) calls: (Duration, Duration),
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) poll_interval: Duration,
@@ -51,10 +49,10 @@ pub(crate) struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Owner {
-    /// This process: when it dies, the next one takes the lock at once.
+    /// This process: when it dies, the next waiter takes the lock at once.
     #[default]
     ThisProcess,
-    /// Nobody's: the lock lasts until it is released or expires.
+    /// No process: the lock lasts until it is released or expires.
     Nobody,
     /// The process with this PID.
     Process(u32),
@@ -132,7 +130,7 @@ impl Settings {
         Ok(PathBuf::from(path))
     }
 
-    /// The lock directory, where the name is no URL.
+    /// Returns the lock directory; the name must not be a URL.
     pub(crate) fn directory(&self) -> Result<Directory, Error> {
         if self.group.is_some() && !os::HAS_GROUPS {
             return Err(Error::usage("a lock directory has no group here; leave the group out"));
@@ -140,7 +138,7 @@ impl Settings {
         Ok(Directory::new(self.path()?, self.mode, self.group))
     }
 
-    /// Refuses what only a directory has.
+    /// Returns an error if an option is set that only a directory has.
     pub(crate) fn check_for_url(&self) -> Result<(), Error> {
         for (is_set, option) in [(self.mode != MODE, "mode"), (self.group.is_some(), "group")] {
             if is_set {
@@ -157,7 +155,7 @@ impl Settings {
         check_timeout(self.timeout)
     }
 
-    pub(crate) fn wish(&self) -> Result<AcquireRequest, Error> {
+    pub(crate) fn acquire_request(&self) -> Result<AcquireRequest, Error> {
         let label = Label::new(&self.label)
             .map_err(|why| Error::usage(format!("the label cannot be used: {why}")))?;
         Ok(AcquireRequest {
@@ -176,8 +174,9 @@ impl Settings {
     }
 }
 
-/// A name that ends in `.lockdir`, as a shell completes it, names that lock directory. Only one such
-/// end is taken away: so each lock directory that exists has a name, its own.
+/// Removes the `.lockdir` from the end of a name, as a shell completes it: such a name means that
+/// lock directory. Only one such ending is removed, so that each existing lock directory has a name
+/// of its own.
 fn without_extension(name: &Path) -> PathBuf {
     let is_plain = !name.as_os_str().as_encoded_bytes().ends_with(b".");
     let names_directory = name.extension().is_some_and(|end| end == &EXTENSION[1..]);
@@ -188,9 +187,10 @@ fn without_extension(name: &Path) -> PathBuf {
     }
 }
 
-/// Permissions of a lock directory, unless it is told others.
+/// Default permissions of a lock directory: only its owner may use it.
 const MODE: u32 = 0o700;
-/// Longest last part of a name: what is made beside it needs its room in 255 bytes.
+/// The longest last part of a lock's name, in bytes. The names of what is created beside the lock
+/// directory are longer than it, and must fit in 255 bytes.
 const MAX_LOCK_NAME: usize = 220;
 
 pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
@@ -201,7 +201,7 @@ pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
     }
 }
 
-/// A process that lives now, to tie a lock to.
+/// Returns the process with this PID, if it is alive, to tie a lock to it.
 pub(crate) fn living(pid: u32) -> Result<lockbydir_protocol::Process, Error> {
     let found = process::process(pid);
     match process::life(lockbydir_protocol::Owner::One(found)) {

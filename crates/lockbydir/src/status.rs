@@ -1,5 +1,5 @@
-//! What people are told of a lock: its state, its holder, how it was got. Facts only; the
-//! command line decides how they look.
+//! What can be reported about a lock: its state, its holder, how it was acquired. Facts only; the
+//! command line decides how they are displayed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use lockbydir_protocol::{
     Verdict, View, timestamp_granularity,
 };
 
-use crate::error::{foreign_reason, stranger_reason};
+use crate::foreign::{foreign_reason, other_user_reason};
 use crate::os::process;
 use crate::os::syscalls::is_mount;
 pub use crate::printable::printable;
@@ -22,20 +22,20 @@ pub(crate) use crate::printable::printable_bytes;
 pub struct Holder {
     /// Its host.
     pub host: String,
-    /// Its process, by the PID in its own namespace; none for a lock without a process.
+    /// Its process, by the PID in its own namespace; `None` for a lock without a process.
     pub pid: Option<u32>,
     /// The child that it runs under the lock.
     pub child: Option<u32>,
-    /// What its child or else its process runs, where we can see it.
+    /// What its child, or otherwise its process, runs, if we can see that.
     pub command: Option<String>,
-    /// What it says it holds the lock for.
+    /// Its label: what it holds the lock for.
     pub label: Option<String>,
     /// Since when, by its own wall clock.
     pub since: SystemTime,
 }
 
 impl Holder {
-    /// For [engines](crate::engine): a holder of whom nothing else is known yet.
+    /// For [engines](crate::engine): creates a holder about which nothing else is known yet.
     #[must_use]
     pub fn new(host: impl Into<String>, since: SystemTime) -> Holder {
         Holder { host: host.into(), pid: None, child: None, command: None, label: None, since }
@@ -48,7 +48,8 @@ impl Holder {
         holder
     }
 
-    /// One who held the lock before: what runs under its PID now is not asked.
+    /// Describes a previous holder. The command is left out: its PID may belong to another process
+    /// now.
     pub(crate) fn past(entry: &Entry) -> Holder {
         let mut pids = entry.owner.processes().map(|process| process.pid);
         let (pid, child) = (pids.next(), pids.next());
@@ -65,7 +66,7 @@ impl Holder {
 }
 
 impl Ticket {
-    /// For [engines](crate::engine): one of whom nothing else is known yet.
+    /// For [engines](crate::engine): creates a ticket about which nothing else is known yet.
     #[must_use]
     pub fn new(host: impl Into<String>, waiting: Duration) -> Ticket {
         Ticket { pid: None, host: host.into(), command: None, label: None, waiting }
@@ -119,27 +120,28 @@ impl fmt::Display for Holder {
     }
 }
 
-/// How a lock was got. Exactly one successor is told of a predecessor that did not release; of a bare
-/// lock that was removed for its age at most one: whoever removed it, if it is also the next holder.
+/// How a lock was acquired. Exactly one successor is informed of a predecessor that did not
+/// release. Of a bare lock that was removed for its age, at most one successor is informed: the
+/// remover, if it is also the next holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum How {
-    /// There was none.
+    /// The lock was free, without a predecessor.
     Free,
     /// From a predecessor that released it in place.
     HandedOver(Predecessor),
-    /// The predecessor's timeout had passed: its work may be half done. Of a bare lock, which a plain
-    /// `mkdir` makes and which has no timeout of its own, that is the waiter's timeout: the
-    /// predecessor is [unknown](Predecessor::holder), and may live and work on.
+    /// The predecessor's timeout had passed: its work may be half done. For a bare lock, which a
+    /// plain `mkdir` creates and which has no timeout of its own, this is the waiter's timeout: the
+    /// predecessor is [unknown](Predecessor::holder), and may still be alive and at work.
     AfterExpiry(Predecessor),
     /// The predecessor had died: its work may be half done.
     AfterDeath(Predecessor),
 }
 
 impl How {
-    pub(crate) fn of(came: &AcquiredFrom) -> How {
+    pub(crate) fn of(from: &AcquiredFrom) -> How {
         let predecessor = |entry: &Entry| Predecessor::new(Holder::past(entry), entry.token);
-        match came {
+        match from {
             AcquiredFrom::Free => How::Free,
             AcquiredFrom::HandedOver(entry) => How::HandedOver(predecessor(entry)),
             AcquiredFrom::AfterExpiry(entry, _) => How::AfterExpiry(predecessor(entry)),
@@ -153,22 +155,24 @@ impl How {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Predecessor {
-    /// Who it was; its `command` is not known any more. None for a bare lock: nobody knows who made it.
+    /// Who it was, without its `command`, which is no longer known. `None` for a bare lock, whose
+    /// creator is unknown.
     pub holder: Option<Holder>,
     /// Its token; a bare lock has none.
     pub token: Option<u64>,
-    /// How old a bare lock was, at least, when it was removed: since the last change of its directory.
+    /// The age of a bare lock when it was removed, at least: the time since the last change of its
+    /// directory.
     pub age: Option<Duration>,
 }
 
 impl Predecessor {
-    /// For [engines](crate::engine).
+    /// For [engines](crate::engine): creates a predecessor from its holder and token.
     #[must_use]
     pub fn new(holder: Holder, token: u64) -> Predecessor {
         Predecessor { holder: Some(holder), token: Some(token), age: None }
     }
 
-    /// The maker of a bare lock of this age.
+    /// Creates the unknown predecessor of a bare lock of this age.
     pub(crate) fn unknown(age: Duration) -> Predecessor {
         Predecessor { holder: None, token: None, age: Some(age) }
     }
@@ -179,40 +183,41 @@ impl fmt::Display for Predecessor {
         match (&self.holder, self.age) {
             (Some(holder), _) => write!(f, "{holder}"),
             (None, Some(age)) => {
-                write!(f, "an unknown holder (a plain directory, {} old)", people_duration(age))
+                write!(f, "an unknown holder (a plain mkdir lock, {} old)", people_duration(age))
             }
             (None, None) => f.write_str("an unknown holder"),
         }
     }
 }
 
-/// How breaking a lock ended.
+/// The result of breaking a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Broken {
-    /// A hold was ended; of a bare directory nobody is known.
+    /// A holding was ended; `None` for a bare directory, whose creator is unknown.
     Removed(Option<Predecessor>),
     /// There was nothing to break.
     WasFree,
-    /// Its holder lives, so nothing was done; of a bare directory nobody is known.
+    /// Its holder is alive, so nothing was done; `None` for a bare directory, whose creator is
+    /// unknown.
     StillHeld(Option<Holder>),
 }
 
-/// The state of a lock; [`Display`](fmt::Display) is its one lower-case word.
+/// The state of a lock; [`Display`](fmt::Display) shows it as one lower-case word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// No directory.
+    /// There is no directory.
     Free,
-    /// Free, the directory kept.
+    /// Nobody holds it; the directory is kept.
     Open,
     /// Held by a living holder.
     Held,
-    /// Its holder's timeout has passed: the next one may take it.
+    /// Its holder's timeout has passed: the next waiter may take it.
     Expired,
-    /// Its holder is dead: the next one may take it.
+    /// Its holder is dead: the next waiter may take it.
     Dead,
-    /// A plain directory, as an `mkdir` lock makes it.
+    /// A plain, empty directory, as an `mkdir` lock creates it.
     Bare,
     /// Not ours to touch.
     Foreign,
@@ -232,7 +237,7 @@ impl fmt::Display for State {
     }
 }
 
-/// One who queues.
+/// A waiter in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ticket {
@@ -240,11 +245,11 @@ pub struct Ticket {
     pub pid: Option<u32>,
     /// Its host.
     pub host: String,
-    /// What its process runs, where we can see it.
+    /// What its process runs, if we can see that.
     pub command: Option<String>,
-    /// What it waits for.
+    /// Its label: what it wants the lock for.
     pub label: Option<String>,
-    /// How long already.
+    /// How long it has waited.
     pub waiting: Duration,
 }
 
@@ -258,24 +263,25 @@ pub struct Status {
     pub path: PathBuf,
     /// Its state.
     pub state: State,
-    /// The number of the present or last holding, where it is known.
+    /// The token of the present or last holding, if known.
     pub token: Option<u64>,
     /// How long a renewal lasts.
     pub timeout: Option<Duration>,
-    /// Since the last renewal.
+    /// The time since the last renewal.
     pub age: Option<Duration>,
-    /// Until it may expire; zero when it has.
+    /// The time until it may expire; zero if it has expired.
     pub remaining: Option<Duration>,
     /// Who holds it, or held it when it expired or died.
     pub holder: Option<Holder>,
-    /// Who waits, in the order in which they will be served.
+    /// The waiters, in the order in which they will be served.
     pub queue: Vec<Ticket>,
-    /// A word on what is odd about it.
+    /// A note about something unusual, if there is something.
     pub note: Option<String>,
 }
 
 impl Status {
-    /// For [engines](crate::engine): a free lock, of which nothing else is known yet.
+    /// For [engines](crate::engine): creates the status of a free lock about which nothing else is
+    /// known yet.
     #[must_use]
     pub fn new(name: impl Into<PathBuf>, path: impl Into<PathBuf>) -> Status {
         Status {
@@ -325,11 +331,11 @@ impl Status {
         let by_file = u64::try_from(clock.0 - listing.modified.0).unwrap_or(0);
         let by_file = Duration::from_nanos(by_file);
         if let Some(litter) = &listing.litter {
-            self.note = Some(format!("`{litter}` in it keeps it from vanishing"));
+            self.note = Some(format!("`{litter}` in it prevents its removal"));
         }
         if let Some(uid) = listing.stranger {
             self.state = State::Foreign;
-            self.note = Some(stranger_reason(uid));
+            self.note = Some(other_user_reason(uid));
             return;
         }
         let Some(entry) = listing.entries.first() else {
@@ -338,7 +344,8 @@ impl Status {
             let timeout = bare_timeout + timestamp_granularity(listing.modified);
             self.remaining = Some(timeout.saturating_sub(by_file));
             if is_mount(&self.path).is_ok_and(|is_one| is_one) {
-                let advice = "it is a mount itself and never vanishes; mount the folder it is in";
+                let advice =
+                    "it is a mount point and cannot be removed; mount its parent folder instead";
                 self.note.get_or_insert_with(|| advice.into());
             }
             return;
@@ -364,7 +371,7 @@ impl Status {
         self.holder = Some(Holder::of(entry));
     }
 
-    /// Is it locked: must the next one wait?
+    /// Returns true if the lock is locked: a new waiter would have to wait.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         match self.state {
@@ -375,23 +382,24 @@ impl Status {
         }
     }
 
-    /// What blocks the next one, for people.
+    /// Returns what blocks the next waiter, for people.
     pub(crate) fn blocked(&self) -> String {
         match (&self.holder, self.state) {
             (Some(holder), _) => {
                 let more = self.remaining.map(people_duration).unwrap_or_default();
                 format!("held by {holder}; expires in {more} unless renewed")
             }
-            (None, State::Bare) => match &self.note {
-                Some(note) => format!("locked by a bare directory; {note}"),
-                None => "locked by a plain mkdir lock, holder unknown".into(),
-            },
+            (None, State::Bare) => {
+                let age = self.age.map(people_duration).unwrap_or_default();
+                let note = self.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+                format!("held by a plain mkdir lock, {age} old, holder unknown{note}")
+            }
             _ => "others are ahead in the queue".into(),
         }
     }
 }
 
-/// A duration as people say it: `0.5 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+/// Formats a duration for people: `0.5 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
 pub(crate) fn people_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {

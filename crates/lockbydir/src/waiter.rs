@@ -1,5 +1,5 @@
-//! Waiting for a lock. Threads of one process queue among themselves first; one at a time
-//! waits where the lock's engine says.
+//! Waiting for a lock. The threads of a process queue among themselves first; one thread at a time
+//! waits with the lock's engine.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -13,59 +13,22 @@ use crate::error::{Error, ErrorKind};
 use crate::interrupt::{Interrupt, Listening};
 use crate::local_queue::{Called, LocalWaiter};
 use crate::os::clock;
-use crate::settings::{OnWait, Settings};
+use crate::settings::Settings;
 use crate::status::{How, Status, printable};
+use crate::waiting::{OnWait, Patience, Waiting};
 
-/// How long one waits for a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience(Option<Duration>);
-
-impl Patience {
-    /// One try.
-    pub const NONE: Patience = Patience(Some(Duration::ZERO));
-    /// Until the lock is had.
-    pub const FOREVER: Patience = Patience(None);
-
-    /// The duration; none for ever.
-    #[must_use]
-    pub fn duration(&self) -> Option<Duration> {
-        self.0
-    }
-}
-
-impl From<Duration> for Patience {
-    fn from(duration: Duration) -> Patience {
-        Patience(Some(duration))
-    }
-}
-
-/// What a waiter is told while it waits.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Waiting<'a> {
-    /// The lock directory, or the URL of a lock that another engine keeps.
-    pub path: &'a Path,
-    /// What is in the way, and who waits.
-    pub status: &'a Status,
-    /// Our place among those who wait (`status.queue`), from 1; none while we have no ticket.
-    pub place: Option<usize>,
-    /// How long it has waited.
-    pub waited: Duration,
-    /// How long it will.
-    pub patience: Patience,
-}
-
-/// A sleep, done within something.
+/// A function that runs a sleep inside something else.
 type Around<'a> = dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake + 'a;
 
-/// One wait, from its beginning to its end, as an [engine](crate::engine) is told of it: how long
-/// it may last, what ends it, and who wants to hear of it.
+/// One wait, from its beginning to its end, as an [engine](crate::engine) sees it: how long it may
+/// last, what ends it, and who receives reports about it.
 pub struct Wait<'a> {
     patience: Patience,
     started: Duration,
-    /// After so long it is told next; then this often.
-    tell_at: Cell<Duration>,
-    tell_every: Duration,
+    /// When the next report is due, as the time waited; further reports follow at the interval
+    /// below.
+    report_at: Cell<Duration>,
+    report_every: Duration,
     on_wait: Option<&'a OnWait>,
     interrupts: [Option<&'a Interrupt>; 2],
     listening: RefCell<[Option<Listening<'a>>; 2]>,
@@ -82,7 +45,7 @@ impl std::fmt::Debug for Wait<'_> {
 }
 
 impl<'a> Wait<'a> {
-    /// One that began at `started`, on the boot clock.
+    /// Creates a wait that began at `started`, on the boot clock.
     pub(crate) fn since(
         started: Duration,
         patience: Patience,
@@ -93,8 +56,8 @@ impl<'a> Wait<'a> {
         Wait {
             patience,
             started,
-            tell_at: Cell::new(settings.calls.0),
-            tell_every: settings.calls.1,
+            report_at: Cell::new(settings.calls.0),
+            report_every: settings.calls.1,
             on_wait: settings.on_wait.as_ref(),
             interrupts: [settings.interrupt.as_ref(), interrupt],
             listening: RefCell::default(),
@@ -102,25 +65,26 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// The end of patience on the boot clock; none: it waits for ever.
+    /// Returns the end of patience on the boot clock; `None` if the wait has no limit.
     #[must_use]
     pub fn until(&self) -> Option<Duration> {
         self.patience.duration().map(|all| self.started.saturating_add(all))
     }
 
-    /// What ends it.
+    /// Returns the interrupts that end the wait.
     pub(crate) fn interrupts(&self) -> impl Iterator<Item = &'a Interrupt> + use<'a> {
         self.interrupts.into_iter().flatten()
     }
 
-    /// Shall it end at once, with [`interrupted`](Wait::interrupted)?
+    /// Returns true if the wait must end at once, with [`interrupted`](Wait::interrupted).
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupts().any(Interrupt::is_raised)
     }
 
-    /// Wakes this waker when the wait is interrupted from now on, until it ends. The last waker
-    /// counts, as in a future; ask [`is_interrupted`](Wait::is_interrupted) after giving it.
+    /// Wakes this waker when the wait is interrupted from now on, until the wait ends. The last
+    /// waker counts, as in a future; check [`is_interrupted`](Wait::is_interrupted) after setting
+    /// it.
     pub fn wake_on_interrupt(&self, waker: &Waker) {
         let mut listening = self.listening.borrow_mut();
         for (interrupt, listening) in self.interrupts.iter().zip(listening.iter_mut()) {
@@ -130,51 +94,52 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// Sleeps by calling `pause` once, and tells what ended the sleep. Every sleep goes through
-    /// here, and nothing but sleeping: whoever gives up a wait in async code is kept until the
-    /// next pause begins, then has [`Wake::Interrupted`] told at its end. Outside of a pause a
-    /// try may be under way; after such an answer there must not be another one.
+    /// Sleeps by calling `pause` once, and returns what ended the sleep. Every sleep of a wait must
+    /// go through here, and nothing else may. In async code, a caller that gives up a wait is
+    /// blocked until the next pause begins; that pause then returns [`Wake::Interrupted`]. Outside
+    /// a pause a try may be in progress; after [`Wake::Interrupted`] there must not be another try.
     ///
     /// # Panics
-    /// Within a pause.
+    /// If called within a pause.
     pub fn pause(&self, pause: &mut dyn FnMut() -> Wake) -> Wake {
         (self.around_pause.borrow_mut())(pause)
     }
 
-    /// When somebody wants to be told again how the wait stands, on the boot clock;
-    /// [`Duration::MAX`] where nobody does.
+    /// Returns when the next report about the wait is due, on the boot clock; [`Duration::MAX`] if
+    /// nobody wants reports.
     #[must_use]
     pub fn next_telling(&self) -> Duration {
         match self.on_wait {
-            Some(_) => self.started.saturating_add(self.tell_at.get()),
+            Some(_) => self.started.saturating_add(self.report_at.get()),
             None => Duration::MAX,
         }
     }
 
-    /// Tells how the wait stands, if it is time: calls `look` only then, for the lock's status
-    /// and our place in its queue, from 1. Best called within a [pause](Wait::pause).
+    /// Reports how the wait stands, if a report is due. Only then it calls `look`, which returns
+    /// the lock's status and our place in its queue, from 1. Best called within a
+    /// [pause](Wait::pause).
     pub fn tell(&self, look: impl FnOnce() -> (Status, Option<usize>)) {
         let waited = self.waited();
-        let Some(told) = self.on_wait.filter(|_| waited >= self.tell_at.get()) else {
+        let Some(on_wait) = self.on_wait.filter(|_| waited >= self.report_at.get()) else {
             return;
         };
-        self.tell_at.set(waited + self.tell_every);
+        self.report_at.set(waited + self.report_every);
         let (status, place) = look();
         let (path, patience) = (&status.path, self.patience);
-        told(&Waiting { path, status: &status, place, waited, patience });
+        on_wait(&Waiting { path, status: &status, place, waited, patience });
     }
 
     fn waited(&self) -> Duration {
         clock::boot().saturating_sub(self.started)
     }
 
-    /// The error of a wait whose patience is over, with what blocked it.
+    /// Returns the error of a wait whose patience is over, with what blocked it.
     #[must_use]
     pub fn given_up(&self, path: &Path, status: &Status) -> Error {
         Error::patience_over(path, &status.blocked(), status.holder.clone(), self.waited())
     }
 
-    /// The error of a wait that was interrupted.
+    /// Returns the error of a wait that was interrupted.
     #[must_use]
     pub fn interrupted(&self, path: &Path) -> Error {
         let message = format!("the wait for {} was interrupted", printable(path));
@@ -182,21 +147,21 @@ impl<'a> Wait<'a> {
     }
 }
 
-/// Waits among the threads of this process, then with the engine, until the lock is had or
+/// Waits among the threads of this process, then with the engine, until the lock is acquired or
 /// patience is over.
 pub(crate) fn acquire(
     settings: &Settings,
     engine: &dyn Engine,
-    wish: AcquireRequest,
+    request: AcquireRequest,
     patience: Patience,
 ) -> Result<(Box<dyn Holding>, How), Error> {
     let mut plain = |pause: &mut dyn FnMut() -> Wake| pause();
     let mut wait = Wait::since(clock::boot(), patience, settings, None, &mut plain);
     let path = engine.path();
-    let seat = LocalWaiter::take(path);
-    let tell = || wait.tell(|| (engine.glance(), None));
-    match seat.wait(wait.until(), settings.interrupt.as_ref(), tell) {
-        Called::Yes => engine.acquire(wish, &mut wait),
+    let local_waiter = LocalWaiter::take(path);
+    let report = || wait.tell(|| (engine.glance(), None));
+    match local_waiter.wait(wait.until(), settings.interrupt.as_ref(), report) {
+        Called::Yes => engine.acquire(request, &mut wait),
         Called::Over => Err(wait.given_up(path, &engine.glance())),
         Called::Interrupted => Err(wait.interrupted(path)),
     }

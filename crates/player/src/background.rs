@@ -1,4 +1,4 @@
-//! The thread in which a source is asked, and its end.
+//! The background thread that reads a source, and how it ends.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// At the end, a source has so long for its own. One that asks somebody who does not answer is left
-/// alone then.
-pub(crate) const SETTLING: Duration = Duration::from_secs(2);
+/// How long [`Background::settle`] waits for the thread to end. A source that waits for a server
+/// that does not answer is then left to itself.
+pub(crate) const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Starts a thread. A user and a system have so many at most.
+/// Starts a named thread. Fails where the limit on threads, of the user or of the system, is
+/// reached.
 pub(crate) fn spawn(
     name: &str,
     run: impl FnOnce() + Send + 'static,
@@ -18,31 +19,33 @@ pub(crate) fn spawn(
     Builder::new().name(name.into()).spawn(run).map_err(Error::Thread)
 }
 
+/// A background thread whose end can be waited for.
 pub(crate) struct Background {
     thread: JoinHandle<()>,
-    /// Its other end goes when the thread has ended.
-    goes: Receiver<()>,
+    /// Disconnects when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Background {
     pub(crate) fn start(run: impl FnOnce() + Send + 'static) -> Result<Background, Error> {
-        let (stays, goes): (SyncSender<()>, _) = sync_channel(0);
+        let (running, ended): (SyncSender<()>, _) = sync_channel(0);
         let run = move || {
             run();
-            drop(stays);
+            drop(running);
         };
-        Ok(Background { thread: spawn("source", run)?, goes })
+        Ok(Background { thread: spawn("source", run)?, ended })
     }
 
-    /// Waits for its end. It has been told, and may take its time, but not for ever.
+    /// Waits for the thread to end, for [`SETTLE_TIMEOUT`] at most. The caller has already asked it
+    /// to end.
     pub(crate) fn settle(&self) {
-        let _ = self.goes.recv_timeout(SETTLING);
+        let _ = self.ended.recv_timeout(SETTLE_TIMEOUT);
     }
 
-    /// Waits for its end, however long.
+    /// Waits for the thread to end, however long that takes.
     ///
     /// # Panics
-    /// As it did.
+    /// If the thread panicked, with the same payload.
     pub(crate) fn join(self) {
         if let Err(panic) = self.thread.join() {
             std::panic::resume_unwind(panic);
@@ -58,27 +61,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_does_not_end_is_left_alone() {
-        let (lets_go, waits) = channel::<()>();
+    fn settle_gives_up_on_a_stuck_thread() {
+        let (release, blocked) = channel::<()>();
         let stuck = Background::start(move || {
-            let _ = waits.recv();
+            let _ = blocked.recv();
         })
         .unwrap();
         let begun = Instant::now();
 
         stuck.settle();
 
-        assert!(begun.elapsed() >= SETTLING);
-        drop(lets_go);
+        assert!(begun.elapsed() >= SETTLE_TIMEOUT);
+        drop(release);
         stuck.join();
     }
 
     #[test]
-    fn one_that_has_ended_is_not_waited_for() {
+    fn settle_returns_at_once_after_the_end() {
         let begun = Instant::now();
 
         Background::start(|| ()).unwrap().settle();
 
-        assert!(begun.elapsed() < SETTLING);
+        assert!(begun.elapsed() < SETTLE_TIMEOUT);
     }
 }

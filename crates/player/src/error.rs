@@ -1,9 +1,9 @@
-//! What can go wrong.
+//! Errors of the player.
 
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// Why something cannot be shown.
+/// Why the player cannot show or serve something.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -11,33 +11,33 @@ pub enum Error {
     Lock(lockbydir::Error),
     /// A file cannot be read or written.
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         cause: io::Error,
     },
-    /// A file is no recording.
+    /// A file is not a recording.
     Recording {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// The number of the queue that is wrong, from 1 on.
+        /// The number of the line that is wrong, from 1 on.
         line: usize,
         /// What is wrong with it.
         why: String,
     },
-    /// The terminal does not do what it should.
+    /// The terminal cannot be read or drawn on.
     Terminal(io::Error),
-    /// A signal of this number asked for the end; everything is as it was before.
+    /// A signal of this number asked the program to end; the terminal is restored.
     Interrupted(i32),
-    /// No thread can be started.
+    /// A thread cannot be started.
     Thread(io::Error),
-    /// It was asked for in a way that cannot be.
+    /// The options are invalid.
     Usage(String),
-    /// Nobody can listen at an address.
+    /// The page cannot listen on an address.
     Listen {
-        /// Which.
+        /// The address.
         address: String,
-        /// Why.
+        /// The cause.
         cause: io::Error,
     },
 }

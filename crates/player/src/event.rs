@@ -1,5 +1,5 @@
-//! Events in the form in which they are recorded, one JSON object each. Keys that a reader does not
-//! know are to be ignored; none that is here changes its meaning.
+//! Events in the form in which they are recorded and sent, one JSON object each. Readers ignore
+//! keys that they do not know; the meaning of a key never changes.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -8,20 +8,21 @@ use lockbydir::observe::{self, Departure, Gained};
 use lockbydir::printable;
 use serde::{Deserialize, Serialize};
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// When it was seen, in seconds since 1970.
+    /// When it was observed, in seconds since 1970.
     pub at: f64,
-    /// Which lock it happened to, as people call it; empty when to none or to many.
+    /// The name of the lock as it is shown; empty if the event belongs to no lock or to many.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub lock: String,
-    /// What it was.
+    /// What happened.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What happened; as [`lockbydir::observe::What`] tells it, and what was said meanwhile.
+/// What happened: the same as [`lockbydir::observe::What`], and messages that were printed
+/// meanwhile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the same as in `lockbydir::observe`")]
@@ -57,7 +58,7 @@ pub enum What {
     Left {
         by: Contender,
         why: Why,
-        /// So many seconds before `at`: why was not certain at once.
+        /// How many seconds before `at` it left: the reason was not certain at once.
         #[serde(default, skip_serializing_if = "is_zero")]
         ago_s: f64,
     },
@@ -80,13 +81,13 @@ pub enum What {
     Reachable {
         servers: String,
     },
-    /// Something that somebody said to people, such as an example about what it does.
+    /// A message to people, such as an example's description of what it does.
     Said {
         text: String,
     },
 }
 
-/// How a lock was got.
+/// How a lock was acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the same as in `lockbydir::observe`")]
@@ -98,7 +99,7 @@ pub enum How {
     AfterDeath,
 }
 
-/// Why somebody waits no more.
+/// Why a waiter left the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the same as in `lockbydir::observe`")]
@@ -109,23 +110,24 @@ pub enum Why {
     Gone,
 }
 
-/// Who waits for a lock, or holds it.
+/// A process or key that waits for a lock or holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contender {
-    /// The same for one process as long as it lives; of no other meaning.
+    /// Identifies the contender: the same for one process as long as it lives; it has no other
+    /// meaning.
     pub id: String,
-    /// Its host.
+    /// The name of its host.
     pub host: String,
-    /// Its process, if one holds.
+    /// The id of its process, if it is a process and not a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// What its process runs, where that can be seen.
+    /// The command that its process runs, where that can be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// What it says it wants the lock for.
+    /// Its label: what it says it wants the lock for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Since when it waits or holds, as far as it told, in seconds since 1970.
+    /// Since when it waits or holds, as far as it reports that, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<f64>,
 }
@@ -135,7 +137,7 @@ fn is_zero(seconds: &f64) -> bool {
     *seconds == 0.0
 }
 
-/// A moment as seconds since 1970.
+/// Returns a time as seconds since 1970.
 #[must_use]
 pub(crate) fn seconds(at: SystemTime) -> f64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
@@ -151,7 +153,7 @@ impl From<observe::Contender> for Contender {
 }
 
 impl Contender {
-    /// With texts that may be shown anywhere.
+    /// Makes its texts printable, so that they may be shown anywhere.
     fn printable(self) -> Contender {
         Contender {
             id: printable(self.id),
@@ -163,23 +165,23 @@ impl Contender {
     }
 }
 
-/// No moment and no duration is longer, in seconds: it is the year 5138.
-const EVER: f64 = 1e11;
+/// The largest valid time or duration in seconds: as a time, it is in the year 5138.
+const MAX_S: f64 = 1e11;
 
 impl Event {
-    /// Somebody said this; each line is one event.
+    /// Creates a message that is said now. Each line is one event.
     #[must_use]
     pub fn said(text: &str) -> Event {
         let what = What::Said { text: printable(text) };
         Event { at: seconds(SystemTime::now()), lock: String::new(), what }
     }
 
-    /// As it may be shown, if its numbers can be those of an event: who reads one from elsewhere
-    /// trusts nothing in it.
+    /// Returns the event with printable texts, or an error if a number cannot be that of an event.
+    /// Events from elsewhere are not trusted in anything.
     pub(crate) fn checked(mut self) -> Result<Event, String> {
-        let within = |name: &str, number: f64, least: f64| match (least..=EVER).contains(&number) {
+        let within = |name: &str, number: f64, least: f64| match (least..=MAX_S).contains(&number) {
             true => Ok(()),
-            false => Err(format!("`{name}` is {number}; it must be within {least} and {EVER}")),
+            false => Err(format!("`{name}` is {number}; it must be within {least} and {MAX_S}")),
         };
         let number = |name: &str, number: f64| within(name, number, 0.0);
         number("at", self.at)?;
@@ -187,8 +189,8 @@ impl Event {
         match &mut self.what {
             What::Acquired { timeout_s, remaining_s, .. } => {
                 number("timeout_s", *timeout_s)?;
-                // Less than nothing, if it had expired before anybody looked.
-                within("remaining_s", *remaining_s, -EVER)?;
+                // Negative if the holding had expired before the observation began.
+                within("remaining_s", *remaining_s, -MAX_S)?;
             }
             What::Renewed { timeout_s, .. } => number("timeout_s", *timeout_s)?,
             What::Left { ago_s, .. } => number("ago_s", *ago_s)?,
@@ -209,7 +211,7 @@ impl Event {
 }
 
 impl What {
-    /// Who it is about.
+    /// Returns the contender that the event is about.
     #[must_use]
     pub fn by(&self) -> Option<&Contender> {
         match self {
@@ -239,7 +241,7 @@ impl What {
         }
     }
 
-    /// What it says to people that is about no one lock.
+    /// Returns the message of an event that belongs to no single lock.
     #[must_use]
     pub fn said(&self) -> Option<String> {
         match self {
@@ -249,7 +251,7 @@ impl What {
         }
     }
 
-    /// None for what this version does not know. `path` is what it happened to.
+    /// Converts an observed event at `path`; returns `None` for what this version does not know.
     #[must_use]
     pub fn of(seen: observe::What, path: &Path) -> Option<What> {
         use observe::What as Seen;
@@ -260,7 +262,7 @@ impl What {
                 by: by.into(),
                 token,
                 timeout_s: s(timeout),
-                // Less than nothing: it was over that long ago.
+                // Negative: it expired that long ago.
                 remaining_s: match remaining {
                     Duration::ZERO => s(timeout) - s(age).max(s(timeout)),
                     _ => s(remaining),

@@ -1,12 +1,12 @@
-//! The live player: shows locks, lines and handoffs as they happen, or as they were recorded.
+//! The live player: shows locks, queues and handoffs as they happen, or as they were recorded.
 //!
-//! Data flows one way: a [`Source`] tells [`Event`]s, live or from a recording; a [`Board`] makes of
-//! them what there is to see, locks as cards and contenders as lanes over time; the terminal and the
-//! page only draw it. Nothing here takes a lock, or changes one, unless it is told to.
+//! Data flows one way: a [`Source`] returns [`Event`]s, live or from a recording; a [`Board`] turns
+//! them into cards (locks) and lanes (contenders over time); the terminal and the page only draw
+//! these. The player never takes a lock, and breaks one only when the user asks for it.
 //!
 //! `event.rs` is the form in which events are recorded and sent, `source.rs` where they come from,
-//! `recording.rs` a file of them, `play.rs` an example that is run to be seen, `board/` what
-//! follows from them; `watch/` is the terminal, `serve/` the page.
+//! `recording.rs` a file of them, `play.rs` an example that runs to be watched, and `board/` the
+//! state that follows from them; `watch/` is the terminal, `serve/` the page.
 
 #![deny(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! A play: processes that lock in a folder of their own, seen live. What they say is heard, and
-//! everything ends when this does. What they are is said by who starts them.
+//! A play: processes that lock in a folder of their own, shown live. What they print becomes
+//! events, and all of them end when the play does. The caller decides which processes they are.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -17,67 +17,68 @@ use crate::error::Error;
 use crate::event::{Event, What};
 use crate::source::{Live, Source};
 
-/// Who has been silent so long, after all ended, has told everything.
+/// How long no event must be seen, after all processes have ended, until the observer is taken to
+/// have reported everything.
 const SILENCE: Duration = Duration::from_millis(250);
-/// The stage has so long to end its processes.
+/// How long the main process may take to end all others before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Processes that play with locks.
+/// Running processes that use locks, as a [`Source`].
 #[derive(Debug)]
 pub struct Play {
-    told: Receiver<Told>,
-    /// Standard output and standard error, as long as somebody can still say something there.
-    voices: usize,
+    messages: Receiver<Message>,
+    /// How many of standard output and standard error are still open.
+    open_streams: usize,
     has_ended: Arc<AtomicBool>,
     is_over: bool,
     ending: Ending,
 }
 
-/// What runs, and where.
+/// The main process, which starts and ends all others, and its folder.
 #[derive(Debug)]
-struct Stage {
+struct MainProcess {
     child: Child,
     code: Option<i32>,
     folder: Option<TempDir>,
 }
 
 #[derive(Debug)]
-enum Told {
+enum Message {
     Events(Vec<Event>),
     Failed(Error),
-    Silent,
-    All,
+    Closed,
+    Done,
 }
 
-/// How a play ends.
+/// A handle that ends a play.
 #[derive(Clone, Debug)]
-pub struct Ending(Arc<Mutex<Stage>>);
+pub struct Ending(Arc<Mutex<MainProcess>>);
 
 impl Ending {
-    /// Ends it now, if it has not ended: then nothing of it runs any more, and its folder is gone.
-    /// So does the end of the [`Play`], wherever that has gone. The exit code that it had ended with
-    /// before, if it had; 1 if that was by a signal.
+    /// Ends the play now, if it has not ended: afterwards none of its processes runs, and its
+    /// folder is removed. Dropping the [`Play`], in whichever thread, does the same. Returns the
+    /// exit code with which it had ended by itself, 1 if a signal ended it; `None` if it had not.
     #[must_use]
     pub fn now(&self) -> Option<i32> {
-        let mut stage = self.stage();
-        stage.end();
-        stage.code
+        let mut process = self.process();
+        process.end();
+        process.code
     }
 
-    fn stage(&self) -> MutexGuard<'_, Stage> {
+    fn process(&self) -> MutexGuard<'_, MainProcess> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Stage {
-    /// It has ended by itself.
+impl MainProcess {
+    /// Records the exit code after the process has ended by itself.
     fn ended(&mut self) {
         let ended = self.child.wait().ok();
         self.code = Some(ended.and_then(|status| status.code()).unwrap_or(1));
     }
 
     fn end(&mut self) {
-        // This is what it hears.
+        // The end of its standard input asks it to end.
         drop(self.child.stdin.take());
         let until = Instant::now() + GRACE;
         while let Ok(None) = self.child.try_wait() {
@@ -93,85 +94,86 @@ impl Stage {
 }
 
 impl Play {
-    /// Starts it in a fresh folder. What is started is the stage: it starts all else, and ends all
-    /// when its standard input ends, which happens in any case when this process does.
+    /// Starts the play in a fresh folder. The command is the main process: it starts all others,
+    /// and ends them when its standard input ends, which also happens when this process ends.
     ///
     /// # Errors
-    /// When there is no folder for it, or it cannot be started.
-    pub fn start(stage: impl FnOnce(&Path) -> Command) -> Result<Play, Error> {
+    /// When its folder cannot be created or observed, or it cannot be started.
+    pub fn start(main: impl FnOnce(&Path) -> Command) -> Result<Play, Error> {
         let folder = tempfile::Builder::new().prefix("lockbydir-").tempdir();
         let folder = folder.map_err(|cause| Error::File { path: std::env::temp_dir(), cause })?;
         let live = Live::of(folder.path())?;
-        let mut command = stage(folder.path());
+        let mut command = main(folder.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .map_err(|cause| Error::File { path: command.get_program().into(), cause })?;
 
-        let (tell, told) = channel();
+        let (sender, messages) = channel();
         let has_ended = Arc::new(AtomicBool::new(false));
-        let voices: [Option<Box<dyn Read + Send>>; 2] = [
-            child.stdout.take().map(|voice| Box::new(voice) as _),
-            child.stderr.take().map(|voice| Box::new(voice) as _),
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|stream| Box::new(stream) as _),
+            child.stderr.take().map(|stream| Box::new(stream) as _),
         ];
-        let stage = Stage { child, code: None, folder: Some(folder) };
-        let ending = Ending(Arc::new(Mutex::new(stage)));
-        // From here on its end is the end of all.
+        let process = MainProcess { child, code: None, folder: Some(folder) };
+        let ending = Ending(Arc::new(Mutex::new(process)));
+        // From here on, dropping `play` ends all processes.
         let ended = has_ended.clone();
-        let mut play = Play { told, voices: 0, has_ended, is_over: false, ending };
-        for voice in voices.into_iter().flatten() {
-            let tell = tell.clone();
-            spawn("voice", move || listen(voice, &tell))?;
-            play.voices += 1;
+        let mut play = Play { messages, open_streams: 0, has_ended, is_over: false, ending };
+        for stream in streams.into_iter().flatten() {
+            let sender = sender.clone();
+            spawn("voice", move || read_lines(stream, &sender))?;
+            play.open_streams += 1;
         }
-        spawn("observer", move || observe(live, &ended, &tell))?;
+        spawn("observer", move || observe(live, &ended, &sender))?;
         Ok(play)
     }
 
-    /// How it will end.
+    /// Returns a handle that ends it.
     #[must_use]
     pub fn ending(&self) -> Ending {
         self.ending.clone()
     }
 
-    fn hear(&mut self, told: Told, events: &mut Vec<Event>) -> Result<(), Error> {
-        match told {
-            Told::Events(seen) => events.extend(seen),
-            Told::Failed(error) => return Err(error),
-            Told::Silent => {
-                self.voices -= 1;
-                if self.voices == 0 {
-                    self.ending.stage().ended();
+    fn handle(&mut self, message: Message, events: &mut Vec<Event>) -> Result<(), Error> {
+        match message {
+            Message::Events(seen) => events.extend(seen),
+            Message::Failed(error) => return Err(error),
+            Message::Closed => {
+                self.open_streams -= 1;
+                if self.open_streams == 0 {
+                    self.ending.process().ended();
                     self.has_ended.store(true, Ordering::Release);
                 }
             }
-            Told::All => self.is_over = true,
+            Message::Done => self.is_over = true,
         }
         Ok(())
     }
 }
 
-/// Tells each line that is said.
-fn listen(voice: impl Read, tell: &Sender<Told>) {
-    for line in BufReader::new(voice).split(b'\n').map_while(Result::ok) {
+/// Sends each line of a stream as an event.
+fn read_lines(stream: impl Read, sender: &Sender<Message>) {
+    for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).replace('\t', "    ");
-        let _ = tell.send(Told::Events(vec![Event::said(line.trim_end_matches('\r'))]));
+        let _ = sender.send(Message::Events(vec![Event::said(line.trim_end_matches('\r'))]));
     }
-    let _ = tell.send(Told::Silent);
+    let _ = sender.send(Message::Closed);
 }
 
-/// Tells what is seen, until nothing happens any more after all has ended.
-fn observe(mut live: Live, has_ended: &AtomicBool, tell: &Sender<Told>) {
+/// Sends the events of the locks, until none has been seen for [`SILENCE`] after all processes have
+/// ended.
+fn observe(mut live: Live, has_ended: &AtomicBool, sender: &Sender<Message>) {
     loop {
         let is_last = has_ended.load(Ordering::Acquire);
-        let told = match live.next(SILENCE) {
-            Ok(events) if events.is_empty() && is_last => Told::All,
+        let message = match live.next(SILENCE) {
+            Ok(events) if events.is_empty() && is_last => Message::Done,
             Ok(events) if events.is_empty() => continue,
-            Ok(events) => Told::Events(events),
-            Err(error) => Told::Failed(error),
+            Ok(events) => Message::Events(events),
+            Err(error) => Message::Failed(error),
         };
-        let is_all = !matches!(told, Told::Events(_));
-        if tell.send(told).is_err() || is_all {
+        let is_end = !matches!(message, Message::Events(_));
+        if sender.send(message).is_err() || is_end {
             return;
         }
     }
@@ -182,16 +184,16 @@ impl Source for Play {
         let mut events = Vec::new();
         let until = Instant::now() + up_to;
         while events.is_empty() && !self.is_over {
-            match self.told.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(told) => self.hear(told, &mut events)?,
+            match self.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(message) => self.handle(message, &mut events)?,
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => self.is_over = true,
             }
         }
-        while let Ok(told) = self.told.try_recv() {
-            self.hear(told, &mut events)?;
+        while let Ok(message) = self.messages.try_recv() {
+            self.handle(message, &mut events)?;
         }
-        // Who hears and who sees are two.
+        // Output and locks are read by different threads.
         events.sort_by(|one, two| one.at.total_cmp(&two.at));
         Ok(events)
     }
@@ -204,23 +206,23 @@ impl Source for Play {
 impl Drop for Play {
     fn drop(&mut self) {
         self.has_ended.store(true, Ordering::Release);
-        self.ending.stage().end();
+        self.ending.process().end();
     }
 }
 
-/// Passes on what a source tells, and remembers the last paragraph of what was said there: the
-/// verdict of an example.
+/// Passes on the events of a source, and remembers the last paragraph of its messages: the verdict
+/// of an example.
 pub struct Listener<S> {
     source: S,
     verdict: Verdict,
 }
 
-/// What was said last, since the last empty line.
+/// The messages since the last empty one.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict(Arc<Mutex<Vec<String>>>);
 
 impl Verdict {
-    /// Its lines.
+    /// Returns its lines.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -228,13 +230,13 @@ impl Verdict {
 }
 
 impl<S: Source> Listener<S> {
-    /// Listens to this one.
+    /// Wraps a source.
     #[must_use]
     pub fn new(source: S) -> Listener<S> {
         Listener { source, verdict: Verdict::default() }
     }
 
-    /// What will have been said last.
+    /// Returns the verdict, which follows the messages of the source.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         self.verdict.clone()

@@ -1,4 +1,5 @@
-//! A recording: a file of JSON lines. The first tells what it is, each other one is an [`Event`].
+//! A recording: a file of JSON lines. The first line is a header with format and version, each
+//! other line an [`Event`].
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,17 +13,18 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::source::Source;
 
-/// What the first line says.
+/// The format that the header names.
 const FORMAT: &str = "lockbydir events";
-/// Larger when old readers would misread what is written.
+/// The version of the format; increased when old readers would misread what is written.
 const VERSION: u32 = 1;
-/// No line is longer, in bytes.
+/// The length limit of a line, in bytes; it bounds the memory that a file which is no recording can
+/// take.
 const LONGEST: u64 = 1 << 16;
-/// A file of at most this many bytes is kept in memory.
-const KEPT: u64 = 1 << 24;
-/// About this many bytes of a larger file are told at once: a recording may have any number of events at the
-/// same time.
-const AT_ONCE: u64 = 1 << 22;
+/// A file of at most this many bytes is kept in memory; a larger one is read twice.
+const MAX_KEPT: u64 = 1 << 24;
+/// About how many bytes of a larger file are returned as one batch of events: a recording may have
+/// any number of events at the same time.
+const BATCH: u64 = 1 << 22;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -31,7 +33,7 @@ struct Header {
     program: String,
 }
 
-/// Writes down what a source tells, and passes it on.
+/// Records the events of a source, and passes them on.
 pub struct Recorder<S> {
     source: S,
     path: PathBuf,
@@ -39,10 +41,10 @@ pub struct Recorder<S> {
 }
 
 impl<S: Source> Recorder<S> {
-    /// Into a file that is not there yet.
+    /// Records into a new file.
     ///
     /// # Errors
-    /// When it is there, or cannot be made.
+    /// When the file exists already, or cannot be created.
     pub fn new(source: S, path: impl Into<PathBuf>) -> Result<Recorder<S>, Error> {
         let path = path.into();
         let file = File::create_new(&path).map_err(|cause| {
@@ -69,7 +71,7 @@ impl<S: Source> Recorder<S> {
             serde_json::to_writer(&mut self.file, line).map_err(|error| failed(error.into()))?;
             self.file.write_all(b"\n").map_err(failed)?;
         }
-        // So that it is whole up to now, whatever ends the program.
+        // Flushes so that the file is complete up to now, whatever ends the program.
         self.file.flush().map_err(failed)
     }
 }
@@ -90,22 +92,23 @@ impl<S: Source> Source for Recorder<S> {
     }
 }
 
-/// Tells what was recorded, at any speed.
+/// A recording as a source, at any speed.
 #[derive(Debug)]
 pub struct Replay {
     rest: Rest,
-    /// What is told next.
+    /// The event that is due next.
     next: Option<Event>,
     only_lock: Option<String>,
     torn: Option<usize>,
     speed: f64,
-    /// Where the recording was at this instant.
+    /// The time of the recording at the instant `since`.
     at: f64,
     since: Instant,
 }
 
-/// What of a recording is not told yet. A large file is read again for that, since it may be larger than
-/// memory; a small one is kept, and what can be read once only, such as a pipe.
+/// The events that follow the next one. A large file is read a second time for them, since it may
+/// be larger than memory; a small one is kept in memory, and so is what can be read only once, such
+/// as a pipe.
 #[derive(Debug)]
 enum Rest {
     File(Events),
@@ -120,7 +123,7 @@ impl Rest {
         }
     }
 
-    /// How many bytes of the file were read again up to now.
+    /// Returns how many bytes of the file have been read in the second pass.
     fn bytes(&self) -> u64 {
         match self {
             Rest::File(events) => events.lines.bytes,
@@ -130,14 +133,14 @@ impl Rest {
 }
 
 impl Replay {
-    /// Of a file, so many times as fast as it was.
+    /// Opens a recording, to be replayed `speed` times as fast as it was recorded.
     ///
     /// # Errors
-    /// When it cannot be read or is no recording; the error names the line.
+    /// When it cannot be read or is not a recording; the error names the line.
     pub fn open(path: impl AsRef<Path>, speed: f64) -> Result<Replay, Error> {
         let mut events = Events::of(path.as_ref())?;
         let (mut kept, mut locks) = (VecDeque::new(), Locks::None);
-        let is_small = |lines: &Lines| !lines.is_read_again || lines.bytes <= KEPT;
+        let is_small = |lines: &Lines| !lines.is_read_again || lines.bytes <= MAX_KEPT;
         while let Some(event) = events.next()? {
             locks.add(&event.lock);
             if is_small(&events.lines) {
@@ -157,20 +160,20 @@ impl Replay {
         Ok(Replay { rest, next, only_lock, torn, speed, at, since: Instant::now() })
     }
 
-    /// The lock that all of it is about, if that is one.
+    /// Returns the name of the lock that all events belong to, if there is exactly one.
     #[must_use]
     pub fn only_lock(&self) -> Option<&str> {
         self.only_lock.as_deref()
     }
 
-    /// The number of the last line, if that was cut off: it is left out.
+    /// Returns the number of the last line if that was cut off; it is left out.
     #[must_use]
     pub fn torn(&self) -> Option<usize> {
         self.torn
     }
 }
 
-/// Which locks a recording is about, as far as that is of interest.
+/// Whether a recording has events of no lock, of one, or of several.
 enum Locks {
     None,
     One(String),
@@ -195,14 +198,15 @@ impl Locks {
     }
 }
 
-/// The events in a file, in their order.
+/// The events of a file, in order.
 #[derive(Debug)]
 struct Events {
     lines: Lines,
-    /// A clock that was set back goes on from where it was.
+    /// The recorded time of the last event. Where the clock was set back, later events are shifted
+    /// by `set_back` seconds, so that time never runs backwards.
     last: f64,
     set_back: f64,
-    /// The number of the last line, if that was cut off.
+    /// The number of the last line if that was cut off.
     torn: Option<usize>,
 }
 
@@ -248,7 +252,7 @@ struct Lines {
     file: BufReader<File>,
     number: usize,
     bytes: u64,
-    /// Its content is there once more when it is opened again.
+    /// Whether its content can be read again by opening it again.
     is_read_again: bool,
 }
 
@@ -266,7 +270,7 @@ impl Lines {
         })
     }
 
-    /// The next line, and whether it has its end.
+    /// Returns the next line, and whether it ends in a newline.
     fn next(&mut self) -> Result<Option<(Vec<u8>, bool)>, Error> {
         let mut line = Vec::new();
         self.number += 1;
@@ -283,7 +287,8 @@ impl Lines {
         }
     }
 
-    /// `why` may quote the file, in which there may be anything.
+    /// Returns an error about the current line. `why` may quote the file, which may contain
+    /// anything, so it is made printable.
     fn wrong(&self, why: impl Into<String>) -> Error {
         let why = lockbydir::printable(why.into());
         Error::Recording { path: self.path.clone(), line: self.number, why }
@@ -303,7 +308,7 @@ impl Source for Replay {
         std::thread::sleep(Duration::try_from_secs_f64(wait).unwrap_or(up_to).min(up_to));
         let now = self.now();
         let (mut events, begun) = (Vec::new(), self.rest.bytes());
-        while self.rest.bytes() - begun < AT_ONCE
+        while self.rest.bytes() - begun < BATCH
             && let Some(event) = self.next.take_if(|event| event.at <= now)
         {
             events.push(event);

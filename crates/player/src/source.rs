@@ -1,4 +1,4 @@
-//! Where events come from.
+//! Sources of events.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,25 +12,25 @@ use lockbydir::{Lock, printable};
 use crate::error::Error;
 use crate::event::{Event, What, seconds};
 
-/// Tells what happens, now or in a recording.
+/// A source of events, live or recorded.
 pub trait Source: Send {
-    /// Waits until something happens, so long at most, and tells it in its order.
+    /// Waits for events, for `up_to` at most, and returns them in order.
     ///
     /// # Errors
-    /// When it can tell no more.
+    /// When the source cannot go on.
     fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error>;
 
-    /// What time it is where these things happen, in seconds since 1970.
+    /// Returns the time of the source, in seconds since 1970; a recording has its own.
     fn now(&self) -> f64 {
         seconds(SystemTime::now())
     }
 
-    /// Nothing more will happen.
+    /// Returns true if no more events will follow.
     fn is_over(&self) -> bool {
         false
     }
 
-    /// All was told that was there at the beginning.
+    /// Returns true if the state at the beginning has been reported completely.
     fn is_whole(&self) -> bool {
         true
     }
@@ -54,34 +54,34 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 }
 
-/// Locks as they are observed.
+/// Observed locks as a source.
 #[derive(Debug)]
 pub struct Live {
     observer: Observer,
-    /// What all paths begin with, as people see it; their names come after that. Of URLs on the same
-    /// servers, what stands behind those.
+    /// The common beginning of all paths, in printable form; the names of the locks are the rest.
+    /// For URLs on the same servers, it is the common beginning of what follows the servers.
     root: String,
     has_same_servers: bool,
     locks: Locks,
-    /// Somebody wants to find locks by their names. Else these are not kept, for there is no end of
-    /// them where each job has a lock of its own.
+    /// Whether [`Locks`] were asked for, so that names are kept. Otherwise they are not, since
+    /// their number is unbounded where each job has a lock of its own.
     keeps_names: bool,
-    /// What is told before all else.
+    /// Events that are returned before all others.
     first: Vec<Event>,
-    /// Which limit was reached when it was said last.
+    /// The limit that was last reported as reached.
     limit: Option<&'static str>,
 }
 
-/// The locks themselves, by the names under which a [`Live`] tells of them.
+/// The locks of a [`Live`], by the names in its events.
 #[derive(Clone, Debug, Default)]
 pub struct Locks {
-    /// URLs that were given, with secrets; what is seen of them is without.
+    /// The URLs as given, with secrets; observed URLs have none.
     urls: Vec<String>,
     seen: Arc<Mutex<HashMap<String, PathBuf>>>,
 }
 
 impl Live {
-    /// All locks below a folder or URL, called by their paths from there.
+    /// Observes all locks below a folder or URL; their names are their paths relative to it.
     ///
     /// # Errors
     /// As for [`Observer::of`].
@@ -100,8 +100,8 @@ impl Live {
         Ok(Live::new(observer, root, false, Locks::default()))
     }
 
-    /// These locks, whether they are there yet or not; called by their paths from the folder that
-    /// they have in common, or by their URLs.
+    /// Observes these locks, whether they exist yet or not. Their names are their paths relative to
+    /// the folder that they have in common, or their URLs.
     ///
     /// # Errors
     /// As for [`Observer::of_locks`].
@@ -130,24 +130,27 @@ impl Live {
         Live { observer, root, has_same_servers, locks, keeps_names, first, limit: None }
     }
 
-    /// The locks that it tells of from now on.
+    /// Returns a handle that finds the locks of events from now on.
     pub fn locks(&mut self) -> Locks {
         self.keeps_names = true;
         self.locks.clone()
     }
 
-    /// What is to be said of a limit of the system that is reached, or not any more.
+    /// Returns a message when the observer reaches a limit of the system, and when the limit is no
+    /// longer reached.
     fn limit(&mut self) -> Option<Event> {
         let before = std::mem::replace(&mut self.limit, self.observer.limit());
         match (before, self.limit) {
             (before, limit) if before == limit => None,
             (_, Some(why)) => Some(Event::said(why)),
-            (_, None) => Some(Event::said("the limit is not reached any more: all is seen again")),
+            (_, None) => {
+                Some(Event::said("the limit is no longer reached: every lock is seen again"))
+            }
         }
     }
 
-    /// An event in our words; none for what this version does not know.
-    fn told(&self, seen: observe::Event) -> Option<Event> {
+    /// Converts an observed event; returns `None` for what this version does not know.
+    fn converted(&self, seen: observe::Event) -> Option<Event> {
         let observe::Event { at, path, what, .. } = seen;
         let at = seconds(at);
         let what = What::of(what, &path)?;
@@ -176,7 +179,7 @@ impl Locks {
         Locks { urls, seen: Arc::default() }
     }
 
-    /// The lock that is called so.
+    /// Finds the lock with this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Lock> {
         let path = self.seen().get(name)?.clone();
@@ -186,7 +189,7 @@ impl Locks {
         Some(Lock::new(url.map_or(path, PathBuf::from)))
     }
 
-    /// Nobody looks for these any more, until something is told of them.
+    /// Drops these names until another event has them.
     pub fn forget(&self, names: &[String]) {
         let mut seen = self.seen();
         for name in names {
@@ -206,18 +209,18 @@ impl Locks {
     }
 }
 
-/// Scheme and servers of a URL.
+/// Returns scheme and servers of a URL, with the slash after them.
 fn servers(url: &str) -> Option<String> {
     let below = behind_servers(url)?;
     Some(url[..url.len() - below.len()].to_owned())
 }
 
-/// A URL without scheme and servers.
+/// Returns what follows the scheme and servers of a URL.
 fn behind_servers(url: &str) -> Option<&str> {
     Some(url.split_once("://")?.1.split_once('/')?.1)
 }
 
-/// A URL as it is seen, with user, password and query of the one that was given, if it is below that.
+/// Returns an observed URL with the user, password and query of the given one, if it is below that.
 fn as_given(given: &str, seen: &str) -> Option<String> {
     let (rest, query) = given.split_once('?').map_or((given, ""), |(rest, query)| (rest, query));
     let (scheme, rest) = rest.split_once("://")?;
@@ -234,7 +237,7 @@ impl Source for Live {
         let up_to = if first.is_empty() { up_to } else { Duration::ZERO };
         let seen = self.observer.next(up_to)?;
         let limit = self.limit();
-        let seen = seen.into_iter().filter_map(|event| self.told(event));
+        let seen = seen.into_iter().filter_map(|event| self.converted(event));
         Ok(first.into_iter().chain(seen).chain(limit).collect())
     }
 
@@ -243,7 +246,8 @@ impl Source for Live {
     }
 }
 
-/// The folder that all of these are in, as people see it, with a slash; nothing where some are URLs.
+/// Returns the deepest folder that contains all of these, printable and with a slash at its end; an
+/// empty text if some are URLs.
 fn common(paths: &[PathBuf]) -> String {
     let folders = paths.iter().filter_map(|path| path.parent());
     let shared = folders.fold(None::<PathBuf>, |shared, folder| {
@@ -267,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_that_is_seen_is_opened_as_the_one_that_was_given() {
+    fn an_observed_url_is_opened_with_the_given_secrets() {
         let given = "etcd://me:secret@h1,h2/team/?ca=x";
 
         let opened = as_given(given, "etcd://h1:2379,h2:2379/team/jobs");
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_kept_for_who_asked_until_they_are_forgotten() {
+    fn names_are_kept_on_request_until_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut live = Live::of(folder.path()).expect("a folder of locks");
         let first = Lock::new(folder.path().join("first")).acquire().expect("a lock");
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn locks_that_were_named_are_found_before_anything_happens() {
+    fn given_locks_are_found_before_any_event() {
         let folder = tempfile::tempdir().expect("a folder");
         let names = ["one", "two"].map(|name| folder.path().join(name));
 

@@ -1,4 +1,5 @@
-//! Recordings: what was told is told again, and what is no recording is refused in so many words.
+//! Tests of recordings: events are replayed as recorded, and a file that is not a recording is
+//! refused with a clear error.
 
 #![allow(missing_docs, reason = "test names are sentences")]
 
@@ -11,7 +12,7 @@ use lockbydir_player::{
     Board, Contender, Error, Event, How, Recorder, Replay, Source, State, What, Why,
 };
 
-/// Tells these.
+/// A source of these events, two at a time.
 struct Script(Vec<Event>);
 
 impl Source for Script {
@@ -45,7 +46,7 @@ impl File {
         file
     }
 
-    /// A good first line, and these.
+    /// Creates a file with a valid header and these lines.
     fn of(lines: &str) -> File {
         File::with(format!("{HEADER}\n{lines}"))
     }
@@ -123,7 +124,7 @@ fn refused(content: impl AsRef<[u8]>, line: usize, words: &str) {
 }
 
 #[test]
-fn what_was_recorded_is_told_again_and_looks_the_same() {
+fn a_replay_returns_and_shows_the_same_events() {
     let file = File::absent();
 
     let live = all(Recorder::new(Script(night()), &file.path).unwrap());
@@ -135,19 +136,19 @@ fn what_was_recorded_is_told_again_and_looks_the_same() {
 }
 
 #[test]
-fn each_event_is_in_the_file_as_soon_as_it_was_told() {
+fn events_are_in_the_file_when_they_are_returned() {
     let file = File::absent();
     let mut recorder = Recorder::new(Script(night()), &file.path).unwrap();
 
-    let told = recorder.next(Duration::ZERO).unwrap();
+    let events = recorder.next(Duration::ZERO).unwrap();
 
-    // Nothing else is done with the recorder: its program may have been killed.
-    assert_eq!(replay(&file.path), told);
+    // The recorder is not used any more, as if its program had been killed.
+    assert_eq!(replay(&file.path), events);
     std::mem::forget(recorder);
 }
 
 #[test]
-fn a_file_that_is_there_is_not_recorded_into() {
+fn an_existing_file_is_not_overwritten() {
     let file = File::with("precious");
 
     let error = Recorder::new(Script(night()), &file.path).err().unwrap();
@@ -157,18 +158,18 @@ fn a_file_that_is_there_is_not_recorded_into() {
 }
 
 #[test]
-fn a_last_line_that_was_cut_off_is_told_and_left_out() {
+fn a_torn_last_line_is_reported_and_left_out() {
     let file = File::absent();
     all(Recorder::new(Script(night()), &file.path).unwrap());
     let whole = std::fs::read(&file.path).unwrap();
     let last = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
 
-    // Wherever it was cut.
+    // At every length that it may be cut to.
     for length in last..whole.len() {
         std::fs::write(&file.path, &whole[..length]).unwrap();
         let replay = Replay::open(&file.path, 1000.0).unwrap();
 
-        // Of the whole queue only its end may be missing.
+        // If only the newline is missing, the line is complete.
         let is_torn = length > last && length < whole.len() - 1;
         assert_eq!(replay.torn(), is_torn.then_some(12), "{length}");
         let count = if length < whole.len() - 1 { 10 } else { 11 };
@@ -177,7 +178,7 @@ fn a_last_line_that_was_cut_off_is_told_and_left_out() {
 }
 
 #[test]
-fn what_is_no_recording_is_refused_by_its_first_line() {
+fn a_file_without_a_valid_header_is_refused() {
     refused("", 1, "no recording of lockbydir");
     refused("\n", 1, "no recording of lockbydir");
     refused("jobs\nmore jobs\n", 1, "no recording of lockbydir");
@@ -228,7 +229,7 @@ fn numbers_out_of_range_are_refused() {
 }
 
 #[test]
-fn what_is_wrong_is_quoted_without_moving_a_cursor() {
+fn errors_quote_hostile_text_in_printable_form() {
     let hostile = r"\u001b]0;x\u0007\u009b2J\u202e";
     let by = format!(r#"{{"id":"a","host":"h","{hostile}":1}}"#);
     for line in [
@@ -245,7 +246,8 @@ fn what_is_wrong_is_quoted_without_moving_a_cursor() {
     }
 }
 
-/// Damages a recording as this number says: cut, doubled, and bytes that are others.
+/// Damages a recording by a random sequence of cuts, duplications and changed bytes, determined by
+/// the seed.
 fn damaged(whole: &[u8], mut seed: u64) -> Vec<u8> {
     let mut random = |below: usize| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -253,7 +255,7 @@ fn damaged(whole: &[u8], mut seed: u64) -> Vec<u8> {
     };
     let mut bytes = whole.to_vec();
     for _ in 0..=random(4) {
-        // The first line stays good most of the time: more is reached so.
+        // The header stays valid in most cases, so that more code is reached.
         let from = if random(8) == 0 { 0 } else { HEADER.len() + 1 };
         let at = (from + random(bytes.len().saturating_sub(from))).min(bytes.len());
         let tokens: [&[u8]; 12] = [
@@ -285,17 +287,17 @@ fn damaged(whole: &[u8], mut seed: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_damaged_recording_is_told_or_refused_and_nothing_else() {
+fn a_damaged_recording_is_replayed_or_refused() {
     let file = File::absent();
     all(Recorder::new(Script(night()), &file.path).unwrap());
     let whole = std::fs::read(&file.path).unwrap();
-    let (mut told, mut refused) = (0, 0);
+    let (mut replayed, mut refused) = (0, 0);
 
     for seed in 0..4000 {
         std::fs::write(&file.path, damaged(&whole, seed)).unwrap();
         let text = match Replay::open(&file.path, 1e300) {
             Ok(replay) => {
-                told += 1;
+                replayed += 1;
                 lockbydir_player::watch::once(Box::new(replay), 80, 24).unwrap()
             }
             Err(error) => {
@@ -307,11 +309,11 @@ fn a_damaged_recording_is_told_or_refused_and_nothing_else() {
         assert!(!text.contains(is_bad), "{seed}: {text:?}");
     }
 
-    assert!(told > 100 && refused > 100, "{told} {refused}");
+    assert!(replayed > 100 && refused > 100, "{replayed} {refused}");
 }
 
 #[test]
-fn a_large_file_is_read_as_it_is_told_and_not_kept_in_memory() {
+fn a_large_file_is_read_while_it_is_replayed() {
     let pad = "x".repeat(60_000);
     let event = |number: u32| {
         let by = format!(r#"{{"id":"{number}","host":"h"}}"#);
@@ -321,7 +323,7 @@ fn a_large_file_is_read_as_it_is_told_and_not_kept_in_memory() {
     let replay = Replay::open(&file.path, 1000.0).unwrap();
     assert_eq!((replay.only_lock(), replay.torn()), (Some("jobs"), None));
 
-    // What is written after that is told, too.
+    // Events appended afterwards are returned, too.
     let mut more = std::fs::File::options().append(true).open(&file.path).unwrap();
     more.write_all(event(300).as_bytes()).unwrap();
     let events = all(replay);
@@ -332,7 +334,7 @@ fn a_large_file_is_read_as_it_is_told_and_not_kept_in_memory() {
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_is_told_though_it_can_be_read_once_only() {
+fn a_pipe_is_replayed_from_memory() {
     let file = File::absent();
     all(Recorder::new(Script(night()), &file.path).unwrap());
     let whole = std::fs::read(&file.path).unwrap();
@@ -346,7 +348,7 @@ fn a_pipe_is_told_though_it_can_be_read_once_only() {
 }
 
 #[test]
-fn texts_that_move_a_cursor_are_shown_and_not_obeyed() {
+fn hostile_text_is_made_printable() {
     let by =
         r#"{"id":"a\u0007","host":"h\u202e","pid":1,"command":"\u001b]0;x","label":"\u001b[2J"}"#;
     let file = File::of(&format!(
@@ -365,7 +367,7 @@ fn texts_that_move_a_cursor_are_shown_and_not_obeyed() {
 }
 
 #[test]
-fn numbers_that_add_up_beyond_all_bounds_stay_numbers() {
+fn counters_saturate() {
     let many = format!(r#"{{"at":1,"lock":"l","what":"missed","count":{}}}"#, u64::MAX);
     let by = r#"{"id":"a","host":"h"}"#;
     let held = format!(
@@ -385,7 +387,7 @@ fn numbers_that_add_up_beyond_all_bounds_stay_numbers() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_goes_on_from_where_it_was() {
+fn time_does_not_run_backwards_after_a_clock_step() {
     let event = |at: f64| format!(r#"{{"at":{at},"lock":"jobs","what":"appeared"}}"#) + "\n";
     let file = File::of(&[100.0, 101.0, 41.0, 42.5, 200.0].map(event).concat());
 
@@ -395,7 +397,7 @@ fn a_clock_that_was_set_back_goes_on_from_where_it_was() {
 }
 
 #[test]
-fn a_recording_is_as_fast_as_it_is_told_to_be() {
+fn a_replay_keeps_its_speed() {
     let file = File::absent();
     all(Recorder::new(Script(night()), &file.path).unwrap());
     let takes = |speed| {
@@ -413,7 +415,7 @@ fn a_recording_is_as_fast_as_it_is_told_to_be() {
 }
 
 #[test]
-fn a_hundred_thousand_events_are_read_and_told_in_a_moment() {
+fn a_hundred_thousand_events_are_replayed_fast() {
     let mut lines = String::new();
     for number in 0..100_000 {
         let by = format!(r#"{{"id":"{}","host":"h","pid":{number}}}"#, number % 50);
@@ -428,7 +430,7 @@ fn a_hundred_thousand_events_are_read_and_told_in_a_moment() {
 
     assert_eq!(events.len(), 100_000);
     let took = begun.elapsed();
-    // Without optimisation, beside other tests.
+    // The limit allows for a build without optimization, beside other tests.
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
@@ -446,7 +448,7 @@ fn the_lines_in_the_manual_are_a_recording() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error_of_its_file() {
+fn an_unreadable_file_is_a_file_error() {
     let file = File::absent();
     let error = Replay::open(&file.path, 1.0).unwrap_err();
     assert!(matches!(error, Error::File { .. }), "{error}");

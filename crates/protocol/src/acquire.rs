@@ -1,115 +1,25 @@
-//! Acquiring: install, take, or take over. One start of the machine is one try; between tries it
-//! remembers what it watched.
+//! Acquiring: install, take, or take over. One start of the machine is one try; between tries the
+//! machine keeps what it has watched.
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
-use crate::entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Owner, State, whole_millis};
+use crate::acquisition::{AcquireRequest, AcquiredFrom, Acquisition, Blocker, RemovedBare};
+use crate::entry::{Entry, MAX_NAME, MAX_TOKEN, State, whole_millis};
 use crate::operation::{
     Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step, TORN_LOOKS,
 };
 use crate::release::{Release, Released};
-use crate::text::{Host, Label};
 use crate::verdict::{
-    Evidence, Facts, Liveness, LocalContext, Question, Verdict, Watch, age, is_older, judge,
+    Facts, Liveness, LocalContext, Question, Verdict, Watch, age, is_older, judge,
     timestamp_granularity,
 };
 
-/// What is to be acquired, and by whom.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AcquireRequest {
-    /// Fresh random bits.
-    pub nonce: Nonce,
-    /// How long the lock shall last.
-    pub timeout: Duration,
-    /// Keep the directory for ever?
-    pub fenced: bool,
-    /// Who must live for the lock to live.
-    pub owner: Owner,
-    /// For people.
-    pub host: Host,
-    /// For people.
-    pub label: Label,
-    /// Will a renewal name a second process? Where names are short, room is kept for it.
-    pub names_child: bool,
-}
-
-/// How a lock was got.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum AcquiredFrom {
-    /// There was none.
-    Free,
-    /// From an open lock, left by this entry.
-    HandedOver(Entry),
-    /// Taken over from this entry, whose timeout had passed.
-    AfterExpiry(Entry, Evidence),
-    /// Taken over from this entry, whose holder was dead.
-    AfterDeath(Entry, Evidence),
-    /// There was a bare directory, at least this old. It was over by our own timeout, so we removed it;
-    /// its maker is unknown and may live.
-    AfterBare(Duration),
-}
-
-/// How old the bare directory was that we removed; none once something else was seen there. It is only
-/// reported, and no step depends on it: so it makes no difference between two machines.
-#[derive(Clone, Copy, Debug, Default)]
-struct RemovedBare(Option<Duration>);
-
-impl PartialEq for RemovedBare {
-    fn eq(&self, _: &RemovedBare) -> bool {
-        true
-    }
-}
-
-impl Eq for RemovedBare {}
-
-impl Hash for RemovedBare {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
-}
-
-/// What is in the way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Blocker {
-    /// A living holder; on our boot clock it may expire at `until`.
-    Held {
-        /// Its entry.
-        entry: Entry,
-        /// Boot clock.
-        until: Duration,
-    },
-    /// Another user's directory, which is not shared with us.
-    Stranger(u32),
-    /// A bare directory, and what litters it.
-    Bare(Option<String>),
-    /// A bare directory that is old and could not be removed.
-    Remains(Fault),
-    /// Others were faster, or a call failed in a way that may pass.
-    Busy(Fault),
-}
-
-/// How a try ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Acquisition {
-    /// Ours, under this entry.
-    Got(Entry, AcquiredFrom),
-    /// Not now.
-    Blocked(Blocker),
-    /// It belongs to another user.
-    Stranger(u32),
-    /// Not ours to touch.
-    Foreign(Foreign),
-    /// Its entry could need a name of so many bytes, and the file system has no such names.
-    NameTooLong(usize),
-    /// It cannot be done.
-    Failed(Fault),
-}
-
-/// The machine.
+/// The machine that acquires a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acquire {
-    wish: AcquireRequest,
+    request: AcquireRequest,
     here: LocalContext,
     shortcut: Option<Entry>,
     watch: Option<Watch>,
@@ -117,19 +27,19 @@ pub struct Acquire {
     removed_bare: RemovedBare,
     names: u32,
     rounds: u8,
-    /// How often our entry was renewed before it could be handed out.
+    /// How often our entry was renewed before it could be returned.
     renewed: u8,
     torn: u8,
     doing: Phase,
     giving_back: Option<Box<Release>>,
     mine: Option<(Entry, AcquiredFrom)>,
-    /// The count in the name that got its number last, once D was there.
+    /// The renewal count of the name whose token was last chosen while D was known to be there.
     numbered: Option<u32>,
     fault: Option<Fault>,
-    /// How the try ends once the stage is cleared away.
-    parting: Option<Acquisition>,
-    /// The entry for which the file system's clock was read: once is enough, since from then on
-    /// it is watched.
+    /// How the try ends once the stage is removed.
+    outcome: Option<Acquisition>,
+    /// The entry for which the file system's clock was read: once is enough, since the entry is
+    /// watched from then on.
     clocked: Option<Entry>,
 }
 
@@ -147,15 +57,15 @@ enum Phase {
 
 type Next = Step<Acquisition>;
 
-/// Why an entry gets no name.
+/// Why an entry cannot be named.
 enum NoName {
     TokenExhausted,
-    /// The bytes that its longest name needs.
+    /// The longest name would need this many bytes.
     TooLong(usize),
 }
 
 impl NoName {
-    fn ends(self) -> Next {
+    fn into_step(self) -> Next {
         Step::Finished(match self {
             NoName::TokenExhausted => Acquisition::Foreign(Foreign::Exhausted),
             NoName::TooLong(needed) => Acquisition::NameTooLong(needed),
@@ -163,17 +73,17 @@ impl NoName {
     }
 }
 
-/// Lost races, or renewals of what was won too slowly, within one try before it is left to the
-/// next.
+/// The most lost races within one try, and the most renewals of a lock that was won too slowly; then the
+/// try ends, and the next one goes on. Few, so that a try is short.
 const ROUNDS: u8 = 4;
 
 impl Acquire {
-    /// A machine for one acquisition. `shortcut` is an open entry that this handle left behind
-    /// and that may be taken without a look.
+    /// Creates a machine for one acquisition. `shortcut` is an open entry that this handle left
+    /// behind and that may be taken without a look.
     #[must_use]
-    pub fn new(wish: AcquireRequest, here: LocalContext, shortcut: Option<Entry>) -> Acquire {
+    pub fn new(request: AcquireRequest, here: LocalContext, shortcut: Option<Entry>) -> Acquire {
         Acquire {
-            wish,
+            request,
             here,
             shortcut,
             watch: None,
@@ -188,17 +98,17 @@ impl Acquire {
             mine: None,
             numbered: None,
             fault: None,
-            parting: None,
+            outcome: None,
             clocked: None,
         }
     }
 
-    /// How old an empty directory of this change time may become: as old as ours would.
+    /// Returns how old an empty directory of this change time may become: as old as one of ours may.
     pub(crate) fn bare_timeout(&self, modified: Stamp) -> Duration {
-        self.wish.timeout + timestamp_granularity(modified)
+        self.request.timeout + timestamp_granularity(modified)
     }
 
-    /// The change time of the bare directory that was seen last.
+    /// Returns the change time of the bare directory that was seen last.
     pub(crate) fn bare_stamp(&self) -> Option<Stamp> {
         self.bare.map(|(stamp, _)| stamp)
     }
@@ -212,7 +122,7 @@ impl Acquire {
         Step::Finished(Acquisition::Blocked(blocker))
     }
 
-    /// A name of this acquisition that was never used before.
+    /// Returns a name of this acquisition that was never used before.
     fn name(&mut self, now: Now, previous: Option<&Entry>) -> Result<Entry, NoName> {
         let entry = self.next_name(now, previous)?;
         self.names += 1;
@@ -223,63 +133,63 @@ impl Acquire {
         let token = previous.map_or(micros(now), |entry| micros(now).max(entry.token + 1));
         let entry = Entry {
             state: State::Held,
-            fenced: self.wish.fenced || previous.is_some_and(|entry| entry.fenced),
+            fenced: self.request.fenced || previous.is_some_and(|entry| entry.fenced),
             token,
-            nonce: self.wish.nonce,
+            nonce: self.request.nonce,
             renewals: self.names,
-            timeout: whole_millis(self.wish.timeout),
+            timeout: whole_millis(self.request.timeout),
             stamp: whole_millis(now.boot),
             origin: self.here.origin,
-            owner: self.wish.owner,
-            host: self.wish.host,
-            label: self.wish.label.clone(),
+            owner: self.request.owner,
+            host: self.request.host,
+            label: self.request.label.clone(),
         };
         if token > MAX_TOKEN {
             return Err(NoName::TokenExhausted);
         }
-        entry.fit_to_grow(self.here.longest_name, self.wish.names_child).map_err(NoName::TooLong)
+        entry.fit_to_grow(self.here.longest_name, self.request.names_child).map_err(NoName::TooLong)
     }
 
-    fn take(&mut self, now: Now, from: Entry, came: AcquiredFrom) -> Next {
+    fn take(&mut self, now: Now, from: Entry, acquired_from: AcquiredFrom) -> Next {
         let to = match self.name(now, Some(&from)) {
             Ok(to) => to,
-            Err(why) => return why.ends(),
+            Err(why) => return why.into_step(),
         };
         self.numbered = Some(to.renewals);
-        self.mine = Some((to.clone(), came));
+        self.mine = Some((to.clone(), acquired_from));
         self.doing = Phase::Renaming;
         Step::Perform(Operation::Rename(from, to))
     }
 
-    /// The call that makes the lock ours has answered "done".
+    /// Handles the answer "done" to the call that makes the lock ours.
     fn published(&mut self, now: Now) -> Next {
         if !self.here.is_local {
-            // Some servers say so of a thing not done: believe the directory, not the answer. If
-            // it does not show our entry, that was a lost race.
+            // Some servers answer "done" for a call that they did not perform: the directory
+            // decides, not the answer. If it does not show our entry, that was a lost race.
             self.fault = Some(Fault::Taken);
             return self.look();
         }
         match self.mine.clone() {
-            Some((entry, came)) => self.settle(now, entry, came),
+            Some((entry, acquired_from)) => self.settle(now, entry, acquired_from),
             None => self.look(),
         }
     }
 
-    /// The directory holds our entry. Hand it out, unless the call took so long that little of
-    /// the timeout is left: then renew first, which proves that nobody held in between.
-    fn settle(&mut self, now: Now, entry: Entry, came: AcquiredFrom) -> Next {
-        // An entry that was staged got its number before others may have held and left: now that
-        // D is there, it takes one that is larger than all of theirs.
+    /// Returns our entry, which the directory holds, unless the call took so long that less than half
+    /// of the timeout is left: then renews first, which proves that nobody held in between.
+    fn settle(&mut self, now: Now, entry: Entry, acquired_from: AcquiredFrom) -> Next {
+        // A staged entry got its token before the install, and others may have held and left
+        // meanwhile: now that D is there, it takes a token that is larger than all of theirs.
         let raised = match self.numbered {
             Some(numbered) if numbered == entry.renewals => entry.token,
             _ => micros(now).max(entry.token),
         };
         if now.boot < entry.stamp + entry.timeout / 2 && raised == entry.token {
-            let came = match (came, self.removed_bare) {
+            let acquired_from = match (acquired_from, self.removed_bare) {
                 (AcquiredFrom::Free, RemovedBare(Some(age))) => AcquiredFrom::AfterBare(age),
-                (came, _) => came,
+                (acquired_from, _) => acquired_from,
             };
-            return Step::Finished(Acquisition::Got(entry, came));
+            return Step::Finished(Acquisition::Got(entry, acquired_from));
         }
         if self.renewed == ROUNDS {
             return self.give_back(now, entry);
@@ -290,12 +200,13 @@ impl Acquire {
         let fresh = fresh.fit(self.here.longest_name);
         self.names += 1;
         self.numbered = Some(fresh.renewals);
-        self.mine = Some((fresh.clone(), came));
+        self.mine = Some((fresh.clone(), acquired_from));
         self.doing = Phase::Renaming;
         Step::Perform(Operation::Rename(entry, fresh))
     }
 
-    /// It is ours and comes to nothing, so it must not keep others waiting.
+    /// Releases the entry, which is ours but too late to be used, so that it does not keep others
+    /// waiting.
     fn give_back(&mut self, now: Now, entry: Entry) -> Next {
         self.mine = None;
         let mut release = Release::new(entry, false, self.here);
@@ -316,26 +227,26 @@ impl Acquire {
     fn seen(&mut self, now: Now, sight: Observation) -> Next {
         let listing = match sight {
             Observation::Absent => return self.absent(now),
-            Observation::Foreign(why) => return self.part(Acquisition::Foreign(why)),
+            Observation::Foreign(why) => return self.end_try(Acquisition::Foreign(why)),
             Observation::Directory(listing) => listing,
         };
         if let Some(uid) = listing.stranger {
-            return self.part(Acquisition::Stranger(uid));
+            return self.end_try(Acquisition::Stranger(uid));
         }
-        let ours = |entry: &&Entry| entry.nonce == self.wish.nonce && entry.state == State::Held;
-        if let (Some(entry), Some((_, came))) = (listing.entries.iter().find(ours), &self.mine) {
-            let (entry, came) = (entry.clone(), came.clone());
+        let ours = |entry: &&Entry| entry.nonce == self.request.nonce && entry.state == State::Held;
+        if let (Some(entry), Some((_, from))) = (listing.entries.iter().find(ours), &self.mine) {
+            let (entry, from) = (entry.clone(), from.clone());
             if listing.entries.len() == 1 {
-                return self.settle(now, entry, came);
+                return self.settle(now, entry, from);
             }
         }
         if let Some(why) = listing.foreign {
-            return self.part(Acquisition::Foreign(why));
+            return self.end_try(Acquisition::Foreign(why));
         }
         if listing.entries.len() > 1 {
             self.torn += 1;
             return if self.torn > TORN_LOOKS {
-                self.part(Acquisition::Foreign(Foreign::TwoEntries))
+                self.end_try(Acquisition::Foreign(Foreign::TwoEntries))
             } else {
                 self.look()
             };
@@ -343,7 +254,7 @@ impl Acquire {
         self.torn = 0;
         self.removed_bare = RemovedBare(None);
         if let Some((entry, AcquiredFrom::Free)) = &self.mine {
-            // The install lost; clear our stage away before anything else.
+            // The install lost; our stage is removed before anything else.
             let entry = entry.clone();
             self.mine = None;
             self.doing = Phase::Unstaging;
@@ -366,11 +277,11 @@ impl Acquire {
         }
     }
 
-    /// Ends the try with this; first our stage is cleared away, if there is one.
-    fn part(&mut self, outcome: Acquisition) -> Next {
+    /// Ends the try with this outcome; removes our stage first, if there is one.
+    fn end_try(&mut self, outcome: Acquisition) -> Next {
         match self.mine.take() {
             Some((entry, AcquiredFrom::Free)) => {
-                self.parting = Some(outcome);
+                self.outcome = Some(outcome);
                 self.doing = Phase::Unstaging;
                 Step::Perform(Operation::Unstage(entry))
             }
@@ -378,7 +289,7 @@ impl Acquire {
         }
     }
 
-    /// After a lost race: is it time to leave this to the next try?
+    /// After a lost race, returns the fault that ends this try; none if it goes on.
     fn give_way(&mut self) -> Option<Fault> {
         let fault = self.fault.take()?;
         self.rounds += 1;
@@ -387,7 +298,7 @@ impl Acquire {
 
     fn absent(&mut self, now: Now) -> Next {
         if let Some((entry, AcquiredFrom::Free)) = &self.mine {
-            // Not installed, and nothing in the way: the stage must go before a new try.
+            // Not installed, and D is absent: the stage is removed before a new try.
             let entry = entry.clone();
             self.mine = None;
             self.doing = Phase::Unstaging;
@@ -395,7 +306,7 @@ impl Acquire {
         }
         self.mine = None;
         match self.fault.take() {
-            // A true refusal shows when nothing is in the way.
+            // D is absent, so it did not cause the fault: the refusal is real.
             Some(fault @ (Fault::Denied { .. } | Fault::Broken { .. })) => {
                 return Step::Finished(Acquisition::Failed(fault));
             }
@@ -409,7 +320,7 @@ impl Acquire {
         }
         let entry = match self.name(now, None) {
             Ok(entry) => entry,
-            Err(why) => return why.ends(),
+            Err(why) => return why.into_step(),
         };
         self.mine = Some((entry.clone(), AcquiredFrom::Free));
         self.doing = Phase::Staging;
@@ -470,12 +381,12 @@ impl Machine for Acquire {
         self.renewed = 0;
         self.torn = 0;
         self.fault = None;
-        self.parting = None;
-        // Nobody waits for a lock that cannot be kept.
+        self.outcome = None;
+        // A lock whose name cannot fit is refused at once, rather than waited for.
         if self.here.longest_name < MAX_NAME
             && let Err(why) = self.next_name(now, None)
         {
-            return why.ends();
+            return why.into_step();
         }
         match self.shortcut.take() {
             Some(entry) => self.take(now, entry.clone(), AcquiredFrom::HandedOver(entry)),
@@ -492,8 +403,8 @@ impl Machine for Acquire {
             (_, Answer::Seen(sight)) => self.seen(now, sight),
             (Phase::Looking, Answer::Failed(fault)) => match &self.mine {
                 Some((entry, AcquiredFrom::Free)) => {
-                    // Whether the install was done cannot be seen: unstaging takes back only
-                    // what is still staged.
+                    // Whether the install was done cannot be seen: unstaging removes only what is
+                    // still staged.
                     let entry = entry.clone();
                     self.fault = Some(fault);
                     self.doing = Phase::Unstaging;
@@ -517,10 +428,10 @@ impl Machine for Acquire {
                 self.fault = Some(fault);
                 self.look()
             }
-            (Phase::Unstaging, _) => match (self.parting.take(), self.mine.take(), self.fault) {
+            (Phase::Unstaging, _) => match (self.outcome.take(), self.mine.take(), self.fault) {
                 (Some(outcome), ..) => Step::Finished(outcome),
                 (None, Some(mine), Some(fault)) => {
-                    // What was installed all the same, the next try finds to be ours.
+                    // If it was installed all the same, the next try finds that it is ours.
                     self.mine = Some(mine);
                     failed(fault)
                 }
@@ -531,7 +442,7 @@ impl Machine for Acquire {
                 self.judged(now, None)
             }
             (Phase::Judging { .. }, Answer::FileClock(clock)) => self.judged(now, Some(clock)),
-            // No file clock to be had: then only watching can tell.
+            // The file system's clock cannot be read: only watching shows an expiry then.
             (Phase::Judging { modified, .. }, Answer::Failed(_)) => {
                 self.judged(now, Some(modified))
             }
@@ -545,7 +456,7 @@ impl Machine for Acquire {
             (Phase::AgeingBare { litter, .. }, _) => Self::blocked(Blocker::Bare(litter)),
             (Phase::RemovingBare { .. }, Answer::Done(_)) => {
                 self.bare = None;
-                // Counts as a round: it may be there again, or still.
+                // Counts as a round: D may be there again, or still.
                 self.fault = Some(Fault::Taken);
                 self.look()
             }
@@ -561,12 +472,12 @@ impl Machine for Acquire {
     }
 }
 
-/// Microseconds since 1970: where numbers start.
+/// Returns the microseconds since 1970, from which tokens start.
 fn micros(now: Now) -> u64 {
     u64::try_from(now.wall.as_micros()).unwrap_or(u64::MAX).min(MAX_TOKEN / 2)
 }
 
-/// Some faults may pass while patience lasts; the others end the wait.
+/// Ends the try after this fault: some faults may pass while patience lasts, the others end the wait.
 fn failed(fault: Fault) -> Next {
     Step::Finished(match fault {
         Fault::Missing | Fault::Taken | Fault::Full { .. } => {

@@ -1,5 +1,5 @@
 //! Entries: the one file name inside a lock directory that is the whole state of the lock. Only
-//! this module prints or parses it.
+//! this module formats or parses it.
 //!
 //! `v1.STATE.KIND.TOKEN.NONCE.RENEWALS.TIMEOUT.STAMP.BOOT.TIMENS.PIDNS.OWNER.HOST.LABEL`
 
@@ -10,17 +10,17 @@ use core::time::Duration;
 use crate::text::{Host, Label};
 use crate::{MAX_TIMEOUT, MIN_TIMEOUT, margin};
 
-/// Longest name of an entry, in bytes.
+/// The longest name of an entry, in bytes.
 pub const MAX_NAME: usize = 200;
-/// Largest token (fencing number) an entry may carry.
+/// The largest token (fencing number) that an entry may have: 18 digits.
 pub const MAX_TOKEN: u64 = 999_999_999_999_999_999;
-/// What host and label take at least: `h.-`.
+/// The fewest bytes that host and label take: `h.-`.
 const SHORTEST_TEXTS: usize = 3;
-/// Bytes a nonce takes in a name.
+/// The length of a nonce in a name, in bytes: 128 bits at 5 bits a digit.
 const NONCE_LENGTH: usize = 26;
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// 128 random bits, fresh for every acquisition: what makes an entry's name its own.
+/// 128 random bits, fresh for every acquisition: they make an entry's name unique.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Nonce(pub u128);
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Nonce {
 }
 
 impl Nonce {
-    /// Reads what [`Display`](fmt::Display) printed.
+    /// Parses the output of [`Display`](fmt::Display).
     #[must_use]
     pub fn parse(text: &str) -> Option<Nonce> {
         if text.len() != NONCE_LENGTH {
@@ -59,17 +59,17 @@ impl Nonce {
     }
 }
 
-/// Held by somebody, or free and kept in place.
+/// The state of a lock that has an entry: held by somebody, or free and kept in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Held, until it expires or its holder is dead.
     Held,
-    /// Free: offered to whoever comes, or kept for its number.
+    /// Free: the next acquisition takes it. It is kept for a waiter, or for its token.
     Open,
 }
 
-/// Where an entry was written: which boot of a kernel, which time and PID namespaces. Zero means
-/// unknown, and unknown is never equal to anything.
+/// Where an entry was written: the boot of a kernel, the time namespace and the PID namespace. Zero
+/// means unknown, and unknown is never equal to anything, not even to another unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The first 64 bits of the kernel's boot identity.
@@ -81,7 +81,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads three parts of a name.
+    /// Parses three parts of a name.
     pub(crate) fn parse<'a>(mut part: impl FnMut() -> Option<&'a str>) -> Option<Origin> {
         Some(Origin {
             boot: u64::from_str_radix(part()?, 16).ok()?,
@@ -90,19 +90,19 @@ impl Origin {
         })
     }
 
-    /// Is this the same boot of the same kernel?
+    /// Returns true if both are the same boot of the same kernel.
     #[must_use]
     pub fn is_same_boot(&self, other: &Origin) -> bool {
         self.boot != 0 && self.boot == other.boot
     }
 
-    /// Do both read the same boot clock?
+    /// Returns true if both read the same boot clock.
     #[must_use]
     pub fn is_same_clock(&self, other: &Origin) -> bool {
         self.is_same_boot(other) && self.time != 0 && self.time == other.time
     }
 
-    /// Do PIDs mean the same to both?
+    /// Returns true if a PID means the same process to both.
     #[must_use]
     pub fn is_same_pids(&self, other: &Origin) -> bool {
         self.is_same_boot(other) && self.pids != 0 && self.pids == other.pids
@@ -120,7 +120,7 @@ impl fmt::Display for Origin {
 pub struct Process {
     /// The PID in its own namespace.
     pub pid: u32,
-    /// The start time; tells a PID that was used again.
+    /// The start time; it distinguishes processes that had the same PID.
     pub start: u64,
 }
 
@@ -149,7 +149,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// The processes, first the one that took the lock.
+    /// Returns the processes, first the one that took the lock.
     pub fn processes(&self) -> impl Iterator<Item = Process> {
         let (first, second) = match *self {
             Owner::Nobody => (None, None),
@@ -159,7 +159,7 @@ impl Owner {
         first.into_iter().chain(second)
     }
 
-    /// The same PIDs, started at any time.
+    /// Returns the same PIDs, started at any time.
     #[must_use]
     pub(crate) fn any_start(self) -> Owner {
         let any = |process: Process| Process { start: 0, ..process };
@@ -196,30 +196,31 @@ impl fmt::Display for Owner {
 pub struct Entry {
     /// Held or open.
     pub state: State,
-    /// Is the directory kept for ever, so that its numbers only grow?
+    /// Whether the directory is kept for ever, so that its tokens only grow.
     pub fenced: bool,
     /// The fencing number of this holding.
     pub token: u64,
-    /// What makes this acquisition unique.
+    /// Random bits that make this acquisition unique.
     pub nonce: Nonce,
-    /// How often the name was changed since: no name of one acquisition comes twice.
+    /// How often this acquisition has changed its name, so that it never has the same name twice.
     pub renewals: u32,
     /// How long the lock lasts from its stamp; whole milliseconds.
     pub timeout: Duration,
     /// The holder's boot clock just before it published this name; whole milliseconds.
     pub stamp: Duration,
-    /// Whose clocks and PIDs these are.
+    /// The boot and the namespaces that the stamp and the PIDs belong to.
     pub origin: Origin,
-    /// Who must live for the lock to live.
+    /// The processes that the lock lives by.
     pub owner: Owner,
     /// The holder's host, for people.
     pub host: Host,
-    /// What it is for, for people.
+    /// What the lock is held for, for people.
     pub label: Label,
 }
 
 impl Entry {
-    /// Reads a name. None for whatever [`Display`](fmt::Display) would not print byte for byte.
+    /// Parses a name. Returns `None` unless [`Display`](fmt::Display) would print the same name, byte
+    /// for byte.
     #[must_use]
     pub fn parse(name: &str) -> Option<Entry> {
         if name.len() > MAX_NAME || !name.is_ascii() {
@@ -252,28 +253,29 @@ impl Entry {
             host: Host::parse(part()?)?,
             label: Label::parse(part()?)?,
         };
-        // One spelling for one state: no leading zeros, no plus signs, no other case.
+        // Each state has one spelling: no leading zeros, no plus signs, no other case.
         (entry.to_string() == name).then_some(entry)
     }
 
-    /// From this moment of its clock on, others may judge it expired.
+    /// Returns the time of the entry's boot clock from which others may judge it expired.
     #[must_use]
     pub fn expires_at(&self) -> Duration {
         self.stamp + self.timeout
     }
 
-    /// From this moment on its own holder counts it as over.
+    /// Returns the time from which its own holder counts the hold as over: the expiry less the
+    /// [`margin`].
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.expires_at().saturating_sub(margin(self.timeout))
     }
 
-    /// The same with as much of label and host as a name of `longest` bytes has room for: the
-    /// label is cut first. The other fields stay, so the name may still be longer; but never
-    /// longer than [`MAX_NAME`], of which the largest fields leave room for the shortest texts.
+    /// Returns the same entry with as much of label and host as a name of `longest` bytes has room
+    /// for: the label is cut first. The other fields stay, so the name may still be longer; but never
+    /// longer than [`MAX_NAME`], since even the largest fields leave room for the shortest texts.
     ///
-    /// A machine compares what it published with what a look shows, so it keeps no text that the
-    /// name does not have.
+    /// A machine compares the entry that it published with the entry that a look shows, so it must
+    /// not keep text that the name does not have.
     #[must_use]
     pub(crate) fn fit(self, longest: usize) -> Entry {
         let room = longest.min(MAX_NAME).saturating_sub(self.fields().len());
@@ -282,8 +284,8 @@ impl Entry {
         Entry { host, label, ..self }
     }
 
-    /// The same for a new holding, so that its name has room to grow where names are short: the
-    /// error is how many bytes the longest name needs that this holding can come to.
+    /// Does the same for a new holding, so that its name has room to grow where names are short. The
+    /// error is the number of bytes in the longest name that this holding may come to need.
     pub(crate) fn fit_to_grow(self, longest: usize, names_child: bool) -> Result<Entry, usize> {
         let needed = self.grown(names_child).fields().len() + SHORTEST_TEXTS;
         if needed > longest {
@@ -296,12 +298,13 @@ impl Entry {
         Ok(self.fit(longest - growth))
     }
 
-    /// The same with the largest values that renewals can come to in 31 years of uptime.
+    /// Returns the same entry with the largest values that renewals can reach in 31 years of uptime.
     fn grown(&self, names_child: bool) -> Entry {
-        /// Twelve digits of milliseconds, and eleven of the hundredths in which starts are counted.
+        /// The largest stamp in 31 years of uptime: 12 digits of milliseconds.
         const STAMP: Duration = Duration::from_millis(999_999_999_999);
+        /// The largest start time in 31 years: 11 digits of clock ticks, of which 100 are a second.
         const START: u64 = 99_999_999_999;
-        /// Seven digits; Linux ends at 4,194,304.
+        /// The largest PID, of seven digits; the limit of Linux is 4,194,304.
         const PID: u32 = 9_999_999;
         let child =
             |first: Process| Process { pid: first.pid.max(PID), start: first.start.max(START) };
@@ -313,10 +316,12 @@ impl Entry {
         Entry { renewals: u32::MAX, stamp: self.stamp.max(STAMP), owner, ..self.clone() }
     }
 
-    /// The next name of the same acquisition, in a new state, stamped by the clock of this origin.
+    /// Returns the next name of the same acquisition, in a new state, stamped by the clock of this
+    /// origin.
     ///
-    /// Whoever renames stamps by its own clock, so it must say whose clock that is; and what was
-    /// said of processes by other clocks or in other namespaces would be lies under it.
+    /// A process that renames an entry stamps it by its own clock, so it must name its own origin. The
+    /// old PIDs and start times belong to the old origin and would be wrong under the new one: where
+    /// the clock differs the start times are dropped, where the boot or the PID namespace differs the owner.
     #[must_use]
     pub fn next(&self, state: State, stamp: Duration, origin: &Origin) -> Entry {
         let owner = match self.origin.is_same_pids(origin) {
@@ -335,13 +340,14 @@ impl Entry {
     }
 }
 
-/// Times in names are whole milliseconds, rounded down: a holder's stamp is never too late.
+/// Rounds down to whole milliseconds, as times are in names: so a holder's stamp is never too late.
 #[must_use]
 pub(crate) fn whole_millis(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(MAX_STAMP).min(MAX_STAMP - 1))
 }
 
-/// Stamps end here: three thousand years of uptime, 14 digits.
+/// The limit of stamps, in milliseconds: all are smaller, so they have at most 14 digits, which are
+/// three thousand years of uptime.
 pub(crate) const MAX_STAMP: u64 = 100_000_000_000_000;
 
 fn millis(text: &str) -> Option<Duration> {
@@ -349,11 +355,11 @@ fn millis(text: &str) -> Option<Duration> {
 }
 
 impl Entry {
-    /// All of its name before the host.
+    /// Returns the part of the name before the host.
     fn fields(&self) -> String {
         use fmt::Write as _;
         let mut name = String::with_capacity(MAX_NAME);
-        // Nothing fails that is written to memory.
+        // Writing to memory does not fail.
         let _ = write!(
             name,
             "v1.{}.{}.{}.{}.{}.{}.{}.{}.{}.",

@@ -13,23 +13,23 @@ use crate::verdict::{LocalContext, Verdict, is_older, timestamp_granularity};
 /// How breaking ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Eviction {
-    /// There was nothing to break.
+    /// The lock was free.
     WasFree,
-    /// This hold was ended by us; a bare one has no entry.
+    /// We ended this hold; a bare lock has no entry.
     Removed(Option<Entry>),
-    /// This hold was ended by us, but the empty directory could not be removed.
+    /// We ended this hold, but the empty directory could not be removed.
     Remains(Option<Entry>, Fault),
-    /// Its holder lives (a bare one has no entry).
+    /// The holder is alive; a bare lock has no entry.
     StillHeld(Option<Entry>),
-    /// It belongs to another user.
+    /// The directory belongs to another user.
     Stranger(u32),
-    /// Not ours to touch.
+    /// D is foreign: it must not be touched.
     Foreign(Foreign),
-    /// It failed.
+    /// A call failed.
     Failed(Fault),
 }
 
-/// The machine.
+/// The machine that breaks a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Evict {
     here: LocalContext,
@@ -37,30 +37,31 @@ pub struct Evict {
     bare_timeout: Duration,
     look: Option<Inspect>,
     victim: Option<Entry>,
-    /// Of several entries, those with the smaller numbers, to be removed before all else.
+    /// Of several entries, those with the smaller tokens, which are removed before all else.
     surplus: alloc::vec::Vec<Entry>,
-    /// The last one that was removed of these.
+    /// The last of these that was removed.
     thinned: Option<Entry>,
-    /// The open entry that is made in a D that litter keeps from vanishing.
+    /// Whether we create an open entry in D, which litter keeps from being removed.
     reopening: bool,
-    /// Whether we may remove D.
+    /// Whether it asks if we may remove D.
     asking: bool,
     removing: bool,
-    /// Whether it was removed all the same, or is somebody's by now.
+    /// Whether it looks if D was removed all the same, or is somebody's lock by now.
     checking: bool,
     rounds: u8,
     done: Option<Eviction>,
 }
 
-/// How often the holder may change under our hands before we leave it in peace.
+/// How often a break begins anew because the holder has changed meanwhile, or several entries are
+/// there; then it fails. So it ends even where the lock changes hands all the time.
 const ROUNDS: u8 = 8;
-/// How many of several entries are removed before the next look: with these a round asks for no more
-/// operations than one that ends a hold.
+/// How many of several entries are removed before the next look: with this many a round has no more
+/// operations than a round that ends a hold.
 const THINNED_AT_ONCE: usize = 3;
 
 impl Evict {
-    /// Breaks an expired or dead holder's lock; with `force` anybody's. A bare directory counts as
-    /// expired when it is older than `bare_timeout`.
+    /// Creates a machine that breaks the lock of an expired or dead holder; with `force` any lock. A
+    /// bare directory counts as expired when it is older than `bare_timeout`.
     #[must_use]
     pub fn new(here: LocalContext, force: bool, bare_timeout: Duration) -> Evict {
         Evict {
@@ -117,7 +118,7 @@ impl Evict {
         }
         self.victim = Some(entry.clone());
         if entry.fenced {
-            // Its number must not be lost.
+            // The token must not be lost.
             return self.open(now, entry);
         }
         self.asking = true;
@@ -139,8 +140,8 @@ impl Evict {
         })
     }
 
-    /// Of several entries, which a union of file systems may have, that with the largest number
-    /// stays, to be broken like any other.
+    /// Removes several entries, which a union of file systems may show, except for the one with the
+    /// largest token, which is then broken like any other.
     fn thin(&mut self, listing: Listing) -> Step<Eviction> {
         if let Some(uid) = listing.stranger {
             return Step::Finished(Eviction::Stranger(uid));
@@ -153,7 +154,7 @@ impl Evict {
         }
         self.rounds += 1;
         self.surplus = listing.entries;
-        // By their whole names at last: two who break at once must not keep different ones.
+        // The whole name decides last: two processes that break at once must keep the same entry.
         self.surplus.sort_by_cached_key(|entry| {
             (entry.token, entry.nonce, entry.renewals, entry.to_string())
         });
@@ -172,7 +173,7 @@ impl Evict {
         let first = look.start(now);
         self.look = Some(look);
         self.victim = None;
-        // What is surplus is known by this look alone.
+        // Only the next look decides which entries are surplus.
         self.surplus.clear();
         self.asking = false;
         self.removing = false;
@@ -205,12 +206,12 @@ impl Evict {
         }
         if self.removing {
             return Step::Finished(match answer {
-                // Somebody's lock by now, or something keeps it from vanishing.
+                // D is somebody's lock by now, or something keeps it from being removed.
                 Answer::Failed(Fault::Taken) if !self.checking => {
                     self.checking = true;
                     return Step::Perform(Operation::Look);
                 }
-                // Only who has emptied D puts something in again, so there are never two.
+                // Only the process that emptied D creates an entry in it, so there are never two.
                 Answer::Seen(Observation::Directory(Listing {
                     foreign: None,
                     litter: Some(_),
@@ -237,7 +238,7 @@ impl Evict {
             if core::mem::take(&mut self.asking) {
                 let victim = victim.clone();
                 return match answer {
-                    // An empty D would stay, and keep everybody out.
+                    // We cannot remove D: an empty one would stay and block everybody.
                     Answer::Removable(false) => self.open(now, victim),
                     _ => Step::Perform(Operation::Unlink(victim)),
                 };
@@ -280,7 +281,7 @@ impl Machine for Evict {
     fn start(&mut self, now: Now) -> Step<Eviction> {
         self.done = None;
         let step = self.begin(now);
-        self.tell(step)
+        self.wake_first(step)
     }
 
     fn resume(&mut self, now: Now, answer: Answer) -> Step<Eviction> {
@@ -288,15 +289,15 @@ impl Machine for Evict {
             Some(outcome) => Step::Finished(outcome),
             None => {
                 let step = self.go_on(now, answer);
-                self.tell(step)
+                self.wake_first(step)
             }
         }
     }
 }
 
 impl Evict {
-    /// A lock that was broken is free: the first in the queue is told.
-    fn tell(&mut self, step: Step<Eviction>) -> Step<Eviction> {
+    /// Wakes the first waiter if this step has broken the lock, which is free then.
+    fn wake_first(&mut self, step: Step<Eviction>) -> Step<Eviction> {
         match step {
             Step::Finished(outcome @ (Eviction::Removed(_) | Eviction::Remains(..))) => {
                 self.done = Some(outcome);

@@ -6,22 +6,22 @@ use crate::operation::{
 };
 use crate::verdict::{Facts, Liveness, LocalContext, Question, Verdict, judge};
 
-/// What was seen.
+/// The state of a lock as a look found it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
-    /// At D's path.
+    /// What is at D's path.
     pub sight: Observation,
-    /// On the holder, where there is one.
+    /// The verdict on the holder, where there is one.
     pub verdict: Option<Verdict>,
-    /// The file system's clock, where it was needed.
+    /// The time of the file system's clock, where it was needed.
     pub file_clock: Option<Stamp>,
-    /// Why nothing could be seen.
+    /// Why the look failed.
     pub fault: Option<Fault>,
-    /// What a directory of two entries shows.
+    /// The listing of a directory that shows several entries, look after look.
     pub torn: Option<Listing>,
 }
 
-/// The machine.
+/// The machine that looks at a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Inspect {
     here: LocalContext,
@@ -31,13 +31,13 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    /// Looks once.
+    /// Creates a machine that looks once.
     #[must_use]
     pub fn new(here: LocalContext) -> Inspect {
         Inspect { here, seen: None, life: None, torn: 0 }
     }
 
-    /// Has it seen the directory, and asks further questions only?
+    /// Returns true if it has seen the directory and only asks further questions.
     pub(crate) fn is_asking(&self) -> bool {
         self.seen.is_some()
     }
@@ -104,7 +104,7 @@ impl Machine for Inspect {
             }
             Answer::FileClock(clock) => self.judged(now, Some(clock)),
             Answer::Failed(fault) => match &self.seen {
-                // No file clock to be had: what is there counts as fresh.
+                // The file system's clock cannot be read: the entry counts as fresh.
                 Some(listing) => {
                     let modified = listing.modified;
                     self.judged(now, Some(modified))

@@ -1,8 +1,8 @@
 //! The protocol of lockbydir, as data: entry names, verdicts, and one state machine per verb.
 //!
-//! A machine asks for one [`Operation`] at a time and is told its [`Answer`] and the time. It
-//! touches no file, no clock and no thread; they do not exist here. So one method performs
-//! operations in the real world, another injects faults, and a model checker runs these very
+//! A machine asks for one [`Operation`] at a time and is given its [`Answer`] and the time. It
+//! uses no file, no clock and no thread: this crate has none. So one executor performs the
+//! operations on a real directory, another injects faults, and a model checker runs the same
 //! machines.
 //!
 //! ```
@@ -22,6 +22,7 @@ extern crate alloc;
 extern crate std;
 
 mod acquire;
+mod acquisition;
 mod entry;
 mod evict;
 mod inspect;
@@ -34,7 +35,8 @@ mod text;
 mod ticket;
 mod verdict;
 
-pub use acquire::{Acquire, AcquireRequest, AcquiredFrom, Acquisition, Blocker};
+pub use acquire::Acquire;
+pub use acquisition::{AcquireRequest, AcquiredFrom, Acquisition, Blocker};
 pub use entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Origin, Owner, Process, State};
 pub use evict::{Evict, Eviction};
 pub use inspect::{Inspect, View};
@@ -42,7 +44,8 @@ pub use operation::{
     Answer, Fault, Foreign, Handoff, Listing, Machine, Now, Observation, Operation, Stamp, Step,
     Wake, WakeSource,
 };
-pub use queue::{PACE, PASS_OVER_AFTER, Queue, Waited};
+pub use queue::limits::{PACE, PASS_OVER_AFTER};
+pub use queue::{Queue, Waited};
 pub use release::{Release, Released};
 pub use renew::{Renew, RenewRequest, Renewal};
 pub use text::{Host, Label, LabelError};
@@ -54,18 +57,19 @@ pub use verdict::{
 
 use core::time::Duration;
 
-/// The shortest timeout a lock may have. On a machine with more work than processors a holder is kept
-/// waiting for some tens of milliseconds between its look at its deadline and what it does then; a
+/// The shortest timeout a lock may have. On a machine with more work than processors, tens of
+/// milliseconds can pass between a holder's check of its deadline and the work that it then does; a
 /// shorter timeout has no room for a [`margin`] of that length.
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest timeout a lock may have: ten years.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// What a holder takes off its own deadline: the longest of half of the timeout up to 100 ms, a quarter up
-/// to 500 ms, and a twentieth up to 1 s. A holder that reads its clock may be kept from the processor before it does
-/// what it meant to: on a loaded machine for tens of milliseconds, however short its timeout is.
+/// Returns by how much a holder's deadline comes before the expiry: the longest of half of the timeout
+/// up to 100 ms, a quarter up to 500 ms, and a twentieth up to 1 s. A holder that has read its clock may
+/// lose the processor before it acts: on a loaded machine for tens of milliseconds, however short its
+/// timeout is.
 ///
-/// The holder's deadline counts from *before* the call that published its stamp, and ends this
+/// The holder's deadline is counted from *before* the call that published its stamp, and is this
 /// much earlier than the moment from which others may judge the lock expired.
 #[must_use]
 pub fn margin(timeout: Duration) -> Duration {

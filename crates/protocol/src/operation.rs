@@ -1,5 +1,5 @@
-//! What machines ask of the world, and what it answers: the one seam between the protocol and
-//! file systems, fault injectors and model checkers.
+//! The operations that machines ask for, and the answers to them: the only interface between the
+//! protocol and file systems, fault injectors and model checkers.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,23 +12,24 @@ use crate::verdict::Liveness;
 /// The time, read just before a machine is asked for its next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Now {
-    /// A clock that runs while the machine is suspended, and is never set.
+    /// The boot clock: it runs while the computer is suspended, and is never set.
     pub boot: Duration,
-    /// The wall clock, since 1970. Never decides who lives; numbers start from it.
+    /// The wall clock, since 1970. It never decides whether a holder is alive; tokens start from it.
     pub wall: Duration,
 }
 
-/// A directory's change time in nanoseconds since 1970: tells whether it changed in between.
+/// A directory's change time in nanoseconds since 1970: it shows whether the directory was changed
+/// between two looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stamp(pub i128);
 
-/// One thing to do to the lock directory D. Whatever others may see of it takes effect at one
+/// One operation on the lock directory D. The part of it that others may see takes effect in one
 /// system call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Open D anew and list it.
     Look,
-    /// Make a directory beside D, named by the entry's nonce, with the entry inside.
+    /// Create a directory beside D, named by the entry's nonce, with the entry in it.
     Stage(Entry),
     /// Rename that directory to D, without replacing anything.
     Install(Entry),
@@ -40,67 +41,68 @@ pub enum Operation {
     Unlink(Entry),
     /// Remove D if it is still empty and was not changed since this stamp.
     RemoveDir(Stamp),
-    /// Make this open entry in the very directory that our `Unlink` emptied: litter keeps it from
-    /// vanishing, and an empty one would block everybody.
+    /// Create this open entry in the very directory that our `Unlink` emptied: litter prevents its
+    /// removal, and an empty one would block everybody.
     Reopen(Entry),
-    /// Are the owner's processes alive?
+    /// Ask whether the owner's processes are alive.
     AskLiveness(Owner),
-    /// What does the file system's own clock say?
+    /// Read the file system's own clock.
     ReadFileClock,
-    /// May we remove D, as far as the permissions of its folder say? In a folder with the sticky bit
-    /// only D's owner may, and the folder's.
+    /// Ask whether the permissions of D's folder let us remove D. In a folder with the sticky bit
+    /// only the owner of D and the owner of the folder may.
     AskRemovable,
-    /// Is there a queue beside D, with somebody in it who lives?
+    /// Ask whether there is a queue beside D with a living waiter in it.
     HasWaiters,
-    /// Wake the first in the queue: D is free. "Missing" says that there is no queue, "taken" that
-    /// nobody in it listens.
+    /// Wake the first waiter, since D is free. [`Fault::Missing`] means that there is no queue,
+    /// [`Fault::Taken`] that nobody in it listens.
     WakeFirst,
     /// List the tickets.
     ListQueue,
-    /// Make our ticket, and the queue if there is none.
+    /// Create our ticket, and the queue if there is none.
     Enter(Ticket),
-    /// Tell this to the one behind us and remove our ticket.
+    /// Send this handoff to the waiter behind us and remove our ticket.
     Leave(Ticket, Handoff),
-    /// Remove the ticket of one that is gone or had its turn, and tell this to the one behind.
+    /// Remove the ticket of a waiter that is gone or had its turn, and send this handoff to the waiter
+    /// behind it.
     Expel(Ticket, Handoff),
-    /// From now on, hear the bell that a release rings.
+    /// Open the bell, so that every release from now on wakes us.
     Listen,
-    /// Remove the queue, with the tickets of those who are gone, if nobody is in it.
+    /// Remove the queue, with the tickets of waiters that are gone, if nobody else is in it.
     CloseQueue,
-    /// Sleep until something is heard, or until this time of the boot clock.
+    /// Sleep until the wake source reports something, or until this time of the boot clock.
     Sleep(WakeSource, Duration),
 }
 
-/// What one who sleeps listens to.
+/// What wakes a waiter from its sleep.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WakeSource {
-    /// To the one ahead in the queue.
+    /// The waiter that holds this ticket, ahead of us in the queue.
     Ticket(Ticket),
-    /// To the bell, and to the end of these processes.
+    /// The bell, and the end of these processes.
     Bell(Owner),
-    /// To nothing but the clock.
+    /// Only the clock.
     Nothing,
 }
 
-/// What one who leaves the queue tells the one behind.
+/// The message from a waiter that leaves the queue to the next waiter behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Handoff {
-    /// Nobody is before you.
+    /// You are first.
     First,
-    /// This one is before you.
+    /// The waiter with this ticket is now ahead of you.
     Behind(Ticket),
 }
 
-/// What ended a sleep.
+/// The reason why a sleep ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Wake {
-    /// The time has come.
+    /// The time to wake was reached.
     Time,
-    /// The bell: the lock is free.
+    /// The bell rang: the lock is free.
     Notified,
-    /// The one ahead, leaving.
+    /// The waiter ahead left, and sent this.
     HandoffReceived(Handoff),
-    /// The one ahead is gone without a word.
+    /// The waiter ahead is gone and sent nothing.
     PeerGone,
     /// A process of the holder has ended.
     Ended,
@@ -110,37 +112,38 @@ pub enum Wake {
     Interrupted,
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// To `Look`.
+    /// The answer to `Look`.
     Seen(Observation),
     /// Done; after `Unlink`, D's change time where it could be read.
     Done(Option<Stamp>),
-    /// Not done, as far as the answer tells.
+    /// The call reported a failure. On a file system that is not local it may be done all the same.
     Failed(Fault),
-    /// To `AskLiveness`.
+    /// The answer to `AskLiveness`.
     Liveness(Liveness),
-    /// To `ReadFileClock`.
+    /// The answer to `ReadFileClock`.
     FileClock(Stamp),
-    /// To `AskRemovable`.
+    /// The answer to `AskRemovable`.
     Removable(bool),
-    /// To `HasWaiters`.
+    /// The answer to `HasWaiters`.
     Somebody(bool),
-    /// To `ListQueue`; empty where there is no queue.
+    /// The answer to `ListQueue`; empty where there is no queue.
     Queue(Vec<Ticket>),
-    /// To `Sleep`.
+    /// The answer to `Sleep`.
     Woken(Wake),
 }
 
-/// Why an operation failed, as far as the protocol cares; `code` is the system's own number.
+/// Why an operation failed, in the classes that the protocol distinguishes; `code` is the system's own
+/// error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// The thing to change is not there (any more).
+    /// The name to change is not there, or not any more.
     Missing,
-    /// Something is already there, or not empty, or being deleted: look again.
+    /// The name exists already, or the directory is not empty or is being deleted: look again.
     Taken,
-    /// The parent folder is missing or no directory, or the name is too long for it.
+    /// The parent folder is missing or is not a directory, or the name is too long for it.
     NoPlace {
         /// The system's error number.
         code: i32,
@@ -150,7 +153,7 @@ pub enum Fault {
         /// The system's error number.
         code: i32,
     },
-    /// No space, over quota, too many open files, no memory, or interrupted: may pass.
+    /// No space, over quota, too many open files, no memory, or interrupted: this may pass.
     Full {
         /// The system's error number.
         code: i32,
@@ -160,7 +163,7 @@ pub enum Fault {
         /// The system's error number.
         code: i32,
     },
-    /// Anything else.
+    /// Any other error.
     Broken {
         /// The system's error number.
         code: i32,
@@ -170,7 +173,7 @@ pub enum Fault {
 /// What a look found at D's path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Observation {
-    /// Nothing there.
+    /// There is nothing.
     Absent,
     /// Something that is not ours to touch.
     Foreign(Foreign),
@@ -178,18 +181,18 @@ pub enum Observation {
     Directory(Listing),
 }
 
-/// Why a thing at D's path is foreign.
+/// Why what is at D's path is foreign.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Foreign {
     /// A symbolic link.
     Symlink,
-    /// A file, or anything else that is no directory.
+    /// A file, or anything else that is not a directory.
     NotADirectory,
-    /// A directory that holds a thing of this name (escaped for terminals).
+    /// A directory that contains this foreign name (escaped for terminals).
     Holds(String),
-    /// More than one entry of ours, look after look.
+    /// A directory with more than one entry of ours, look after look.
     TwoEntries,
-    /// More things than a lock directory ever has.
+    /// A directory with more names than a lock directory ever has.
     TooMany,
     /// The token has reached its largest value.
     Exhausted,
@@ -198,39 +201,40 @@ pub enum Foreign {
 /// A lock directory's content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Listing {
-    /// Entries of our grammar.
+    /// The names that are entries of our grammar.
     pub entries: Vec<Entry>,
-    /// Why it is no lock directory, where it holds what none does.
+    /// Why it is not a lock directory, where it contains something that none has.
     pub foreign: Option<Foreign>,
-    /// The name of a leftover that systems strew about (`.nfs*`, `.DS_Store`): tolerated, never
-    /// deleted, but it keeps D from vanishing; so such a D is left with an open entry.
+    /// The name of a file that systems leave in every directory (`.nfs*`, `.DS_Store`): tolerated and
+    /// never deleted, but D cannot be removed with it; so such a D is left with an open entry.
     pub litter: Option<String>,
-    /// D's change time (`st_ctime`: no user can set it), by the file system's clock; read after the
-    /// entries, so that it is never older than they are.
+    /// D's change time (`st_ctime`, which no user can set), by the file system's clock. It is read after
+    /// the entries, so it is never older than they are.
     pub modified: Stamp,
-    /// The user D belongs to, where that is neither this one nor shared on purpose.
+    /// The user that D belongs to, where that is another user and D is not shared on purpose.
     pub stranger: Option<u32>,
 }
 
-/// What a machine wants next.
+/// What a machine asks for next.
 #[expect(clippy::large_enum_variant, reason = "one exists at a time, on the stack")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step<T> {
-    /// Perform this and tell the answer to [`Machine::resume`].
+    /// Perform this and pass the answer to [`Machine::resume`].
     Perform(Operation),
-    /// The verb is over.
+    /// The verb has ended with this outcome.
     Finished(T),
 }
 
-/// A verb, step by step.
+/// A verb (acquire, renew, release, ...) as a state machine.
 pub trait Machine {
     /// How the verb can end.
     type Outcome;
-    /// The first step.
+    /// Starts the verb and returns its first step.
     fn start(&mut self, now: Now) -> Step<Self::Outcome>;
-    /// The next step, told what came of the last.
+    /// Takes the answer to the last operation and returns the next step.
     fn resume(&mut self, now: Now, answer: Answer) -> Step<Self::Outcome>;
 }
 
-/// How often a listing that shows two entries, or none that should be there, is read again.
+/// How often a listing is read again that shows two entries, or not the entry that is expected. Each
+/// rename during a listing can cause one such look, so a few are enough.
 pub(crate) const TORN_LOOKS: u8 = 8;

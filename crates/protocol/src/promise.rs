@@ -1,28 +1,28 @@
-//! The promises, each by its one name: the heading in docs/protocol.md, the property in the model, and
-//! what every other proof says it has looked for.
+//! The names of the promises. The same name is the heading in docs/protocol.md and the property in the
+//! model, and other proofs report with it what they have checked.
 
-/// A holder is valid while its boot clock is before its deadline and it was not told of a loss.
+/// A holder is valid while its boot clock is before its deadline and no loss was reported to it.
 pub const AT_MOST_ONE_VALID_HOLDER: &str = "At most one valid holder";
-/// Or a break by force.
+/// The exception is a break by force.
 pub const ONLY_THE_HOLDER_ENDS_A_HOLD: &str =
     "Only the holder ends a hold, or a judge of an expired or dead one";
-/// Each holding has a larger token than all before it.
+/// Each holding has a larger token than all holdings before it.
 pub const NUMBERS_GROW: &str = "Numbers grow";
-/// How long a lock lasts is said by its entry alone.
+/// The entry alone determines how long a lock lasts.
 pub const A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS: &str =
     "A waiter's timeout never shortens a holder's";
-/// Nothing is left behind that could be granted.
+/// A waiter that gives up leaves no request behind that could be granted later.
 pub const WHO_GIVES_UP_NEVER_GETS_IT_LATER: &str = "Who gives up never gets it later";
-/// A lock that is free while somebody waits is taken; no wake-up is lost for good, and who stands
-/// in the queue and can take it is not overtaken.
+/// A lock that is free while somebody waits is taken; no wake-up is lost for good, and nobody
+/// overtakes a queued waiter that is able to take the lock.
 pub const THE_QUEUE_MOVES: &str = "The queue moves";
-/// Whatever was half done, the next one gets the lock.
+/// Whatever step a crash interrupts, the next waiter gets the lock.
 pub const A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN: &str =
     "A crash anywhere leaves a lock that is free again within its timeout";
-/// What is not ours by its name is neither renamed nor removed.
+/// Only names of this protocol's grammar are renamed or removed.
 pub const NAMES_OF_OTHERS_ARE_NEVER_TOUCHED: &str = "Names of others are never touched";
 
-/// All of them, in the order of docs/protocol.md.
+/// All promises, in the order of docs/protocol.md.
 pub const ALL: [&str; 8] = [
     AT_MOST_ONE_VALID_HOLDER,
     ONLY_THE_HOLDER_ENDS_A_HOLD,

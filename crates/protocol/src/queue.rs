@@ -1,15 +1,22 @@
-//! Waiting: a ticket in the queue beside D, one sleep at a time, until the lock is had or patience
-//! is over. Who is not first sleeps on the ticket ahead; the first listens to the bell that a
-//! release rings. Safety never depends on any of it: only [`Acquire`] takes the lock.
+//! Waiting: a ticket in the queue beside D, one sleep at a time, until the lock is acquired or patience
+//! is over. The first waiter listens to the bell that a release rings; each other waiter sleeps on the
+//! ticket ahead of it. Safety never depends on the queue: only [`Acquire`] takes the lock.
 
+pub(crate) mod limits;
 mod one_try;
 mod other_hosts;
+mod placing;
 mod vacancy;
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::acquire::{Acquire, Acquisition, Blocker};
+use self::limits::{
+    FIRST_INTERVAL, INTERVAL_PER_TICKET, MAX_BROKEN_TRIES, MAX_EXPULSIONS, OTHERS_INTERVAL, PACE,
+    PASS_OVER_AFTER, SHORTEST_INTERVAL,
+};
+use crate::acquire::Acquire;
+use crate::acquisition::{Acquisition, Blocker};
 use crate::entry::{Entry, Owner, State};
 use crate::inspect::Inspect;
 use crate::operation::{
@@ -22,88 +29,63 @@ use crate::verdict::{Liveness, LocalContext};
 /// How waiting ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Waited {
-    /// With this; never [`Acquisition::Blocked`] or [`Acquisition::Stranger`].
+    /// A try ended with this outcome; never [`Acquisition::Blocked`] or [`Acquisition::Stranger`].
     Ended(Acquisition),
-    /// Patience is over; what was in the way at last.
+    /// Patience is over; this blocked the last try.
     Over(Blocker),
-    /// Somebody asked to end it.
+    /// Somebody interrupted the wait.
     Interrupted,
 }
 
-/// A lock that is free for this long is not wanted by the first in the queue: it is passed over.
-pub const PASS_OVER_AFTER: Duration = Duration::from_millis(100);
-/// A ticket that is older and that nobody has open is no newcomer's.
-const ENTERING: Duration = Duration::from_secs(1);
-/// Numbers that a newcomer takes at most.
-const LATE: u8 = 8;
-/// Who was put out of the queue so often waits without a ticket.
-const EXPULSIONS: u8 = 4;
-/// And who has removed so many of the dead at one go, or tried to.
-const DEAD: u8 = 16;
-/// Tries in a row that may end with an error of the disk: it may fail once, and a dead one is reported soon.
-const BROKEN: u8 = 8;
-/// How long a newcomer is given to open its ticket, again and again.
-const NAP: Duration = Duration::from_millis(5);
-/// Between two looks of the first in the queue, where a release rings.
-const FIRST: Duration = Duration::from_secs(1);
-/// Between two looks of all others together: so the cost does not grow with the queue.
-const SHARE: Duration = Duration::from_millis(20);
-/// Shortest and longest time between two looks of one that is not first.
-const OTHERS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// Shortest time between two looks where nothing tells of a change.
-const SHORTEST: Duration = Duration::from_millis(1);
-/// Longest such time, unless one asks for another.
-pub const PACE: Duration = Duration::from_millis(50);
-
-/// The machine.
+/// The machine that waits for a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Queue {
     acquire: Acquire,
     here: LocalContext,
-    /// Who we are; its order is that of our last ticket.
+    /// Our identity; its order is that of our last ticket.
     own_ticket: Ticket,
-    /// Boot clock; none for ever.
+    /// When patience is over, on the boot clock; none: never.
     until: Option<Duration>,
     in_queue: bool,
-    /// How often a larger number may still be found in the queue when ours is new.
-    late: u8,
+    /// How many orders we may still take, the present one included; 0 when our place is settled.
+    orders_left: u8,
     expulsions: u8,
-    /// How many tickets of the dead we have tried to remove since we slept.
+    /// How many dead tickets we have tried to remove since our last sleep.
     removed: u8,
-    /// How many tries in a row have ended with an error of the disk.
+    /// How many tries in a row have ended with a [`Fault::Broken`].
     broken: u8,
     no_queue: bool,
-    /// The directory is another user's: whoever waits for that stands in a queue of theirs.
-    is_strangers: bool,
+    /// Whether the directory is another user's: waiters for it are in a queue of that user.
+    is_other_users: bool,
     ahead: Option<Ticket>,
     count: u32,
     place: u32,
     pause: Duration,
-    /// Longest pause.
+    /// The longest pause between two looks.
     poll_interval: Duration,
     blocker: Option<Blocker>,
-    /// How many waiters a try without patience may still give a moment to.
+    /// For how many more waiters a try without patience pauses, to let them take the lock.
     passes: u8,
     /// The change time of the bare D at the last try.
     bare: Option<Stamp>,
-    /// What was free at the last look, and since when.
+    /// The free lock that the last look saw, and since when it is free.
     vacant: Option<(Seen, Duration)>,
-    /// What tells no time that we could read, and since when it was seen unchanged.
+    /// An entry without a stamp of our clock, or a bare D, and since when it was seen unchanged.
     watched: Option<(Seen, Duration)>,
-    /// The one ahead that is gone without a word; its ticket may still be there.
+    /// The waiter ahead that is gone without a handoff; its ticket may still be there.
     silent: Option<Ticket>,
     outcome: Option<Waited>,
     doing: Phase,
 }
 
-/// What is at D's path: nothing, an entry, or an empty directory that was changed then.
+/// What is at D's path: nothing, an entry, or an empty directory with this change time.
 type Seen = (Option<Entry>, Option<Stamp>);
 
 #[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Arriving,
-    Knocking,
+    AskingWaiters,
     Glancing(Inspect),
     Pausing,
     Overtaking,
@@ -131,7 +113,8 @@ enum Phase {
 type Next = Step<Waited>;
 
 impl Queue {
-    /// Waits for what `acquire` acquires, as this one, until this time of the boot clock.
+    /// Creates a machine that waits for what `acquire` acquires, as the waiter of `own_ticket`, until
+    /// this time of the boot clock.
     #[must_use]
     pub fn new(
         acquire: Acquire,
@@ -145,16 +128,16 @@ impl Queue {
             own_ticket,
             until,
             in_queue: false,
-            late: 0,
+            orders_left: 0,
             expulsions: 0,
             removed: 0,
             broken: 0,
             no_queue: false,
-            is_strangers: false,
+            is_other_users: false,
             ahead: None,
             count: 0,
             place: 0,
-            pause: SHORTEST,
+            pause: SHORTEST_INTERVAL,
             poll_interval: PACE,
             blocker: None,
             passes: one_try::PASSES,
@@ -167,19 +150,20 @@ impl Queue {
         }
     }
 
-    /// Looks at least this often where nothing tells of a change; by default every [`PACE`].
+    /// Sets how often the waiter looks at least where nothing reports a change; by default every
+    /// [`PACE`].
     #[must_use]
     pub fn poll_interval(self, poll_interval: Duration) -> Queue {
-        Queue { poll_interval: poll_interval.max(SHORTEST), ..self }
+        Queue { poll_interval: poll_interval.max(SHORTEST_INTERVAL), ..self }
     }
 
-    /// What was in the way at the last try.
+    /// Returns what blocked the last try.
     #[must_use]
     pub fn blocker(&self) -> Option<&Blocker> {
         self.blocker.as_ref()
     }
 
-    /// Our ticket, while we are in the queue.
+    /// Returns our ticket, while we are in the queue.
     #[must_use]
     pub fn ticket(&self) -> Option<&Ticket> {
         self.in_queue.then_some(&self.own_ticket)
@@ -203,7 +187,7 @@ impl Queue {
         match step {
             Step::Perform(operation) => self.perform(Phase::Trying, operation),
             Step::Finished(Acquisition::Failed(fault @ Fault::Broken { .. }))
-                if self.broken < BROKEN && !self.is_over(now) =>
+                if self.broken < MAX_BROKEN_TRIES && !self.is_over(now) =>
             {
                 self.broken += 1;
                 self.blocked(now, Blocker::Busy(fault))
@@ -212,19 +196,19 @@ impl Queue {
                 self.broken = 0;
                 self.blocked(now, blocker)
             }
-            // Its release makes the path free.
+            // The path is free when the other user releases the lock.
             Step::Finished(Acquisition::Stranger(uid)) => self.blocked(now, Blocker::Stranger(uid)),
             Step::Finished(outcome) => self.end(Waited::Ended(outcome)),
         }
     }
 
     fn blocked(&mut self, now: Now, blocker: Blocker) -> Next {
-        self.is_strangers = matches!(blocker, Blocker::Stranger(_));
+        self.is_other_users = matches!(blocker, Blocker::Stranger(_));
         self.blocker = Some(blocker.clone());
-        // Plain lockers look every few milliseconds: where theirs changes hands, so do we.
+        // Plain `mkdir` lockers look every few milliseconds: while a bare D changes hands, so do we.
         let bare = self.acquire.bare_stamp().filter(|_| matches!(blocker, Blocker::Bare(_)));
         if bare.is_some() && bare != self.bare {
-            self.pause = SHORTEST;
+            self.pause = SHORTEST_INTERVAL;
         }
         self.bare = bare;
         if self.is_over(now) {
@@ -236,140 +220,65 @@ impl Queue {
         }
     }
 
-    fn enter(&mut self, now: Now, queue: &[Ticket]) -> Next {
-        self.own_ticket = self.own_ticket.behind(queue, now);
-        self.late = if self.late == 0 { LATE } else { self.late - 1 };
-        self.perform(Phase::Entering, Operation::Enter(self.own_ticket.clone()))
-    }
-
-    /// Where we stand among these.
-    fn placed(&mut self, now: Now, queue: &[Ticket]) -> Next {
-        self.stand_among(queue);
-        // Who took a larger number before ours was there cannot know of ours, and may listen to
-        // the very one that we would: so we go behind it.
-        if self.late > 1 && queue.iter().any(|ticket| *ticket > self.own_ticket) {
-            let word = self.ahead.take().map_or(Handoff::First, Handoff::Behind);
-            let old = self.own_ticket.clone();
-            return self.perform(Phase::Renumbering(queue.to_vec()), Operation::Leave(old, word));
-        }
-        self.late = 0;
-        let Some(ahead) = self.ahead.clone() else {
-            return self.perform(Phase::Listening, Operation::Listen);
-        };
-        let is_silent = self.silent.take().as_ref() == Some(&ahead);
-        let age = now.wall.saturating_sub(Duration::from_micros(ahead.order));
-        let is_gone = self.is_dead(&ahead) || is_silent && age >= ENTERING;
-        if is_gone && self.is_over(now) {
-            let blocker = self.blocker.clone().unwrap_or(Blocker::Busy(Fault::Taken));
-            self.end(Waited::Over(blocker))
-        } else if is_gone {
-            // There may be thousands of them, or one that the sticky bit keeps; and meanwhile
-            // nobody looks at D.
-            self.removed = self.removed.saturating_add(1);
-            match self.removed {
-                ..DEAD => self.expel(queue, ahead),
-                _ => self.wait_without_queue(now),
-            }
-        } else if is_silent && ahead.origin.is_same_pids(&self.here.origin) {
-            let owner = Owner::One(ahead.process);
-            self.perform(Phase::Judging(queue.to_vec()), Operation::AskLiveness(owner))
-        } else if is_silent {
-            self.nap(now)
-        } else {
-            self.sleep(now)
-        }
-    }
-
-    /// The one ahead has made its ticket and not yet opened it.
-    fn nap(&mut self, now: Now) -> Next {
-        self.sleep_for(Phase::Napping, now, WakeSource::Nothing, NAP)
-    }
-
-    fn stand_among(&mut self, queue: &[Ticket]) {
-        let before = queue.iter().filter(|ticket| **ticket < self.own_ticket);
-        self.count = u32::try_from(queue.len()).unwrap_or(u32::MAX);
-        self.place = u32::try_from(before.clone().count()).unwrap_or(u32::MAX).saturating_add(1);
-        self.ahead = before.max().cloned();
-    }
-
-    /// Did it die with an earlier boot of our own kernel?
-    fn is_dead(&self, ticket: &Ticket) -> bool {
-        let same = ticket.origin.is_same_boot(&self.here.origin);
-        self.here.is_local && !same && self.here.is_before_boot(ticket)
-    }
-
-    /// Removes a ticket, and says to the one behind it where it stands now.
-    fn expel(&mut self, queue: &[Ticket], ticket: Ticket) -> Next {
-        let word = match queue.iter().filter(|other| **other < ticket).max() {
-            Some(before) => Handoff::Behind(before.clone()),
-            None => Handoff::First,
-        };
-        self.perform(Phase::Expelling, Operation::Expel(ticket, word))
-    }
-
-    /// No queue to be had, or none that is kept: look again and again.
-    fn wait_without_queue(&mut self, now: Now) -> Next {
-        self.no_queue = true;
-        self.ahead = None;
-        self.try_now(now)
-    }
-
-    /// Nobody tells us of a change.
+    /// Returns true if nobody reports changes to us.
     fn has_no_queue(&self) -> bool {
-        self.no_queue || self.is_strangers && !self.in_queue
+        self.no_queue || self.is_other_users && !self.in_queue
     }
 
     fn sleep(&mut self, now: Now) -> Next {
-        let (ear, pause) = match (&self.ahead, &self.blocker) {
-            (Some(_), _) if self.vacant.is_some() => (self.ear(), PASS_OVER_AFTER),
-            // Who waits elsewhere tells nobody here that the next one is first now.
-            (Some(ahead), _) if self.place == 2 && !self.hears(&ahead.origin) => {
-                (WakeSource::Nothing, self.poll_interval.min(OTHERS.0))
+        let (source, pause) = match (&self.ahead, &self.blocker) {
+            (Some(_), _) if self.vacant.is_some() => (self.wake_source(), PASS_OVER_AFTER),
+            // A waiter on another host cannot notify the next waiter here that it is first now.
+            (Some(ahead), _) if self.place == 2 && !self.reaches(&ahead.origin) => {
+                (WakeSource::Nothing, self.poll_interval.min(OTHERS_INTERVAL.0))
             }
-            (Some(_), _) => (self.ear(), (SHARE * self.count).clamp(OTHERS.0, OTHERS.1)),
+            (Some(_), _) => {
+                let share = INTERVAL_PER_TICKET * self.count;
+                (self.wake_source(), share.clamp(OTHERS_INTERVAL.0, OTHERS_INTERVAL.1))
+            }
             (None, Some(Blocker::Held { entry, until })) => {
-                let pause = match (self.has_no_queue(), self.hears(&entry.origin)) {
+                let pause = match (self.has_no_queue(), self.reaches(&entry.origin)) {
                     (true, _) => self.pause,
-                    (false, true) => FIRST,
+                    (false, true) => FIRST_INTERVAL,
                     (false, false) => self.poll_interval,
                 };
                 let (origin, here) = (&entry.origin, &self.here.origin);
-                // As the verdict asks: start times count from the boot of a time namespace.
+                // As in the verdict: start times count from the boot of a time namespace.
                 let owner = match (origin.is_same_pids(here), origin.is_same_clock(here)) {
                     (true, true) => entry.owner,
                     (true, false) => entry.owner.any_start(),
                     (false, _) => Owner::Nobody,
                 };
-                let expiry = until.saturating_sub(now.boot).max(SHORTEST);
+                let expiry = until.saturating_sub(now.boot).max(SHORTEST_INTERVAL);
                 (
                     if self.has_no_queue() { WakeSource::Nothing } else { WakeSource::Bell(owner) },
                     pause.min(expiry),
                 )
             }
             (None, _) => {
-                let ear = if self.has_no_queue() {
+                let source = if self.has_no_queue() {
                     WakeSource::Nothing
                 } else {
                     WakeSource::Bell(Owner::Nobody)
                 };
-                (ear, self.pause)
+                (source, self.pause)
             }
         };
         self.removed = 0;
         self.pause = (self.pause * 3 / 2).min(self.poll_interval);
-        self.sleep_for(Phase::Sleeping, now, ear, pause)
+        self.sleep_for(Phase::Sleeping, now, source, pause)
     }
 
-    /// No longer than patience lasts.
-    fn sleep_for(&mut self, doing: Phase, now: Now, ear: WakeSource, pause: Duration) -> Next {
+    /// Sleeps for this pause, but no longer than patience lasts.
+    fn sleep_for(&mut self, doing: Phase, now: Now, source: WakeSource, pause: Duration) -> Next {
         let wake = now.boot.saturating_add(pause);
         let wake = self.until.map_or(wake, |until| until.min(wake));
-        self.perform(doing, Operation::Sleep(ear, wake))
+        self.perform(doing, Operation::Sleep(source, wake))
     }
 
-    fn ear(&self) -> WakeSource {
+    fn wake_source(&self) -> WakeSource {
         match &self.ahead {
-            Some(ahead) if self.hears(&ahead.origin) => WakeSource::Ticket(ahead.clone()),
+            Some(ahead) if self.reaches(&ahead.origin) => WakeSource::Ticket(ahead.clone()),
             _ => WakeSource::Nothing,
         }
     }
@@ -385,7 +294,7 @@ impl Queue {
                 self.in_queue = false;
                 self.ahead = None;
                 self.expulsions = self.expulsions.saturating_add(1);
-                if self.expulsions >= EXPULSIONS {
+                if self.expulsions >= MAX_EXPULSIONS {
                     return self.wait_without_queue(now);
                 }
                 self.perform(Phase::Numbering, Operation::ListQueue)
@@ -403,10 +312,10 @@ impl Queue {
                 self.silent = Some(ahead.clone());
                 self.perform(Phase::Placing, Operation::ListQueue)
             }
-            (_, Some(ahead)) if !self.hears(&ahead.origin) => {
+            (_, Some(ahead)) if !self.reaches(&ahead.origin) => {
                 self.perform(Phase::Checking, Operation::ListQueue)
             }
-            // Is the lock free, and the first in the queue does not take it?
+            // Checks whether the lock is free and the first waiter does not take it.
             (_, Some(_)) => self.perform(Phase::Looking, Operation::Look),
             (_, None) => self.try_now(now),
         }
@@ -417,11 +326,11 @@ impl Queue {
         if !self.in_queue {
             return self.finish();
         }
-        let word = match self.ahead.clone() {
+        let handoff = match self.ahead.clone() {
             Some(ahead) => Handoff::Behind(ahead),
             None => Handoff::First,
         };
-        self.perform(Phase::Leaving, Operation::Leave(self.own_ticket.clone(), word))
+        self.perform(Phase::Leaving, Operation::Leave(self.own_ticket.clone(), handoff))
     }
 
     fn finish(&mut self) -> Next {
@@ -430,8 +339,9 @@ impl Queue {
         Step::Finished(self.outcome.take().unwrap_or(Waited::Interrupted))
     }
 
-    /// Our ticket is gone. Whoever was the last and did not get the lock leaves nothing behind: also
-    /// one who stood behind another, which may have left meanwhile, taking us for its heir.
+    /// Our ticket is removed. The last waiter that leaves without the lock removes the queue. Every
+    /// waiter without the lock checks that, even one that was not first: the waiter ahead may have left
+    /// meanwhile in the belief that we come next.
     fn left(&mut self) -> Next {
         self.in_queue = false;
         match self.outcome {
@@ -440,7 +350,8 @@ impl Queue {
         }
     }
 
-    /// The queue is closed. If the lock was opened for us at the last moment, nobody else knows.
+    /// Releases a lock that was opened for us at the last moment: the queue is closed, so nobody else
+    /// knows of it.
     fn tidied(&mut self, now: Now, sight: Observation) -> Next {
         let Observation::Directory(listing) = sight else {
             return self.finish();
@@ -482,11 +393,11 @@ impl Machine for Queue {
             {
                 true => {
                     self.ahead = queue.iter().min().cloned();
-                    self.perform(Phase::Knocking, Operation::HasWaiters)
+                    self.perform(Phase::AskingWaiters, Operation::HasWaiters)
                 }
                 false => self.enter(now, &queue),
             },
-            (Phase::Knocking, Answer::Somebody(true)) => self.glance(now),
+            (Phase::AskingWaiters, Answer::Somebody(true)) => self.glance(now),
             (Phase::Glancing(mut look), answer) => {
                 let step = look.resume(now, answer);
                 self.glancing(now, look, step)
@@ -494,13 +405,13 @@ impl Machine for Queue {
             (Phase::Pausing, Answer::Woken(Wake::Interrupted)) => self.end(Waited::Interrupted),
             (Phase::Pausing, _) => self.glance(now),
             (Phase::Overtaking, answer) => self.overtake(now, &queue(&answer)),
-            // It cannot be removed, and would stand there for ever.
+            // The ticket cannot be removed and would stay for ever: the try goes on without regard to it.
             (Phase::Dismissing, Answer::Failed(fault)) if fault != Fault::Missing => {
                 self.try_now(now)
             }
             (Phase::Dismissing, _) => self.perform(Phase::Overtaken, Operation::ListQueue),
             (Phase::Overtaken, answer) => self.overtaken(now, &queue(&answer)),
-            (Phase::Arriving | Phase::Knocking, _) => self.try_now(now),
+            (Phase::Arriving | Phase::AskingWaiters, _) => self.try_now(now),
             (Phase::Trying, answer) => {
                 let step = self.acquire.resume(now, answer);
                 self.trying(now, step)
@@ -510,7 +421,7 @@ impl Machine for Queue {
                 self.in_queue = true;
                 self.perform(Phase::Placing, Operation::ListQueue)
             }
-            // No queue to be had (a full disk, a folder that may not be written): wait all the same.
+            // There can be no queue (a full disk, a folder without write permission): wait all the same.
             (Phase::Numbering | Phase::Entering, _) => self.wait_without_queue(now),
             (Phase::Renumbering(queue), _) => {
                 self.in_queue = false;
@@ -531,13 +442,13 @@ impl Machine for Queue {
             }
             (Phase::Sleeping, Answer::Woken(wake)) => self.woken(now, wake),
             (Phase::Sleeping, _) => self.try_now(now),
-            // Who stood ahead of us elsewhere may have gone.
+            // The waiter ahead of us on another host may be gone.
             (Phase::Checking, Answer::Queue(queue)) => self.checked(now, &queue),
             (Phase::Checking, _) => self.perform(Phase::Looking, Operation::Look),
             (Phase::Looking, Answer::Seen(sight)) => self.looked(now, sight),
             (Phase::Looking, _) => self.sleep(now),
             (Phase::Passing, answer) => self.pass_over(&queue(&answer)),
-            // The sticky bit keeps it, or it cannot be reached: it would stand there for ever.
+            // The sticky bit keeps the ticket, or it cannot be reached: it would stay for ever.
             (Phase::Expelling, Answer::Failed(fault)) if fault != Fault::Missing => {
                 self.wait_without_queue(now)
             }

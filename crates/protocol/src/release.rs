@@ -1,4 +1,4 @@
-//! Releasing: leave (unlink the entry, remove the directory), or open it in place.
+//! Releasing: leave (unlink the entry, remove the directory), or open the lock in place.
 
 use alloc::string::String;
 
@@ -11,20 +11,20 @@ use crate::verdict::LocalContext;
 /// How a release ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Released {
-    /// Free, and nothing is left.
+    /// The lock is free, and the directory is removed.
     Left,
-    /// Free, and the directory stays with this open entry.
+    /// The lock is free, and the directory stays with this open entry.
     Opened(Entry),
-    /// Free of us, but the directory could not be removed: it blocks others until it is old,
-    /// or as long as it holds the thing of this name.
+    /// We no longer hold the lock, but the directory could not be removed: it blocks others until it is
+    /// old, or as long as it contains the file of this name.
     Remains(Fault, Option<String>),
-    /// It was ours no more; who holds it now, where somebody does.
+    /// The lock was not ours any more; the entry of the present holder, where there is one.
     Lost(Option<Entry>),
-    /// It failed; the lock may still be ours.
+    /// A call failed; the lock may still be ours.
     Failed(Fault),
 }
 
-/// The machine. It may be started again after a failure.
+/// The machine that releases a lock. It may be started again after a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     nonce: Nonce,
@@ -38,28 +38,29 @@ pub struct Release {
     torn: u8,
     removing: bool,
     checking: bool,
-    /// The open entry that is made in a D that litter keeps from vanishing.
+    /// The open entry that we create in D, which litter keeps from being removed.
     reopening: Option<Entry>,
     litter: Option<String>,
-    /// Open it in place: somebody waits, or we may not remove D.
+    /// The lock is opened in place: somebody waits, or we may not remove D.
     stays_in_place: bool,
-    telling: Telling,
+    queue_step: QueueStep,
 }
 
-/// What is done for those in the queue.
+/// What the release does at present for the waiters in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Telling {
-    NotYet,
-    Knocking,
-    /// Nobody waits. Would D stay behind, empty, and keep everybody out?
-    Asking,
-    Ringing(Released),
+enum QueueStep {
+    /// Nothing: it releases the lock.
+    Releasing,
+    AskingWaiters,
+    /// Nobody waits. Asks whether we may remove D, which would otherwise stay, empty, and block everybody.
+    AskingRemovable,
+    Waking(Released),
     Closing(Released),
 }
 
 impl Release {
-    /// Releases the holding of this entry (or removes this open one). `stay` opens it in place;
-    /// a fenced lock always stays.
+    /// Creates a machine that releases the holding of this entry, or removes this open entry. With
+    /// `stay` the lock is opened in place; a fenced lock always is.
     #[must_use]
     pub fn new(mine: Entry, stay: bool, here: LocalContext) -> Release {
         Release {
@@ -69,7 +70,7 @@ impl Release {
         }
     }
 
-    /// Releases whatever holding has this nonce.
+    /// Creates a machine that releases the holding with this nonce.
     #[must_use]
     pub fn by_nonce(nonce: Nonce, stay: bool, here: LocalContext) -> Release {
         Release {
@@ -87,7 +88,7 @@ impl Release {
             reopening: None,
             litter: None,
             stays_in_place: false,
-            telling: Telling::NotYet,
+            queue_step: QueueStep::Releasing,
         }
     }
 
@@ -100,7 +101,8 @@ impl Release {
             self.sent = Some(open.clone());
             Step::Perform(Operation::Rename(mine, open))
         } else if mine.fenced || self.stays_in_place {
-            // Its number must not be lost; or D would stay behind, empty, and keep everybody out.
+            // The token of a fenced lock must not be lost. A D that we may not remove would stay,
+            // empty, and block everybody.
             Step::Finished(Released::Opened(mine))
         } else {
             self.sent = None;
@@ -117,7 +119,7 @@ impl Release {
             }
             _ => (alloc::vec::Vec::new(), None),
         };
-        // A break may have opened it under the very name we meant to give it.
+        // A break may have opened the lock under the same name as we would have given it.
         let exact = self.here.is_local && self.fault == Some(Fault::Missing);
         if let Some(open) = self.sent.as_ref().filter(|open| !exact && entries.contains(open)) {
             return Step::Finished(Released::Opened(open.clone()));
@@ -130,7 +132,7 @@ impl Release {
                 self.fault = None;
                 Step::Finished(Released::Failed(fault))
             }
-            // A server that calls a thing done again and again, and has not done it.
+            // The server answers "done" again and again, and does not do it.
             (Some(entry), fault) if self.tried.is_some() && self.torn == TORN_LOOKS => {
                 self.known = Some(entry);
                 self.fault = None;
@@ -148,8 +150,8 @@ impl Release {
         }
     }
 
-    /// Our entry is not there. Were it we who removed it, and the reply was lost, or the next one
-    /// was faster than our look?
+    /// Decides what happened to our entry, which is not there: either we removed it, and the reply was
+    /// lost or the next holder was faster than our look, or we had lost the lock before.
     fn gone(
         &mut self,
         now: Now,
@@ -158,7 +160,7 @@ impl Release {
         fault: Option<Fault>,
     ) -> Step<Released> {
         let doubtful = match fault {
-            // Said to be done, or sent by an earlier start of the machine.
+            // The answer was "done", or an earlier start of the machine sent the call.
             None => self.tried.is_some(),
             Some(Fault::Missing) => !self.here.is_local,
             Some(_) => true,
@@ -204,7 +206,7 @@ impl Release {
             {
                 let held_by = match (listing.foreign, listing.litter, &self.tried) {
                     (Some(Foreign::Holds(name)), ..) => Some(name),
-                    // Only who has emptied D puts something in again, so there are never two.
+                    // Only the process that emptied D creates an entry in it, so there are never two.
                     (None, Some(litter), Some(mine)) => {
                         let open = mine.next(State::Open, now.boot, &self.here.origin);
                         let open = open.fit(self.here.longest_name);
@@ -218,11 +220,11 @@ impl Release {
             }
             Answer::Seen(_) if self.checking => Step::Finished(Released::Left),
             Answer::Seen(sight) => self.seen(now, sight),
-            // Somebody else removed it, or made something of it: it is theirs now.
+            // Somebody else removed D, or has installed a lock there: D is theirs now.
             Answer::Done(_) | Answer::Failed(Fault::Missing) if self.removing => {
                 Step::Finished(Released::Left)
             }
-            // Changed since: somebody's lock, or litter that keeps it from vanishing.
+            // D was changed since: it is another lock, or litter keeps it from being removed.
             Answer::Failed(Fault::Taken) if self.removing && !self.checking => {
                 self.checking = true;
                 Step::Perform(Operation::Look)
@@ -252,39 +254,42 @@ impl Release {
     }
 }
 
-/// First a look whether somebody waits, or whether we may not remove D: then the lock is opened in
-/// place. When it is free, the bell is rung: also for one who came between that look and the release.
+/// First asks whether somebody waits, and whether we may remove D: if somebody does, or we may not, the
+/// lock is opened in place. When the lock is free, it rings the bell in any case: a waiter may have arrived
+/// between that question and the release.
 impl Machine for Release {
     type Outcome = Released;
 
     fn start(&mut self, now: Now) -> Step<Released> {
         let is_open = self.state == State::Open;
         if !is_open && (self.stay || self.known.as_ref().is_some_and(|mine| mine.fenced)) {
-            return self.let_go_and_tell(now);
+            return self.let_go_and_wake(now);
         }
-        self.telling = Telling::Knocking;
+        self.queue_step = QueueStep::AskingWaiters;
         Step::Perform(Operation::HasWaiters)
     }
 
     fn resume(&mut self, now: Now, answer: Answer) -> Step<Released> {
-        match core::mem::replace(&mut self.telling, Telling::NotYet) {
-            Telling::NotYet => {
+        match core::mem::replace(&mut self.queue_step, QueueStep::Releasing) {
+            QueueStep::Releasing => {
                 let step = self.go_on(now, answer);
-                self.tell(step)
+                self.wake_first(step)
             }
-            Telling::Knocking if answer != Answer::Somebody(true) => {
-                self.telling = Telling::Asking;
+            QueueStep::AskingWaiters if answer != Answer::Somebody(true) => {
+                self.queue_step = QueueStep::AskingRemovable;
                 Step::Perform(Operation::AskRemovable)
             }
-            Telling::Knocking => self.leave_or_open(now, true),
-            Telling::Asking => self.leave_or_open(now, answer == Answer::Removable(false)),
-            // There is a queue, and nobody listens: perhaps all in it are gone.
-            Telling::Ringing(outcome) if answer == Answer::Failed(Fault::Taken) => {
-                self.telling = Telling::Closing(outcome);
+            QueueStep::AskingWaiters => self.leave_or_open(now, true),
+            QueueStep::AskingRemovable => {
+                self.leave_or_open(now, answer == Answer::Removable(false))
+            }
+            // There is a queue, and nobody listens: perhaps all its waiters are gone.
+            QueueStep::Waking(outcome) if answer == Answer::Failed(Fault::Taken) => {
+                self.queue_step = QueueStep::Closing(outcome);
                 Step::Perform(Operation::CloseQueue)
             }
-            Telling::Ringing(outcome) => Step::Finished(outcome),
-            Telling::Closing(outcome) => Step::Finished(outcome),
+            QueueStep::Waking(outcome) => Step::Finished(outcome),
+            QueueStep::Closing(outcome) => Step::Finished(outcome),
         }
     }
 }
@@ -293,29 +298,29 @@ impl Release {
     fn leave_or_open(&mut self, now: Now, stays_in_place: bool) -> Step<Released> {
         self.stays_in_place = stays_in_place;
         match (self.state, &self.known) {
-            // An open one is theirs who wait now, or of those who may remove it.
+            // An open entry is left to the waiters, or to the users who may remove D.
             (State::Open, Some(open)) if stays_in_place => {
                 Step::Finished(Released::Opened(open.clone()))
             }
-            _ => self.let_go_and_tell(now),
+            _ => self.let_go_and_wake(now),
         }
     }
 
-    fn let_go_and_tell(&mut self, now: Now) -> Step<Released> {
-        self.telling = Telling::NotYet;
+    fn let_go_and_wake(&mut self, now: Now) -> Step<Released> {
+        self.queue_step = QueueStep::Releasing;
         let step = self.begin(now);
-        self.tell(step)
+        self.wake_first(step)
     }
 
-    /// What ended in a free lock is told to the first in the queue.
-    fn tell(&mut self, step: Step<Released>) -> Step<Released> {
+    /// Wakes the first waiter if this step ends in a free lock.
+    fn wake_first(&mut self, step: Step<Released>) -> Step<Released> {
         let outcome = match step {
             Step::Finished(
                 outcome @ (Released::Opened(_) | Released::Left | Released::Remains(..)),
             ) => outcome,
             step => return step,
         };
-        self.telling = Telling::Ringing(outcome);
+        self.queue_step = QueueStep::Waking(outcome);
         Step::Perform(Operation::WakeFirst)
     }
 }

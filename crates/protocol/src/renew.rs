@@ -1,5 +1,5 @@
-//! Renewing: the same holding under a new name with a new stamp. A renewal that succeeds late
-//! proves that nobody held in between, for a taker would have renamed the entry.
+//! Renewing: the same holding under a new name with a new stamp. A renewal that succeeds late proves
+//! that nobody held in between, since another holder would have renamed the entry.
 
 use core::time::Duration;
 
@@ -7,37 +7,37 @@ use crate::entry::{Entry, Nonce, Owner, Process, State, whole_millis};
 use crate::operation::{Answer, Fault, Machine, Now, Observation, Operation, Step, TORN_LOOKS};
 use crate::verdict::LocalContext;
 
-/// What a renewal changes beside the stamp.
+/// What a renewal changes besides the stamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RenewRequest {
-    /// A new timeout.
+    /// The new timeout; none: unchanged.
     pub timeout: Option<Duration>,
-    /// A new owner.
+    /// The new owner; none: unchanged.
     pub owner: Option<Owner>,
 }
 
 /// How a renewal ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Renewal {
-    /// Ours, under this entry.
+    /// The lock is ours, under this entry.
     Renewed(Entry),
-    /// Ours no more; who holds it now, where somebody does.
+    /// The lock is not ours any more; the entry of the present holder, where there is one.
     Lost(Option<Entry>),
-    /// A process holds it under this entry, and relies on a longer timeout; nothing is changed.
+    /// A process holds the lock under this entry and relies on a longer timeout; nothing is changed.
     Shorter(Entry),
-    /// It failed, or nobody can tell whether it was done; the lock may still be ours.
+    /// A call failed, or whether it was done is unknown; the lock may still be ours.
     Failed(Fault),
 }
 
-/// The machine. It may be started again after a failure.
+/// The machine that renews a holding. It may be started again after a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Renew {
     nonce: Nonce,
-    /// Who renews by key; none: the holder itself.
+    /// The process that renews by key; none: the holder itself.
     by: Option<Process>,
     known: Option<Entry>,
     sent: Option<Entry>,
-    terms: RenewRequest,
+    request: RenewRequest,
     here: LocalContext,
     names: u32,
     torn: u8,
@@ -45,31 +45,31 @@ pub struct Renew {
 }
 
 impl Renew {
-    /// Renews the holding of this entry.
+    /// Creates a machine that renews the holding of this entry.
     #[must_use]
-    pub fn new(mine: Entry, terms: RenewRequest, here: LocalContext) -> Renew {
+    pub fn new(mine: Entry, request: RenewRequest, here: LocalContext) -> Renew {
         let names = mine.renewals;
-        Renew { known: Some(mine.clone()), names, ..Renew::by_nonce(mine.nonce, terms, here) }
+        Renew { known: Some(mine.clone()), names, ..Renew::by_nonce(mine.nonce, request, here) }
     }
 
-    /// Renews one's own holding, which has this nonce.
+    /// Creates a machine that renews the caller's own holding, which has this nonce.
     #[must_use]
-    pub fn by_nonce(nonce: Nonce, terms: RenewRequest, here: LocalContext) -> Renew {
+    pub fn by_nonce(nonce: Nonce, request: RenewRequest, here: LocalContext) -> Renew {
         let by = None;
-        Renew { nonce, by, known: None, sent: None, terms, here, names: 0, torn: 0, fault: None }
+        Renew { nonce, by, known: None, sent: None, request, here, names: 0, torn: 0, fault: None }
     }
 
-    /// Renews whatever holding has this nonce, for the process `by`, which has its key. The holder
-    /// does not learn of it. So a holding that names processes, and not this one, keeps its timeout
-    /// or is given a longer one.
+    /// Creates a machine that renews the holding with this nonce, for the process `by`, which has its
+    /// key. The holder does not learn of it. So a holding of other processes keeps its timeout or gets a
+    /// longer one.
     #[must_use]
-    pub fn by_key(nonce: Nonce, terms: RenewRequest, here: LocalContext, by: Process) -> Renew {
-        Renew { by: Some(by), ..Renew::by_nonce(nonce, terms, here) }
+    pub fn by_key(nonce: Nonce, request: RenewRequest, here: LocalContext, by: Process) -> Renew {
+        Renew { by: Some(by), ..Renew::by_nonce(nonce, request, here) }
     }
 
-    /// Does its holder rely on more than this would leave it?
+    /// Returns true if the holder relies on a longer timeout than this renewal would set.
     fn is_shorter(&self, than: &Entry) -> bool {
-        let (Some(by), Some(timeout)) = (self.by, self.terms.timeout) else {
+        let (Some(by), Some(timeout)) = (self.by, self.request.timeout) else {
             return false;
         };
         let is_ours = than.origin.is_same_pids(&self.here.origin)
@@ -81,8 +81,8 @@ impl Renew {
         self.names = self.names.max(from.renewals).wrapping_add(1);
         let next = from.next(State::Held, now.boot, &self.here.origin);
         let mut to = Entry { renewals: self.names, ..next };
-        to.timeout = self.terms.timeout.map_or(to.timeout, whole_millis);
-        to.owner = self.terms.owner.unwrap_or(to.owner);
+        to.timeout = self.request.timeout.map_or(to.timeout, whole_millis);
+        to.owner = self.request.owner.unwrap_or(to.owner);
         let to = to.fit(self.here.longest_name);
         self.known = None;
         self.sent = Some(to.clone());
@@ -94,7 +94,7 @@ impl Renew {
             return Step::Finished(Renewal::Lost(None));
         };
         let mine = |entry: &&Entry| entry.nonce == self.nonce && entry.state == State::Held;
-        // A torn listing may show a renamed entry under both names; the later one is true.
+        // A torn listing may show a renamed entry under both names; the later name is the true one.
         let found = listing.entries.iter().filter(mine).max_by_key(|entry| entry.renewals);
         match (found.cloned(), &self.sent, self.fault.take()) {
             (Some(entry), Some(sent), _) if entry == *sent => {
@@ -102,7 +102,7 @@ impl Renew {
                 self.sent = None;
                 Step::Finished(Renewal::Renewed(entry))
             }
-            // Not done, for somebody with the key has renewed it meanwhile: on from that name.
+            // Not done, since somebody with the key has renewed it meanwhile: continues from that name.
             (Some(entry), Some(sent), Some(Fault::Missing))
                 if entry.renewals >= sent.renewals
                     && self.torn < TORN_LOOKS
@@ -116,7 +116,7 @@ impl Renew {
                 self.sent = None;
                 Step::Finished(Renewal::Failed(fault))
             }
-            // A server that calls a thing done again and again, and has not done it.
+            // The server answers "done" again and again, and does not do it.
             (Some(entry), Some(_), None) if self.torn == TORN_LOOKS => {
                 self.known = Some(entry);
                 self.sent = None;

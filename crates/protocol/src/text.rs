@@ -1,12 +1,11 @@
-//! The two short texts in an entry's name: host and label. Holds their escaping and limits;
-//! nothing else may spell them.
+//! The two short texts in an entry's name: host and label. Only this module escapes and limits them.
 
 use alloc::string::String;
 use core::fmt;
 
-/// Longest host name kept, in bytes.
+/// The longest host name in an entry, in bytes; short, to leave room for the label.
 const MAX_HOST: usize = 16;
-/// Longest label accepted, in bytes before escaping.
+/// The longest label, in bytes before escaping.
 const MAX_LABEL: usize = 40;
 
 /// The holder's host: the first part of its name, lower case, at most 16 bytes.
@@ -17,7 +16,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Takes what is portable of a host name; what is left empty becomes `unknown`.
+    /// Takes the portable part of a host name; `unknown` if nothing is left.
     #[must_use]
     pub fn new(name: &str) -> Host {
         let first = name.split('.').next().unwrap_or("");
@@ -37,7 +36,7 @@ impl Host {
         Host { bytes, length }
     }
 
-    /// Its first bytes, at least one.
+    /// Returns its first `room` bytes, at least one.
     pub(crate) fn cut(&self, room: usize) -> Host {
         Host::of(&self.as_str()[..self.length.min(room.max(1))])
     }
@@ -47,7 +46,7 @@ impl Host {
         (fits && text.chars().all(is_host_char)).then(|| Host::of(text))
     }
 
-    /// The name as kept.
+    /// Returns the host as it is in the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
@@ -64,7 +63,7 @@ fn is_host_char(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 }
 
-/// A short text that tells people what a lock is held for; may be empty.
+/// A short text that says what a lock is held for, for people; may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Label(String);
 
@@ -89,8 +88,8 @@ impl fmt::Display for LabelError {
 impl core::error::Error for LabelError {}
 
 impl Label {
-    /// A label of at most 40 printable ASCII characters. When a name has no room for all of it,
-    /// its end is cut off.
+    /// Creates a label of at most 40 printable ASCII characters. When a name has no room for all of
+    /// it, its end is cut off.
     pub fn new(text: &str) -> Result<Label, LabelError> {
         if !text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
             Err(LabelError::NotPrintable)
@@ -101,20 +100,20 @@ impl Label {
         }
     }
 
-    /// The text as a person wrote it.
+    /// Returns the text as a person wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Is there no label?
+    /// Returns true if there is no label.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The portable spelling, in at most `room` bytes: `-` for none, `=41` for a byte that is
-    /// not portable, and never a dot at the end.
+    /// Returns the portable spelling, in at most `room` bytes: `-` for no label, `=41` for a byte that
+    /// is not portable, and never a dot at the end.
     pub(crate) fn spell(&self, room: usize) -> String {
         let mut out = String::new();
         for byte in self.0.bytes() {
@@ -143,7 +142,7 @@ impl Label {
         }
     }
 
-    /// As much of it as can be spelled in `room` bytes.
+    /// Returns as much of the label as can be spelled in `room` bytes.
     pub(crate) fn cut(&self, room: usize) -> Label {
         Label::parse(&self.spell(room)).unwrap_or_default()
     }

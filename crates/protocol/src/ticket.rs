@@ -1,5 +1,5 @@
 //! Tickets: places in the queue beside a lock directory, one file name each. Only this module
-//! prints or parses them.
+//! formats or parses them.
 //!
 //! `t1.ORDER.NONCE.STAMP.BOOT.TIMENS.PIDNS.PID-START.HOST.LABEL`
 
@@ -12,27 +12,27 @@ use crate::entry::{MAX_NAME, MAX_STAMP, MAX_TOKEN, Nonce, Origin, Process, whole
 use crate::operation::Now;
 use crate::text::{Host, Label};
 
-/// A place in the queue. [`Display`](fmt::Display) and [`Ticket::parse`] are its file name.
+/// A waiter's place in the queue. [`Display`](fmt::Display) and [`Ticket::parse`] are its file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
-    /// The smaller goes first; with equal ones the nonce decides.
+    /// The place: the ticket with the smaller order is first; among equal orders the nonce decides.
     pub order: u64,
-    /// What makes this ticket unique.
+    /// Random bits that make this ticket unique.
     pub nonce: Nonce,
-    /// The waiter's boot clock when it came; whole milliseconds.
+    /// The waiter's boot clock when it made the ticket; whole milliseconds.
     pub stamp: Duration,
-    /// Whose clock and PIDs these are.
+    /// The boot and the namespaces that the stamp and the PID belong to.
     pub origin: Origin,
-    /// Who waits.
+    /// The process that waits.
     pub process: Process,
-    /// For people.
+    /// The waiter's host, for people.
     pub host: Host,
-    /// For people: what it waits for.
+    /// What it waits for, for people.
     pub label: Label,
 }
 
 impl Ticket {
-    /// The same waiter at the end of this queue.
+    /// Returns a ticket of the same waiter at the end of this queue.
     #[must_use]
     pub fn behind(&self, queue: &[Ticket], now: Now) -> Ticket {
         let micros = u64::try_from(now.wall.as_micros()).unwrap_or(u64::MAX);
@@ -44,8 +44,8 @@ impl Ticket {
         }
     }
 
-    /// The same with as much of label and host as a name of `longest` bytes has room for, whatever
-    /// order and stamp it gets.
+    /// Returns the same ticket with as much of label and host as a name of `longest` bytes has room
+    /// for, whatever order and stamp it gets.
     #[must_use]
     pub fn fit(self, longest: usize) -> Ticket {
         let stamp = whole_millis(Duration::MAX);
@@ -62,7 +62,8 @@ impl Ticket {
         Ticket { host, label, ..self }
     }
 
-    /// Reads a name. None for whatever [`Display`](fmt::Display) would not print byte for byte.
+    /// Parses a name. Returns `None` unless [`Display`](fmt::Display) would print the same name, byte
+    /// for byte.
     #[must_use]
     pub fn parse(name: &str) -> Option<Ticket> {
         if name.len() > MAX_NAME || !name.is_ascii() {
@@ -73,8 +74,8 @@ impl Ticket {
         if part()? != "t1" {
             return None;
         }
-        // A queue may be long: each field is held to its one spelling here, and nothing is printed
-        // to compare.
+        // A queue may be long: each field is checked for its one spelling here, which is cheaper than
+        // to format the ticket and compare.
         let (order, nonce, stamp) = (part()?, part()?, part()?);
         let (boot, time, pids) = (part()?, part()?, part()?);
         let (pid, start) = part()?.split_once('-')?;
@@ -92,19 +93,19 @@ impl Ticket {
             host: Host::parse(host)?,
             label: Label::parse(label)?,
         };
-        // What is in a name had room there.
+        // The label is in a name, so it had room there: `spell` must give it back whole.
         (ticket.label.spell(MAX_NAME) == label).then_some(ticket)
     }
 }
 
-/// A number as it is printed: no sign, no leading zero.
+/// Parses a decimal number as it is printed: no sign, no leading zero.
 fn decimal(text: &str) -> Option<u64> {
     let is_printed = text.bytes().all(|byte| byte.is_ascii_digit())
         && (text.len() == 1 || !text.starts_with('0'));
     text.parse().ok().filter(|_| is_printed)
 }
 
-/// The same in so many lower-case hexadecimal digits.
+/// Parses a number of exactly `digits` lower-case hexadecimal digits.
 fn hexadecimal(text: &str, digits: usize) -> Option<u64> {
     let is_printed = text.len() == digits
         && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
@@ -166,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_ticket_prints_a_portable_name_and_is_read_back(ticket in ticket()) {
+        fn every_ticket_prints_a_portable_name_and_parses_back(ticket in ticket()) {
             let name = ticket.to_string();
             prop_assert!(name.len() <= MAX_NAME, "{} bytes", name.len());
             prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()
@@ -183,7 +184,7 @@ mod tests {
         }
 
         #[test]
-        fn a_newcomer_stands_behind_all_it_sees(queue in proptest::collection::vec(ticket(), 0..5), me in ticket(), micros in 0..10u64.pow(17)) {
+        fn a_new_ticket_is_behind_all_that_it_sees(queue in proptest::collection::vec(ticket(), 0..5), me in ticket(), micros in 0..10u64.pow(17)) {
             prop_assume!(queue.iter().all(|ticket| ticket.order < MAX_TOKEN));
             let now = Now { boot: Duration::ZERO, wall: Duration::from_micros(micros) };
             let mine = me.behind(&queue, now);

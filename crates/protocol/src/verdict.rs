@@ -1,5 +1,5 @@
-//! The verdict on a holder: does it live, has its lock expired, is it dead? Every verdict names
-//! its evidence. In doubt, the holder lives.
+//! The verdict on a holder: alive, expired or dead. Every verdict of expired or dead has its evidence.
+//! In doubt, the holder is alive.
 
 use core::time::Duration;
 
@@ -8,27 +8,29 @@ use crate::operation::{Now, Stamp};
 use crate::text::Host;
 use crate::ticket::Ticket;
 
-/// How much older than its timeout a lock must be by the file system's clock alone.
+/// How much older than its timeout a lock must be before the file system's clock alone shows its
+/// expiry: a minute, since that clock may have been set forward meanwhile.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
-/// Where the judge stands.
+/// What the judge of an entry knows about itself: boot, namespaces, host and file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LocalContext {
     /// The judge's own boot and namespaces.
     pub origin: Origin,
-    /// Is the file system one that this kernel alone owns? Then whoever wrote before its boot
-    /// died with the kernel before, and an error says truly that a thing was not done.
+    /// Whether the file system is local, that is, this kernel alone owns it. Then every process that
+    /// wrote before this boot died with the earlier kernel, and an error proves that a call was not
+    /// performed.
     pub is_local: bool,
-    /// When this kernel was booted, by the wall clock; none where that can't be told.
+    /// When this kernel was booted, by the wall clock; none where that is unknown.
     pub booted: Option<Stamp>,
     /// The judge's own host.
     pub host: Host,
-    /// How many bytes a name may have on the lock's file system.
+    /// The longest name on the lock's file system, in bytes.
     pub longest_name: usize,
 }
 
 impl LocalContext {
-    /// Was this ticket made before our kernel was booted?
+    /// Returns true if this ticket was made before our kernel was booted.
     #[must_use]
     pub fn is_before_boot(&self, ticket: &Ticket) -> bool {
         let booted = self.booted.and_then(|booted| u64::try_from(booted.0 / 1000).ok());
@@ -36,26 +38,27 @@ impl LocalContext {
     }
 }
 
-/// Is a process there?
+/// Whether the processes of an owner are alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Liveness {
-    /// At least one of the owner's processes lives, or nobody can tell.
+    /// At least one of the owner's processes is alive, or that is unknown.
     Alive,
-    /// All of the owner's processes are gone for certain.
+    /// All of the owner's processes are certainly gone.
     Gone,
 }
 
-/// Since when one name was seen unchanged, on the watcher's own boot clock.
+/// The name that is watched, and since when it was seen unchanged, on the watcher's own boot clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Watch {
-    /// The name.
+    /// The watched name.
     pub entry: Entry,
-    /// Since when.
+    /// When the watch began.
     pub since: Duration,
 }
 
 impl Watch {
-    /// Goes on watching the same name, or begins anew with another.
+    /// Continues to watch the same name, or begins anew with another; returns for how long the name
+    /// was watched.
     pub fn on(watch: &mut Option<Watch>, entry: &Entry, now: Now) -> Duration {
         match watch {
             Some(known) if known.entry == *entry => now.boot.saturating_sub(known.since),
@@ -67,12 +70,12 @@ impl Watch {
     }
 }
 
-/// What is known so far.
+/// The facts that a judge has so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// The time.
     pub now: Now,
-    /// How long this very name was watched.
+    /// For how long this very name was watched.
     pub watched: Duration,
     /// D's change time.
     pub modified: Stamp,
@@ -82,38 +85,38 @@ pub struct Facts {
     pub file_clock: Option<Stamp>,
 }
 
-/// What must be known before a verdict.
+/// A fact that the judge needs before its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Question {
-    /// Do the owner's processes live?
+    /// Whether the owner's processes are alive.
     Liveness(Owner),
-    /// What does the file system's clock say?
+    /// The time of the file system's clock.
     FileClock,
 }
 
-/// Why a holder was judged gone.
+/// Why a holder was judged expired or dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Evidence {
     /// Its processes are gone.
     ProcessGone,
-    /// It was written under an earlier boot, on a file system that one kernel owns.
+    /// It was written under an earlier boot, on a local file system.
     EarlierBoot,
-    /// Its timeout has passed on the boot clock we share.
+    /// Its timeout has passed on the boot clock that it shares with us.
     BootClock,
-    /// It was watched unchanged for its whole timeout.
+    /// It was seen unchanged for its whole timeout.
     Watched,
-    /// It is older than its timeout and a minute by the file system's own clock.
+    /// It is older than its timeout plus [`CLOCK_SLACK`] by the file system's own clock.
     FileClock,
 }
 
-/// The verdict.
+/// The verdict on a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// First answer this.
+    /// There is no verdict before this question is answered.
     Ask(Question),
-    /// It lives; on our boot clock it may be judged expired from this moment on.
+    /// The holder is alive; its lock may be judged expired from `until` on.
     Live {
-        /// Boot clock.
+        /// A time of our boot clock.
         until: Duration,
     },
     /// Its timeout has passed.
@@ -139,15 +142,16 @@ pub fn judge(entry: &Entry, here: &LocalContext, facts: &Facts) -> Verdict {
         }
     }
     let both_known = origin.boot != 0 && here.origin.boot != 0;
-    // A file system of ours may be exported: what another kernel wrote since our boot came from
-    // a client of it, which may well live. And a wall clock that was set forward makes our boot
-    // look late: so it must be our own name, too.
+    // A local file system may be exported: an entry that another kernel wrote since our boot is of a
+    // client, which may be alive. And a wall clock that was set forward makes our boot look late, and
+    // a client's entry older than it: so the entry must also have our host's name.
     let is_old = here.booted.is_some_and(|booted| facts.modified < booted);
     let is_ours = here.is_local && entry.host == here.host;
     if both_known && !origin.is_same_boot(&here.origin) && is_ours && is_old {
         return Verdict::Dead(Evidence::EarlierBoot);
     }
-    // A stamp from the future of our own clock is a lie: it is watched like a stranger's.
+    // A stamp from the future of our own clock is false: such an entry is watched, like one of another
+    // clock.
     if origin.is_same_clock(&here.origin) && entry.stamp <= facts.now.boot {
         return if facts.now.boot >= entry.expires_at() {
             Verdict::Expired(Evidence::BootClock)
@@ -169,7 +173,7 @@ pub fn judge(entry: &Entry, here: &LocalContext, facts: &Facts) -> Verdict {
     }
 }
 
-/// How much younger a thing may be than its stamp says. One of whole seconds is from a file system
+/// Returns how much younger than its stamp a file may be. A stamp of whole seconds is of a file system
 /// that rounds down, to two seconds at worst (FAT).
 #[must_use]
 pub fn timestamp_granularity(stamp: Stamp) -> Duration {
@@ -177,13 +181,13 @@ pub fn timestamp_granularity(stamp: Stamp) -> Duration {
     if stamp.0 % SECOND == 0 { Duration::from_secs(2) } else { Duration::ZERO }
 }
 
-/// Is `stamp` more than `age` before `clock`?
+/// Returns true if `stamp` is more than `age` before `clock`.
 pub(crate) fn is_older(stamp: Stamp, clock: Stamp, age: Duration) -> bool {
     let age = i128::try_from(age.as_nanos()).unwrap_or(i128::MAX);
     clock.0.saturating_sub(stamp.0) > age
 }
 
-/// How old is a thing of this stamp by this clock?
+/// Returns the age of a file with this stamp by this clock.
 pub(crate) fn age(stamp: Stamp, clock: Stamp) -> Duration {
     Duration::from_nanos(u64::try_from(clock.0.saturating_sub(stamp.0).max(0)).unwrap_or(u64::MAX))
 }

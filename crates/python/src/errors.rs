@@ -1,5 +1,6 @@
-//! The library's errors as Python's: exceptions of our own where a lock is the reason, `OSError`
-//! with its number and file where the system is, `ValueError` where the caller is.
+//! Converts errors of the library to Python exceptions: our own exceptions where the lock is the
+//! cause, `OSError` with its number and file name where the system is, `ValueError` where the
+//! caller is.
 
 use std::ffi::{CString, OsStr};
 use std::path::Path;
@@ -12,14 +13,14 @@ use pyo3::prelude::*;
 
 use crate::facts;
 
-/// Not permitted: what the system would say of another user's directory.
+/// Not permitted: what the system returns for the directory of another user.
 const EPERM: i32 = 1;
 const EIO: i32 = 5;
 /// Not supported: no lock is safe on that file system.
 const ENOTSUP: i32 = if cfg!(target_os = "macos") { 45 } else { 95 };
 
-/// This error, as Python raises it.
-pub(crate) fn told(py: Python<'_>, error: &Error) -> PyErr {
+/// Converts an error to the exception that Python raises.
+pub(crate) fn py_err(py: Python<'_>, error: &Error) -> PyErr {
     let holder = match error.holder().map(|holder| facts::holder(py, holder)).transpose() {
         Ok(holder) => holder,
         Err(failed) => return failed,
@@ -52,7 +53,7 @@ fn system(error: &Error, otherwise: i32) -> PyErr {
     PyOSError::new_err((error.raw_os_error().unwrap_or(otherwise), error.to_string(), path))
 }
 
-/// One of the exceptions that Python code defines.
+/// Creates one of the exceptions that are defined in Python.
 pub(crate) fn own(
     py: Python<'_>,
     class: &str,
@@ -63,7 +64,7 @@ pub(crate) fn own(
     make(py, class, said, path, holder).map_or_else(|failed| failed, PyErr::from_value)
 }
 
-/// A `LockLost`, with a reason that programs can read.
+/// Creates a `LockLost` with a reason that programs can read.
 pub(crate) fn lost(
     py: Python<'_>,
     said: &str,
@@ -76,18 +77,18 @@ pub(crate) fn lost(
     error.map_or_else(|failed| failed, PyErr::from_value)
 }
 
-/// This waiter, a thread or a task, would wait for itself for ever.
+/// Creates the error for a waiter, a thread or a task, that would wait for itself for ever.
 pub(crate) fn deadlock(py: Python<'_>, path: &OsStr, waiter: &str) -> PyErr {
     let said = format!(
-        "cannot acquire {}: this {waiter} holds it by the same Lock, and would wait for itself for ever; release it first, or give a patience",
+        "cannot acquire {}: this {waiter} holds it by the same Lock, which would wait for ever for itself; release it first, or give a patience",
         lockbydir::printable(path)
     );
     own(py, "WouldDeadlock", &said, Some(path), None)
 }
 
-/// Makes an exception without a call of its `__init__`. That is Python code, at whose beginning an
-/// interpreter that is ending ends each daemon thread: by an unwinding that aborts the process when it
-/// comes to functions of Rust.
+/// Creates an exception without calling its `__init__`. That is Python code, and a finalizing
+/// interpreter ends each daemon thread that enters Python code: by unwinding, which aborts the
+/// process when it reaches functions of Rust.
 fn make<'py>(
     py: Python<'py>,
     class: &str,
@@ -103,10 +104,10 @@ fn make<'py>(
     Ok(error)
 }
 
-/// Warns of a holding that was collected before anybody released it.
+/// Warns of a holding that was collected before it was released.
 pub(crate) fn warn_of_unreleased(py: Python<'_>, path: &OsStr) {
-    // An error may be under way, whose traceback held the last reference.
-    let under_way = PyErr::take(py);
+    // An error may be in progress, whose traceback held the last reference.
+    let pending = PyErr::take(py);
     let said = format!(
         "the lock {} was released because nothing refers to its Held any more; keep the Held and release it, or use a `with`",
         lockbydir::printable(path)
@@ -115,20 +116,20 @@ pub(crate) fn warn_of_unreleased(py: Python<'_>, path: &OsStr) {
     if let Err(raised) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &said, 1) {
         raised.write_unraisable(py, None);
     }
-    if let Some(error) = under_way {
+    if let Some(error) = pending {
         error.restore(py);
     }
 }
 
-/// Warns as Python does, from any thread; said once by Python's own rules.
+/// Issues a Python warning from any thread; the filters of Python decide how often it is shown.
 #[cfg(feature = "etcd")]
 pub(crate) fn warn(warning: &str) {
-    // An interpreter that is ending is not told any more.
+    // A finalizing interpreter gets no more warnings.
     Python::try_attach(|py| {
         let warned = py.import("warnings").and_then(|warnings| {
             warnings.call_method1("warn", (warning, py.get_type::<PyRuntimeWarning>()))
         });
-        // Where warnings are errors, there is nobody here to raise them to.
+        // If warnings are errors, there is no caller to raise them in.
         let _ = warned;
     });
 }

@@ -1,4 +1,4 @@
-//! What can be seen of a lock, as Python's data.
+//! Converts the observable facts of a lock to Python data.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use lockbydir::{Holder, How, Predecessor, Status, Ticket};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-/// The arguments of Python's `Status`.
+/// Returns the arguments of the Python class `Status`.
 pub(crate) fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyDict>> {
     let queue: Vec<_> = status.queue.iter().map(|one| ticket(py, one)).collect::<PyResult<_>>()?;
     let facts = PyDict::new(py);
@@ -24,7 +24,7 @@ pub(crate) fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'p
     Ok(facts)
 }
 
-/// A `Holder` of Python's.
+/// Creates a Python `Holder`.
 pub(crate) fn holder<'py>(py: Python<'py>, holder: &Holder) -> PyResult<Bound<'py, PyAny>> {
     let facts = PyDict::new(py);
     facts.set_item("host", &holder.host)?;
@@ -36,7 +36,7 @@ pub(crate) fn holder<'py>(py: Python<'py>, holder: &Holder) -> PyResult<Bound<'p
     make(py, "Holder", &facts)
 }
 
-/// A `Predecessor` of Python's.
+/// Creates a Python `Predecessor`.
 pub(crate) fn predecessor<'py>(
     py: Python<'py>,
     before: &Predecessor,
@@ -58,8 +58,8 @@ fn ticket<'py>(py: Python<'py>, ticket: &Ticket) -> PyResult<Bound<'py, PyAny>> 
     make(py, "Ticket", &facts)
 }
 
-/// Without a call of its `__init__`, for the reason that exceptions are made so: holders are parts of
-/// those.
+/// Creates an object without calling its `__init__`, for the same reason as exceptions, of which
+/// holders are parts.
 fn make<'py>(
     py: Python<'py>,
     class: &str,
@@ -71,7 +71,7 @@ fn make<'py>(
     Ok(made)
 }
 
-/// How a lock was got, in words, and from whom.
+/// Returns how a lock was acquired, as text, and from whom.
 pub(crate) fn how(how: &How) -> (&'static str, Option<&Predecessor>) {
     match how {
         How::HandedOver(before) => ("handed over", Some(before)),

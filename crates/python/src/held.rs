@@ -1,4 +1,4 @@
-//! A holding, for as long as it lasts.
+//! A holding, while it lasts.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,20 +9,21 @@ use lockbydir::engine::ForkGeneration;
 use lockbydir::{Error, Guard};
 use pyo3::prelude::*;
 
-use crate::errors::{self, own, told};
+use crate::errors::{self, own, py_err};
 use crate::{facts, parameters};
 
-/// Proof of holding a lock; a context manager that releases it at its end.
+/// Proof of holding a lock; a context manager that releases the lock at its end.
 ///
-/// Whoever drops the last reference to it releases the lock, too, with a ``ResourceWarning``: keep
-/// it, and release it.
+/// Dropping the last reference also releases the lock, with a ``ResourceWarning``: keep the object,
+/// and release it.
 #[pyclass(frozen, module = "lockbydir")]
 pub(crate) struct Held {
-    /// Shared by those who ask, so that a renewal that hangs stops none of them.
+    /// A read-write lock, so that a renewal that hangs does not block other calls.
     custody: RwLock<Custody>,
-    /// Somebody tried to release it, and knows that the system refused.
+    /// A release was tried and the system refused, so the caller knows that it is not released.
     was_refused: AtomicBool,
-    /// Whose it is. In a forked child the guard may be locked for ever, so it is not touched.
+    /// The process that made it. In a forked child a mutex of the guard may stay locked for ever,
+    /// so the guard is not touched.
     made_in: ForkGeneration,
     token: u64,
     key: String,
@@ -45,7 +46,7 @@ impl Custody {
         }
     }
 
-    /// Takes the guard out; only the first time there is one.
+    /// Takes the guard out; returns it only the first time.
     fn end(&mut self, end: Custody) -> Option<Guard> {
         match std::mem::replace(self, Custody::Released) {
             Custody::Ours(guard) => {
@@ -77,7 +78,7 @@ impl Held {
         !self.made_in.is_current()
     }
 
-    /// Asks the guard, with the interpreter let go of: its renewal may be under way.
+    /// Calls the guard with the interpreter released, since its renewal may be in progress.
     fn ask<T: Send>(
         &self,
         py: Python<'_>,
@@ -98,13 +99,13 @@ impl Held {
         self.custody.write().unwrap_or_else(PoisonError::into_inner).end(end)
     }
 
-    /// Was it released or handed over? In a forked child, what a parent holds was not.
+    /// Whether it was released or handed over. In a forked child, a parent's holding was not.
     pub(crate) fn has_ended(&self, py: Python<'_>) -> bool {
         !self.is_a_parents() && self.ask(py, true, |_| false)
     }
 
-    /// Lets go of the lock: after a failure it may be tried again, and once it is released nothing is
-    /// done. In a forked child nothing is, either.
+    /// Releases the lock. After a failure it may be tried again; after a release, or in a forked
+    /// child, it does nothing.
     pub(crate) fn let_go(&self, py: Python<'_>) -> Result<(), Error> {
         match self.is_a_parents() {
             true => Ok(()),
@@ -112,7 +113,7 @@ impl Held {
         }
     }
 
-    /// What the system refuses may be tried again, so the guard stays.
+    /// Releases the guard; if the system refuses, the guard stays, so that it may be tried again.
     fn release_guard(&self) -> Result<(), Error> {
         let released = self.custody().guard().map_or(Ok(()), Guard::release_by_ref);
         match &released {
@@ -122,7 +123,7 @@ impl Held {
         released
     }
 
-    /// Why it can be used no more.
+    /// Returns the error for a holding that cannot be used any more.
     fn over(&self, py: Python<'_>) -> PyErr {
         let path = lockbydir::printable(&self.path);
         if self.is_a_parents() {
@@ -133,7 +134,8 @@ impl Held {
         errors::lost(py, &said, Some(&self.path), None, Some("released"))
     }
 
-    /// At the end of a `with`: what came after a release was not under the lock.
+    /// Releases the lock at the end of a `with`. If it was released before, the rest of the block
+    /// was not under the lock, which is an error.
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let was_released = || matches!(*self.custody(), Custody::Released);
         if !self.is_a_parents() && py.detach(was_released) {
@@ -143,7 +145,7 @@ impl Held {
             );
             return Err(errors::lost(py, &said, Some(&self.path), None, Some("released")));
         }
-        self.let_go(py).map_err(|error| told(py, &error))
+        self.let_go(py).map_err(|error| py_err(py, &error))
     }
 }
 
@@ -155,7 +157,7 @@ impl Held {
         self.token
     }
 
-    /// What renews and releases this holding from anywhere.
+    /// The key, which renews and releases this holding from anywhere.
     #[getter]
     fn key(&self) -> &str {
         &self.key
@@ -167,40 +169,42 @@ impl Held {
         &self.path
     }
 
-    /// How the lock was got: ``free``, ``handed over``, ``after expiry`` or ``after death``. After the
-    /// last two the predecessor's work may be half done; one successor is told. A bare lock that was
-    /// removed for its age is ``after expiry``, from an unknown holder who may work on.
+    /// How the lock was acquired: ``free``, ``handed over``, ``after expiry`` or ``after death``.
+    /// After the last two the work of the predecessor may be half done; only one successor sees
+    /// this. A bare lock that was removed for its age is ``after expiry``, from an unknown holder
+    /// whose work may go on.
     #[getter]
     fn how(&self) -> &'static str {
         facts::how(&self.how).0
     }
 
-    /// Who held the lock before; ``None`` where there was nobody. Its ``holder`` is ``None`` for a bare lock.
+    /// The previous holder; ``None`` if there was none. Its ``holder`` is ``None`` for a bare lock.
     #[getter]
     fn predecessor<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         facts::how(&self.how).1.map(|before| facts::predecessor(py, before)).transpose()
     }
 
-    /// How long the lock is still held for certain, in seconds, on a clock that runs in suspend. Zero
-    /// when it is over or lost.
+    /// How long the lock is still held for certain, in seconds, on a clock that runs during
+    /// suspend. Zero when it has expired or is lost.
     #[getter]
     fn remaining(&self, py: Python<'_>) -> f64 {
         self.ask(py, 0.0, |guard| guard.remaining().as_secs_f64())
     }
 
-    /// Is the lock still held, as far as its deadline tells? Reads a clock only.
+    /// Whether the lock is still held, judged by its deadline. Only reads a clock.
     #[getter]
     pub(crate) fn is_held(&self, py: Python<'_>) -> bool {
         self.ask(py, false, Guard::is_held)
     }
 
-    /// Renews the lock: its timeout counts anew. Succeeds even late, if nobody took the lock.
+    /// Renews the lock: its timeout starts anew. Succeeds even after the expiry, if nobody took the
+    /// lock.
     ///
-    /// :raises LockLost: when the lock is somebody else's or gone.
+    /// :raises LockLost: when the lock is another's or gone.
     /// :raises OSError: when the renewal failed and may be tried again.
     fn renew(&self, py: Python<'_>) -> PyResult<()> {
         let renewed = self.ask(py, None, |guard| Some(guard.renew()));
-        renewed.ok_or_else(|| self.over(py))?.map_err(|error| told(py, &error))
+        renewed.ok_or_else(|| self.over(py))?.map_err(|error| py_err(py, &error))
     }
 
     /// Gives the lock a new timeout, in seconds or as a ``timedelta``, counted from now.
@@ -209,14 +213,14 @@ impl Held {
     fn set_timeout(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
         let timeout = parameters::duration(timeout, "timeout")?;
         let renewed = self.ask(py, None, |guard| Some(guard.set_timeout(timeout)));
-        renewed.ok_or_else(|| self.over(py))?.map_err(|error| told(py, &error))
+        renewed.ok_or_else(|| self.over(py))?.map_err(|error| py_err(py, &error))
     }
 
-    /// Waits until the lock is known to be lost or about to be over; false when neither happened
-    /// within so many seconds.
+    /// Waits until the lock is known to be lost or is about to expire; returns false if neither
+    /// happened within ``up_to`` seconds.
     fn wait_lost(&self, py: Python<'_>, up_to: &Bound<'_, PyAny>) -> PyResult<bool> {
         let up_to = parameters::duration(up_to, "up_to")?;
-        // In pieces, so that signals are seen and a release is not kept waiting.
+        // Waits in pieces, so that signals are handled and a release is not delayed.
         let piece = Duration::from_millis(20);
         let mut left = up_to;
         loop {
@@ -229,8 +233,8 @@ impl Held {
         }
     }
 
-    /// Hands the holding over: it is not released with this object any more, and the key that is
-    /// returned renews and releases it from anywhere.
+    /// Hands the holding over: this object does not release it any more, and the returned key
+    /// renews and releases it from anywhere.
     fn keep(&self, py: Python<'_>) -> PyResult<String> {
         let kept = match self.is_a_parents() {
             true => None,
@@ -239,12 +243,12 @@ impl Held {
         kept.ok_or_else(|| self.over(py))
     }
 
-    /// Releases the lock; only the first time does anything.
+    /// Releases the lock; only the first call does anything.
     ///
-    /// :raises LockLost: when it was not ours any more.
+    /// :raises LockLost: when the lock was already lost.
     /// :raises OSError: when the system refuses; then it may be tried again.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.let_go(py).map_err(|error| told(py, &error))
+        self.let_go(py).map_err(|error| py_err(py, &error))
     }
 
     fn __enter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -263,7 +267,7 @@ impl Held {
         match self.leave(py) {
             Ok(()) => Ok(false),
             Err(why) if error.is_none() => Err(why),
-            // What went wrong under the lock matters more; the loss is noted on it.
+            // The error of the block matters more; the loss is noted on it.
             Err(why) => {
                 if error.hasattr("add_note")? {
                     error.call_method1("add_note", (why.value(py).str()?,))?;
@@ -299,7 +303,8 @@ impl Drop for Held {
         if let Some(guard) = custody.end(Custody::Released) {
             let is_forgotten = !self.is_a_parents() && !*self.was_refused.get_mut();
             let path = &self.path;
-            // The thread that renews may need the interpreter to tell of a loss.
+            // The interpreter is released, since the thread that renews may need it to report a
+            // loss.
             let let_go = |guard| {
                 Python::try_attach(|py| {
                     py.detach(|| drop(guard));

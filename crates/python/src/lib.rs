@@ -1,6 +1,6 @@
-//! The native part of the Python package `lockbydir`: the library's lock and guard, with the
-//! interpreter let go of wherever they touch a file system or wait. What Python people see of it
-//! is in `python/lockbydir`.
+//! The native part of the Python package `lockbydir`: the library's lock and guard. It releases the
+//! interpreter wherever they touch a file system or wait. The public interface is in
+//! `python/lockbydir`.
 
 mod errors;
 mod facts;
@@ -15,41 +15,42 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::told;
+use crate::errors::py_err;
 
-/// Is this name a URL, and no path?
+/// Returns true if the name is a URL and not a path.
 #[pyfunction]
 fn is_url(name: PathBuf) -> bool {
     lockbydir::engine::is_url(name)
 }
 
-/// Which process this is: a number that differs from those of all ancestors, unlike a PID.
+/// Returns a number that identifies this process: unlike a PID, it differs from those of all
+/// ancestors.
 #[pyfunction]
 fn fork_generation() -> u64 {
     lockbydir::engine::ForkGeneration::current().number()
 }
 
-/// A name as it may be shown: of a URL no user, password and query.
+/// Returns a name in a form that may be shown: a URL without user, password and query.
 #[pyfunction]
 fn shown(name: PathBuf) -> String {
     lockbydir::engine::shown(name)
 }
 
-/// The locks in this folder.
+/// Returns the status of the locks in this folder.
 #[pyfunction]
 fn list_locks<'py>(py: Python<'py>, folder: PathBuf) -> PyResult<Vec<Bound<'py, PyDict>>> {
-    let all = py.detach(|| lockbydir::list(folder)).map_err(|error| told(py, &error))?;
+    let all = py.detach(|| lockbydir::list(folder)).map_err(|error| py_err(py, &error))?;
     all.iter().map(|status| facts::status(py, status)).collect()
 }
 
-/// Removes what crashed holders and waiters left in this folder, and says what.
+/// Removes what crashed holders and waiters left in this folder, and returns the removed paths.
 #[pyfunction]
 fn clean(py: Python<'_>, folder: PathBuf) -> PyResult<Vec<OsString>> {
-    let removed = py.detach(|| lockbydir::clean(folder)).map_err(|error| told(py, &error))?;
+    let removed = py.detach(|| lockbydir::clean(folder)).map_err(|error| py_err(py, &error))?;
     Ok(removed.into_iter().map(PathBuf::into_os_string).collect())
 }
 
-/// Gives back, at the end of the program, what engines keep that nobody needs any more.
+/// Releases, at the end of the program, what engines keep for later use.
 #[pyfunction]
 fn settle(py: Python<'_>) {
     #[cfg(feature = "etcd")]

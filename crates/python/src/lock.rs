@@ -1,4 +1,4 @@
-//! A lock: what it was told, and the waits for it.
+//! A lock with its options, and waiting for it.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -13,15 +13,15 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::told;
+use crate::errors::py_err;
 use crate::facts;
 use crate::held::Held;
 use crate::parameters::{self, seconds};
 
-/// How often the main thread looks for signals while it waits.
+/// How often the main thread checks for signals while it waits.
 const SIGNALS: Duration = Duration::from_millis(50);
 
-/// Ends waits from another thread.
+/// Interrupts waits from another thread.
 #[pyclass(frozen, module = "lockbydir._native")]
 pub(crate) struct Interrupt(lockbydir::Interrupt);
 
@@ -86,20 +86,20 @@ impl Lock {
         if let Some(on_lost) = on_lost {
             lock = lock.on_lost(move |error| call_back(&on_lost, error));
         }
-        lock.path().map(|_| Lock { lock }).map_err(|error| Python::attach(|py| told(py, &error)))
+        lock.path().map(|_| Lock { lock }).map_err(|error| Python::attach(|py| py_err(py, &error)))
     }
 
     #[getter]
     pub(crate) fn path(&self, py: Python<'_>) -> PyResult<OsString> {
-        self.lock.path().map(PathBuf::into_os_string).map_err(|error| told(py, &error))
+        self.lock.path().map(PathBuf::into_os_string).map_err(|error| py_err(py, &error))
     }
 
-    /// Waits in the calling thread, or, if that is the main one, lets another thread wait.
+    /// Waits in the calling thread; if that is the main thread, another thread waits for it.
     fn acquire(&self, py: Python<'_>, patience: Option<f64>) -> PyResult<Held> {
         self.wait(py, parameters::patience(patience)?)
     }
 
-    /// The same, until this is set.
+    /// Like `acquire`, until the interrupt is set.
     fn acquire_unless(
         &self,
         py: Python<'_>,
@@ -108,31 +108,33 @@ impl Lock {
     ) -> PyResult<Held> {
         let lock = self.lock.clone().patience(parameters::patience(patience)?);
         let lock = lock.interrupt(interrupt.0.clone());
-        py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error))
+        py.detach(|| lock.acquire()).map(Held::new).map_err(|error| py_err(py, &error))
     }
 
     pub(crate) fn try_acquire(&self, py: Python<'_>) -> PyResult<Option<Held>> {
         let got = py.detach(|| self.lock.try_acquire());
-        got.map(|got| got.map(Held::new)).map_err(|error| told(py, &error))
+        got.map(|got| got.map(Held::new)).map_err(|error| py_err(py, &error))
     }
 
     fn is_locked(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.lock.is_locked()).map_err(|error| told(py, &error))
+        py.detach(|| self.lock.is_locked()).map_err(|error| py_err(py, &error))
     }
 
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let status = py.detach(|| self.lock.status()).map_err(|error| told(py, &error))?;
+        let status = py.detach(|| self.lock.status()).map_err(|error| py_err(py, &error))?;
         facts::status(py, &status)
     }
 
-    /// True when a hold was ended; false when there was none, or its holder lives.
+    /// Returns true if a holding was ended; false if there was none, or its holder lives.
     fn break_lock(&self, py: Python<'_>, by_force: &Bound<'_, PyAny>) -> PyResult<bool> {
         let by_force = parameters::yes_or_no(by_force, "force")?;
         let broken = py.detach(|| match by_force {
             true => self.lock.break_by_force(),
             false => self.lock.break_stale(),
         });
-        broken.map(|broken| matches!(broken, Broken::Removed(_))).map_err(|error| told(py, &error))
+        broken
+            .map(|broken| matches!(broken, Broken::Removed(_)))
+            .map_err(|error| py_err(py, &error))
     }
 
     fn renew(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -153,15 +155,16 @@ impl Lock {
     ) -> PyResult<()> {
         let key = parameters::key(key)?;
         let done = py.detach(|| verb(&self.lock, &key.parse()?));
-        done.map_err(|error| told(py, &error))
+        done.map_err(|error| py_err(py, &error))
     }
 
-    /// Waits in the calling thread. But only the main thread hears signals: there it is one try,
-    /// and then another thread waits in its place. Where a try may take long, it does so at once.
+    /// Waits in the calling thread. Only the main thread receives signals: it makes one attempt,
+    /// and then another thread waits in its place. For a URL even one attempt may take long, so the
+    /// other thread waits from the start.
     pub(crate) fn wait(&self, py: Python<'_>, patience: Patience) -> PyResult<Held> {
         if !is_main(py)? {
             let lock = self.lock.clone().patience(patience);
-            return py.detach(|| lock.acquire()).map(Held::new).map_err(|error| told(py, &error));
+            return py.detach(|| lock.acquire()).map(Held::new).map_err(|error| py_err(py, &error));
         }
         let begun = Instant::now();
         let is_far = lockbydir::engine::is_url(self.lock.name());
@@ -173,21 +176,21 @@ impl Lock {
             Some(all) => Patience::from(all.saturating_sub(begun.elapsed())),
         };
         let lock = self.lock.clone().patience(rest);
-        wait_as_main(py, lock)?.map(Held::new).map_err(|error| told(py, &error))
+        wait_as_main(py, lock)?.map(Held::new).map_err(|error| py_err(py, &error))
     }
 }
 
-/// Another thread waits, and this one sees to signals.
+/// Waits on another thread, while this one handles signals.
 fn wait_as_main(py: Python<'_>, lock: lockbydir::Lock) -> PyResult<Result<Guard, Error>> {
     let interrupt = lockbydir::Interrupt::new();
     let lock = lock.interrupt(interrupt.clone());
-    let (tell, mut told) = channel();
+    let (sender, mut receiver) = channel();
     let waiter = thread::Builder::new()
         .name("lockbydir-wait".into())
-        .spawn(move || drop(tell.send(lock.acquire())))?;
+        .spawn(move || drop(sender.send(lock.acquire())))?;
     let got = loop {
         let answer;
-        (answer, told) = py.detach(move || (told.recv_timeout(SIGNALS), told));
+        (answer, receiver) = py.detach(move || (receiver.recv_timeout(SIGNALS), receiver));
         match answer {
             Ok(got) => break Ok(got),
             Err(RecvTimeoutError::Disconnected) => {
@@ -196,8 +199,8 @@ fn wait_as_main(py: Python<'_>, lock: lockbydir::Lock) -> PyResult<Result<Guard,
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(signal) = py.check_signals() {
                     interrupt.raise();
-                    // Got at the last moment, it is let go of again.
-                    drop(py.detach(move || told.recv()));
+                    // A lock acquired at the last moment is released again.
+                    drop(py.detach(move || receiver.recv()));
                     break Err(signal);
                 }
             }
@@ -207,8 +210,8 @@ fn wait_as_main(py: Python<'_>, lock: lockbydir::Lock) -> PyResult<Result<Guard,
     got
 }
 
-/// Is this the thread that hears signals? Asked once by each thread, and anew after a fork, which
-/// makes the thread that forked the main one.
+/// Returns true on the thread that receives signals, the main one. Cached for each thread, and
+/// determined anew after a fork, which makes the forking thread the main one.
 fn is_main(py: Python<'_>) -> PyResult<bool> {
     thread_local! {
         static KNOWN: Cell<Option<(ForkGeneration, bool)>> = const { Cell::new(None) };
@@ -225,13 +228,13 @@ fn is_main(py: Python<'_>) -> PyResult<bool> {
     }
 }
 
-/// Tells Python of a loss. An interpreter at its end is not told, and it ends each thread that comes
-/// back to Python code then. A thread of the library's would not survive that, nor would the
-/// process; so a thread of Python's own calls.
+/// Calls the `on_lost` of Python with a loss, unless the interpreter is finalizing. A finalizing
+/// interpreter ends each thread that returns to Python code; neither a thread of the library nor
+/// the process would survive that, so a thread of Python makes the call.
 fn call_back(on_lost: &Py<PyAny>, error: &Error) {
     debug_assert_eq!(error.kind(), ErrorKind::Lost);
     Python::try_attach(|py| {
-        let error = told(py, error).into_value(py);
+        let error = py_err(py, error).into_value(py);
         let begun = py
             .import("_thread")
             .and_then(|thread| thread.call_method1("start_new_thread", (on_lost, (error,))));

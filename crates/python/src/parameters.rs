@@ -1,4 +1,4 @@
-//! What Python gives as a parameter, with an error that names the parameter and what it may be.
+//! Parameters from Python. An error names the parameter and what it may be.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
-/// A number of seconds.
+/// Converts a number of seconds to a duration.
 pub(crate) fn seconds(seconds: f64, name: &str) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         PyValueError::new_err(format!("{name} is a number of seconds from 0 on, not {seconds}"))
     })
 }
 
-/// A number of seconds or a `timedelta`.
+/// Converts a number of seconds or a `timedelta` to a duration.
 pub(crate) fn duration(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
     seconds(number(value, name)?, name)
 }
 
-/// A number of seconds or a `timedelta`, as a number.
+/// Converts a number of seconds or a `timedelta` to a number of seconds.
 #[pyfunction(name = "seconds")]
 pub(crate) fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     let is_number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>();
@@ -34,7 +34,7 @@ pub(crate) fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     Err(wrong(value, name, "a number of seconds or a timedelta"))
 }
 
-/// None and infinity are for ever.
+/// Converts a patience in seconds; `None` and infinity mean for ever.
 pub(crate) fn patience(seconds_or_none: Option<f64>) -> PyResult<Patience> {
     match seconds_or_none {
         None => Ok(Patience::FOREVER),
@@ -43,7 +43,7 @@ pub(crate) fn patience(seconds_or_none: Option<f64>) -> PyResult<Patience> {
     }
 }
 
-/// A key, as text.
+/// Reads a key as text.
 pub(crate) fn key(value: &Bound<'_, PyAny>) -> PyResult<String> {
     match value.is_instance_of::<PyString>() {
         true => Ok(value.extract().unwrap_or_else(|_| String::from("\u{fffd}"))),
@@ -51,7 +51,7 @@ pub(crate) fn key(value: &Bound<'_, PyAny>) -> PyResult<String> {
     }
 }
 
-/// Yes or no.
+/// Reads a bool.
 pub(crate) fn yes_or_no(value: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
     value.extract().map_err(|_| wrong(value, name, "a bool"))
 }

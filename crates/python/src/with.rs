@@ -1,6 +1,6 @@
-//! What a `with` statement does to a lock. It is native because Python looks for signals at the
-//! beginning of each function of its own: a `KeyboardInterrupt` there, between the acquisition and
-//! the block or before the release, would leave the lock held.
+//! Implements the `with` statement of a lock. It is native because Python handles signals at the
+//! beginning of each Python function: a `KeyboardInterrupt` there, between the acquisition and the
+//! block or before the release, would leave the lock held.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -8,21 +8,21 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::errors::{self, told};
+use crate::errors::{self, py_err};
 use crate::held::Held;
 use crate::lock::Lock;
 use crate::parameters;
 
-/// A lock that remembers what each thread holds by it: the base of Python's `Lock`.
+/// A lock that remembers what each thread holds by it: the base of the Python `Lock`.
 #[pyclass(subclass, frozen, module = "lockbydir._native")]
 pub(crate) struct With {
     lock: OnceLock<(Py<Lock>, lockbydir::Patience)>,
-    /// Locked only by who has the interpreter and does not let go of it: so a fork by Python finds
-    /// it free.
+    /// Locked only by a thread that has the interpreter and does not release it meanwhile, so that
+    /// a fork by Python finds it unlocked.
     holdings: Mutex<Vec<Holding>>,
 }
 
-/// What a thread has acquired and not released yet.
+/// A lock that a thread has acquired and not yet released.
 struct Holding {
     thread: Thread,
     way: Way,
@@ -31,9 +31,9 @@ struct Holding {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// By `acquire` or `try_acquire`; `release` ends it. One for each thread.
+    /// By `acquire` or `try_acquire`; ended by `release`. One for each thread.
     Call,
-    /// By a `with` statement, whose end ends it. After an expiry a thread may have several.
+    /// By a `with` statement; ended by its end. After an expiry a thread may have several.
     With,
 }
 
@@ -83,7 +83,7 @@ impl With {
         Ok(held)
     }
 
-    /// A thread that waits without an end for what it holds itself would never wake.
+    /// Fails if this thread holds the lock itself, since it would then wait for itself for ever.
     fn check_for_deadlock(&self, py: Python<'_>) -> PyResult<()> {
         let thread = Thread::current();
         let own: Vec<_> = self
@@ -98,8 +98,9 @@ impl With {
         }
     }
 
-    /// Drops what this thread has let expire and what ended threads have left: each is over, since
-    /// the lock was acquired anew. Their end lets go of the interpreter.
+    /// Drops holdings that this thread let expire and holdings of ended threads: each of them is
+    /// over, since the lock was acquired anew. They are dropped after `holdings` is unlocked, since
+    /// dropping one releases the interpreter.
     fn remember(&self, py: Python<'_>, held: &Py<Held>, way: Way) {
         let thread = Thread::current();
         let is_past = |holding: &mut Holding| {
@@ -113,7 +114,7 @@ impl With {
         drop(past);
     }
 
-    /// Takes out what this thread has acquired last in this way.
+    /// Takes out the last holding that this thread acquired in this way.
     fn take(&self, way: Way) -> Option<Holding> {
         let thread = Thread::current();
         let mut holdings = self.holdings();
@@ -122,7 +123,7 @@ impl With {
         Some(holdings.remove(at))
     }
 
-    /// Why `release` has nothing to release.
+    /// Returns the error of a `release` without a holding to release.
     fn not_held(&self, py: Python<'_>) -> PyErr {
         let thread = Thread::current();
         let (mut own, mut others) = (false, false);
@@ -165,14 +166,15 @@ impl With {
         With { lock: OnceLock::new(), holdings: Mutex::default() }
     }
 
-    /// Which lock this is.
+    /// Sets the lock and its patience; called once by `__init__`.
     fn _begin(&self, lock: Py<Lock>, patience: Option<f64>) -> PyResult<()> {
         self.lock
             .set((lock, parameters::patience(patience)?))
             .map_err(|_| PyRuntimeError::new_err("Lock.__init__ was called twice"))
     }
 
-    /// Waits and remembers; with the lock's own patience unless another one is given.
+    /// Waits for the lock and remembers the holding. Uses the patience of the lock unless another
+    /// is given.
     #[pyo3(signature = (*patience))]
     fn _acquire(&self, py: Python<'_>, patience: &Bound<'_, PyTuple>) -> PyResult<Py<Held>> {
         let patience = match patience.is_empty() {
@@ -182,7 +184,7 @@ impl With {
         self.wait(py, patience, Way::Call)
     }
 
-    /// One try, which is remembered.
+    /// Tries once to acquire the lock, and remembers the holding.
     fn _try_acquire(&self, py: Python<'_>) -> PyResult<Option<Py<Held>>> {
         let (lock, _) = self.lock()?;
         let Some(held) = lock.get().try_acquire(py)? else {
@@ -193,8 +195,8 @@ impl With {
         Ok(Some(held))
     }
 
-    /// Releases what this thread has acquired last, unless that was released otherwise. What could
-    /// not be released is remembered still.
+    /// Releases the last holding that this thread acquired, unless that was released otherwise. A
+    /// holding whose release failed is still remembered.
     fn _release(&self, py: Python<'_>) -> PyResult<()> {
         loop {
             let Some(holding) = self.take(Way::Call) else {
@@ -207,7 +209,7 @@ impl With {
             if released.is_err() && !holding.held.get().has_ended(py) {
                 self.holdings().push(holding);
             }
-            return released.map_err(|error| told(py, &error));
+            return released.map_err(|error| py_err(py, &error));
         }
     }
 
@@ -223,7 +225,7 @@ impl With {
         traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let holding = self.take(Way::With).or_else(|| {
-            // A generator may leave in another thread than it entered.
+            // A generator may leave the `with` in another thread than it entered it.
             let mut holdings = self.holdings();
             let at = holdings.iter().rposition(|holding| holding.way == Way::With)?;
             Some(holdings.remove(at))

@@ -1,4 +1,4 @@
-"""Real processes that tests start, talk to by lines, kill and wait for; each wait has an end."""
+"""Real processes that tests start, exchange lines with, kill and wait for; each wait is bounded."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Optional
 
 BOUND = 20.0
-"""How long, in seconds, a test waits for what must happen at once."""
+"""How long a test waits for something that should happen at once, in seconds."""
 
-_BEGINNING = """
+_PRELUDE = """
 import os, sys, time, threading, signal
 from lockbydir import *
 from lockbydir import _native
 name = sys.argv[1]
 def say(*words):
     os.write(1, (" ".join(str(word) for word in words) + "\\n").encode())
-def hear():
+def receive():
     return sys.stdin.readline().strip()
 """
 
 
 class Child:
-    """A Python process that runs this code; it has `say`, `hear` and `name`."""
+    """A Python process that runs code, which may use `say`, `receive` and `name`."""
 
     def __init__(self, code: str, name: object, *, python: str = sys.executable) -> None:
-        program = _BEGINNING + textwrap.dedent(code)
+        program = _PRELUDE + textwrap.dedent(code)
         self.process = subprocess.Popen(
             [python, "-c", program, os.fspath(str(name))],
             stdin=subprocess.PIPE,
@@ -39,32 +39,32 @@ class Child:
             stderr=subprocess.PIPE,
             bufsize=0,
         )
-        self._heard = b""
+        self._output = b""
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
-    def hears(self, bound: float = BOUND) -> str:
-        """The next line that it says."""
+    def read_line(self, bound: float = BOUND) -> str:
+        """Returns the next line of its output."""
         assert self.process.stdout is not None
         until = time.monotonic() + bound
-        while b"\n" not in self._heard:
+        while b"\n" not in self._output:
             rest = until - time.monotonic()
             ready = select.select([self.process.stdout], [], [], max(rest, 0))[0]
-            assert ready, f"the child said nothing more within {bound} s, after {self._heard!r}"
+            assert ready, f"the child said nothing more within {bound} s, after {self._output!r}"
             piece = os.read(self.process.stdout.fileno(), 65536)
             assert piece, f"the child ended: {self.end()}"
-            self._heard += piece
-        line, self._heard = self._heard.split(b"\n", 1)
+            self._output += piece
+        line, self._output = self._output.split(b"\n", 1)
         return line.decode()
 
-    def has_said(self) -> bool:
-        """Has it said something that was not heard yet?"""
+    def has_output(self) -> bool:
+        """Returns true if it has output that was not read yet."""
         assert self.process.stdout is not None
-        return bool(self._heard or select.select([self.process.stdout], [], [], 0)[0])
+        return bool(self._output or select.select([self.process.stdout], [], [], 0)[0])
 
-    def tell(self, line: str = "go on") -> None:
+    def send(self, line: str = "go on") -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
 
@@ -72,18 +72,18 @@ class Child:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kills it as kill -9 does, and waits for its end."""
+        """Kills it like `kill -9`, and waits for its end."""
         self.signal(signal.SIGKILL)
         self.process.wait(BOUND)
 
     def end(self, bound: float = BOUND) -> tuple[int, str]:
-        """Its exit code and what it said on standard error, once it has ended by itself."""
+        """Returns its exit code and its standard error after it has ended by itself."""
         try:
             said, errors = self.process.communicate(timeout=bound)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"the child has not ended within {bound} s") from None
-        self._heard += said
+        self._output += said
         return self.process.returncode, errors.decode(errors="replace")
 
     def ends_well(self, bound: float = BOUND) -> None:
@@ -91,7 +91,7 @@ class Child:
         assert (code, errors) == (0, ""), f"exit code {code}: {errors}"
 
     def stop(self) -> None:
-        """For the end of a test: nothing is left behind."""
+        """Kills it at the end of a test, so that nothing is left behind."""
         if self.process.poll() is None:
             self.kill()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
@@ -99,17 +99,17 @@ class Child:
                 pipe.close()
 
 
-def line_of(name: object) -> list[str]:
-    """The tickets in a lock's line."""
-    line = Path(f"{name}.lockdir.queue")
+def tickets_of(name: object) -> list[str]:
+    """Returns the tickets in the queue of a lock."""
+    queue = Path(f"{name}.lockdir.queue")
     try:
-        return sorted(found for found in os.listdir(line) if found != "bell")
+        return sorted(found for found in os.listdir(queue) if found != "bell")
     except FileNotFoundError:
         return []
 
 
 def until(what: object, bound: float = BOUND) -> None:
-    """Looks until this is true: for what other processes do to the file system."""
+    """Polls until this is true: for changes that other processes make in the file system."""
     assert callable(what)
     end = time.monotonic() + bound
     while not what():
@@ -118,7 +118,7 @@ def until(what: object, bound: float = BOUND) -> None:
 
 
 def exit_code_of(pid: int, bound: float = BOUND) -> Optional[int]:
-    """How a forked child ended; one that hangs is killed, and none is told."""
+    """Returns the exit code of a forked child; kills one that hangs, and returns ``None``."""
     end = time.monotonic() + bound
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)

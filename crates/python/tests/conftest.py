@@ -1,4 +1,4 @@
-"""What all tests share: a folder of their own, children that do not outlive them, and an end."""
+"""Shared by all tests: a separate folder, children that do not outlive the test, and a time limit."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Callable, Optional
 import pytest
 from children import Child
 
-LONGEST = 40
-"""No test may last longer, in seconds."""
+TIME_LIMIT = 40
+"""The time limit of a test, in seconds."""
 
 
 @pytest.fixture(autouse=True)
-def _an_end() -> Iterator[None]:
-    """Fails a test that hangs in Python; one that hangs below ends the run and says where."""
+def _time_limit() -> Iterator[None]:
+    """Fails a test that hangs in Python; one that hangs in native code ends the run with a traceback."""
 
     def too_long(number: int, frame: Optional[FrameType]) -> None:
-        pytest.fail(f"the test has not ended within {LONGEST} s")
+        pytest.fail(f"the test has not ended within {TIME_LIMIT} s")
 
     before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(LONGEST)
-    faulthandler.dump_traceback_later(LONGEST + 10, exit=True, file=2)
+    signal.alarm(TIME_LIMIT)
+    faulthandler.dump_traceback_later(TIME_LIMIT + 10, exit=True, file=2)
     yield
     faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)
@@ -37,7 +37,7 @@ def _an_end() -> Iterator[None]:
 
 @pytest.fixture
 def name(tmp_path: Path) -> str:
-    """The name of a lock that nobody else uses."""
+    """Returns the name of a lock that no other test uses."""
     return str(tmp_path / "jobs")
 
 
@@ -61,7 +61,7 @@ def child(name: str) -> Iterator[StartChild]:
 
 @pytest.fixture(scope="session")
 def program() -> str:
-    """The command line program, for what Python shares with it."""
+    """Returns the command line program, which shares its locks with Python."""
     path = os.environ.get("LOCKBYDIR_PROGRAM")
     if not path:
         pytest.fail("set LOCKBYDIR_PROGRAM to the program `lockbydir` (cargo build --release)")

@@ -1,4 +1,4 @@
-"""What the tests of ``DLock`` share."""
+"""Shared by the tests of ``DLock``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FastDLock(DLock):
 
 
 def until(happens: Callable[[], object]) -> None:
-    """Waits for what must come."""
+    """Polls until this is true."""
     deadline = time.monotonic() + 20
     while not happens():
         assert time.monotonic() < deadline, "waited 20 s"
@@ -58,7 +58,7 @@ def a_timed_out_lock(name: str = "bed") -> DLock:
 
 
 def in_a_child(work: Callable[[], object], user: Optional[int] = None) -> bool:
-    """Forks; was the answer of the child's work true?"""
+    """Forks; returns true if the work in the child returned a true value."""
     child = os.fork()
     if child == 0:
         code = 2

@@ -1,6 +1,6 @@
 """A program as people wrote them for the first version: workers count in one file, under one lock.
 
-Written anew from the description of that version's interface; it uses nothing that came later.
+Written anew from the description of that version's interface; it uses nothing newer.
 """
 
 import os
@@ -51,7 +51,7 @@ def look_around():
     assert os.path.isdir("tour.lockdir")
     assert lock.isLocked() and lock.existsAndNotTimedOut() and not lock.timedOut()
     assert not ImpatientDLock("tour").LoopWhileLocked_ThenLocking()
-    lock.TIMEOUT = 0.1
+    lock.TIMEOUT = 0.4
     assert lock.loopWhileLocked()
     assert not lock.isLocked() and not lock.unlocking()
     return True

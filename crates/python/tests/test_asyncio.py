@@ -1,4 +1,4 @@
-"""The lock for asyncio: the loop is free, a cancelled task leaves the queue, nothing leaks."""
+"""The lock for asyncio: the loop is not blocked, a cancelled task leaves the queue, nothing leaks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import threading
 import time
 
 import pytest
-from children import line_of
+from children import tickets_of
 from conftest import StartChild
 from lockbydir import AsyncHeld, AsyncLock, Lock, LockLost, PatienceOver
 
 
-async def turned_up(what: object) -> None:
-    """Looks until this is true, with the loop running."""
+async def eventually(what: object) -> None:
+    """Polls until this is true, while the loop runs."""
     assert callable(what)
     end = time.monotonic() + 20
     while not what():
@@ -85,7 +85,7 @@ def test_many_tasks_of_one_loop_exclude_each_other(name: str) -> None:
 
     asyncio.run(main())
     assert entered == 150
-    assert not Lock(name).locked() and line_of(name) == []
+    assert not Lock(name).locked() and tickets_of(name) == []
 
 
 def test_the_loop_runs_on_while_a_task_waits(name: str) -> None:
@@ -109,7 +109,7 @@ def test_a_cancelled_task_has_left_the_queue(name: str) -> None:
     async def main() -> None:
         held = Lock(name).acquire()
         waiter = asyncio.ensure_future(AsyncLock(name, patience=None).acquire())
-        await turned_up(lambda: len(line_of(name)) == 1)
+        await eventually(lambda: len(tickets_of(name)) == 1)
         behind = asyncio.ensure_future(AsyncLock(name, patience=20).acquire())
 
         waiter.cancel()
@@ -117,7 +117,7 @@ def test_a_cancelled_task_has_left_the_queue(name: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiter
         took = time.monotonic() - begun
-        await turned_up(lambda: len(line_of(name)) == 1)
+        await eventually(lambda: len(tickets_of(name)) == 1)
         held.release()
 
         async with await behind as next_one:
@@ -126,7 +126,7 @@ def test_a_cancelled_task_has_left_the_queue(name: str) -> None:
         assert took < 1
 
     asyncio.run(main())
-    assert line_of(name) == [] and not Lock(name).locked()
+    assert tickets_of(name) == [] and not Lock(name).locked()
 
 
 def test_the_ticket_is_gone_when_the_cancellation_is_seen(name: str) -> None:
@@ -134,11 +134,11 @@ def test_the_ticket_is_gone_when_the_cancellation_is_seen(name: str) -> None:
         with Lock(name):
             for _ in range(20):
                 waiter = asyncio.ensure_future(AsyncLock(name, patience=None).acquire())
-                await turned_up(lambda: len(line_of(name)) == 1)
+                await eventually(lambda: len(tickets_of(name)) == 1)
                 waiter.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiter
-                assert line_of(name) == []
+                assert tickets_of(name) == []
 
     asyncio.run(main())
 
@@ -149,7 +149,7 @@ def test_a_wait_is_bounded_by_wait_for(name: str) -> None:
             for _ in range(3):
                 with pytest.raises(asyncio.TimeoutError):
                     await asyncio.wait_for(AsyncLock(name, patience=None).acquire(), 0.05)
-                assert line_of(name) == []
+                assert tickets_of(name) == []
         held = await asyncio.wait_for(AsyncLock(name).acquire(), 5)
         await held.release()
 
@@ -177,7 +177,7 @@ def test_a_cancellation_as_it_is_acquired_leaks_nothing(name: str) -> None:
             before = Lock(name).acquire() if turn % 2 else None
             task = asyncio.ensure_future(work(turn % 4 < 2))
             if before is not None:
-                await turned_up(lambda: len(line_of(name)) == 1)
+                await eventually(lambda: len(tickets_of(name)) == 1)
                 before.release()
             await asyncio.sleep(chance.choice([0, chance.uniform(0, 0.008)]))
             task.cancel()
@@ -186,13 +186,13 @@ def test_a_cancellation_as_it_is_acquired_leaks_nothing(name: str) -> None:
                 outcomes["held"] += 1
             except asyncio.CancelledError:
                 outcomes["cancelled"] += 1
-            # A release that was cancelled goes on in its thread.
+            # A cancelled release continues on its thread.
             (await lock.acquire(5)).held.release()
             assert not Lock(name).locked(), turn
 
     asyncio.run(main())
     print(outcomes)
-    assert outcomes["cancelled"] > 10 and line_of(name) == []
+    assert outcomes["cancelled"] > 10 and tickets_of(name) == []
 
 
 def test_a_lock_works_in_one_loop_after_another(name: str) -> None:
@@ -239,9 +239,9 @@ def test_a_loop_that_ends_while_tasks_wait_leaves_nothing(name: str, child: Star
             say(os.path.exists(name + ".lockdir.queue") and len(os.listdir(name + ".lockdir.queue")))
             """
         )
-        assert one.hears() in ("0", "1", "False")
+        assert one.read_line() in ("0", "1", "False")
         one.ends_well()
-        assert line_of(name) == []
+        assert tickets_of(name) == []
 
 
 def test_a_task_in_a_forked_child_acquires(name: str, child: StartChild) -> None:
@@ -257,7 +257,7 @@ def test_a_task_in_a_forked_child_acquires(name: str, child: StartChild) -> None
         if pid: say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         """
     )
-    assert one.hears() == "0"
+    assert one.read_line() == "0"
 
 
 def test_a_decorated_coroutine_runs_under_the_lock(name: str) -> None:
@@ -281,7 +281,7 @@ def test_a_decorated_coroutine_runs_under_the_lock(name: str) -> None:
     assert double.__name__ == "double" and inspect.iscoroutinefunction(double)
 
 
-def test_a_lock_renews_itself_and_tells_the_loop_of_a_loss(name: str) -> None:
+def test_a_lock_renews_itself_and_reports_a_loss_to_the_loop(name: str) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         lost = asyncio.Event()

@@ -63,7 +63,7 @@ def test_the_example_in_the_documentation_runs() -> None:
 # Locking and unlocking.
 
 
-def test_waiting_for_an_open_lock_then_locking_makes_the_directory() -> None:
+def test_waiting_for_an_open_lock_makes_the_directory() -> None:
     lock = DLock("bed")
     before = time.time()
 
@@ -90,7 +90,7 @@ def test_waiting_for_a_taken_lock_ends_with_patience() -> None:
     assert not waiter.stillPatience()
 
 
-def test_waiting_for_a_lock_that_times_out_ends_with_having_it() -> None:
+def test_waiting_for_a_lock_that_times_out_acquires_it() -> None:
     assert FastDLock("bed").locking()
     waiter = FastDLock("bed")
 
@@ -141,7 +141,7 @@ def test_a_timed_out_lock_is_not_unlocked() -> None:
     assert lock.exists()
 
 
-def test_who_timed_out_does_not_unlock_the_next_one() -> None:
+def test_a_timed_out_holder_does_not_unlock_the_next_one() -> None:
     late = a_timed_out_lock()
     next_one = DLock("bed")
     assert next_one.locking()
@@ -161,7 +161,7 @@ def test_dropping_an_instance_unlocks_nothing() -> None:
     assert DLock("bed").isLocked()
 
 
-# Looks.
+# Inspecting a lock.
 
 
 def test_a_lock_that_does_not_exist_looks_so() -> None:
@@ -196,7 +196,7 @@ def test_a_timed_out_lock_looks_so_to_all_instances() -> None:
         assert one.age() >= 0.01
 
 
-def test_is_locked_removes_a_timed_out_directory_unless_told_not_to() -> None:
+def test_is_locked_removes_a_timed_out_directory_by_default() -> None:
     a_timed_out_lock()
     other = DLock("bed")
     other.REMOVETIMEDOUT = False
@@ -228,7 +228,7 @@ def test_age_is_minus_one_where_it_cannot_be_read() -> None:
     assert in_a_child(lambda: DLock("closed/bed").age() == -1, user=NOBODY)
 
 
-def test_a_directory_made_by_mkdir_is_locked_until_it_is_older_than_the_lookers_timeout() -> None:
+def test_a_bare_directory_is_locked_for_the_observers_timeout() -> None:
     os.mkdir("bed.lockdir")
     lock = FastDLock("bed")
 
@@ -240,7 +240,7 @@ def test_a_directory_made_by_mkdir_is_locked_until_it_is_older_than_the_lookers_
     assert lock.unlocking() is True
 
 
-def test_a_directory_that_another_keeps_for_its_numbers_is_open() -> None:
+def test_the_kept_directory_of_a_fenced_lock_is_open() -> None:
     Lock("bed", fenced=True).acquire().release()
     lock = DLock("bed")
 
@@ -299,7 +299,7 @@ def test_only_a_timed_out_lock_is_removed_as_timed_out() -> None:
     assert not lock.exists()
 
 
-def test_of_all_who_remove_a_timed_out_lock_exactly_one_does() -> None:
+def test_exactly_one_of_many_removes_a_timed_out_lock() -> None:
     for _ in range(20):
         a_timed_out_lock()
         start = threading.Barrier(8)

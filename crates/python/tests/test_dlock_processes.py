@@ -33,7 +33,7 @@ def python(code: str) -> subprocess.Popen[str]:
     )
 
 
-# Errors while the directory is made.
+# Errors while the directory is created.
 
 
 @pytest.mark.usefixtures("in_a_folder_that_all_can_enter")
@@ -55,7 +55,7 @@ def test_a_folder_without_write_permission_means_not_acquired() -> None:
 
 
 @pytest.mark.usefixtures("in_a_folder_that_all_can_enter")
-def test_a_folder_that_becomes_writable_while_patience_lasts_gives_the_lock() -> None:
+def test_a_folder_that_becomes_writable_in_time_gives_the_lock() -> None:
     os.mkdir("library", 0o755)
     to_child, from_parent = os.pipe()
     child = os.fork()
@@ -89,7 +89,7 @@ def test_the_lock_of_another_user_is_locked_and_not_acquired() -> None:
     assert lock.isLocked() and not lock.timedOut()
 
 
-def test_what_exists_and_is_no_lock_means_not_acquired_and_is_never_broken() -> None:
+def test_a_foreign_path_is_neither_acquired_nor_broken() -> None:
     Path("bed.lockdir").write_text("not a lock")
     lock = DLock("bed")
     lock.PATIENCE = 0.05
@@ -150,7 +150,7 @@ def test_a_killed_holder_frees_its_lock_at_once() -> None:
     holder.communicate()
 
 
-def test_a_lock_of_nobodys_outlives_its_process_until_its_timeout() -> None:
+def test_an_unowned_lock_outlives_its_process_until_its_timeout() -> None:
     done = python(
         "from lockbydir import DLock; l = DLock('bed'); l.OWNER = 'nobody'; l.TIMEOUT = 1\n"
         "print(l.locking(), flush=True)"

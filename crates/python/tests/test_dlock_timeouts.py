@@ -1,4 +1,4 @@
-"""``DLock``: timeouts of the holder's, subclasses, names and extensions."""
+"""``DLock``: timeouts of the holder, subclasses, names and extensions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_holders_timeout_counts_whatever_the_others_want() -> None:
     assert other.timedOut() is False
 
 
-def test_a_shorter_timeout_of_the_holders_opens_its_lock_from_when_it_was_locked() -> None:
+def test_a_shorter_timeout_counts_from_when_it_was_locked() -> None:
     holder = DLock("bed")
     assert holder.locking()
     until(lambda: holder.age() > 0.2)
@@ -52,7 +52,7 @@ def test_the_shortest_timeout_has_passed_when_it_is_set(age: float) -> None:
     assert DLock("bed").timedOut() is True
 
 
-def test_a_longer_timeout_of_the_holders_keeps_its_lock() -> None:
+def test_a_longer_timeout_of_the_holder_keeps_its_lock() -> None:
     holder = FastDLock("bed")
     assert holder.locking()
 
@@ -76,7 +76,7 @@ def test_a_new_timeout_does_not_touch_the_lock_of_the_next_one() -> None:
     assert next_one.unlocking() is True
 
 
-def test_a_timeout_that_cannot_be_is_refused_and_changes_nothing() -> None:
+def test_an_invalid_timeout_is_refused_and_changes_nothing() -> None:
     lock = DLock("bed")
     assert lock.locking()
 
@@ -124,7 +124,7 @@ def test_attributes_may_be_set_at_any_time() -> None:
     assert lock.locking() and Lock("sofa").locked()
 
 
-def test_what_is_held_is_unlocked_though_name_and_folder_have_changed(tmp_path: Path) -> None:
+def test_unlocking_works_after_name_and_folder_have_changed(tmp_path: Path) -> None:
     lock = DLock("bed")
     assert lock.locking()
     lock.name = "sofa"
@@ -177,7 +177,7 @@ def test_an_extension_must_end_as_all_others_do() -> None:
             use()
 
 
-def test_names_that_cannot_be_are_refused_at_once() -> None:
+def test_invalid_names_are_refused_at_once() -> None:
     for name in ("", "bed/", ".."):
         with pytest.raises(ValueError):
             DLock(name)

@@ -1,4 +1,4 @@
-"""What cannot be is refused, by an error that says which parameter and what it may be."""
+"""Invalid parameters are refused by an error that says which parameter and what it may be."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ WRONG_VALUES: list[tuple[str, object, str]] = [
     ("group", -1, "group is a GID, not -1"),
     ("group", 2**32, "group is a GID"),
     ("renew", "always", "renew is None or \"auto\", not 'always'"),
-    ("on_lost", print, 'on_lost is told by the thread that renews: it needs renew="auto"'),
+    ("on_lost", print, 'on_lost is called by the thread that renews: it needs renew="auto"'),
     ("owner", "me", 'owner is "process", "nobody" or a PID, not \'me\''),
     ("owner", 0, "owner is a PID from 1 on, not 0"),
     ("owner", -5, "owner is a PID from 1 on, not -5"),
@@ -117,7 +117,7 @@ def test_an_unknown_option_and_one_by_position_are_refused(name: str, kind: Any)
         ("nowhere://host/jobs", ValueError, "there is no engine for `nowhere://` names"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused(
+def test_an_invalid_name_is_refused(
     kind: Any, wrong: object, error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
@@ -194,7 +194,7 @@ async def _generator() -> Any:
     yield
 
 
-def test_a_decorator_refuses_what_would_run_after_the_lock(name: str) -> None:
+def test_a_decorator_refuses_functions_that_run_after_it(name: str) -> None:
     def generator() -> Any:
         yield
 
@@ -253,7 +253,7 @@ def test_a_missing_folder_is_the_systems_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_folder_that_may_not_be_written_is_a_permission_error(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
     assert os.getuid() == 0, "this test needs the right to become another user"
     folder = tmp_path / "ours"
     folder.mkdir(mode=0o755)
@@ -305,7 +305,7 @@ def test_a_holding_is_released_once(name: str) -> None:
         held.keep()
 
 
-def test_a_release_of_what_is_not_held_is_an_error(name: str) -> None:
+def test_a_release_without_a_holding_is_an_error(name: str) -> None:
     lock = Lock(name)
 
     with pytest.raises(LockError, match="this Lock does not hold it") as refused:
@@ -320,7 +320,7 @@ def test_a_release_of_what_is_not_held_is_an_error(name: str) -> None:
         lock.__exit__(None, None, None)
 
 
-def test_a_lock_that_was_not_begun_says_so() -> None:
+def test_a_lock_without_init_says_so() -> None:
     class Wrong(Lock):
         def __init__(self) -> None:
             pass
@@ -329,7 +329,7 @@ def test_a_lock_that_was_not_begun_says_so() -> None:
         pass
 
 
-def test_a_loss_does_not_hide_what_went_wrong_under_the_lock(name: str) -> None:
+def test_a_loss_does_not_hide_an_error_under_the_lock(name: str) -> None:
     with pytest.raises(KeyError) as wrong, Lock(name):
         Lock(name).break_lock(force=True)
         raise KeyError("work")

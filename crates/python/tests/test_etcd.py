@@ -73,7 +73,7 @@ def test_threads_lose_no_increment(server: str) -> None:
         for _ in range(25):
             with jobs:
                 seen = counter[0]
-                time.sleep(0.0001)  # somebody else would run here
+                time.sleep(0.0001)  # another would run here
                 counter[0] = seen + 1
 
     threads = [threading.Thread(target=add) for _ in range(4)]
@@ -89,12 +89,12 @@ def test_tasks_wait_and_a_cancelled_one_leaves_the_queue(server: str) -> None:
         jobs = AsyncLock(server + "/tasks", timeout=20, patience=60)
         async with jobs:
             waiting = asyncio.ensure_future(jobs.acquire())
-            while not Lock(server + "/tasks").status().line:
+            while not Lock(server + "/tasks").status().queue:
                 await asyncio.sleep(0.01)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            assert Lock(server + "/tasks").status().line == ()
+            assert Lock(server + "/tasks").status().queue == ()
         async with jobs:
             pass
 

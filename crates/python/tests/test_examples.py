@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "python"
 
 
 def run(example: str, *arguments: str) -> tuple[int, str]:
-    """Its exit code, and what it printed; what it complains of belongs to that."""
+    """Returns its exit code and its output, standard error included."""
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / f"{example}.py"), *arguments],
         stdout=subprocess.PIPE,
@@ -75,23 +75,23 @@ def test_the_tour_shows_all_seven_scenes() -> None:
     assert re.search(r"existsAndNotTimedOut: True; age: [1-9]", said), said
     waited = re.search(r"from startedWaitingTime to lockingTime: ([\d.]+) s", said)
     assert waited is not None and 1.9 < float(waited[1]) < 5, said
-    assert said.endswith("Verdict: every scene went as told, and nothing is left behind.\n")
+    assert said.endswith("Verdict: every scene went as planned, and nothing is left behind.\n")
 
 
 def slept(said: str) -> tuple[int, int, int]:
-    """How many slept in the bed, gave up, and failed."""
+    """Returns how many slept in the bed, gave up, and failed."""
     found = re.search(r"^(\d) slept in the bed, (\d) gave up waiting, (\d) fail", said, re.M)
     assert found is not None, said
     return int(found[1]), int(found[2]), int(found[3])
 
 
 def moments(said: str, words: str) -> list[float]:
-    """When, in seconds, this was logged; lines of several processes may have changed places."""
+    """Returns when this was logged, in seconds; lines of several processes may be out of order."""
     pattern = rf"^ *([\d.]+) s  process \d+ +{words}"
     return sorted(float(found) for found in re.findall(pattern, said, re.MULTILINE))
 
 
-def test_sleepers_who_do_not_forget_lie_in_the_bed_one_after_the_other() -> None:
+def test_sleepers_that_forget_nothing_take_turns() -> None:
     code, said = run("one_bed", "--scale", "0.1", "--forgets", "0")
 
     assert code == 0, said
@@ -100,12 +100,12 @@ def test_sleepers_who_do_not_forget_lie_in_the_bed_one_after_the_other() -> None
     down, up = moments(said, "lies down"), moments(said, "gets up, and gave")
     assert len(down) == len(up) == in_bed
     for rose, next_one in zip(up, down[1:]):
-        # Both are logged in haste, by two processes: the release comes before its line.
+        # Two processes log these at almost the same time: the release happens before its line.
         assert next_one > rose - 0.2
     assert "Verdict: the bed is empty, and never were two in it." in said
 
 
-def test_after_a_forgetful_sleeper_the_others_wait_for_the_timeout() -> None:
+def test_after_a_forgetful_sleeper_others_wait_for_the_timeout() -> None:
     code, said = run("one_bed", "--scale", "0.2", "--forgets", "1")
 
     assert code == 0, said
@@ -114,13 +114,13 @@ def test_after_a_forgetful_sleeper_the_others_wait_for_the_timeout() -> None:
     down = moments(said, "lies down")
     assert len(moments(said, "gets up, and FORGETS")) == in_bed == len(down)
     for sooner, later in zip(down, down[1:]):
-        # The timeout is 2 s, the sleep 1.2 s; each line may come a little after the lock.
+        # The timeout is 2 s, the sleep 1.2 s; each line may be printed shortly after the event.
         assert later - sooner > 1.5, said
     assert "the timeout will empty the bed" in said
     assert "Verdict: the bed is empty, and never were two in it." in said
 
 
-def test_all_differences_of_the_crowd_exceed_the_time_of_holding() -> None:
+def test_all_time_differences_exceed_the_holding_time() -> None:
     code, said = run("massive", "--threads", "60", "--scale", "0.2")
 
     assert code == 0, said
@@ -142,7 +142,7 @@ def test_too_few_to_compare_is_a_bad_verdict() -> None:
 @pytest.mark.parametrize(
     ("example", "rule", "breach"),
     [
-        # A bed that lets everybody in, and a lock that keeps nobody apart.
+        # A bed that admits everybody, and a lock that excludes nobody.
         ("one_bed", "bed.LoopWhileLocked_ThenLocking():", "True:"),
         ("massive", "lock.LoopWhileLocked_ThenLocking():", "True:"),
     ],

@@ -1,4 +1,4 @@
-"""What programs import from the first version's modules beside ``DLock``."""
+"""The members of the first version's modules beside ``DLock``."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_loggers_of_several_ids_do_not_mix(capsys: pytest.CaptureFixture[str]) -
     assert said == ["one: a", "b 2", "one: c"]
 
 
-def test_how_to_use_says_false_when_patience_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_to_use_is_false_when_patience_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DLock, "PATIENCE", 0.05)
     assert lockbydir.howToUse(0.01) is True
     assert DLock("LOCKNAME").locking()
@@ -115,7 +115,7 @@ def test_directories_are_made_and_removed_once() -> None:
         remove("bed.lockdir")
 
 
-def test_of_many_threads_that_make_a_directory_one_does() -> None:
+def test_one_of_many_threads_makes_a_directory() -> None:
     made: list[bool] = []
     threads = [
         threading.Thread(
@@ -143,7 +143,7 @@ def test_the_age_of_a_path(tmp_path: Path) -> None:
     assert lockbydir_OS.millisecondsPrecisionOnly(exact).microsecond == 123000
 
 
-# What the page says has changed.
+# The changes that the page lists.
 
 
 def test_unlocking_after_a_break_leaves_the_next_ones_lock() -> None:
@@ -155,7 +155,7 @@ def test_unlocking_after_a_break_leaves_the_next_ones_lock() -> None:
     assert next_one.isLocked() and next_one.unlocking() is True
 
 
-def test_locking_gets_what_has_expired_at_once() -> None:
+def test_locking_acquires_an_expired_lock_at_once() -> None:
     late = DLock("bed")
     late.TIMEOUT = 0.1
     assert late.locking()
@@ -165,7 +165,7 @@ def test_locking_gets_what_has_expired_at_once() -> None:
     assert DLock("bed").locking() is True
 
 
-def test_any_thread_unlocks_what_an_instance_locked() -> None:
+def test_any_thread_unlocks_an_instance() -> None:
     lock = DLock("bed")
     assert lock.locking()
     unlocked: list[bool] = []

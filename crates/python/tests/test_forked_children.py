@@ -1,4 +1,4 @@
-"""Forked children that have the PID of their parent, or cancel what their parent waits for."""
+"""Forked children that have the PID of their parent, or cancel a wait of their parent."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from children import line_of
+from children import tickets_of
 from conftest import StartChild
 from lockbydir import Lock
 
-# Both are PID 1, each of a PID namespace of its own, as in nested containers.
+# Both have PID 1, each in its own PID namespace, as in nested containers.
 SAME_PID = """
 import ctypes, os, signal, sys
 from lockbydir import AsyncLock, DLock, Lock, LockError
@@ -98,9 +98,9 @@ asyncio.run(main())
 def test_a_child_that_cancels_a_wait_leaves_its_parents(name: str, child: StartChild) -> None:
     one = child(CANCELS)
 
-    assert one.hears() == "0"
-    cpu = float(one.hears())
+    assert one.read_line() == "0"
+    cpu = float(one.read_line())
     print(f"{cpu:.3f} s of CPU in 2 s of waiting")
     assert cpu < 0.1
     assert one.end()[0] == 0
-    assert not Lock(name).locked() and line_of(name) == []
+    assert not Lock(name).locked() and tickets_of(name) == []

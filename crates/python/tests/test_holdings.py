@@ -1,4 +1,4 @@
-"""Holdings belong to the thread or task that acquired them, and none is lost in silence."""
+"""Holdings belong to the thread or task that acquired them, and no loss goes unreported."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from lockbydir import (
 
 
 def in_a_thread(work: Callable[[], object]) -> None:
-    """Has another thread do it; raises what it raises."""
+    """Runs it on another thread, and raises its exceptions."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result(20)
 
 
 def acquire_or_not_then_release(lock: Lock) -> None:
-    """As people write it who know a `threading.Lock`."""
+    """Uses the lock as one would use a `threading.Lock`."""
     try:
         lock.acquire(patience=0)
     except PatienceOver:
@@ -40,7 +40,7 @@ def acquire_or_not_then_release(lock: Lock) -> None:
         lock.release()
 
 
-def test_a_thread_that_got_nothing_does_not_release_anothers(name: str) -> None:
+def test_a_thread_does_not_release_the_holding_of_another(name: str) -> None:
     lock = Lock(name)
     for enter in (lock.__enter__, lock.acquire):
         held = enter()
@@ -86,7 +86,7 @@ def test_not_held_is_a_runtime_error_as_of_threading(name: str) -> None:
         threading.Lock().release()
 
 
-def test_what_was_released_by_its_held_is_not_there_to_release(name: str) -> None:
+def test_a_holding_released_by_its_held_is_not_released_again(name: str) -> None:
     lock = Lock(name)
     lock.acquire().release()
 
@@ -126,7 +126,7 @@ def test_a_with_whose_holding_was_handed_over_ends_well(name: str) -> None:
     Lock(name).release(key)
 
 
-def test_a_thread_that_would_wait_for_itself_is_stopped(name: str) -> None:
+def test_a_thread_that_would_deadlock_is_stopped(name: str) -> None:
     lock = Lock(name, patience=None)
     with lock:
         for again in (lock.acquire, lambda: lock.acquire(float("inf")), lock.__enter__):
@@ -156,7 +156,7 @@ def test_a_thread_waits_for_another_that_shares_its_lock(name: str) -> None:
     with lock:
         waiter = threading.Thread(target=wait)
         waiter.start()
-        until(lambda: len(lock.status().line) == 1)
+        until(lambda: len(lock.status().queue) == 1)
     assert got.wait(20)
     waiter.join()
 
@@ -178,13 +178,13 @@ def test_a_generator_may_leave_in_another_thread(name: str) -> None:
     assert not lock.locked()
 
 
-def test_what_an_ended_thread_left_does_not_pile_up(name: str) -> None:
+def test_holdings_of_ended_threads_do_not_pile_up(name: str) -> None:
     lock = Lock(name, timeout=0.1)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(20):
             in_a_thread(lock.acquire)
-        # The end of the last few threads may be seen a little later.
+        # The end of the last few threads may become visible a little later.
         assert len(seen) > 10
         del lock
         until(lambda: len(seen) == 20)
@@ -193,7 +193,7 @@ def test_what_an_ended_thread_left_does_not_pile_up(name: str) -> None:
 # In asyncio.
 
 
-def test_a_task_that_would_wait_for_itself_is_stopped(name: str) -> None:
+def test_a_task_that_would_deadlock_is_stopped(name: str) -> None:
     async def main() -> None:
         lock = AsyncLock(name, patience=None)
         async with lock:
@@ -201,7 +201,7 @@ def test_a_task_that_would_wait_for_itself_is_stopped(name: str) -> None:
                 async with lock:
                     pass
             other = asyncio.ensure_future(lock.acquire())
-            while not (await lock.status()).line:
+            while not (await lock.status()).queue:
                 await asyncio.sleep(0.001)
         held = await other
         await held.release()
@@ -249,11 +249,11 @@ def test_an_async_generator_may_leave_in_another_task(name: str) -> None:
     asyncio.run(main())
 
 
-# What nobody refers to any more.
+# Holdings without references.
 
 
 def warned(name: str, work: Callable[[], object]) -> list[str]:
-    """The resource warnings about this lock that come of this."""
+    """Returns the resource warnings about this lock that the code causes."""
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", ResourceWarning)
         work()
@@ -315,7 +315,7 @@ def test_a_holding_that_was_ended_is_not_warned_of(name: str) -> None:
     assert warned(name, work) == []
 
 
-def test_a_forked_child_does_not_warn_of_what_its_parent_holds(
+def test_a_forked_child_does_not_warn_of_its_parents_holding(
     name: str, child: StartChild
 ) -> None:
     one = child(
@@ -333,11 +333,11 @@ def test_a_forked_child_does_not_warn_of_what_its_parent_holds(
         held.release()
         """
     )
-    assert one.hears() == "True"
+    assert one.read_line() == "True"
     one.ends_well()
 
 
-def test_a_warning_that_is_an_error_is_shown_and_the_lock_is_free(
+def test_a_warning_as_error_is_shown_and_the_lock_is_free(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[object] = []

@@ -1,4 +1,4 @@
-"""Every member and parameter of a lock and of a holding, as Python people use them."""
+"""Every member and parameter of a lock and of a holding, as Python programs use them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from children import line_of, until
+from children import tickets_of, until
 from conftest import StartChild
 from lockbydir import Held, Lock, LockError, LockLost, PatienceOver, Status, clean, list_locks
 
@@ -95,21 +95,21 @@ def test_patience_is_the_locks_own_or_that_of_the_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("endless", ["None", "float('inf')", "1e15", "10**400"])
-def test_endless_patience_waits_for_who_holds_long(
+def test_endless_patience_outlasts_a_long_holding(
     name: str, child: StartChild, endless: str
 ) -> None:
-    holder = child("held = Lock(name).acquire(); say('holds'); hear(); held.release()")
-    assert holder.hears() == "holds"
+    holder = child("held = Lock(name).acquire(); say('holds'); receive(); held.release()")
+    assert holder.read_line() == "holds"
     waiter = child(
         f"""
         with Lock(name, patience={endless}): say("got")
         """
     )
-    until(lambda: len(line_of(name)) == 1)
+    until(lambda: len(tickets_of(name)) == 1)
 
-    holder.tell()
+    holder.send()
 
-    assert waiter.hears() == "got"
+    assert waiter.read_line() == "got"
 
 
 @pytest.mark.parametrize("given", [3, 3.0, timedelta(seconds=3)])
@@ -137,12 +137,12 @@ def test_a_relative_name_begins_at_the_current_directory(
         assert Lock(name).locked()
 
 
-def test_how_a_lock_was_got_when_it_was_free(name: str) -> None:
+def test_how_is_free(name: str) -> None:
     with Lock(name) as held:
         assert held.how == "free" and held.predecessor is None
 
 
-def test_how_a_lock_was_got_when_it_was_handed_over(name: str, child: StartChild) -> None:
+def test_how_is_handed_over(name: str, child: StartChild) -> None:
     held = Lock(name, label="first").acquire()
     waiter = child(
         """
@@ -151,16 +151,16 @@ def test_how_a_lock_was_got_when_it_was_handed_over(name: str, child: StartChild
             say(held.how, before.token, before.holder.pid, before.holder.label)
         """
     )
-    # Who listens to the bell is given the lock; who has not come so far yet finds it free.
+    # A waiter that listens to the bell is handed the lock; one that does not listen yet finds it free.
     until(lambda: os.path.exists(name + ".lockdir.queue/bell"))
 
     held.release()
 
-    assert waiter.hears() == f"handed over {held.token} {os.getpid()} first"
+    assert waiter.read_line() == f"handed over {held.token} {os.getpid()} first"
     waiter.ends_well()
 
 
-def test_how_a_lock_was_got_after_a_expiry(name: str) -> None:
+def test_how_is_after_expiry(name: str) -> None:
     old = Lock(name, timeout=0.2, label="slow").acquire()
 
     with Lock(name) as held:
@@ -179,7 +179,7 @@ def test_how_a_lock_was_got_after_a_expiry(name: str) -> None:
         assert held.is_held
 
 
-def test_how_a_bare_lock_was_got_that_was_too_old(name: str) -> None:
+def test_how_is_after_expiry_for_an_old_bare_lock(name: str) -> None:
     os.mkdir(name + ".lockdir")
 
     with Lock(name, timeout=0.3) as held:
@@ -189,15 +189,15 @@ def test_how_a_bare_lock_was_got_that_was_too_old(name: str) -> None:
         assert before.age is not None and before.age >= 0.3
 
 
-def test_how_a_lock_was_got_after_a_death(name: str, child: StartChild) -> None:
+def test_how_is_after_death(name: str, child: StartChild) -> None:
     victim = child(
         """
         held = Lock(name, timeout=600, label="work").acquire()
         say(held.token)
-        hear()
+        receive()
         """
     )
-    token = int(victim.hears())
+    token = int(victim.read_line())
     begun = time.monotonic()
 
     victim.kill()
@@ -212,9 +212,9 @@ def test_how_a_lock_was_got_after_a_death(name: str, child: StartChild) -> None:
         assert before.holder.label == "work"
 
 
-def test_a_lock_of_nobody_outlives_its_process(name: str, child: StartChild) -> None:
+def test_an_unowned_lock_outlives_its_process(name: str, child: StartChild) -> None:
     one = child("say(Lock(name, owner='nobody', timeout=600).acquire().keep())")
-    key = one.hears()
+    key = one.read_line()
     one.ends_well()
 
     assert Lock(name).status().state == "held"
@@ -223,8 +223,8 @@ def test_a_lock_of_nobody_outlives_its_process(name: str, child: StartChild) -> 
 
 
 def test_a_lock_of_another_process_ends_with_that(name: str, child: StartChild) -> None:
-    other = child("say('lives'); hear()")
-    other.hears()
+    other = child("say('lives'); receive()")
+    other.read_line()
     held = Lock(name, owner=other.pid, timeout=600).acquire()
     assert held.is_held and Lock(name).status().state == "held"
 
@@ -254,32 +254,32 @@ def test_a_lock_renews_itself(name: str) -> None:
 
 
 def test_on_lost_is_called_when_the_lock_is_broken_by_force(name: str) -> None:
-    told: queue.Queue[LockError] = queue.Queue()
-    lock = Lock(name, timeout=0.3, renew="auto", on_lost=told.put)
+    losses: queue.Queue[LockError] = queue.Queue()
+    lock = Lock(name, timeout=0.3, renew="auto", on_lost=losses.put)
     with pytest.raises(LockLost), lock as held:
         assert Lock(name).break_lock(force=True)
 
-        error = told.get(timeout=10)
+        error = losses.get(timeout=10)
 
         assert isinstance(error, LockLost) and error.path == held.path
         assert held.wait_lost(5) and not held.is_held
-        assert told.empty()
+        assert losses.empty()
 
 
-def test_what_on_lost_raises_is_shown_and_harms_nothing(name: str, child: StartChild) -> None:
+def test_an_exception_in_on_lost_is_shown_and_harmless(name: str, child: StartChild) -> None:
     one = child(
         """
         sys.unraisablehook = lambda seen: say("seen:", seen.exc_value)
-        def told(error): raise RuntimeError("within on_lost")
-        held = Lock(name, timeout=0.1, renew="auto", on_lost=told).acquire()
+        def fail(error): raise RuntimeError("within on_lost")
+        held = Lock(name, timeout=0.1, renew="auto", on_lost=fail).acquire()
         Lock(name).break_lock(force=True)
-        hear()
+        receive()
         say(held.wait_lost(10), held.is_held)
         """
     )
-    assert one.hears() == "seen: within on_lost"
-    one.tell()
-    assert one.hears() == "True False"
+    assert one.read_line() == "seen: within on_lost"
+    one.send()
+    assert one.read_line() == "True False"
     one.ends_well()
 
 
@@ -310,10 +310,10 @@ def test_a_kept_lock_is_renewed_and_released_by_its_key(name: str) -> None:
         Lock(name).renew(key)
 
 
-def test_others_see_the_label_and_who_waits(name: str, child: StartChild) -> None:
+def test_others_see_the_label_and_the_waiters(name: str, child: StartChild) -> None:
     with Lock(name, label="nightly backup", timeout=20) as held:
         waiter = child("with Lock(name, label='next'): pass")
-        until(lambda: len(line_of(name)) == 1)
+        until(lambda: len(tickets_of(name)) == 1)
 
         status = Lock(name).status()
 
@@ -327,7 +327,7 @@ def test_others_see_the_label_and_who_waits(name: str, child: StartChild) -> Non
         assert status.holder.pid == os.getpid() and status.holder.host == os.uname().nodename
         assert status.holder.label == "nightly backup" and status.holder.child is None
         assert status.holder.command and abs(time.time() - status.holder.since) < 60
-        (ticket,) = status.line
+        (ticket,) = status.queue
         assert (ticket.pid, ticket.label, ticket.host) == (waiter.pid, "next", os.uname().nodename)
         assert ticket.command and ticket.waiting >= 0
     waiter.ends_well()
@@ -356,7 +356,7 @@ def test_break_lock_leaves_a_living_holder_unless_forced(name: str) -> None:
     assert not lock.locked()
 
 
-def test_break_lock_ends_what_expired(name: str) -> None:
+def test_break_lock_ends_an_expired_holding(name: str) -> None:
     Lock(name, timeout=0.1, owner="nobody").acquire().keep()
     until(lambda: Lock(name).status().state == "expired")
 
@@ -365,12 +365,12 @@ def test_break_lock_ends_what_expired(name: str) -> None:
 
 
 def test_clean_removes_what_crashes_left(name: str, child: StartChild) -> None:
-    lingers = child("lock = Lock(name, linger=60); lock.acquire().release(); say('left'); hear()")
-    lingers.hears()
+    lingers = child("lock = Lock(name, linger=60); lock.acquire().release(); say('left'); receive()")
+    lingers.read_line()
     lingers.kill()
     with Lock(name + ".b"):
         waits = child("Lock(name).acquire()", of=name + ".b")
-        until(lambda: len(line_of(name + ".b")) == 1)
+        until(lambda: len(tickets_of(name + ".b")) == 1)
         waits.kill()
 
         removed = clean(os.path.dirname(name))
@@ -480,7 +480,7 @@ def test_the_command_line_sees_the_same_holder(name: str, program: str) -> None:
     assert status_by(program, name)["state"] == "free"
 
 
-def test_python_renews_and_releases_what_the_command_line_acquired(name: str, program: str) -> None:
+def test_python_renews_and_releases_a_lock_of_the_command_line(name: str, program: str) -> None:
     acquire = [program, "acquire", "--timeout", "60s", "--label", "shell", name]
     key = subprocess.run(acquire, check=True, capture_output=True, text=True, timeout=10)
 

@@ -1,4 +1,4 @@
-"""Why a lock was lost, for programs."""
+"""The reason of a loss, for programs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_renewal_that_the_system_refuses_is_a_reason(name: str, child: StartCh
         os._exit(0)
         """
     )
-    assert one.hears() == "renewal failed"
+    assert one.read_line() == "renewal failed"
 
 
 def test_a_loss_keeps_its_reason_in_another_process() -> None:

@@ -1,4 +1,4 @@
-"""The pages: their Python runs as it stands, and the links of docs/migrating.md lead somewhere."""
+"""The pages: their Python code runs unchanged, and the links of docs/migrating.md lead somewhere."""
 
 from __future__ import annotations
 

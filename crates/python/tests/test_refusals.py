@@ -1,4 +1,4 @@
-"""Releases that the system refuses, and programs that go to another folder."""
+"""Releases that the system refuses, and programs that change their directory."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_a_release_that_was_refused_is_tried_again(
         again = f"{way}.release()"
     one = child(NO_FILES.format(hold=hold, release=release, again=again))
 
-    assert one.hears() == "EMFILE EMFILE"
-    assert one.hears() == "held True"
-    assert one.hears() == "free"
+    assert one.read_line() == "EMFILE EMFILE"
+    assert one.read_line() == "held True"
+    assert one.read_line() == "free"
     one.ends_well()
 
 
@@ -71,11 +71,11 @@ def test_a_release_that_was_refused_is_tried_again_in_a_task(name: str, child: S
         asyncio.run(main())
         """
     )
-    assert one.hears() == "EMFILE EMFILE free"
+    assert one.read_line() == "EMFILE EMFILE free"
     one.ends_well()
 
 
-# Where a relative name begins.
+# The folder of a relative name.
 
 
 def test_a_relative_name_is_resolved_when_the_lock_is_made(

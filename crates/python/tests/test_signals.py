@@ -1,4 +1,4 @@
-"""Signals: Ctrl-C ends a wait at once and leaves nothing behind; handlers run while one waits."""
+"""Signals: Ctrl-C ends a wait at once and leaves nothing behind; handlers run during a wait."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import signal
 import statistics
 import time
 
-from children import line_of, until
+from children import tickets_of, until
 from conftest import StartChild
 from lockbydir import Lock
 
 AT_ONCE = 0.1
-"""Within so many seconds of a Ctrl-C a wait is over."""
+"""How long a wait may last after a Ctrl-C, in seconds."""
 SLACK = 0.15
-"""What a loaded machine may add to one of several."""
+"""How much longer it may last for one of several on a loaded machine, in seconds."""
 
 
 def test_an_interrupt_ends_a_wait_at_once_and_leaves_the_queue(
@@ -32,18 +32,18 @@ def test_an_interrupt_ends_a_wait_at_once_and_leaves_the_queue(
                     at = time.monotonic()
                     said = os.path.exists(name + ".lockdir.queue")
                     say(at, len(os.listdir(name + ".lockdir.queue")) if said else 0)
-                hear()
+                receive()
                 """
             )
-            until(lambda: len(line_of(name)) == 1)
+            until(lambda: len(tickets_of(name)) == 1)
 
             sent = time.monotonic()
             waiter.signal(signal.SIGINT)
 
-            at, left = waiter.hears().split()
+            at, left = waiter.read_line().split()
             took.append(float(at) - sent)
-            assert line_of(name) == []
-            waiter.tell()
+            assert tickets_of(name) == []
+            waiter.send()
             waiter.ends_well()
     print(f"ended after {', '.join(f'{1000 * one:.1f}' for one in took)} ms")
     assert statistics.median(took) < AT_ONCE
@@ -51,7 +51,7 @@ def test_an_interrupt_ends_a_wait_at_once_and_leaves_the_queue(
     assert not Lock(name).locked()
 
 
-def test_a_handler_runs_while_one_waits_and_the_wait_goes_on(name: str, child: StartChild) -> None:
+def test_a_handler_runs_during_a_wait_which_goes_on(name: str, child: StartChild) -> None:
     with Lock(name):
         waiter = child(
             """
@@ -59,18 +59,18 @@ def test_a_handler_runs_while_one_waits_and_the_wait_goes_on(name: str, child: S
             with Lock(name, patience=None): say("got")
             """
         )
-        until(lambda: len(line_of(name)) == 1)
-        ticket = line_of(name)
+        until(lambda: len(tickets_of(name)) == 1)
+        ticket = tickets_of(name)
         for _ in range(3):
             waiter.signal(signal.SIGTERM)
-            assert waiter.hears(2) == "handled"
-        assert line_of(name) == ticket
+            assert waiter.read_line(2) == "handled"
+        assert tickets_of(name) == ticket
 
-    assert waiter.hears() == "got"
+    assert waiter.read_line() == "got"
     waiter.ends_well()
 
 
-def test_what_a_handler_raises_ends_the_wait(name: str, child: StartChild) -> None:
+def test_an_exception_in_a_handler_ends_the_wait(name: str, child: StartChild) -> None:
     with Lock(name):
         waiter = child(
             """
@@ -83,13 +83,13 @@ def test_what_a_handler_raises_ends_the_wait(name: str, child: StartChild) -> No
                 say("stopped")
             """
         )
-        until(lambda: len(line_of(name)) == 1)
+        until(lambda: len(tickets_of(name)) == 1)
 
         waiter.signal(signal.SIGTERM)
 
-        assert waiter.hears(2) == "stopped"
+        assert waiter.read_line(2) == "stopped"
         waiter.ends_well()
-        assert line_of(name) == []
+        assert tickets_of(name) == []
 
 
 def test_an_interrupt_in_a_with_releases_the_lock(name: str, child: StartChild) -> None:
@@ -104,16 +104,16 @@ def test_an_interrupt_in_a_with_releases_the_lock(name: str, child: StartChild) 
             say(lock.locked())
         """
     )
-    assert holder.hears() == "holds"
+    assert holder.read_line() == "holds"
 
     holder.signal(signal.SIGINT)
 
-    assert holder.hears(5) == "False"
+    assert holder.read_line(5) == "False"
     holder.ends_well()
 
 
 def test_an_interrupt_at_any_moment_leaves_no_lock_held(name: str, child: StartChild) -> None:
-    """Before the block begins or as it ends: a `with` lets go of the lock all the same."""
+    """Before the block begins or as it ends: a `with` releases the lock in any case."""
     one = child(
         """
         lock, other = Lock(name), Lock(name)
@@ -126,8 +126,8 @@ def test_an_interrupt_at_any_moment_leaves_no_lock_held(name: str, child: StartC
                 raise KeyboardInterrupt
         signal.signal(signal.SIGINT, handle)
         say("begins")
-        # This sum is long and looks for no signals: one that comes meanwhile is seen at the next
-        # call, which is the end of the block.
+        # This sum is long and checks for no signals: one that arrives meanwhile is handled at the
+        # next call, which is the end of the block.
         large = bytes(1_000_000)
         while interrupts < 100:
             is_armed = True
@@ -144,22 +144,22 @@ def test_an_interrupt_at_any_moment_leaves_no_lock_held(name: str, child: StartC
             else:
                 held.release()
         say(left)
-        hear()
+        receive()
         """
     )
 
-    assert one.hears() == "begins"
-    # From another process: a thread of its own would only run while the main one does not.
-    while not one.has_said():
+    assert one.read_line() == "begins"
+    # Sent by another process: a thread of this one would only run while the main one does not.
+    while not one.has_output():
         time.sleep(random.uniform(0.0005, 0.002))
         one.signal(signal.SIGINT)
 
-    assert one.hears() == "0"
-    one.tell()
+    assert one.read_line() == "0"
+    one.send()
     one.ends_well()
 
 
-def test_an_interrupt_while_another_thread_waits_comes_to_the_main_thread(
+def test_the_main_thread_is_interrupted_while_another_waits(
     name: str, child: StartChild
 ) -> None:
     with Lock(name):
@@ -168,17 +168,17 @@ def test_an_interrupt_while_another_thread_waits_comes_to_the_main_thread(
             waiter = threading.Thread(target=lambda: (Lock(name).acquire(), say("got")))
             waiter.start()
             try:
-                say("hears")
-                hear()
+                say("listens")
+                receive()
             except KeyboardInterrupt:
                 say("interrupted")
             waiter.join()
             """
         )
-        assert one.hears() == "hears"
-        until(lambda: len(line_of(name)) == 1)
+        assert one.read_line() == "listens"
+        until(lambda: len(tickets_of(name)) == 1)
         one.signal(signal.SIGINT)
-        assert one.hears(2) == "interrupted"
-        assert len(line_of(name)) == 1
-    assert one.hears() == "got"
+        assert one.read_line(2) == "interrupted"
+        assert len(tickets_of(name)) == 1
+    assert one.read_line() == "got"
     one.ends_well()

@@ -1,4 +1,4 @@
-"""Threads, forked children, interpreters that end: nothing hangs and nothing is lost."""
+"""Threads, forked children, finalizing interpreters: nothing hangs and nothing is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from typing import Callable
 
 import pytest
-from children import exit_code_of, line_of, until
+from children import exit_code_of, tickets_of, until
 from conftest import StartChild
 from lockbydir import Lock, LockError
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 
 
 def forked(work: Callable[[], object], bound: float = 10.0) -> object:
-    """Does it in a forked child; what that came to, `hangs` after so many seconds."""
+    """Runs it in a forked child; returns the outcome, or `hangs` after `bound` seconds."""
     pid = os.fork()
     if pid == 0:
         code = 99
@@ -29,7 +29,7 @@ def forked(work: Callable[[], object], bound: float = 10.0) -> object:
     return "hangs" if code_or_none is None else code_or_none
 
 
-def test_other_threads_run_while_one_waits(name: str) -> None:
+def test_other_threads_run_during_a_wait(name: str) -> None:
     with Lock(name):
         ends = threading.Event()
         counted = 0
@@ -51,7 +51,7 @@ def test_other_threads_run_while_one_waits(name: str) -> None:
 
 
 def count_in_threads(locks: list[Lock], turns: int) -> int:
-    """What threads count to that read, let others run, and write."""
+    """Returns the count of threads that each read it, let others run, and write it."""
     count = 0
 
     def work(lock: Lock) -> None:
@@ -77,7 +77,7 @@ def test_threads_exclude_each_other_on_one_lock_object(name: str) -> None:
     assert count_in_threads([lock] * 8, 50) == 400
 
 
-def test_threads_exclude_each_other_on_several_objects_of_one_name(name: str) -> None:
+def test_threads_exclude_each_other_on_objects_of_one_name(name: str) -> None:
     assert count_in_threads([Lock(name) for _ in range(8)], 50) == 400
 
 
@@ -140,7 +140,7 @@ def test_processes_of_multiprocessing_exclude_each_other(name: str, method: str)
 
 
 def busy(lock: Lock, what: Callable[[Lock], object]) -> Callable[[], None]:
-    """Has a thread do this over and over, until the answer is called."""
+    """Starts a thread that repeats this; calling the returned function ends it."""
     stopped = threading.Event()
 
     def work() -> None:
@@ -163,7 +163,7 @@ def once(lock: Lock) -> None:
 
 
 @pytest.mark.parametrize("linger", [0, 0.001, 5])
-def test_a_child_forked_while_another_thread_locks_does_not_hang(name: str, linger: float) -> None:
+def test_a_child_forked_during_an_acquisition_does_not_hang(name: str, linger: float) -> None:
     lock = Lock(name, linger=linger)
     other = Lock(name + ".other", linger=linger)
 
@@ -171,8 +171,8 @@ def test_a_child_forked_while_another_thread_locks_does_not_hang(name: str, ling
         if linger != 0.001:
             once(other)
             once(lock)
-        # A child that ends while a thread of its own removes what lingered would leave a bare
-        # directory, which others respect for a while. This one ends as it holds.
+        # A child that ends while its thread removes a lingering directory would leave a bare one,
+        # which others respect for a while. This one ends while it holds.
         other.acquire()
         lock.acquire()
 
@@ -190,7 +190,7 @@ def test_a_child_forked_while_another_thread_locks_does_not_hang(name: str, ling
     assert outcomes == {(0, ""): 150}
 
 
-def test_a_child_forked_while_another_thread_renews_or_asks_does_not_hang(name: str) -> None:
+def test_a_child_forked_during_a_renewal_does_not_hang(name: str) -> None:
     lock = Lock(name)
     held = lock.acquire()
     stops = [busy(lock, lambda _: held.renew()), busy(lock, lambda _: held.wait_lost(0.001))]
@@ -211,7 +211,7 @@ def test_a_child_forked_while_another_thread_renews_or_asks_does_not_hang(name: 
     held.release()
 
 
-def test_a_child_forked_while_another_thread_waits_waits_by_itself(name: str) -> None:
+def test_a_child_forked_during_a_wait_waits_by_itself(name: str) -> None:
     lock = Lock(name, patience=20)
     held = Lock(name).acquire()
     got = threading.Event()
@@ -222,7 +222,7 @@ def test_a_child_forked_while_another_thread_waits_waits_by_itself(name: str) ->
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    until(lambda: len(line_of(name)) == 1)
+    until(lambda: len(tickets_of(name)) == 1)
 
     pid = os.fork()
     if pid == 0:
@@ -231,16 +231,16 @@ def test_a_child_forked_while_another_thread_waits_waits_by_itself(name: str) ->
             os._exit(0)
         finally:
             os._exit(1)
-    until(lambda: len(line_of(name)) == 2)
+    until(lambda: len(tickets_of(name)) == 2)
     held.release()
 
     assert exit_code_of(pid) == 0
     assert got.wait(10)
     waiter.join()
-    assert not lock.locked() and line_of(name) == []
+    assert not lock.locked() and tickets_of(name) == []
 
 
-def test_the_queue_goes_on_when_a_waiter_dies_whose_forked_child_lives(
+def test_the_queue_survives_a_dead_waiter_with_a_living_child(
     name: str, child: StartChild
 ) -> None:
     held = Lock(name).acquire()
@@ -249,19 +249,19 @@ def test_the_queue_goes_on_when_a_waiter_dies_whose_forked_child_lives(
         lock = Lock(name, patience=None)
         threading.Thread(target=lock.acquire, daemon=True).start()
         say("waits")
-        hear()
+        receive()
         pid = os.fork()
         if pid == 0:
             time.sleep(30)
             os._exit(0)
         say(pid)
-        hear()
+        receive()
         """
     )
-    waiter.hears()
-    until(lambda: len(line_of(name)) == 1)
-    waiter.tell()
-    grandchild = int(waiter.hears())
+    waiter.read_line()
+    until(lambda: len(tickets_of(name)) == 1)
+    waiter.send()
+    grandchild = int(waiter.read_line())
     try:
         behind = child(
             """
@@ -271,14 +271,14 @@ def test_the_queue_goes_on_when_a_waiter_dies_whose_forked_child_lives(
                 say("got", time.monotonic() - begun)
             """
         )
-        behind.hears()
-        until(lambda: len(line_of(name)) == 2)
+        behind.read_line()
+        until(lambda: len(tickets_of(name)) == 2)
 
         waiter.kill()
         begun = time.monotonic()
         held.release()
 
-        assert behind.hears().startswith("got")
+        assert behind.read_line().startswith("got")
         print(f"got {time.monotonic() - begun:.3f} s after the release")
         behind.ends_well()
     finally:
@@ -287,13 +287,13 @@ def test_the_queue_goes_on_when_a_waiter_dies_whose_forked_child_lives(
 
 
 @pytest.mark.parametrize("way", ["release", "lock", "exit", "collection", "nothing"])
-def test_a_hold_across_a_fork_is_released_by_the_parent_alone(
+def test_a_holding_across_a_fork_is_released_by_the_parent(
     name: str, child: StartChild, way: str
 ) -> None:
     one = child(
         """
         import gc
-        way = hear()
+        way = receive()
         lock = Lock(name)
         held = lock.acquire()
         pid = os.fork()
@@ -311,15 +311,15 @@ def test_a_hold_across_a_fork_is_released_by_the_parent_alone(
         lock.release()
         """
     )
-    one.tell(way)
+    one.send(way)
 
-    assert one.hears() == "0"
-    assert one.hears() == "held True"
+    assert one.read_line() == "0"
+    assert one.read_line() == "held True"
     one.ends_well()
     assert not Lock(name).locked()
 
 
-def test_a_with_that_a_child_leaves_is_released_by_the_parent_alone(name: str) -> None:
+def test_a_with_left_by_a_child_is_released_by_the_parent(name: str) -> None:
     lock = Lock(name)
     with lock as held:
         pid = os.fork()
@@ -335,7 +335,7 @@ def test_a_with_that_a_child_leaves_is_released_by_the_parent_alone(name: str) -
     assert not lock.locked()
 
 
-def test_a_child_is_refused_what_its_parent_holds(name: str) -> None:
+def test_a_child_is_refused_its_parents_lock(name: str) -> None:
     with Lock(name) as held:
 
         def ask() -> bool:
@@ -358,7 +358,7 @@ def test_a_child_waits_for_the_lock_that_its_parent_holds(name: str) -> None:
             os._exit(0)
         finally:
             os._exit(1)
-    until(lambda: len(line_of(name)) == 1)
+    until(lambda: len(tickets_of(name)) == 1)
 
     held.release()
 
@@ -401,7 +401,7 @@ def test_a_lock_is_renewed_in_the_parent_after_a_fork(name: str) -> None:
 ENDINGS = {
     "while it holds": "held = Lock(name).acquire()",
     "while it holds and renews": "held = Lock(name, timeout=0.1, renew='auto').acquire()",
-    "while it holds and would tell of a loss": (
+    "while it holds and would report a loss": (
         "held = Lock(name, timeout=0.1, renew='auto', on_lost=print).acquire()"
     ),
     "while it lingers": "lock = Lock(name, linger=60)\nlock.acquire().release()",
@@ -423,10 +423,10 @@ def work():
 for _ in range(3): threading.Thread(target=work, daemon=True).start()
 time.sleep(0.02)
 """,
-    "while it is told of a loss": """
-def told(error): raise RuntimeError("within on_lost")
+    "while a loss is reported": """
+def fail(error): raise RuntimeError("within on_lost")
 sys.unraisablehook = threading.excepthook = lambda *_: time.sleep(0)
-held = Lock(name, timeout=0.1, renew="auto", on_lost=told).acquire()
+held = Lock(name, timeout=0.1, renew="auto", on_lost=fail).acquire()
 Lock(name).break_lock(force=True)
 held.wait_lost(5)
 held.keep()
@@ -436,7 +436,7 @@ held = Lock(name).acquire()
 threading.Thread(target=Lock(name, patience=None).acquire, daemon=True).start()
 while not os.path.exists(name + ".lockdir.queue"): time.sleep(0.001)
 """,
-    "while a daemon thread waits, and gets it late in the end": """
+    "while a daemon thread waits, and acquires it late": """
 held = Lock(name).acquire()
 threading.Thread(target=Lock(name, patience=None).acquire, daemon=True).start()
 while not os.path.exists(name + ".lockdir.queue"): time.sleep(0.001)
@@ -462,7 +462,7 @@ def test_an_interpreter_that_ends_neither_crashes_nor_hangs(
 
         with Lock(name, patience=5):
             pass
-        assert line_of(name) == []
+        assert tickets_of(name) == []
 
 
 def test_a_subinterpreter_gets_the_package_or_an_import_error(child: StartChild) -> None:
@@ -489,7 +489,7 @@ def test_a_subinterpreter_gets_the_package_or_an_import_error(child: StartChild)
         """
     )
 
-    said = one.hears()
+    said = one.read_line()
     print(said)
     assert said == "works" or (said.startswith("refuses: ") and "subinterpreter" in said)
     one.ends_well()

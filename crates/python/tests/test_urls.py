@@ -1,4 +1,4 @@
-"""Names that are URLs: locks that another engine keeps. Nobody listens at the address used here."""
+"""Names that are URLs: locks of another engine. No server listens at the address used here."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ def _of_dlock(attribute: str) -> Callable[[], object]:
         _of_dlock("breakLock"),
     ],
 )
-def test_an_engine_out_of_reach_is_told_and_no_secret_is(
+def test_an_unreachable_engine_is_reported_without_secrets(
     verb: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(LockUnavailable, match="127.0.0.1:1") as told:
+    with pytest.raises(LockUnavailable, match="127.0.0.1:1") as caught:
         verb()
 
-    assert isinstance(told.value, LockError) and isinstance(told.value, ConnectionError)
-    assert "secret" not in str(told.value)
-    copy = pickle.loads(pickle.dumps(told.value))
-    assert type(copy) is LockUnavailable and str(copy) == str(told.value)
+    assert isinstance(caught.value, LockError) and isinstance(caught.value, ConnectionError)
+    assert "secret" not in str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert type(copy) is LockUnavailable and str(copy) == str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", [Lock, AsyncLock])
 @pytest.mark.parametrize("option", [{"mode": 0o770}, {"group": 0}])
-def test_what_only_a_directory_has_is_refused_with_a_url(kind: Any, option: dict[str, int]) -> None:
+def test_options_of_directories_are_refused_for_urls(kind: Any, option: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"no directory, and only those have a {next(iter(option))}"):
         kind(URL, **option)
 

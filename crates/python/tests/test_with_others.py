@@ -8,20 +8,20 @@ import sys
 import time
 from pathlib import Path
 
-from children import line_of
+from children import tickets_of
 from conftest import StartChild
 from lockbydir import Lock
 
 ACQUISITIONS = int(os.environ.get("LOCKBYDIR_ACQUISITIONS", "2000"))
-"""How many all together make."""
+"""The number of acquisitions of all processes together."""
 PYTHONS = os.environ.get("LOCKBYDIR_PYTHONS", f"{sys.executable}{os.pathsep}{sys.executable}")
 """Interpreters that have the package, with the path separator between them."""
 
 COUNTS = """
-turns, counter, tokens = int(hear()), name + ".count", name + ".tokens"
+turns, counter, tokens = int(receive()), name + ".count", name + ".tokens"
 lock = Lock(name, patience=60)
 say(sys.version.split()[0])
-hear()
+receive()
 for _ in range(turns):
     with lock as held:
         with open(counter) as file:
@@ -49,19 +49,20 @@ def test_interpreters_and_the_command_line_lose_no_count(
 ) -> None:
     Path(name + ".count").write_text("0\n")
     pythons = PYTHONS.split(os.pathsep)
-    # Each turn of the command line starts two processes: a tenth is enough to be always in between.
+    # Each turn of the command line starts two processes: a tenth of the turns keeps
+    # it busy for the whole test.
     by_shell = ACQUISITIONS // 10
     turns = (ACQUISITIONS - by_shell) // len(pythons)
     counters = [child(COUNTS, python=python) for python in pythons]
     for counter in counters:
-        counter.tell(str(turns))
-    versions = [counter.hears() for counter in counters]
+        counter.send(str(turns))
+    versions = [counter.read_line() for counter in counters]
 
     begun = time.monotonic()
     shell = subprocess.Popen(["sh", "-c", SHELL, "count", str(by_shell), program, name])
     for counter in counters:
-        counter.tell()
-    ends = [counter.hears(300) for counter in counters]
+        counter.send()
+    ends = [counter.read_line(300) for counter in counters]
     assert shell.wait(300) == 0
     took = time.monotonic() - begun
 
@@ -71,4 +72,4 @@ def test_interpreters_and_the_command_line_lose_no_count(
     print(f"{made} acquisitions by Python {', '.join(versions)} and the program in {took:.1f} s")
     assert int(Path(name + ".count").read_text()) == made == len(tokens)
     assert tokens == sorted(set(tokens))
-    assert not Lock(name).locked() and line_of(name) == []
+    assert not Lock(name).locked() and tickets_of(name) == []

@@ -1,32 +1,33 @@
-//! Fork detection: which generation of a process runs this code, without a system call.
+//! Fork detection: finds which generation of a process runs this code, without a system call.
 //!
-//! A PID does not tell. A child may get the PID of an ancestor that has ended, and in a PID
+//! A PID is not enough. A child may get the PID of an ancestor that has ended, and in a PID
 //! namespace of its own a child of PID 1 is PID 1 too. So the generation is kept in a page that the
-//! kernel wipes in the child of every fork (Linux 4.14: `MADV_WIPEONFORK`), however it was made.
-//! Where there is no such page, a handler that the C library calls in the child of `fork` does the
-//! same; a child made behind the C library's back is known there by its PID only.
+//! kernel wipes in the child of every fork (Linux 4.14: `MADV_WIPEONFORK`), however the child was
+//! made. Where there is no such page, a handler that the C library calls in the child of `fork` does
+//! the same; a child made without the C library is recognized there by its PID only.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 /// The largest generation so far, here or in an ancestor. It is ordinary memory, which a fork
-/// copies: so a child's generation is larger than all that its ancestors had.
+/// copies, so a child's generation is larger than all those of its ancestors.
 static LARGEST: AtomicU64 = AtomicU64::new(0);
-/// Where this process's generation is; null until it is first asked for. It outlives every fork.
+/// The address of this process's generation; null until the first request. It stays valid in every
+/// forked child.
 static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
-/// The generation where no page is wiped; a fork handler zeroes it in the child.
+/// The generation on systems without a wiped page; a fork handler zeroes it in the child.
 static BY_HANDLER: AtomicU64 = AtomicU64::new(0);
 
-/// A number that is different in every forked child from those of all its ancestors. It stays the
+/// Returns a number that differs in every forked child from those of all its ancestors. It stays the
 /// same as long as a process lives, through `unshare`, `setns` and `exec` of other processes.
 #[must_use]
 pub fn fork_generation() -> u64 {
-    // SAFETY: what is not null there is a page that `make_page` has mapped, zeroed and never unmaps.
+    // SAFETY: a non-null address is that of a page that `make_page` has mapped, zeroed and never unmaps.
     let page = unsafe { PAGE.load(Ordering::Acquire).as_ref() };
     of(page.unwrap_or_else(|| page_or_handler()))
 }
 
-/// The generation in this cell; the first one to ask in a process puts it there.
+/// Returns the generation in this cell; the first call in a process stores it.
 fn of(cell: &AtomicU64) -> u64 {
     let known = cell.load(Ordering::Acquire);
     if known != 0 {
@@ -45,7 +46,7 @@ fn page_or_handler() -> &'static AtomicU64 {
     match make_page() {
         Some(page) => {
             let null = std::ptr::null_mut();
-            // Who comes second leaves its page unused: a few bytes, once.
+            // A thread that is second leaves its page unused: a few bytes, once.
             let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);
             let first = PAGE.compare_exchange(null, page.as_ptr(), done, failed);
             let page = first.err().and_then(NonNull::new).unwrap_or(page);
@@ -56,13 +57,13 @@ fn page_or_handler() -> &'static AtomicU64 {
     }
 }
 
-/// A page that is all zeroes in each forked child; none where the kernel has no such thing.
+/// Makes a page that is zeroed in each forked child; returns `None` if the kernel has no such pages.
 #[cfg(target_os = "linux")]
 fn make_page() -> Option<NonNull<AtomicU64>> {
     /// Enough for the number; the kernel maps a whole page, aligned to one.
     const LENGTH: usize = size_of::<AtomicU64>();
-    /// Advice that nobody has. An emulator of system calls that accepts it ignores all advice.
-    const NONSENSE: libc::c_int = -1;
+    /// Advice that no kernel knows. An emulator of system calls that accepts it ignores all advice.
+    const UNKNOWN_ADVICE: libc::c_int = -1;
     let (read_and_write, private) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
 
@@ -71,13 +72,13 @@ fn make_page() -> Option<NonNull<AtomicU64>> {
     if page == libc::MAP_FAILED {
         return None;
     }
-    // SAFETY: the advice is about this new page alone, which nobody uses yet.
+    // SAFETY: the advice is about this new page alone, which no other code uses yet.
     let is_wiped = unsafe {
-        libc::madvise(page, LENGTH, NONSENSE) != 0
+        libc::madvise(page, LENGTH, UNKNOWN_ADVICE) != 0
             && libc::madvise(page, LENGTH, libc::MADV_WIPEONFORK) == 0
     };
     if !is_wiped {
-        // SAFETY: nobody else has learnt of this page.
+        // SAFETY: no other code knows this page.
         unsafe { libc::munmap(page, LENGTH) };
         return None;
     }
@@ -89,10 +90,11 @@ fn make_page() -> Option<NonNull<AtomicU64>> {
     None
 }
 
-/// The generation by the C library's handler; by the PID too, for a child that it does not know of.
+/// Returns the cell that the C library's handler zeroes. A changed PID zeroes it too, for a child that the
+/// C library does not know of.
 fn by_handler() -> &'static AtomicU64 {
     static HAS_HANDLER: AtomicBool = AtomicBool::new(false);
-    /// 0 until it is first asked for.
+    /// The PID at the last request; 0 before the first one.
     static PID: AtomicU64 = AtomicU64::new(0);
     extern "C" fn forget() {
         PID.store(0, Ordering::Release);
@@ -100,8 +102,8 @@ fn by_handler() -> &'static AtomicU64 {
     }
 
     if !HAS_HANDLER.swap(true, Ordering::AcqRel) {
-        // SAFETY: the handler stores two atomic numbers, which may be done in a child of any fork.
-        // Without memory for the handler the PID alone has to tell.
+        // SAFETY: the handler stores two atomic numbers, which is allowed in a child of any fork.
+        // If there is no memory for the handler, only the PID is compared.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(forget)) };
     }
     let pid = u64::from(std::process::id());
@@ -116,12 +118,12 @@ fn by_handler() -> &'static AtomicU64 {
 mod tests {
     use super::*;
 
-    /// What a forked child says, as its exit code.
+    /// Returns the result of `work` in a forked child, which passes it as its exit code.
     fn in_a_child(work: impl FnOnce() -> bool) -> bool {
         match fork::fork().expect("a fork") {
             fork::Fork::Child => {
                 let code = i32::from(!work());
-                // SAFETY: it ends this process, which owns nothing that wants an orderly end.
+                // SAFETY: it ends this process, which owns nothing that needs an orderly end.
                 unsafe { libc::_exit(code) }
             }
             fork::Fork::Parent(child) => fork::waitpid(child).expect("its end") == 0,
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_lasts_and_a_childs_is_another_one() {
+    fn a_generation_is_constant_and_differs_in_a_child() {
         let first = fork_generation();
 
         assert_eq!(fork_generation(), first);
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wiped_page_the_handler_tells() {
+    fn the_fork_handler_works_without_a_wiped_page() {
         let first = of(by_handler());
 
         assert_eq!(of(by_handler()), first);

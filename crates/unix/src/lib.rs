@@ -1,6 +1,6 @@
-//! The calls of Unix that [lockbydir](https://docs.rs/lockbydir) can make only by `unsafe` code, in
-//! safe words: it has no `unsafe` of its own. Not for others: what is here changes with it. Empty on
-//! other systems.
+//! Safe wrappers of the calls of Unix that [lockbydir](https://docs.rs/lockbydir) can make only by
+//! `unsafe` code, so that it has no `unsafe` of its own. Not for other users: this interface changes
+//! with `lockbydir`. Empty on other systems.
 #![cfg(unix)]
 
 mod fork;

@@ -5,7 +5,7 @@ use std::io;
 
 use windows_sys::Win32::Foundation::{GetLastError, NTSTATUS, RtlNtStatusToDosError};
 
-/// An error number of Windows. Numbers that say the same are one.
+/// An error number of Windows. Numbers with the same meaning are mapped to one of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Errno(pub(crate) u32);
 
@@ -19,7 +19,7 @@ impl Errno {
     pub const NOMEM: Errno = Errno(8);
     pub const XDEV: Errno = Errno(17);
     pub const ROFS: Errno = Errno(19);
-    /// Somebody has it open, and does not share it.
+    /// Another process has it open and does not share it.
     pub const BUSY: Errno = Errno(32);
     pub const NOTSUP: Errno = Errno(50);
     pub const INVAL: Errno = Errno(87);
@@ -28,7 +28,7 @@ impl Errno {
     pub const EXIST: Errno = Errno(183);
     pub const NAMETOOLONG: Errno = Errno(206);
     pub const NOTDIR: Errno = Errno(267);
-    /// It was removed, and goes when the last one who has it open closes it.
+    /// It was removed, and disappears when its last open handle is closed.
     pub const GOING: Errno = Errno(303);
     pub const INTR: Errno = Errno(995);
     pub const IO: Errno = Errno(1117);
@@ -47,28 +47,28 @@ impl Errno {
         self.0.cast_signed()
     }
 
-    /// Of a Win32 call.
+    /// Returns the number for an error of a Win32 call.
     pub(crate) fn of(code: u32) -> Errno {
         Errno(match code {
-            // A folder on the way is not there.
+            // A folder in the path does not exist.
             3 => 2,
-            // Locked or mapped by somebody.
+            // Locked or mapped by another process.
             33 | 170 | 1224 => 32,
             80 => 183,
             39 => 112,
-            // A name that cannot be.
+            // An invalid name.
             123 | 161 => 206,
             code => code,
         })
     }
 
-    /// Of the last Win32 call of this thread.
+    /// Returns the error of the last Win32 call of this thread.
     pub(crate) fn last() -> Errno {
-        // SAFETY: it has no conditions.
+        // SAFETY: the call has no preconditions.
         Errno::of(unsafe { GetLastError() })
     }
 
-    /// Of a native call.
+    /// Returns the number for the status of a native call.
     pub(crate) fn of_status(status: NTSTATUS) -> Errno {
         const DELETE_PENDING: NTSTATUS = 0xC000_0056_u32.cast_signed();
         const STOPPED_ON_SYMLINK: NTSTATUS = 0x8000_002D_u32.cast_signed();
@@ -76,7 +76,7 @@ impl Errno {
             // Win32 calls this "access denied", like many other things.
             DELETE_PENDING => Errno::GOING,
             STOPPED_ON_SYMLINK => Errno::LOOP,
-            // SAFETY: it only looks a number up.
+            // SAFETY: the call only looks up a number.
             status => Errno::of(unsafe { RtlNtStatusToDosError(status) }),
         }
     }

@@ -17,34 +17,34 @@ use crate::{Errno, wide};
 pub struct Event(OwnedHandle);
 
 impl Event {
-    /// One without a name.
+    /// Makes an event without a name.
     ///
     /// # Errors
-    /// When the system has no more.
+    /// When the system has no resources for another one.
     pub fn new() -> Result<Event, Errno> {
         // SAFETY: no security attributes and no name are allowed.
         let handle = unsafe { CreateEventW(null(), 1, 0, null()) };
         Event::owned(handle)
     }
 
-    /// A new one of this name.
+    /// Makes a new event with this name.
     ///
     /// # Errors
-    /// [`Errno::EXIST`] when there is one already, whoever made it.
+    /// [`Errno::EXIST`] when there is one already, of any process.
     pub fn named(name: &str) -> Result<Event, Errno> {
         let name = wide(name);
         // SAFETY: the name ends in a zero and lives as long as the call.
         let handle = unsafe { CreateEventW(null(), 1, 0, name.as_ptr()) };
-        // SAFETY: it has no conditions; nothing was called since.
+        // SAFETY: the call has no preconditions; no other call was made since.
         let existed = unsafe { GetLastError() } == ERROR_ALREADY_EXISTS;
         let event = Event::owned(handle)?;
         if existed { Err(Errno::EXIST) } else { Ok(event) }
     }
 
-    /// Somebody's of this name.
+    /// Opens the event with this name, of any process.
     ///
     /// # Errors
-    /// [`Errno::NOENT`] when nobody has one, [`Errno::ACCESS`] when it is not for us.
+    /// [`Errno::NOENT`] when there is none, [`Errno::ACCESS`] when this process may not open it.
     pub fn open(name: &str) -> Result<Event, Errno> {
         let name = wide(name);
         let rights = EVENT_MODIFY_STATE | SYNCHRONIZATION_SYNCHRONIZE;
@@ -57,17 +57,17 @@ impl Event {
         if handle.is_null() {
             return Err(Errno::last());
         }
-        // SAFETY: the call gave a handle that is nobody else's.
+        // SAFETY: the call returned a handle that nothing else owns.
         Ok(Event(unsafe { OwnedHandle::from_raw_handle(handle) }))
     }
 
-    /// Wakes all who sleep on it, now and later.
+    /// Sets the event: wakes all that sleep on it, now and until it is reset.
     pub fn set(&self) {
         // SAFETY: the handle is open and an event's.
         unsafe { SetEvent(self.0.as_raw_handle()) };
     }
 
-    /// Makes it as new again.
+    /// Resets the event to its initial state.
     pub fn reset(&self) {
         // SAFETY: the handle is open and an event's.
         unsafe { ResetEvent(self.0.as_raw_handle()) };
@@ -80,11 +80,11 @@ impl AsHandle for Event {
     }
 }
 
-/// Sleeps until one of these (at most 64) is set, or a process among them has ended, so long at most:
-/// the first of those that are.
+/// Sleeps until one of these events (at most 64) is set, or a process among them has ended, but at most
+/// this long. Returns the index of the first of those; `None` after a timeout.
 #[must_use]
 pub fn sleep_on(on: &[BorrowedHandle<'_>], up_to: Duration) -> Option<usize> {
-    // One round of the clock is the shortest sleep; never less than asked for.
+    // Rounds up: a sleep is never shorter than asked for, and has whole milliseconds.
     let millis = u32::try_from(up_to.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX - 1);
     let handles: Vec<_> = on.iter().take(64).map(AsRawHandle::as_raw_handle).collect();
     if handles.is_empty() {
@@ -92,7 +92,7 @@ pub fn sleep_on(on: &[BorrowedHandle<'_>], up_to: Duration) -> Option<usize> {
         return None;
     }
     let count = u32::try_from(handles.len()).unwrap_or(64);
-    // SAFETY: there are so many handles, open as long as they are borrowed.
+    // SAFETY: `count` is the number of handles, which are open as long as they are borrowed.
     let woken = unsafe { WaitForMultipleObjects(count, handles.as_ptr(), 0, millis) };
     (woken.wrapping_sub(WAIT_OBJECT_0) < count).then_some((woken - WAIT_OBJECT_0) as usize)
 }

@@ -22,22 +22,22 @@ use crate::Errno;
 pub struct Job(OwnedHandle);
 
 impl Job {
-    /// An empty one.
+    /// Makes an empty job.
     ///
     /// # Errors
-    /// When the system has no more.
+    /// When the system has no resources for another one.
     pub fn new() -> Result<Job, Errno> {
         // SAFETY: neither attributes nor a name are needed.
         let handle = unsafe { CreateJobObjectW(null(), null()) };
         if handle.is_null() {
             return Err(Errno::last());
         }
-        // SAFETY: the call gave a handle that is nobody else's.
+        // SAFETY: the call returned a handle that nothing else owns.
         let job = Job(unsafe { OwnedHandle::from_raw_handle(handle) });
         let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
         limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
         let size = size_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>() as u32;
-        // SAFETY: the limits are such a structure, of this size.
+        // SAFETY: `limits` is the structure of this class, and has this size.
         let done = unsafe {
             SetInformationJobObject(
                 job.0.as_raw_handle(),
@@ -49,10 +49,10 @@ impl Job {
         if done == 0 { Err(Errno::last()) } else { Ok(job) }
     }
 
-    /// Puts a process into it, and with it all that it will start.
+    /// Puts a process into the job, and with it all that it will start.
     ///
     /// # Errors
-    /// When the process has ended, or is in a job that allows no other within it.
+    /// When the process has ended, or is in a job that allows no nested job.
     pub fn take(&self, process: BorrowedHandle<'_>) -> Result<(), Errno> {
         // SAFETY: both handles are open.
         let done =
@@ -60,35 +60,35 @@ impl Job {
         if done == 0 { Err(Errno::last()) } else { Ok(()) }
     }
 
-    /// Ends all of them at once, with this exit code.
+    /// Ends all processes of the job at once, with this exit code.
     pub fn end(&self, code: u32) {
         // SAFETY: the handle is open and a job's.
         unsafe { TerminateJobObject(self.0.as_raw_handle(), code) };
     }
 }
 
-/// Lets a process go on that was started suspended: all its threads, of which it has one.
+/// Resumes a process that was started suspended: all its threads, of which it has one.
 ///
 /// # Errors
-/// When it has none that we can find.
+/// When no thread of it can be resumed.
 pub fn resume(pid: u32) -> Result<(), Errno> {
-    // SAFETY: it has no conditions.
+    // SAFETY: the call has no preconditions.
     let threads = unsafe { CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0) };
     if threads == INVALID_HANDLE_VALUE {
         return Err(Errno::last());
     }
-    // SAFETY: the call gave a handle that is nobody else's.
+    // SAFETY: the call returned a handle that nothing else owns.
     let threads = unsafe { OwnedHandle::from_raw_handle(threads) };
     let mut one = THREADENTRY32 { dwSize: size_of::<THREADENTRY32>() as u32, ..Default::default() };
     let mut resumed = Err(Errno::NOENT);
-    // SAFETY: the handle is open and the structure says its size.
+    // SAFETY: the handle is open and the structure has its size in it.
     let mut more = unsafe { Thread32First(threads.as_raw_handle(), &mut one) };
     while more != 0 {
         if one.th32OwnerProcessID == pid {
-            // SAFETY: it has no conditions.
+            // SAFETY: the call has no preconditions.
             let thread = unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, one.th32ThreadID) };
             if !thread.is_null() {
-                // SAFETY: the call gave a handle that is nobody else's.
+                // SAFETY: the call returned a handle that nothing else owns.
                 let thread = unsafe { OwnedHandle::from_raw_handle(thread) };
                 // SAFETY: the handle is open and a thread's.
                 if unsafe { ResumeThread(thread.as_raw_handle()) } != u32::MAX {
@@ -102,9 +102,9 @@ pub fn resume(pid: u32) -> Result<(), Errno> {
     resumed
 }
 
-/// Asks the processes of this group, which share our console, to end. False where they cannot be
-/// asked: there is no console, or they have none.
+/// Asks the processes of this group, which share the console of this process, to end. Returns false if
+/// they cannot be asked: this process has no console, or they have none.
 pub fn interrupt_group(pid: u32) -> bool {
-    // SAFETY: it has no conditions.
+    // SAFETY: the call has no preconditions.
     unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, pid) != 0 }
 }

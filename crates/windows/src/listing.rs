@@ -1,4 +1,4 @@
-//! What is in a directory.
+//! The contents of a directory.
 
 use std::ffi::OsString;
 use std::os::windows::ffi::OsStringExt;
@@ -12,17 +12,17 @@ use windows_sys::Win32::Storage::FileSystem::{
 use crate::Errno;
 use crate::facts::Kind;
 
-/// What is in a directory but itself and its parent.
+/// An iterator over the contents of a directory, without itself and its parent.
 #[derive(Debug)]
 pub struct Names<D> {
     dir: D,
-    told: Vec<u64>,
+    buffer: Vec<u64>,
     is_begun: bool,
-    /// Where the next one is in what was told; none when more must be asked for.
+    /// The offset of the next entry in the buffer; `None` when the buffer must be filled again.
     at: Option<usize>,
 }
 
-/// One of them.
+/// An entry of a directory.
 #[derive(Debug)]
 pub struct Name {
     /// Its name.
@@ -32,9 +32,9 @@ pub struct Name {
 }
 
 impl<D: AsHandle> Names<D> {
-    /// Lists a directory that was opened to be listed, once.
+    /// Lists a directory that was opened to be listed. A handle can be listed only once.
     pub fn of(dir: D) -> Names<D> {
-        Names { dir, told: vec![0; 1024], is_begun: false, at: None }
+        Names { dir, buffer: vec![0; 1024], is_begun: false, at: None }
     }
 
     /// The directory.
@@ -57,19 +57,19 @@ impl<D: AsHandle> Iterator for Names<D> {
                 },
             };
             let name_at = at + std::mem::offset_of!(FILE_ID_BOTH_DIR_INFO, FileName);
-            let room = self.told.len() * 8;
+            let room = self.buffer.len() * 8;
             if name_at > room {
                 return None;
             }
-            let start = self.told.as_ptr();
-            // SAFETY: the kernel puts whole structures into the block, each aligned to 8 bytes, and
-            // its name behind it; a length that would lead out of the block is cut.
+            let start = self.buffer.as_ptr();
+            // SAFETY: the kernel puts whole structures into the buffer, each aligned to 8 bytes, and
+            // its name behind it; a length that would lead out of the buffer is cut.
             let (next, tag, attributes, name) = unsafe {
                 let one = start.byte_add(at).cast::<FILE_ID_BOTH_DIR_INFO>();
                 let length = ((*one).FileNameLength as usize).min(room - name_at) / 2;
                 let name =
                     std::slice::from_raw_parts(start.byte_add(name_at).cast::<u16>(), length);
-                // Of a reparse point this size is its tag.
+                // For a reparse point this size field contains its tag.
                 ((*one).NextEntryOffset as usize, (*one).EaSize, (*one).FileAttributes, name)
             };
             self.at = (next > 0).then_some(at + next);
@@ -88,13 +88,13 @@ impl<D: AsHandle> Names<D> {
         let class =
             if self.is_begun { FileIdBothDirectoryInfo } else { FileIdBothDirectoryRestartInfo };
         self.is_begun = true;
-        let room = u32::try_from(self.told.len() * 8).unwrap_or(0);
-        // SAFETY: there is so much room, aligned for the structure.
+        let room = u32::try_from(self.buffer.len() * 8).unwrap_or(0);
+        // SAFETY: the buffer has this size, and is aligned for the structure.
         let done = unsafe {
             GetFileInformationByHandleEx(
                 self.dir.as_handle().as_raw_handle(),
                 class,
-                self.told.as_mut_ptr().cast(),
+                self.buffer.as_mut_ptr().cast(),
                 room,
             )
         };

@@ -1,6 +1,6 @@
-//! Opening and making files and directories, by the native calls: they take a name relative to an open
-//! directory, and tell apart what Win32 calls "access denied". No reparse point is followed in the
-//! last part of a path.
+//! Opening and making files and directories with the native calls: they take a name relative to an open
+//! directory, and distinguish errors that are all "access denied" in Win32. No reparse point is followed
+//! in the last part of a path.
 
 use std::ffi::OsStr;
 use std::os::windows::ffi::OsStrExt;
@@ -24,23 +24,24 @@ use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use crate::Errno;
 use crate::facts::{Kind, kind, own_name};
 
-/// What a directory is opened for.
+/// The purpose for which a directory is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// To list it, and to see whose it is.
+    /// To list it, and to read its owner.
     List,
-    /// To change what is in it.
+    /// To change its contents.
     Change,
 }
 
-/// Others may have a thing open for a moment: whoever is about to change it too, a scanner for
-/// viruses, an indexer. So long and no longer a call tries again by itself.
+/// How long a call retries while a thing is open elsewhere. Others may have it open for a moment: a process
+/// that is about to change it too, a virus scanner, an indexer.
 pub(crate) const RETRY_FOR: Duration = Duration::from_millis(200);
-/// A directory cannot be moved while somebody has a thing within it open.
+/// How long a move of a directory retries: it fails while any process has a thing within it open.
 pub(crate) const RETRY_LONGER_FOR: Duration = Duration::from_secs(2);
 
+/// Repeats a call while it fails with an error that may pass, for up to `limit` after the first one.
 pub(crate) fn again<T>(
-    moment: Duration,
+    limit: Duration,
     is_passing: impl Fn(Errno) -> bool,
     mut call: impl FnMut() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
@@ -48,7 +49,7 @@ pub(crate) fn again<T>(
     loop {
         match call() {
             Err(errno) if is_passing(errno) => {
-                if since.get_or_insert_with(Instant::now).elapsed() > moment {
+                if since.get_or_insert_with(Instant::now).elapsed() > limit {
                     return Err(errno);
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -62,7 +63,8 @@ pub(crate) fn is_busy(errno: Errno) -> bool {
     matches!(errno, Errno::BUSY | Errno::GOING)
 }
 
-/// An absolute path as the kernel names it: of any length, and with no part that means a device.
+/// Returns an absolute path as the kernel names it: it may have any length, and no part of it means a
+/// device.
 pub(crate) fn native(path: &Path) -> Result<Vec<u16>, Errno> {
     let path = std::path::absolute(path).map_err(|_| Errno::NAMETOOLONG)?;
     let units: Vec<u16> = path.as_os_str().encode_wide().collect();
@@ -77,7 +79,7 @@ pub(crate) fn native(path: &Path) -> Result<Vec<u16>, Errno> {
     Ok(prefix.encode_utf16().chain(rest.iter().copied()).collect())
 }
 
-/// How something is opened.
+/// The arguments of an open.
 pub(crate) struct How {
     pub(crate) rights: u32,
     pub(crate) share: u32,
@@ -104,7 +106,7 @@ pub(crate) fn open(
     };
     let mut handle: HANDLE = null_mut();
     let mut block = IO_STATUS_BLOCK::default();
-    // SAFETY: all that is pointed to lives as long as the call; there are no extended attributes.
+    // SAFETY: all pointers are valid during the call; there are no extended attributes.
     let status = unsafe {
         NtCreateFile(
             &mut handle,
@@ -123,13 +125,13 @@ pub(crate) fn open(
     if status < 0 {
         return Err(Errno::of_status(status));
     }
-    // SAFETY: the call gave a handle that is nobody else's.
+    // SAFETY: the call returned a handle that nothing else owns.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
 fn open_at(dir: BorrowedHandle<'_>, name: &OsStr, how: &How) -> Result<OwnedHandle, Errno> {
     let mut name: Vec<u16> = name.encode_wide().collect();
-    // A separator would lead elsewhere, a colon to a stream.
+    // A separator would lead to another directory, a colon to a stream.
     if name.is_empty() || name.iter().any(|unit| [0, 0x2F, 0x3A, 0x5C].contains(unit)) {
         return Err(Errno::NAMETOOLONG);
     }
@@ -147,7 +149,7 @@ pub(crate) fn opened(
     }
 }
 
-/// A directory that is no link.
+/// Opens a directory that is not a link.
 ///
 /// # Errors
 /// [`Errno::LOOP`] when it is a link, [`Errno::NOTDIR`] when it is a file.
@@ -172,10 +174,10 @@ pub(crate) fn no_link(found: OwnedHandle) -> Result<OwnedHandle, Errno> {
     }
 }
 
-/// A new directory, with what its folder gives it of permissions.
+/// Makes a new directory, with the permissions that it inherits from its folder.
 ///
 /// # Errors
-/// [`Errno::EXIST`] when there is something already.
+/// [`Errno::EXIST`] when the name is taken.
 pub fn make_dir(path: &Path) -> Result<(), Errno> {
     let how = How {
         rights: FILE_READ_ATTRIBUTES,
@@ -186,10 +188,11 @@ pub fn make_dir(path: &Path) -> Result<(), Errno> {
     again(RETRY_FOR, is_busy, || open(None, &mut native(path)?, &how)).map(drop)
 }
 
-/// A new, empty file, open to write; as long as it is open, nobody else may open it to write.
+/// Makes a new, empty file and opens it to write. As long as it is open, no other process can open it to
+/// write.
 ///
 /// # Errors
-/// [`Errno::EXIST`] when there is something already.
+/// [`Errno::EXIST`] when the name is taken.
 pub fn create_file(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle, Errno> {
     let how = How {
         rights: FILE_WRITE_DATA | FILE_READ_ATTRIBUTES,
@@ -200,10 +203,10 @@ pub fn create_file(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle,
     open_at(dir, name, &how)
 }
 
-/// A file in this directory, to write.
+/// Opens a file in this directory to write.
 ///
 /// # Errors
-/// [`Errno::BUSY`] when somebody has it open who lets nobody else write.
+/// [`Errno::BUSY`] when a process has it open and lets no other write.
 pub fn open_file(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle, Errno> {
     let how = |rights| How {
         rights,
@@ -212,7 +215,8 @@ pub fn open_file(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle, E
         options: FILE_NON_DIRECTORY_FILE,
     };
     open_at(dir, name, &how(FILE_WRITE_DATA)).map_err(|errno| {
-        // One that is going may still be kept from us; to look at it, nobody can keep us from.
+        // A removed file may still be open and not shared. An open that only reads attributes is always
+        // shared, so it distinguishes that case.
         match open_at(dir, name, &how(FILE_READ_ATTRIBUTES)) {
             Err(gone @ (Errno::NOENT | Errno::GOING)) => gone,
             _ => errno,
@@ -220,9 +224,9 @@ pub fn open_file(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle, E
     })
 }
 
-/// Opens a file so that nobody else may move or remove it meanwhile, and makes sure that it is still
-/// called so. Windows renames what a handle stands for, whatever its name is by then: without this,
-/// of two who rename one name at once both would be told that it is done.
+/// Opens a file so that no other process can move or remove it meanwhile, and checks that it still has this
+/// name. Windows renames the file that a handle stands for, whatever its name is by then: without the
+/// check, two processes that rename the same name at once would both succeed.
 pub(crate) fn seize(dir: BorrowedHandle<'_>, name: &OsStr) -> Result<OwnedHandle, Errno> {
     let how = How {
         rights: DELETE | FILE_READ_ATTRIBUTES,

@@ -1,4 +1,4 @@
-//! Whom a file belongs to.
+//! The owner of a file.
 
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr::null_mut;
@@ -13,22 +13,21 @@ use windows_sys::Win32::Security::{
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
-/// Whom a file belongs to.
+/// The owner of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// The user of this process.
     Ours,
-    /// Administrators or the system, who may do anything; or everybody, where a file system knows no
-    /// owners.
+    /// Administrators or the system, who may do anything; or everybody, on a file system without owners.
     Administrators,
-    /// Another user, and the last part of its identifier; 0 where it can't be told.
+    /// Another user, with the last part of its identifier; 0 if that is unknown.
     Another(u32),
 }
 
 impl Owner {
     pub(crate) fn of(file: BorrowedHandle<'_>) -> Owner {
         let (mut owner, mut descriptor): (PSID, _) = (null_mut(), null_mut());
-        // SAFETY: the handle is open, and what is not asked for may be null.
+        // SAFETY: the handle is open, and results that are not requested may be null.
         let code = unsafe {
             GetSecurityInfo(
                 file.as_raw_handle(),
@@ -44,7 +43,7 @@ impl Owner {
         if code != 0 || owner.is_null() {
             return Owner::Another(0);
         }
-        // SAFETY: the owner is a valid identifier within the descriptor, which is freed after it.
+        // SAFETY: the owner is a valid identifier in the descriptor, which is freed after the last use.
         unsafe {
             let is_known = |kind| IsWellKnownSid(owner, kind) != 0;
             let found = if is_ours(owner) {
@@ -66,10 +65,10 @@ impl Owner {
     }
 }
 
-/// Is this the user of this process?
+/// Whether the owner is the user of this process.
 ///
 /// # Safety
-/// It must be a valid identifier.
+/// `owner` must be a valid identifier.
 unsafe fn is_ours(owner: PSID) -> bool {
     static OURS: OnceLock<Option<Vec<u64>>> = OnceLock::new();
     OURS.get_or_init(user).as_ref().is_some_and(|user| {
@@ -78,23 +77,23 @@ unsafe fn is_ours(owner: PSID) -> bool {
     })
 }
 
-/// The identifier of the user of this process.
+/// Returns the identifier of the user of this process.
 fn user() -> Option<Vec<u64>> {
     let mut token = null_mut();
     // SAFETY: there is room for a handle.
     if unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) } == 0 {
         return None;
     }
-    // SAFETY: the call gave a handle that is nobody else's.
+    // SAFETY: the call returned a handle that nothing else owns.
     let token = unsafe { OwnedHandle::from_raw_handle(token) };
-    let mut told = [0_u64; 64];
+    let mut information = [0_u64; 64];
     let mut length = 0;
-    // SAFETY: there is so much room, aligned for what comes into it.
+    // SAFETY: the array has this size, and is aligned for the structure.
     let done = unsafe {
         GetTokenInformation(
             token.as_raw_handle(),
             TokenUser,
-            told.as_mut_ptr().cast(),
+            information.as_mut_ptr().cast(),
             512,
             &mut length,
         )
@@ -102,10 +101,10 @@ fn user() -> Option<Vec<u64>> {
     if done == 0 {
         return None;
     }
-    // SAFETY: the structure was just written there, and the identifier it points to is in the same
-    // block.
+    // SAFETY: the structure was just written into the array, and the identifier it points to is in the
+    // same array.
     unsafe {
-        let sid = (*told.as_ptr().cast::<TOKEN_USER>()).User.Sid;
+        let sid = (*information.as_ptr().cast::<TOKEN_USER>()).User.Sid;
         let length = GetLengthSid(sid) as usize;
         let mut copy = vec![0_u64; length.div_ceil(8)];
         std::ptr::copy_nonoverlapping(sid.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), length);

@@ -1,4 +1,4 @@
-//! One of those who rename or remove one name succeeds: what the whole lock stands on.
+//! Of all processes that rename or remove the same name, exactly one succeeds: the basis of the lock.
 
 #![cfg(windows)]
 
@@ -14,12 +14,13 @@ use lockbydir_windows::{
     rename_within,
 };
 
-/// Lets so many do this at once, again and again, each with its number; how many succeeded each time.
+/// Lets several threads call `act` at once, each with its number, and checks that exactly one succeeds in
+/// every round.
 fn race(rounds: usize, begin: impl Fn(), act: impl Fn(usize) -> Result<(), Errno> + Sync) {
-    const MANY: usize = 4;
+    const THREADS: usize = 4;
     for round in 0..rounds {
         begin();
-        let barrier = Barrier::new(MANY);
+        let barrier = Barrier::new(THREADS);
         let done: Vec<_> = thread::scope(|scope| {
             let one = |number| {
                 let (barrier, act) = (&barrier, &act);
@@ -28,7 +29,7 @@ fn race(rounds: usize, begin: impl Fn(), act: impl Fn(usize) -> Result<(), Errno
                     act(number)
                 })
             };
-            let all: Vec<_> = (0..MANY).map(one).collect();
+            let all: Vec<_> = (0..THREADS).map(one).collect();
             all.into_iter().map(|one| one.join().unwrap()).collect()
         });
         let won = done.iter().filter(|done| done.is_ok()).count();
@@ -44,7 +45,7 @@ fn begin(folder: &Path) {
 }
 
 #[test]
-fn of_many_who_rename_one_name_one_succeeds() {
+fn one_of_many_renames_of_a_name_succeeds() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     race(
@@ -62,7 +63,7 @@ fn of_many_who_rename_one_name_one_succeeds() {
 }
 
 #[test]
-fn of_many_who_rename_or_remove_one_name_one_succeeds() {
+fn one_of_many_renames_and_removals_of_a_name_succeeds() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     race(
@@ -81,7 +82,7 @@ fn of_many_who_rename_or_remove_one_name_one_succeeds() {
 }
 
 #[test]
-fn of_many_directories_that_are_renamed_to_one_place_one_comes_there() {
+fn one_of_many_directories_renamed_to_a_name_gets_it() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let begin = || {
@@ -112,7 +113,7 @@ fn nothing_is_ever_replaced() {
 }
 
 #[test]
-fn a_directory_that_is_not_empty_or_no_directory_is_not_removed() {
+fn only_empty_directories_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("full");
     fs::create_dir(&at).unwrap();
@@ -128,7 +129,7 @@ fn a_directory_that_is_not_empty_or_no_directory_is_not_removed() {
 }
 
 #[test]
-fn a_file_that_somebody_keeps_open_to_read_can_be_renamed_and_removed() {
+fn a_file_open_to_read_can_be_renamed_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("held"), "").unwrap();
     let _reader = fs::File::open(folder.path().join("held")).unwrap();
@@ -139,7 +140,7 @@ fn a_file_that_somebody_keeps_open_to_read_can_be_renamed_and_removed() {
 }
 
 #[test]
-fn what_its_maker_keeps_open_nobody_else_can_write_and_all_can_remove() {
+fn an_open_new_file_cannot_be_written_but_can_be_removed() {
     let folder = tempfile::tempdir().unwrap();
     let dir = open_dir(None, folder.path(), Access::Change).unwrap();
     let kept = create_file(dir.as_handle(), "ticket".as_ref()).unwrap();

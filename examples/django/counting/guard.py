@@ -1,4 +1,4 @@
-"""One lock for all workers, and a decorator that puts a view under it."""
+"""One lock for all workers, and a decorator that runs a view under it."""
 
 import functools
 import os
@@ -11,9 +11,9 @@ from lockbydir import Lock, PatienceOver
 
 View = Callable[..., HttpResponse]
 
-# `counter.lockdir` lies beside the database: whoever can reach the one sees the other.
+# `counter.lockdir` lies beside the database, so every process that can reach the database sees the lock.
 # timeout: longer than any request works under the lock, in seconds. patience: how long a request
-# waits for the others, in seconds; less than uwsgi's harakiri, or uwsgi kills who waits.
+# waits for others, in seconds; less than the harakiri of uwsgi, which would kill a waiter otherwise.
 LOCK = Lock(settings.FOLDER / "counter", timeout=10, patience=20, label="count")
 LOCK_MADE_IN = os.getpid()
 
@@ -21,8 +21,8 @@ LOCK_MADE_IN = os.getpid()
 def guarded(view: View) -> View:
     """Run the view while holding `LOCK`: one request at a time, over all workers.
 
-    A request that gets no turn while its patience lasts is answered with 503, and has changed
-    nothing. The view finds the proof of holding in `request.held`, None with `LOCKED=0`.
+    A request that does not get the lock while its patience lasts is answered with 503, and changes
+    nothing. The view finds the `Held` in `request.held`; it is None with `LOCKED=0`.
     """
 
     @functools.wraps(view)

@@ -1,4 +1,4 @@
-"""What is counted."""
+"""The counter."""
 
 from hashlib import pbkdf2_hmac
 
@@ -14,7 +14,7 @@ class Counter(models.Model):
     def count(self) -> None:
         """Add one, and seal the new value by a hash over the old seal: about 1 ms of work.
 
-        It needs what has just been read, so it can only be done between the read and the write.
+        The hash needs the value that was just read, so it is computed between the read and the write.
         """
         self.value += 1
         number = str(self.value).encode()

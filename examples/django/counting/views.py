@@ -15,10 +15,10 @@ from counting.models import Counter
 @require_http_methods(["GET", "POST"])
 @guarded
 def count(request: HttpRequest) -> HttpResponse:
-    """GET tells the counter; POST adds one to it and tells the new value.
+    """GET returns the counter; POST adds one to it and returns the new value.
 
-    No transaction, no `F()`, no `select_for_update()`: nothing but the lock keeps two requests
-    from reading the same value and writing the same successor.
+    No transaction, no `F()`, no `select_for_update()`: only the lock prevents two requests from
+    reading the same value and writing the same successor.
     """
     counter, _ = Counter.objects.get_or_create(pk=1)
     if request.method == "POST":
@@ -37,10 +37,10 @@ def count(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["POST"])
 @guarded
 def crash(request: HttpRequest) -> HttpResponse:
-    """Die in the middle: after the read, before the write, and without giving the lock back.
+    """Die in the middle: after the read, before the write, and without releasing the lock.
 
-    It opens the pipe, so that who holds the other end knows that this worker is inside, and dies
-    when the other end is closed.
+    It opens the pipe, which shows the other end that this worker holds the lock, and dies when the
+    other end is closed.
     """
     counter, _ = Counter.objects.get_or_create(pk=1)
     counter.count()

@@ -1,17 +1,17 @@
-//! Acquire and release, beside the raw calls they are made of, and beside flock.
+//! Acquire and release, compared with the raw calls that they consist of, and with flock.
 //!
-//! `cargo bench -p lockbydir-bench`: all in one run and on the same directory; in every round the
-//! contestants take turns, each round beginning with another one; the median over the rounds
-//! counts. Only the ratios mean something beyond the machine. Beside some stands what they should
-//! be; this is a command and no test, so a missed aim is printed and nothing more.
+//! `cargo bench -p lockbydir-bench`: all in one run and in the same directory; in every round the contestants
+//! take turns, each round beginning with another one; the median over the rounds counts. Only the ratios
+//! are meaningful on other machines. Some have an aim; this is a command and not a test, so a missed aim is
+//! only printed.
 //!
-//! What `mkdir + rmdir` costs is the mount's doing: with `discard` each `rmdir` waits for the
-//! disk, and without a journal ext4 looks longer for an inode the more were deleted lately. So
-//! beside it stands the least that the protocol needs, as raw calls: what is beyond that is ours.
+//! The cost of `mkdir + rmdir` depends on the mount: with `discard` each `rmdir` waits for the disk, and
+//! without a journal ext4 searches longer for an inode the more were deleted recently. So the least that the
+//! protocol needs, as raw calls, is measured, too: the time beyond that is ours.
 //!
-//! It measures in the build's own directory (a disk, mostly) and in `/dev/shm`; `-- --dir DIR`
-//! measures elsewhere, `-- --rounds 101` more often. The program is built for it, or taken from
-//! where `LOCKBYDIR_BIN` points.
+//! It measures in the build's own directory (usually on a disk) and in `/dev/shm`; `-- --dir DIR` measures
+//! elsewhere, `-- --rounds 101` more often. The program is built for it, or taken from the path in
+//! `LOCKBYDIR_BIN`.
 
 use std::env;
 use std::error::Error;
@@ -27,10 +27,10 @@ use rustix::fs::{FlockOperation, Mode, OFlags, statfs};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// A name, and what it does once.
+/// A name, and an operation.
 type Subject<'a> = (&'static str, Box<dyn FnMut() -> Outcome<()> + 'a>);
 
-/// Whose time is divided by whose, and what should come out.
+/// The names of the two operations of a ratio, and its aim.
 type Question = (&'static str, &'static str, Option<Aim>);
 
 const MKDIR: &str = "mkdir + rmdir";
@@ -43,7 +43,7 @@ const FENCED: &str = "acquire + release, fenced";
 const RUN: &str = "lockbydir run x -- true";
 const RUN_FLOCK: &str = "flock x true";
 
-/// The aims were set for ext4, where making a directory is dear.
+/// The aims were set for ext4, where making a directory is expensive.
 const ON_EXT4: [Question; 9] = [
     (STAGED, MKDIR, None),
     (DEFAULT, MKDIR, Some(Aim::AtMost(1.6))),
@@ -57,7 +57,7 @@ const ON_EXT4: [Question; 9] = [
 ];
 const OF_PROGRAMS: [Question; 1] = [(RUN, RUN_FLOCK, Some(Aim::AtMost(2.0)))];
 
-/// The median microseconds of each, over interleaved rounds of `turns` each.
+/// Returns the median microseconds of each, over interleaved rounds of `turns` each.
 fn compete(contestants: &mut [Subject<'_>], turns: u32, rounds: usize) -> Outcome<Vec<f64>> {
     let count = contestants.len();
     let mut times = vec![Vec::new(); count];
@@ -78,8 +78,8 @@ fn compete(contestants: &mut [Subject<'_>], turns: u32, rounds: usize) -> Outcom
     Ok(times.iter().map(|times| median(times)).collect())
 }
 
-/// Prints the times and then what they answer.
-fn tell(
+/// Prints the times and then the ratios.
+fn print_ratios(
     contestants: &[Subject<'_>],
     times: &[f64],
     questions: &[Question],
@@ -156,10 +156,10 @@ fn in_process(folder: &Path, rounds: usize, has_aims: bool) -> Outcome<Vec<Ratio
         (FENCED, Box::new(|| Ok(fenced.acquire()?.release()?))),
     ];
     let times = compete(&mut contestants, 25, rounds)?;
-    Ok(tell(&contestants, &times, &ON_EXT4, has_aims))
+    Ok(print_ratios(&contestants, &times, &ON_EXT4, has_aims))
 }
 
-/// The program beside flock's: wall time, start to end.
+/// Compares the program with flock's: wall time, from start to end.
 fn programs(folder: &Path, rounds: usize, program: &Path) -> Outcome<Vec<Ratio>> {
     let run = |command: &mut Command| -> Outcome<()> {
         let status = command.current_dir(folder).stdin(Stdio::null()).status()?;
@@ -175,10 +175,10 @@ fn programs(folder: &Path, rounds: usize, program: &Path) -> Outcome<Vec<Ratio>>
         (RUN, Box::new(|| run(Command::new(program).args(["run", "x", "--", "true"])))),
     ];
     let times = compete(&mut contestants, 10, rounds)?;
-    Ok(tell(&contestants, &times, &OF_PROGRAMS, true))
+    Ok(print_ratios(&contestants, &times, &OF_PROGRAMS, true))
 }
 
-/// Where the shell would find this program.
+/// Returns the path at which the shell would find this program.
 fn find(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|it| it.is_file())
 }
@@ -204,7 +204,7 @@ fn measure(parent: &Path, rounds: usize, program: &Path) -> Outcome<Vec<Ratio>> 
     outcome
 }
 
-/// The release build of the program, made anew unless `LOCKBYDIR_BIN` names one.
+/// Returns the release build of the program, built again unless `LOCKBYDIR_BIN` names one.
 fn program() -> Outcome<PathBuf> {
     if let Some(path) = env::var_os("LOCKBYDIR_BIN") {
         return Ok(fs::canonicalize(path)?);

@@ -1,17 +1,17 @@
-//! The lock on etcd beside the bare calls that it is made of, and beside `etcdctl lock`: all on the
+//! The lock on etcd, compared with the bare calls that it consists of, and with `etcdctl lock`: all on the
 //! same server, in one run, taking turns.
 //!
-//! `cargo bench -p lockbydir-bench --bench etcd`. It starts a server of its own, its data in memory
-//! (`-- --dir DIR`: there; `-- --members 3`: a cluster), and wants `etcd` and `etcdctl`.
-//! `-- --rounds 31` and `-- --waiters 200` are the dials. Only ratios mean something beyond the
-//! machine.
+//! `cargo bench -p lockbydir-bench --bench etcd`. It starts its own server, with its data in memory (or in
+//! DIR: `-- --dir DIR`; a cluster: `-- --members 3`), and needs `etcd` and `etcdctl`. The other options are
+//! `-- --rounds 31` and `-- --waiters 200`. Only ratios are meaningful on other machines.
 //!
-//! * Acquire and release, beside three calls one after another: grant a lease, put a key under it,
-//!   revoke the lease. Nobody else wants it.
-//! * Handoff between two processes that both run already: from just before one is told to let go
-//!   (ours by a line, `etcdctl lock` by SIGINT, which is how it is told) until the other's line that
-//!   says that it holds is read. Starting a process counts for neither.
-//! * Many processes in the queue: what the server is asked and what it sends, for each release.
+//! * Acquire and release, compared with three calls one after another: grant a lease, put a key under it,
+//!   revoke the lease. There is no contention.
+//! * Handoff between two processes that both already run: from just before one is asked to release (ours by
+//!   a line, `etcdctl lock` by SIGINT, its way of releasing) until the other's line that reports that it
+//!   holds is read. Starting a process counts for neither.
+//! * Many processes in the queue: the requests to the server and the messages that it sends, for each
+//!   release.
 
 use std::{
     env,
@@ -32,15 +32,15 @@ use tokio::runtime::{Builder, Runtime};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// So long locks last: nothing is renewed while it is measured.
+/// The timeout of the locks: long enough that nothing is renewed during a measurement.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const TTL: i64 = 60;
-/// Acquisitions in a round.
+/// The number of acquisitions in a round.
 const TURNS: u32 = 20;
-/// Releases while many are in the queue.
+/// The number of releases while many are in the queue.
 const RELEASES: u32 = 20;
 
-/// What is measured, and how much.
+/// The subject of the measurements, and their size.
 struct Bench {
     runtime: Runtime,
     client: Client,
@@ -54,7 +54,7 @@ struct Bench {
 /// A process that holds, or waits until it does.
 struct User {
     child: Child,
-    orders: Option<ChildStdin>,
+    commands: Option<ChildStdin>,
     lines: BufReader<ChildStdout>,
 }
 
@@ -65,7 +65,7 @@ enum Kind {
 }
 
 impl User {
-    /// It asks for the lock at once.
+    /// Starts a process that acquires the lock immediately.
     fn start(kind: Kind, endpoints: &str, name: &str) -> Outcome<Self> {
         let mut command = match kind {
             Kind::Ours => {
@@ -82,25 +82,25 @@ impl User {
             }
         };
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        // `etcdctl` says there that it was interrupted.
+        // `etcdctl` reports there that it was interrupted.
         let mut child = piped.stderr(Stdio::null()).spawn()?;
-        let orders = child.stdin.take();
+        let commands = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().ok_or("it was piped")?);
-        Ok(Self { child, orders, lines })
+        Ok(Self { child, commands, lines })
     }
 
-    /// Waits until it says that it holds.
+    /// Waits until it reports that it holds.
     fn holds(&mut self) -> Outcome<()> {
-        let mut queue = String::new();
-        if self.lines.read_line(&mut queue)? == 0 {
+        let mut line = String::new();
+        if self.lines.read_line(&mut line)? == 0 {
             return Err("a process ended instead of holding the lock".into());
         }
         Ok(())
     }
 
-    fn let_go(&mut self, kind: Kind) -> Outcome<()> {
+    fn release(&mut self, kind: Kind) -> Outcome<()> {
         match kind {
-            Kind::Ours => drop(self.orders.take()),
+            Kind::Ours => drop(self.commands.take()),
             Kind::Etcdctl => {
                 let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
                 kill_process(pid.ok_or("a process number")?, Signal::INT)?;
@@ -117,13 +117,13 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        // Both fail only when it is gone already.
+        // Both fail only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// As such a process: holds until its standard input ends.
+/// The main function of such a process: holds until its standard input ends.
 fn user(url: &str) -> Outcome<()> {
     lockbydir_etcd::register(lockbydir_etcd::Access::default());
     let guard = Lock::new(url).timeout(TIMEOUT).patience(Duration::from_secs(600)).acquire()?;
@@ -137,7 +137,7 @@ impl Bench {
         begun.elapsed().as_secs_f64() * 1e6 / f64::from(turns)
     }
 
-    /// Three calls, one after another.
+    /// Measures the three calls, one after another.
     fn bare(&mut self) -> Outcome<f64> {
         let begun = Instant::now();
         for _ in 0..TURNS {
@@ -170,11 +170,11 @@ impl Bench {
                 ours.push(times.1);
             }
         }
-        tell("acquire + release", median(&ours), "grant + put + revoke", median(&bare));
+        print_ratio("acquire + release", median(&ours), "grant + put + revoke", median(&bare));
         Ok(())
     }
 
-    /// How many queue, the holder among them.
+    /// Returns the number of processes in the queue, the holder included.
     fn in_queue(&mut self, name: &str) -> Outcome<i64> {
         let options = GetOptions::new().with_prefix().with_count_only();
         let prefix = format!("{name}.lockdir/");
@@ -188,25 +188,25 @@ impl Bench {
             if begun.elapsed() > Duration::from_secs(120) {
                 return Err(format!("no {number} in the queue for {name}").into());
             }
-            // Not to synchronise: how often one looks.
+            // Not to synchronise: the interval between two looks.
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    /// Microseconds of one handoff.
+    /// Returns the microseconds of one handoff.
     fn handoff(&mut self, kind: Kind, name: &str) -> Outcome<f64> {
         let mut holder = User::start(kind, &self.endpoints, name)?;
         holder.holds()?;
         let mut waiter = User::start(kind, &self.endpoints, name)?;
         self.await_in_queue(name, 2)?;
-        // Not to synchronise: who has joined the queue settles down to wait.
+        // Not to synchronise: a process that has joined the queue needs time until it waits.
         thread::sleep(Duration::from_millis(100));
         let begun = Instant::now();
-        holder.let_go(kind)?;
+        holder.release(kind)?;
         waiter.holds()?;
         let took = Self::microseconds(begun, 1);
-        waiter.let_go(kind)?;
+        waiter.release(kind)?;
         holder.end()?;
         waiter.end()?;
         Ok(took)
@@ -219,7 +219,7 @@ impl Bench {
             ours.push(self.handoff(Kind::Ours, &name)?);
             theirs.push(self.handoff(Kind::Etcdctl, &name)?);
         }
-        tell("handoff", median(&ours), "etcdctl lock's", median(&theirs));
+        print_ratio("handoff", median(&ours), "etcdctl lock's", median(&theirs));
         Ok(())
     }
 
@@ -232,7 +232,7 @@ impl Bench {
         Ok(sum)
     }
 
-    /// What the server was asked and has sent: calls that read or write, and what watchers were told.
+    /// Returns the number of requests that read or write, and of messages sent to watchers.
     fn traffic(&self) -> Outcome<[f64; 2]> {
         let mut calls = 0.0;
         for method in ["Txn", "Range", "Put", "DeleteRange", "LeaseRevoke"] {
@@ -251,13 +251,13 @@ impl Bench {
             self.await_in_queue(&name, at + 1)?;
         }
         queue[0].holds()?;
-        // Not to synchronise: who has joined the queue settles down to wait.
+        // Not to synchronise: a process that has joined the queue needs time until it waits.
         thread::sleep(Duration::from_secs(1));
         let before = self.traffic()?;
         let mut times = Vec::new();
         for at in 0..RELEASES as usize {
             let begun = Instant::now();
-            queue[at].let_go(kind)?;
+            queue[at].release(kind)?;
             queue[at + 1].holds()?;
             times.push(Self::microseconds(begun, 1));
         }
@@ -269,20 +269,20 @@ impl Bench {
     fn crowds(&mut self) -> Outcome<()> {
         let few = 1 + RELEASES as usize;
         println!("  for each release, with so many in the queue:");
-        println!("  {:24}{:>10}{:>18}{:>14}", "", "calls", "watchers told", "handoff");
+        println!("  {:24}{:>10}{:>18}{:>14}", "", "calls", "notifications", "handoff");
         for kind in [Kind::Ours, Kind::Etcdctl] {
             let many = (self.waiters > few).then_some(self.waiters);
             for waiters in [few].into_iter().chain(many) {
-                let [calls, told, took] = self.crowd(kind, waiters)?;
+                let [calls, messages, took] = self.crowd(kind, waiters)?;
                 let who = if kind == Kind::Ours { "ours" } else { "etcdctl lock" };
-                println!("  {who:16}{waiters:>8}{calls:>10.1}{told:>18.1}{took:>11.0} us");
+                println!("  {who:16}{waiters:>8}{calls:>10.1}{messages:>18.1}{took:>11.0} us");
             }
         }
         Ok(())
     }
 }
 
-fn tell(of: &'static str, value: f64, to: &'static str, other: f64) {
+fn print_ratio(of: &'static str, value: f64, to: &'static str, other: f64) {
     println!("  {of:<28} {value:>10.0} us");
     println!("  {to:<28} {other:>10.0} us");
     println!("{}\n", Ratio { of, to, value: value / other, aim: None });

@@ -1,9 +1,9 @@
-//! What it costs a lock that an observer looks on.
+//! The cost that an observer causes for a lock.
 //!
-//! `cargo bench -p lockbydir-bench --bench observe`: processes hand one lock over, as fast as they
-//! can; in each round once with an observer and once without, in turns. The median over the rounds
-//! counts. `-- --dir DIR` measures elsewhere than in `/dev/shm`, `-- --rounds 101` more often,
-//! `-- --processes 2` with others.
+//! `cargo bench -p lockbydir-bench --bench observe`: processes hand one lock over, as fast as they can; each
+//! round runs once with an observer and once without, in alternating order. The median over the rounds
+//! counts.
+//! with another number of processes.
 
 use std::env;
 use std::error::Error;
@@ -20,14 +20,14 @@ use lockbydir_bench::{Aim, Ratio, median};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// How often each process has the lock in one measurement.
+/// The number of acquisitions by each process in one measurement.
 const TURNS: u32 = 4000;
 
-/// A process that takes the lock so often, each time it is told a line, and says when it is done.
+/// A process that acquires the lock `TURNS` times for each line of input, and prints a line when it is done.
 struct Worker {
     process: Child,
-    told: ChildStdin,
-    says: BufReader<ChildStdout>,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
 }
 
 impl Worker {
@@ -35,9 +35,9 @@ impl Worker {
         let mut command = Command::new(env::current_exe()?);
         command.arg("--work").arg(lock).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn()?;
-        let told = process.stdin.take().ok_or("no input")?;
-        let says = BufReader::new(process.stdout.take().ok_or("no output")?);
-        Ok(Worker { process, told, says })
+        let input = process.stdin.take().ok_or("no input")?;
+        let output = BufReader::new(process.stdout.take().ok_or("no output")?);
+        Ok(Worker { process, input, output })
     }
 }
 
@@ -53,14 +53,14 @@ fn work(lock: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Seconds for one turn of everybody.
+/// Returns the seconds for one turn of all.
 fn measure(workers: &mut [Worker]) -> Outcome<f64> {
     let begun = Instant::now();
     for worker in &mut *workers {
-        worker.told.write_all(b"go\n")?;
+        worker.input.write_all(b"go\n")?;
     }
     for worker in &mut *workers {
-        worker.says.read_line(&mut String::new())?;
+        worker.output.read_line(&mut String::new())?;
     }
     Ok(begun.elapsed().as_secs_f64() / f64::from(TURNS))
 }
@@ -88,7 +88,7 @@ fn main() -> Outcome<()> {
     }
 
     let (mut alone, mut observed) = (Vec::new(), Vec::new());
-    let told = [(); 2].map(|()| AtomicU64::new(0));
+    let counts = [(); 2].map(|()| AtomicU64::new(0));
     for round in 0..=rounds {
         for place in 0..2 {
             let has_observer = (round + place) % 2 == 1;
@@ -96,7 +96,7 @@ fn main() -> Outcome<()> {
             let time = thread::scope(|scope| -> Outcome<f64> {
                 if has_observer {
                     let mut observer = Observer::of(folder.path())?;
-                    let (is_over, told) = (&is_over, &told);
+                    let (is_over, counts) = (&is_over, &counts);
                     scope.spawn(move || {
                         while !is_over.load(Ordering::Relaxed) {
                             for event in
@@ -104,10 +104,10 @@ fn main() -> Outcome<()> {
                             {
                                 match event.what {
                                     What::Acquired { .. } => {
-                                        told[0].fetch_add(1, Ordering::Relaxed)
+                                        counts[0].fetch_add(1, Ordering::Relaxed)
                                     }
                                     What::Missed(number) => {
-                                        told[1].fetch_add(number, Ordering::Relaxed)
+                                        counts[1].fetch_add(number, Ordering::Relaxed)
                                     }
                                     _ => 0,
                                 };
@@ -128,7 +128,7 @@ fn main() -> Outcome<()> {
         }
     }
     for worker in workers {
-        drop(worker.told);
+        drop(worker.input);
         let mut process = worker.process;
         process.wait()?;
     }
@@ -143,7 +143,9 @@ fn main() -> Outcome<()> {
         aim: Some(Aim::AtMost(1.02)),
     };
     println!("{ratio}");
-    let [seen, missed] = told.map(AtomicU64::into_inner);
-    println!("The observer told of {seen} holdings, and of {missed} more that it did not see.");
+    let [seen, missed] = counts.map(AtomicU64::into_inner);
+    println!(
+        "The observer reported {seen} holdings, and counted {missed} more that it did not see."
+    );
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Which share one waiter of ours gets beside lockers of the first version, which know nothing of a queue.
+//! The share that one waiter of ours gets beside lockers of the first version, which know nothing of a queue.
 //!
 //! `cargo bench -p lockbydir-bench --bench plain`: three processes in Python lock as the lockbydir of 2015
-//! does, by `mkdir` and `rmdir`, and look every 2 ms; one of ours wants the same lock. Everybody works 5 ms
-//! with it, and pauses 2 ms after it. `-- --seconds 60` measures longer, `-- --rivals 7` beside others, `-- --dir DIR`
-//! elsewhere than in `/dev/shm`.
+//! does, by `mkdir` and `rmdir`, and look every 2 ms; one of ours competes for the same lock. Each works 5 ms
+//! with it, and pauses 2 ms after it. `-- --seconds 60` measures longer, `-- --rivals 7` beside more, and
+//! `-- --dir DIR` elsewhere than in `/dev/shm`.
 
 use std::env;
 use std::error::Error;

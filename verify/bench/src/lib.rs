@@ -1,9 +1,9 @@
-//! What lockbydir costs: see `benches/cost.rs`. Here is the arithmetic of a comparison, and how
-//! it is printed; nothing is measured here.
+//! Benchmarks of lockbydir: see `benches/cost.rs`. This file contains the arithmetic of a comparison and its
+//! output; it measures nothing.
 
 use std::fmt;
 
-/// The median of some measured times (0 of none).
+/// Returns the median of some measured times (0 of none).
 #[must_use]
 pub fn median(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();
@@ -15,19 +15,19 @@ pub fn median(times: &[f64]) -> f64 {
     }
 }
 
-/// What a ratio should be.
+/// The aim for a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Aim {
-    /// This, or less.
+    /// This value or less.
     AtMost(f64),
-    /// Less than this.
+    /// Less than this value.
     Below(f64),
-    /// This, or more.
+    /// This value or more.
     AtLeast(f64),
 }
 
 impl Aim {
-    /// Does the ratio, unrounded, meet it?
+    /// Whether the unrounded ratio meets the aim.
     #[must_use]
     pub fn is_met(self, ratio: f64) -> bool {
         match self {
@@ -51,18 +51,18 @@ impl fmt::Display for Aim {
 /// One time as a multiple of another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratio {
-    /// What is measured.
+    /// The name of the measured operation.
     pub of: &'static str,
-    /// What it is measured by.
+    /// The name of the operation that it is compared with.
     pub to: &'static str,
-    /// How many times as long it takes.
+    /// The quotient of the two times.
     pub value: f64,
-    /// What it should be, where that was said.
+    /// The aim, if there is one.
     pub aim: Option<Aim>,
 }
 
 impl Ratio {
-    /// Is there an aim, and is it missed?
+    /// Whether there is an aim that is missed.
     #[must_use]
     pub fn is_missed(&self) -> bool {
         self.aim.is_some_and(|aim| !aim.is_met(self.value))
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_tells_whether_its_aim_is_met() {
+    fn a_ratio_shows_whether_its_aim_is_met() {
         let mut ratio = Ratio { of: "a", to: "b", value: 2.001, aim: Some(Aim::AtMost(2.0)) };
         assert!(ratio.to_string().ends_with("aim: at most 2.00, MISSED"), "{ratio}");
 

@@ -1,4 +1,4 @@
-//! Entry names, as any bytes and as any entry printed.
+//! Fuzzes entry names: parses any bytes, and prints and parses any entry.
 #![no_main]
 
 #[path = "../../../crates/protocol/tests/it/hostile/mod.rs"]

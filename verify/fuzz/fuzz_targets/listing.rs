@@ -1,4 +1,4 @@
-//! Whole hostile directories and lines, told to the machines: any answers at all.
+//! Fuzzes the machines with whole hostile directories and queues, and with any answers at all.
 #![no_main]
 
 #[path = "../../../crates/protocol/tests/it/hostile/mod.rs"]

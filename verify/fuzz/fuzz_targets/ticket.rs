@@ -1,4 +1,4 @@
-//! Tickets, as any bytes and as any ticket printed.
+//! Fuzzes tickets: parses any bytes, and prints and parses any ticket.
 #![no_main]
 
 #[path = "../../../crates/protocol/tests/it/hostile/mod.rs"]

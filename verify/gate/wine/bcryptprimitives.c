@@ -1,4 +1,4 @@
-/* Wine 8 has no bcryptprimitives.dll, of which Rust's standard library wants this one function. */
+/* Wine 8 has no bcryptprimitives.dll, of which Rust's standard library needs only this function. */
 #include <windows.h>
 
 BOOLEAN WINAPI SystemFunction036(PVOID into, ULONG length); /* RtlGenRandom */

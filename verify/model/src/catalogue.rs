@@ -1,45 +1,45 @@
-//! The worlds that are walked through, with the number of their states, and the world in which
-//! each mutant is convicted.
+//! The worlds that are walked through, each with its number of states, and the world that convicts
+//! each mutant.
 
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use crate::contender::{Arrival, Force, Plan};
 use crate::event::Event::{self, *};
 use crate::mutant::Mutant;
+use crate::plan::{Arrival, Force, Plan};
 use crate::story::story;
 use crate::world::{Clocks, World};
 
-/// A world to be walked through to its end.
+/// A world that is walked through to its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// In words.
+    /// A description in words.
     pub name: &'static str,
-    /// Is it a matter of seconds?
+    /// Whether the walk takes seconds rather than minutes.
     pub is_small: bool,
     make: fn() -> World,
-    /// How many states it has: a change that makes them more or fewer should be seen.
+    /// The number of its states, pinned so that a change that adds or removes states is noticed.
     pub states: usize,
-    /// What must happen in it, lest its promises are kept for want of events.
+    /// Events that must happen in it: a promise kept because nothing happened proves nothing.
     pub happens: &'static [Event],
 }
 
-/// What came of a walk.
+/// The result of a walk.
 #[derive(Debug)]
 pub struct Walk {
-    /// Different states seen.
+    /// The number of distinct states visited.
     pub states: usize,
-    /// Steps of the longest way that had to be gone.
+    /// The number of steps to the deepest state, each state reached by its shortest path.
     pub depth: usize,
-    /// How long it took.
+    /// The duration of the walk.
     pub time: Duration,
-    /// All that is wrong, in words.
+    /// Every fault found, in words.
     pub faults: Vec<String>,
 }
 
 impl Known {
-    /// Walks through it by so many threads.
+    /// Walks through the world with `threads` threads.
     #[must_use]
     pub fn walk(&self, threads: usize) -> Walk {
         let start = Instant::now();
@@ -66,14 +66,14 @@ impl Known {
 /// How a mutant was convicted.
 #[derive(Debug)]
 pub struct Conviction {
-    /// Steps of the shortest way.
+    /// The number of steps of the shortest path.
     pub steps: usize,
-    /// The path, one step a line.
+    /// The path, one step per line.
     pub story: String,
 }
 
 impl Mutant {
-    /// The shortest way in which it breaks its promise; none where it keeps it.
+    /// Returns the shortest path on which the mutant breaks its promise, or `None` if it keeps the promise.
     #[must_use]
     pub fn convict(self) -> Option<Conviction> {
         let world = World { mutant: Some(self), ..self.world() };
@@ -83,7 +83,7 @@ impl Mutant {
         Some(Conviction { steps: path.clone().into_actions().len(), story: story(path) })
     }
 
-    /// Where it is convicted. Without it, all promises are kept there.
+    /// Returns the world that convicts the mutant. Without the mutant, that world keeps all promises.
     fn world(self) -> World {
         match self {
             Mutant::RenewsInPlace | Mutant::BreaksByFixedName | Mutant::CountsFromAfterTheCall => {
@@ -143,7 +143,7 @@ fn breaking(force: Force) -> Plan {
     Plan { acquisitions: 0, breaks: Some(force), ..once() }
 }
 
-/// Two, and one who gives whoever holds this timeout, by the key.
+/// Two contenders, and a third that sets this timeout on any holder's lock, by the key.
 fn keyed(timeout: u16) -> World {
     let keyed = Plan { acquisitions: 0, timeout, by_key: true, ..once() };
     people(&[renewing(1), once(), keyed])
@@ -161,20 +161,20 @@ fn three(plan: Plan) -> World {
     people(&[plan; 3])
 }
 
-/// Each on a clock of its own, where no answer is believed.
+/// Gives each contender its own clock, and lets nobody trust an answer.
 fn apart(world: World) -> World {
     World { clocks: Clocks::Apart, is_local: false, ..world }
 }
 
-/// So many in the queue, while no time goes by. A tick is the moment that the first in the queue is left
-/// alone with a free lock.
+/// A queue of `people` contenders, while no time passes. A tick is how long the first waiter in the queue
+/// is left alone with a free lock.
 fn in_queue(people: usize, is_held: bool) -> World {
     let plans = vec![Plan { timeout: 8, ..once() }; people];
     let tick = Duration::from_millis(100);
     World { plans, has_queue: true, is_held, tick, ticks: 0, ..World::default() }
 }
 
-/// A holder, some who queue or come to it, and one who tries once.
+/// A holder, some waiters that queue now or later, and a process that tries once.
 fn one_try(ticks: u16, waiters: &[Arrival]) -> World {
     let holder = Plan { timeout: 2, ..once() };
     let waiters = waiters.iter().map(|arrival| Plan { arrival: *arrival, ..holder });
@@ -183,22 +183,22 @@ fn one_try(ticks: u16, waiters: &[Arrival]) -> World {
     World { plans, ticks, ..in_queue(0, true) }
 }
 
-/// One who names a command in its lock and begins it then, and one who takes over; answers may be
-/// late.
+/// A process that names a command in its lock and then starts it, and another that takes over; answers
+/// may be late.
 fn commanding(ticks: u16) -> World {
     let plans =
         [true, false].map(|has_command| Plan { timeout: 1, has_command, ..once() }).to_vec();
     World { plans, ticks, ..World::default() }
 }
 
-/// A matter of seconds.
+/// Marks a world whose walk takes seconds.
 const SMALL: bool = true;
-/// A matter of minutes.
+/// Marks a world whose walk takes minutes.
 const LARGE: bool = false;
 
 macro_rules! catalogue {
     ($($size:ident $name:literal: $states:literal, $happens:expr, $world:expr;)*) => {
-        /// All of them, the small ones first.
+        /// All worlds, the small ones first.
         pub const WORLDS: &[Known] = &[$(Known {
             name: $name,
             is_small: $size,
@@ -211,7 +211,7 @@ macro_rules! catalogue {
 
 catalogue! {
     SMALL "two on one kernel, each renewing twice": 59_742,
-        [Free, AfterExpiry, Renewed, RenewedLate, ToldOfALoss, LostAtRelease, InstallRaceLost,
+        [Free, AfterExpiry, Renewed, RenewedLate, LostAtRenewal, LostAtRelease, InstallRaceLost,
             RenameRaceLost, NumberRaised],
         two(renewing(2));
     SMALL "two who do not see each other's processes, and a crash": 6_016, [Crashed, AfterExpiry],
@@ -221,11 +221,11 @@ catalogue! {
         World { clocks: Clocks::Drifting, ticks: 4, ..apart(two(once())) };
     SMALL "two with different timeouts": 33_556, [AfterExpiry],
         people(&[Plan { timeout: 3, ..renewing(1) }, Plan { timeout: 1, ..once() }]);
-    SMALL "two, and one with the key who would shorten": 72_568, [Renewed, RefusedToShorten, AfterExpiry],
+    SMALL "two, and a renewal by key that would shorten": 72_568, [Renewed, RefusedToShorten, AfterExpiry],
         World { ticks: 2, ..keyed(1) };
-    LARGE "two, and one with the key who lengthens": 1_054_812, [Renewed, RenewedByKey, AfterExpiry],
+    LARGE "two, and a renewal by key that lengthens": 1_054_812, [Renewed, RenewedByKey, AfterExpiry],
         World { ticks: 3, ..keyed(3) };
-    SMALL "two, and a break by force": 98_205, [Broken, ToldOfALoss, LostAtRelease],
+    SMALL "two, and a break by force": 98_205, [Broken, LostAtRenewal, LostAtRelease],
         World { ticks: 1, ..people(&[renewing(1), once(), breaking(Force::Forced)]) };
     SMALL "two where only its maker may remove the directory, a crash, and a break by force": 58_807,
         [Broken, Crashed, HandedOver, AfterDeath],
@@ -239,9 +239,9 @@ catalogue! {
         World { bare: true, ..two(once()) };
     SMALL "two, and a file of others in the directory": 42_626, [ForeignCame],
         World { foreigner: true, ..two(once()) };
-    SMALL "two who come twice and may give up": 31_740, [GaveUp],
+    SMALL "two that acquire twice and may give up": 31_740, [GaveUp],
         World { ticks: 1, ..two(Plan { acquisitions: 2, ..hasty() }) };
-    SMALL "two who come twice and let the directory stay": 51_471, [HandedOver],
+    SMALL "two that acquire twice and leave the directory in place": 51_471, [HandedOver],
         World { lingers: true, ticks: 1, ..two(twice()) };
     SMALL "two with a fenced lock, while the wall clock stands still": 25_205,
         [HandedOver, AfterExpiry], World { fenced: true, ticks: 2, ..two(twice()) };
@@ -253,13 +253,13 @@ catalogue! {
         World { ticks: 1, crashes: 1, ..in_queue(2, false) };
     SMALL "one whose command begins when the lock names it, late or not, and another": 15_940,
         [CommandBegun, NamedLate, CommandNotStarted, AfterExpiry], commanding(2);
-    SMALL "one try behind a stopped one and one who lives": 14_460,
-        [PassedOver, ToldFirst, Expelled, GotAfterAPause, PausedInVain],
+    SMALL "one try behind a stopped waiter and a living one": 14_460,
+        [PassedOver, NotifiedFirst, Expelled, GotAfterAPause, PausedInVain],
         one_try(2, &[Arrival::Stopped, Arrival::Before]);
-    SMALL "one try behind one who lives and a stopped one": 13_673,
+    SMALL "one try behind a living waiter and a stopped one": 13_673,
         [PassedOver, Notified, Expelled, GotAfterAPause, PausedInVain],
         one_try(2, &[Arrival::Before, Arrival::Stopped]);
-    SMALL "one try behind a stopped one, and a crash": 5_660,
+    SMALL "one try behind a stopped waiter, and a crash": 5_660,
         [PassedOver, AfterExpiry, AfterDeath, GotAfterAPause, PausedInVain],
         World { crashes: 1, ..one_try(4, &[Arrival::Stopped]) };
     LARGE "two, each renewing twice, with a crash and a pause anywhere": 922_768,
@@ -285,10 +285,10 @@ catalogue! {
     LARGE "three on clocks apart": 2_252_860, [AfterExpiry], World { ticks: 2, ..apart(three(once())) };
     LARGE "three on clocks apart, and a lie": 335_179, [Lied],
         World { ticks: 0, lies: 1, ..apart(three(once())) };
-    LARGE "two in the queue while time goes by, and a crash": 106_382,
+    LARGE "two in the queue while time passes, and a crash": 106_382,
         [Entered, Notified, HandedOver, HolderEnded],
         World { ticks: 2, crashes: 1, ..in_queue(2, false) };
-    LARGE "three in the queue": 804_678, [Entered, EnteredAnew, Notified, ToldFirst], in_queue(3, true);
+    LARGE "three in the queue": 804_678, [Entered, EnteredAnew, Notified, NotifiedFirst], in_queue(3, true);
     LARGE "three in the queue, and a crash": 1_653_001, [Crashed, Silent, HolderEnded],
         World { crashes: 1, ..in_queue(3, true) };
 }

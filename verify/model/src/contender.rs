@@ -1,96 +1,39 @@
-//! One process: its machines, what it asks next, and what it believes. It changes nothing but
-//! itself.
+//! One process: its machines, the operation that it asks for next, and what it believes. It changes
+//! nothing but itself.
 
 use std::time::Duration;
 
 use lockbydir_protocol::{
-    Acquire, AcquireRequest, AcquiredFrom, Acquisition, Answer, Entry, Evict, Eviction, Fault,
-    Host, Label, LocalContext, Machine, Nonce, Now, Observation, Operation, Origin, Owner, Process,
-    Queue, Release, Released, Renew, RenewRequest, Renewal, Step, Ticket, Waited, Wake, WakeSource,
-    margin,
+    Acquire, AcquireRequest, Answer, Entry, Evict, Eviction, Fault, Host, Label, LocalContext,
+    Machine, Nonce, Now, Observation, Operation, Origin, Owner, Process, Queue, Release, Released,
+    Renew, RenewRequest, Step, Ticket, Wake, WakeSource,
 };
 
 use crate::event::{Event, Events};
 use crate::mutant::Mutant;
 use crate::one_try::OneTry;
+use crate::plan::{Force, Plan};
 
-/// What a contender means to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Plan {
-    /// How often it acquires.
-    pub acquisitions: u8,
-    /// How often it renews each holding at most.
-    pub renewals: u8,
-    /// Its timeout, in ticks.
-    pub timeout: u16,
-    /// After how many ticks it may give up; it may wait for ever where there is none.
-    pub patience: Option<u16>,
-    /// It does not acquire but breaks: once, perhaps by force.
-    pub breaks: Option<Force>,
-    /// It does not acquire but gives whoever holds its own timeout: once, by the key.
-    pub by_key: bool,
-    /// Stands it in the queue when the world begins?
-    pub arrival: Arrival,
-    /// It has a command, names it in its lock, and begins it then.
-    pub has_command: bool,
-}
-
-/// When one comes who queues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Arrival {
-    /// Some time.
-    Later,
-    /// It queues from the beginning.
-    Before,
-    /// The same, and it stands still for ever.
-    Stopped,
-}
-
-/// How far one is who has a command.
+/// How far a process has got with its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Command {
-    /// It has none, or has to name it yet.
+    /// It has no command, or has not named it yet.
     Unnamed,
-    /// It was named too late: is the lock still ours?
+    /// The command was named too late: the process asks whether it still has the lock.
     Asking,
-    /// It works, as long as the deadline lets it.
+    /// The command runs as long as the deadline permits.
     Begun,
-    /// It works, and nobody has looked at the deadline.
+    /// The command runs, and nobody has checked the deadline.
     BegunLate,
-    /// It never began.
+    /// The command was never started.
     NotStarted,
 }
 
-/// Does a break ask who lives?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Force {
-    /// Only what is expired or dead.
-    Judged,
-    /// Whoever holds.
-    Forced,
-}
-
-/// One acquisition, nothing else.
-impl Default for Plan {
-    fn default() -> Plan {
-        Plan {
-            acquisitions: 1,
-            renewals: 0,
-            timeout: 2,
-            patience: None,
-            breaks: None,
-            by_key: false,
-            arrival: Arrival::Later,
-            has_command: false,
-        }
-    }
-}
-
-/// What a contender believes to hold.
+/// A holding that a contender believes to have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Hold {
     pub(crate) entry: Entry,
-    /// Until then, on its own clock.
+    /// The end of its validity, on the contender's own clock.
     pub(crate) deadline: Duration,
 }
 
@@ -104,17 +47,17 @@ pub(crate) enum Verb {
     Evict(Evict),
 }
 
-/// Where the contender is within its verb.
+/// The position of a contender within its verb.
 #[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Next {
-    /// Its own choice.
+    /// Free to choose its next verb.
     Nothing,
-    /// Asked for, and this many steps of it done.
+    /// An operation that it has asked for, and the number of its steps that are done.
     Ask(Operation, u8),
     Asleep(WakeSource, Duration),
-    /// Answered at this tick, and it does not know yet.
-    Told(Answer, u16),
+    /// An answer that was given at this tick and that the contender has not received yet.
+    Answered(Answer, u16),
 }
 
 /// One process.
@@ -127,37 +70,38 @@ pub struct Contender {
     pub(crate) hold: Option<Hold>,
     pub(crate) verb: Option<Verb>,
     pub(crate) next: Next,
-    /// It was told "not now", and may give up before it tries again.
+    /// Its last try was refused, and it may give up before the next.
     pub(crate) is_between_tries: bool,
-    /// It breaks whoever holds.
+    /// Whether it breaks the lock of any holder.
     pub(crate) is_forcing: bool,
-    /// It has seen the queue.
+    /// Whether it has listed the queue.
     pub(crate) has_arrived: bool,
-    /// It has the directory open that it has emptied.
+    /// Whether it has the directory open that it has emptied.
     pub(crate) has_emptied: bool,
-    /// Its last look found D foreign.
+    /// Whether its last look found D foreign.
     pub(crate) saw_foreign: bool,
-    /// What it did in its one try.
+    /// Its observations and actions in its one try.
     pub(crate) one_try: OneTry,
-    command: Command,
-    /// Its last look, and whether it is in the queue since: for a mutant that looks too early.
-    sight: Option<Observation>,
-    keeper: Option<Renew>,
+    pub(crate) command: Command,
+    /// Its last look, for mutants that look too early or not again; for `DoesNotQueue` a flag that it has
+    /// listed the queue.
+    pub(crate) last_look: Option<Observation>,
+    pub(crate) renewer: Option<Renew>,
     pub(crate) shortcut: Option<Entry>,
-    made: u8,
+    pub(crate) made: u8,
 }
 
-/// What has come of a verb.
+/// The result of a verb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// It holds now, and did not before.
+    /// It holds the lock now, and did not before.
     Got(Entry),
-    /// It was told that it does not get it.
+    /// It knows that this acquisition does not get the lock.
     GaveUp(Nonce),
     Else,
 }
 
-/// What is one and the same for all on a host, and for all in this world.
+/// The context that is the same for all processes of a host, or for all in this world.
 pub(crate) struct Ground<'a> {
     pub(crate) events: &'a Events,
     pub(crate) here: LocalContext,
@@ -167,7 +111,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) mutant: Option<Mutant>,
 }
 
-/// Nonces say who made them.
+/// The number of nonces for each contender: nonce / `NONCES` is the contender that made it.
 const NONCES: u128 = 8;
 
 pub(crate) fn owner_of(nonce: Nonce) -> usize {
@@ -191,20 +135,20 @@ impl Contender {
             saw_foreign: false,
             one_try: OneTry::default(),
             command: Command::Unnamed,
-            sight: None,
-            keeper: None,
+            last_look: None,
+            renewer: None,
             shortcut: None,
             made: 0,
         }
     }
 
-    /// Does it believe to hold, at this time of its own clock?
+    /// Whether it believes to hold the lock at this time of its own clock.
     pub(crate) fn is_valid(&self, boot: Duration) -> bool {
         let works_on = self.command == Command::BegunLate;
         !self.is_crashed && self.hold.as_ref().is_some_and(|hold| works_on || boot < hold.deadline)
     }
 
-    /// Is it between verbs?
+    /// Whether it is between verbs.
     pub(crate) fn is_idle(&self) -> bool {
         !self.is_crashed && self.verb.is_none()
     }
@@ -213,7 +157,7 @@ impl Contender {
         !self.is_crashed && (self.verb.is_some() || self.hold.is_some())
     }
 
-    /// It has done all that it meant to.
+    /// Whether it has done everything in its plan.
     pub(crate) fn is_done(&self) -> bool {
         self.is_idle()
             && self.hold.is_none()
@@ -222,12 +166,12 @@ impl Contender {
             && !self.plan.by_key
     }
 
-    /// Forgets what it will never need.
+    /// Forgets all state that it will not need again.
     pub(crate) fn retire(&mut self) {
         *self = Contender::new(self.id, self.plan);
     }
 
-    /// Nothing of it is left but what it did.
+    /// Crashes: only its effects on others remain.
     pub(crate) fn crash(&mut self) {
         let plan = Plan { acquisitions: 0, ..self.plan };
         *self = Contender { is_crashed: true, ..Contender::new(self.id, plan) };
@@ -262,7 +206,7 @@ impl Contender {
     }
 
     fn acquire_machine(&mut self, ground: &Ground<'_>) -> Acquire {
-        let wish = AcquireRequest {
+        let request = AcquireRequest {
             nonce: self.nonce(ground),
             timeout: ground.tick * u32::from(self.plan.timeout),
             fenced: ground.fenced,
@@ -271,7 +215,7 @@ impl Contender {
             label: Label::default(),
             names_child: self.plan.has_command,
         };
-        Acquire::new(wish, ground.here, self.shortcut.take())
+        Acquire::new(request, ground.here, self.shortcut.take())
     }
 
     fn join_the_queue(&mut self, now: Now, ground: &Ground<'_>) -> News {
@@ -293,12 +237,12 @@ impl Contender {
     pub(crate) fn renew(&mut self, now: Now, ground: &Ground<'_>) -> News {
         let Some(hold) = &self.hold else { return News::Else };
         let fresh = || Renew::new(hold.entry.clone(), RenewRequest::default(), ground.here);
-        let machine = self.keeper.take().unwrap_or_else(fresh);
+        let machine = self.renewer.take().unwrap_or_else(fresh);
         self.renewals -= 1;
         self.go(Verb::Renew(machine), None, now, ground)
     }
 
-    /// It has the lock, and its command is neither begun nor given up.
+    /// Whether it has the lock, and its command is neither started nor given up.
     pub(crate) fn wants_to_begin(&self) -> bool {
         self.plan.has_command
             && self.is_idle()
@@ -306,7 +250,7 @@ impl Contender {
             && matches!(self.command, Command::Unnamed | Command::Asking)
     }
 
-    /// Names its command in its lock; or asks once more whether the lock is still ours.
+    /// Names its command in its lock, or asks again whether it still has the lock.
     pub(crate) fn name_command(&mut self, now: Now, ground: &Ground<'_>) -> News {
         let Some(hold) = &self.hold else { return News::Else };
         let child = Process { start: 2, ..self.process() };
@@ -317,8 +261,8 @@ impl Contender {
         self.go(Verb::Renew(machine), None, now, ground)
     }
 
-    /// The lock names its command, and the answer may have come late.
-    fn begin_command(&mut self, now: Now, ground: &Ground<'_>) {
+    /// Starts the command, or not, once the lock names it; the answer may have arrived late.
+    pub(crate) fn begin_command(&mut self, now: Now, ground: &Ground<'_>) {
         let is_late = self.hold.as_ref().is_some_and(|hold| now.boot >= hold.deadline);
         let begins_late = ground.mutant == Some(Mutant::BeginsWithoutAsking);
         self.command = match (is_late, self.command) {
@@ -342,17 +286,17 @@ impl Contender {
     pub(crate) fn renew_by_key(&mut self, nonce: Nonce, now: Now, ground: &Ground<'_>) -> News {
         self.plan.by_key = false;
         let timeout = Some(ground.tick * u32::from(self.plan.timeout));
-        let (terms, by) = (RenewRequest { timeout, owner: None }, self.process());
+        let (request, by) = (RenewRequest { timeout, owner: None }, self.process());
         let machine = match ground.mutant {
-            Some(Mutant::ShortensByKey) => Renew::by_nonce(nonce, terms, ground.here),
-            _ => Renew::by_key(nonce, terms, ground.here, by),
+            Some(Mutant::ShortensByKey) => Renew::by_nonce(nonce, request, ground.here),
+            _ => Renew::by_key(nonce, request, ground.here, by),
         };
         self.go(Verb::Renew(machine), None, now, ground)
     }
 
     pub(crate) fn release(&mut self, stays: bool, now: Now, ground: &Ground<'_>) -> News {
         let Some(hold) = self.hold.take() else { return News::Else };
-        self.keeper = None;
+        self.renewer = None;
         self.renewals = 0;
         self.command = Command::Unnamed;
         let machine = Release::new(hold.entry, stays, ground.here);
@@ -367,7 +311,7 @@ impl Contender {
         self.go(Verb::Evict(machine), None, now, ground)
     }
 
-    /// Stops trying, wherever it is.
+    /// Stops trying, whatever it is doing.
     pub(crate) fn give_up(&mut self, ground: &Ground<'_>) -> News {
         self.verb = None;
         self.next = Next::Nothing;
@@ -375,7 +319,7 @@ impl Contender {
         News::GaveUp(self.nonce(ground))
     }
 
-    /// Its verb is told what came of its operation.
+    /// Passes the answer to its operation to its verb.
     pub(crate) fn resume(&mut self, answer: Answer, now: Now, ground: &Ground<'_>) -> News {
         let asked = std::mem::replace(&mut self.next, Next::Nothing);
         let Some(verb) = self.verb.take() else { return News::Else };
@@ -386,10 +330,10 @@ impl Contender {
         {
             return self.join_the_queue(now, ground);
         }
-        let answer = self.mutilated(&verb, &asked, answer, ground);
+        let answer = self.altered_by_mutant(&verb, &asked, answer, ground);
         let is_change = matches!(
             asked,
-            Next::Ask(Operation::Install(_) | Operation::Rename(..), _) | Next::Told(..)
+            Next::Ask(Operation::Install(_) | Operation::Rename(..), _) | Next::Answered(..)
         );
         if let (Verb::Acquire(_), true, Answer::Failed(Fault::Broken { .. }), true) =
             (&verb, is_change, &answer, ground.mutant == Some(Mutant::LooksNotAfterAnError))
@@ -399,8 +343,8 @@ impl Contender {
         self.go(verb, Some(answer), now, ground)
     }
 
-    /// What a mutant makes of an answer.
-    fn mutilated(
+    /// Returns the answer as a mutant understands it.
+    fn altered_by_mutant(
         &mut self,
         verb: &Verb,
         asked: &Next,
@@ -417,16 +361,16 @@ impl Contender {
                 }
                 Answer::Seen(Observation::Directory(listing))
             }
-            (Some(Mutant::LooksBeforeItHasATicket), Answer::Seen(sight)) => {
+            (Some(Mutant::LooksBeforeItHasATicket), Answer::Seen(observation)) => {
                 let is_in_queue = matches!(verb, Verb::Wait(queue) if queue.ticket().is_some());
-                let known = self.sight.take().filter(|_| is_in_queue);
-                self.sight = Some(sight.clone());
-                Answer::Seen(known.unwrap_or(sight))
+                let known = self.last_look.take().filter(|_| is_in_queue);
+                self.last_look = Some(observation.clone());
+                Answer::Seen(known.unwrap_or(observation))
             }
-            (Some(Mutant::LooksNotAgainAfterItsMoment), Answer::Seen(sight))
+            (Some(Mutant::LooksNotAgainAfterItsMoment), Answer::Seen(observation))
                 if self.plan.patience == Some(0) =>
             {
-                Answer::Seen(self.sight.get_or_insert(sight).clone())
+                Answer::Seen(self.last_look.get_or_insert(observation).clone())
             }
             (Some(Mutant::TriesNotBehindAWaiter), Answer::Woken(_))
                 if self.plan.patience == Some(0) =>
@@ -434,18 +378,25 @@ impl Contender {
                 Answer::Woken(Wake::Interrupted)
             }
             (Some(Mutant::DoesNotQueue), Answer::Queue(_))
-                if matches!(asked, Next::Ask(Operation::ListQueue, _)) && self.sight.is_none() =>
+                if matches!(asked, Next::Ask(Operation::ListQueue, _))
+                    && self.last_look.is_none() =>
             {
-                self.sight = Some(Observation::Absent);
+                self.last_look = Some(Observation::Absent);
                 Answer::Queue(Vec::new())
             }
             (_, answer) => answer,
         }
     }
 
-    fn go(&mut self, verb: Verb, answer: Option<Answer>, now: Now, ground: &Ground<'_>) -> News {
-        fn step<M: Machine>(machine: &mut M, now: Now, told: Option<Answer>) -> Step<M::Outcome> {
-            match told {
+    pub(crate) fn go(
+        &mut self,
+        verb: Verb,
+        answer: Option<Answer>,
+        now: Now,
+        ground: &Ground<'_>,
+    ) -> News {
+        fn step<M: Machine>(machine: &mut M, now: Now, answer: Option<Answer>) -> Step<M::Outcome> {
+            match answer {
                 None => machine.start(now),
                 Some(answer) => machine.resume(now, answer),
             }
@@ -466,7 +417,7 @@ impl Contender {
             },
             Verb::Release(mut machine, tries) => match step(&mut machine, now, answer) {
                 Step::Perform(operation) => (operation, Verb::Release(machine, tries)),
-                // A guard tries once more.
+                // A guard tries a second time.
                 Step::Finished(Released::Failed(_)) if tries > 0 => {
                     return self.go(Verb::Release(machine, tries - 1), None, now, ground);
                 }
@@ -487,113 +438,9 @@ impl Contender {
         self.next = Next::Ask(operation, 0);
         News::Else
     }
-
-    fn tried(&mut self, machine: Acquire, outcome: Acquisition, now: Now, on: &Ground<'_>) -> News {
-        match outcome {
-            Acquisition::Blocked(_) => {
-                // Looks again, some time.
-                let news = self.go(Verb::Acquire(machine), None, now, on);
-                self.is_between_tries = self.plan.patience.is_some();
-                news
-            }
-            outcome => self.acquired(outcome, now, on),
-        }
-    }
-
-    fn waited(&mut self, outcome: Waited, now: Now, ground: &Ground<'_>) -> News {
-        self.sight = None;
-        let paused = std::mem::take(&mut self.one_try).pauses > 0;
-        if paused {
-            let got = matches!(outcome, Waited::Ended(Acquisition::Got(..)));
-            ground.events.note(if got { Event::GotAfterAPause } else { Event::PausedInVain });
-        }
-        match outcome {
-            Waited::Ended(outcome) => self.acquired(outcome, now, ground),
-            Waited::Over(_) | Waited::Interrupted => {
-                ground.events.note(Event::PatienceOver);
-                News::GaveUp(self.nonce(ground))
-            }
-        }
-    }
-
-    fn acquired(&mut self, outcome: Acquisition, now: Now, ground: &Ground<'_>) -> News {
-        let Acquisition::Got(entry, came) = outcome else {
-            return News::GaveUp(self.nonce(ground));
-        };
-        ground.events.note(match came {
-            AcquiredFrom::Free => Event::Free,
-            AcquiredFrom::HandedOver(_) => Event::HandedOver,
-            AcquiredFrom::AfterExpiry(..) => Event::AfterExpiry,
-            AcquiredFrom::AfterDeath(..) => Event::AfterDeath,
-            AcquiredFrom::AfterBare(_) => Event::AfterBare,
-        });
-        self.renewals = self.plan.renewals;
-        self.believe(entry.clone(), now, ground);
-        News::Got(entry)
-    }
-
-    fn believe(&mut self, entry: Entry, now: Now, ground: &Ground<'_>) {
-        let deadline = match ground.mutant {
-            Some(Mutant::CountsFromAfterTheCall) => {
-                now.boot + entry.timeout - margin(entry.timeout)
-            }
-            Some(Mutant::HasNoMargin) => entry.expires_at(),
-            _ => entry.deadline(),
-        };
-        self.hold = Some(Hold { entry, deadline });
-    }
-
-    fn renewed(&mut self, machine: Renew, outcome: Renewal, now: Now, ground: &Ground<'_>) -> News {
-        if self.hold.is_none() {
-            // By key: it believes nothing.
-            match outcome {
-                Renewal::Renewed(_) => ground.events.note(Event::RenewedByKey),
-                Renewal::Shorter(_) => ground.events.note(Event::RefusedToShorten),
-                Renewal::Lost(_) | Renewal::Failed(_) => {}
-            }
-            return News::Else;
-        }
-        match outcome {
-            Renewal::Renewed(entry) => {
-                let is_late = self.hold.as_ref().is_some_and(|hold| now.boot >= hold.deadline);
-                ground.events.note(if is_late { Event::RenewedLate } else { Event::Renewed });
-                self.believe(entry, now, ground);
-                if self.plan.has_command
-                    && matches!(self.command, Command::Unnamed | Command::Asking)
-                {
-                    self.begin_command(now, ground);
-                }
-            }
-            Renewal::Lost(_) => {
-                self.hold = None;
-                self.command = Command::Unnamed;
-                self.renewals = 0;
-                ground.events.note(Event::ToldOfALoss);
-            }
-            Renewal::Shorter(_) => {}
-            Renewal::Failed(_) if self.command == Command::Begun || !self.plan.has_command => {
-                self.keeper = Some(machine);
-            }
-            Renewal::Failed(_) => self.command = Command::NotStarted,
-        }
-        News::Else
-    }
-
-    fn released(&mut self, outcome: Released, ground: &Ground<'_>) -> News {
-        self.has_emptied = false;
-        match outcome {
-            Released::Opened(open) if self.plan.acquisitions > 0 && !open.fenced => {
-                self.shortcut = Some(open);
-            }
-            Released::Lost(_) => ground.events.note(Event::LostAtRelease),
-            Released::Remains(..) => ground.events.note(Event::Remains),
-            _ => {}
-        }
-        News::Else
-    }
 }
 
-/// Where a contender of this number stands.
+/// Returns the local context of a contender with this origin.
 pub(crate) fn here(origin: Origin, is_local: bool) -> LocalContext {
     LocalContext { origin, is_local, booted: None, host: Host::new("h"), longest_name: 255 }
 }

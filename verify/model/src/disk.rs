@@ -1,5 +1,5 @@
-//! The lock directory D in memory: what each operation does to it, at one moment. It knows nothing
-//! of lies; those are told on top of it.
+//! The lock directory D in memory: what each operation does to it, at one moment. Lies are not part of
+//! this module: the caller adds them to the answers.
 
 use std::time::Duration;
 
@@ -9,34 +9,34 @@ use lockbydir_protocol::{
 
 use crate::mutant::Mutant;
 
-/// D, if it is there.
+/// The lock directory D, if it exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Disk {
     pub(crate) inside: Option<Inside>,
-    /// What was there before the last change, for looks that are stale or torn.
+    /// The contents before the last change, for looks that are stale or torn.
     pub(crate) before: Option<Option<Inside>>,
 }
 
-/// What is in D.
+/// The contents of D.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Inside {
     pub(crate) entry: Option<Entry>,
-    /// Somebody else's file.
+    /// Whether it contains a file of somebody else.
     pub(crate) foreign: bool,
-    /// Stages that a server moved into D, a bit for each contender.
+    /// Stages that a server moved into D, one bit for each contender.
     pub(crate) litter: u8,
     /// The tick of the last change: as coarse as a real kernel's change times.
     pub(crate) changed: u16,
-    /// Is it the very directory that the plain `mkdir` made?
+    /// Whether it is the same directory that the plain `mkdir` made.
     pub(crate) is_bare_made: bool,
-    /// Who made it, where that matters.
+    /// The contender that made it, where that matters.
     pub(crate) made_by: usize,
-    /// Who has emptied this very directory and has it open still: a bit each.
+    /// The contenders that have emptied this same directory and still have it open, one bit each.
     pub(crate) emptied_by: u8,
 }
 
 impl Inside {
-    /// Does its maker, who alone may, remove it just now? Or did, when it crashed?
+    /// Whether the contender that made it, the only one that may, is removing it now, or was when it crashed.
     pub(crate) fn is_being_removed(&self) -> bool {
         self.is_empty() && self.emptied_by >> self.made_by & 1 == 1
     }
@@ -46,7 +46,7 @@ impl Inside {
     }
 }
 
-/// When and by whom.
+/// The time of an operation, and the rules that apply to it.
 #[derive(Clone, Copy)]
 pub(crate) struct At {
     pub(crate) time: u16,
@@ -56,7 +56,7 @@ pub(crate) struct At {
 }
 
 impl At {
-    /// The file system's clock, which is never at a whole second: it does not round.
+    /// Returns the file system's clock, which is never at a whole second: it does not round.
     pub(crate) fn stamp(self, time: u16) -> Stamp {
         Stamp(i128::from(time) * i128::try_from(self.tick.as_nanos()).unwrap_or(i128::MAX) + 1)
     }
@@ -79,7 +79,7 @@ impl Disk {
         self.inside.as_ref().is_some_and(|inside| inside.foreign)
     }
 
-    /// Nobody has it: absent, or open.
+    /// Whether nobody has the lock: D is absent, or open.
     pub(crate) fn is_vacant(&self) -> bool {
         match &self.inside {
             None => true,
@@ -87,7 +87,7 @@ impl Disk {
         }
     }
 
-    /// Does what is asked of D by `who`. `has_handle`: it has a directory open that it emptied.
+    /// Performs an operation of `who` on D. `has_handle`: it has a directory open that it emptied.
     pub(crate) fn perform(
         &mut self,
         who: usize,
@@ -138,12 +138,12 @@ impl Disk {
                 Answer::Done(None)
             }
             Operation::ReadFileClock => Answer::FileClock(at.stamp(at.time)),
-            // Stages are nobody else's, so their files need not be here.
+            // Nobody else uses a stage, so its files need not be here.
             _ => Answer::Done(None),
         }
     }
 
-    /// Changes what is in D, and makes D if it is not there.
+    /// Changes the contents of D, and creates D if it is absent.
     pub(crate) fn change(&mut self, time: u16, change: impl FnOnce(&mut Inside)) {
         self.remember();
         let inside = self.inside.get_or_insert_default();
@@ -157,23 +157,23 @@ impl Disk {
         }
     }
 
-    /// Removes D, whatever is in it.
+    /// Removes D with all its contents.
     pub(crate) fn vanish(&mut self) {
         self.remember();
         self.inside = None;
     }
 
     fn look(&self, at: At) -> Observation {
-        let mut sight = sight_of(self.inside.as_ref(), at);
-        if let Observation::Directory(listing) = &mut sight
+        let mut observation = observation_of(self.inside.as_ref(), at);
+        if let Observation::Directory(listing) = &mut observation
             && at.is(Mutant::AdoptsForeign)
         {
             listing.foreign = None;
         }
-        sight
+        observation
     }
 
-    /// Is this name in D? `by_another`: for one who takes it from somebody else.
+    /// Whether D contains this name. `by_another`: asked for a process that takes it from another.
     fn has(&self, name: &Entry, by_another: bool, at: At) -> bool {
         self.entry().is_some_and(|entry| match at.mutant {
             Some(Mutant::BreaksByFixedName) if by_another => true,
@@ -189,7 +189,7 @@ impl Disk {
         let Some(inside) = &self.inside else {
             return Answer::Failed(Fault::Missing);
         };
-        // The directory that was emptied is gone, and this is another one.
+        // The directory that was emptied is gone, and this is a different one.
         let is_another = has_handle && inside.emptied_by >> who & 1 == 0;
         let is_changed = !inside.is_empty() || at.stamp(inside.changed) != seen;
         match at.mutant {
@@ -207,8 +207,8 @@ impl Disk {
     }
 }
 
-/// What one who looks sees.
-pub(crate) fn sight_of(inside: Option<&Inside>, at: At) -> Observation {
+/// Returns what a look at this directory shows.
+pub(crate) fn observation_of(inside: Option<&Inside>, at: At) -> Observation {
     let Some(inside) = inside else {
         return Observation::Absent;
     };
@@ -221,14 +221,15 @@ pub(crate) fn sight_of(inside: Option<&Inside>, at: At) -> Observation {
     })
 }
 
-/// A listing that was read while an entry was renamed: it shows both names, or none.
+/// Returns a listing that was read during the rename of an entry: it shows both names, or none.
 pub(crate) fn torn(disk: &Disk, both: bool, at: At) -> Observation {
-    let mut sight = sight_of(disk.inside.as_ref(), at);
-    if let (Observation::Directory(listing), Some(Some(before))) = (&mut sight, &disk.before) {
+    let mut observation = observation_of(disk.inside.as_ref(), at);
+    if let (Observation::Directory(listing), Some(Some(before))) = (&mut observation, &disk.before)
+    {
         match both {
             true => listing.entries.extend(before.entry.clone()),
             false => listing.entries.clear(),
         }
     }
-    sight
+    observation
 }

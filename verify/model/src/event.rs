@@ -1,18 +1,21 @@
-//! What has happened in a world: a promise that is kept for want of events proves nothing.
+//! The events in a world: a promise that is kept because nothing happened proves nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stateright::Property;
+use stateright::{Model, Property};
 
-use crate::state::Moment;
-use crate::world::World;
+/// A model that records events.
+pub(crate) trait HasEvents {
+    /// Returns the events up to now, in all runs.
+    fn events(&self) -> &Events;
+}
 
 macro_rules! events {
     ($($name:ident: $words:literal,)*) => {
-        /// A property for each: that it happens sometimes.
-        pub(crate) fn sometimes() -> Vec<Property<World>> {
-            vec![$(Property::sometimes($words, |world: &World, _: &Moment| {
-                world.notes.events.has(Event::$name)
+        /// Returns one property for each event: that it happens in some state.
+        pub(crate) fn sometimes<M: Model + HasEvents>() -> Vec<Property<M>> {
+            vec![$(Property::sometimes($words, |world: &M, _: &M::State| {
+                world.events().has(Event::$name)
             })),*]
         }
 
@@ -23,10 +26,10 @@ macro_rules! events {
         }
 
         impl Event {
-            /// All of them.
+            /// All events.
             pub const ALL: &[Event] = &[$(Event::$name),*];
 
-            /// In words.
+            /// Returns the event in words.
             #[must_use]
             pub fn words(self) -> &'static str {
                 match self {
@@ -53,8 +56,8 @@ events! {
     CommandBegun: "began its command under the lock",
     NamedLate: "learned too late that its lock names its command, and asked once more",
     CommandNotStarted: "did not begin its command, for the lock was over",
-    ToldOfALoss: "was told at a renewal that it holds no more",
-    LostAtRelease: "was told at its release that it held no more",
+    LostAtRenewal: "learned at a renewal that it holds no more",
+    LostAtRelease: "learned at its release that it held no more",
     Remains: "left a directory that could not be removed",
     GotAfterAPause: "tried once, gave others their moment, and got it",
     PausedInVain: "tried once, gave others their moment, and did not get it",
@@ -72,10 +75,10 @@ events! {
     ForeignCame: "somebody put a file into D",
     Entered: "queued",
     EnteredAnew: "went behind a larger number",
-    Notified: "heard the bell",
-    ToldFirst: "was told to be first",
-    ToldBehind: "was told who is ahead now",
-    Silent: "heard the one ahead go without a word",
+    Notified: "was woken by the bell",
+    NotifiedFirst: "was notified that it is first",
+    NotifiedBehind: "was notified who is ahead now",
+    Silent: "saw the waiter ahead leave without a handoff",
     HolderEnded: "noticed the holder's end",
     Expelled: "found its ticket gone",
     PassedOver: "passed over one that did not come",
@@ -83,7 +86,7 @@ events! {
     QueueNotEmpty: "found somebody in the queue that it removed",
 }
 
-/// Which ones have happened.
+/// The set of events that have happened.
 #[derive(Debug, Default)]
 pub struct Events(AtomicU64);
 
@@ -92,7 +95,7 @@ impl Events {
         self.0.fetch_or(1 << event as u64, Ordering::Relaxed);
     }
 
-    /// Has it happened?
+    /// Whether the event has happened.
     #[must_use]
     pub fn has(&self, event: Event) -> bool {
         self.0.load(Ordering::Relaxed) >> event as u64 & 1 == 1

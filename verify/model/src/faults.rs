@@ -1,23 +1,23 @@
-//! How the world lies: what a file system may do to one operation.
+//! How the world lies: what a file system may do with one operation.
 
 use lockbydir_protocol::Operation;
 
 /// How an answer lies, or what goes wrong with an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trick {
-    /// Done; the second sending finds nothing left to do.
+    /// Done; the request is sent a second time and finds the object already gone.
     DoneButMissing,
-    /// Done; the second sending finds something in its way.
+    /// Done; the request is sent a second time and finds something in its way.
     DoneButTaken,
-    /// Done, but the reply says that it broke.
+    /// Done, but the reply reports a failure.
     DoneButBroken,
-    /// Said to be done, and not done.
+    /// Reported as done, but not done.
     NotDone,
-    /// Not done, and said so.
+    /// Not done, and reported so.
     Refused,
-    /// Said to be done: the stage was moved into D.
+    /// Reported as done, but the stage was moved into D.
     MovedInside,
-    /// A look at what was before the last change.
+    /// A look that shows the state before the last change.
     Stale,
     /// A listing that shows a renamed entry under both names.
     TornBoth,
@@ -26,7 +26,7 @@ pub enum Trick {
 }
 
 impl Trick {
-    /// Which may be played on this operation.
+    /// Returns the tricks that are possible for this operation.
     pub(crate) fn on(operation: &Operation, is_local: bool) -> &'static [Trick] {
         use Trick::{
             DoneButBroken, DoneButMissing, DoneButTaken, MovedInside, NotDone, Refused, Stale,

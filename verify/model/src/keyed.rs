@@ -1,4 +1,4 @@
-//! Values that are shared among states and hashed once, when they are made.
+//! Values that states share, hashed once when they are made.
 
 use std::fmt::{self, Debug};
 use std::hash::{Hash, Hasher};
@@ -12,7 +12,7 @@ pub(crate) struct Keyed<T> {
     key: u64,
 }
 
-/// The same for equal values, in every run.
+/// Returns a hash that is the same for equal values in every run.
 pub(crate) fn key_of(value: &impl Hash) -> u64 {
     ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(value)
 }
@@ -25,7 +25,7 @@ impl<T: Hash> Keyed<T> {
 }
 
 impl<T: Clone + Hash> Keyed<T> {
-    /// Puts a changed copy in its place.
+    /// Replaces the value by a changed copy.
     pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = T::clone(self);
         let result = change(&mut value);

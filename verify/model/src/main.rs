@@ -1,4 +1,4 @@
-//! `lockbydir-model`: walks through every world, tries every mutant, and shows what came of it.
+//! `lockbydir-model`: walks through every world, tries every mutant, and prints the results.
 
 use std::process::ExitCode;
 

@@ -1,21 +1,21 @@
-//! Mutants: what a lock does that breaks one rule of the protocol. Each must be seen to break a
-//! promise; else the model would not see if ours did.
+//! Mutants: locks that break one rule of the protocol each. The model must see each of them break a
+//! promise; otherwise it would not notice if the real protocol broke one.
 
 use lockbydir_protocol::promise;
 
 macro_rules! mutants {
     ($($(#[doc = $text:literal])* $name:ident => $promise:ident,)*) => {
-        /// One rule broken.
+        /// A lock with one rule broken.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Mutant {
             $($(#[doc = $text])* $name,)*
         }
 
         impl Mutant {
-            /// All of them.
+            /// All mutants.
             pub const ALL: &[Mutant] = &[$(Mutant::$name),*];
 
-            /// What it does, in a sentence.
+            /// Returns what it does, in a sentence.
             #[must_use]
             pub fn sentence(self) -> &'static str {
                 match self {
@@ -23,7 +23,7 @@ macro_rules! mutants {
                 }
             }
 
-            /// The promise that it must break.
+            /// Returns the promise that it must break.
             #[must_use]
             pub fn promise(self) -> &'static str {
                 match self {
@@ -37,62 +37,62 @@ macro_rules! mutants {
 mutants! {
     /// A renewal leaves the name as it is.
     RenewsInPlace => AT_MOST_ONE_VALID_HOLDER,
-    /// Who takes over takes whatever is there by then, not the name that was judged.
+    /// A takeover takes the name that is there by then, not the name that was judged.
     BreaksByFixedName => ONLY_THE_HOLDER_ENDS_A_HOLD,
     /// All acquisitions have the same nonce.
     ReusesItsNonce => AT_MOST_ONE_VALID_HOLDER,
-    /// A judge goes by the wall clock.
+    /// A judge uses the wall clock.
     JudgesByTheWallClock => ONLY_THE_HOLDER_ENDS_A_HOLD,
     /// The holder's clock stands still while its computer sleeps.
     ClockStopsInSuspend => AT_MOST_ONE_VALID_HOLDER,
-    /// The holder counts its deadline from after the call.
+    /// The holder counts its deadline from the end of the call.
     CountsFromAfterTheCall => AT_MOST_ONE_VALID_HOLDER,
-    /// The holder counts on its whole timeout, and its clock is a little slow.
+    /// The holder uses its whole timeout without a margin, and its clock is a little slow.
     HasNoMargin => AT_MOST_ONE_VALID_HOLDER,
-    /// Who is told "done" believes that it was.
+    /// A process believes a call that reports success.
     BelievesItsCalls => AT_MOST_ONE_VALID_HOLDER,
-    /// Who is told of an error believes that nothing was done.
+    /// A process that gets an error believes that the call had no effect.
     LooksNotAfterAnError => WHO_GIVES_UP_NEVER_GETS_IT_LATER,
-    /// An install replaces what is there.
+    /// An install replaces an existing directory.
     InstallReplaces => ONLY_THE_HOLDER_ENDS_A_HOLD,
-    /// A judge takes its own timeout for the holder's.
+    /// A judge uses its own timeout instead of the holder's.
     JudgesByItsOwnTimeout => A_WAITERS_TIMEOUT_NEVER_SHORTENS_A_HOLDERS,
     /// A key shortens the holding of a process that does not learn of it.
     ShortensByKey => AT_MOST_ONE_VALID_HOLDER,
-    /// A process that lives is said to be gone.
+    /// A living process is reported as gone.
     SaysThatTheLivingAreGone => ONLY_THE_HOLDER_ENDS_A_HOLD,
-    /// A number is read, and one larger is written later.
+    /// A number is read, and a larger number is written later.
     ReadsAddsAndWritesItsNumber => NUMBERS_GROW,
-    /// A release unlinks whatever is in D.
+    /// A release unlinks any entry in D.
     ReleasesByPath => ONLY_THE_HOLDER_ENDS_A_HOLD,
-    /// The last step of a release removes what is at D's path, with all that is in it.
+    /// The last step of a release removes the directory at D's path with all its content.
     RemovesByPath => ONLY_THE_HOLDER_ENDS_A_HOLD,
-    /// A directory with a thing in it that is not ours is used like any other.
+    /// A directory that contains a foreign thing is used like any other.
     AdoptsForeign => NAMES_OF_OTHERS_ARE_NEVER_TOUCHED,
     /// An empty D can never be removed.
     EmptyDirectoryStays => A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
     /// A release or a break empties a directory that it may not remove.
     EmptiesWhatItMayNotRemove => A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
-    /// Who gives up leaves its call under way.
+    /// A waiter that gives up leaves its call under way.
     GivesUpAmidACall => WHO_GIVES_UP_NEVER_GETS_IT_LATER,
     /// A ticket is renamed to go to the end of the queue.
     TicketRenamed => THE_QUEUE_MOVES,
-    /// Who comes looks at D before it has its ticket, and not again.
+    /// A newcomer looks at D before it has its ticket, and not again.
     LooksBeforeItHasATicket => THE_QUEUE_MOVES,
     /// The bell is rung before the lock is free.
     RingsBeforeTheRelease => THE_QUEUE_MOVES,
-    /// A release rings the bell that it found at first, though another hangs there by now.
+    /// A release rings the bell that it found at first, though another bell has replaced it.
     RingsAnOldBell => THE_QUEUE_MOVES,
-    /// A newcomer takes what is free, whoever waits.
+    /// A newcomer takes a free lock although others wait.
     DoesNotQueue => THE_QUEUE_MOVES,
-    /// A try gives the first in the queue no moment.
+    /// A try gives the first in the queue no time to take the lock.
     PassesOverAtOnce => THE_QUEUE_MOVES,
-    /// A try does not look again when the moment of the first in the queue is over.
+    /// A try does not look again when the time of the first in the queue is over.
     LooksNotAgainAfterItsMoment => THE_QUEUE_MOVES,
-    /// A try begins anew when it has paused.
+    /// A try starts over after each pause.
     TriesForEver => THE_QUEUE_MOVES,
-    /// A try passes nobody over.
+    /// A try never passes a waiter over.
     TriesNotBehindAWaiter => THE_QUEUE_MOVES,
-    /// A command begins when its name is in the lock, however late that is known.
+    /// A command begins when its name is in the lock, even if that is known too late.
     BeginsWithoutAsking => AT_MOST_ONE_VALID_HOLDER,
 }

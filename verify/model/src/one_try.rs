@@ -1,105 +1,20 @@
-//! The rule for one who tries once where others queue (docs/protocol.md, "Patience zero"), said
-//! anew and judged by what is true: nobody is passed over who had no whole moment as the first in
-//! queue of a free lock; and a try ends.
+//! What is recorded of tries by processes without patience; `passing_over` has the rule.
 
-use std::time::Duration;
+use lockbydir_protocol::{Entry, Ticket};
 
-use lockbydir_protocol::{Entry, Operation, PASS_OVER_AFTER, State, Ticket};
-
-use crate::contender::Contender;
-use crate::mutant::Mutant;
-use crate::state::Moment;
-use crate::world::World;
-
-/// For how many one try may pause.
-const PAUSES: u8 = 4;
-
-/// Who is the first in the queue of a free lock, and since when.
+/// The first waiter in the queue of a free lock, and the tick since which it has been first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Front {
-    first: Option<Ticket>,
-    /// What is free: an entry, or a directory of this change time.
-    free: Option<(Option<Entry>, Option<u16>)>,
-    since: u16,
+    pub(crate) first: Option<Ticket>,
+    /// The free object: an entry, or a directory with this change time.
+    pub(crate) free: Option<(Option<Entry>, Option<u16>)>,
+    pub(crate) since: u16,
 }
 
-/// What one try has seen and done.
+/// The observations and actions of one try.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OneTry {
-    /// Who had its moment, when it looked last.
-    is_late: Option<Ticket>,
+    /// The waiter whose moment was over when the try last looked.
+    pub(crate) is_late: Option<Ticket>,
     pub(crate) pauses: u8,
-}
-
-impl World {
-    /// Does somebody try once where others may queue?
-    pub(crate) fn has_tries(&self) -> bool {
-        self.has_queue && self.plans.iter().any(|plan| plan.patience == Some(0))
-    }
-
-    /// Is it this one?
-    pub(crate) fn tries_once(&self, person: &Contender) -> bool {
-        self.has_tries() && person.plan.patience == Some(0)
-    }
-
-    /// May this entry be taken?
-    pub(crate) fn is_takable(&self, entry: &Entry, moment: &Moment) -> bool {
-        let now = self.boot(0, moment.time);
-        entry.state == State::Open || now >= entry.expires_at() || self.is_dead(entry, moment)
-    }
-
-    /// Sees who is first now.
-    pub(crate) fn watch_the_front(&self, moment: &mut Moment) {
-        if !self.has_tries() {
-            return;
-        }
-        let free = match &moment.disk.inside {
-            None => Some((None, None)),
-            Some(inside) => match &inside.entry {
-                Some(entry) => self.is_takable(entry, moment).then(|| (Some(entry.clone()), None)),
-                None => Some((None, Some(inside.changed))),
-            },
-        };
-        let first = moment.queue.tickets().min().cloned().filter(|_| free.is_some());
-        let is_known = (&moment.front.first, &moment.front.free) == (&first, &free);
-        let since = match (is_known, &first) {
-            (true, _) => moment.front.since,
-            (false, None) => 0,
-            (false, Some(_)) => moment.time,
-        };
-        moment.front = Front { first, free, since };
-    }
-
-    /// Is it a mutant whose pauses are none?
-    pub(crate) fn is_hasty(&self, person: &Contender) -> bool {
-        self.mutant == Some(Mutant::PassesOverAtOnce)
-            && self.tries_once(person)
-            && person.one_try.pauses > 0
-    }
-
-    /// It looks at D.
-    pub(crate) fn try_looks(&self, id: usize, moment: &mut Moment) {
-        let Front { first, since, .. } = moment.front.clone();
-        let was_left_alone = self.tick * u32::from(moment.time - since) >= PASS_OVER_AFTER;
-        moment.people[id]
-            .change(|person| person.one_try.is_late = first.filter(|_| was_left_alone));
-    }
-
-    /// It passes somebody over, or pauses. May it?
-    pub(crate) fn may_try(&self, id: usize, operation: &Operation, moment: &mut Moment) -> bool {
-        let now = self.boot(id, moment.time);
-        moment.people[id].change(|person| match operation {
-            Operation::Expel(ticket, _) => person.one_try.is_late.take().as_ref() == Some(ticket),
-            Operation::Sleep(_, until) => {
-                person.one_try.pauses += 1;
-                until.saturating_sub(now) <= PASS_OVER_AFTER && person.one_try.pauses <= PAUSES
-            }
-            _ => true,
-        })
-    }
-
-    /// The longest that a try may take, if it is never slow.
-    pub(crate) fn longest_try() -> Duration {
-        PASS_OVER_AFTER * u32::from(PAUSES)
-    }
 }

@@ -1,14 +1,16 @@
-//! What must hold in every moment, named as in docs/protocol.md, and what must happen in some moment.
+//! The properties that must hold in every state, named as in docs/protocol.md, and the events that must
+//! happen in some state.
 
 use std::time::Duration;
 
 use lockbydir_protocol::{State, WakeSource, promise};
 use stateright::Property;
 
-use crate::contender::{Contender, Next, Plan};
+use crate::contender::{Contender, Next};
 use crate::disk::Inside;
 use crate::event::sometimes;
 use crate::keyed::{Keyed, key_of};
+use crate::plan::Plan;
 use crate::queue::Handles;
 use crate::state::Moment;
 use crate::world::{Clocks, World};
@@ -36,17 +38,17 @@ pub(crate) fn all() -> Vec<Property<World>> {
     properties
 }
 
-/// How often the first in the queue looks at least.
+/// The longest interval between two looks of the first waiter in the queue.
 const FIRST_LOOKS: Duration = Duration::from_secs(1);
-/// More than any newcomer needs.
+/// A bound on the steps of a newcomer: more than any newcomer needs.
 const STEPS: u32 = 1000;
 
 impl World {
-    /// Looks for what is wrong with this moment as a whole.
+    /// Checks the state as a whole.
     pub(crate) fn judge(&self, moment: &mut Moment) {
         let valid = (0..moment.people.len()).filter(|id| self.is_valid(*id, moment)).count();
         if valid > 1 {
-            // Whatever else is broken: this is the worst.
+            // The worst fault: it replaces any other.
             moment.fault = Some(promise::AT_MOST_ONE_VALID_HOLDER);
         }
         if self.has_queue && self.is_asleep_for_good(moment) {
@@ -57,9 +59,9 @@ impl World {
         }
     }
 
-    /// Nobody has the lock, and all who want it sleep, and nothing wakes them but the look beneath:
-    /// a wake-up was lost. If the one who should have rung the bell is dead, that look is the
-    /// remedy, and must come within a second.
+    /// Whether a wake-up was lost: nobody has the lock, all who want it sleep, and only their periodic
+    /// look will wake them. If the process that should have rung the bell is dead, that look is the remedy,
+    /// and must happen within a second.
     fn is_asleep_for_good(&self, moment: &Moment) -> bool {
         let is_dead = |nonce| {
             moment.people[crate::contender::owner_of(nonce)].is_crashed
@@ -73,10 +75,10 @@ impl World {
         let mut soonest = Duration::MAX;
         for (id, person) in moment.people.iter().enumerate() {
             match &person.next {
-                Next::Asleep(WakeSource::Nothing, _) | Next::Ask(..) | Next::Told(..) => {
+                Next::Asleep(WakeSource::Nothing, _) | Next::Ask(..) | Next::Answered(..) => {
                     return false;
                 }
-                Next::Asleep(ear, _) if self.is_called(id, ear, moment) => return false,
+                Next::Asleep(source, _) if self.is_called(id, source, moment) => return false,
                 Next::Asleep(_, until) => {
                     let rest = until.saturating_sub(self.boot(id, moment.time));
                     soonest = soonest.min(rest);
@@ -90,14 +92,14 @@ impl World {
         is_free && soonest < Duration::MAX && soonest > bound
     }
 
-    /// All others stand still from now on; a newcomer comes, and waits, and gets the lock. If not:
-    /// the promise that is broken.
+    /// Stops all others permanently and lets a newcomer wait for the lock; it must get it. Returns the
+    /// promise that is broken if it does not.
     fn broken_to_a_newcomer(&self, moment: &Moment) -> Option<&'static str> {
         let inside = moment.disk.inside.as_ref();
         if inside.is_some_and(|inside| inside.foreign || inside.litter != 0) {
             return None;
         }
-        // Only its maker may remove it, and is about to. If it crashes just there, D stays.
+        // Only the process that made D may remove it, and it is about to. If it crashes here, D stays.
         if self.is_sticky && inside.is_some_and(Inside::is_being_removed) {
             return None;
         }
@@ -121,7 +123,8 @@ impl World {
         })
     }
 
-    /// One who tries once gets what is free, whoever stands still in the queue, and ends in time.
+    /// Whether a process that tries once gets a free lock although the whole queue is stopped, and ends in
+    /// time.
     fn is_had_by_a_try(&self, moment: &Moment) -> bool {
         let entry = moment.disk.entry();
         let is_free = moment.disk.inside.is_none()
@@ -130,7 +133,7 @@ impl World {
         tried.is_some_and(|has_it| has_it || !is_free)
     }
 
-    /// Does this newcomer get the lock? None if it does not come to an end in time.
+    /// Returns whether this newcomer gets the lock, or `None` if it does not end in time.
     fn try_newcomer(
         &self,
         mut moment: Moment,
@@ -154,13 +157,13 @@ impl World {
             moment.time += u16::from(person.is_between_tries);
             match person.next.clone() {
                 Next::Ask(..) => self.go_on(id, None, false, &mut moment),
-                Next::Asleep(ear, until) => {
-                    while !self.is_woken(id, &ear, until, &moment) {
+                Next::Asleep(source, until) => {
+                    while !self.is_woken(id, &source, until, &moment) {
                         moment.time += 1;
                     }
                     self.wake(id, &mut moment);
                 }
-                Next::Told(..) | Next::Nothing => return Some(false),
+                Next::Answered(..) | Next::Nothing => return Some(false),
             }
             if self.tick * u32::from(moment.time - began) > longest {
                 return None;

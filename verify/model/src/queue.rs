@@ -1,46 +1,46 @@
-//! The queue beside D in memory: tickets and the bell as named pipes are, with their ends open or
-//! closed. Operations of several system calls are done in the steps that others can tell apart.
+//! The queue beside D in memory: tickets and the bell behave as named pipes do, with their ends open or
+//! closed. An operation of several system calls is done in those steps that others can distinguish.
 
 use lockbydir_protocol::{Answer, Fault, Handoff, Operation, Ticket, Wake, WakeSource};
 
 use crate::mutant::Mutant;
 
-/// The directory `NAME.lockdir.queue`, and the pipes in it that somebody still has open.
+/// The directory `NAME.lockdir.queue`, and its pipes that some process still has open.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TicketQueue {
     pub(crate) is_there: bool,
-    slips: Vec<Slip>,
+    fifos: Vec<TicketFifo>,
     bells: Vec<Bell>,
-    /// Bells made so far.
-    cast: u8,
-    /// What each process has open.
+    /// The id of the last bell that was made.
+    last_bell_id: u8,
+    /// The handles that each process has open.
     pub(crate) handles: Vec<Handles>,
 }
 
-/// A ticket's pipe.
+/// The pipe of a ticket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Slip {
+struct TicketFifo {
     ticket: Ticket,
-    /// Has it a name?
+    /// Whether it has a name in the queue.
     is_linked: bool,
-    /// Has its owner the pipe open?
+    /// Whether its owner has the pipe open.
     is_open: bool,
-    said: Option<Said>,
+    message: Option<Message>,
 }
 
-/// What is in a pipe.
+/// The content of a pipe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Said {
+enum Message {
     Handoff(Handoff),
-    /// Words of which somebody else has read a part.
+    /// The rest of a message of which another process has read a part.
     Noise,
 }
 
-/// What one hears who reads a ticket's pipe.
+/// The result of reading a ticket's pipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Heard {
+enum PipeRead {
     Nothing,
-    Said(Said),
+    Message(Message),
     End,
 }
 
@@ -48,19 +48,19 @@ enum Heard {
 struct Bell {
     id: u8,
     is_linked: bool,
-    /// Who has it open for writing, a bit each.
+    /// The processes that have it open for writing, one bit each.
     writers: u8,
 }
 
-/// One process's handles in the queue; they close when it ends.
+/// The handles of one process in the queue; they close when the process ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Handles {
     own: Option<Ticket>,
     ahead: Option<Ticket>,
     listens: Option<Listening>,
-    /// The bell that it will ring.
+    /// The bell that it is going to ring.
     bell_writer: Option<u8>,
-    /// A ticket that is to get another name, as none should.
+    /// A ticket that will get another name, which no ticket should.
     renamed: Option<Ticket>,
 }
 
@@ -68,13 +68,13 @@ pub(crate) struct Handles {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Listening {
     bell: u8,
-    /// Was there a writer since? Only then its end is heard.
+    /// Whether the bell has had a writer since it was opened: only then a reader notices its end.
     is_due: bool,
 }
 
-/// What comes of one step of an operation.
+/// The result of one step of an operation.
 pub(crate) enum Progress {
-    /// It takes another one.
+    /// The operation takes another step.
     More,
     Done(Answer),
 }
@@ -88,18 +88,18 @@ impl TicketQueue {
         TicketQueue { handles: vec![Handles::default(); people], ..TicketQueue::default() }
     }
 
-    /// The tickets that have a name.
+    /// Returns the tickets that have a name.
     pub(crate) fn tickets(&self) -> impl Iterator<Item = &Ticket> {
-        self.slips.iter().filter(|fifo| fifo.is_linked).map(|fifo| &fifo.ticket)
+        self.fifos.iter().filter(|fifo| fifo.is_linked).map(|fifo| &fifo.ticket)
     }
 
-    /// The ticket of this one, while it has it open and it has a name.
+    /// Returns the ticket of `who`, while `who` has it open and it has a name.
     pub(crate) fn ticket_of(&self, who: usize) -> Option<&Ticket> {
         let own = self.handles[who].own.as_ref();
         own.filter(|own| self.tickets().any(|ticket| ticket == *own))
     }
 
-    /// Does the next step of what this one asks of the queue.
+    /// Performs the next step of an operation of `who` on the queue.
     pub(crate) fn perform(
         &mut self,
         who: usize,
@@ -116,28 +116,28 @@ impl TicketQueue {
                 Progress::Done(Answer::Queue(self.tickets().cloned().collect()))
             }
             (Operation::HasWaiters, _) => {
-                let is_heard = self.grasp(who);
+                let has_listener = self.open_bell(who);
                 if is(Mutant::RingsBeforeTheRelease) {
-                    self.let_go(who);
+                    self.close_bell(who);
                 }
-                Progress::Done(Answer::Somebody(is_heard || self.has_living()))
+                Progress::Done(Answer::Somebody(has_listener || self.has_living()))
             }
             (Operation::WakeFirst, _) if is(Mutant::RingsBeforeTheRelease) => {
                 done(true, Fault::Taken)
             }
-            (Operation::WakeFirst, _) if self.has_bell_in_hand(who, mutant) => {
-                self.let_go(who);
+            (Operation::WakeFirst, _) if self.has_current_bell_open(who, mutant) => {
+                self.close_bell(who);
                 done(true, Fault::Taken)
             }
             (Operation::WakeFirst, _) if !self.is_there => {
-                self.let_go(who);
+                self.close_bell(who);
                 done(false, Fault::Missing)
             }
             (Operation::WakeFirst, _) => {
-                self.let_go(who);
-                let is_heard = self.grasp(who);
-                self.let_go(who);
-                done(is_heard, Fault::Taken)
+                self.close_bell(who);
+                let has_listener = self.open_bell(who);
+                self.close_bell(who);
+                done(has_listener, Fault::Taken)
             }
             (Operation::Enter(ticket), 0) => {
                 let handles = &mut self.handles[who];
@@ -147,7 +147,7 @@ impl TicketQueue {
                     if let Some(fifo) = self.fifo(&old) {
                         fifo.ticket = ticket.clone();
                     }
-                    // Whoever has the pipe open has it still.
+                    // A process that has the pipe open keeps it.
                     for handles in &mut self.handles {
                         if handles.ahead.as_ref() == Some(&old) {
                             handles.ahead = Some(ticket.clone());
@@ -156,14 +156,19 @@ impl TicketQueue {
                     self.handles[who].own = Some(ticket.clone());
                     return done(true, Fault::Taken);
                 }
-                self.slips.retain(|fifo| fifo.ticket != *ticket);
+                self.fifos.retain(|fifo| fifo.ticket != *ticket);
                 let ticket = ticket.clone();
-                self.slips.push(Slip { ticket, is_linked: true, is_open: false, said: None });
+                self.fifos.push(TicketFifo {
+                    ticket,
+                    is_linked: true,
+                    is_open: false,
+                    message: None,
+                });
                 Progress::More
             }
             (Operation::Enter(ticket), _) => {
                 let Some(fifo) = self.fifo(ticket).filter(|fifo| fifo.is_linked) else {
-                    // Removed while we came: made anew.
+                    // Removed while we entered: it is made again.
                     return self.perform(who, operation, 0, mutant);
                 };
                 fifo.is_open = true;
@@ -174,10 +179,10 @@ impl TicketQueue {
                 self.handles[who].renamed = Some(ticket.clone());
                 done(true, Fault::Missing)
             }
-            (Operation::Leave(ticket, word), 0) => {
+            (Operation::Leave(ticket, handoff), 0) => {
                 let handles = &mut self.handles[who];
                 (handles.ahead, handles.listens) = (None, None);
-                self.say(ticket, word);
+                self.send(ticket, handoff);
                 Progress::More
             }
             (Operation::Leave(ticket, _), _) => {
@@ -185,8 +190,8 @@ impl TicketQueue {
                 self.close_own(who);
                 done(is_linked, Fault::Missing)
             }
-            (Operation::Expel(ticket, word), _) => {
-                self.say(ticket, word);
+            (Operation::Expel(ticket, handoff), _) => {
+                self.send(ticket, handoff);
                 done(self.unlink(ticket), Fault::Missing)
             }
             (Operation::Listen, _) => {
@@ -203,18 +208,18 @@ impl TicketQueue {
         }
     }
 
-    /// One who would sleep: what it hears at once.
-    pub(crate) fn lie_down(
+    /// Returns what ends a sleep before it begins, if anything does.
+    pub(crate) fn begin_sleep(
         &mut self,
         who: usize,
-        ear: &WakeSource,
+        source: &WakeSource,
         is_ended: bool,
     ) -> Option<Wake> {
         if self.is_expelled(who) {
             self.close_own(who);
             return Some(Wake::Expelled);
         }
-        match ear {
+        match source {
             WakeSource::Ticket(ticket) => {
                 if self.handles[who].ahead.as_ref() != Some(ticket) {
                     let is_linked = self.tickets().any(|other| other == ticket);
@@ -222,7 +227,7 @@ impl TicketQueue {
                 }
                 match self.handles[who].ahead {
                     None => Some(Wake::PeerGone),
-                    Some(_) => self.hear(who),
+                    Some(_) => self.read_ahead(who),
                 }
             }
             WakeSource::Bell(_) => match self.handles[who].listens {
@@ -240,21 +245,21 @@ impl TicketQueue {
         }
     }
 
-    /// Is there something to hear for one who sleeps?
-    pub(crate) fn is_audible(&self, who: usize, ear: &WakeSource) -> bool {
+    /// Whether a sleeper has something to read.
+    pub(crate) fn has_wakeup(&self, who: usize, source: &WakeSource) -> bool {
         let handles = &self.handles[who];
-        match (ear, &handles.ahead, handles.listens) {
-            (WakeSource::Ticket(_), Some(ahead), _) => self.on_pipe(ahead) != Heard::Nothing,
+        match (source, &handles.ahead, handles.listens) {
+            (WakeSource::Ticket(_), Some(ahead), _) => self.peek(ahead) != PipeRead::Nothing,
             (WakeSource::Bell(_), _, Some(listening)) => self.is_rung(listening),
             _ => false,
         }
     }
 
-    /// One who slept until something came, or its time: what it heard.
-    pub(crate) fn get_up(&mut self, who: usize, ear: &WakeSource, is_ended: bool) -> Wake {
-        if self.is_audible(who, ear) {
-            if let WakeSource::Ticket(_) = ear {
-                return self.hear(who).unwrap_or(Wake::PeerGone);
+    /// Returns what ended a sleep: a message, the bell, the holder's end, or the time.
+    pub(crate) fn end_sleep(&mut self, who: usize, source: &WakeSource, is_ended: bool) -> Wake {
+        if self.has_wakeup(who, source) {
+            if let WakeSource::Ticket(_) = source {
+                return self.read_ahead(who).unwrap_or(Wake::PeerGone);
             }
             self.handles[who].listens = None;
             return Wake::Notified;
@@ -269,7 +274,7 @@ impl TicketQueue {
         }
     }
 
-    /// Who meant to rename its ticket and does not enter anew leaves after all.
+    /// Removes the ticket of a process that meant to rename it but does not enter again.
     fn drop_renamed(&mut self, who: usize) {
         if let Some(ticket) = self.handles[who].renamed.take() {
             self.unlink(&ticket);
@@ -281,13 +286,13 @@ impl TicketQueue {
         self.handles[who].own.is_some() && self.ticket_of(who).is_none()
     }
 
-    fn fifo(&mut self, ticket: &Ticket) -> Option<&mut Slip> {
-        self.slips.iter_mut().find(|fifo| fifo.ticket == *ticket)
+    fn fifo(&mut self, ticket: &Ticket) -> Option<&mut TicketFifo> {
+        self.fifos.iter_mut().find(|fifo| fifo.ticket == *ticket)
     }
 
-    fn say(&mut self, ticket: &Ticket, word: &Handoff) {
+    fn send(&mut self, ticket: &Ticket, handoff: &Handoff) {
         if let Some(fifo) = self.fifo(ticket) {
-            fifo.said = Some(Said::Handoff(word.clone()));
+            fifo.message = Some(Message::Handoff(handoff.clone()));
         }
     }
 
@@ -304,70 +309,72 @@ impl TicketQueue {
         }
     }
 
-    fn on_pipe(&self, ticket: &Ticket) -> Heard {
-        match self.slips.iter().find(|fifo| fifo.ticket == *ticket) {
-            Some(Slip { said: Some(said), .. }) => Heard::Said(said.clone()),
-            Some(fifo) if fifo.is_open => Heard::Nothing,
-            _ => Heard::End,
+    fn peek(&self, ticket: &Ticket) -> PipeRead {
+        match self.fifos.iter().find(|fifo| fifo.ticket == *ticket) {
+            Some(TicketFifo { message: Some(message), .. }) => PipeRead::Message(message.clone()),
+            Some(fifo) if fifo.is_open => PipeRead::Nothing,
+            _ => PipeRead::End,
         }
     }
 
-    /// Reads the pipe of the one ahead: the words are gone from it then.
-    fn hear(&mut self, who: usize) -> Option<Wake> {
+    /// Reads the pipe of the ticket ahead, which removes the message from it.
+    fn read_ahead(&mut self, who: usize) -> Option<Wake> {
         let ahead = self.handles[who].ahead.clone()?;
-        let heard = self.on_pipe(&ahead);
+        let read = self.peek(&ahead);
         if let Some(fifo) = self.fifo(&ahead) {
-            fifo.said = None;
+            fifo.message = None;
         }
-        match heard {
-            Heard::Nothing => None,
-            Heard::Said(Said::Handoff(word)) => Some(Wake::HandoffReceived(word)),
-            Heard::Said(Said::Noise) => Some(Wake::PeerGone),
-            Heard::End => {
+        match read {
+            PipeRead::Nothing => None,
+            PipeRead::Message(Message::Handoff(handoff)) => Some(Wake::HandoffReceived(handoff)),
+            PipeRead::Message(Message::Noise) => Some(Wake::PeerGone),
+            PipeRead::End => {
                 self.handles[who].ahead = None;
                 Some(Wake::PeerGone)
             }
         }
     }
 
-    /// Has somebody the pipe open? Asking takes away a part of what was said.
-    fn is_alive(fifo: &mut Slip) -> bool {
-        let has_words = fifo.said.is_some();
-        if has_words {
-            fifo.said = Some(Said::Noise);
+    /// Whether a process has the pipe open. The test consumes a part of the message.
+    fn is_alive(fifo: &mut TicketFifo) -> bool {
+        let has_message = fifo.message.is_some();
+        if has_message {
+            fifo.message = Some(Message::Noise);
         }
-        has_words || fifo.is_open
+        has_message || fifo.is_open
     }
 
     fn has_living(&mut self) -> bool {
-        self.slips.iter_mut().filter(|fifo| fifo.is_linked).any(TicketQueue::is_alive)
+        self.fifos.iter_mut().filter(|fifo| fifo.is_linked).any(TicketQueue::is_alive)
     }
 
-    /// First step of closing the queue: tickets of the dead go; true if nobody is left.
+    /// The first step of closing the queue: removes the tickets of the dead. Returns true if no ticket is
+    /// left.
     fn clear(&mut self) -> bool {
         let mut is_empty = true;
-        for fifo in self.slips.iter_mut().filter(|fifo| fifo.is_linked) {
+        for fifo in self.fifos.iter_mut().filter(|fifo| fifo.is_linked) {
             fifo.is_linked = TicketQueue::is_alive(fifo);
             is_empty &= !fifo.is_linked;
         }
         is_empty
     }
 
-    /// Second step: the bell and the queue; false if somebody has come. Then the old bell is rung.
+    /// The second step: removes the bell and the queue. Returns false, and rings the old bell, if somebody
+    /// has entered.
     fn remove(&mut self) -> bool {
         let bell = self.bells.iter_mut().find(|bell| bell.is_linked);
         let old = bell.map(|bell| {
             bell.is_linked = false;
             bell.id
         });
-        self.is_there = self.slips.iter().any(|fifo| fifo.is_linked);
+        self.is_there = self.fifos.iter().any(|fifo| fifo.is_linked);
         if self.is_there {
-            self.call(old);
+            self.mark_due(old);
         }
         !self.is_there
     }
 
-    /// The bell, made if there is none, is open for reading from now on.
+    /// Opens the bell for reading, after making it if there is none.
     fn listen(&mut self, who: usize) -> bool {
         if !self.is_there {
             return false;
@@ -375,8 +382,8 @@ impl TicketQueue {
         let bell = match self.bells.iter().find(|bell| bell.is_linked) {
             Some(bell) => bell.clone(),
             None => {
-                self.cast += 1;
-                let bell = Bell { id: self.cast, is_linked: true, writers: 0 };
+                self.last_bell_id += 1;
+                let bell = Bell { id: self.last_bell_id, is_linked: true, writers: 0 };
                 self.bells.push(bell.clone());
                 bell
             }
@@ -386,47 +393,47 @@ impl TicketQueue {
         true
     }
 
-    /// Whoever listens to this bell will hear its end; false if nobody does.
-    fn call(&mut self, bell: Option<u8>) -> bool {
-        let mut is_heard = false;
+    /// Makes the end of this bell visible to all who listen to it. Returns false if nobody does.
+    fn mark_due(&mut self, bell: Option<u8>) -> bool {
+        let mut has_listener = false;
         for handles in &mut self.handles {
             if let Some(listening) = &mut handles.listens
                 && Some(listening.bell) == bell
             {
                 listening.is_due = true;
-                is_heard = true;
+                has_listener = true;
             }
         }
-        is_heard
+        has_listener
     }
 
-    /// Opens the bell for writing; false if nobody reads it.
-    fn grasp(&mut self, who: usize) -> bool {
+    /// Opens the bell for writing. Returns false if nobody reads it.
+    fn open_bell(&mut self, who: usize) -> bool {
         let bell = self.bells.iter().find(|bell| bell.is_linked).map(|bell| bell.id);
-        let is_heard = self.call(bell);
-        if let (true, Some(bell)) = (is_heard, bell) {
+        let has_listener = self.mark_due(bell);
+        if let (true, Some(bell)) = (has_listener, bell) {
             self.handles[who].bell_writer = Some(bell);
-            self.pull(who, bell, true);
+            self.set_writer(who, bell, true);
         }
-        is_heard
+        has_listener
     }
 
-    /// Has it the bell open that still hangs in the queue?
-    fn has_bell_in_hand(&self, who: usize, mutant: Option<Mutant>) -> bool {
+    /// Whether `who` has the bell open that is still the bell of the queue.
+    fn has_current_bell_open(&self, who: usize, mutant: Option<Mutant>) -> bool {
         let any = mutant == Some(Mutant::RingsAnOldBell);
         self.handles[who].bell_writer.is_some_and(|bell_writer| {
             any || self.bells.iter().any(|bell| bell.is_linked && bell.id == bell_writer)
         })
     }
 
-    /// Closes it.
-    pub(crate) fn let_go(&mut self, who: usize) {
+    /// Closes the bell that `who` has open for writing.
+    pub(crate) fn close_bell(&mut self, who: usize) {
         if let Some(bell) = self.handles[who].bell_writer.take() {
-            self.pull(who, bell, false);
+            self.set_writer(who, bell, false);
         }
     }
 
-    fn pull(&mut self, who: usize, bell: u8, is_held: bool) {
+    fn set_writer(&mut self, who: usize, bell: u8, is_held: bool) {
         if let Some(bell) = self.bells.iter_mut().find(|known| known.id == bell) {
             let bit = 1 << who;
             bell.writers = if is_held { bell.writers | bit } else { bell.writers & !bit };
@@ -442,22 +449,22 @@ impl TicketQueue {
         !self.bells.iter().any(|bell| bell.is_linked && bell.id == listening.bell)
     }
 
-    /// Closes all that one who is gone, or has come to its end, had open.
+    /// Closes all handles of a process that has ended or crashed.
     pub(crate) fn close_all(&mut self, who: usize) {
         self.drop_renamed(who);
         self.close_own(who);
-        self.let_go(who);
+        self.close_bell(who);
         self.handles[who] = Handles::default();
     }
 
-    /// Forgets pipes that nobody can find any more, and words that nobody can read.
+    /// Forgets pipes that nobody can find any more, and messages that nobody can read.
     pub(crate) fn tidy(&mut self) {
         let all = &self.handles;
-        self.slips.retain_mut(|fifo| {
+        self.fifos.retain_mut(|fifo| {
             let is_read =
                 fifo.is_open || all.iter().any(|one| one.ahead.as_ref() == Some(&fifo.ticket));
             if !is_read {
-                fifo.said = None;
+                fifo.message = None;
             }
             fifo.is_linked || is_read
         });
@@ -468,8 +475,8 @@ impl TicketQueue {
                 || all.iter().any(|one| is_listened(one) || one.bell_writer == Some(bell.id))
         });
         if self.bells.is_empty() {
-            self.cast = 0;
+            self.last_bell_id = 0;
         }
-        self.slips.sort_by(|one, other| one.ticket.cmp(&other.ticket));
+        self.fifos.sort_by(|one, other| one.ticket.cmp(&other.ticket));
     }
 }

@@ -1,4 +1,4 @@
-//! The world at one moment.
+//! The state of the world at one moment.
 
 use lockbydir_protocol::Nonce;
 
@@ -8,38 +8,38 @@ use crate::keyed::Keyed;
 use crate::one_try::Front;
 use crate::queue::TicketQueue;
 
-/// The world at one moment, and what the promises must remember of earlier ones.
+/// The state of the world at one moment, and what the promises must remember of earlier ones.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Moment {
     pub(crate) time: u16,
     pub(crate) disk: Keyed<Disk>,
     pub(crate) queue: Keyed<TicketQueue>,
     pub(crate) people: Vec<Keyed<Contender>>,
-    /// The wall clock, beside the ticks: it goes on with each install, so that no two are alike.
+    /// The wall clock, apart from the ticks: each install advances it, so that no two holdings are alike.
     pub(crate) wall: u64,
-    /// The largest token of all holdings.
+    /// The largest token of all holdings so far.
     pub(crate) largest: Option<u64>,
     pub(crate) left: Left,
-    /// Nonces broken by force, and nonces of those who gave up: a bit each.
+    /// Nonces whose holdings were broken by force, and nonces of contenders that gave up: one bit each.
     pub(crate) broken: u64,
     pub(crate) gave_up: u64,
-    /// A look that failed: then an install may have been done unseen.
+    /// Whether a look has failed: then an install may have been done unseen.
     pub(crate) is_blind: bool,
-    /// Ticks that the first contender's computer has slept.
+    /// The number of ticks that the first contender's computer has slept.
     pub(crate) slept: u16,
-    /// Who queued when each one came: a bit each.
+    /// For each contender, those that were in the queue when it arrived: one bit each.
     pub(crate) came_behind: Vec<u8>,
-    /// Where somebody tries once: who is the first in the queue.
+    /// The first waiter in the queue, in worlds where a process tries once.
     pub(crate) front: Front,
-    /// Who has done something: a bit each.
+    /// The contenders that have done something: one bit each.
     pub(crate) began: u8,
-    /// Numbers as they were read at first: for a mutant.
+    /// The next number, and the number that each contender read at first: for a mutant.
     pub(crate) counter: (u64, Vec<u64>),
     /// The promise that is broken.
     pub(crate) fault: Option<&'static str>,
 }
 
-/// What may still happen.
+/// The numbers of those events that may still happen.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(crate) struct Left {
     pub(crate) crashes: u8,
@@ -52,7 +52,7 @@ pub(crate) struct Left {
 pub(crate) enum Bare {
     Nobody,
     MayCome,
-    /// Made D at this tick.
+    /// It made D at this tick.
     Holds(u16),
 }
 
@@ -65,7 +65,7 @@ impl Moment {
         self.broken & bit(nonce) != 0
     }
 
-    /// Notes the first fault; nothing comes after it.
+    /// Records the first fault; no step follows it.
     pub(crate) fn blame(&mut self, promise: &'static str) {
         self.fault.get_or_insert(promise);
     }

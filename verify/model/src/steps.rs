@@ -1,4 +1,4 @@
-//! What an operation does to the world, lies included, and who is to blame for it.
+//! The effects of an operation on the world, lies included, and the promise that it breaks.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use lockbydir_protocol::{
 };
 
 use crate::contender::{News, Next, Verb, owner_of};
-use crate::disk::{sight_of, torn};
+use crate::disk::{observation_of, torn};
 use crate::event::Event;
 use crate::faults::Trick;
 use crate::mutant::Mutant;
@@ -18,19 +18,19 @@ use crate::world::{Clocks, World};
 const BROKEN: Answer = Answer::Failed(Fault::Broken { code: 5 });
 
 impl World {
-    /// The pending operation of this one takes effect, and it learns of it, now or later.
+    /// Lets the pending operation of a contender take effect, and delivers the answer, now or later.
     pub(crate) fn go_on(&self, id: usize, trick: Option<Trick>, pauses: bool, moment: &mut Moment) {
         let Some(answer) = self.effect(id, trick, moment) else { return };
         if pauses {
             self.events(id).note(Event::Paused);
-            let told = Next::Told(answer, moment.time);
-            moment.people[id].change(|person| person.next = told);
+            let answered = Next::Answered(answer, moment.time);
+            moment.people[id].change(|person| person.next = answered);
         } else {
-            self.tell(id, answer, moment);
+            self.deliver(id, answer, moment);
         }
     }
 
-    /// The answer; none if there is more of it to be done, or it sleeps now.
+    /// Returns the answer, or `None` if the operation has more steps or the contender now sleeps.
     pub(crate) fn effect(
         &self,
         id: usize,
@@ -40,15 +40,15 @@ impl World {
         let Next::Ask(operation, step) = moment.people[id].next.clone() else { return None };
         match &operation {
             Operation::AskLiveness(owner) => Some(Answer::Liveness(self.life(*owner, moment))),
-            Operation::Sleep(ear, until) => {
+            Operation::Sleep(source, until) => {
                 self.judge_a_try(id, &operation, moment);
                 if self.is_hasty(&moment.people[id]) {
                     return Some(Answer::Woken(Wake::Time));
                 }
-                let is_ended = self.is_ended(ear, moment);
-                let wake = moment.queue.change(|queue| queue.lie_down(id, ear, is_ended));
+                let is_ended = self.is_ended(source, moment);
+                let wake = moment.queue.change(|queue| queue.begin_sleep(id, source, is_ended));
                 if wake.is_none() {
-                    let asleep = Next::Asleep(ear.clone(), *until);
+                    let asleep = Next::Asleep(source.clone(), *until);
                     moment.people[id].change(|person| person.next = asleep);
                 }
                 wake.map(|wake| self.woken(id, wake))
@@ -73,10 +73,13 @@ impl World {
         moment: &mut Moment,
     ) -> Option<Answer> {
         if !moment.people[id].has_arrived && matches!(operation, Operation::ListQueue) {
-            // Who has found its place; who is still entering may go behind others.
+            // Those who have found their place count; a process that is still entering may go behind others.
             let waits = |other: &usize| {
                 moment.queue.ticket_of(*other).is_some()
-                    && matches!(&moment.people[*other].next, Next::Asleep(ear, _) if *ear != WakeSource::Nothing)
+                    && matches!(
+                        &moment.people[*other].next,
+                        Next::Asleep(source, _) if *source != WakeSource::Nothing
+                    )
             };
             let waiting = (0..moment.people.len()).filter(waits);
             moment.came_behind[id] = waiting.map(|other| 1 << other).sum();
@@ -94,7 +97,7 @@ impl World {
             (Operation::Leave(..), _) => self.events(id).note(Event::EnteredAnew),
             (Operation::Expel(ticket, _), Answer::Done(_)) => {
                 self.events(id).note(Event::PassedOver);
-                // Whoever comes has not come behind it any more.
+                // From now on no process counts as arrived behind it.
                 let owner = owner_of(ticket.nonce);
                 for behind in &mut moment.came_behind {
                     *behind &= !(1 << owner);
@@ -137,7 +140,7 @@ impl World {
             Some(Trick::Stale) => {
                 self.events(id).note(Event::Stale);
                 let before = moment.disk.before.clone().flatten();
-                return Answer::Seen(sight_of(before.as_ref(), at));
+                return Answer::Seen(observation_of(before.as_ref(), at));
             }
             Some(Trick::TornBoth | Trick::TornNone) => {
                 self.events(id).note(Event::Torn);
@@ -191,7 +194,7 @@ impl World {
         }
     }
 
-    /// The wall clock goes on while D changes: just so far that no two holdings are alike.
+    /// Advances the wall clock while D changes, just so far that no two holdings are alike.
     fn go_with_the_time(&self, operation: &Operation, moment: &mut Moment) {
         let token = moment.disk.entry().map_or(0, |entry| entry.token);
         moment.wall = moment.wall.max(token.saturating_sub(self.ticks_of_the_wall(moment)));
@@ -204,7 +207,7 @@ impl World {
         }
     }
 
-    /// Somebody's hold may have ended: who did it, and might they?
+    /// Checks, if the operation ended a hold, whether this contender was permitted to end it.
     fn blame_for_the_end(
         &self,
         id: usize,
@@ -243,7 +246,7 @@ impl World {
         }
     }
 
-    /// A file of others, or their bare lock, may have suffered.
+    /// Checks whether the operation damaged a file of others, or their bare lock.
     fn blame_for_others(
         &self,
         id: usize,
@@ -273,14 +276,14 @@ impl World {
         }
     }
 
-    /// It may pass over, or pause, as the rule says.
+    /// Checks that a try passes over a waiter, or pauses, only as the rule permits.
     fn judge_a_try(&self, id: usize, operation: &Operation, moment: &mut Moment) {
         if self.tries_once(&moment.people[id]) && !self.may_try(id, operation, moment) {
             moment.blame(promise::THE_QUEUE_MOVES);
         }
     }
 
-    /// Are those gone that the lock lives by?
+    /// Whether the processes that the lock lives by are gone.
     pub(crate) fn is_dead(&self, entry: &Entry, moment: &Moment) -> bool {
         self.life(entry.owner, moment) == Liveness::Gone
     }
@@ -301,39 +304,41 @@ impl World {
         is_ours || !self.is_sticky || self.mutant == Some(Mutant::EmptiesWhatItMayNotRemove)
     }
 
-    fn is_ended(&self, ear: &WakeSource, moment: &Moment) -> bool {
-        matches!(ear, WakeSource::Bell(owner) if self.life(*owner, moment) == Liveness::Gone)
+    fn is_ended(&self, source: &WakeSource, moment: &Moment) -> bool {
+        matches!(source, WakeSource::Bell(owner) if self.life(*owner, moment) == Liveness::Gone)
     }
 
-    /// Does a sleeper hear something?
-    pub(crate) fn is_called(&self, id: usize, ear: &WakeSource, moment: &Moment) -> bool {
-        moment.queue.is_audible(id, ear) || self.is_ended(ear, moment)
+    /// Whether a sleeper has something to read, or the holder that it watches has ended.
+    pub(crate) fn is_called(&self, id: usize, source: &WakeSource, moment: &Moment) -> bool {
+        moment.queue.has_wakeup(id, source) || self.is_ended(source, moment)
     }
 
-    /// The same, or its time has come.
+    /// The same, or its time is over.
     pub(crate) fn is_woken(
         &self,
         id: usize,
-        ear: &WakeSource,
+        source: &WakeSource,
         until: Duration,
         moment: &Moment,
     ) -> bool {
-        self.boot(id, moment.time) >= until || self.is_called(id, ear, moment)
+        self.boot(id, moment.time) >= until || self.is_called(id, source, moment)
     }
 
     pub(crate) fn wake(&self, id: usize, moment: &mut Moment) {
-        let Next::Asleep(ear, _) = moment.people[id].next.clone() else { return };
-        let is_ended = self.is_ended(&ear, moment);
-        let wake = moment.queue.change(|queue| queue.get_up(id, &ear, is_ended));
+        let Next::Asleep(source, _) = moment.people[id].next.clone() else { return };
+        let is_ended = self.is_ended(&source, moment);
+        let wake = moment.queue.change(|queue| queue.end_sleep(id, &source, is_ended));
         let answer = self.woken(id, wake);
-        self.tell(id, answer, moment);
+        self.deliver(id, answer, moment);
     }
 
     fn woken(&self, id: usize, wake: Wake) -> Answer {
         match &wake {
             Wake::Notified => self.events(id).note(Event::Notified),
-            Wake::HandoffReceived(Handoff::First) => self.events(id).note(Event::ToldFirst),
-            Wake::HandoffReceived(Handoff::Behind(_)) => self.events(id).note(Event::ToldBehind),
+            Wake::HandoffReceived(Handoff::First) => self.events(id).note(Event::NotifiedFirst),
+            Wake::HandoffReceived(Handoff::Behind(_)) => {
+                self.events(id).note(Event::NotifiedBehind)
+            }
             Wake::PeerGone => self.events(id).note(Event::Silent),
             Wake::Ended => self.events(id).note(Event::HolderEnded),
             Wake::Expelled => self.events(id).note(Event::Expelled),
@@ -342,8 +347,8 @@ impl World {
         Answer::Woken(wake)
     }
 
-    /// It learns the answer, and does at once what nobody else can see.
-    pub(crate) fn tell(&self, id: usize, answer: Answer, moment: &mut Moment) {
+    /// Delivers the answer, and performs at once what nobody else can see.
+    pub(crate) fn deliver(&self, id: usize, answer: Answer, moment: &mut Moment) {
         let now = self.now(id, moment);
         let ground = self.ground(id);
         let news = moment.people[id].change(|person| person.resume(answer, now, &ground));
@@ -360,7 +365,7 @@ impl World {
                 {
                     Answer::Done(None)
                 }
-                // Nothing of the answer can change any more.
+                // The answer can no longer change.
                 Next::Ask(Operation::AskLiveness(owner), _) if moment.left.crashes == 0 => {
                     Answer::Liveness(self.life(*owner, moment))
                 }
@@ -381,7 +386,7 @@ impl World {
 
     fn take_note(&self, id: usize, news: News, moment: &mut Moment) {
         if moment.people[id].verb.is_none() && self.has_queue {
-            // Whatever a run of a machine has opened is closed at its end.
+            // Everything that a run of a machine has opened is closed when the run ends.
             moment.queue.change(|queue| queue.close_all(id));
         }
         match news {

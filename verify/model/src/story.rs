@@ -1,4 +1,4 @@
-//! A way through a world, told in words: who did what, and what D was then.
+//! A path through a world in words: what each contender did, and the state of D afterwards.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::contender::{Next, owner_of};
 use crate::state::Moment;
 use crate::transitions::Act;
 
-/// Tells it, a line a step.
+/// Describes a path, one line per step.
 #[must_use]
 pub fn story(path: Path<Moment, Act>) -> String {
     let steps = path.into_vec();
@@ -17,7 +17,7 @@ pub fn story(path: Path<Moment, Act>) -> String {
     for (number, pair) in steps.windows(2).enumerate() {
         let ((before, act), (after, _)) = (&pair[0], &pair[1]);
         let Some(act) = act else { continue };
-        let line = told(before, *act, after);
+        let line = describe(before, *act, after);
         let _ = writeln!(text, "{:>3}. t{} {line}", number + 1, after.time);
     }
     text
@@ -27,7 +27,7 @@ fn name(id: usize) -> char {
     (b'A' + u8::try_from(id).unwrap_or(0)) as char
 }
 
-fn told(before: &Moment, act: Act, after: &Moment) -> String {
+fn describe(before: &Moment, act: Act, after: &Moment) -> String {
     let done = match act {
         Act::Tick => "time goes on".into(),
         Act::TickAsleep => "time goes on while A's computer sleeps".into(),
@@ -89,34 +89,38 @@ fn asked(before: &Moment, id: usize, after: &Moment) -> String {
         Operation::ListQueue => "lists the queue".into(),
         Operation::Enter(_) if *step == 0 => "makes its ticket".into(),
         Operation::Enter(_) => "opens its ticket".into(),
-        Operation::Leave(_, word) if *step == 0 => format!("says \"{}\"", said(word)),
+        Operation::Leave(_, handoff) if *step == 0 => format!("says \"{}\"", message(handoff)),
         Operation::Leave(..) => "unlinks its ticket".into(),
-        Operation::Expel(ticket, word) => {
-            format!("removes {}'s ticket, saying \"{}\"", name(owner_of(ticket.nonce)), said(word))
+        Operation::Expel(ticket, handoff) => {
+            format!(
+                "removes {}'s ticket, saying \"{}\"",
+                name(owner_of(ticket.nonce)),
+                message(handoff)
+            )
         }
         Operation::Listen => "opens the bell".into(),
         Operation::CloseQueue if *step == 0 => "clears the queue of the dead".into(),
         Operation::CloseQueue => "removes the queue".into(),
-        Operation::Sleep(ear, _) => {
-            let whom = match ear {
+        Operation::Sleep(source, _) => {
+            let whom = match source {
                 WakeSource::Ticket(ticket) => format!("{}'s ticket", name(owner_of(ticket.nonce))),
                 WakeSource::Bell(_) => "the bell".into(),
                 WakeSource::Nothing => "nothing".into(),
             };
-            let end = if is_asleep { "falls asleep on" } else { "would sleep, but hears" };
+            let end = if is_asleep { "falls asleep on" } else { "would sleep, but is notified by" };
             format!("{end} {whom}")
         }
     }
 }
 
-fn said(word: &Handoff) -> String {
-    match word {
+fn message(handoff: &Handoff) -> String {
+    match handoff {
         Handoff::First => "you are first".into(),
         Handoff::Behind(ticket) => format!("{} is ahead of you", name(owner_of(ticket.nonce))),
     }
 }
 
-/// Short for an entry: whose it is, the count of its name, and its token.
+/// Returns a short form of an entry: its owner, the count in its name, and its token.
 fn entry(entry: &Entry) -> String {
     let state = if entry.state == State::Held { "" } else { "open:" };
     let (nonce, renewals) = (entry.nonce.0 & 7, entry.renewals);
@@ -136,7 +140,7 @@ fn disk(moment: &Moment) -> String {
 }
 
 impl Moment {
-    /// What each one is about to do, for one who looks for the end of a story.
+    /// Returns what each contender is about to do, to explain the end of a story.
     #[must_use]
     pub fn end(&self) -> String {
         let all = self.people.iter().enumerate().map(|(id, person)| {
@@ -145,9 +149,11 @@ impl Moment {
                 Next::Nothing => "does nothing".into(),
                 Next::Ask(..) => format!("is about to: {}", asked(self, id, self)),
                 Next::Asleep(..) => "sleeps".into(),
-                Next::Told(Answer::Seen(Observation::Absent), _) => "was told: absent".into(),
-                Next::Told(Answer::Woken(Wake::Time), _) => "was told the time".into(),
-                Next::Told(..) => "was told something".into(),
+                Next::Answered(Answer::Seen(Observation::Absent), _) => {
+                    "saw that D is absent".into()
+                }
+                Next::Answered(Answer::Woken(Wake::Time), _) => "woke at its time".into(),
+                Next::Answered(..) => "received an answer".into(),
             };
             format!("{} {next}", name(id))
         });

@@ -1,15 +1,16 @@
-//! What may happen in a world, step by step: the model that stateright walks through.
+//! The steps that are possible in a world: the model that stateright walks through.
 
 use lockbydir_protocol::{Nonce, Now, State};
 use stateright::{Model, Property};
 
-use crate::contender::{Arrival, Contender, Ground, News, Next, owner_of};
+use crate::contender::{Contender, Ground, News, Next, owner_of};
 use crate::disk::{Disk, Inside};
 use crate::event::Event;
 use crate::faults::Trick;
 use crate::keyed::Keyed;
 use crate::mutant::Mutant;
 use crate::one_try::Front;
+use crate::plan::Arrival;
 use crate::queue::TicketQueue;
 use crate::state::{Bare, Left, Moment};
 use crate::world::World;
@@ -17,39 +18,39 @@ use crate::world::World;
 /// One step of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Act {
-    /// Time goes on.
+    /// Time advances.
     Tick,
-    /// Time goes on while the first contender's computer sleeps.
+    /// Time advances while the first contender's computer sleeps.
     TickAsleep,
-    /// Takes what it left open.
+    /// A contender takes the lock that it left open.
     Acquire(usize),
-    /// Renews.
+    /// A contender renews.
     Renew(usize),
-    /// Renews whoever holds, by the key.
+    /// A contender renews any holder's lock, by the key.
     RenewByKey(usize),
-    /// Releases; perhaps leaving D in place.
+    /// A contender releases, perhaps leaving D in place.
     Release(usize, bool),
-    /// Gives up before its next try.
+    /// A contender gives up before its next try.
     GiveUp(usize),
-    /// Its pending operation takes effect, and it goes on.
+    /// The pending operation of a contender takes effect, and the contender continues.
     Effect(usize),
-    /// The same, but it stands still until time has gone on.
+    /// The same, but the contender is paused until time has advanced.
     EffectAndPause(usize),
-    /// Its pending operation meets a lie.
+    /// The pending operation of a contender is answered with a lie.
     Lie(usize, Trick),
-    /// It goes on.
+    /// A paused contender continues.
     GoOn(usize),
-    /// It hears something in its sleep, or its time has come.
+    /// A sleeper is woken, or its time is over.
     Wake(usize),
-    /// Ends without a word.
+    /// A contender crashes.
     Crash(usize),
-    /// A plain `mkdir`, or the `rmdir` to it.
+    /// A plain `mkdir`, or the `rmdir` that follows it.
     Bare,
-    /// Somebody puts a file into D.
+    /// Another program puts a file into D.
     Foreign,
 }
 
-/// The nonce of the holding whose key somebody may have: the holder has told it after it acquired.
+/// Returns the nonce of the holding whose key others may have: the holder shows it after it acquired.
 fn held_nonce(moment: &Moment) -> Option<Nonce> {
     let nonce = moment.disk.entry().filter(|entry| entry.state == State::Held)?.nonce;
     let hold = moment.people.get(owner_of(nonce))?.hold.as_ref()?;
@@ -141,13 +142,13 @@ impl Model for World {
                         acts.push(Act::GiveUp(id));
                     }
                 }
-                Next::Asleep(ear, until) => {
-                    if self.is_woken(id, ear, *until, moment) {
+                Next::Asleep(source, until) => {
+                    if self.is_woken(id, source, *until, moment) {
                         acts.push(Act::Wake(id));
                     }
                 }
-                Next::Told(_, since) if moment.time > *since => acts.push(Act::GoOn(id)),
-                Next::Told(..) | Next::Nothing => {}
+                Next::Answered(_, since) if moment.time > *since => acts.push(Act::GoOn(id)),
+                Next::Answered(..) | Next::Nothing => {}
             }
             if person.wants_to_acquire() {
                 acts.push(Act::Acquire(id));
@@ -192,7 +193,7 @@ impl Model for World {
             }
             Act::GiveUp(id) => {
                 if self.mutant == Some(Mutant::GivesUpAmidACall) {
-                    // What it asked for is still done.
+                    // The operation that it asked for is still done.
                     self.effect(id, None, moment);
                 }
                 self.notes.events.note(Event::GaveUp);
@@ -213,8 +214,8 @@ impl Model for World {
                 self.go_on(id, Some(trick), false, moment);
             }
             Act::GoOn(id) => {
-                let Next::Told(answer, _) = moment.people[id].next.clone() else { return None };
-                self.tell(id, answer, moment);
+                let Next::Answered(answer, _) = moment.people[id].next.clone() else { return None };
+                self.deliver(id, answer, moment);
             }
             Act::Wake(id) => self.wake(id, moment),
             Act::Crash(id) => {
@@ -249,7 +250,7 @@ impl Model for World {
 }
 
 impl World {
-    /// It does what it chooses.
+    /// Starts the verb that a contender chooses.
     pub(crate) fn choose(
         &self,
         id: usize,

@@ -1,5 +1,5 @@
-//! All contenders, D and the queue, and their bounds: whose clocks, how far time goes on, what may
-//! go wrong.
+//! All contenders, D and the queue, and their bounds: which clocks they have, how far time advances, and
+//! what may fail.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -7,76 +7,77 @@ use std::time::Duration;
 
 use lockbydir_protocol::{Now, Origin};
 
-use crate::contender::{Contender, Ground, Plan, here};
+use crate::contender::{Contender, Ground, here};
 use crate::disk::At;
-use crate::event::Events;
+use crate::event::{Events, HasEvents};
 use crate::mutant::Mutant;
+use crate::plan::Plan;
 use crate::state::Moment;
 
-/// What the contenders have in common.
+/// The clocks, and the view of each other's processes, that the contenders share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Clocks {
     /// One kernel: one boot clock, and all see each other's processes.
     Shared,
-    /// One kernel and one boot clock, but no process is seen by another.
+    /// One kernel and one boot clock, but no process sees another.
     Namespaces,
-    /// A kernel for each: boot clocks that say different times.
+    /// A kernel for each: the boot clocks show different times.
     Apart,
-    /// The same, and the first one's clock is slow: in one timeout by less than the margin.
+    /// The same, and the first contender's clock is slow: in one timeout by less than the margin.
     Drifting,
 }
 
 /// A world and its bounds.
 #[derive(Debug)]
 pub struct World {
-    /// Who there is.
+    /// The plans of the contenders.
     pub plans: Vec<Plan>,
-    /// Do they queue?
+    /// Whether they queue.
     pub has_queue: bool,
-    /// Does the first one hold from the beginning?
+    /// Whether the first contender holds the lock from the beginning.
     pub is_held: bool,
-    /// How often time goes on.
+    /// The number of ticks by which time advances.
     pub ticks: u16,
-    /// How long a tick is.
+    /// The length of a tick.
     pub tick: Duration,
-    /// Whose clocks.
+    /// Which clocks the contenders have.
     pub clocks: Clocks,
-    /// Are answers to be believed?
+    /// Whether the file system is local, so that answers can be trusted.
     pub is_local: bool,
-    /// Is D kept for ever? Then the wall clock stands still, too.
+    /// Whether D is kept for ever. Then the wall clock does not advance either.
     pub fenced: bool,
-    /// May a release leave D in place?
+    /// Whether a release may leave D in place.
     pub lingers: bool,
-    /// May a process stand still between a call and what it makes of the answer?
+    /// Whether a process may be paused between the effect of a call and its answer.
     pub pauses: bool,
-    /// How many processes may crash.
+    /// The number of processes that may crash.
     pub crashes: u8,
-    /// How many answers may be lies.
+    /// The number of answers that may be lies.
     pub lies: u8,
-    /// Has D's folder the sticky bit? Then only who made D may remove it.
+    /// Whether D's folder has the sticky bit. Then only the process that made D may remove it.
     pub is_sticky: bool,
-    /// Does a plain `mkdir` locker come by?
+    /// Whether a program that locks with a plain `mkdir` takes part.
     pub bare: bool,
-    /// Does somebody put a file into D?
+    /// Whether another program puts a file into D.
     pub foreigner: bool,
-    /// What is wrong with it.
+    /// The rule that is broken, if any.
     pub mutant: Option<Mutant>,
-    /// What is noted on the way.
+    /// Notes made during the walk.
     pub notes: Notes,
 }
 
-/// What is noted while a world is walked through; no part of any moment.
+/// Notes made during the walk through a world; no part of any state.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// What has happened.
+    /// The events that have happened.
     pub events: Events,
-    /// What has happened to newcomers in trials.
+    /// The events that have happened to newcomers in trials.
     trials: Events,
-    /// Where a newcomer was seen to get the lock; or the promise that was broken to it.
+    /// The results of trials by state: `None` if a newcomer got the lock, or the promise that was broken.
     pub(crate) known: Mutex<HashMap<u64, Option<&'static str>>>,
 }
 
-/// Two who acquire once on one kernel, and nothing goes wrong.
+/// Two contenders that acquire once on one kernel, and no failures.
 impl Default for World {
     fn default() -> World {
         World {
@@ -102,7 +103,7 @@ impl Default for World {
 }
 
 impl World {
-    /// A contender's own boot clock.
+    /// Returns the time on a contender's own boot clock.
     pub(crate) fn boot(&self, id: usize, time: u16) -> Duration {
         let start = match self.clocks {
             Clocks::Apart | Clocks::Drifting => 1000 * (id as u32 + 1),
@@ -122,17 +123,17 @@ impl World {
             (_, true) => 0,
             (_, false) => moment.wall + self.ticks_of_the_wall(moment),
         };
-        // A wall clock that is set forward by an hour at the last tick.
+        // The wall clock is set forward by an hour at the last tick.
         let is_judging = self.mutant == Some(Mutant::JudgesByTheWallClock)
             && moment.people.get(id).is_some_and(|person| person.hold.is_none());
         let step = if is_judging && moment.time == self.ticks { 3600 } else { 0 };
-        // It has slept, as it says.
+        // The mutant reports that it has slept.
         let is_hasty = moment.people.get(id).is_some_and(|person| self.is_hasty(person));
         let early = if is_hasty { self.tick } else { Duration::ZERO };
         Now { boot: boot + Duration::from_secs(step) + early, wall: Duration::from_micros(wall) }
     }
 
-    /// What the ticks so far add to the wall clock, where it matters how old a ticket is.
+    /// Returns what the ticks so far add to the wall clock, where the age of a ticket matters.
     pub(crate) fn ticks_of_the_wall(&self, moment: &Moment) -> u64 {
         let tick = if self.has_queue { self.tick.as_micros() } else { 0 };
         u64::try_from(tick).unwrap_or(0) * u64::from(moment.time)
@@ -158,7 +159,7 @@ impl World {
         }
     }
 
-    /// What happens to this one is noted here.
+    /// Returns the set in which the events of this contender are noted.
     pub(crate) fn events(&self, id: usize) -> &Events {
         if id < self.plans.len() { &self.notes.events } else { &self.notes.trials }
     }
@@ -167,7 +168,7 @@ impl World {
         At { time: moment.time, tick: self.tick, is_sticky: self.is_sticky, mutant: self.mutant }
     }
 
-    /// The boot clock by which this one counts its own deadline.
+    /// Returns the time on the boot clock by which this contender counts its own deadline.
     pub(crate) fn holders_clock(&self, id: usize, moment: &Moment) -> Duration {
         let slept = if id == 0 { moment.slept } else { 0 };
         self.boot(id, moment.time) - self.tick * u32::from(slept)
@@ -179,8 +180,9 @@ impl World {
             && !person.hold.as_ref().is_some_and(|hold| moment.is_broken(hold.entry.nonce))
     }
 
-    /// Of two who mean to do the same, and have done nothing yet, the first begins: the other way
-    /// round is the same with other names. (In a queue names decide who of two is first.)
+    /// Whether this contender must let another begin first. Of two contenders with the same plan that have
+    /// done nothing yet, the first begins: the opposite order is the same with other names. (In a queue,
+    /// names decide which of two is first.)
     pub(crate) fn is_another(&self, id: usize, moment: &Moment) -> bool {
         id > 0
             && !self.has_queue
@@ -190,7 +192,7 @@ impl World {
             && moment.began >> (id - 1) & 1 == 0
     }
 
-    /// Begins whatever this one begins by itself.
+    /// Starts what this contender does without being scheduled.
     pub(crate) fn begin(&self, id: usize, moment: &mut Moment) {
         let person = &mut moment.people[id];
         match person.plan.breaks {
@@ -204,5 +206,11 @@ impl World {
             _ if person.is_done() => person.change(Contender::retire),
             _ => {}
         }
+    }
+}
+
+impl HasEvents for World {
+    fn events(&self) -> &Events {
+        &self.notes.events
     }
 }

@@ -1,10 +1,10 @@
-//! The small worlds, walked through to the end, and every mutant. All worlds:
+//! Walks through the small worlds to the end, and convicts every mutant. All worlds:
 //! `cargo run --release -p lockbydir-model`.
 
 use lockbydir_model::{Mutant, WORLDS};
 
 #[test]
-fn in_the_small_worlds_every_promise_is_kept_in_every_state() {
+fn small_worlds_keep_every_promise_in_every_state() {
     for world in WORLDS.iter().filter(|world| world.is_small) {
         let walk = world.walk(2);
 

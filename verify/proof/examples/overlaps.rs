@@ -1,6 +1,6 @@
-//! How often does a holder work beyond its lock on a loaded machine? For each timeout: holders that never
-//! renew or release, and work as long as `is_held` says so, beside busy loops. A hold overlaps if its
-//! last work is not before the next hold of the same lock.
+//! Measures how often a holder works beyond its lock on a loaded machine. For each timeout, holders that
+//! never renew or release work as long as `is_held` returns true, beside busy loops. A hold overlaps if
+//! its last work is not before the next hold of the same lock.
 //!
 //! `overlaps SECONDS LOCKS BUSY TIMEOUT_MS...`
 
@@ -14,7 +14,7 @@ use lockbydir::{Lock, Owner};
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Contenders for each lock.
+/// The number of contenders for each lock.
 const HOLDERS: usize = 2;
 
 fn main() -> Result<(), Failure> {
@@ -52,7 +52,7 @@ fn hold(name: &Path, timeout: Duration, until: Duration) -> Result<(), Failure> 
         let begun = boot();
         let mut last = begun;
         while guard.is_held() {
-            // The work.
+            // This is the work.
             last = boot();
         }
         let _left_to_expire = guard.keep();
@@ -81,12 +81,12 @@ fn measure(timeout: &str, time: Duration, locks: usize, busy: usize) -> Result<(
     }
     let mut holds: Vec<Vec<(u64, u64)>> = vec![Vec::new(); locks];
     for (lock, mut holder) in holders {
-        let mut said = String::new();
-        holder.stdout.take().ok_or("no pipe")?.read_to_string(&mut said)?;
+        let mut output = String::new();
+        holder.stdout.take().ok_or("no pipe")?.read_to_string(&mut output)?;
         if !holder.wait()?.success() {
             return Err("a holder failed".into());
         }
-        for hold in said.lines() {
+        for hold in output.lines() {
             let (begun, last) = hold.split_once(' ').ok_or("no hold")?;
             holds[lock].push((begun.parse()?, last.parse()?));
         }

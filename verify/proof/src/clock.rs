@@ -1,5 +1,5 @@
-//! The one clock of all histories: nanoseconds since boot, suspend included; for all processes of a
-//! host, or of the guests of a lab that it shares its clock with.
+//! The single clock of all histories: nanoseconds since boot, suspend included. All processes of a host
+//! share it, and so do the guests of a lab whose host shares its clock with them.
 
 use std::{io, sync::OnceLock};
 
@@ -9,27 +9,27 @@ use rustix::time::{ClockId, clock_gettime};
 /// The host's clock, if this is a guest.
 static SHARED: OnceLock<Face> = OnceLock::new();
 
-/// From now on [`now`] is the clock that the host shares with its guests.
+/// Makes [`now`] return the clock that the host shares with its guests.
 ///
-/// What is read of it may be a little old. So read it *before* what it is compared with: before one
-/// asks how long a hold lasts on, and after one has got it. Then holds are noted down too short
-/// rather than too long.
+/// A reading of it may be a little old. So read it *before* the value that it is compared with: before
+/// asking how long a hold still lasts, and after acquiring it. Then holds are recorded too short rather
+/// than too long.
 ///
 /// # Errors
-/// When this is no guest of a lab.
+/// If this is not a guest of a lab.
 pub fn share() -> io::Result<()> {
     let face = Face::open()?;
     let _ = SHARED.set(face);
     Ok(())
 }
 
-/// Nanoseconds of `CLOCK_BOOTTIME`, the same for all who tell histories.
+/// Returns the nanoseconds of `CLOCK_BOOTTIME`, the same for all processes that write histories.
 #[must_use]
 pub fn now() -> u64 {
     SHARED.get().map_or_else(own, Face::now)
 }
 
-/// Nanoseconds of this kernel's own `CLOCK_BOOTTIME`.
+/// Returns the nanoseconds of this kernel's own `CLOCK_BOOTTIME`.
 #[must_use]
 pub fn own() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
@@ -37,7 +37,7 @@ pub fn own() -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// Waits for a moment of [`now`] without sleeping, letting others run meanwhile.
+/// Waits until [`now`] reaches `moment` without sleeping; lets other threads run meanwhile.
 pub fn spin_until(moment: u64) {
     while now() < moment {
         std::thread::yield_now();

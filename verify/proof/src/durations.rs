@@ -1,11 +1,11 @@
-//! Durations as they are typed at the programs here.
+//! Durations as users type them for the programs of this crate.
 
 use std::time::Duration;
 
 /// Reads a duration such as `200us`, `100ms` or `2s`.
 ///
 /// # Errors
-/// How it is written, when it is written otherwise.
+/// A description of the format, if `text` does not have it.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
     let parsed = units.iter().find_map(|(unit, seconds)| {

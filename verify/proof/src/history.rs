@@ -1,33 +1,33 @@
-//! What worker processes, and who torments them, noted down while they ran.
+//! Histories: the events that worker processes, and the code that injects faults, record during a run.
 //!
-//! Every worker tells a history of its own, line by line, each line in one `write`:
+//! Every worker writes its own history, line by line, each line in one `write`:
 //!
 //! | line | meaning |
 //! |---|---|
 //! | `born NS PID` | a new process |
 //! | `start NS DEADLINE TOKEN HOW SINCE STAMP` | written after acquire, called at SINCE, returned at NS; valid until DEADLINE; published after STAMP |
-//! | `renew DEADLINE` | a renewal succeeded, valid until DEADLINE now. After expiry too: its success claims that nobody held in between |
-//! | `write NS accepted` or `refused` | what the token-checking [`store`](crate::store) said at NS |
+//! | `renew DEADLINE` | a renewal succeeded; now valid until DEADLINE. After expiry too: its success claims that nobody held in between |
+//! | `write NS accepted` or `refused` | the answer of the token-checking [`store`](crate::store) at NS |
 //! | `end NS` | about to release, at NS |
-//! | `released` | that release succeeded. After expiry too, and claims the same |
-//! | `gave-up NS SINCE` | a wait begun at SINCE ended without the lock |
-//! | `lost NS` | a renewal or the release said before NS that the lock was lost |
-//! | `failed WHAT` | a call failed, and may be tried again |
+//! | `released` | that release succeeded. After expiry too; it makes the same claim |
+//! | `gave-up NS SINCE` | a wait that began at SINCE ended without the lock |
+//! | `lost NS` | a renewal or the release reported before NS that the lock was lost |
+//! | `failed WHAT` | a call failed, and may be retried |
 //! | `killed NS` | about to be killed, at NS |
 //! | `stopped NS` | about to be stopped, at NS |
-//! | `outlived` | the deadline passed, and `is_held` said so |
-//! | `lie TEXT` | the library said something untrue |
+//! | `outlived` | the deadline passed, and `is_held` reported so |
+//! | `lie TEXT` | the library reported something untrue |
 //! | `removed FROM TO` | the lock directory was removed by hand between these moments |
 //! | `hindered FROM TO` | the disk was full, or permission was taken away |
-//! | `fault FROM TO` | a member of a cluster was gone, or a worker was stopped or killed (then both are that moment) |
-//! | `added ELEMENT` | the [set](crate::torture::set) was written with this in it |
+//! | `fault FROM TO` | a member of a cluster was out of order, or a worker was stopped or killed (then both are that moment) |
+//! | `added ELEMENT` | the [set](crate::torture::set) was written with this element in it |
 //!
-//! All times are [`crate::clock::now`]. HOW is one word. SINCE may be left out, and STAMP.
+//! All times are [`crate::clock::now`]. HOW is one word. SINCE and STAMP may be left out.
 
 /// One valid hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hold {
-    /// The worker that held.
+    /// The worker that held the lock.
     pub worker: String,
     /// The fencing token.
     pub token: u64,
@@ -35,66 +35,66 @@ pub struct Hold {
     pub start: u64,
     /// Valid until this moment.
     pub end: u64,
-    /// How it was got.
+    /// How the lock was acquired.
     pub how: String,
-    /// When its wait began.
+    /// The moment at which its wait began.
     pub since: u64,
-    /// It was published after this moment.
+    /// A moment before it was published.
     pub stamp: u64,
-    /// What was written to the store during it, or late.
+    /// The writes to the store during it, or late.
     pub writes: Vec<Write>,
-    /// When it was known to be lost.
+    /// The moment at which it was known to be lost.
     pub lost: Option<u64>,
 }
 
 /// One write to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// When, in the order in which the store sees writes.
+    /// The moment of the write, in the order in which the store sees writes.
     pub moment: u64,
-    /// Accepted, or refused for a larger number that was written before.
+    /// Whether the store accepted it, or refused it because of a larger number that was written before.
     pub accepted: bool,
-    /// The writer's deadline had passed.
+    /// Whether the writer's deadline had passed.
     pub late: bool,
 }
 
 /// A span of time: a wait, a removal, a hindrance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// From this moment.
+    /// The first moment.
     pub from: u64,
-    /// To this one.
+    /// The last moment.
     pub to: u64,
 }
 
-/// What the histories of a run say.
+/// The content of all histories of a run.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// All holds, in no order.
+    /// All holds, in no particular order.
     pub holds: Vec<Hold>,
     /// Waits of workers that were not stopped meanwhile.
     pub waits: Vec<Span>,
-    /// When the lock directory was removed by hand.
+    /// The spans in which the lock directory was removed by hand.
     pub removals: Vec<Span>,
-    /// When nobody could lock, for want of room or permission.
+    /// The spans in which nobody could lock, for lack of disk space or permission.
     pub hindrances: Vec<Span>,
-    /// When something was wrong with a cluster or a worker.
+    /// The spans in which a cluster or a worker had a fault.
     pub faults: Vec<Span>,
-    /// Elements of the set whose writes were done.
+    /// Elements of the set whose writes were reported done.
     pub added: Vec<String>,
-    /// Workers killed.
+    /// The number of workers killed.
     pub killed: usize,
-    /// Times a worker was stopped.
+    /// The number of times that a worker was stopped.
     pub stopped: usize,
-    /// Times a holder outlived its deadline, and knew.
+    /// The number of times that a holder outlived its deadline and knew it.
     pub outlived: usize,
-    /// Times a holder was told of its loss.
+    /// The number of times that a holder learned of its loss.
     pub lost: usize,
-    /// Waits that ended without the lock.
+    /// The number of waits that ended without the lock.
     pub gave_up: usize,
-    /// Calls that failed without a loss.
+    /// The number of calls that failed without a loss.
     pub failed: usize,
-    /// Untrue statements, and lines that are no history.
+    /// Untrue statements, and lines that do not belong to a history.
     pub lies: Vec<String>,
 }
 
@@ -103,8 +103,8 @@ impl Record {
     pub fn add(&mut self, worker: &str, history: &str) {
         let first = self.holds.len();
         let mut open: Option<Hold> = None;
-        // When the release of the open one was begun.
-        let mut let_go = None;
+        // The moment at which the release of the open hold began.
+        let mut releasing = None;
         let mut death = u64::MAX;
         let mut stops = Vec::new();
         let mut waits = Vec::new();
@@ -127,7 +127,7 @@ impl Record {
                         stamp: number(6).unwrap_or(since),
                         ..Hold::default()
                     });
-                    let_go = None;
+                    releasing = None;
                     waits.push(Span { from: since, to: start });
                 }
                 ("renew", Some(deadline), ..) if open.is_some() => {
@@ -144,11 +144,11 @@ impl Record {
                 ("end", Some(end), ..) if open.is_some() => {
                     if let Some(hold) = &mut open {
                         hold.end = hold.end.min(end);
-                        let_go = Some(end);
+                        releasing = Some(end);
                     }
                 }
-                ("released", ..) if let_go.is_some() => {
-                    if let (Some(mut hold), Some(end)) = (open.take(), let_go.take()) {
+                ("released", ..) if releasing.is_some() => {
+                    if let (Some(mut hold), Some(end)) = (open.take(), releasing.take()) {
                         hold.end = end;
                         self.holds.push(hold);
                     }
@@ -180,7 +180,7 @@ impl Record {
             }
         }
         self.holds.extend(open);
-        // A dying worker's last moments: whatever it held ended with it.
+        // Every hold of a killed worker ends with the worker.
         for hold in &mut self.holds[first..] {
             hold.end = hold.end.min(death);
         }

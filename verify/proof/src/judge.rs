@@ -1,10 +1,10 @@
 //! The exact judge of a recorded history.
 //!
-//! A hold is *valid* from `start` until its `end`, its deadline or its death, whichever is first,
-//! and where a late renewal or release claims it, beyond the deadline. So a holder who was
-//! overtaken and is not told so is found as an overlap, too. Where somebody removed the lock
-//! directory by hand, what may have been in it is over by then, and numbers begin anew. Every
-//! estimate errs to the shorter interval: what is called an overlap is one.
+//! A hold is *valid* from `start` until its `end`, its deadline or its death, whichever is first, and
+//! beyond the deadline where a late renewal or release claims it. So a holder that was overtaken and does
+//! not learn of it is found as an overlap, too. Where somebody removed the lock directory by hand, every
+//! hold that may have been in it is over by then, and numbers restart. Every estimate errs on the side
+//! of the shorter interval: a reported overlap is a real one.
 
 use std::{fmt, time::Duration};
 
@@ -12,48 +12,48 @@ use lockbydir_protocol::promise;
 
 use crate::history::{Hold, Record, Span};
 
-/// Two holds that do not go together, the earlier one first.
+/// Pairs of two holds that conflict, the earlier one first.
 pub type Pairs = Vec<(Hold, Hold)>;
 
-/// What is wrong with a record: all empty, or a promise is broken.
+/// The faults of a record. If any field is not empty, a promise is broken.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Pairs of holds valid at the same time.
     pub overlaps: Pairs,
     /// Pairs of an earlier hold and a later one whose token is not larger.
     pub regressions: Pairs,
-    /// Pairs of a hold that wrote and an earlier one of which the store took a write afterwards.
+    /// Pairs of a hold that wrote, and an earlier one of which the store accepted a write afterwards.
     pub undercut: Pairs,
-    /// Pairs of a hold that wrote and a valid one of which the store refused a write afterwards.
+    /// Pairs of a hold that wrote, and a valid one of which the store refused a write afterwards.
     pub shut_out: Pairs,
     /// Holds that were lost before their deadline.
     pub robbed: Vec<Hold>,
-    /// The longest time in which nobody held while somebody who could have waited, if it is too
-    /// long: before this hold.
+    /// The longest time in which nobody held while a process waited that could have held, if it is too
+    /// long, with the hold that ended it.
     pub stall: Option<(Duration, Hold)>,
     /// Untrue statements.
     pub lies: Vec<String>,
 }
 
-/// How late writes ended: of holders whose deadline had passed.
+/// The results of late writes: those of holders whose deadline had passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LateWrites {
-    /// All of them.
+    /// The number of late writes.
     pub tried: usize,
-    /// Those that came after a later holder's write.
+    /// The number of those that followed a later holder's write.
     pub overtaken: usize,
-    /// Those of the overtaken that were refused.
+    /// The number of the overtaken ones that were refused.
     pub refused: usize,
 }
 
 impl Verdict {
-    /// True if nothing is wrong.
+    /// Returns true if nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The promise that is broken, the gravest if several are, and how.
+    /// Returns the promise that is broken, the most severe if there are several, and how it is broken.
     #[must_use]
     pub fn broken(&self) -> Option<(&'static str, String)> {
         let [overlap, regression, undercut, shut_out] =
@@ -61,12 +61,13 @@ impl Verdict {
                 let earliest = pairs.iter().min_by_key(|(_, second)| second.start);
                 earliest.map(|(first, second)| format!("first: {first}\n  then:  {second}"))
             });
-        let tell = |what: &'static str| move |pair: String| format!("{what}\n  {pair}");
-        let overlap = overlap.map(tell("two held at once"));
+        let describe = |what: &'static str| move |pair: String| format!("{what}\n  {pair}");
+        let overlap = overlap.map(describe("two held at once"));
         let numbers = regression
-            .map(tell("a later token is not larger"))
-            .or(undercut.map(tell("the store took a write of an older holder after a newer one's")))
-            .or(shut_out.map(tell("the store refused a valid holder")));
+            .map(describe("a later token is not larger"))
+            .or(undercut
+                .map(describe("the store took a write of an older holder after a newer one's")))
+            .or(shut_out.map(describe("the store refused a valid holder")));
         let robbed = self.robbed.first().map(|hold| format!("lost before its deadline\n  {hold}"));
         let stall = self.stall.as_ref().map(|(stall, hold)| {
             format!("nobody held for {stall:.1?} while somebody waited\n  until: {hold}")
@@ -83,7 +84,7 @@ impl Verdict {
         .find_map(|(promise, how)| how.map(|how| (promise, how)))
     }
 
-    /// The two holds of the first fault that has two.
+    /// Returns the two holds of the first fault that has two.
     #[must_use]
     pub fn first_pair(&self) -> Option<&(Hold, Hold)> {
         let kinds = [&self.overlaps, &self.regressions, &self.undercut, &self.shut_out];
@@ -132,12 +133,12 @@ impl fmt::Display for Hold {
     }
 }
 
-/// A hold, and what removals by hand make of it.
+/// A hold, and how removals by hand affect it.
 struct Judged<'a> {
     hold: &'a Hold,
-    /// Valid until here.
+    /// The end of its validity.
     end: u64,
-    /// How many removals there were before it; none if that cannot be told.
+    /// The number of removals before it; `None` if that is unknown.
     life: Option<usize>,
 }
 
@@ -148,20 +149,20 @@ impl Judged<'_> {
 }
 
 impl Record {
-    /// Judges it.
+    /// Judges the record.
     #[must_use]
     pub fn judge(&self) -> Verdict {
         self.judge_within(Duration::MAX)
     }
 
-    /// Judges it, where nobody may hold for no longer than `stall` while somebody waits.
+    /// Judges the record. The lock may be free for at most `stall` while somebody waits.
     #[must_use]
     pub fn judge_within(&self, stall: Duration) -> Verdict {
         let mut by_start = self.judged();
         by_start.sort_by_key(|judged| judged.hold.start);
         let (undercut, shut_out) = self.writes_out_of_order(&by_start);
         let robbed = by_start.iter().filter(|judged| {
-            // Until its deadline or its own end; a removal by hand is no robbery.
+            // Valid until its deadline or its own end; a removal by hand is no robbery.
             judged.end == judged.hold.end
                 && judged.hold.lost.is_some_and(|lost| lost < judged.hold.end)
         });
@@ -183,7 +184,7 @@ impl Record {
             let life = removals.partition_point(|removal| removal.to < hold.stamp);
             match removals.get(life) {
                 Some(removal) if removal.from <= hold.end.max(hold.start) => {
-                    // Published before `from` if it was noted down before.
+                    // If it was recorded before `from`, it was published before `from`, too.
                     let known = hold.start < removal.from;
                     Judged { hold, end: hold.end.min(removal.from), life: known.then_some(life) }
                 }
@@ -193,7 +194,7 @@ impl Record {
         judged.collect()
     }
 
-    /// The times in which nobody held, from the shortest to the longest.
+    /// Returns the times in which nobody held, from the shortest to the longest.
     #[must_use]
     pub fn gaps(&self) -> Vec<Duration> {
         let mut gaps: Vec<Duration> =
@@ -202,7 +203,7 @@ impl Record {
         gaps
     }
 
-    /// Times in which nobody held, each with the hold that ended it.
+    /// Returns the times in which nobody held, each with the hold that ended it.
     fn spans_without_holder(&self) -> Vec<(Span, &Hold)> {
         let mut by_start: Vec<&Hold> = self.holds.iter().collect();
         by_start.sort_by_key(|hold| hold.start);
@@ -215,7 +216,7 @@ impl Record {
         spans
     }
 
-    /// Holds that were waited for while another held: handed over under contention.
+    /// Returns the number of holds that were waited for while another held: contended handoffs.
     #[must_use]
     pub fn contended(&self) -> usize {
         let mut by_start: Vec<&Hold> = self.holds.iter().collect();
@@ -229,8 +230,8 @@ impl Record {
         waited_for.count()
     }
 
-    /// The longest time in which nobody held while somebody waited who was not stopped, and
-    /// nothing hindered them; and the hold that ended it.
+    /// Returns the longest time in which nobody held while a process waited that was not stopped and not
+    /// hindered, with the hold that ended it.
     #[must_use]
     pub fn longest_stall(&self) -> Option<(Duration, Hold)> {
         let mut spans = self.spans_without_holder();
@@ -240,7 +241,7 @@ impl Record {
             if worst.is_some_and(|(longest, _)| span.length() <= longest) {
                 break;
             }
-            // What hinders them ends somewhere in it: only what comes after counts.
+            // A hindrance ends somewhere in the span: only the time after it counts.
             let touching = self.hindrances.iter().filter(|hindrance| hindrance.overlaps(&span));
             let from = touching.map(|hindrance| hindrance.to).max().unwrap_or(0).max(span.from);
             let waits = self.waits.iter().filter_map(|wait| {
@@ -257,7 +258,7 @@ impl Record {
         worst.map(|(longest, hold)| (longest, hold.clone()))
     }
 
-    /// What became of late writes.
+    /// Returns the results of late writes.
     #[must_use]
     pub fn late_writes(&self) -> LateWrites {
         let mut late = LateWrites::default();
@@ -275,7 +276,7 @@ impl Record {
         late
     }
 
-    /// All writes, in the store's order.
+    /// Returns all writes, in the store's order.
     fn writes(&self) -> Vec<(crate::history::Write, &Hold)> {
         let mut writes: Vec<_> = self
             .holds
@@ -286,14 +287,14 @@ impl Record {
         writes
     }
 
-    /// Writes taken after a later holder's, and writes of valid holders that were refused: pairs
-    /// of the one that wrote before and the one whose write went wrong.
+    /// Returns the writes accepted after a later holder's write, and the refused writes of valid holders, as
+    /// pairs of the hold that wrote before and the hold whose write has the wrong result.
     fn writes_out_of_order(&self, by_start: &[Judged<'_>]) -> (Pairs, Pairs) {
         let judged = |hold: &Hold| {
             let at = by_start.partition_point(|judged| judged.hold.start < hold.start);
             by_start[at..].iter().find(|judged| std::ptr::eq(judged.hold, hold))
         };
-        // Who holds while the directory is removed by hand may begin before or after who follows.
+        // Holds during a removal by hand may begin before or after the holds that follow them.
         let is_of_a_life = |hold: &Hold| judged(hold).is_some_and(|judged| judged.life.is_some());
         let (mut undercut, mut shut_out) = (Vec::new(), Vec::new());
         let mut newest: Option<&Hold> = None;
@@ -327,8 +328,8 @@ impl Record {
 }
 
 impl Hold {
-    /// One that was over when it was noted down was stopped between the two: when it began is not
-    /// known.
+    /// Whether its start is known. A hold that was over when it was recorded belongs to a process that was
+    /// stopped in between: its start is unknown.
     fn is_known_since(&self) -> bool {
         self.end > self.start
     }
@@ -359,8 +360,8 @@ fn overlaps(by_start: &[Judged<'_>]) -> Pairs {
     overlaps
 }
 
-/// Everything that ended before a hold started, in the same life of the directory, has a smaller
-/// token: compare with the largest.
+/// Finds tokens that are not larger than all tokens of holds that ended before, in the same life of the
+/// directory. Comparing with the largest of those is enough.
 fn regressions(by_start: &[Judged<'_>]) -> Pairs {
     let over = |judged: &Judged<'_>| judged.end.max(judged.hold.start);
     let mut by_end: Vec<&Judged<'_>> = by_start.iter().collect();

@@ -1,7 +1,7 @@
 //! A store that checks tokens: it keeps the largest it has seen, and refuses smaller ones.
 //!
-//! It is one file of eight bytes, guarded by `flock(2)`, the oldest lock of all: the store must not
-//! depend on the lock that it is there to check.
+//! It is one file of eight bytes, guarded by `flock(2)`, a lock of a different kind: the store must not
+//! depend on the lock that it checks.
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,10 +18,10 @@ use crate::clock;
 #[derive(Debug)]
 pub struct Store(File);
 
-/// What the store said, and when: moments are in the order of the writes.
+/// The answer of the store, and its time: moments are in the order of the writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// By [`clock::now`], while no other could write.
+    /// The time by [`clock::now`], taken while no other process could write.
     pub moment: u64,
     /// False if a larger token has written before.
     pub accepted: bool,
@@ -31,13 +31,13 @@ impl Store {
     /// Opens the store, and makes it if there is none.
     ///
     /// # Errors
-    /// When the file cannot be opened.
+    /// If the file cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).open(path).map(Self)
     }
 
-    /// Writes by this token.
+    /// Writes with this token.
     ///
     /// # Errors
     /// Those of the file.
@@ -49,10 +49,11 @@ impl Store {
         Ok(Answer { moment, accepted })
     }
 
-    /// Does something by this token, while no other can; none if a larger one was here before.
+    /// Calls `act` with this token while no other process can write; returns `None` if a larger token was
+    /// here before.
     ///
     /// # Errors
-    /// Those of the file, and of what is done.
+    /// Those of the file, and of `act`.
     pub fn admit<T>(
         &self,
         token: u64,
@@ -84,7 +85,7 @@ mod tests {
     use super::Store;
 
     #[test]
-    fn a_smaller_token_than_the_largest_that_wrote_is_refused() {
+    fn tokens_smaller_than_the_largest_written_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let [one, other] =
             [0, 0].map(|_| Store::open(&folder.path().join("store")).expect("the store"));

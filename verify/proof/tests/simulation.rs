@@ -1,33 +1,33 @@
-//! The lying directory: the real library, on a directory whose calls fail, lie, stall and kill.
+//! The simulation: the real library, on a directory whose calls fail, lie, stall and kill.
 //!
-//! These tests have a process of their own: a child that another test has just forked would keep
-//! the pipes of a contender open that is dead, until it runs its program, and change the play.
+//! These tests are a process of their own: a child that another test has just forked would keep the pipes of
+//! a dead process open until it executes its program, and change the simulation.
 //!
-//! `LOCKBYDIR_SIMULATED_SCHEDULES=N` plays the schedules of the seeds below N, and
-//! `LOCKBYDIR_LYING_SEED=S` that of one seed, telling it call by call.
+//! `LOCKBYDIR_SIMULATED_SCHEDULES=N` runs the schedules of the seeds below N, and
+//! `LOCKBYDIR_SIMULATION_SEED=S` that of one seed, printing it call by call.
 
 use std::env;
 use std::time::{Duration, Instant};
 
 use lockbydir_proof::simulation::faults::Lie;
 use lockbydir_proof::simulation::mutant::{self, Mutant};
-use lockbydir_proof::simulation::run::{House, Plot, Tally, play_all};
+use lockbydir_proof::simulation::run::{House, Tally, play_all};
 use lockbydir_proof::simulation::{
-    Action, FaultRates, InjectedFault, RENEWED_BY_KEY, SimulatedProcess, every_call, schedule,
+    Action, FaultRates, InjectedFault, Plot, RENEWED_BY_KEY, SimulatedProcess, every_call, schedule,
 };
 use lockbydir_proof::{EVERY_CALL, SCHEDULES};
 use lockbydir_protocol::promise;
 use rustix::io::Errno;
 
-/// Within so many schedules each mutant must be found out.
+/// The number of schedules within which each mutant must be detected.
 const SOON: u64 = 300;
 
 fn number(dial: &str) -> Option<u64> {
-    let said = env::var(dial).ok()?;
-    Some(said.parse().unwrap_or_else(|_| panic!("{dial} is a number, not `{said}`")))
+    let text = env::var(dial).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{dial} is a number, not `{text}`")))
 }
 
-/// Tells the story of a play that broke a promise, and fails.
+/// Fails with the story of a simulation that broke a promise, if there is one.
 fn assert_kept(tally: &Tally, began: Instant) {
     println!("{tally}; {:?}", began.elapsed());
     if let Some((nth, plot, broken)) = &tally.broken {
@@ -52,23 +52,23 @@ fn every_call_of_every_verb(is_local: bool) {
 }
 
 #[test]
-fn whatever_becomes_of_any_call_of_any_verb_no_promise_breaks_where_one_kernel_owns_the_files() {
+fn no_fault_of_any_call_breaks_a_promise_on_local_file_systems() {
     every_call_of_every_verb(true);
 }
 
 #[test]
-fn whatever_becomes_of_any_call_of_any_verb_no_promise_breaks_where_servers_lie() {
+fn no_fault_of_any_call_breaks_a_promise_where_servers_lie() {
     every_call_of_every_verb(false);
 }
 
 #[test]
-fn a_holder_that_shortens_its_timeout_counts_by_the_shorter_one_while_the_call_lasts() {
+fn a_shortened_timeout_counts_while_the_call_lasts() {
     let ms = Duration::from_millis;
     let holder = [Action::Acquire(ms(1_000)), Action::SetTimeout(ms(100))];
     let next = [Action::Work(ms(200)), Action::Acquire(ms(1_000))];
     let parts =
         [&holder[..], &next, &[]].map(|deeds| SimulatedProcess::new(ms(2_000), deeds.to_vec()));
-    // The second call of the second deed is the rename: done, and its answer is late.
+    // The second call of the second action is the rename: done, and its answer is late.
     let lie = Lie::StalledAfter(ms(600));
     let slow = InjectedFault { who: 0, deed: 2, call: 2, persists: false, lie };
     let plot = Plot {
@@ -87,10 +87,10 @@ fn a_holder_that_shortens_its_timeout_counts_by_the_shorter_one_while_the_call_l
 }
 
 #[test]
-fn a_waiter_whose_stage_could_not_be_cleared_away_gets_the_lock_all_the_same() {
+fn a_waiter_with_a_stage_it_cannot_remove_gets_the_lock() {
     let ms = Duration::from_millis;
     let deeds = vec![Action::Acquire(ms(1_000)), Action::Release];
-    // The install is refused, and then the unlink that clears the stage away.
+    // The install is refused, and then the unlink that removes the stage.
     let refused = [(5, Errno::EXIST), (7, Errno::IO)].map(|(call, errno)| InjectedFault {
         who: 0,
         deed: 1,
@@ -119,7 +119,7 @@ fn a_waiter_whose_stage_could_not_be_cleared_away_gets_the_lock_all_the_same() {
 #[test]
 fn no_schedule_of_contenders_verbs_and_faults_breaks_a_promise() {
     let began = Instant::now();
-    if let Some(seed) = number("LOCKBYDIR_LYING_SEED") {
+    if let Some(seed) = number("LOCKBYDIR_SIMULATION_SEED") {
         let plot = schedule::of(seed);
         let played = House::default().play(&plot, true);
         println!("{plot:#?}\n{played}");
@@ -131,13 +131,13 @@ fn no_schedule_of_contenders_verbs_and_faults_breaks_a_promise() {
     let tally = play_all(0..count, schedule::of);
 
     if let Some((seed, ..)) = &tally.broken {
-        println!("LOCKBYDIR_LYING_SEED={seed} tells this story again");
+        println!("LOCKBYDIR_SIMULATION_SEED={seed} tells this story again");
     }
     assert_kept(&tally, began);
 }
 
 #[test]
-fn no_renewal_of_anothers_hold_by_its_key_breaks_a_promise() {
+fn renewing_another_hold_by_its_key_breaks_no_promise() {
     let began = Instant::now();
     let count = number("LOCKBYDIR_SIMULATED_SCHEDULES").unwrap_or_else(|| SCHEDULES.number()) / 10;
 
@@ -148,7 +148,7 @@ fn no_renewal_of_anothers_hold_by_its_key_breaks_a_promise() {
 }
 
 #[test]
-fn the_same_seed_is_played_the_same_way_call_by_call() {
+fn the_same_seed_repeats_the_same_calls() {
     let mut house = House::default();
     for seed in 0..40 {
         let plot = schedule::of(seed);
@@ -163,7 +163,7 @@ fn the_same_seed_is_played_the_same_way_call_by_call() {
     }
 }
 
-/// Which promises are broken in the first schedules of such plots?
+/// Returns the promises that are broken in the first schedules of these simulations.
 fn broken_in(plot: impl Fn(u64) -> Plot) -> Vec<&'static str> {
     let mut house = House::default();
     let plays = (0..SOON).map(|seed| house.play(&plot(seed), false));
@@ -171,7 +171,7 @@ fn broken_in(plot: impl Fn(u64) -> Plot) -> Vec<&'static str> {
 }
 
 #[test]
-fn every_mutant_is_found_out_by_the_promise_that_it_breaks() {
+fn every_mutant_is_detected_by_the_promise_that_it_breaks() {
     for mutant in mutant::ALL {
         let found = broken_in(|seed| mutant.in_schedule(seed));
 
@@ -183,8 +183,8 @@ fn every_mutant_is_found_out_by_the_promise_that_it_breaks() {
 }
 
 #[test]
-fn every_promise_that_is_looked_for_here_has_a_mutant() {
-    // A line that does not move shows as a lock that the next one does not get.
+fn every_promise_checked_here_has_a_mutant() {
+    // A queue that does not move shows as a lock that the next process does not get.
     let looked_for = promise::ALL.iter().filter(|name| **name != promise::THE_QUEUE_MOVES);
 
     for name in looked_for {
@@ -193,7 +193,7 @@ fn every_promise_that_is_looked_for_here_has_a_mutant() {
 }
 
 #[test]
-fn a_server_that_is_believed_as_if_it_were_a_kernel_makes_two_holders() {
+fn trusting_a_lying_server_makes_two_holders() {
     let ms = Duration::from_millis;
     let before = [Action::Acquire(ms(0)), Action::Release];
     let holder = [Action::Acquire(ms(0)), Action::Work(ms(50)), Action::Release];

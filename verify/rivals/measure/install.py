@@ -16,7 +16,7 @@ NODE = INSTALLED / "node"
 
 
 class Installed:
-    """Where things are, which versions, and what could not be had (by package)."""
+    """The paths and versions of the installed programs, and the missing packages with the reasons."""
 
     def __init__(self):
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
@@ -31,11 +31,11 @@ class Installed:
         self.missing = {}
 
 
-def install(tell):
+def install(log):
     done = Installed()
-    build(done, tell)
-    install_python(done, tell)
-    install_node(done, tell)
+    build(done, log)
+    install_python(done, log)
+    install_node(done, log)
     if done.flock:
         done.versions["flock"] = output([done.flock, "--version"]).split(" ", 1)[-1]
     else:
@@ -43,8 +43,8 @@ def install(tell):
     return done
 
 
-def build(done, tell):
-    tell("building lockbydir and its worker")
+def build(done, log):
+    log("building lockbydir and its worker")
     environment = os.environ | {"CARGO_TARGET_DIR": str(done.target)}
     cargo = ["cargo", "build", "--release", "--quiet"]
     for where, more in [(ROOT, ["-p", "lockbydir-cli"]), (HERE / "worker", ["--locked"])]:
@@ -58,14 +58,14 @@ def build(done, tell):
     done.versions["lockbydir"] += f" ({commit})" if commit else ""
 
 
-def install_python(done, tell):
+def install_python(done, log):
     wanted = dict(
         line.split("==")
         for line in (HERE / "requirements.txt").read_text().split()
-        if "==" in the queue
+        if "==" in line
     )
     if not done.python.exists():
-        tell("making a Python environment")
+        log("making a Python environment")
         made = run([sys.executable, "-m", "venv", VENV])
         if made.returncode != 0:
             done.missing |= dict.fromkeys(wanted, f"no venv: {last(made.stderr)}")
@@ -75,7 +75,7 @@ def install_python(done, tell):
         if found(package) == version:
             done.versions[package] = version
             continue
-        tell(f"installing {package} {version} from PyPI")
+        log(f"installing {package} {version} from PyPI")
         got = run(pip + ["install", "--no-deps", f"{package}=={version}"])
         if got.returncode == 0:
             done.versions[package] = version
@@ -95,7 +95,7 @@ def found(package):
     return None
 
 
-def install_node(done, tell):
+def install_node(done, log):
     package = "proper-lockfile"
     npm = shutil.which("npm")
     if not (npm and done.node):
@@ -104,7 +104,7 @@ def install_node(done, tell):
     wanted = json.loads((HERE / "package.json").read_text())["dependencies"][package]
     manifest = done.node_modules / package / "package.json"
     if not (manifest.exists() and json.loads(manifest.read_text())["version"] == wanted):
-        tell(f"installing {package} {wanted} from npm")
+        log(f"installing {package} {wanted} from npm")
         NODE.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, NODE / name)

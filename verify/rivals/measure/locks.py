@@ -1,4 +1,4 @@
-"""The locks that are compared: what they are called, and how to start a process that uses one."""
+"""The locks that are compared: their names, and how to start a process that uses one."""
 
 import os
 import queue
@@ -12,7 +12,7 @@ from pathlib import Path
 PATIENCE = "120"
 
 
-class Trouble(Exception):
+class WorkerError(Exception):
     """A worker did not answer, or not as it should."""
 
 
@@ -21,15 +21,15 @@ class Lock:
     key: str
     title: str
     package: str
-    #: Which worker speaks for it: rust, python, node; or shell.
+    #: The worker that uses it: rust, python, node; or shell.
     speaks: str
     kind: str
-    #: What the lock is on disk, after the path.
+    #: The suffix that the lock adds to the path.
     suffix: str = ""
-    #: What a ratio is to.
+    #: The key of the lock with which it is compared.
     beside: str = "ours"
     can_be_stale: bool = True
-    #: Only in these workloads, if not in all.
+    #: The workloads in which it takes part, if not all.
     only: tuple = field(default=())
     settings: str = ""
 
@@ -46,7 +46,7 @@ LOCKS = [
     Lock("lease", "filelock SoftFileLease", "filelock", "python", "lease",
          settings="polls every 50 ms; lease 30 s; takes over from a dead PID"),
     Lock("proper", "proper-lockfile", "proper-lockfile", "node", "", ".lock",
-         settings="stale after 10 s, update every 5 s; told to retry every 50 ms"),
+         settings="stale after 10 s, update every 5 s; set to retry every 50 ms"),
     Lock("flufl", "flufl.lock", "flufl.lock", "python", "flufl",
          settings="lifetime 15 s and 10 s of slop; polls every 10 ms to 2 s"),
     Lock("portalocker", "portalocker Lock", "portalocker", "python", "portalocker",
@@ -65,7 +65,7 @@ LOCKS = [
 
 
 def available(installed):
-    """The locks that can be measured, and why others can't."""
+    """Returns the locks that can be measured, and the reasons why others cannot."""
     absent = {
         lock.key: installed.missing[lock.package]
         for lock in LOCKS
@@ -75,7 +75,7 @@ def available(installed):
 
 
 class Worker:
-    """A process that is told and answers, line by line."""
+    """A process that receives commands and answers them, line by line."""
 
     living = set()
 
@@ -106,30 +106,30 @@ class Worker:
     def pid(self):
         return self.process.pid
 
-    def tell(self, *words):
+    def send(self, *words):
         try:
             self.process.stdin.write(" ".join(map(str, words)) + "\n")
             self.process.stdin.flush()
         except OSError as error:
-            raise self.trouble(f"is not there any more ({error})") from error
+            raise self.error(f"is not there any more ({error})") from error
 
-    def hear(self, word, patience=60):
-        """The rest of the next line, which must begin with this word."""
+    def receive(self, word, patience=60):
+        """Returns the rest of the next line, which must begin with this word."""
         try:
             line = self.lines.get(timeout=patience)
         except queue.Empty:
-            raise self.trouble(f"said nothing for {patience} s") from None
+            raise self.error(f"said nothing for {patience} s") from None
         if line is None:
-            raise self.trouble(f"ended instead of saying `{word}`")
+            raise self.error(f"ended instead of saying `{word}`")
         if line[0] != word:
-            raise self.trouble(f"said {' '.join(line)} instead of `{word}`")
+            raise self.error(f"said {' '.join(line)} instead of `{word}`")
         return line[1:]
 
     def ask(self, *words, answer, patience=60):
-        self.tell(*words)
-        return self.hear(answer, patience)
+        self.send(*words)
+        return self.receive(answer, patience)
 
-    def has_ended(self):
+    def has_exited(self):
         return self.process.poll() is not None
 
     def end(self):
@@ -148,20 +148,20 @@ class Worker:
         self.process.kill()
         self.process.wait()
         try:
-            # What it had started ends when nobody speaks to it any more.
+            # The processes that it had started end when their input is closed.
             self.process.stdin.close()
         except OSError:
             pass
         Worker.living.discard(self)
 
-    def trouble(self, what):
+    def error(self, what):
         lines = Path(self.log).read_text(errors="replace").strip().splitlines()
         why = f": {lines[-1]}" if lines else ""
-        return Trouble(f"the worker {what}{why}")
+        return WorkerError(f"the worker {what}{why}")
 
 
 class Place:
-    """A fresh folder for one measurement of one lock, and the ways to start its processes."""
+    """A fresh folder for one measurement of one lock, with methods to start its processes."""
 
     count = 0
 
@@ -193,7 +193,7 @@ class Place:
         return worker
 
     def speaker(self, name="lock"):
-        """A process that speaks for the lock; not for locks of the shell."""
+        """Starts a worker for the lock; not for locks of the shell."""
         installed, lock = self.installed, self.lock
         environment = dict(os.environ)
         if lock.speaks == "rust":
@@ -210,18 +210,18 @@ class Place:
         return worker
 
     def shell(self, *command, name="lock"):
-        """The command line that runs this one under the lock, in a shell."""
+        """Returns the command line that runs this command under the lock, in a shell."""
         installed, path = self.installed, self.path(name)
         if self.lock.kind == "flock":
             return [installed.flock, path, *command]
         return [installed.program, "run", "--quiet", "--patience", PATIENCE, path, "--", *command]
 
     def user(self):
-        """A process that holds and waits: the same for locks of a library and of the shell."""
+        """Returns a user that holds and waits, with one interface for locks of a library and of the shell."""
         return ShellUser(self) if self.lock.speaks == "shell" else SpeakerUser(self)
 
     def remove_the_lock(self, name="lock"):
-        """What an outsider does to it: it is gone."""
+        """Removes the lock, as another program might."""
         path = Path(f"{self.path(name)}{self.lock.suffix}")
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -234,17 +234,17 @@ class SpeakerUser:
         self.worker = place.speaker()
 
     def ask_for_it(self, verb="acquire"):
-        self.worker.tell(verb)
+        self.worker.send(verb)
 
     def got(self, patience=60):
-        return int(self.worker.hear("got", patience)[0])
+        return int(self.worker.receive("got", patience)[0])
 
     def release(self):
         return int(self.worker.ask("release", answer="released")[0])
 
 
 class ShellUser:
-    """Each holding is a process of its own."""
+    """A user of a lock of the shell: each holding is a separate process."""
 
     def __init__(self, place):
         self.place = place
@@ -254,11 +254,11 @@ class ShellUser:
         self.worker = self.place.start(self.place.shell(self.place.installed.worker, "child"))
 
     def got(self, patience=60):
-        return int(self.worker.hear("got", patience)[0])
+        return int(self.worker.receive("got", patience)[0])
 
     def release(self):
         at = int(self.worker.ask("release", answer="released")[0])
-        # The next process of this user is started later, as a shell would.
+        # The next process of this user is started later, as in a shell.
         self.worker.process.stdin.close()
         return at
 

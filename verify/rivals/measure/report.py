@@ -1,4 +1,4 @@
-"""Figures of several rounds to one table, in Markdown."""
+"""Turns the figures of several rounds into tables, in Markdown."""
 
 from statistics import median
 
@@ -19,7 +19,7 @@ def percentile(values, share):
 
 
 def summary(rounds):
-    """The medians of one lock's rounds. `rounds` is a list of results by workload."""
+    """Returns the medians of one lock's rounds. `rounds` is a list of results by workload."""
 
     def all_of(workload, key):
         return [one[workload][key] for one in rounds if one.get(workload, {}).get(key) is not None]
@@ -103,7 +103,7 @@ def recovery_cell(results, cap):
     got = [ns for ns in results if ns is not None]
     if len(got) * 2 <= len(results):
         return f"> {cap:.0f} s"
-    # A round without recovery is longer than all others.
+    # A round without recovery counts as longer than all others.
     ordered = sorted(got) + [None] * (len(results) - len(got))
     middle = ordered[(len(ordered) - 1) // 2]
     return f"> {cap:.0f} s" if middle is None else duration(middle)
@@ -112,12 +112,12 @@ def recovery_cell(results, cap):
 def loss_cell(result):
     if result is None:
         return "–"
-    told, ended = result["told_s"], result["ended_s"]
+    reported, ended = result["notified_s"], result["ended_s"]
     if ended is not None:
         return f"no: ended after {ended:.1f} s"
-    if told is not None:
-        return f"yes, but told after {told:.1f} s"
-    return "yes, and is not told"
+    if reported is not None:
+        return f"yes, but notified after {reported:.1f} s"
+    return "yes, and is not notified"
 
 
 def stale_cell(lock, figures):

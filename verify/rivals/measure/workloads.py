@@ -1,35 +1,35 @@
-"""The workloads. Each takes a place for one lock, and answers with what it measured once."""
+"""The workloads. Each takes a place for one lock, and returns one measurement."""
 
 import os
 import random
 import signal
 import time
 
-from .locks import Trouble, now
+from .locks import WorkerError, now
 
 SECOND = 1_000_000_000
 
 
 def cost(place, plan):
-    """Nanoseconds of acquire and release while nobody else wants it."""
+    """Returns the nanoseconds of acquire and release without contention."""
     if place.lock.speaks == "shell":
         worker = place.start(
             [place.installed.worker, "loop", "cost", plan.shell_turns, *place.shell("true")]
         )
-        return {"ns": int(worker.hear("cost")[0])}
+        return {"ns": int(worker.receive("cost")[0])}
     worker = place.speaker()
     worker.ask("cost", plan.turns // 10, answer="cost")
     return {"ns": int(worker.ask("cost", plan.turns, answer="cost")[0])}
 
 
 def bare_command(place, plan):
-    """What it costs to run `true` under no lock: part of the cost of every lock of the shell."""
+    """Returns the cost of running `true` without a lock, a part of the cost of every lock of the shell."""
     worker = place.start([place.installed.worker, "loop", "cost", plan.shell_turns, "true"])
-    return int(worker.hear("cost")[0])
+    return int(worker.receive("cost")[0])
 
 
 def handoff(place, plan):
-    """Nanoseconds from just before a release until the one who waits has it."""
+    """Returns the nanoseconds from just before a release until the waiter has the lock."""
     holder, waiter = place.user(), place.user()
     holder.ask_for_it()
     holder.got()
@@ -46,7 +46,7 @@ def handoff(place, plan):
 
 
 def hammer(place, plan):
-    """8 processes take and release it as fast as they can."""
+    """Lets 8 processes acquire and release the lock as fast as they can."""
     word = place.aside / "word"
     word.write_bytes(bytes(8))
     shell = place.lock.speaks == "shell"
@@ -58,19 +58,19 @@ def hammer(place, plan):
         workers = [place.start(command) for _ in range(8)]
     else:
         for worker in workers:
-            worker.tell("hammer", start, end, word)
-    said = [[int(word) for word in worker.hear("hammered", 90)] for worker in workers]
-    counts = sorted(count for count, _, _ in said)
+            worker.send("hammer", start, end, word)
+    reports = [[int(word) for word in worker.receive("hammered", 90)] for worker in workers]
+    counts = sorted(count for count, _, _ in reports)
     return {
         "per_second": sum(counts) / plan.hammer,
         "counts": counts,
-        "longest_ns": max(longest for _, longest, _ in said),
-        "overlaps": None if shell or place.lock.speaks == "node" else sum(o for *_, o in said),
+        "longest_ns": max(longest for _, longest, _ in reports),
+        "overlaps": None if shell or place.lock.speaks == "node" else sum(o for *_, o in reports),
     }
 
 
 def waiting(place, plan):
-    """Seconds of CPU that 20 waiting processes use."""
+    """Returns the seconds of CPU that 20 waiting processes use."""
     holder = place.user()
     holder.ask_for_it()
     holder.got()
@@ -88,12 +88,12 @@ def waiting(place, plan):
 
 
 def cpu(pid):
-    # The kernel's clock of another process: CPUCLOCK_SCHED of this PID.
+    # The kernel's CPU clock of another process: CPUCLOCK_SCHED of this PID.
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def stale(place, plan):
-    """Two find the same stale lock at the same time: are both let in?"""
+    """Lets two processes find the same stale lock at the same time, and counts how often both acquire it."""
     waits = place.lock.kind == "flufl"
     workers = [place.speaker(), place.speaker()]
     counts = {"in": 0, "out": 0, "overlap": 0}
@@ -107,17 +107,17 @@ def stale(place, plan):
         workers[trials % 2].ask("corpse", answer="ok")
         at = now() + 4_000_000
         for worker in random.sample(workers, 2):
-            # Not quite at the same time: nobody knows where its gap is.
-            worker.tell("try", at + random.randrange(0, 250_000), 6, shared)
+            # Not at exactly the same time: the position of the race is unknown.
+            worker.send("try", at + random.randrange(0, 250_000), 6, shared)
         for worker in workers:
-            counts[worker.hear("tried", 30)[0]] += 1
+            counts[worker.receive("tried", 30)[0]] += 1
     return {"trials": trials, "waits": waits, **counts}
 
 
 class Kill:
-    """A holder is killed while one waits: when does the waiter get it?
+    """Kills a holder while another process waits, and measures when the waiter gets the lock.
 
-    How: alone; with its whole group; or as a zombie, which its parent does not ask after.
+    `how`: alone; with its whole group; or as a zombie, whose parent does not wait for it.
     """
 
     def __init__(self, place, how="alone"):
@@ -131,16 +131,16 @@ class Kill:
         self.at = now()
         (os.killpg if how == "group" else os.kill)(pid, signal.SIGKILL)
         if how != "zombie":
-            # Else it still counts as alive for those who only look for its PID.
+            # Otherwise it still counts as alive for programs that only look for its PID.
             holder.worker.process.wait()
         self.after = None
 
     def look(self, patience):
-        """Has the waiter got it by now?"""
+        """Returns whether the waiter has acquired the lock by now."""
         try:
             self.after = self.waiter.got(patience) - self.at
-        except Trouble:
-            if self.waiter.worker.has_ended():
+        except WorkerError:
+            if self.waiter.worker.has_exited():
                 raise
         return self.after is not None
 
@@ -153,7 +153,7 @@ class Kill:
 
 
 class Loss:
-    """A holder's lock is removed from outside: is it told, does its work go on?"""
+    """Removes a holder's lock from outside: measures when the holder is notified, and when its work ends."""
 
     def __init__(self, place):
         self.place = place
@@ -163,19 +163,19 @@ class Loss:
         time.sleep(0.3)
         place.remove_the_lock()
         self.at = now()
-        self.told = self.ended = None
+        self.reported = self.ended = None
 
     def look(self):
-        """Called often; the times are as exact as that."""
+        """Records new events. The times are only as exact as the interval between calls."""
         worker = self.holder.worker
         while not worker.lines.empty():
             line = worker.lines.get()
-            if line and line[0] == "told" and self.told is None:
-                self.told = (int(line[1]) - self.at) / SECOND
-        if self.ended is None and worker.has_ended():
+            if line and line[0] == "notified" and self.reported is None:
+                self.reported = (int(line[1]) - self.at) / SECOND
+        if self.ended is None and worker.has_exited():
             self.ended = (now() - self.at) / SECOND
 
     def end(self):
         for worker in self.place.workers:
             worker.kill()
-        return {"told_s": self.told, "ended_s": self.ended}
+        return {"notified_s": self.reported, "ended_s": self.ended}

@@ -1,7 +1,7 @@
-"""The algorithm of the first lockbydir (Andreas Krueger, 2015), written anew from its description.
+"""The algorithm of the first lockbydir (Andreas Krueger, 2015), rewritten from its description.
 
-A lock is the directory NAME.lockdir. It is taken by mkdir, given back by rmdir, and removed by
-rmdir by whoever finds it older than TIMEOUT. Waiters look again every CHECKEVERYXSECONDS.
+A lock is the directory NAME.lockdir. It is acquired by mkdir and released by rmdir. Any process that
+finds it older than TIMEOUT removes it by rmdir. Waiters look again every CHECKEVERYXSECONDS.
 """
 
 import errno

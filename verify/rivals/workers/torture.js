@@ -1,8 +1,8 @@
-// proper-lockfile, in the torture: `torture.js ORDERS`, started by `lockbydir-torture`.
+// The worker for proper-lockfile in the torture: `torture.js ORDERS`, started by `lockbydir-torture`.
 //
-// It waits, holds and lets go, again and again, and tells its history on its standard output, as
-// the module `history` of `lockbydir-proof` says; it ends when its standard input does. Its lock is
-// used as its manual says, with the shortest staleness that it allows, and tried often.
+// It waits, holds and releases, again and again, and writes its history to its standard output, in the
+// format of the module `history` of `lockbydir-proof`; it ends when its standard input does. The lock is
+// used as its manual describes, with the shortest staleness that it allows, and tried often.
 
 'use strict';
 
@@ -15,14 +15,14 @@ const orders = JSON.parse(process.argv[2]);
 const PAUSE_MS = 5;
 const ONE_LONG_IN = 32;
 const LONGER = 100;
-// What ours takes off its own deadline: a twentieth, at most a second.
+// The margin by which ours shortens its own deadline: a twentieth of the timeout, at most a second.
 const MARGIN_MS = Math.min(orders.timeout_ms / 20, 1000);
 
-// The torturer's clock is the boot clock; node has the monotonic one.
+// The torture's clock is the boot clock; node has only the monotonic one.
 const now = () => process.hrtime.bigint() + BigInt(orders.behind_ns);
 const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-// One write a line, into a pipe that all workers share.
-const tell = (line) => fs.writeSync(1, `${orders.name} ${line}\n`);
+// One write per line, into a pipe that all workers share.
+const record = (line) => fs.writeSync(1, `${orders.name} ${line}\n`);
 
 async function hold(since) {
     let compromised = false;
@@ -35,26 +35,26 @@ async function hold(since) {
             onCompromised: () => { compromised = true; },
         });
     } catch (error) {
-        if (error.code !== 'ELOCKED') tell(`failed acquire: ${error.code}`);
+        if (error.code !== 'ELOCKED') record(`failed acquire: ${error.code}`);
         return false;
     }
     const start = now();
     const deadline = asked + BigInt((orders.timeout_ms - MARGIN_MS) * 1e6);
-    // It has no numbers: the time stands in.
-    tell(`start ${start} ${deadline > start ? deadline : start} ${start} free ${since} ${asked}`);
+    // It has no numbers: the time is used instead.
+    record(`start ${start} ${deadline > start ? deadline : start} ${start} free ${since} ${asked}`);
     const long = Math.random() * ONE_LONG_IN < 1 ? LONGER : 1;
     await sleep((Math.random() * orders.hold_ns * long) / 1e6);
 
     if (compromised) {
-        tell(`lost ${now()}`);
+        record(`lost ${now()}`);
         return true;
     }
-    tell(`end ${now()}`);
+    record(`end ${now()}`);
     try {
         await release();
-        tell('released');
+        record('released');
     } catch (error) {
-        tell(error.code === 'ERELEASED' ? `lost ${now()}` : `failed release: ${error.code}`);
+        record(error.code === 'ERELEASED' ? `lost ${now()}` : `failed release: ${error.code}`);
     }
     return true;
 }

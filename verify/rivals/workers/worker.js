@@ -1,7 +1,7 @@
-// Speaks for proper-lockfile: `worker.js`. See README.md beside for the language.
+// The worker for proper-lockfile: `worker.js`. README.md in this folder describes the protocol.
 //
-// Its defaults are no retries at all, a lock that is stale after 10 s, and an update every 5 s.
-// To wait at all it must be told to retry: every 50 ms here, without end.
+// Its defaults are no retries, a lock that is stale after 10 s, and an update every 5 s. It waits only if
+// retries are configured: every 50 ms here, without end.
 
 'use strict';
 
@@ -70,7 +70,7 @@ async function tryAt(at, hold, shared) {
     }
     await sleep(hold);
     if (alone) fs.unlinkSync(shared);
-    // After an overlap the release may fail; that is told by the count.
+    // After an overlap the release may fail; the count shows the overlap.
     await done().catch((error) => process.stderr.write(`${error}\n`));
     return alone ? 'tried in' : 'tried overlap';
 }
@@ -80,7 +80,7 @@ async function answer(line) {
     switch (words[0]) {
         case 'path':
             file = words[1];
-            // It locks files that exist.
+            // It only locks files that exist.
             fs.writeFileSync(file, '', { flag: 'a' });
             return 'ok';
         case 'cost':
@@ -99,7 +99,7 @@ async function answer(line) {
         case 'try':
             return tryAt(BigInt(words[1]), Number(words[2]), words[3]);
         case 'corpse': {
-            // What a killed holder leaves, an hour later.
+            // The remains of a killed holder, an hour later.
             fs.mkdirSync(`${file}.lock`);
             const then = Date.now() / 1000 - 3600;
             fs.utimesSync(`${file}.lock`, then, then);

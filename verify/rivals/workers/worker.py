@@ -1,7 +1,7 @@
-"""Speaks for one Python lock: `worker.py KIND`. See README.md beside for the language.
+"""The worker for a Python lock: `worker.py KIND`. README.md in this folder describes the protocol.
 
-Each lock is used as its documentation shows it, with its default intervals and ages. Only the
-patience is made long where the default is short, so that nobody gives up while we measure.
+Each lock is used as its documentation shows, with its default intervals and ages. Only a short default
+patience is made longer, so that nobody gives up during a measurement.
 """
 
 import mmap
@@ -54,7 +54,7 @@ class SoftFileLease(FileLock):
     name = "SoftFileLease"
 
     def make(self, kind, path):
-        return kind(path, on_compromise=lambda loss: say(f"told {now()} {loss.reason}"))
+        return kind(path, on_compromise=lambda loss: say(f"notified {now()} {loss.reason}"))
 
 
 class Flufl:
@@ -71,7 +71,7 @@ class Flufl:
         self.lock.unlock()
 
     def try_once(self):
-        # A single try never breaks a stale lock here, so this one waits.
+        # A single try never breaks a stale lock in this library, so this method waits.
         self.lock.lock()
         return True
 
@@ -224,7 +224,7 @@ def try_at(lock, at, hold, shared):
     try:
         lock.release()
     except Exception as error:
-        # After an overlap the release may fail; that is told by the count.
+        # After an overlap the release may fail; the count shows the overlap.
         sys.stderr.write(f"release: {error!r}\n")
     return "tried in" if alone else "tried overlap"
 

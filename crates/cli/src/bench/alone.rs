@@ -1,16 +1,16 @@
-//! What acquiring and releasing costs when nobody else wants the lock, beside the raw calls and
-//! flock: in one process, in turns.
+//! What acquiring and releasing costs when nobody else wants the lock, compared with the raw calls
+//! and flock: in one process, in turns.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Bench;
-use super::pool::{Halt, Pool};
+use super::locks::{Locks, clock, unlock};
+use super::pool::Pool;
 use super::report::{Cost, Report, Spread};
-use super::worker::{Locks, clock, unlock};
+use super::run::{Bench, Halt};
 
-/// The name of each in JSON, and how people call it.
+/// The name of each in JSON, and its title for people.
 pub(super) const CONTESTANTS: [(&str, &str); 5] = [
     ("lockbydir", "lockbydir"),
     ("lockbydir_linger", "lockbydir, lingering"),
@@ -19,26 +19,28 @@ pub(super) const CONTESTANTS: [(&str, &str); 5] = [
     ("flock", "flock: open, lock, unlock, close"),
 ];
 
-/// So often before the next one has its turn.
+/// The number of repetitions before the next contestant's turn: a single one is too short to time.
 const TURNS: u32 = 20;
+/// Long enough that the lock lingers from one acquisition to the next.
 const LINGER: Duration = Duration::from_secs(60);
 
 type Act<'a> = Box<dyn FnMut() -> Result<(), String> + 'a>;
 
-/// Nanoseconds for each time, one number a round; or why there are none.
+/// Lets all contestants take turns. Returns for each the nanoseconds of one repetition, a number for each
+/// round, or why there are none.
 pub(super) fn compete(
     folder: &Path,
     for_time: Duration,
 ) -> Vec<(&'static str, Result<Vec<f64>, String>)> {
     let locks = Locks::new(folder, "alone");
-    let lingering = Locks::new(folder, "lingering").ours().clone().linger(LINGER);
+    let lingering = Locks::new(folder, "lingering").ours.clone().linger(LINGER);
     let (directory, here, there) =
         (folder.join("raw"), folder.join("renamed.0"), folder.join("renamed.1"));
     let _ = fs::write(&here, "");
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let mut acts: [Act<'_>; 5] = [
         Box::new(|| {
-            let guard = locks.ours().acquire().map_err(|e| text(&e))?;
+            let guard = locks.ours.acquire().map_err(|e| text(&e))?;
             guard.release().map_err(|e| text(&e))
         }),
         Box::new(|| {
@@ -59,7 +61,7 @@ pub(super) fn compete(
     let mut found: Vec<Result<Vec<f64>, String>> = acts.iter().map(|_| Ok(Vec::new())).collect();
     let end = clock() + i64::try_from(for_time.as_nanos()).unwrap_or(i64::MAX / 2);
     let mut round = 0;
-    // The first round warms up; a second one there is in any case.
+    // The first round warms up and does not count; there is always a second one.
     while round < 2 || clock() < end {
         for place in 0..acts.len() {
             let who = (round + place) % acts.len();
@@ -78,19 +80,19 @@ pub(super) fn compete(
     CONTESTANTS.iter().map(|(name, _)| *name).zip(found).collect()
 }
 
-/// Lets a worker measure it.
+/// Lets a worker measure, and adds the results to the report.
 pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<(), Halt> {
     bench.progress.step("alone", bench.alone());
     let mut pool = Pool::start(bench, 1)?;
     let time = bench.alone();
-    pool.tell(0, &format!("alone {}", time.as_nanos()))?;
+    pool.send(0, &format!("alone {}", time.as_nanos()))?;
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); CONTESTANTS.len()];
     let end = pool.within(time);
     loop {
-        let said = pool.hear(end)?;
-        let mut words = said.rest.split(' ');
+        let reply = pool.receive(end)?;
+        let mut words = reply.rest.split(' ');
         let at = CONTESTANTS.iter().position(|(name, _)| words.clone().next() == Some(name));
-        match (said.word.as_str(), at) {
+        match (reply.word.as_str(), at) {
             ("done", _) => break,
             ("cost", Some(at)) => times[at].extend(
                 words.skip(1).filter_map(|word| word.parse::<f64>().ok()).map(|nanos| nanos / 1e9),

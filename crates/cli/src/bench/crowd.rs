@@ -1,26 +1,28 @@
-//! Many processes that want one lock: how fast it goes from one to the next, how often in a
-//! second, and what waiting costs. Ours and flock in turns, with the same processes.
+//! Many processes that want one lock: how fast it passes from one to the next, how often in a second,
+//! and what waiting costs. Ours and flock take turns, with the same processes.
 
 use std::fs;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::Bench;
-use super::pool::{Halt, Pool};
-use super::report::{Engine, Handover, Report, Spread, Throughput, Waiting};
-use super::worker::clock;
+use super::locks::clock;
+use super::pool::Pool;
+use super::report::{Engine, Handoff, Report, Spread, Throughput, Waiting};
+use super::run::{Bench, Halt};
 
-/// The lock's name: one for each crowd, so that none stumbles over what another left.
+/// Returns the lock's name. Each crowd has its own, so that none is disturbed by what another left.
 fn name(waiters: usize) -> String {
     format!("crowd-{waiters}")
 }
 
-/// Long enough for the one before to be back in the queue and asleep.
+/// How long each worker holds the lock: long enough for the previous holder to be asleep in the queue
+/// again.
 const HOLD: Duration = Duration::from_micros(1500);
-/// Before one asks again: else flock would give it to the same one again and again.
+/// The pause of a worker before it asks again: without it flock would serve the same worker repeatedly.
 const PAUSE: Duration = Duration::from_micros(300);
-/// Who asked this much later, and is served earlier, has overtaken.
+/// In nanoseconds: a worker that asked this much later than another and is served earlier has overtaken.
 const CLEARLY: i64 = 20_000_000;
+/// A timeout that is longer than any run.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// All turns that some workers took, in the order in which they held.
@@ -68,7 +70,7 @@ pub(super) fn measure(bench: &Bench, waiters: usize, report: &mut Report) -> Res
         if let Some(spread) = Spread::of(&turns.times) {
             let Turns { mut times, overtaking, overlaps } = turns;
             times.sort_by(f64::total_cmp);
-            report.handover.push(Handover { engine, waiters, spread, overtaking, overlaps, times });
+            report.handoff.push(Handoff { engine, waiters, spread, overtaking, overlaps, times });
         } else {
             report.notes.push(format!("no handoff of {name} with {waiters} waiting in time"));
         }
@@ -103,8 +105,8 @@ pub(super) fn measure(bench: &Bench, waiters: usize, report: &mut Report) -> Res
     Ok(())
 }
 
-/// The first worker holds, these others have been told to do something and have come to rest in
-/// wait for it.
+/// Lets the first worker hold the lock, sends these others a command, and waits until they are at rest
+/// and wait for the lock.
 fn gather(
     pool: &mut Pool<'_>,
     others: Range<usize>,
@@ -112,11 +114,11 @@ fn gather(
     lock: &str,
     command: &str,
 ) -> Result<(), Halt> {
-    pool.tell(0, &format!("hold {lock} {} {}", engine.name(), LONG.as_nanos()))?;
+    pool.send(0, &format!("hold {lock} {} {}", engine.name(), LONG.as_nanos()))?;
     pool.expect("asking", pool.within(Duration::ZERO))?;
     pool.held(pool.within(Duration::ZERO))?;
     for who in others.clone() {
-        pool.tell(who, command)?;
+        pool.send(who, command)?;
     }
     for _ in others.clone() {
         pool.expect("asking", pool.within(Duration::ZERO))?;
@@ -129,7 +131,7 @@ fn turns_of(waiters: usize, engine: Engine) -> String {
     format!("turns {name} {} {} {}", engine.name(), HOLD.as_nanos(), PAUSE.as_nanos())
 }
 
-/// Lets all take turns for a while, and all end.
+/// Lets all workers take turns for this time, and stops them.
 fn take_turns(
     pool: &mut Pool<'_>,
     waiters: usize,
@@ -137,20 +139,20 @@ fn take_turns(
     time: Duration,
 ) -> Result<Turns, Halt> {
     let start = clock();
-    pool.tell(0, &turns_of(waiters, engine))?;
+    pool.send(0, &turns_of(waiters, engine))?;
     pool.expect("asking", pool.within(Duration::ZERO))?;
     pool.sleep(time)?;
     let stop = clock();
     for who in 0..=waiters {
-        pool.tell(who, "stop")?;
+        pool.send(who, "stop")?;
     }
     let mut turns = Vec::new();
     let mut done = 0;
     while done <= waiters {
-        let said = pool.hear(pool.within(Duration::ZERO))?;
-        match said.word.as_str() {
+        let reply = pool.receive(pool.within(Duration::ZERO))?;
+        match reply.word.as_str() {
             "done" => done += 1,
-            _ => turns.extend(said.rest.split(' ').filter_map(turn)),
+            _ => turns.extend(reply.rest.split(' ').filter_map(turn)),
         }
     }
     Ok(judge(turns, start, stop))
@@ -164,7 +166,7 @@ fn turn(word: &str) -> Option<Turn> {
     Some(Turn { asked, acquired, released })
 }
 
-/// The handoffs among these turns to those who were waiting already.
+/// Finds the handoffs among these turns to workers that were already waiting.
 fn judge(mut turns: Vec<Turn>, start: i64, stop: i64) -> Turns {
     turns.sort_by_key(|turn| turn.acquired);
     let mut found = Turns::default();
@@ -178,8 +180,8 @@ fn judge(mut turns: Vec<Turn>, start: i64, stop: i64) -> Turns {
             found.times.push((next.acquired - before.released) as f64 / 1e9);
         }
     }
-    // From the end: who asked first of all that were served later? Those who came before the
-    // start all came at once, in no order.
+    // From the end: `earliest` is the first request of all that were served later. Requests before the
+    // start were all made at once, in no order, so they do not count.
     let mut earliest = i64::MAX;
     for turn in turns.iter().rev() {
         if turn.asked >= start && earliest.saturating_add(CLEARLY) < turn.asked {
@@ -198,7 +200,7 @@ impl Turns {
     }
 }
 
-/// How often each of so many got the lock in this time, after all had come.
+/// Counts how often each of these processes acquires the lock in this time, after all are ready.
 fn hammer(
     pool: &mut Pool<'_>,
     processes: usize,
@@ -209,21 +211,21 @@ fn hammer(
     let command = format!("hammer {lock} {}", engine.name());
     gather(pool, 1..processes, engine, &lock, &command)?;
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX / 2);
-    // All must have been told by then, and have settled into a pace.
+    // By then all must have received it, and must run at a steady pace.
     let soon = Duration::from_millis(20) + Duration::from_micros(100) * u32_of(processes);
     let start = clock() + nanos(soon);
     let end = start + nanos(time);
     for who in (0..processes).rev() {
         if who == 0 {
-            pool.tell(0, &command)?;
+            pool.send(0, &command)?;
             pool.expect("asking", pool.within(Duration::ZERO))?;
         }
-        pool.tell(who, &format!("{start} {end}"))?;
+        pool.send(who, &format!("{start} {end}"))?;
     }
     let mut counts = vec![0; processes];
     for _ in 0..processes {
-        let said = pool.expect("done", pool.within(soon + time))?;
-        counts[said.from] = said.rest.parse().unwrap_or(0);
+        let reply = pool.expect("done", pool.within(soon + time))?;
+        counts[reply.from] = reply.rest.parse().unwrap_or(0);
     }
     Ok(counts)
 }
@@ -232,7 +234,7 @@ fn u32_of(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// What those who wait use meanwhile.
+/// Measures what the waiters use while they wait.
 fn cost_of_waiting(pool: &Pool<'_>, bench: &Bench, waiters: usize) -> Result<Waiting, Halt> {
     bench.progress.step(&format!("{waiters} waiting idly"), bench.seconds);
     let used = || (1..=waiters).map(|who| cpu(pool.pid(who))).sum::<f64>();
@@ -246,7 +248,7 @@ fn cost_of_waiting(pool: &Pool<'_>, bench: &Bench, waiters: usize) -> Result<Wai
     Ok(Waiting { waiters, cpu_s_per_s, rss_bytes, own_bytes })
 }
 
-/// Seconds of CPU that a process has used: exactly where the kernel tells, else in its ticks.
+/// Returns the seconds of CPU that a process has used: exactly if the kernel reports that, else in ticks.
 fn cpu(pid: u32) -> f64 {
     let exact = fs::read_dir(format!("/proc/{pid}/task")).ok().and_then(|tasks| {
         tasks
@@ -267,7 +269,7 @@ fn cpu(pid: u32) -> f64 {
     exact.filter(|seconds| *seconds > 0.0).or_else(ticks).unwrap_or(0.0)
 }
 
-/// Resident bytes of a process, and those that no other shares.
+/// Returns the resident bytes of a process, and those that it shares with no other.
 fn memory(pid: u32) -> (u64, u64) {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let bytes = |name: &str| -> u64 {
@@ -289,14 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn a_handoff_is_to_one_who_was_waiting() {
+    fn only_waiting_workers_count_as_a_handoff() {
         let found = judge(turns(&[(0, 10, 20), (5, 30, 40), (45, 50, 60)]), 0, 100);
         assert_eq!(found.times, [10e-9]);
         assert_eq!((found.overlaps, found.overtaking), (0, 0));
     }
 
     #[test]
-    fn two_at_once_and_one_overtaking_are_seen() {
+    fn overlaps_and_overtaking_are_counted() {
         let late = CLEARLY + 100;
         let found = judge(turns(&[(late, late, late + 10), (0, late + 5, late + 20)]), 0, i64::MAX);
         assert_eq!((found.overlaps, found.overtaking), (1, 1));

@@ -1,4 +1,4 @@
-//! The verb `bench` where it is not: its measures compare with calls of Linux.
+//! The verb `bench` on systems that have none: it compares with calls of Linux.
 
 use crate::exit::{Failure, UNAVAILABLE};
 

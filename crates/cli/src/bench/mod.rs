@@ -1,14 +1,17 @@
-//! The verb `bench`: what locking costs in a folder, beside the raw calls and flock(2). Real
-//! processes, in turns, medians. Here is the course of a run; each measure has a file of its own.
+//! The verb `bench`: what locking costs in a folder, compared with the raw calls and flock(2). It
+//! measures real processes in turns and reports medians. This file has the course of a run; each
+//! measure has a file of its own.
 
 mod alone;
 mod crowd;
+mod locks;
 mod page;
 mod place;
 mod plot;
 mod pool;
 mod recovery;
 mod report;
+mod run;
 mod table;
 mod watch;
 mod worker;
@@ -16,7 +19,6 @@ mod worker;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueHint;
@@ -30,24 +32,24 @@ use crate::exit::{CANNOT_MAKE, DENIED, Failure, IO, SIGNAL};
 use crate::{output, render};
 
 use self::place::Place;
-use self::pool::Halt;
 use self::report::{After, Engine, Report};
+use self::run::{Bench, Halt};
 use self::watch::Progress;
 pub(crate) use self::worker::{Worker, work};
 
-/// What `bench --help` ends with.
+/// The end of `bench --help`.
 pub(crate) const HELP: &str = "\
-The run makes a folder of its own in DIR and removes it at its end. Ctrl-C ends it, and shows what
-is known by then.
+The run makes a folder of its own in DIR and removes it at the end. Ctrl-C ends it early, and shows the
+results so far.
 
 --json prints one object; all times are seconds:
   version, dir, file_system, kernel, cpus, at, measure_s, complete
   uncontended[]  name, count, median_s, p90_s, p99_s, worst_s (of acquire and release together)
-  handover[]     engine, waiters, count, median_s, p90_s, p99_s, worst_s, overtaking, overlaps
+  handoff[]      engine, waiters, count, median_s, p90_s, p99_s, worst_s, overtaking, overlaps
   throughput[]   engine, processes, per_s, fewest, most (turns of one process)
   waiting[]      waiters, cpu_s_per_s (of all waiters), rss_bytes, own_bytes (of one)
   recovery[]     after (kill, expiry), engine, count, median_s, p90_s, p99_s, worst_s
-  notes[]        what could not be measured, or is not as it should be
+  notes[]        what could not be measured, or is not as expected
 
 Example:
   lockbydir bench /var/lock --html bench.html";
@@ -60,10 +62,10 @@ pub(crate) struct Args {
     /// One JSON object
     #[arg(long)]
     json: bool,
-    /// Also write a page with plots, which needs nothing else
+    /// Also write a self-contained page with plots
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     html: Option<PathBuf>,
-    /// How many processes wait, or hammer
+    /// How many processes wait, or compete
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,8,64,512", value_parser = clap::value_parser!(u16).range(1..=2000))]
     waiters: Vec<u16>,
     /// How long each measure lasts
@@ -79,58 +81,6 @@ fn measure_time(text: &str) -> Result<Duration, String> {
     match (Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&time) {
         true => Ok(time),
         false => Err(format!("a measure lasts from 50ms to 1h, not `{text}`")),
-    }
-}
-
-/// One run.
-pub(crate) struct Bench {
-    place: Place,
-    progress: Progress,
-    signals: Arc<Signals>,
-    seconds: Duration,
-    /// Ours and flock take turns so often.
-    rounds: usize,
-    /// So many recoveries at least.
-    least: usize,
-    /// The timeout of a lock that is to expire.
-    expiry: Duration,
-}
-
-impl Bench {
-    /// Shall it go on?
-    fn go_on(&self) -> Result<(), Halt> {
-        self.progress.tick();
-        if self.signals.early().is_raised() { Err(Halt::Stopped) } else { Ok(()) }
-    }
-
-    /// A round's share of a measure.
-    fn slice(&self) -> Duration {
-        self.seconds / u32::try_from(self.rounds).unwrap_or(1)
-    }
-
-    fn alone(&self) -> Duration {
-        self.seconds * 2
-    }
-
-    fn recovery(&self, after: After) -> Duration {
-        match after {
-            After::Kill => self.seconds,
-            After::Expiry => self.seconds.max(self.expiry * u32::try_from(self.least).unwrap_or(1)),
-        }
-    }
-
-    /// About how long it takes to start so many, and to bring them to rest in each round.
-    fn starting(&self, waiters: usize) -> Duration {
-        Duration::from_millis(50)
-            + Duration::from_millis(6) * u32::try_from(waiters).unwrap_or(u32::MAX)
-    }
-
-    fn all(&self, crowds: &[usize]) -> Duration {
-        let recovery = self.recovery(After::Kill) * 2 + self.recovery(After::Expiry);
-        crowds
-            .iter()
-            .map(|&waiters| self.starting(waiters) + self.seconds * 5)
-            .fold(self.alone() + recovery, |sum, more| sum + more)
     }
 }
 
@@ -164,7 +114,7 @@ pub(crate) fn bench(args: &Args) -> Result<u8, Failure> {
         measure_s: bench.seconds.as_secs_f64(),
         complete: false,
         uncontended: Vec::new(),
-        handover: Vec::new(),
+        handoff: Vec::new(),
         throughput: Vec::new(),
         waiting: Vec::new(),
         recovery: Vec::new(),
@@ -188,7 +138,7 @@ pub(crate) fn bench(args: &Args) -> Result<u8, Failure> {
     }
 }
 
-/// All measures; true when a signal ended them early.
+/// Performs all measures; returns true if a signal ended them early.
 fn measure(bench: &Bench, crowds: &[usize], report: &mut Report) -> bool {
     let mut attempt = |what: &str, measure: &dyn Fn(&mut Report) -> Result<(), Halt>| {
         match measure(report) {
@@ -215,7 +165,7 @@ fn measure(bench: &Bench, crowds: &[usize], report: &mut Report) -> bool {
     !is_whole
 }
 
-/// Opened before anything is measured, so that a wrong name is known at once.
+/// Opens the page's file. This is done before anything is measured, so that a wrong name fails at once.
 fn open(path: &PathBuf) -> Result<File, Failure> {
     OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(|error| {
         let code = match error.kind() {
@@ -227,7 +177,7 @@ fn open(path: &PathBuf) -> Result<File, Failure> {
     })
 }
 
-/// Each worker costs a pipe.
+/// Raises the limit of file descriptors, since each worker needs a pipe.
 fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,9 +1,9 @@
-//! The report as one page: nothing from elsewhere, no script; light or dark as the reader has it,
-//! and readable on a telephone.
+//! The report as one page without scripts or parts from elsewhere; light or dark by the reader's
+//! preference, and readable on a telephone.
 
 use std::fmt::Write as _;
 
-use super::plot;
+use super::plot::{self, escaped};
 use super::report::{After, Engine, Report};
 use super::table::{self, Table, bytes, circumstances, time};
 
@@ -43,22 +43,6 @@ svg .line { stroke: var(--own); stroke-width: 2; fill: none; } svg .line.dashed 
 svg .dot, svg .bar { fill: var(--own); }
 ";
 
-/// Text that is only text, also within an attribute.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 pub(super) fn page(report: &Report) -> String {
     let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
     out += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
@@ -86,14 +70,14 @@ pub(super) fn page(report: &Report) -> String {
     out + "</main>\n</html>\n"
 }
 
-/// The numbers that one asks for first.
+/// Writes the most important numbers.
 fn tiles(report: &Report, out: &mut String) {
     let mut tiles: Vec<(String, String)> = Vec::new();
     if let Some(cost) = report.cost("lockbydir") {
         tiles.push((time(cost), "acquire and release, alone".into()));
     }
     let crowd = report.crowds().into_iter().filter(|crowd| *crowd <= 8).max();
-    let crowd = crowd.and_then(|crowd| report.handover(Engine::Lockbydir, crowd));
+    let crowd = crowd.and_then(|crowd| report.handoff(Engine::Lockbydir, crowd));
     if let Some(found) = crowd {
         tiles.push((time(found.spread.median_s), format!("handoff, {} waiting", found.waiters)));
     }
@@ -114,11 +98,11 @@ fn tiles(report: &Report, out: &mut String) {
     *out += "</div>\n";
 }
 
-/// Is it known, what it is called, what it shows, and how it is drawn.
+/// Whether its data are known, its title, its caption, and the function that draws it.
 type Plot = (bool, &'static str, &'static str, fn(&Report) -> String);
 
 fn plots(report: &Report, out: &mut String) {
-    let has_crowds = !report.handover.is_empty();
+    let has_crowds = !report.handoff.is_empty();
     let all: [Plot; 4] = [
         (
             has_crowds,
@@ -135,7 +119,7 @@ fn plots(report: &Report, out: &mut String) {
         (
             !report.throughput.is_empty(),
             "Throughput: acquisitions a second",
-            "Empty critical sections. flock keeps no queue: whoever comes at the right moment is served.",
+            "Empty critical sections. flock keeps no queue: it serves whichever process asks at the right moment.",
             plot::throughput,
         ),
         (

@@ -1,5 +1,5 @@
-//! Where it is measured: a fresh folder in the user's one, removed at the end; and what is there
-//! to tell of the machine. Nothing is measured here.
+//! The place of the measures: a fresh folder in the user's folder, removed at the end; and a
+//! description of the machine. Nothing is measured here.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,12 +12,12 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::exit::{CANNOT_MAKE, DENIED, Failure, IO};
 
-/// The folder of one run. All that is made is made in it.
+/// The folder of one run, which contains everything that the run makes.
 pub(super) struct Place {
-    /// As the user named it, but absolute.
+    /// The folder that the user named, as an absolute path.
     parent: PathBuf,
     folder: PathBuf,
-    /// Opened when it was made: where anybody may move directories, another may be in its place.
+    /// Opened when it was made: if others may move directories here, another may be in its place by now.
     made: fs::File,
 }
 
@@ -65,7 +65,7 @@ impl Place {
         &self.parent
     }
 
-    /// Removes the folder and what is in it. All who work in it must have ended.
+    /// Removes the folder and its contents. All workers in it must have ended.
     pub(super) fn remove(&self) -> Result<(), Failure> {
         match empty(&self.made).and_then(|()| fs::remove_dir(&self.folder)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::new(
@@ -83,23 +83,23 @@ impl Drop for Place {
     }
 }
 
-/// Opens the folder that was just made: ours, and empty.
+/// Opens the folder that was just made. Fails unless it belongs to this user and is empty.
 fn just_made(folder: &Path) -> io::Result<fs::File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = fs::File::from(rustix::fs::open(folder, flags, Mode::empty())?);
     let is_ours = made.metadata()?.uid() == rustix::process::geteuid().as_raw();
     if !is_ours || fs::read_dir(by_handle(&made))?.next().is_some() {
-        return Err(io::Error::other("somebody else put another folder in the place of ours"));
+        return Err(io::Error::other("another process replaced our folder"));
     }
     Ok(made)
 }
 
-/// A path to what is open, whatever its name is by now.
+/// Returns a path to the open folder, whatever its name is by now.
 fn by_handle(made: &fs::File) -> PathBuf {
     format!("/proc/self/fd/{}", made.as_raw_fd()).into()
 }
 
-/// Removes all that is in it.
+/// Removes the contents of the folder.
 fn empty(made: &fs::File) -> io::Result<()> {
     for entry in fs::read_dir(by_handle(made))? {
         let entry = entry?;

@@ -1,12 +1,11 @@
-//! Plots as inline SVG: no script, no style of their own but classes that the page colours.
+//! Plots as inline SVG, without scripts and styles: the page colours them by their classes.
 
 use std::fmt::Write as _;
 
-use super::page::escaped;
 use super::report::{Engine, Report};
 use super::table::{count, time};
 
-/// All plots are this wide in their own units; the page scales them.
+/// The width of all plots in their own units; the page scales them.
 const WIDTH: f64 = 440.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 26.0;
@@ -18,7 +17,7 @@ struct Decades {
 }
 
 impl Decades {
-    /// That hold all of these positive numbers.
+    /// Returns the axis that covers all positive ones of these numbers.
     fn over(numbers: impl Iterator<Item = f64>) -> Decades {
         let (mut least, mut most) = (f64::MAX, f64::MIN_POSITIVE);
         for number in numbers.filter(|number| *number > 0.0) {
@@ -31,7 +30,7 @@ impl Decades {
         Decades { first, last: (most.log10().ceil() as i32).max(first + 1) }
     }
 
-    /// From 0 to 1.
+    /// Returns the place of a number on the axis, from 0 to 1.
     fn at(&self, number: f64) -> f64 {
         let all = f64::from(self.last - self.first);
         ((number.max(f64::MIN_POSITIVE).log10() - f64::from(self.first)) / all).clamp(0.0, 1.0)
@@ -60,19 +59,19 @@ fn rule(svg: &mut String, class: &str, from: (f64, f64), to: (f64, f64)) {
     );
 }
 
-/// `10 µs`, `1 s`.
+/// Formats a power of ten: `10 µs`, `1 s`.
 fn decade(seconds: f64) -> String {
     time(seconds).replace(".00", "").replace(".0", "")
 }
 
-/// How handoff times are distributed: a row for each number of waiters, ours above its queue,
-/// flock below.
+/// Draws how handoff times are distributed: a row for each number of waiters, ours above its middle
+/// line, flock below.
 pub(super) fn distribution(report: &Report) -> String {
     const ROW: f64 = 62.0;
     const TOP: f64 = 8.0;
     const BINS: usize = 64;
     let crowds = report.crowds();
-    let axis = Decades::over(report.handover.iter().flat_map(|one| one.times.iter().copied()));
+    let axis = Decades::over(report.handoff.iter().flat_map(|one| one.times.iter().copied()));
     let x = |share: f64| LEFT + share * (WIDTH - LEFT - RIGHT);
     let bottom = TOP + ROW * crowds.len() as f64;
     let mut svg = open(bottom + 40.0, "How handoff times are distributed, by number of waiters");
@@ -87,7 +86,7 @@ pub(super) fn distribution(report: &Report) -> String {
         text(&mut svg, "end", LEFT - 8.0, middle + 1.0, &waiters.to_string());
         text(&mut svg, "end small", LEFT - 8.0, middle + 14.0, "waiting");
         for (engine, sign) in [(Engine::Lockbydir, -1.0), (Engine::Flock, 1.0)] {
-            let Some(found) = report.handover(engine, waiters) else { continue };
+            let Some(found) = report.handoff(engine, waiters) else { continue };
             let mut bins = [0_u32; BINS];
             for &time in &found.times {
                 bins[((axis.at(time) * BINS as f64) as usize).min(BINS - 1)] += 1;
@@ -95,7 +94,7 @@ pub(super) fn distribution(report: &Report) -> String {
             let most = f64::from(bins.iter().copied().max().unwrap_or(1).max(1));
             let mut path = format!("M{:.1} {middle:.1}", x(0.0));
             for (bin, &many) in bins.iter().enumerate() {
-                // A single outlier must be seen.
+                // A single outlier must be visible.
                 let least = if many > 0 { 0.04 } else { 0.0 };
                 let high = (f64::from(many) / most).max(least) * (ROW / 2.0 - 5.0);
                 let (from, to) = (x(bin as f64 / BINS as f64), x((bin + 1) as f64 / BINS as f64));
@@ -120,7 +119,7 @@ struct Series {
     points: Vec<(usize, f64)>,
 }
 
-/// A plot of lines over numbers of processes, both axes logarithmic.
+/// Draws lines over numbers of processes, with both axes logarithmic.
 fn lines(label: &str, below: &str, series: &[Series], tick_words: fn(f64) -> String) -> String {
     const TOP: f64 = 10.0;
     const BOTTOM: f64 = 230.0;
@@ -149,7 +148,7 @@ fn lines(label: &str, below: &str, series: &[Series], tick_words: fn(f64) -> Str
     }
     let mut free_from = 0.0;
     for &count in &counts {
-        // A long list of numbers would write over itself.
+        // In a long list of numbers, those without space are left out.
         if x(count) >= free_from {
             text(&mut svg, "middle", x(count), BOTTOM + 18.0, &count.to_string());
             free_from = x(count) + 30.0;
@@ -172,12 +171,12 @@ fn lines(label: &str, below: &str, series: &[Series], tick_words: fn(f64) -> Str
     svg + "</svg>"
 }
 
-/// Handoff time against the number of waiters: median, and dashed 99 %.
+/// Draws the handoff time against the number of waiters: the median, and dashed the 99th percentile.
 pub(super) fn cost(report: &Report) -> String {
     let mut series = Vec::new();
     for engine in Engine::ALL {
         let of = |pick: fn(&super::report::Spread) -> f64| {
-            let found = report.handover.iter().filter(|one| one.engine == engine);
+            let found = report.handoff.iter().filter(|one| one.engine == engine);
             found.map(|one| (one.waiters, pick(&one.spread))).collect::<Vec<_>>()
         };
         let name = engine.name();
@@ -187,7 +186,7 @@ pub(super) fn cost(report: &Report) -> String {
     lines("Handoff time against the number of waiters", "processes waiting", &series, decade)
 }
 
-/// Acquisitions a second against the number of processes.
+/// Draws the acquisitions a second against the number of processes.
 pub(super) fn throughput(report: &Report) -> String {
     let series = Engine::ALL.map(|engine| Series {
         class: engine.name().into(),
@@ -201,12 +200,12 @@ pub(super) fn throughput(report: &Report) -> String {
     lines("Acquisitions a second against the number of processes", "processes", &series, count)
 }
 
-/// The costs alone, as bars.
+/// Draws the uncontended costs as bars.
 pub(super) fn bars(report: &Report) -> String {
     const ROW: f64 = 42.0;
     let most = report.uncontended.iter().map(|one| one.spread.median_s).fold(0.0, f64::max);
     let height = ROW * report.uncontended.len() as f64 + 4.0;
-    let mut svg = open(height, "Acquire and release, nobody else there");
+    let mut svg = open(height, "Acquire and release without contention");
     for (nth, one) in report.uncontended.iter().enumerate() {
         let top = ROW * nth as f64;
         let title = super::alone::CONTESTANTS.iter().find(|(name, _)| *name == one.name);
@@ -225,6 +224,22 @@ pub(super) fn bars(report: &Report) -> String {
         );
     }
     svg + "</svg>"
+}
+
+/// Escapes a text so that it is no markup, in attributes either.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out += "&amp;",
+            '<' => out += "&lt;",
+            '>' => out += "&gt;",
+            '"' => out += "&quot;",
+            '\'' => out += "&#39;",
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

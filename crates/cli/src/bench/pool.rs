@@ -1,5 +1,5 @@
-//! The workers as processes: started, told, heard, stopped, ended. All say what they say into one
-//! pipe, so that one thread hears hundreds.
+//! The workers as processes: starts them, sends them commands, receives their replies, stops and ends
+//! them. All write into one pipe, so that one thread reads the replies of hundreds.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -12,38 +12,30 @@ use std::time::{Duration, Instant};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Bench;
+use super::locks::{Locks, clock};
 use super::report::Engine;
-use super::worker::{Locks, clock};
+use super::run::{Bench, Halt};
 
-/// How much longer than expected something may take before it counts as a stall.
+/// How much longer than expected a step may take before it counts as a stall.
 const SLACK: Duration = Duration::from_secs(30);
-/// Between two looks at the progress and at signals.
+/// The pause between two updates of the progress and checks for signals.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Why measuring stops.
-pub(super) enum Halt {
-    /// A signal came.
-    Stopped,
-    /// It did not work; the next measure may.
-    Failed(String),
-}
-
-/// What a worker said.
-pub(super) struct Said {
+/// A line that a worker wrote.
+pub(super) struct Reply {
     pub(super) from: usize,
     pub(super) word: String,
     pub(super) rest: String,
 }
 
-impl Said {
-    /// The numbers in it.
+impl Reply {
+    /// Returns the numbers in it.
     pub(super) fn numbers(&self) -> Vec<i64> {
         self.rest.split(' ').filter_map(|word| word.parse().ok()).collect()
     }
 }
 
-/// When a worker asked for the lock, had it, and began to give it back; and when that expires.
+/// When a worker asked for the lock and acquired it, and when the holding expires and passes its deadline.
 #[derive(Clone, Copy)]
 pub(super) struct Holding {
     pub(super) asked: i64,
@@ -52,37 +44,37 @@ pub(super) struct Holding {
     pub(super) deadline: i64,
 }
 
-/// Workers; they end with it.
+/// Worker processes, which are killed when this is dropped.
 pub(super) struct Pool<'a> {
     bench: &'a Bench,
     workers: Vec<Child>,
-    tongue: OwnedFd,
-    said: Receiver<Said>,
+    output: OwnedFd,
+    replies: Receiver<Reply>,
 }
 
 impl<'a> Pool<'a> {
-    /// Starts this many and waits until all are ready.
+    /// Starts this many workers and waits until all are ready.
     pub(super) fn start(bench: &'a Bench, count: usize) -> Result<Pool<'a>, Halt> {
         let failed =
             |error: rustix::io::Errno| Halt::Failed(format!("cannot make a pipe: {error}"));
-        let (ear, tongue) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-        let (tell, said) = channel();
+        let (input, output) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+        let (sender, replies) = channel();
         thread::spawn(move || {
-            let lines = BufReader::new(std::fs::File::from(ear)).lines();
+            let lines = BufReader::new(std::fs::File::from(input)).lines();
             for line in lines.map_while(Result::ok) {
                 let mut parts = line.splitn(3, ' ').map(str::to_owned);
                 let from = parts.next().and_then(|number| number.parse().ok());
                 if let (Some(from), Some(word)) = (from, parts.next()) {
                     let rest = parts.next().unwrap_or_default();
-                    if tell.send(Said { from, word, rest }).is_err() {
+                    if sender.send(Reply { from, word, rest }).is_err() {
                         break;
                     }
                 }
             }
         });
-        let mut pool = Pool { bench, workers: Vec::new(), tongue, said };
+        let mut pool = Pool { bench, workers: Vec::new(), output, replies };
         for _ in 0..count {
-            bench.go_on()?;
+            bench.check_stop()?;
             pool.spawn()?;
         }
         let end = pool.within(Duration::ZERO);
@@ -96,15 +88,15 @@ impl<'a> Pool<'a> {
         let number = self.workers.len();
         let failed =
             |error: std::io::Error| Halt::Failed(format!("cannot start worker {number}: {error}"));
-        let tongue = self.tongue.try_clone().map_err(failed)?;
+        let output = self.output.try_clone().map_err(failed)?;
         let child = Command::new("/proc/self/exe")
             .arg0("lockbydir")
             .args(["bench-worker", &std::process::id().to_string(), &number.to_string()])
             .arg(self.bench.place.folder())
             .stdin(Stdio::piped())
-            .stdout(Stdio::from(tongue))
+            .stdout(Stdio::from(output))
             .stderr(Stdio::null())
-            // A terminal's Ctrl-C is for us alone: we end them.
+            // A terminal's Ctrl-C is for the bench alone, which then ends the workers.
             .process_group(0)
             .spawn()
             .map_err(failed)?;
@@ -112,37 +104,38 @@ impl<'a> Pool<'a> {
         Ok(number)
     }
 
-    /// One more.
+    /// Starts one more worker, and returns its number when it is ready.
     pub(super) fn add(&mut self) -> Result<usize, Halt> {
         let number = self.spawn()?;
         self.expect("ready", self.within(Duration::ZERO))?;
         Ok(number)
     }
 
-    /// When something that should take this long counts as a stall.
+    /// Returns the time at which a step that should take this long counts as a stall.
     pub(super) fn within(&self, time: Duration) -> Instant {
         Instant::now() + time + SLACK
     }
 
-    pub(super) fn tell(&mut self, who: usize, command: &str) -> Result<(), Halt> {
+    /// Sends a command to a worker.
+    pub(super) fn send(&mut self, who: usize, command: &str) -> Result<(), Halt> {
         let stdin = self.workers[who].stdin.as_mut();
         stdin
-            .ok_or_else(|| Halt::Failed("a worker has no ear".into()))?
+            .ok_or_else(|| Halt::Failed("a worker has no standard input".into()))?
             .write_all(format!("{command}\n").as_bytes())
             .map_err(|error| Halt::Failed(format!("worker {who} has ended: {error}")))
     }
 
-    /// The next thing that any of them says; a failure of theirs is ours.
-    pub(super) fn hear(&self, end: Instant) -> Result<Said, Halt> {
+    /// Receives the next reply of any worker. A worker's failure is returned as an error.
+    pub(super) fn receive(&self, end: Instant) -> Result<Reply, Halt> {
         loop {
-            self.bench.go_on()?;
-            match self.said.recv_timeout(TICK) {
-                Ok(said) if said.word == "failed" => return Err(Halt::Failed(said.rest)),
-                Ok(said) => return Ok(said),
+            self.bench.check_stop()?;
+            match self.replies.recv_timeout(TICK) {
+                Ok(reply) if reply.word == "failed" => return Err(Halt::Failed(reply.rest)),
+                Ok(reply) => return Ok(reply),
                 Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
                 Err(_) => {
                     return Err(Halt::Failed(format!(
-                        "a stall: a worker has said nothing for more than {} s",
+                        "a stall: a worker printed nothing for more than {} s",
                         SLACK.as_secs()
                     )));
                 }
@@ -150,24 +143,24 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// The next word, which must be this one.
-    pub(super) fn expect(&self, word: &str, end: Instant) -> Result<Said, Halt> {
-        let said = self.hear(end)?;
-        match said.word == word {
-            true => Ok(said),
+    /// Receives the next reply, which must begin with this word.
+    pub(super) fn expect(&self, word: &str, end: Instant) -> Result<Reply, Halt> {
+        let reply = self.receive(end)?;
+        match reply.word == word {
+            true => Ok(reply),
             false => {
-                Err(Halt::Failed(format!("a worker said `{}` instead of `{word}`", said.word)))
+                Err(Halt::Failed(format!("a worker said `{}` instead of `{word}`", reply.word)))
             }
         }
     }
 
-    /// The next one who holds.
+    /// Receives the next reply of a worker that holds the lock.
     pub(super) fn held(&self, end: Instant) -> Result<Holding, Halt> {
         match self.expect("held", end)?.numbers()[..] {
             [asked, acquired, expiry, deadline] => {
                 Ok(Holding { asked, acquired, expiry, deadline })
             }
-            _ => Err(Halt::Failed("a worker said `held` in other words".into())),
+            _ => Err(Halt::Failed("a worker's `held` line is malformed".into())),
         }
     }
 
@@ -179,13 +172,14 @@ impl<'a> Pool<'a> {
         let _ = kill_process(Pid::from_child(&self.workers[who]), signal);
     }
 
-    /// Ends one for good.
+    /// Kills a worker and waits for its end.
     pub(super) fn end(&mut self, who: usize) {
         let _ = self.workers[who].kill();
         let _ = self.workers[who].wait();
     }
 
-    /// Waits until these sleep in wait for the lock, and for ours also queue.
+    /// Waits until these workers sleep while they wait for the lock. Those that wait for ours must also be in
+    /// its queue.
     pub(super) fn settle(
         &self,
         who: std::ops::Range<usize>,
@@ -196,10 +190,10 @@ impl<'a> Pool<'a> {
         let end = self.within(Duration::ZERO);
         let mut rested = 0;
         while rested < 2 {
-            self.bench.go_on()?;
+            self.bench.check_stop()?;
             if Instant::now() >= end {
                 return Err(Halt::Failed(format!(
-                    "a stall: {} waiters did not come to rest in {} s",
+                    "a stall: {} waiters were not asleep after {} s",
                     who.len(),
                     SLACK.as_secs()
                 )));
@@ -208,7 +202,7 @@ impl<'a> Pool<'a> {
             let in_queue = || match engine {
                 Engine::Flock => true,
                 Engine::Lockbydir => {
-                    locks.ours().status().is_ok_and(|status| status.queue.len() == who.len())
+                    locks.ours.status().is_ok_and(|status| status.queue.len() == who.len())
                 }
             };
             let is_settled = who.clone().all(|who| is_asleep(self.pid(who))) && in_queue();
@@ -217,11 +211,11 @@ impl<'a> Pool<'a> {
         Ok(())
     }
 
-    /// Sleeps, but not through a signal.
+    /// Sleeps; returns early if a signal asks to stop.
     pub(super) fn sleep(&self, time: Duration) -> Result<(), Halt> {
         let end = clock() + i64::try_from(time.as_nanos()).unwrap_or(i64::MAX / 2);
         loop {
-            self.bench.go_on()?;
+            self.bench.check_stop()?;
             let rest = Duration::from_nanos((end - clock()).max(0).unsigned_abs());
             if rest.is_zero() {
                 return Ok(());

@@ -1,19 +1,20 @@
-//! How soon the next one holds when the holder cannot release: it was killed, or it hangs and its
-//! timeout passes. A chain: who takes over is the next one to fail.
+//! How soon the next worker holds the lock when the holder cannot release it: it was killed, or it
+//! hangs and its timeout passes. The worker that takes over is the next one to fail.
 
 use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::Bench;
-use super::pool::{Halt, Pool};
+use super::locks::clock;
+use super::pool::Pool;
 use super::report::{After, Engine, Recovery, Report, Spread};
-use super::worker::clock;
+use super::run::{Bench, Halt};
 
 /// The lock's name.
 const NAME: &str = "recovery";
-/// A waiter that came later than this before the expiry may not be at rest.
+/// The least time in nanoseconds from a waiter's request to the expiry: a later waiter may not be at rest.
 const REST: i64 = 20_000_000;
+/// Limits the number of recoveries.
 const MOST: usize = 200;
 
 pub(super) fn measure(
@@ -37,14 +38,14 @@ pub(super) fn measure(
     let hold = format!("hold {NAME} {} {}", engine.name(), timeout.as_nanos());
     let mut pool = Pool::start(bench, 1)?;
     let (mut holder, begun) = (0, Instant::now());
-    pool.tell(holder, &hold)?;
+    pool.send(holder, &hold)?;
     pool.expect("asking", pool.within(timeout))?;
     let mut held = pool.held(pool.within(timeout))?;
     while times.len() < MOST
         && (begun.elapsed() < bench.recovery(after) || times.len() < bench.least)
     {
         let next = pool.add()?;
-        pool.tell(next, &hold)?;
+        pool.send(next, &hold)?;
         pool.expect("asking", pool.within(timeout))?;
         let failed = match after {
             After::Kill => {

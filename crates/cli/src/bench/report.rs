@@ -1,8 +1,8 @@
-//! What was found, as data: the JSON is this, field by field. All times are seconds.
+//! The results as data: the JSON has these fields. All times are in seconds.
 
 use serde::Serialize;
 
-/// Two ways to lock.
+/// A kind of lock that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Engine {
@@ -28,22 +28,22 @@ pub(super) struct Report {
     pub(super) file_system: String,
     pub(super) kernel: String,
     pub(super) cpus: usize,
-    /// When it began.
+    /// When the run began.
     pub(super) at: String,
     /// How long each measure lasted.
     pub(super) measure_s: f64,
     /// False when it was stopped before its end.
     pub(super) complete: bool,
     pub(super) uncontended: Vec<Cost>,
-    pub(super) handover: Vec<Handover>,
+    pub(super) handoff: Vec<Handoff>,
     pub(super) throughput: Vec<Throughput>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) recovery: Vec<Recovery>,
-    /// What could not be measured, and what is not as it should be.
+    /// Measures that failed, and results that should not occur.
     pub(super) notes: Vec<String>,
 }
 
-/// What acquire and release cost together, with nobody else there.
+/// The cost of acquire and release together, without contention.
 #[derive(Serialize)]
 pub(super) struct Cost {
     pub(super) name: String,
@@ -51,41 +51,43 @@ pub(super) struct Cost {
     pub(super) spread: Spread,
 }
 
-/// From just before one's release to just after the next one's acquire.
+/// The time from just before a worker's release to just after the next worker's acquire.
 #[derive(Serialize)]
-pub(super) struct Handover {
+pub(super) struct Handoff {
     pub(super) engine: Engine,
     pub(super) waiters: usize,
     #[serde(flatten)]
     pub(super) spread: Spread,
-    /// How many were served before somebody who had asked clearly earlier.
+    /// The number of turns served before a worker that had asked clearly earlier.
     pub(super) overtaking: usize,
-    /// How often two held at once: never.
+    /// How often two workers held at once; a correct lock has 0.
     pub(super) overlaps: usize,
-    /// All of them, sorted.
+    /// All times, sorted.
     #[serde(skip)]
     pub(super) times: Vec<f64>,
 }
 
-/// Empty critical sections, as many as can be.
+/// The rate of empty critical sections.
 #[derive(Serialize)]
 pub(super) struct Throughput {
     pub(super) engine: Engine,
     pub(super) processes: usize,
     pub(super) per_s: f64,
-    /// Turns of the least and of the most served process.
+    /// Turns of the least served process.
     pub(super) fewest: u64,
+    /// Turns of the most served process.
     pub(super) most: u64,
 }
 
-/// What waiting costs while one holds.
+/// The cost of waiting while another process holds the lock.
 #[derive(Serialize)]
 pub(super) struct Waiting {
     pub(super) waiters: usize,
-    /// Seconds of CPU that all of them use in a second.
+    /// Seconds of CPU that all waiters use in a second.
     pub(super) cpu_s_per_s: f64,
-    /// Of one process (median): resident memory, and what of it is its own.
+    /// Resident memory of one process (median).
     pub(super) rss_bytes: u64,
+    /// The part of it that the process shares with no other.
     pub(super) own_bytes: u64,
 }
 
@@ -98,7 +100,7 @@ pub(super) enum After {
     Expiry,
 }
 
-/// Until the next one holds.
+/// The time until the next worker holds the lock.
 #[derive(Serialize)]
 pub(super) struct Recovery {
     pub(super) after: After,
@@ -107,7 +109,7 @@ pub(super) struct Recovery {
     pub(super) spread: Spread,
 }
 
-/// The shape of many measured times.
+/// The distribution of measured times.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Spread {
     pub(super) count: usize,
@@ -118,12 +120,12 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// None of none.
+    /// Returns the distribution of these times; `None` if there are none.
     pub(super) fn of(times: &[f64]) -> Option<Spread> {
         let mut sorted = times.to_vec();
         sorted.sort_by(f64::total_cmp);
         let worst_s = *sorted.last()?;
-        // The smallest that so many percent do not exceed.
+        // The smallest time that this many percent of the times do not exceed.
         let at = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
         let median_s = match sorted.len() {
             even if even % 2 == 0 => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
@@ -134,8 +136,8 @@ impl Spread {
 }
 
 impl Report {
-    pub(super) fn handover(&self, engine: Engine, waiters: usize) -> Option<&Handover> {
-        self.handover.iter().find(|one| (one.engine, one.waiters) == (engine, waiters))
+    pub(super) fn handoff(&self, engine: Engine, waiters: usize) -> Option<&Handoff> {
+        self.handoff.iter().find(|one| (one.engine, one.waiters) == (engine, waiters))
     }
 
     pub(super) fn throughput(&self, engine: Engine, processes: usize) -> Option<&Throughput> {
@@ -150,9 +152,9 @@ impl Report {
         self.uncontended.iter().find(|one| one.name == name).map(|one| one.spread.median_s)
     }
 
-    /// The numbers of waiters of which something is known.
+    /// Returns the numbers of waiters with a known handoff time.
     pub(super) fn crowds(&self) -> Vec<usize> {
-        let mut found: Vec<usize> = self.handover.iter().map(|one| one.waiters).collect();
+        let mut found: Vec<usize> = self.handoff.iter().map(|one| one.waiters).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -164,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_is_of_times_in_any_order() {
+    fn a_spread_does_not_need_sorted_times() {
         let times: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         let spread = Spread::of(&times).unwrap();
         let expected =

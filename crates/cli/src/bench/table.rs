@@ -3,7 +3,7 @@
 use super::alone::CONTESTANTS;
 use super::report::{After, Engine, Report, Spread};
 
-/// Three digits and a unit: `12.3 µs`.
+/// Formats a time with three digits and a unit: `12.3 µs`.
 pub(super) fn time(seconds: f64) -> String {
     let (number, unit) = match seconds.abs() {
         tiny if tiny < 999.5e-9 => (seconds * 1e9, "ns"),
@@ -14,7 +14,7 @@ pub(super) fn time(seconds: f64) -> String {
     format!("{} {unit}", digits(number))
 }
 
-/// Three digits.
+/// Formats a number with three digits.
 fn digits(number: f64) -> String {
     match number.abs() {
         small if small < 9.995 => format!("{number:.2}"),
@@ -23,7 +23,7 @@ fn digits(number: f64) -> String {
     }
 }
 
-/// Thousands apart: `12 345`.
+/// Formats a number with its thousands separated: `12 345`.
 pub(super) fn count(number: f64) -> String {
     let plain = format!("{number:.0}");
     let mut apart = String::new();
@@ -43,7 +43,7 @@ pub(super) fn bytes(number: u64) -> String {
     }
 }
 
-/// How many times as long.
+/// Formats how many times as long one time is as another.
 pub(super) fn ratio(of: Option<f64>, to: Option<f64>) -> String {
     match (of, to) {
         (Some(of), Some(to)) if to > 0.0 => format!("{} x", digits(of / to)),
@@ -64,16 +64,16 @@ pub(super) struct Table {
     pub(super) title: &'static str,
     /// What the numbers mean.
     pub(super) note: &'static str,
-    /// Names of groups of columns, and how many columns each spans; or none.
+    /// Names of groups of columns, and how many columns each spans; may be empty.
     pub(super) groups: Vec<(&'static str, usize)>,
     pub(super) head: Vec<&'static str>,
     pub(super) rows: Vec<Vec<String>>,
 }
 
-/// All tables of which something is known.
+/// Returns all tables that have a row.
 pub(super) fn tables(report: &Report) -> Vec<Table> {
     let all =
-        [alone(report), handover(report), throughput(report), waiting(report), recovery(report)];
+        [alone(report), handoff(report), throughput(report), waiting(report), recovery(report)];
     all.into_iter().filter(|table| !table.rows.is_empty()).collect()
 }
 
@@ -89,7 +89,7 @@ fn alone(report: &Report) -> Table {
         ])
     };
     Table {
-        title: "Uncontended: acquire and release, nobody else there",
+        title: "Uncontended: acquire and release without contention",
         note: "median of interleaved rounds, and as a multiple of others",
         groups: Vec::new(),
         head: vec!["", "median", "of flock", "of mkdir", "of renames"],
@@ -97,7 +97,7 @@ fn alone(report: &Report) -> Table {
     }
 }
 
-/// Median, 90 %, 99 %, worst.
+/// Formats median, 90 %, 99 % and worst.
 fn four(spread: Option<Spread>) -> [String; 4] {
     match spread {
         Some(spread) => [spread.median_s, spread.p90_s, spread.p99_s, spread.worst_s].map(time),
@@ -105,14 +105,14 @@ fn four(spread: Option<Spread>) -> [String; 4] {
     }
 }
 
-fn handover(report: &Report) -> Table {
+fn handoff(report: &Report) -> Table {
     let rows = report.crowds().into_iter().map(|waiters| {
         let mut row = vec![waiters.to_string()];
         for engine in Engine::ALL {
-            row.extend(four(report.handover(engine, waiters).map(|found| found.spread)));
+            row.extend(four(report.handoff(engine, waiters).map(|found| found.spread)));
         }
         for engine in Engine::ALL {
-            let found = report.handover(engine, waiters);
+            let found = report.handoff(engine, waiters);
             row.push(found.map_or_else(dash, |found| found.overtaking.to_string()));
         }
         row
@@ -194,7 +194,7 @@ fn recovery(report: &Report) -> Table {
     }
 }
 
-/// What was measured, where.
+/// Describes where it was measured.
 pub(super) fn circumstances(report: &Report) -> String {
     format!(
         "lockbydir {} on {} ({}), {}, {} CPUs",
@@ -202,7 +202,7 @@ pub(super) fn circumstances(report: &Report) -> String {
     )
 }
 
-/// The whole report as text.
+/// Formats the whole report as text.
 pub(super) fn table(report: &Report) -> String {
     let is_coloured = crate::render::has_colours();
     let style = |code: &str, text: &str| match is_coloured && !text.is_empty() {

@@ -1,4 +1,4 @@
-//! How far it is, for a person at a terminal; and whether it shall end.
+//! The progress of a run, for a person at a terminal.
 
 use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal, stderr};
@@ -8,7 +8,7 @@ use crate::output;
 
 /// The bar's width in characters.
 const WIDTH: usize = 24;
-/// It is drawn anew this often.
+/// The least time between two drawings of the bar.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// A bar on standard error, if that is a terminal.
@@ -19,13 +19,14 @@ pub(super) struct Progress {
     what: RefCell<String>,
     begun: Cell<Instant>,
     drawn: Cell<Option<Instant>>,
-    /// What the steps before this one took, and what this one should take.
+    /// The expected time of the steps before this one.
     before: Cell<Duration>,
+    /// The expected time of this step.
     step: Cell<Duration>,
 }
 
 impl Progress {
-    /// For what should take this long in all.
+    /// Makes the bar for a run that should take this long in all.
     pub(super) fn new(all: Duration) -> Progress {
         Progress {
             is_shown: stderr().is_terminal(),
@@ -39,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// The next step begins.
+    /// Begins the next step.
     pub(super) fn step(&self, what: &str, time: Duration) {
         self.before.set(self.before.get() + self.step.get());
         self.step.set(time);

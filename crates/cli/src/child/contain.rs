@@ -1,8 +1,8 @@
-//! `--contain`: the supervisor as the first process of a PID namespace, so that the kernel itself ends
-//! all that the command has started when the supervisor ends, whatever that is. Without
-//! privileges this needs a user namespace, too. A mount namespace has the `/proc` of the new PIDs.
+//! `--contain`: the supervisor is the first process of a PID namespace, so that the kernel itself ends
+//! all that the command has started, whatever it is, when the supervisor ends. Without privileges this
+//! needs a user namespace, too. A mount namespace has the `/proc` of the new PIDs.
 //!
-//! Between fork and exec, so it makes system calls only.
+//! It runs between fork and exec, so it makes system calls only.
 
 use std::fmt;
 use std::io;
@@ -13,26 +13,26 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, write};
 use rustix::process::{Pid, getegid, geteuid, getpid};
 
-use super::linux::wait_for;
 use super::orders::Report;
+use super::tree::wait_for;
 use super::{raw, tree};
 use crate::exit::{Failure, USAGE};
 
-/// What a process needs to enter a namespace: texts that are made before the fork.
+/// The texts that a process needs to enter a namespace, made before the fork.
 pub(super) struct Containment {
     users: String,
     groups: String,
 }
 
-/// Where a process finds itself after [`Containment::enter`].
+/// The side of the namespace that a process is on after [`Containment::enter`].
 pub(super) enum Side {
-    /// Where it was. It has done its part.
+    /// Outside, as before. The process has done its part.
     Outside,
-    /// It is the first process within; its PID outside.
+    /// The first process within; with its PID outside.
     Within(Pid),
 }
 
-/// What the kernel refused, and how.
+/// The step that the kernel refused, and the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     step: Step,
@@ -48,10 +48,10 @@ enum Step {
     MountProc,
 }
 
-/// In the order of their numbers in a report.
+/// The steps in the order of their numbers in a report.
 const STEPS: [Step; 5] =
     [Step::Namespace, Step::Users, Step::Process, Step::SeeProc, Step::MountProc];
-/// The kernel's error numbers are smaller than this.
+/// An upper bound of the kernel's error numbers.
 const ERRORS: i32 = 4096;
 
 impl Containment {
@@ -60,7 +60,7 @@ impl Containment {
         Containment { users: same(geteuid().as_raw()), groups: same(getegid().as_raw()) }
     }
 
-    /// Makes a process that is the first one of a PID namespace, a child of our own parent.
+    /// Makes the first process of a new PID namespace, as a child of this process's parent.
     pub(super) fn enter(&self) -> Result<Side, Refused> {
         match raw::unshare(raw::PIDS_AND_MOUNTS) {
             Err(errno) if errno == Errno::PERM.raw_os_error() => {
@@ -73,7 +73,7 @@ impl Containment {
         if raw::fork_sibling().map_err(Step::Process.refused())?.is_some() {
             return Ok(Side::Outside);
         }
-        // It is still the caller's /proc that we see, and our number there.
+        // This is still the caller's /proc, with the number of this process there.
         let outside = tree::number_in_proc();
         let outside =
             outside.ok_or(Errno::NOENT.raw_os_error()).map_err(Step::SeeProc.refused())?;
@@ -84,9 +84,9 @@ impl Containment {
         }
     }
 
-    /// Our user and our group are the same within; there are no others.
+    /// Maps the user and the group to themselves within; there are no others.
     fn map_ids(&self) -> Result<(), Errno> {
-        // Else a group that a user is kept out by could be left.
+        // Without this the process could leave a group whose members are denied access.
         put(c"/proc/self/setgroups", "deny")?;
         put(c"/proc/self/uid_map", &self.users)?;
         put(c"/proc/self/gid_map", &self.groups)
@@ -149,7 +149,7 @@ impl From<Refused> for Failure {
     }
 }
 
-/// Can a command be contained here? Tries all that is done for it, without one.
+/// Fails if a command cannot be contained here. Tries all the steps, without a command.
 pub(crate) fn can_contain() -> Result<(), Failure> {
     let cannot =
         |error: io::Error| Failure::new(USAGE, format!("--contain is not possible here: {error}"));
@@ -158,7 +158,7 @@ pub(crate) fn can_contain() -> Result<(), Failure> {
     }
     let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
     let containment = Containment::new();
-    let Some(maker) = raw::fork().map_err(cannot)? else {
+    let Some(trial) = raw::fork().map_err(cannot)? else {
         match containment.enter() {
             Ok(Side::Outside) => {}
             Ok(Side::Within(pid)) => Report::Ready(pid.as_raw_nonzero().get()).send(theirs.as_fd()),
@@ -168,7 +168,7 @@ pub(crate) fn can_contain() -> Result<(), Failure> {
     };
     drop(theirs);
     let report = Report::receive(&ours);
-    wait_for(maker);
+    wait_for(trial);
     match report {
         Ok(Some(Report::Ready(pid))) => {
             if let Some(pid) = Pid::from_raw(pid) {

@@ -13,20 +13,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, getppid, kill_process,
-    set_child_subreaper, set_parent_process_death_signal, wait, waitid, waitpid,
+    set_child_subreaper, set_parent_process_death_signal, wait, waitid,
 };
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::signal::SIGCHLD;
 
 use super::contain::{Containment, Refused, Side};
 use super::linux_signals::were_children_ignored;
-use super::orders::{Order, Report};
+use super::orders::{GO, Order, Report};
 use super::{Event, Plan, Signals, raw, supervisor, tree};
 use crate::exit::{CANNOT_RUN, Failure, SIGNAL};
 
-/// What the command's process is sent once the lock names its supervisor.
-pub(super) const GO: u8 = b'+';
-/// The supervisor reports the end of all within 3 s, or what could not be ended.
+/// Limits the wait for the supervisor's report on an end. It reports the end of all processes, or those
+/// that could not be ended, within 3 s.
 const LONGEST_END: Duration = Duration::from_secs(10);
 
 /// The command.
@@ -34,30 +33,31 @@ pub(crate) struct Child {
     signals: Arc<Signals>,
     supervisor: Arc<UnixStream>,
     pid: Option<Pid>,
-    /// Starts the supervisor and, by it, the command; ends when the command has begun.
+    /// Starts the supervisor and through it the command; ends when the command has begun.
     starting: Option<JoinHandle<io::Result<()>>>,
-    /// How the supervisor ended, once it was waited for.
+    /// How the supervisor ended, once that is known.
     supervisor_end: Option<WaitStatus>,
-    /// What the supervisor knows of the lock, in milliseconds of the boot clock.
+    /// The deadline that the supervisor knows, in milliseconds of the boot clock.
     deadline: u64,
-    /// If the supervisor is killed, what it leaves becomes ours, and nothing else does.
+    /// If the supervisor is killed, this process inherits what it leaves, and no other orphans.
     adopts: bool,
     /// The supervisor is gone.
     is_unsupervised: bool,
-    /// How the command ended, while nobody has asked yet.
+    /// How the command ended, until that is reported as an event.
     status: Option<i32>,
     survivors: Vec<u32>,
     is_done: bool,
 }
 
 impl Child {
-    /// When the deadline passes, the supervisor stops all until there is a later one.
+    /// When the deadline passes, the supervisor stops all processes until there is a later deadline.
     pub(crate) const STOPS_WHEN_LATE: bool = true;
-    /// It is known when all that the command started has ended.
+    /// The supervisor knows when all that the command started has ended.
     pub(crate) const WAITS_FOR_ALL: bool = true;
 
-    /// Starts the command. Its process first waits until `named` was given the PID that the lock is
-    /// to name, and has said how long the lock is held: so the lock names it before it does anything.
+    /// Starts the command. Its process first waits until `named` has been called with the PID that the
+    /// lock is to name, and has returned how long the lock is held. So the lock names it before it does
+    /// anything.
     pub(crate) fn spawn(
         plan: Plan<'_>,
         signals: &Arc<Signals>,
@@ -67,7 +67,7 @@ impl Child {
             |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"));
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
         let (gate_out, gate_in) = io::pipe().map_err(cannot)?;
-        // With children of somebody else's making, their orphans would become ours too.
+        // If this process has inherited children from its caller, it would adopt their orphans too.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let adopts = waitid(WaitId::All, look).err() == Some(Errno::CHILD);
         if adopts {
@@ -88,12 +88,12 @@ impl Child {
         };
         let is_contained = plan.is_contained;
         let start = move || {
-            // What comes to a new process waits until that process is ready for it.
+            // A signal to the new process stays pending until that process is ready for it.
             let before = raw::block_signals();
             split_before(&mut prepared, split, before);
             let mut first = prepared.spawn()?;
             if is_contained {
-                // It has only made the supervisor.
+                // Its only task was to make the supervisor.
                 let _ = first.wait();
             }
             Ok(())
@@ -117,7 +117,7 @@ impl Child {
                 child.pid = Pid::from_raw(pid);
                 signals.system().direct_to(&child.supervisor);
                 starting.begun(pid.cast_unsigned());
-                // A supervisor that somebody has stopped must not stop us.
+                // A supervisor that was stopped must not block this process.
                 let _ = child.supervisor.set_nonblocking(true);
                 match named(pid.cast_unsigned()) {
                     Ok(held) => {
@@ -126,7 +126,7 @@ impl Child {
                         Ok(child)
                     }
                     Err(failure) => {
-                        // A signal may have ended it before it began: then that is what became of it.
+                        // A signal may have ended it before it began: then that is its outcome.
                         child.look(Duration::ZERO);
                         if child.status.is_some() {
                             return Ok(child);
@@ -155,14 +155,14 @@ impl Child {
         }
     }
 
-    /// What became of it, if anything within this time.
+    /// Waits up to this long for the next event of the command.
     pub(crate) fn event(&mut self, up_to: Duration) -> Option<Event> {
         let is_gone = self.status.is_none() && self.look(up_to);
         match self.status.take() {
             Some(status) => {
                 let status = ExitStatus::from_raw(status);
                 let signal = status.signal().and_then(|number| u8::try_from(number).ok());
-                // Without an exec it has ended too.
+                // A process whose exec failed has exited, too.
                 let has_exited = signal.is_none();
                 if has_exited && let Err(error) = self.started() {
                     return Some(Event::NotStarted(error));
@@ -179,7 +179,7 @@ impl Child {
         }
     }
 
-    /// Has all that it started ended within this time, too?
+    /// Waits up to this long until all that the command started has ended; returns whether it has.
     pub(crate) fn have_all_ended(&mut self, up_to: Duration) -> bool {
         let is_gone = self.look(up_to);
         if is_gone {
@@ -188,9 +188,10 @@ impl Child {
         is_gone
     }
 
-    /// The lock is held for so long: when that has passed, all is stopped until there is more.
+    /// Reports to the supervisor how long the lock is held. When that has passed, the supervisor stops all
+    /// processes until there is a later deadline.
     pub(crate) fn set_deadline(&mut self, held: Duration) {
-        /// Smaller changes are those of rounding.
+        /// The largest change in milliseconds that is due to rounding and not worth an order.
         const SLACK: u64 = 2;
         if held.is_zero() {
             return;
@@ -205,15 +206,15 @@ impl Child {
         }
     }
 
-    /// Asks it and all that it started to end.
+    /// Asks the command and all that it started to end.
     pub(crate) fn ask_to_end(&mut self) {
         let _ = Order::Ask.send(&*self.supervisor);
     }
 
-    /// Ends it and all that it started. The PIDs of those that could not be ended.
+    /// Ends the command and all that it started. Returns the PIDs of those that could not be ended.
     pub(crate) fn end(&mut self) -> Vec<u32> {
         let _ = Order::End.send(&*self.supervisor);
-        // It may have been stopped.
+        // The supervisor may have been stopped.
         let is_there = self.supervisor_end.is_none();
         let _ = self.pid.filter(|_| is_there).map(|pid| kill_process(pid, Signal::CONT));
         let last = Instant::now() + LONGEST_END;
@@ -230,25 +231,26 @@ impl Child {
         std::mem::take(&mut self.survivors)
     }
 
-    /// Leaves alone what the command, which has ended, has started.
+    /// Leaves alone what the command has started, after its end.
     pub(crate) fn leave(&mut self) {
         let _ = Order::Leave.send(&*self.supervisor);
     }
 
-    /// Waits for the supervisor's end, after [`leave`](Self::leave) or [`end`](Self::end): it leaves nothing behind, not even itself.
+    /// Waits for the supervisor's end, after [`leave`](Self::leave) or [`end`](Self::end), so that not even
+    /// the supervisor is left behind.
     pub(crate) fn finish(mut self) {
         self.wait_for_supervisor();
     }
 
-    /// Waits for the supervisor's end. Of a contained command nothing is left then.
+    /// Waits for the supervisor's end. After that no process of a contained command is left.
     fn wait_for_supervisor(&mut self) {
         let _ = self.started();
         if let (Some(pid), None) = (self.pid, self.supervisor_end) {
-            self.supervisor_end = wait_for(pid);
+            self.supervisor_end = tree::wait_for(pid);
         }
     }
 
-    /// How the start ended: known as soon as the command has begun, or has ended.
+    /// Returns the result of the start: known as soon as the command has begun, or has ended.
     fn started(&mut self) -> io::Result<()> {
         if let Some(starting) = self.starting.take() {
             let joined = starting.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
@@ -257,7 +259,8 @@ impl Child {
         Ok(())
     }
 
-    /// Takes note of the supervisor's next report within this time. Is the supervisor gone?
+    /// Waits up to this long for the supervisor's next report, and records it. Returns whether the
+    /// supervisor is gone.
     fn look(&mut self, up_to: Duration) -> bool {
         if self.is_unsupervised {
             return true;
@@ -287,9 +290,9 @@ impl Child {
         self.is_unsupervised
     }
 
-    /// If the supervisor was killed, what it left is ours: ends that.
+    /// Ends the processes that a killed supervisor left to this process.
     fn end_adopted(&mut self) {
-        // Its own end was in order if it has left nothing that is ours to end.
+        // A supervisor that exited with 0 has left nothing for this process to end.
         self.wait_for_supervisor();
         let in_order = self.supervisor_end.is_some_and(|end| end.exit_status() == Some(0));
         if !self.adopts || in_order {
@@ -320,10 +323,10 @@ impl Child {
     }
 }
 
-/// What a new process becomes: the supervisor, and below it the command.
+/// What a new process needs to become the supervisor, and to start the command below it.
 struct Split {
     orders: UnixStream,
-    /// The other end of it, which the command's process must not keep open for `lockbydir`.
+    /// The other end of `orders`, which the command's process must not keep open in place of `lockbydir`.
     ours: RawFd,
     gate_in: PipeWriter,
     gate_out: PipeReader,
@@ -333,7 +336,7 @@ struct Split {
 }
 
 impl Split {
-    /// Comes back in the command's process only. No signal reaches this thread.
+    /// Returns in the command's process only. All signals are blocked in this thread.
     fn divide(&self, before: &raw::Mask) -> io::Result<()> {
         let (supervisor, known_as) = match self.containment.as_ref().map(Containment::enter) {
             None => {
@@ -355,7 +358,7 @@ impl Split {
         if getppid() != Some(supervisor) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        // From here on a signal does to it what it would do to the command.
+        // From here on a signal has the same effect on this process as on the command.
         for &signal in &self.handled {
             raw::set_default(signal);
         }
@@ -376,20 +379,10 @@ impl Split {
 
 #[expect(unsafe_code, reason = "the only way to do something in a process before it is a command")]
 fn split_before(prepared: &mut Command, split: Split, before: raw::Mask) {
-    // SAFETY: between fork and exec, and in the supervisor, which never comes back, only system calls
+    // SAFETY: between fork and exec, and in the supervisor, which never returns, only system calls
     // are made, on descriptors that stay open as long as the closure; nothing is allocated and no
     // lock is taken.
     unsafe { prepared.pre_exec(move || split.divide(&before)) };
-}
-
-/// Waits for the end of this child; none if it is not ours to wait for.
-pub(super) fn wait_for(pid: Pid) -> Option<WaitStatus> {
-    loop {
-        match waitpid(Some(pid), WaitOptions::empty()) {
-            Err(Errno::INTR) => {}
-            ended => return ended.ok().flatten().map(|(_, status)| status),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -401,14 +394,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_that_comes_while_the_command_is_being_started_reaches_it() {
-        // Whoever started the tests may ignore it, as a script's `&` does.
+    fn a_signal_during_the_start_reaches_the_command() {
+        // The caller of the tests may ignore it, as a script's `&` does.
         raw::set_default(SIGINT);
         for signal in [Signal::TERM, Signal::INT] {
             let signals = Signals::watch().unwrap_or_else(|_| panic!());
             let named = |_| {
                 kill_process(getpid(), signal).expect("we live");
-                // Time enough to pass it to whoever is given it now.
+                // Time enough to pass it on at once, if it is not held back.
                 (0..1000).for_each(|_| thread::yield_now());
                 Ok(Duration::from_secs(60))
             };

@@ -1,4 +1,4 @@
-//! Which signals this process takes on Linux, where each came from, and how it reaches the command.
+//! The signals that this process handles on Linux, the source of each, and its way to the command.
 
 use std::fs;
 use std::io;
@@ -20,19 +20,20 @@ use super::orders::Order;
 use super::{Signals, raw};
 use crate::exit::{Failure, IO};
 
-/// How long the thread that is given signals may take to look at one that has come.
+/// Limits the wait until the thread that receives signals has recorded the source of one.
 const LONGEST_NOTE: Duration = Duration::from_secs(2);
-/// What the kernel says of a signal that it sends itself, as for a key of a terminal.
+/// `si_code` of a signal that the kernel itself sends, as for a key of a terminal.
 const FROM_KERNEL: i32 = 0x80;
 
-/// How signals come here.
+/// The state of signals on this system.
 pub(super) struct System {
-    /// Those that we handle.
+    /// The signals that this process handles.
     pub(super) handled: Vec<i32>,
-    /// Whether those that a terminal sends to the whole group have come: known as soon as they do.
+    /// Signals that a terminal sends to the whole group, each with a flag that its handler sets at once.
     group_signals: Vec<(u8, Arc<AtomicBool>)>,
-    /// Bits of those that were looked at, and of those that came from a terminal.
+    /// Bits of the signals whose source was recorded.
     noted: AtomicU64,
+    /// Bits of the signals whose source was a terminal.
     by_terminal: AtomicU64,
     /// The socket to the supervisor, once there is one.
     supervisor: Mutex<Option<Arc<UnixStream>>>,
@@ -40,7 +41,7 @@ pub(super) struct System {
 
 static IGNORED_CHILDREN: AtomicBool = AtomicBool::new(false);
 
-/// Was `SIGCHLD` ignored when we were started?
+/// Whether `SIGCHLD` was ignored when this process was started.
 pub(super) fn were_children_ignored() -> bool {
     IGNORED_CHILDREN.load(Ordering::Relaxed)
 }
@@ -51,19 +52,19 @@ pub(crate) fn learn_of_children() {
 }
 
 impl Signals {
-    /// Begins to watch, from a thread of its own.
+    /// Starts a thread that receives signals.
     pub(crate) fn watch() -> Result<Arc<Signals>, Failure> {
-        // On a terminal its key stops the whole group, us too.
+        // On a terminal its key stops the whole group, this process too.
         let has_terminal = fs::File::open("/dev/tty").is_ok();
         let stops: &[i32] = if has_terminal { &[] } else { &[SIGTSTP, SIGCONT] };
         let ignored = ignored();
-        // What was ignored when we were started (nohup) stays so.
+        // A signal that was ignored when this process was started (nohup) stays ignored.
         let is_wanted = |signal: &i32| ignored >> (*signal - 1) & 1 == 0;
         let mut group_signals = Vec::new();
         for signal in [SIGINT, SIGQUIT].into_iter().filter(is_wanted) {
-            let has_come = Arc::new(AtomicBool::new(false));
-            if flag::register(signal, has_come.clone()).is_ok() {
-                group_signals.push((u8::try_from(signal).unwrap_or(0), has_come));
+            let arrived = Arc::new(AtomicBool::new(false));
+            if flag::register(signal, arrived.clone()).is_ok() {
+                group_signals.push((u8::try_from(signal).unwrap_or(0), arrived));
             }
         }
         let handled = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2].iter().chain(stops);
@@ -91,10 +92,10 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Did this signal, which has come, come from the terminal?
+    /// Whether this signal has arrived and the terminal was its source.
     pub(crate) fn is_from_terminal(&self, number: u8) -> bool {
         let system = self.system();
-        if !system.have_come().any(|come| come == number) {
+        if !system.arrived().any(|arrived| arrived == number) {
             return false;
         }
         let bit = 1 << (number % 64);
@@ -108,19 +109,19 @@ impl Signals {
 
 /// Ends this process by the signal that ended its command, so that its caller sees why.
 pub(crate) fn end_by(signal: u8) {
-    // The command has left its core already.
+    // The command has already left a core dump, so this process leaves none.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let _ = signal_hook::low_level::emulate_default_handler(signal.into());
 }
 
 impl System {
-    /// Without a command it stops or continues us, and nobody else.
+    /// Whether the signal only stops or continues: without a command it concerns this process alone.
     pub(super) fn is_for_commands_only(number: u8) -> bool {
         matches!(i32::from(number), SIGTSTP | SIGCONT)
     }
 
-    /// Remembers where a signal came from. Has the terminal sent it to the whole group?
+    /// Records the source of a signal. Returns true if the terminal has sent it to the whole group.
     fn note(&self, number: u8, code: i32) -> bool {
         let bit = 1 << (number % 64);
         let is_from_terminal = code == FROM_KERNEL && matches!(i32::from(number), SIGINT | SIGQUIT);
@@ -131,35 +132,35 @@ impl System {
         is_from_terminal
     }
 
-    /// Those of the group's signals that have come, though nobody may have looked at them yet.
-    pub(super) fn have_come(&self) -> impl Iterator<Item = u8> {
-        let come =
-            self.group_signals.iter().filter(|(_, has_come)| has_come.load(Ordering::Acquire));
-        come.map(|(number, _)| *number)
+    /// Returns the group's signals that have arrived, even if their source is not recorded yet.
+    pub(super) fn arrived(&self) -> impl Iterator<Item = u8> {
+        let arrived = self.group_signals.iter().filter(|(_, flag)| flag.load(Ordering::Acquire));
+        arrived.map(|(number, _)| *number)
     }
 
-    /// What we do about it ourselves.
-    pub(super) fn follow(number: u8) {
+    /// Applies the signal to this process itself.
+    pub(super) fn act_on(number: u8) {
         if i32::from(number) == SIGTSTP {
             let _ = kill_process(getpid(), Signal::STOP);
         }
     }
 
-    /// The supervisor passes it on: it knows whether the command still has its PID.
-    pub(super) fn tell(&self, _: u32, number: u8) {
+    /// Sends the signal to the supervisor, which passes it on: it knows whether the command still has its
+    /// PID.
+    pub(super) fn send(&self, _: u32, number: u8) {
         let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(supervisor) = &*supervisor {
             let _ = Order::Signal(number.into()).send(&**supervisor);
         }
     }
 
-    /// From now on they are passed on through this.
+    /// Sends signals through this socket from now on.
     pub(super) fn direct_to(&self, supervisor: &Arc<UnixStream>) {
         *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor.clone());
     }
 }
 
-/// The signals that this process ignores, as a bit mask.
+/// Returns the signals that this process ignores, as a bit mask.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status

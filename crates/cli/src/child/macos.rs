@@ -1,5 +1,5 @@
-//! The command on macOS: in a process group of its own where there is no terminal, sent signals, its
-//! descendants found by their parents. It is type-checked; nobody has run it yet.
+//! The command on macOS: in a process group of its own where there is no terminal. Signals are sent to
+//! it directly, and its descendants are found by their parents. It is type-checked; nobody has run it yet.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
@@ -22,34 +22,34 @@ use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System as Pr
 use super::{Event, Plan, Signals};
 use crate::exit::{CANNOT_RUN, Failure, IO, SIGNAL};
 
-/// How signals come here.
+/// The state of signals on this system.
 pub(super) struct System {
     has_terminal: bool,
-    /// Whether those that a terminal tells the whole group have come: known as soon as they do.
-    told_by_terminal: Vec<(u8, Arc<AtomicBool>)>,
+    /// Signals that a terminal sends to the whole group, each with a flag that its handler sets at once.
+    group_signals: Vec<(u8, Arc<AtomicBool>)>,
 }
 
-/// Who ignores the ends of its children is not met here yet.
+/// Does nothing: a caller that ignores the ends of its children is not handled on macOS yet.
 pub(crate) fn learn_of_children() {}
 
-/// Here the exit code says it.
+/// Does nothing: on macOS the exit code reports the signal.
 pub(crate) fn end_by(_: u8) {}
 
 impl Signals {
-    /// Begins to watch, from a thread of its own.
+    /// Starts a thread that receives signals.
     pub(crate) fn watch() -> Result<Arc<Signals>, Failure> {
         let has_terminal = File::open("/dev/tty").is_ok();
-        // On a terminal the command is in our own group: the terminal stops and continues both.
+        // On a terminal the command is in this process's group: the terminal stops and continues both.
         let stops: &[i32] = if has_terminal { &[] } else { &[SIGTSTP, SIGCONT] };
-        let mut told_by_terminal = Vec::new();
+        let mut group_signals = Vec::new();
         let by_terminal: &[i32] = if has_terminal { &[SIGINT, SIGQUIT] } else { &[] };
         for &signal in by_terminal {
-            let has_come = Arc::new(AtomicBool::new(false));
-            if flag::register(signal, has_come.clone()).is_ok() {
-                told_by_terminal.push((u8::try_from(signal).unwrap_or(0), has_come));
+            let arrived = Arc::new(AtomicBool::new(false));
+            if flag::register(signal, arrived.clone()).is_ok() {
+                group_signals.push((u8::try_from(signal).unwrap_or(0), arrived));
             }
         }
-        let signals = Arc::new(Signals::new(System { has_terminal, told_by_terminal }));
+        let signals = Arc::new(Signals::new(System { has_terminal, group_signals }));
         let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2].iter().chain(stops);
         let cannot = |error: io::Error| {
             Failure::new(IO, format!("cannot watch for signals: {error}; free some resources"))
@@ -58,51 +58,51 @@ impl Signals {
         let passing = signals.clone();
         let pass = move |number| {
             let number = u8::try_from(number).unwrap_or(0);
-            passing.pass(number, passing.system().is_heard_anyway(number));
+            passing.pass(number, passing.system().is_sent_to_group(number));
         };
         let forever = move || received.forever().for_each(pass);
         thread::Builder::new().name("signals".into()).spawn(forever).map_err(cannot)?;
         Ok(signals)
     }
 
-    /// Here the exit code says it.
+    /// Returns false: on macOS the exit code reports the signal.
     pub(crate) fn is_from_terminal(&self, _: u8) -> bool {
         false
     }
 }
 
 impl System {
-    /// Without a command it stops or continues us, and nobody else.
+    /// Whether the signal only stops or continues: without a command it concerns this process alone.
     pub(super) fn is_for_commands_only(number: u8) -> bool {
         matches!(i32::from(number), SIGTSTP | SIGCONT)
     }
 
-    /// The terminal has told the whole group already.
-    fn is_heard_anyway(&self, number: u8) -> bool {
-        self.told_by_terminal.iter().any(|(told, _)| *told == number)
+    /// Whether the terminal sends this signal to the whole group itself.
+    fn is_sent_to_group(&self, number: u8) -> bool {
+        self.group_signals.iter().any(|(sent, _)| *sent == number)
     }
 
-    /// Those of these that have come, though nobody may have been told yet.
-    pub(super) fn have_come(&self) -> impl Iterator<Item = u8> {
-        let come =
-            self.told_by_terminal.iter().filter(|(_, has_come)| has_come.load(Ordering::Acquire));
-        come.map(|(number, _)| *number)
+    /// Returns the group's signals that have arrived, even if the receiving thread has not seen them yet.
+    pub(super) fn arrived(&self) -> impl Iterator<Item = u8> {
+        let arrived = self.group_signals.iter().filter(|(_, flag)| flag.load(Ordering::Acquire));
+        arrived.map(|(number, _)| *number)
     }
 
-    /// What we do about it ourselves.
-    pub(super) fn follow(number: u8) {
+    /// Applies the signal to this process itself.
+    pub(super) fn act_on(number: u8) {
         if i32::from(number) == SIGTSTP {
             let _ = kill_process(getpid(), Signal::STOP);
         }
     }
 
-    pub(super) fn tell(&self, pid: u32, number: u8) {
+    /// Sends the signal to the command.
+    pub(super) fn send(&self, pid: u32, number: u8) {
         if let Some(signal) = Signal::from_named_raw(number.into()) {
-            self.send(pid, signal);
+            self.kill(pid, signal);
         }
     }
 
-    fn send(&self, pid: u32, signal: Signal) {
+    fn kill(&self, pid: u32, signal: Signal) {
         let Some(pid) = Pid::from_raw(pid.cast_signed()) else { return };
         let _ = if self.has_terminal {
             kill_process(pid, signal)
@@ -118,18 +118,18 @@ pub(crate) struct Child {
     events: Receiver<Event>,
 }
 
-/// What the command's process is told once the lock names it.
+/// The bytes that let the command's process begin once the lock names it, or end.
 const GO: u8 = b'+';
 const STOP: u8 = b'-';
 
 impl Child {
-    /// Nothing stops it when the deadline passes.
+    /// Nothing stops the command when the deadline passes.
     pub(crate) const STOPS_WHEN_LATE: bool = false;
-    /// What has left the command is not found any more.
+    /// A process that has left the command's tree is not found any more.
     pub(crate) const WAITS_FOR_ALL: bool = false;
 
-    /// Starts the command. Its process first waits until `named` was given its PID, so that the lock
-    /// names it before it does anything.
+    /// Starts the command. Its process first waits until `named` has been called with its PID, so that the
+    /// lock names it before it does anything.
     pub(crate) fn spawn(
         plan: Plan<'_>,
         signals: &Arc<Signals>,
@@ -145,16 +145,16 @@ impl Child {
         let own_group = !signals.system().has_terminal;
         let gate = Gate { own_group, parent: getpid(), pid_in, go_out };
         pass_gate(&mut prepared, gate);
-        let (tell, events) = channel();
+        let (sender, events) = channel();
         let passing = signals.clone();
-        let live = move || live(prepared, &passing, &tell);
-        thread::Builder::new().name("command".into()).spawn(live).map_err(cannot)?;
+        let run = move || run_to_end(prepared, &passing, &sender);
+        thread::Builder::new().name("command".into()).spawn(run).map_err(cannot)?;
 
         let mut pid = [0; 4];
         if rustix::io::read(&pid_out, &mut pid) == Ok(4) {
             let done = named(u32::from_ne_bytes(pid));
-            let word = if done.is_ok() { GO } else { STOP };
-            let _ = rustix::io::write(&go_in, &[word]);
+            let byte = if done.is_ok() { GO } else { STOP };
+            let _ = rustix::io::write(&go_in, &[byte]);
             if let Err(failure) = done {
                 let _ = events.recv();
                 return Err(failure);
@@ -163,7 +163,7 @@ impl Child {
         Ok(Child { signals: signals.clone(), events })
     }
 
-    /// What became of it, if anything within this time.
+    /// Waits up to this long for the next event of the command.
     pub(crate) fn event(&mut self, up_to: Duration) -> Option<Event> {
         self.events.recv_timeout(up_to).ok()
     }
@@ -172,21 +172,21 @@ impl Child {
         true
     }
 
-    /// Nobody else keeps it in time.
+    /// Does nothing: no supervisor enforces the deadline.
     pub(crate) fn set_deadline(&mut self, _: Duration) {}
 
-    /// Asks it and all that it started to end.
+    /// Asks the command and all that it started to end.
     pub(crate) fn ask_to_end(&mut self) {
         self.signal_all(false);
     }
 
-    /// Ends it and all that it started. The PIDs of those that could not be ended.
+    /// Ends the command and all that it started. Returns the PIDs of those that could not be ended.
     pub(crate) fn end(&mut self) -> Vec<u32> {
         self.signal_all(true);
         Vec::new()
     }
 
-    /// Nobody else looks after what it has started.
+    /// Does nothing: no supervisor follows what the command has started.
     pub(crate) fn leave(&mut self) {}
 
     pub(crate) fn finish(self) {}
@@ -194,10 +194,10 @@ impl Child {
     fn signal_all(&self, hard: bool) {
         let signal = if hard { Signal::KILL } else { Signal::TERM };
         if let Some(pid) = self.signals.command() {
-            self.signals.system().send(pid, signal);
+            self.signals.system().kill(pid, signal);
             let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, Signal::CONT));
         }
-        // New ones may be started while we look; those that are told once stay told.
+        // New processes may start during the search, so a kill is repeated; a request is sent only once.
         for _ in 0..if hard { 16 } else { 1 } {
             let found = descendants(getpid());
             if found.is_empty() {
@@ -212,8 +212,8 @@ impl Child {
 }
 
 /// Runs the command to its end.
-fn live(mut prepared: Command, signals: &Signals, tell: &Sender<Event>) {
-    // Until it is the command, our own handlers hear in its process.
+fn run_to_end(mut prepared: Command, signals: &Signals, sender: &Sender<Event>) {
+    // Until its process has become the command, the handlers of this process run in it.
     let starting = signals.starting();
     let event = match prepared.spawn() {
         Err(error) => {
@@ -236,10 +236,10 @@ fn live(mut prepared: Command, signals: &Signals, tell: &Sender<Event>) {
             }
         }
     };
-    let _ = tell.send(event);
+    let _ = sender.send(event);
 }
 
-/// What a new process passes before it becomes the command.
+/// The gate that a new process passes before it becomes the command.
 struct Gate {
     own_group: bool,
     parent: Pid,
@@ -276,7 +276,7 @@ fn pass_gate(prepared: &mut Command, gate: Gate) {
     unsafe { prepared.pre_exec(move || gate.pass()) };
 }
 
-/// All processes below this one, by their parents.
+/// Returns all descendants of a process, found by their parents.
 fn descendants(root: Pid) -> Vec<Pid> {
     let parents = parents();
     let mut found = vec![root.as_raw_nonzero().get()];
@@ -289,7 +289,7 @@ fn descendants(root: Pid) -> Vec<Pid> {
     found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
 }
 
-/// All living processes, each with its parent.
+/// Returns all living processes, each with its parent.
 fn parents() -> Vec<(i32, i32)> {
     let mut system = Processes::new();
     let (all, little) = (ProcessesToUpdate::All, ProcessRefreshKind::nothing());

@@ -1,5 +1,5 @@
-//! The command as a process: started so that it cannot outlive its lock, sent the signals that we
-//! get, ended with all that it started. The same for each system: [`Signals`] and [`Child`].
+//! The command as a process: started so that it cannot outlive its lock, sent the signals that this
+//! process gets, and ended with all that it started. Each system has the same [`Signals`] and [`Child`].
 
 use std::ffi::OsString;
 
@@ -39,18 +39,18 @@ pub(crate) use windows::*;
 
 pub(crate) use self::signals::Signals;
 
-/// What is to be started, and how.
+/// The command to start, and how.
 pub(crate) struct Plan<'a> {
     /// The command and its arguments.
     pub(crate) command: &'a [OsString],
-    /// What its environment has beside ours.
+    /// The variables of its environment beyond those of this process.
     pub(crate) variables: Vec<(&'static str, OsString)>,
-    /// It runs in a PID namespace of its own, which ends with it.
+    /// Whether it runs in a PID namespace of its own, which ends with it.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "elsewhere it is refused"))]
     pub(crate) is_contained: bool,
 }
 
-/// Nothing like it is here.
+/// Fails: only Linux has PID namespaces.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn can_contain() -> Result<(), crate::exit::Failure> {
     let message =
@@ -58,13 +58,13 @@ pub(crate) fn can_contain() -> Result<(), crate::exit::Failure> {
     Err(crate::exit::Failure::new(crate::exit::USAGE, message))
 }
 
-/// What became of the command.
+/// The outcome of the command.
 pub(crate) enum Event {
     /// It ended: its exit code, or 128 and the signal's number; and that signal, where one ended it.
     Ended { code: u32, signal: Option<u8> },
     /// It could not be started.
     NotStarted(std::io::Error),
-    /// What supervised it was killed, so it was ended, but for these processes.
+    /// Its supervisor was killed, so the command was ended, except for these processes.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "elsewhere nothing does"))]
     Unsupervised(Vec<u32>),
 }

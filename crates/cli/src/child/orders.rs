@@ -5,31 +5,33 @@ use std::os::fd::AsFd;
 
 use rustix::io::{Errno, read, write};
 
+/// The byte that lets the command's process begin once the lock names its supervisor.
+pub(super) const GO: u8 = b'+';
 const SIZE: usize = 16;
 
 /// From `lockbydir` to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// The lock names the supervisor: the command may begin.
+    /// The command may begin: the lock names the supervisor.
     Go,
-    /// This signal is for the command and those of its descendants that are in its process group.
+    /// Send this signal to the command and those of its descendants that are in its process group.
     Signal(i32),
-    /// Ask all to end.
+    /// Ask the command and all that it started to end.
     Ask,
-    /// End all.
+    /// End the command and all that it started.
     End,
     /// The command has ended: leave what it started in the background.
     Leave,
-    /// Until then the lock is held, in milliseconds of the boot clock.
+    /// The lock is held until this time, in milliseconds of the boot clock.
     Deadline(u64),
 }
 
 /// From the supervisor to `lockbydir`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
-    /// It supervises, and has this PID.
+    /// The supervisor is ready, and has this PID.
     Ready(i32),
-    /// It cannot supervise, for this error.
+    /// The supervisor cannot work, because of this error.
     Failed(i32),
     /// The command cannot be contained: the number of a [`Refused`](super::contain::Refused).
     Refused(i32),
@@ -37,7 +39,7 @@ pub(super) enum Report {
     Ended(i32),
     /// This process could not be ended.
     Survivor(i32),
-    /// All were ended but those that were reported.
+    /// All processes were ended except those that were reported.
     Done,
 }
 
@@ -69,7 +71,7 @@ impl Order {
         send(to, self.record())
     }
 
-    /// The next one; none when `lockbydir` is gone.
+    /// Reads the next order; `None` when `lockbydir` is gone.
     pub(super) fn receive(from: impl AsFd) -> Option<Order> {
         receive(from).ok().flatten().and_then(Order::of)
     }
@@ -101,11 +103,11 @@ impl Report {
     }
 
     pub(super) fn send(self, to: impl AsFd) {
-        // Without a reader there is nobody to miss it.
+        // An error means that no reader is left.
         let _ = send(to, self.record());
     }
 
-    /// The next one; none when the supervisor is gone.
+    /// Reads the next report; `None` when the supervisor is gone.
     pub(super) fn receive(from: impl AsFd) -> Result<Option<Report>, Errno> {
         Ok(receive(from)?.and_then(Report::of))
     }
@@ -128,7 +130,7 @@ fn send(to: impl AsFd, (kind, value): (u64, u64)) -> Result<(), Errno> {
     }
 }
 
-/// None at the end.
+/// Reads a record; `None` at the end of the stream.
 fn receive(from: impl AsFd) -> Result<Option<(u64, u64)>, Errno> {
     let mut bytes = [0; SIZE];
     let mut filled = 0;

@@ -1,5 +1,5 @@
 //! The raw calls that no safe interface has, each wrapped so that its callers need no `unsafe`: a
-//! fork without exec, the mask and the dispositions of signals, closing what was inherited. Each is
+//! fork without exec, the mask and the dispositions of signals, closing inherited descriptors. Each is
 //! one system call (or a few), allocates nothing and takes no lock.
 
 use std::io;
@@ -12,40 +12,41 @@ use rustix::process::Pid;
 #[derive(Clone, Copy)]
 pub(super) struct Mask(libc::sigset_t);
 
-/// Makes a child that runs on from here; it is told so by `None`. The child has one thread, so it may
-/// only do what a signal handler may.
+/// Forks. Returns the child's PID in the parent, and `None` in the child. The child has one thread, so
+/// it may only do what a signal handler may.
 pub(super) fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: both callers' ways on from here (the supervisor, and the command's gate) make system
-    // calls only: they neither allocate nor take locks, which other threads may have held.
+    // SAFETY: in the child, the callers (the supervisor, and the command's gate) make system calls
+    // only: they neither allocate nor take locks, which other threads may have held.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(Pid::from_raw(pid)),
     }
 }
 
-/// Namespaces, as for [`unshare`].
+/// Namespaces of PIDs and of mounts, as flags of [`unshare`].
 pub(super) const PIDS_AND_MOUNTS: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+/// The namespace of users, as a flag of [`unshare`].
 pub(super) const USERS: i32 = libc::CLONE_NEWUSER;
 
-/// Gives this process namespaces of its own; that of PIDs to its children only.
+/// Moves this process into new namespaces; a new one of PIDs holds for its children only.
 pub(super) fn unshare(namespaces: i32) -> Result<(), i32> {
     // SAFETY: no memory is given, and no descriptor is touched.
     done(unsafe { libc::unshare(namespaces) }.into())
 }
 
-/// As [`fork`], but the child is one of our parent's.
+/// Forks like [`fork`], but the child becomes a child of this process's parent.
 pub(super) fn fork_sibling() -> Result<Option<Pid>, i32> {
     let flags = libc::CLONE_PARENT | libc::SIGCHLD;
-    // SAFETY: as for `fork`. Without a stack the child has a copy of ours, as a forked one; all other
-    // arguments are unused for these flags, so their order, which is not the same everywhere, is no matter.
+    // SAFETY: as for `fork`. Without a stack the child gets a copy of ours, as with fork; these flags
+    // use no other argument, so their order, which differs between architectures, does not matter.
     match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
         -1 => Err(errno()),
         pid => Ok(i32::try_from(pid).ok().and_then(Pid::from_raw)),
     }
 }
 
-/// Mounts the `/proc` of our PID namespace over the one that is there, for our mount namespace only:
-/// the one below is made private, so nothing that is mounted on it is seen elsewhere.
+/// Mounts the `/proc` of this PID namespace over the present one, in this mount namespace only: the
+/// mount below is made private, so a mount on it is not seen elsewhere.
 pub(super) fn mount_proc() -> Result<(), i32> {
     let (at, none) = (c"/proc".as_ptr(), std::ptr::null());
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
@@ -56,17 +57,17 @@ pub(super) fn mount_proc() -> Result<(), i32> {
     }
 }
 
-/// The process group of a process, or of this one (0), as a number: 0 for a group that our PID
-/// namespace does not show. None if there is no such process.
+/// Returns the process group of a process, or of this one (0): 0 for a group that this PID namespace
+/// does not show, `None` if there is no such process.
 pub(super) fn group_of(pid: i32) -> Option<i32> {
     // SAFETY: it takes a number and returns one.
     Some(unsafe { libc::getpgid(pid) }).filter(|&group| group >= 0)
 }
 
-/// Asks for short turns on the processor, so that this process has its next one sooner when it is woken
-/// beside busy ones (Linux 6.12; before that it changes nothing). Its priority stays.
+/// Asks for short time slices, so that this process runs sooner after it is woken beside busy processes
+/// (Linux 6.12; before that it changes nothing). Its priority stays the same.
 pub(super) fn shorten_slice() {
-    /// The shortest that the kernel grants, in nanoseconds.
+    /// The shortest slice that the kernel grants, in nanoseconds.
     const SLICE: u64 = 100_000;
     let mut about = SchedAttr::default();
     let size = size_of::<SchedAttr>();
@@ -82,7 +83,7 @@ pub(super) fn shorten_slice() {
     }
 }
 
-/// `sched_attr` of the kernel, its first version.
+/// The first version of the kernel's `sched_attr`.
 #[repr(C)]
 #[derive(Default)]
 struct SchedAttr {
@@ -104,7 +105,7 @@ fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// Lets no signal reach this thread; what it was before.
+/// Blocks all signals for this thread. Returns the mask from before.
 pub(super) fn block_signals() -> Mask {
     let mut all = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
@@ -117,13 +118,13 @@ pub(super) fn block_signals() -> Mask {
     }
 }
 
-/// Lets those signals reach this thread again that did before.
+/// Restores the signal mask of this thread.
 pub(super) fn restore_signals(before: &Mask) {
     // SAFETY: the set was made by the system, and nothing is written.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before.0, std::ptr::null_mut()) };
 }
 
-/// Gives a signal its default effect. Was it ignored before?
+/// Gives a signal its default effect. Returns true if it was ignored before.
 pub(super) fn set_default(signal: i32) -> bool {
     // SAFETY: no handler is installed, so no code of ours can run by it.
     unsafe { libc::signal(signal, libc::SIG_DFL) == libc::SIG_IGN }
@@ -134,8 +135,8 @@ pub(super) fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// A descriptor that can be read when a child has ended, stopped or gone on. All signals must be
-/// blocked.
+/// Returns a descriptor that can be read when a child has ended, stopped or continued. All signals must
+/// be blocked.
 pub(super) fn child_events() -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: the set is made valid before it is used, and the descriptor is new and ours alone.
@@ -149,13 +150,13 @@ pub(super) fn child_events() -> io::Result<OwnedFd> {
     }
 }
 
-/// Closes one descriptor whose owner lives in another process: a forked child's copy.
+/// Closes a forked child's copy of a descriptor, whose owner lives in another process.
 pub(super) fn close_copy(fd: RawFd) {
     // SAFETY: only for a copy that nothing in this process uses any more.
     unsafe { libc::close(fd) };
 }
 
-/// Closes all descriptors but these two, of which nothing else in this process is used any more.
+/// Closes all descriptors except these two. This process must use none of the others any more.
 pub(super) fn close_all_but(one: RawFd, other: RawFd) {
     let (low, high) = (one.min(other).cast_unsigned(), one.max(other).cast_unsigned());
     close_range(0, low.wrapping_sub(1), low > 0);
@@ -163,7 +164,7 @@ pub(super) fn close_all_but(one: RawFd, other: RawFd) {
     close_range(high + 1, u32::MAX, true);
 }
 
-/// Both ends are closed too.
+/// Closes the descriptors from `first` to `last`, both included.
 fn close_range(first: u32, last: u32, is_wanted: bool) {
     if !is_wanted {
         return;
@@ -172,14 +173,14 @@ fn close_range(first: u32, last: u32, is_wanted: bool) {
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;
     }
-    // Before Linux 5.9. More than these many were hardly ever open.
+    // Before Linux 5.9. Descriptors above this number are hardly ever open.
     for fd in first..=last.min(65_535) {
         close_copy(fd.cast_signed());
     }
 }
 
-/// Ends this process at once: nothing is flushed, and nothing of the parent's runs.
+/// Ends this process at once: it flushes nothing and runs no exit handler of the parent.
 pub(super) fn exit(code: i32) -> ! {
-    // SAFETY: it does not come back.
+    // SAFETY: it does not return.
     unsafe { libc::_exit(code) }
 }

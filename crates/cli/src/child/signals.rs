@@ -1,4 +1,5 @@
-//! The signals that this process gets: until there is a command they end a wait, then they are for it.
+//! The signals that this process gets: before there is a command they end a wait, afterwards they are
+//! passed on to the command.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,17 +7,17 @@ use lockbydir::Interrupt;
 
 use super::System;
 
-/// Passes on the signals that this process gets.
+/// The signals that this process gets, and their way to the command.
 pub(crate) struct Signals {
-    /// Raised by those that come before there is a command.
+    /// Raised by a signal that arrives before there is a command.
     early: Interrupt,
     recipient: Mutex<Recipient>,
     system: System,
 }
 
-/// Whom a signal is for.
+/// The process that a signal is for.
 enum Recipient {
-    /// There is no command yet: when it has begun, it is told those that came, by their numbers.
+    /// There is no command yet. These signals have arrived; the command gets them once it has begun.
     Nobody(Vec<u8>),
     /// The command, by its PID, or that of its supervisor.
     Command(u32),
@@ -34,45 +35,45 @@ impl Signals {
         &self.early
     }
 
-    /// The last one that came before there was a command.
+    /// Returns the number of the last signal that arrived before there was a command; 0 if none did.
     pub(crate) fn last(&self) -> u8 {
         match &*self.recipient() {
-            Recipient::Nobody(came) => came.last().copied().unwrap_or(0),
+            Recipient::Nobody(early) => early.last().copied().unwrap_or(0),
             Recipient::Command(_) | Recipient::Gone => 0,
         }
     }
 
-    /// One has come; `reached_all` if the command got it as well. While the command is being started,
-    /// this waits until it can hear.
+    /// Handles a signal that has arrived. `reached_all`: the command got it as well. While the command is
+    /// being started, this waits until its process can take signals.
     pub(super) fn pass(&self, number: u8, reached_all: bool) {
-        // Held until all is done: so none is lost between two recipients, and none meets another
-        // process.
+        // The mutex is held to the end: so no signal is lost between two recipients, and none reaches
+        // another process.
         let mut recipient = self.recipient();
         match &mut *recipient {
             Recipient::Nobody(_) if System::is_for_commands_only(number) => {}
-            Recipient::Nobody(came) => {
-                came.push(number);
+            Recipient::Nobody(early) => {
+                early.push(number);
                 self.early.raise();
             }
             Recipient::Command(_) if reached_all => {}
-            Recipient::Command(pid) => self.system.tell(*pid, number),
+            Recipient::Command(pid) => self.system.send(*pid, number),
             Recipient::Gone => {}
         }
-        System::follow(number);
+        System::act_on(number);
     }
 
-    /// The command is being started: what is told to its process before it hears as the command does
-    /// would be lost, so nothing is.
+    /// Holds signals back while the command is being started: one sent to its process before that takes
+    /// signals as the command does would be lost.
     pub(super) fn starting(&self) -> Starting<'_> {
         Starting { signals: self, recipient: self.recipient() }
     }
 
-    /// The command has ended.
+    /// Records that the command has ended.
     pub(super) fn end(&self) {
         *self.recipient() = Recipient::Gone;
     }
 
-    /// The command's PID, while there is one.
+    /// Returns the command's PID while the command runs.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn command(&self) -> Option<u32> {
         match *self.recipient() {
@@ -90,19 +91,20 @@ impl Signals {
     }
 }
 
-/// Signals wait as long as this lives.
+/// Holds signals back as long as it lives.
 pub(super) struct Starting<'a> {
     signals: &'a Signals,
     recipient: MutexGuard<'a, Recipient>,
 }
 
 impl Starting<'_> {
-    /// The command hears from now on. It has not heard what came before, wherever that came from.
+    /// Passes signals on to the command from now on, first all those that arrived before: its process has
+    /// got none of them, whatever their source.
     pub(super) fn begun(mut self, pid: u32) {
         let system = &self.signals.system;
-        if let Recipient::Nobody(came) = &*self.recipient {
-            let others = system.have_come().filter(|number| !came.contains(number));
-            came.iter().copied().chain(others).for_each(|number| system.tell(pid, number));
+        if let Recipient::Nobody(early) = &*self.recipient {
+            let others = system.arrived().filter(|number| !early.contains(number));
+            early.iter().copied().chain(others).for_each(|number| system.send(pid, number));
         }
         *self.recipient = Recipient::Command(pid);
         self.signals.early.lower();

@@ -1,8 +1,8 @@
 //! The supervisor: a process between `lockbydir` and its command, the parent of the command and of
-//! every orphan below it. It outlives `lockbydir`, so a killed `lockbydir` leaves nothing behind that
-//! works on; and the lock names it, so nobody takes the lock before it has ended all.
+//! every orphan below it. It outlives `lockbydir`, so a killed `lockbydir` leaves no process behind that
+//! works on; and the lock names it, so nobody takes the lock before it has ended them all.
 //!
-//! It is a forked child of a program with threads. So it makes system calls only: it allocates
+//! It is a forked child of a program with threads, so it makes system calls only: it allocates
 //! nothing, takes no lock and cannot panic.
 
 use std::mem::MaybeUninit;
@@ -20,33 +20,34 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-use super::orders::{Order, Report};
+use super::orders::{GO, Order, Report};
 use super::{raw, tree};
 
-/// What `ps` calls it: nothing that `pkill lockbydir` means. The library knows it by this name.
+/// Its name in `ps`, which `pkill lockbydir` does not match. The library recognizes it by this name.
 const NAME: &std::ffi::CStr = c"run-supervisor";
-/// The pause between two looks while the command is kept from running.
+/// The pause between two checks while the command is kept from running.
 const LATE_PAUSE: Duration = Duration::from_millis(100);
 /// The pause between two rounds of killing, if no child ends meanwhile.
 const ROUND_PAUSE: Duration = Duration::from_millis(2);
-/// What was killed and is still there after this long is reported: it hangs in the kernel.
+/// A killed process that still exists after this long is reported: it hangs in the kernel.
 const LONGEST_END: Duration = Duration::from_secs(3);
-/// Rounds over all descendants that found only such as may not be killed.
+/// The number of rounds over all descendants, all finding only processes that may not be killed, after
+/// which those are reported.
 const ROUNDS_IN_VAIN: u8 = 3;
-/// Rounds of stopping: each finds what was started before its parent stopped.
+/// Limits the rounds of stopping: each finds processes that were started before their parent stopped.
 const STOPPING_ROUNDS: u8 = 100;
 
 /// Supervises this process's child `command` to the end. `orders` is the socket to `lockbydir`; a byte
 /// into `gate` lets the command begin.
 ///
-/// `pid` is this process as `lockbydir` knows it. If it is another one here, we are the first
-/// process of a PID namespace.
+/// `pid` is the PID by which `lockbydir` knows this process. If `getpid` returns another one, this is
+/// the first process of a PID namespace.
 pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>, gate: BorrowedFd<'_>) -> ! {
-    // What is sent to the group of `lockbydir`, by a terminal or to kill it, is not for us.
+    // A signal to the group of `lockbydir`, from a terminal or to kill it, must not reach this process.
     let group = raw::group_of(0);
-    // A session of our own, and not only a group: as a parent of the command from another group of the
-    // same session we would be what keeps the caller's group from being orphaned, and with our end the
-    // kernel would hang up on all of it (SIGHUP) if anything there is stopped.
+    // A new session, and not only a new group: as a parent of the command in another group of the same
+    // session, this process would keep the caller's group from being orphaned, and at its end the kernel
+    // would hang up on the whole group (SIGHUP) if any process there is stopped.
     let _ = setsid();
     let _ = set_name(NAME);
     raw::shorten_slice();
@@ -80,7 +81,7 @@ pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>, gate: Bo
     .run()
 }
 
-/// The command is at its gate and dies with us.
+/// Ends this process with an error. The command waits at its gate and dies with its parent.
 fn give_up(orders: BorrowedFd<'_>, errno: i32) -> ! {
     Report::Failed(errno).send(orders);
     raw::exit(1)
@@ -94,15 +95,15 @@ struct Supervisor<'a> {
     command: Pid,
     /// The process group that the command was started in.
     group: Option<i32>,
-    /// All in our PID namespace are the command's, and end with us.
+    /// This is the first process of a PID namespace: all others there are the command's, and end with it.
     is_first: bool,
     /// The command has ended.
     has_ended: bool,
     /// `lockbydir` is gone.
     is_alone: bool,
-    /// On the boot clock.
+    /// When the lock expires, on the boot clock.
     deadline: Option<Duration>,
-    /// The deadline has passed: nothing may run until there is a later one.
+    /// The deadline has passed: no process may run until there is a later deadline.
     is_late: bool,
     go: Go,
     ending: Option<Ending>,
@@ -111,16 +112,16 @@ struct Supervisor<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Go {
     NotYet,
-    /// It came when the deadline had passed.
+    /// The order arrived after the deadline.
     Late,
     Given,
 }
 
-/// All are being ended.
+/// The state while all processes are being ended.
 struct Ending {
     began: Duration,
     round: u32,
-    /// Rounds that found only what may not be killed.
+    /// The number of rounds that found only processes that may not be killed.
     in_vain: u8,
     was_reported: bool,
 }
@@ -146,7 +147,7 @@ impl Supervisor<'_> {
             }
             self.reap();
             if has_order {
-                self.obey();
+                self.execute();
             }
             if self.deadline.is_some_and(|deadline| now() >= deadline) {
                 self.is_late = true;
@@ -159,7 +160,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Waits until there is something to do: is there an order, has a child changed?
+    /// Waits for an order, a change of a child, the deadline or the next round. Returns whether there is
+    /// an order, and whether a child has changed.
     fn wait(&self) -> (bool, bool) {
         let pause = match &self.ending {
             Some(ending) if ending.was_reported => Some(timespec(LATE_PAUSE)),
@@ -179,7 +181,8 @@ impl Supervisor<'_> {
             (false, false) => 3,
         };
         let _ = poll(&mut polled[..wanted], pause.as_ref());
-        // If somebody has continued the command, each instruction that it executes counts.
+        // If the command was continued after the deadline, each instruction that it executes is too much:
+        // it is stopped first, before anything else.
         if self.is_late
             && self.ending.is_none()
             && !self.all_at_once(Signal::STOP)
@@ -190,7 +193,7 @@ impl Supervisor<'_> {
         (!self.is_alone && !polled[1].revents().is_empty(), !polled[0].revents().is_empty())
     }
 
-    /// Takes note of every child that has ended, the command or an orphan.
+    /// Reaps every child that has ended, the command or an orphan.
     fn reap(&mut self) {
         let is_childless = loop {
             match wait(WaitOptions::NOHANG) {
@@ -200,12 +203,12 @@ impl Supervisor<'_> {
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => break false,
-                // Whoever lives below us has a parent that is our child.
+                // Every living descendant has an ancestor that is a child of this process.
                 Err(_) => break true,
             }
         };
-        // A command that ended alone may have been killed together with `lockbydir`: what it has left
-        // is left alone when `lockbydir` says so.
+        // A command that has ended may have been killed together with `lockbydir`. So what it left in the
+        // background is left alone only when `lockbydir` orders that.
         if is_childless {
             if self.ending.is_some() {
                 Report::Done.send(self.orders);
@@ -214,9 +217,9 @@ impl Supervisor<'_> {
         }
     }
 
-    fn obey(&mut self) {
+    fn execute(&mut self) {
         match Order::receive(self.orders) {
-            // What is left of our command is ended before we are: the lock names us.
+            // The rest of the command ends before this process does, since the lock names this process.
             None => {
                 self.is_alone = true;
                 self.begin_end();
@@ -231,7 +234,7 @@ impl Supervisor<'_> {
                     self.signal(signal);
                 }
             }
-            // What may not run cannot tidy up.
+            // Processes that may not run cannot clean up, so they are killed at once.
             Some(Order::Ask) if self.is_late => self.begin_end(),
             Some(Order::Ask) => self.each(&mut |pid| {
                 let _ = kill_process(pid, Signal::TERM);
@@ -258,15 +261,15 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Lets the command begin, unless it is too late.
+    /// Lets the command begin, unless the deadline has passed.
     fn open_gate(&mut self) {
         if self.deadline.is_none_or(|deadline| now() < deadline) {
-            let _ = rustix::io::write(self.gate, &[super::linux::GO]);
+            let _ = rustix::io::write(self.gate, &[GO]);
             self.go = Go::Given;
         }
     }
 
-    /// Calls `on` with all that the command has started, and the command, as far as can be seen.
+    /// Calls `on` with the command and all that it has started, as far as they can be found.
     fn each(&self, on: &mut dyn FnMut(Pid)) {
         if tree::is_ours() {
             tree::each_descendant(getpid(), on);
@@ -275,9 +278,9 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Passes a signal on to the command and those below it that are in its process group.
+    /// Passes a signal on to the command and those of its descendants that are in its process group.
     fn signal(&self, signal: Signal) {
-        // `lockbydir` stops itself next. By SIGTSTP the kernel stops nobody in an orphaned group, as of cron.
+        // `lockbydir` stops itself next. In an orphaned group, as under cron, SIGTSTP stops no process.
         let signal = if signal == Signal::TSTP { Signal::STOP } else { signal };
         if !self.has_ended {
             let _ = kill_process(self.command, signal);
@@ -290,13 +293,13 @@ impl Supervisor<'_> {
         });
     }
 
-    /// Sends a signal to all at once, where that can be done: even what forks meanwhile does not miss it.
+    /// Sends a signal to all processes at once, if possible: then even one that forks meanwhile is reached.
     fn all_at_once(&self, signal: Signal) -> bool {
-        // Elsewhere this would be all processes of the machine.
+        // Outside a PID namespace this would reach all processes of the machine.
         self.is_first && kill_process_group(Pid::INIT, signal).is_ok()
     }
 
-    /// Stops all, until a look finds all stopped.
+    /// Stops all processes, and repeats that until all are found stopped.
     fn stop_all(&self) {
         if self.all_at_once(Signal::STOP) {
             return;
@@ -320,20 +323,20 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Kills every child; the killed one's children become ours, for the next round. All have ended
-    /// when there is no child any more, which [`reap`](Self::reap) sees.
+    /// Kills every child; the children of a killed process become children of this one, for the next round.
+    /// All have ended when there is no child any more, which [`reap`](Self::reap) detects.
     fn end_round(&mut self) {
         let Some(Ending { began, round, in_vain, was_reported }) = self.ending.take() else {
             return;
         };
         let us = getpid();
         self.all_at_once(Signal::KILL);
-        // A round over all finds what is below those that may not be killed.
+        // A round over all descendants reaches those below processes that may not be killed.
         let is_thorough = in_vain > 0 || round % 8 == 0;
         let (mut living, mut refused) = (0u32, 0u32);
         let mut kill = |pid| match kill_process(pid, Signal::KILL) {
             Err(Errno::PERM) => refused += 1,
-            // What has ended and was not waited for yet is no reason to go on.
+            // A process that has ended and was not reaped yet does not count as living.
             Ok(()) if is_thorough && !matches!(tree::state(pid), None | Some(b'Z' | b'X')) => {
                 living += 1;
             }

@@ -1,5 +1,5 @@
-//! The descendants of a process, as `/proc` lists them. Allocates nothing and takes no lock, for the
-//! supervisor is a forked child of a program with threads.
+//! The descendants of a process, as `/proc` lists them. Allocates nothing and takes no lock, because
+//! the supervisor is a forked child of a program with threads.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -7,25 +7,26 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RawDir, accessat, openat, readlinkat_raw};
 use rustix::io::{Errno, read};
-use rustix::process::{Pid, getpid};
+use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, waitpid};
 
-/// Deeper ones are found when those above them have ended, and they are the caller's own.
+/// Limits the depth of a search, in generations. Deeper descendants are found when those above them have
+/// ended: then they are the caller's own children.
 const DEEPEST: u8 = 32;
 
-/// Does `/proc` show the processes of our own PID namespace? Elsewhere its numbers are others'.
+/// Whether `/proc` shows the processes of this PID namespace. If not, its numbers mean other processes.
 pub(super) fn is_ours() -> bool {
     number_in_proc() == Some(getpid())
 }
 
-/// Our PID as `/proc` shows it, if it does.
+/// Returns this process's PID as `/proc` shows it, if it does.
 pub(super) fn number_in_proc() -> Option<Pid> {
     let mut buffer = [MaybeUninit::uninit(); 16];
     let (name, _) = readlinkat_raw(CWD, c"/proc/self", &mut buffer[..]).ok()?;
     number(name).and_then(Pid::from_raw)
 }
 
-/// Calls `on` with every child of this process. Those that end meanwhile may hide others from a
-/// look; the next one shows them.
+/// Calls `on` with every child of a process. A child that ends meanwhile may hide others from one
+/// search; the next search finds them.
 pub(super) fn each_child(parent: Pid, on: &mut dyn FnMut(Pid)) {
     let path = Text::new(b"/proc/").number(parent).bytes(b"/task");
     let Ok(tasks) = open_dir(&path) else { return };
@@ -67,19 +68,19 @@ fn below(root: Pid, depth: u8, on: &mut dyn FnMut(Pid)) {
     });
 }
 
-/// Its state, as one letter; none if it is gone.
+/// Returns the state of a process as one letter; `None` if it is gone.
 pub(super) fn state(pid: Pid) -> Option<u8> {
     stat(pid).map(|(state, _)| state)
 }
 
-/// Its state and its parent.
+/// Returns the state and the parent of a process.
 fn stat(pid: Pid) -> Option<(u8, i32)> {
     let path = Text::new(b"/proc/").number(pid).bytes(b"/stat");
     let file = openat(CWD, path.c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut buffer = [0; 256];
     let length = read(&file, &mut buffer).ok()?;
     let line = buffer.get(..length)?;
-    // The program's name, in parentheses, may hold anything; the last one closes it.
+    // The program's name, in parentheses, may contain anything; the last parenthesis closes it.
     let close = line.iter().rposition(|&byte| byte == b')')?;
     let state = *line.get(close + 2)?;
     let parent = line.get(close + 4..)?.split(|&byte| byte == b' ').next().and_then(number)?;
@@ -102,7 +103,7 @@ fn each_number(dir: &OwnedFd, on: &mut dyn FnMut(Pid)) {
     }
 }
 
-/// Calls `on` with every number in a file; each is followed by a space.
+/// Calls `on` with every number in a file; a space follows each.
 fn each_listed(list: &OwnedFd, on: &mut dyn FnMut(Pid)) {
     let mut buffer = [0; 1024];
     let mut pid = 0;
@@ -121,7 +122,7 @@ fn number(digits: &[u8]) -> Option<i32> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// A short path.
+/// A short path, built without allocation.
 struct Text {
     bytes: [u8; 48],
     length: usize,
@@ -159,12 +160,22 @@ impl Text {
     }
 }
 
+/// Waits for the end of this child; returns `None` if it is not a child of this process.
+pub(super) fn wait_for(pid: Pid) -> Option<WaitStatus> {
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Err(Errno::INTR) => {}
+            ended => return ended.ok().flatten().map(|(_, status)| status),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_descendant_is_found_and_nobody_else() {
+    fn exactly_the_descendants_are_found() {
         let mut shell = std::process::Command::new("sh")
             .args(["-c", "sleep 60 & (sleep 60 & sleep 60; :) & echo; wait"])
             .stdout(std::process::Stdio::piped())

@@ -1,5 +1,5 @@
-//! The command on Windows: in a job, which ends with us, and in a process group of its own, which can
-//! be asked to end.
+//! The command on Windows: in a job, which ends with this process, and in a process group of its own,
+//! which can be asked to end.
 
 use std::io;
 use std::os::windows::io::AsHandle;
@@ -16,55 +16,56 @@ use lockbydir_windows::{Control, Job, interrupt_group, on_control, resume};
 use super::{Event, Plan, Signals};
 use crate::exit::{CANNOT_RUN, Failure};
 
-/// Flags of a new process: it does nothing until it is resumed; control events can be sent to it.
+/// Flag of a new process: it does nothing until it is resumed.
 const SUSPENDED: u32 = 0x4;
+/// Flag of a new process: control events can be sent to it.
 const NEW_GROUP: u32 = 0x200;
-/// The exit code of a program that Ctrl-C has ended.
+/// The exit code of a program that was ended by Ctrl-C.
 const ENDED_BY_CONTROL: u32 = 0xC000_013A;
-/// The number of the signal that says that the window is closed.
+/// The number of the signal for a closed window: that of `SIGHUP`.
 const CLOSE: u8 = 1;
-/// Windows ends whoever is told that its window, its session or the computer is closed, after 5 s or
-/// as soon as it has heard it: so long the command and its release have.
+/// The time that the command's end and the release have when the window, the session or the computer is
+/// closed. Windows ends this process after 5 s, or as soon as its handler returns.
 const LAST_MOMENTS: Duration = Duration::from_millis(4500);
 
-/// What became of the control events that were passed on.
+/// The state of the control events that are passed on.
 pub(super) struct System {
-    /// One could not be, so the command has to end without being asked.
-    is_deaf: AtomicBool,
+    /// An event could not be passed on, so the command has to end without being asked.
+    cannot_interrupt: AtomicBool,
 }
 
-/// Here nobody ignores the ends of its children.
+/// Does nothing: on Windows no process ignores the ends of its children.
 pub(crate) fn learn_of_children() {}
 
-/// Here the exit code says it.
+/// Does nothing: on Windows the exit code reports it.
 pub(crate) fn end_by(_: u8) {}
 
 impl Signals {
-    /// Begins to watch; there is one for the process.
+    /// Starts to receive control events, once for the process.
     pub(crate) fn watch() -> Result<Arc<Signals>, Failure> {
         static WATCHING: OnceLock<Arc<Signals>> = OnceLock::new();
         let begin = || {
             on_control(|control| {
                 if let Some(signals) = WATCHING.get() {
-                    // The command has its own event of the end of its window.
+                    // The command gets an event of its own when its window is closed.
                     signals.pass(number(control), control == Control::Close);
                 }
                 if control == Control::Close {
                     thread::sleep(LAST_MOMENTS);
                 }
             });
-            Arc::new(Signals::new(System { is_deaf: AtomicBool::new(false) }))
+            Arc::new(Signals::new(System { cannot_interrupt: AtomicBool::new(false) }))
         };
         Ok(WATCHING.get_or_init(begin).clone())
     }
 
-    /// Here the exit code says it.
+    /// Returns false: on Windows the exit code reports it.
     pub(crate) fn is_from_terminal(&self, _: u8) -> bool {
         false
     }
 }
 
-/// The number of a signal that says the same.
+/// Returns the number of the signal with the same meaning.
 fn number(control: Control) -> u8 {
     match control {
         Control::C => 2,
@@ -78,15 +79,16 @@ impl System {
         false
     }
 
-    pub(super) fn have_come(&self) -> impl Iterator<Item = u8> {
+    pub(super) fn arrived(&self) -> impl Iterator<Item = u8> {
         std::iter::empty()
     }
 
-    pub(super) fn follow(_: u8) {}
+    pub(super) fn act_on(_: u8) {}
 
-    pub(super) fn tell(&self, pid: u32, _: u8) {
+    /// Sends the command a control event.
+    pub(super) fn send(&self, pid: u32, _: u8) {
         if !interrupt_group(pid) {
-            self.is_deaf.store(true, Ordering::Release);
+            self.cannot_interrupt.store(true, Ordering::Release);
         }
     }
 }
@@ -99,13 +101,13 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Nothing stops it when the deadline passes.
+    /// Nothing stops the command when the deadline passes.
     pub(crate) const STOPS_WHEN_LATE: bool = false;
-    /// The job does not say when it is empty.
+    /// The job does not report when it is empty.
     pub(crate) const WAITS_FOR_ALL: bool = false;
 
-    /// Starts the command. It is suspended until `named` was given its PID, so that the lock names it
-    /// before it does anything.
+    /// Starts the command. It is suspended until `named` has been called with its PID, so that the lock
+    /// names it before it does anything.
     pub(crate) fn spawn(
         plan: Plan<'_>,
         signals: &Arc<Signals>,
@@ -114,14 +116,14 @@ impl Child {
         let cannot =
             |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"));
         let job = Job::new().map_err(|errno| cannot(errno.into()))?;
-        let (tell, events) = channel();
+        let (sender, events) = channel();
         let mut prepared = Command::new(plan.command.first().cloned().unwrap_or_default());
         prepared.args(plan.command.iter().skip(1)).envs(plan.variables);
         prepared.creation_flags(SUSPENDED | NEW_GROUP);
         let starting = signals.starting();
         match prepared.spawn() {
             Err(error) => {
-                let _ = tell.send(Event::NotStarted(error));
+                let _ = sender.send(Event::NotStarted(error));
             }
             Ok(mut child) => {
                 let pid = child.id();
@@ -137,17 +139,17 @@ impl Child {
                 }
                 starting.begun(pid);
                 let passing = signals.clone();
-                let live = move || live(child, &passing, &tell);
-                // The job ends with us, and the command with it.
-                thread::Builder::new().name("command".into()).spawn(live).map_err(cannot)?;
+                let wait = move || wait_for_end(child, &passing, &sender);
+                // The job ends with this process, and the command with it.
+                thread::Builder::new().name("command".into()).spawn(wait).map_err(cannot)?;
             }
         }
         Ok(Child { signals: signals.clone(), job, events })
     }
 
-    /// What became of it, if anything within this time.
+    /// Waits up to this long for the next event of the command.
     pub(crate) fn event(&mut self, up_to: Duration) -> Option<Event> {
-        if self.signals.system().is_deaf.load(Ordering::Acquire) {
+        if self.signals.system().cannot_interrupt.load(Ordering::Acquire) {
             self.job.end(ENDED_BY_CONTROL);
         }
         self.events.recv_timeout(up_to).ok()
@@ -157,31 +159,32 @@ impl Child {
         true
     }
 
-    /// Nobody else keeps it in time.
+    /// Does nothing: no supervisor enforces the deadline.
     pub(crate) fn set_deadline(&mut self, _: Duration) {}
 
-    /// Asks it to end. Where it cannot be asked, the hard end comes soon.
+    /// Asks the command to end. Where it cannot be asked, it is killed after the grace.
     pub(crate) fn ask_to_end(&mut self) {
         let _ = self.signals.command().map(interrupt_group);
     }
 
-    /// Ends it and all that it started. The PIDs of those that could not be ended: here there are none.
+    /// Ends the command and all that it started. Returns the PIDs of those that could not be ended: on
+    /// Windows none.
     pub(crate) fn end(&mut self) -> Vec<u32> {
         self.job.end(1);
         Vec::new()
     }
 
-    /// Nobody else looks after what it has started.
+    /// Does nothing: no supervisor follows what the command has started.
     pub(crate) fn leave(&mut self) {}
 
     pub(crate) fn finish(self) {}
 }
 
-/// Waits for the command's end.
-fn live(mut child: std::process::Child, signals: &Signals, tell: &Sender<Event>) {
+/// Waits until the command ends, and reports it.
+fn wait_for_end(mut child: std::process::Child, signals: &Signals, sender: &Sender<Event>) {
     let ended = child.wait();
     signals.end();
-    let _ = tell.send(match ended {
+    let _ = sender.send(match ended {
         Ok(status) => {
             let code = status.code().map_or(u32::from(CANNOT_RUN), i32::cast_unsigned);
             Event::Ended { code, signal: None }

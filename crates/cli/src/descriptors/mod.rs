@@ -1,5 +1,5 @@
-//! Standard output and standard error as this process got them, where the standard library does not
-//! say. The same functions for each system.
+//! The state of standard output and standard error that the standard library does not report. Each
+//! system has the same functions.
 
 #[cfg(unix)]
 mod unix;

@@ -1,5 +1,6 @@
-//! The verb `doctor`: is a folder safe to lock in? The library tries; here are its arguments, its
-//! other process, and its report for programs. The one for people is in `table.rs`.
+//! The verb `doctor`: tries whether a folder is safe to lock in. The library does the trials; this file
+//! has the arguments, the other process, and the report for programs. `table.rs` has the report for
+//! people.
 
 mod table;
 
@@ -18,10 +19,10 @@ use crate::duration::parse_patience;
 use crate::exit::{Failure, NOT_DONE, SIGNAL, USAGE};
 use crate::{output, render};
 
-/// What `doctor --help` ends with.
+/// The end of `doctor --help`.
 pub(crate) const HELP: &str = "\
 On two hosts that share DIR, run `lockbydir doctor --peer DIR` on both at the same time, as the same
-user: they find each other there, try against each other, and print the same table.
+user: they find each other there, test against each other, and print the same table.
 
 --json prints one object:
   version, dir, verdict (safe, safe with remarks, not safe), with (process, host)
@@ -40,7 +41,7 @@ pub(crate) struct Args {
     /// One JSON object
     #[arg(long)]
     json: bool,
-    /// With another host, where the same is run at the same time
+    /// Check together with another host that runs the same command at the same time
     #[arg(long)]
     peer: bool,
     /// How long to wait for the other host, or `forever`
@@ -87,9 +88,9 @@ pub(crate) fn doctor(args: &Args) -> Result<u8, Failure> {
     Ok(if report.verdict() == Verdict::NotSafe { NOT_DONE } else { 0 })
 }
 
-/// This program again, as the other process.
+/// Returns the command that starts this program as the other process.
 fn assistant() -> Result<Command, Failure> {
-    let mut command = crate::current_exe::myself().map_err(|error| {
+    let mut command = crate::current_exe::this_program().map_err(|error| {
         Failure::new(crate::exit::IO, format!("cannot find this program's file: {error}"))
     })?;
     command.arg("doctor-assistant");

@@ -1,14 +1,15 @@
-//! The doctor's report for people: a table as wide as the terminal, a verdict. What matters is said in
-//! words; colours only help.
+//! The doctor's report for people: a table as wide as the terminal, and a verdict. All that matters is
+//! in words; colours only help.
 
 use std::io::stdout;
 
 use lockbydir::doctor::{Finding, Grade, Other, Report, Verdict};
 use lockbydir::printable;
 
-/// Where nothing tells how wide it may be.
+/// The width of a table in characters, where the terminal's width is unknown.
 const WIDTH: usize = 80;
-/// What is narrower cannot be read, and what is wider is no easier to.
+/// The least and the largest width of a table in characters: a narrower one cannot be read, and a
+/// wider one is no easier to read.
 const WIDTHS: (usize, usize) = (60, 140);
 const GAP: usize = 2;
 
@@ -37,10 +38,10 @@ fn draw(report: &Report, width: usize, is_coloured: bool) -> String {
         let (mark, colour) = mark(finding.grade);
         let Finding { tried, seen, meaning, .. } = finding;
         let cells = [mark.to_owned(), tried.clone(), seen.clone(), meaning.clone()];
-        let is_odd = finding.grade > Grade::Untried;
+        let is_problem = finding.grade > Grade::Untried;
         out += &row(cells, widths, |text, column| match column {
             0 => style(colour, text),
-            2 if is_odd => style(colour, text),
+            2 if is_problem => style(colour, text),
             _ => text.to_owned(),
         });
     }
@@ -66,7 +67,7 @@ fn circumstances(report: &Report) -> String {
     )
 }
 
-/// A word that is read without colours, and the colour.
+/// Returns a word that is understood without colours, and the colour.
 fn mark(grade: Grade) -> (&'static str, &'static str) {
     match grade {
         Grade::Good => ("ok", "32"),
@@ -94,7 +95,7 @@ fn verdict(report: &Report) -> (String, &'static str) {
     }
 }
 
-/// The widths of the columns: what they need, or else shares of what there is.
+/// Returns the widths of the columns: what they need, or shares of the width if it is too small.
 fn widths(findings: &[Finding], width: usize) -> [usize; 4] {
     const MARK: usize = 4;
     let room = width - MARK - 3 * GAP;
@@ -106,14 +107,14 @@ fn widths(findings: &[Finding], width: usize) -> [usize; 4] {
     [MARK, tried, seen, room - tried - seen]
 }
 
-/// One row, of as many lines as its longest cell has.
+/// Formats one row, with as many lines as its longest cell.
 fn row(cells: [String; 4], widths: [usize; 4], style: impl Fn(&str, usize) -> String) -> String {
     let cells: Vec<Vec<String>> =
         cells.iter().zip(widths).map(|(cell, width)| wrapped(cell, width)).collect();
     let lines = cells.iter().map(Vec::len).max().unwrap_or(0);
     let mut out = String::new();
     for nth in 0..lines {
-        // Blanks are written only before what follows them.
+        // Blanks are written only before a text, so no line ends in blanks.
         let mut blanks = 0;
         for (column, cell) in cells.iter().enumerate() {
             let text = cell.get(nth).map_or("", String::as_str);
@@ -129,7 +130,7 @@ fn row(cells: [String; 4], widths: [usize; 4], style: impl Fn(&str, usize) -> St
     out
 }
 
-/// Broken into lines of this width, between words where that can be.
+/// Breaks a text into lines of this width, between words where possible.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_kept_whole_but_for_those_that_are_longer_than_a_line() {
+    fn only_words_longer_than_a_line_are_split() {
         assert_eq!(wrapped("to be or not", 6), ["to be", "or not"]);
         assert_eq!(wrapped("a considerable word", 6), ["a", "consid", "erable", "word"]);
         assert_eq!(wrapped("", 6), Vec::<String>::new());

@@ -1,5 +1,5 @@
-//! The verb `play`: runs an example as real processes and shows it, or shows again what was recorded.
-//! Here are its arguments and its end. `stage.rs` is what runs, `plain.rs` how it is told where
+//! The verb `play`: runs an example as real processes and shows it, or replays a recording. This file
+//! has the arguments and the end. `stage.rs` runs the processes; `plain.rs` prints the events where
 //! there is no terminal.
 
 mod plain;
@@ -15,9 +15,9 @@ use crate::{output, render};
 
 pub(crate) use self::stage::{Part, Stage, part, stage};
 
-/// What `play --help` ends with.
+/// The end of `play --help`.
 pub(crate) const HELP: &str = "\
-Ends with the verdict of the example. Exit 0: it is good; 1: it is bad; 130: ended before.
+Ends with the verdict of the example. Exit 0: good; 1: bad; 130: interrupted.
 
 Examples:
   lockbydir play
@@ -35,32 +35,32 @@ pub(crate) struct Args {
     web: bool,
     #[command(flatten)]
     place: crate::serve::Place,
-    /// Write down what happens, as JSON lines, into a new file
+    /// Record events as JSON lines into a new file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     record: Option<PathBuf>,
-    /// See again what was recorded
+    /// Replay a recording
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     replay: Option<PathBuf>,
-    /// So many times as fast as it was, 0.1 to 1000
+    /// Replay speed, as a factor from 0.1 to 1000
     #[arg(long, value_name = "N", requires = "replay", default_value = "1", value_parser = speed)]
     speed: f64,
     #[command(flatten)]
     options: Options,
 }
 
-/// What examples are told; each takes some of these.
+/// The options of examples; each takes some of these.
 #[derive(clap::Args)]
 struct Options {
-    /// All times are so many times as long, 0.01 to 100 (one-bed, massive, storm)
+    /// Factor for all times, 0.01 to 100 (one-bed, massive, storm)
     #[arg(long, value_name = "N", conflicts_with = "replay", value_parser = scale)]
     scale: Option<f64>,
-    /// How likely a sleeper forgets to give the bed back, 0 to 1 (one-bed)
+    /// Probability that a sleeper forgets to leave the bed, 0 to 1 (one-bed)
     #[arg(long, value_name = "P", conflicts_with = "replay", value_parser = probability)]
     forgets: Option<f64>,
-    /// How many there are, 2 to 1000 (massive, storm)
+    /// Number of processes, 2 to 1000 (massive, storm)
     #[arg(long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u16).range(2..=1000))]
     processes: Option<u16>,
-    /// The same number, the same storm, as far as that is up to it (storm)
+    /// Random seed: the same seed repeats the same decisions (storm)
     #[arg(long, value_name = "N", conflicts_with = "replay")]
     seed: Option<u64>,
 }
@@ -69,7 +69,7 @@ struct Options {
 enum Example {
     /// The shortest use: two cooks, one kitchen
     HowToUse,
-    /// A narrated tour through what a lock does
+    /// A narrated tour of what a lock does
     InnerWorkings,
     /// Four sleepers share one bed, and sometimes forget to give it back
     OneBed,
@@ -90,7 +90,7 @@ impl Example {
         }
     }
 
-    /// What its lock is called.
+    /// Returns the name of its lock.
     fn lock(self) -> &'static str {
         match self {
             Example::HowToUse => "kitchen",
@@ -110,8 +110,8 @@ impl Example {
         }
     }
 
-    /// The arguments that it is given.
-    fn told(self, options: &Options) -> Result<Vec<String>, Failure> {
+    /// Returns the arguments that the example is started with.
+    fn arguments(self, options: &Options) -> Result<Vec<String>, Failure> {
         let Options { scale, forgets, processes, seed } = options;
         let default = (self == Example::Massive).then_some(300);
         let given = [
@@ -120,16 +120,16 @@ impl Example {
             ("--processes", processes.or(default).map(|it| it.to_string())),
             ("--seed", seed.map(|it| it.to_string())),
         ];
-        let mut told = Vec::new();
+        let mut arguments = Vec::new();
         for (option, value) in given {
             let Some(value) = value else { continue };
             if !self.takes(option) {
                 let message = format!("the example {} has no {option}", self.name());
                 return Err(Failure::new(USAGE, message));
             }
-            told.extend([option.to_owned(), value]);
+            arguments.extend([option.to_owned(), value]);
         }
-        Ok(told)
+        Ok(arguments)
     }
 }
 
@@ -159,26 +159,26 @@ pub(crate) fn play(args: &Args) -> Result<u8, Failure> {
 
 /// Runs an example.
 fn run(args: &Args) -> Result<u8, Failure> {
-    let told = args.example.told(&args.options)?;
-    let program = crate::current_exe::myself().map_err(|error| {
+    let given = args.example.arguments(&args.options)?;
+    let program = crate::current_exe::this_program().map_err(|error| {
         Failure::new(crate::exit::IO, format!("cannot find this program: {error}"))
     })?;
-    let play = Play::start(|folder| stage::command(program, folder, args.example.name(), &told))?;
+    let play = Play::start(|folder| stage::command(program, folder, args.example.name(), &given))?;
     let ending = play.ending();
     let title = format!("play {}", args.example.name());
     let shown = show(args, Box::new(play), title, Some(args.example.lock().into()));
-    // Whoever still has the play: nothing of it stays.
+    // Ends the play even if another owner of it is left: no process of it stays.
     let code = ending.now();
     shown?;
     Ok(match code {
         Some(0) => 0,
         Some(_) => NOT_DONE,
-        // By the key that Ctrl-C is, or another.
+        // It was ended by Ctrl-C or by another key.
         None => SIGNAL + 2,
     })
 }
 
-/// Shows what was recorded.
+/// Shows a recording.
 fn replay(args: &Args, file: &Path) -> Result<u8, Failure> {
     let replay = Replay::open(file, args.speed)?;
     if let Some(line) = replay.torn() {
@@ -199,12 +199,12 @@ fn show(
 ) -> Result<(), Failure> {
     let source = recorded(source, args.record.as_deref())?;
     if !args.web && !render::can_draw() {
-        return plain::tell(source);
+        return plain::print_events(source);
     }
     let listener = Listener::new(source);
     let verdict = listener.verdict();
     if args.web {
-        serve::serve(Box::new(listener), args.place.options(title), crate::serve::tell)?;
+        serve::serve(Box::new(listener), args.place.options(title), crate::serve::print_url)?;
     } else {
         let mut options = watch::Options::titled(title);
         options.opened = opened;
@@ -215,7 +215,7 @@ fn show(
     output::print(&lines).map(drop)
 }
 
-/// Writes down what this source tells, if that is asked for.
+/// Returns the source, set to record its events into `file` if one is given.
 pub(crate) fn recorded(
     source: Box<dyn Source>,
     file: Option<&Path>,

@@ -1,4 +1,4 @@
-//! A play as lines, for where no frames can be drawn: what is said, and a short line an event.
+//! A play as lines, where no frames can be drawn: the words of the players, and a line for each event.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use lockbydir_player::{Contender, Event, How, Source, What, Why};
 use crate::exit::Failure;
 use crate::output;
 
-/// Tells all of it as it comes, and the verdict last.
-pub(super) fn tell(mut source: Box<dyn Source>) -> Result<(), Failure> {
+/// Prints all events as they arrive, and the verdict last.
+pub(super) fn print_events(mut source: Box<dyn Source>) -> Result<(), Failure> {
     let mut begun = None;
     let mut verdict = String::new();
     while !source.is_over() {
@@ -45,14 +45,14 @@ fn words(what: &What) -> Option<String> {
         What::Expired { .. } => format!("{by} let it expire"),
         What::Died { .. } => format!("{by} died and left it held"),
         What::Released { .. } => format!("{by} released it"),
-        What::Broken { .. } => format!("that of {by} was broken"),
+        What::Broken { .. } => format!("{by}'s lock was broken"),
         What::Joined { .. } => format!("{by} waits"),
         What::Left { why: Why::GaveUp, .. } => format!("{by} gave up waiting"),
         What::Left { why: Why::Died, .. } => format!("{by} died waiting"),
-        What::Left { why: Why::Gone, .. } => format!("{by} waits no more; why was not seen"),
-        What::Bare => "a plain directory is in its place".into(),
-        What::Foreign { why } => format!("cannot be had: {why}"),
-        What::Cleared => "what was in its place is gone".into(),
+        What::Left { why: Why::Gone, .. } => format!("{by} stopped waiting (reason not seen)"),
+        What::Bare => "a plain mkdir lock is in its place".into(),
+        What::Foreign { why } => format!("cannot be locked: {why}"),
+        What::Cleared => "the foreign entry in its place is gone".into(),
         What::Missed { count } => format!("{count} holdings were too short to be seen"),
         What::Busy { a_second } => format!("changes hands about {a_second} times a second"),
         What::Calm => "each holding is seen again".into(),

@@ -1,6 +1,6 @@
-//! The stage of a play and what is on it: processes of this program, each one part of an example.
-//! The stage knows no example. It ends all when its standard input ends, which is when who watches
-//! has gone, however that came.
+//! The stage of a play and the processes on it: each is this program and runs one part of an example.
+//! The stage knows no example. It ends all processes when its standard input ends, which is when the
+//! watching process is gone, for whatever reason.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -13,10 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::child::{Child, Event, Plan, Signals};
-use crate::current_exe::myself;
+use crate::current_exe::this_program;
 use crate::exit::{CANNOT_RUN, Failure, IO};
 
-/// The examples themselves; the `main` of each is for who runs it alone.
+/// The examples themselves; the `main` of each is for running it alone.
 macro_rules! examples {
     ($($name:ident in $path:literal;)*) => {
         $(#[path = $path]
@@ -34,7 +34,7 @@ examples! {
     storm in "../../../../examples/storm.rs";
 }
 
-/// How soon the end of who watches is heard, at the latest.
+/// Limits the time until the end of the watching process is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
 /// Hidden: what `play` starts.
@@ -54,35 +54,36 @@ pub(crate) struct Part {
     arguments: Vec<OsString>,
 }
 
-/// The stage for an example in this folder.
-pub(super) fn command(mut program: Command, folder: &Path, name: &str, told: &[String]) -> Command {
+/// Returns the command that starts the stage for an example in this folder.
+pub(super) fn command(mut program: Command, folder: &Path, name: &str, args: &[String]) -> Command {
     program.arg("play-stage").arg(folder).arg(name);
     match name {
         "how-to-use" | "inner-workings" => program.arg(folder),
-        _ => program.args(told).arg("--folder").arg(folder),
+        _ => program.args(args).arg("--folder").arg(folder),
     };
     program
 }
 
-/// Runs an example to its end, or to the end of who watches; then nothing of it is left.
+/// Runs an example until it or the watching process ends; then none of its processes is left.
 pub(crate) fn stage(args: &Stage) -> Result<u8, Failure> {
-    // What a terminal sends is for who watches: here the end of that is heard, and nothing else.
+    // Signals of the terminal are for the watching process; the stage follows only the end of that.
     #[cfg(unix)]
     let _ = rustix::process::setsid();
     let signals = Signals::watch()?;
     let unknown = |error| Failure::new(IO, format!("cannot find this program: {error}"));
-    let mut command = vec![myself().map_err(unknown)?.get_program().to_owned(), "play-part".into()];
+    let mut command =
+        vec![this_program().map_err(unknown)?.get_program().to_owned(), "play-part".into()];
     command.extend(args.first.iter().cloned());
     let plan = Plan { command: &command, variables: Vec::new(), is_contained: false };
     let mut child = Child::spawn(plan, &signals, |_| Ok(Duration::MAX))?;
     let is_alone = Arc::new(AtomicBool::new(false));
-    let hears = is_alone.clone();
-    let hear = move || {
+    let flag = is_alone.clone();
+    let wait_for_end = move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        hears.store(true, Ordering::Release);
+        flag.store(true, Ordering::Release);
     };
     let cannot = |error| Failure::new(IO, format!("cannot start a thread: {error}"));
-    thread::Builder::new().name("end".into()).spawn(hear).map_err(cannot)?;
+    thread::Builder::new().name("end".into()).spawn(wait_for_end).map_err(cannot)?;
     let ended = loop {
         if is_alone.load(Ordering::Acquire) {
             child.end();
@@ -93,7 +94,7 @@ pub(crate) fn stage(args: &Stage) -> Result<u8, Failure> {
     };
     child.end();
     child.finish();
-    // Else it is still looked at there.
+    // Otherwise the watching process still reads the folder.
     if is_alone.load(Ordering::Acquire) {
         remove(&args.folder);
     }
@@ -106,7 +107,7 @@ pub(crate) fn stage(args: &Stage) -> Result<u8, Failure> {
     }
 }
 
-/// Removes the folder, to which those that were killed may just have added something.
+/// Removes the folder. Retries, since processes that were killed may have added something just before.
 fn remove(folder: &Path) {
     for _ in 0..100 {
         match std::fs::remove_dir_all(folder) {
@@ -118,14 +119,14 @@ fn remove(folder: &Path) {
     }
 }
 
-/// Plays one part.
+/// Runs one part of an example.
 pub(crate) fn part(part: &Part) -> ExitCode {
-    // Stopped ones hear of nothing else.
+    // A stopped process reacts to no other signal.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let again = |name: &'static str| {
         move || {
-            let mut command = myself()?;
+            let mut command = this_program()?;
             command.args(["play-part", name]);
             Ok(command)
         }
@@ -147,7 +148,7 @@ pub(crate) fn part(part: &Part) -> ExitCode {
     })
 }
 
-/// Two of the shortest example, so that one waits for the other.
+/// Runs the shortest example twice at once, so that one process waits for the other.
 fn two_cooks(
     cook: &dyn Fn() -> io::Result<Command>,
     arguments: &[OsString],

@@ -1,4 +1,4 @@
-//! Input that cannot be: each has its exit code, and a message that names what was wrong.
+//! Invalid input: each kind has its exit code, and a message that names the fault.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use crate::{Folder, Ran, names};
 
-/// Every verb that takes a name, with what else it needs.
+/// Every verb that takes a name, with its other arguments.
 const VERBS: [&[&str]; 7] = [
     &["run", "NAME", "--", "true"],
     &["acquire", "NAME"],
@@ -24,7 +24,7 @@ fn with_name<'a>(verb: &[&'a str], name: &'a str) -> Vec<&'a str> {
 }
 
 #[test]
-fn names_that_cannot_be() {
+fn invalid_names_are_refused() {
     let folder = Folder::new();
     let long = "x".repeat(221);
     for verb in VERBS {
@@ -50,7 +50,7 @@ fn names_that_cannot_be() {
 #[test]
 #[cfg(feature = "etcd")]
 fn an_engine_out_of_reach_is_69_for_every_verb() {
-    // Nobody listens there: one must be root, and those have other places.
+    // No server listens on this port: only root may, and root's servers have other ports.
     const NOBODY: &str = "etcd://me:secret@127.0.0.1:1/jobs";
     let folder = Folder::new();
     let mut verbs: Vec<Vec<&str>> = VERBS.iter().map(|verb| with_name(verb, NOBODY)).collect();
@@ -58,7 +58,7 @@ fn an_engine_out_of_reach_is_69_for_every_verb() {
         verb.insert(1, "-n");
     }
     verbs.extend([vec!["list", NOBODY], vec!["clean", NOBODY]]);
-    // A folder is for paths.
+    // `--dir` is for paths only.
     verbs.push(vec!["status", "--dir", "folder", NOBODY]);
 
     for verb in verbs {
@@ -71,7 +71,7 @@ fn an_engine_out_of_reach_is_69_for_every_verb() {
 
 #[test]
 #[cfg(feature = "etcd")]
-fn what_only_a_directory_has_is_refused_with_a_url() {
+fn options_for_directories_are_refused_with_a_url() {
     let folder = Folder::new();
     for (option, value) in [("--mode", "770"), ("--group", "0")] {
         let ran = folder.run(&["acquire", "-n", option, value, "etcd://127.0.0.1:1/jobs"]);
@@ -80,7 +80,7 @@ fn what_only_a_directory_has_is_refused_with_a_url() {
 }
 
 #[test]
-fn durations_that_cannot_be() {
+fn invalid_durations_are_refused() {
     let folder = Folder::new();
     for option in ["--timeout", "--patience"] {
         for text in ["NaN", "inf", "-1", "-1s", "1e30", "99999999999999999999", "4000d", "ten", ""]
@@ -123,15 +123,15 @@ fn a_parent_that_is_missing_or_no_directory() {
     let folder = Folder::new();
     fs::write(folder.path().join("file"), "").unwrap();
     for name in ["missing/jobs", "file/jobs"] {
-        folder.run(&["run", name, "--", "true"]).refused(73, "the folder");
-        folder.run(&["acquire", name]).refused(73, "the folder");
+        folder.run(&["run", name, "--", "true"]).refused(73, "its parent folder");
+        folder.run(&["acquire", name]).refused(73, "its parent folder");
     }
     folder.run(&["list", "missing"]).refused(74, "missing");
     fs::remove_file(folder.path().join("file")).unwrap();
 }
 
 #[test]
-fn what_is_not_ours_is_refused_by_every_verb_and_left_alone() {
+fn every_verb_refuses_foreign_things_and_keeps_them() {
     let folder = Folder::new();
     let at = folder.path().join("jobs.lockdir");
     let refused = |words: &str| {
@@ -140,7 +140,7 @@ fn what_is_not_ours_is_refused_by_every_verb_and_left_alone() {
                 "status" => {
                     assert_eq!(folder.status()["state"], "foreign");
                 }
-                // What holds no entry of ours holds no key of ours.
+                // A directory without an entry of ours cannot have a key of ours.
                 "renew" | "release" => {
                     assert_eq!(folder.run(&with_name(verb, "jobs")).code, 76);
                 }

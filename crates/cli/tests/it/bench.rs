@@ -15,7 +15,7 @@ const KEYS: [&str; 14] = [
     "cpus",
     "dir",
     "file_system",
-    "handover",
+    "handoff",
     "kernel",
     "measure_s",
     "notes",
@@ -26,7 +26,7 @@ const KEYS: [&str; 14] = [
     "waiting",
 ];
 
-/// A bench keeps every core busy: one at a time, for the sake of the other tests.
+/// Lets one bench run at a time: a bench keeps every core busy, which slows the other tests down.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -40,12 +40,12 @@ fn rows<'a>(report: &'a Value, of: &str) -> &'a Vec<Value> {
     report[of].as_array().expect("an array")
 }
 
-/// A time that a machine may need, however slow.
+/// Whether it is a time that a machine may need, however slow it is.
 fn is_sane(value: &Value) -> bool {
     value.as_f64().is_some_and(|seconds| seconds > 0.0 && seconds < 60.0)
 }
 
-/// The PIDs of the workers of a run in this folder.
+/// Returns the PIDs of the workers of a run in this folder.
 fn workers(folder: &Path) -> Vec<i32> {
     let folder = folder.to_string_lossy();
     std::fs::read_dir("/proc")
@@ -60,7 +60,7 @@ fn workers(folder: &Path) -> Vec<i32> {
         .collect()
 }
 
-/// A run that has come to the handoff among processes.
+/// Starts a run, and waits until it measures the handoff among processes.
 fn begun(folder: &Folder, args: &[&str]) -> Child {
     let child = folder
         .command(args)
@@ -79,7 +79,7 @@ fn begun(folder: &Folder, args: &[&str]) -> Child {
 }
 
 #[test]
-fn a_quick_run_fills_the_table_and_the_page_and_leaves_nothing_behind() {
+fn a_quick_run_fills_table_and_page_and_leaves_nothing() {
     let _alone = alone();
     let folder = Folder::new();
     let elsewhere = tempfile::tempdir().unwrap();
@@ -147,20 +147,20 @@ fn json_has_the_documented_keys_and_sane_values() {
     };
     for (of, more, count) in [
         ("uncontended", &["name"][..], 5),
-        ("handover", &["engine", "waiters", "overtaking", "overlaps"], 4),
+        ("handoff", &["engine", "waiters", "overtaking", "overlaps"], 4),
         ("recovery", &["after", "engine"], 3),
     ] {
         assert_eq!(rows(&report, of).len(), count, "{of}");
         for row in rows(&report, of) {
             assert_eq!(keys(row), with(more), "{of}");
             assert!(row["count"].as_u64() > Some(0), "{row}");
-            // An expiry is known to the millisecond.
+            // The time of an expiry is known to 1 ms.
             let is_expiry = row["after"] == "expiry";
             assert!(is_expiry || is_sane(&row["median_s"]), "{row}");
             assert!(row["worst_s"].as_f64() >= row["median_s"].as_f64(), "{row}");
         }
     }
-    for row in rows(&report, "handover") {
+    for row in rows(&report, "handoff") {
         assert_eq!(row["overlaps"], 0, "{row}");
     }
     for row in rows(&report, "throughput") {
@@ -217,7 +217,7 @@ fn workers_do_not_outlive_a_killed_bench() {
     child.wait().unwrap();
 
     until("the workers' end", || workers(folder.path()).is_empty());
-    // Killed, it could not remove its folder.
+    // A killed bench cannot remove its folder.
     for name in folder.names() {
         assert!(name.starts_with("lockbydir-bench."), "{name}");
         std::fs::remove_dir_all(folder.path().join(name)).unwrap();

@@ -1,8 +1,8 @@
-//! Processes that keep the machine busy beside a test.
+//! Processes that keep the machine busy during a test.
 
 use std::process::{Child, Command};
 
-/// Processes that do nothing but run, until this is dropped or its process is gone.
+/// Processes that only use the processor, until this is dropped or the test's process is gone.
 pub(crate) struct BusyProcesses(Vec<Child>);
 
 impl BusyProcesses {

@@ -1,5 +1,5 @@
-//! Things in a lock directory that no lock has put there: litter, with which the lock works on; and
-//! foreign things, which `break --force` removes when it is told to.
+//! Things in a lock directory that no lock has put there: litter, which does not stop the lock; and
+//! foreign things, which `break --force` removes only if asked to.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::terminal::{on_terminal, output};
 use crate::{Folder, names};
 
-/// A lock by `mkdir` with its holder's notes in it, as scripts and agents make them.
+/// Makes a lock by `mkdir` with its holder's notes in it, as scripts and agents make them.
 fn noted_lock() -> (Folder, PathBuf) {
     let folder = Folder::new();
     let lock = folder.path().join("jobs.lockdir");
@@ -45,7 +45,7 @@ fn a_lock_works_on_with_litter_in_it() {
 }
 
 #[test]
-fn foreign_things_are_listed_and_removed_only_when_that_is_asked_for() {
+fn foreign_things_are_listed_and_removed_only_on_request() {
     let (folder, lock) = noted_lock();
     let listed = "`cache` (an empty directory), `owner.json` (a file), `pid` (a file)";
 
@@ -63,7 +63,7 @@ fn foreign_things_are_listed_and_removed_only_when_that_is_asked_for() {
 }
 
 #[test]
-fn what_is_no_plain_file_or_empty_directory_is_never_removed() {
+fn only_plain_files_and_empty_directories_are_removed() {
     let (folder, lock) = noted_lock();
     fs::write(folder.path().join("precious"), "precious").unwrap();
     fs::write(lock.join("cache/inside"), "precious").unwrap();
@@ -76,7 +76,7 @@ fn what_is_no_plain_file_or_empty_directory_is_never_removed() {
     assert_eq!(names(&lock), ["link", "owner.json", "pid"]);
     fs::remove_file(lock.join("link")).unwrap();
 
-    // The directory itself may be a link to another.
+    // The lock directory itself is a link to another directory.
     fs::rename(&lock, folder.path().join("elsewhere")).unwrap();
     std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
     folder.run(&remove).refused(73, "it is a symbolic link");
@@ -88,7 +88,7 @@ fn what_is_no_plain_file_or_empty_directory_is_never_removed() {
 }
 
 #[test]
-fn a_person_at_a_terminal_is_asked_before_foreign_things_are_removed() {
+fn removing_foreign_things_needs_consent_at_a_terminal() {
     let (folder, lock) = noted_lock();
     for (answer, code) in [("\n", 73), ("n\n", 73), ("y\n", 0)] {
         let mut child = on_terminal(&folder, "$L break --force jobs");
@@ -100,7 +100,7 @@ fn a_person_at_a_terminal_is_asked_before_foreign_things_are_removed() {
     }
 }
 
-/// A union of file systems may show two, which block everybody.
+/// A union of file systems may show two entries, which block everybody.
 #[test]
 fn two_entries_are_removed_by_force_and_nothing_else_is() {
     let (folder, lock) = noted_lock();
@@ -128,7 +128,7 @@ fn two_entries_are_removed_by_force_and_nothing_else_is() {
 }
 
 #[test]
-fn the_age_from_which_a_bare_lock_is_over_is_taken_by_status_and_is_locked() {
+fn status_and_is_locked_take_a_timeout_for_bare_locks() {
     let folder = Folder::new();
     fs::create_dir(folder.path().join("jobs.lockdir")).unwrap();
     crate::until("the bare lock is a little old", || {
@@ -145,7 +145,7 @@ fn the_age_from_which_a_bare_lock_is_over_is_taken_by_status_and_is_locked() {
 }
 
 #[test]
-fn two_names_that_are_no_text_stay_two_in_json() {
+fn two_names_that_are_not_utf8_differ_in_json() {
     use std::os::unix::ffi::OsStrExt;
 
     let folder = Folder::new();

@@ -1,6 +1,6 @@
-//! `run --contain`: nothing that the command starts escapes its end, also what a plain kill does not
-//! reach; who may not contain is refused before there is a lock. The tests of `supervision.rs`,
-//! `running.rs` and `terminal.rs` are tried with `--contain`, too.
+//! `run --contain`: no process that the command starts survives it, even one that a plain kill does not
+//! reach; a user who may not contain is refused before there is a lock. The tests of `supervision.rs`,
+//! `running.rs` and `terminal.rs` also run with `--contain`.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::others::{NOBODY, another_user_cannot_be_had, as_user, is_root, shared};
 use crate::{Folder, Holding, below, is_alive, until, ways};
 
-/// Can it be tried here? Otherwise `ways` has said why not.
+/// Whether it can be tried here. If not, `ways` has printed why.
 fn can_contain() -> bool {
     ways().len() > 1
 }
@@ -41,7 +41,7 @@ fn a_contained_command_sees_its_own_processes_only() {
 }
 
 #[test]
-fn what_a_contained_command_left_ends_with_it() {
+fn background_processes_end_with_a_contained_command() {
     if !can_contain() {
         return;
     }
@@ -57,7 +57,8 @@ fn what_a_contained_command_left_ends_with_it() {
     assert!(!all.into_iter().any(is_alive), "something is left");
 }
 
-/// Uncontained, the next holder may come before `lockbydir` has ended what is left; without it, nobody does.
+/// Without `--contain` the next holder may enter before `lockbydir` has ended the rest, and without
+/// `lockbydir` nobody ends it.
 #[test]
 fn without_its_supervisor_a_contained_command_is_gone_at_once() {
     if !can_contain() {
@@ -67,11 +68,11 @@ fn without_its_supervisor_a_contained_command_is_gone_at_once() {
     let holding = folder.hold(&["--contain", "-t", "60s"], "setsid sleep 60 & sleep 60 & cat; :");
     until("all", || below(holding.child.id().cast_signed()).len() == 5);
     let all = below(holding.child.id().cast_signed());
-    // Nobody is there to end anything.
+    // `lockbydir` is stopped, so it cannot end anything.
     holding.signal(Signal::STOP);
 
     kill_process(Pid::from_raw(all[0]).unwrap(), Signal::KILL).unwrap();
-    // It counts as dead when all others are gone.
+    // The supervisor counts as dead when all other processes of its namespace are gone.
     until("the supervisor's end", || !is_alive(all[0]));
     let left: Vec<i32> = all.iter().copied().filter(|pid| is_alive(*pid)).collect();
     holding.signal(Signal::CONT);
@@ -81,7 +82,7 @@ fn without_its_supervisor_a_contained_command_is_gone_at_once() {
 }
 
 #[test]
-fn what_became_another_user_ends_with_a_contained_command() {
+fn processes_of_other_users_end_with_a_contained_command() {
     if !is_root() {
         return another_user_cannot_be_had();
     }
@@ -105,9 +106,9 @@ fn what_became_another_user_ends_with_a_contained_command() {
     assert!(!all.into_iter().any(is_alive), "something is left");
 }
 
-/// Uncontained such a process works on, which `others.rs` shows.
+/// Without `--contain` such a process works on, which `others.rs` shows.
 #[test]
-fn an_ordinary_users_contained_command_can_raise_nothing_and_ends() {
+fn a_contained_command_cannot_raise_privileges() {
     if !is_root() {
         return another_user_cannot_be_had();
     }
@@ -139,9 +140,9 @@ fn an_ordinary_users_contained_command_can_raise_nothing_and_ends() {
     assert!(!all.into_iter().any(is_alive), "something is left");
 }
 
-/// A command that would write a file if it were run, where the kernel allows no such namespace.
+/// The command would write a file if it were run; the kernel allows no such namespace.
 #[test]
-fn where_nothing_can_be_contained_nothing_is_locked_or_run() {
+fn without_containment_nothing_is_locked_or_run() {
     let (folder, _place, program) = shared();
     let within = |script: &str| {
         let mut command = Command::new("unshare");
@@ -156,7 +157,7 @@ fn where_nothing_can_be_contained_nothing_is_locked_or_run() {
         eprintln!("not tried: there are no user namespaces here");
         return;
     }
-    // It is not even looked at whether the lock is free.
+    // The refusal comes before the lock is examined: this lock is held.
     std::fs::create_dir(folder.path().join("jobs.lockdir")).unwrap();
     let run = "exec $L run --contain -n jobs -- touch ran";
 
@@ -178,7 +179,7 @@ fn where_nothing_can_be_contained_nothing_is_locked_or_run() {
 }
 
 #[test]
-fn a_lock_taken_within_is_respected_outside_and_the_other_way() {
+fn locks_hold_across_the_namespace_boundary() {
     if !can_contain() {
         return;
     }

@@ -1,5 +1,5 @@
-//! A command that is continued (`fg`, SIGCONT) after its lock's deadline runs until its supervisor
-//! has stopped it again: how long is that?
+//! A command that is continued (`fg`, SIGCONT) after its lock's deadline runs until its supervisor has
+//! stopped it again. These tests measure how long that takes.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::busy::BusyProcesses;
 use crate::{Folder, Holding, until, ways};
 
-/// How often it is continued; more by the environment variable of this name.
+/// How often it is continued; `LOCKBYDIR_CONTINUATIONS` in the environment sets another number.
 const CONTINUATIONS: usize = 50;
 /// The pause between two continuations.
 const REST: Duration = Duration::from_millis(10);
-/// Busy processes beside it.
+/// The number of busy processes beside it.
 const BUSY: usize = 8;
 
 /// A command that is always busy.
@@ -27,22 +27,22 @@ impl Runner {
         self.read("stat").rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     }
 
-    /// How often it has let go of the processor, as by a stop.
+    /// Returns how often it has given up the processor, as by a stop.
     fn rests(&self) -> u64 {
         let status = self.read("status");
         let rests = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         rests.unwrap().trim().parse().unwrap()
     }
 
-    /// How long it has had a processor.
+    /// Returns how long it has had a processor.
     fn ran(&self) -> Duration {
         let schedstat = self.read("schedstat");
         Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
     }
 
-    /// How long it runs when it is continued, and how long it is until it is stopped again.
+    /// Continues it. Returns how long it runs, and how long it takes until it is stopped again.
     fn run_when_continued(&self) -> (Duration, Duration) {
-        // As between two keys of a person, the supervisor has had its rest.
+        // The supervisor is at rest before a continuation, as it is when a person types `fg`.
         std::thread::sleep(REST);
         let (ran, rests) = (self.ran(), self.rests());
         let continued = Instant::now();
@@ -53,7 +53,7 @@ impl Runner {
 }
 
 #[test]
-fn a_command_that_is_continued_after_the_deadline_is_stopped_again_soon() {
+fn a_command_continued_after_the_deadline_is_stopped_soon() {
     let times = std::env::var("LOCKBYDIR_CONTINUATIONS");
     let times = times.map_or(CONTINUATIONS, |times| times.parse().unwrap());
     for way in ways() {
@@ -79,16 +79,16 @@ fn a_command_that_is_continued_after_the_deadline_is_stopped_again_soon() {
             println!(
                 "{way:?}, {load} busy: {times} times {median:?} (8 of 10 {tenth:?} to {nine:?}, at most {most:?})"
             );
-            // A supervisor that only looks from time to time would be as late as its next look.
+            // A supervisor that only polls would be as late as its next look.
             assert!(stopped[times / 2] < LOOK / 2, "{way:?}, {load} busy: {stopped:?}");
         }
     }
 }
 
-/// How often a supervisor looks, whatever it is told by the system.
+/// The interval at which a supervisor looks, independent of notifications.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The command goes on after a late renewal, and ends.
+/// Lets the command continue after a late renewal, and kills it.
 fn end(holding: Holding, runner: Runner) {
     holding.signal(Signal::CONT);
     until("the late renewal", || !runner.is_stopped());

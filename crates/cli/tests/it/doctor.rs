@@ -1,5 +1,5 @@
-//! The verb `doctor`: what it prints, its exit codes, two at once, and that it leaves nothing. On file
-//! systems that lie it is tried with the proofs.
+//! The verb `doctor`: its output, its exit codes, two at once, and that it leaves nothing behind. The
+//! proofs try it on file systems that lie.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ fn ended(child: Child) -> Ran {
 }
 
 #[test]
-fn a_good_folder_is_safe_and_the_table_fits_a_terminal_of_eighty_columns() {
+fn a_good_folder_is_safe_and_the_table_fits_80_columns() {
     let folder = Folder::new();
 
     let ran = folder.run(&["doctor"]);
@@ -40,7 +40,7 @@ fn a_good_folder_is_safe_and_the_table_fits_a_terminal_of_eighty_columns() {
 }
 
 #[test]
-fn json_tells_what_the_table_tells() {
+fn json_has_the_same_findings_as_the_table() {
     let folder = Folder::new();
     let dir = folder.path().to_str().unwrap();
 
@@ -65,7 +65,7 @@ fn json_tells_what_the_table_tells() {
 }
 
 #[test]
-fn two_at_once_find_each_other_and_tell_the_same() {
+fn two_at_once_find_each_other_and_agree() {
     let folder = Folder::new();
     let args = ["doctor", "--json", "--peer", "--patience", "60s"];
     let (one, other) = (started(&folder, &args), started(&folder, &args));
@@ -82,12 +82,12 @@ fn two_at_once_find_each_other_and_tell_the_same() {
 }
 
 #[test]
-fn who_waits_for_a_peer_in_vain_is_told_so() {
+fn a_missing_peer_is_reported() {
     let folder = Folder::new();
 
     let ran = folder.run(&["doctor", "--peer", "-w", "50ms"]);
 
-    ran.refused(75, "nobody came; run `lockbydir doctor --peer` on the other host");
+    ran.refused(75, "no peer appeared; run `lockbydir doctor --peer` on the other host");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_signal_ends_the_wait_for_a_peer_and_nothing_is_left() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_examined_is_an_error_that_says_what_to_do() {
+fn an_unexaminable_folder_is_an_error_with_advice() {
     let folder = Folder::new();
     fs::write(folder.path().join("file"), "").unwrap();
 
@@ -136,8 +136,8 @@ fn a_folder_that_cannot_be_written_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_folder_in_which_anybody_may_move_things_is_remarked() {
-    let arena = Arena::lawless();
+fn a_world_writable_folder_gets_a_remark() {
+    let arena = Arena::without_sticky();
 
     let ran = arena.run_within(VICTIM, &["doctor"], Duration::from_secs(30));
 

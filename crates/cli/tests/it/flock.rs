@@ -1,4 +1,4 @@
-//! Habits of those who come from flock(1): how a command is given, and flock's own options.
+//! Habits of users of flock(1): how a command is given, and flock's own options.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -44,7 +44,7 @@ fn a_text_is_run_by_the_users_shell() {
 }
 
 #[test]
-fn options_of_flock_mean_the_same_or_are_refused_with_their_counterpart() {
+fn options_of_flock_mean_the_same_or_are_refused() {
     let folder = Folder::new();
     for option in ["-x", "-e", "--exclusive", "-o", "--close"] {
         assert_eq!(folder.run(&["run", option, "jobs", "true"]).code, 0, "{option}");
@@ -74,7 +74,7 @@ fn options_of_flock_mean_the_same_or_are_refused_with_their_counterpart() {
 }
 
 #[test]
-fn the_example_in_the_help_of_acquire_ends_with_what_failed_first() {
+fn the_help_example_ends_with_the_first_failure() {
     let folder = Folder::new();
     let help = folder.run(&["acquire", "--help"]).out;
     let example = help.split("Example").nth(1).expect("an example");

@@ -1,5 +1,4 @@
-//! Disks that are full, and disks that are read-only: small tmpfs mounts in a mount namespace of
-//! the test's own.
+//! Full disks and read-only disks: small tmpfs mounts in a mount namespace of the test's own.
 
 use std::process::Command;
 
@@ -25,7 +24,7 @@ fn with_tmpfs(options: &str, script: &str) -> Ran {
 const FILL: &str = "n=0; while (: > fill.$n) 2>/dev/null; do n=$((n+1)); done;";
 
 #[test]
-fn a_full_disk_at_acquire_waits_while_patience_lasts_and_leaves_nothing() {
+fn acquiring_on_a_full_disk_waits_and_leaves_nothing() {
     let ran = with_tmpfs(
         "nr_inodes=12",
         &format!(
@@ -35,7 +34,7 @@ fn a_full_disk_at_acquire_waits_while_patience_lasts_and_leaves_nothing() {
     assert!(ran.err.contains("No space left on device"), "{ran:?}");
     assert_eq!(ran.out, "code 74\n", "{ran:?}");
 
-    // Room for the directory, and none for the entry in it.
+    // There is room for the directory, but none for the entry in it.
     let ran = with_tmpfs(
         "nr_inodes=12",
         &format!(
@@ -47,7 +46,7 @@ fn a_full_disk_at_acquire_waits_while_patience_lasts_and_leaves_nothing() {
 }
 
 #[test]
-fn room_that_comes_in_time_ends_the_wait() {
+fn freed_room_ends_the_wait() {
     let script = format!(
         "{FILL} mkfifo $T/line; ($L run -w 20s jobs -- echo in > $T/line) & sleep 0.3; rm fill.*; cat $T/line; wait"
     );
@@ -56,7 +55,7 @@ fn room_that_comes_in_time_ends_the_wait() {
 }
 
 #[test]
-fn a_waiter_for_room_says_that_it_waits_for_room() {
+fn a_waiter_for_room_reports_that() {
     let script = format!(
         "{FILL} $L run -w forever jobs -- true 2> $T/err & waiter=$!
          until grep -qs space $T/err; do sleep 0.05; done; rm $M/fill.*; wait $waiter; cat $T/err"
@@ -64,7 +63,7 @@ fn a_waiter_for_room_says_that_it_waits_for_room() {
     let ran = with_tmpfs("nr_inodes=12", &script);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
-        ran.out.starts_with("lockbydir: waiting ") && ran.out.contains("; make room"),
+        ran.out.starts_with("lockbydir: waiting ") && ran.out.contains("; free some space"),
         "{ran:?}"
     );
 }
@@ -85,13 +84,13 @@ fn renewal_and_release_need_no_room() {
 }
 
 #[test]
-fn a_read_only_disk_says_so_at_acquire_and_a_holder_is_told_before_its_deadline() {
+fn a_read_only_disk_is_reported_before_the_deadline() {
     let ran = with_tmpfs("size=1m", "mount -o remount,ro $M; $L run jobs -- true");
     ran.refused(73, "Read-only file system");
 
-    let script = "code=0; $L run -t 1s jobs -- sh -c 'mount -o remount,ro $M; trap \"echo told; exit\" TERM; while :; do sleep 0.01; done' || code=$?; echo code $code";
+    let script = "code=0; $L run -t 1s jobs -- sh -c 'mount -o remount,ro $M; trap \"echo asked; exit\" TERM; while :; do sleep 0.01; done' || code=$?; echo code $code";
     let ran = with_tmpfs("size=1m", script);
-    assert_eq!(ran.out, "told\ncode 76\n", "{ran:?}");
+    assert_eq!(ran.out, "asked\ncode 76\n", "{ran:?}");
     assert!(ran.err.contains("could not be renewed in time (Read-only file system"), "{ran:?}");
 
     let ran =

@@ -29,7 +29,7 @@ fn a_key_renews_with_its_old_or_a_new_timeout() {
 }
 
 #[test]
-fn keys_that_are_malformed_wrong_or_old() {
+fn malformed_wrong_and_old_keys_are_refused() {
     let folder = Folder::new();
     let old = folder.run(&["acquire", "jobs"]).out;
     assert_eq!(folder.run(&["release", "jobs", old.trim()]).code, 0);
@@ -75,15 +75,13 @@ fn a_key_that_cannot_be_printed_leaves_no_lock() {
 }
 
 #[test]
-fn a_strange_file_put_into_a_held_lock_is_named_and_left_alone() {
+fn a_foreign_file_in_a_held_lock_is_named_and_kept() {
     let folder = Folder::new();
     let key = folder.run(&["acquire", "jobs"]).out;
     let strange = folder.path().join("jobs.lockdir/notes");
     std::fs::write(&strange, "theirs").unwrap();
 
-    folder
-        .run(&["release", "jobs", key.trim()])
-        .refused(74, "`notes` in it keeps it from vanishing");
+    folder.run(&["release", "jobs", key.trim()]).refused(74, "`notes` in it prevents its removal");
 
     assert_eq!(crate::names(&folder.path().join("jobs.lockdir")), ["notes"]);
     std::fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
@@ -153,8 +151,8 @@ fn plain_mkdir_locks_and_ours_respect_each_other() {
 
     assert!(shell("mkdir jobs.lockdir"));
     assert_eq!(folder.status()["state"], "bare");
-    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "bare directory");
-    folder.run(&["break", "jobs"]).refused(1, "bare directory");
+    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "plain mkdir lock");
+    folder.run(&["break", "jobs"]).refused(1, "plain mkdir lock");
     assert!(shell("rmdir jobs.lockdir"));
     assert_eq!(folder.run(&["run", "-n", "jobs", "--", "true"]).code, 0);
 
@@ -162,7 +160,7 @@ fn plain_mkdir_locks_and_ours_respect_each_other() {
     let ran = folder.run(&["run", "-n", "-t", "100ms", "jobs", "--", "true"]);
     assert_eq!(ran.code, 0, "an old one is as good as none: {ran:?}");
     assert!(
-        ran.err.contains("removed the lock of an unknown holder (a plain directory, "),
+        ran.err.contains("removed the lock of an unknown holder (a plain mkdir lock, "),
         "{ran:?}"
     );
     assert!(ran.err.contains("or still go on: use a longer --timeout"), "{ran:?}");
@@ -171,7 +169,7 @@ fn plain_mkdir_locks_and_ours_respect_each_other() {
     let quiet = folder.run(&["run", "-q", "-n", "-t", "100ms", "jobs", "--", "true"]);
     assert_eq!((quiet.code, &*quiet.err), (0, ""), "{quiet:?}");
 
-    // Released by its maker: nothing is half done.
+    // The holder released it itself, so no work is half done.
     assert!(shell("mkdir jobs.lockdir && sleep 0.1 && rmdir jobs.lockdir"));
     let free = folder.run(&["run", "-v", "-n", "-t", "100ms", "jobs", "--", "true"]);
     assert!(free.err.contains("got the lock: it was free"), "{free:?}");
@@ -195,12 +193,14 @@ fn no_date_that_a_user_sets_ends_a_lock() {
         shell(date);
         let status = folder.status();
         assert!(status["age_s"].as_f64().unwrap() < 1000.0, "{date}: {status}");
-        folder.run(&["run", "-n", "-t", "10m", "jobs", "--", "true"]).refused(75, "bare directory");
-        folder.run(&["break", "-t", "10m", "jobs"]).refused(1, "bare directory");
+        folder
+            .run(&["run", "-n", "-t", "10m", "jobs", "--", "true"])
+            .refused(75, "plain mkdir lock");
+        folder.run(&["break", "-t", "10m", "jobs"]).refused(1, "plain mkdir lock");
         shell("rmdir jobs.lockdir");
     }
 
-    // Of a holder on another host nothing but the change time tells its age.
+    // For a holder on another host only the change time shows the lock's age.
     let name = "v1.held.p.5.0000000000000000000000000a.0.3600000.1.00000000000000aa.\
                 effffffa.effffffc.7-7.far.-";
     for date in dated {

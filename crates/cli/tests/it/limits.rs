@@ -1,5 +1,5 @@
-//! Where the system gives no more: file descriptors, and what notifies of changes. What is shown then is
-//! true all the same, or an error says why nothing is shown.
+//! Exhausted resources: file descriptors, threads, and notifications of changes. The output is still true
+//! then, or an error says why there is none.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use crate::serve::Server;
 use crate::{Folder, Ran};
 
-/// For a shell: what is not refused fails the test, instead of being served for ever.
+/// Shell code that limits the program's time: one that is not refused fails the test instead of serving for
+/// ever.
 const BOUNDED: &str = "set -- timeout 60 \"$@\"";
 
-/// `lockbydir` started by a shell that does this first.
+/// Returns `lockbydir`, started by a shell that runs this first.
 fn after(folder: &Folder, shell: &str, args: &[&str]) -> Command {
     let program = folder.command(&[]);
     let script = format!("{shell}; exec \"$@\"");
@@ -27,7 +28,7 @@ fn after(folder: &Folder, shell: &str, args: &[&str]) -> Command {
     command
 }
 
-/// The same where this limit of a user is so.
+/// Returns `lockbydir` with this limit of a user set to 0.
 fn with_limit(folder: &Folder, limit: &str, args: &[&str]) -> Command {
     let inner = after(folder, &format!("echo 0 > /proc/sys/user/{limit}"), args);
     let mut command = Command::new("unshare");
@@ -36,11 +37,11 @@ fn with_limit(folder: &Folder, limit: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Reads until all of these are in one line each, in this order.
+/// Reads until one line has all of these words.
 #[track_caller]
-fn told(viewer: &mut BufReader<TcpStream>, words: &[&str]) {
+fn read_until(viewer: &mut BufReader<TcpStream>, words: &[&str]) {
     viewer.get_ref().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // It is sent the time each second.
+    // The server sends the time each second, so this limits the wait to 30 s.
     let mut clocks = 0;
     let mut line = String::new();
     while !words.iter().all(|words| line.contains(words)) {
@@ -53,7 +54,7 @@ fn told(viewer: &mut BufReader<TcpStream>, words: &[&str]) {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn where_nothing_notifies_of_changes_they_are_seen_and_the_limit_is_named() {
+fn without_notifications_changes_are_seen_and_the_limit_named() {
     for (limit, name) in [
         ("max_inotify_instances", "max_user_instances"),
         ("max_inotify_watches", "max_user_watches"),
@@ -62,19 +63,19 @@ fn where_nothing_notifies_of_changes_they_are_seen_and_the_limit_is_named() {
         let args = ["serve", "--listen", "127.0.0.1:0"];
         let server = Server::start(&mut with_limit(&folder, limit, &args));
         let mut viewer = server.view();
-        told(&mut viewer, &[name]);
+        read_until(&mut viewer, &[name]);
 
         for _ in 0..2 {
             let key = folder.run(&["acquire", "-t", "10m", "jobs"]).out;
-            told(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"held\""]);
+            read_until(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"held\""]);
             assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
-            told(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"free\""]);
+            read_until(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"free\""]);
         }
     }
 }
 
 #[test]
-fn without_file_descriptors_no_lock_is_left_out_in_silence() {
+fn without_file_descriptors_no_lock_is_silently_left_out() {
     let folder = Folder::new();
     for name in ["one/two/three/four", "one/two/three/four/five"] {
         std::fs::create_dir_all(folder.path().join(name)).unwrap();
@@ -107,9 +108,9 @@ fn without_file_descriptors_no_lock_is_left_out_in_silence() {
 }
 
 #[test]
-fn a_page_without_enough_file_descriptors_is_refused_and_no_panic() {
+fn a_page_without_enough_file_descriptors_is_refused() {
     let folder = Folder::new();
-    // Too few also for a test that inherited none. With some more a page is served.
+    // These are too few even if the test inherited none. With a few more a page is served.
     for descriptors in (6..=16).step_by(2) {
         let shell = format!("ulimit -n {descriptors}; {BOUNDED}");
         let args = ["serve", "--listen", "127.0.0.1:0"];
@@ -121,12 +122,12 @@ fn a_page_without_enough_file_descriptors_is_refused_and_no_panic() {
 }
 
 #[test]
-fn with_few_file_descriptors_strangers_leave_some_to_viewers_and_to_looks() {
+fn idle_connections_leave_descriptors_for_viewers() {
     let folder = Folder::new();
     let token = "0123456789-abcdef";
     let args = ["serve", "--listen", "127.0.0.1:0", "--token", token];
     let server = Server::start(&mut after(&folder, "ulimit -n 64", &args));
-    let strangers: Vec<TcpStream> =
+    let idle: Vec<TcpStream> =
         (0..100).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
 
     let mut stream = TcpStream::connect(server.address()).unwrap();
@@ -134,15 +135,15 @@ fn with_few_file_descriptors_strangers_leave_some_to_viewers_and_to_looks() {
     write!(stream, "GET /events HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n")
         .unwrap();
     let mut viewer = BufReader::new(stream);
-    told(&mut viewer, &["event: all"]);
+    read_until(&mut viewer, &["event: all"]);
     let key = folder.run(&["acquire", "-t", "10m", "jobs"]).out;
 
-    told(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"held\""]);
-    drop(strangers);
+    read_until(&mut viewer, &["\"lock\":\"jobs\"", "\"state\":\"held\""]);
+    drop(idle);
     folder.run(&["release", "jobs", key.trim()]);
 }
 
-/// Runs this as a user who may have so many threads.
+/// Runs `lockbydir` as a user who may have this many threads.
 #[cfg(target_os = "linux")]
 fn with_threads(count: u32, folder: &Folder, args: &[&str]) -> Ran {
     let everybody = std::fs::Permissions::from_mode(0o777);
@@ -152,7 +153,7 @@ fn with_threads(count: u32, folder: &Folder, args: &[&str]) -> Ran {
     command.args(["60", "prlimit", &format!("--nproc={count}:{count}")]);
     command.arg(program.get_program()).args(args).current_dir(folder.path());
     command.env("TMPDIR", folder.path()).env_remove("LOCKBYDIR_DIR").stdin(Stdio::null());
-    // The first user has no such limit.
+    // Root has no such limit.
     if rustix::process::getuid().is_root() {
         command.uid(54_321).gid(54_321);
     }
@@ -174,7 +175,7 @@ fn without_threads_a_page_and_a_play_are_refused_and_no_panic() {
 #[test]
 #[cfg(all(target_os = "linux", feature = "etcd"))]
 fn without_threads_a_lock_on_etcd_is_refused_and_no_panic() {
-    // One thread talks to the servers, and one looks up the address of a host that has a name.
+    // One thread communicates with the servers, and one looks up the address of a named host.
     for (host, threads) in [("127.0.0.1", 1), ("localhost", 1), ("localhost", 2), ("localhost", 3)]
     {
         let folder = Folder::new();
@@ -182,10 +183,9 @@ fn without_threads_a_lock_on_etcd_is_refused_and_no_panic() {
         for args in [&["run", "-w", "300ms", &name, "--", "true"][..], &["status", &name]] {
             let ran = with_threads(threads, &folder, args);
 
-            // Nobody answers there, where there are threads enough to ask.
+            // With enough threads the result is that no server answers there.
             let code = if threads == 1 || ran.code != 69 { 74 } else { 69 };
-            let words =
-                if code == 74 { "Resource temporarily unavailable" } else { "out of reach" };
+            let words = if code == 74 { "Resource temporarily unavailable" } else { "unreachable" };
             ran.refused(code, words);
         }
     }

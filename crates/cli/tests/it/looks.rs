@@ -1,4 +1,4 @@
-//! What people and scripts see: status, list, clean, help, and the exit code of patience.
+//! The output for people and scripts: status, list, clean, help, and the exit code of patience.
 
 use serde_json::Value;
 
@@ -71,7 +71,7 @@ fn clean_removes_what_crashes_left_and_nothing_else() {
     let key = folder.run(&["acquire", "jobs"]).out;
     let entry = crate::names(&folder.path().join("jobs.lockdir")).remove(0);
     dead.wait().unwrap();
-    // A stage of a process that is gone, one of a process that lives, and a stranger's folder.
+    // A stage of a process that is gone, one of a living process, and a foreign folder.
     let stage = |nonce: &str, owner: &str| {
         let at = folder.path().join(format!("jobs.lockdir.{nonce}"));
         std::fs::create_dir(&at).unwrap();
@@ -110,7 +110,7 @@ fn is_locked_answers_by_its_exit_code_alone() {
 }
 
 #[test]
-fn patience_over_is_75_or_what_one_chooses() {
+fn patience_over_is_75_or_a_chosen_code() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
 
@@ -139,7 +139,7 @@ fn waiting_says_nothing_when_stderr_is_no_terminal() {
 }
 
 #[test]
-fn a_waiter_without_a_terminal_says_after_a_while_what_it_waits_for() {
+fn a_waiter_without_a_terminal_reports_after_a_while() {
     let folder = Folder::new();
     let holding = folder.hold(&["--label", "backup"], "cat");
     let begin = |options: &[&str]| {
@@ -180,7 +180,7 @@ fn q_prints_errors_but_not_that_the_lock_is_busy() {
     }
     let ran = folder.run(&["run", "-q", "-n", "-E", "9", "jobs", "true"]);
     assert_eq!((ran.code, ran.err.as_str()), (9, ""));
-    folder.run(&["run", "-q", "-n", "missing/jobs", "true"]).refused(73, "the folder");
+    folder.run(&["run", "-q", "-n", "missing/jobs", "true"]).refused(73, "its parent folder");
     assert_eq!(holding.finish().code, 0);
 }
 
@@ -235,7 +235,7 @@ fn a_group_has_a_name_or_a_number() {
 }
 
 #[test]
-fn v_tells_how_the_lock_was_got_and_q_hushes_it() {
+fn v_prints_how_the_lock_was_acquired_and_q_does_not() {
     let folder = Folder::new();
     assert_eq!(
         folder.run(&["run", "-v", "jobs", "--", "true"]).err,

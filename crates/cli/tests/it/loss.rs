@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Folder, is_alive};
 
-/// A command that does not end when it is asked to, with a child in a session of its own.
+/// A command that ignores requests to end, with a child in a session of its own.
 const STUBBORN: &str =
     "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$; exec sleep 60' & wait; sleep 60";
 
@@ -41,7 +41,7 @@ fn a_command_that_ends_politely_is_given_the_time() {
 }
 
 #[test]
-fn without_renewal_the_command_has_until_the_timeout_and_ends_before_others_enter() {
+fn without_renewal_the_command_ends_at_the_timeout() {
     let folder = Folder::new();
     let holding =
         folder.hold(&["-t", "1s", "--no-renew"], "trap '' TERM; while :; do sleep 0.01; done");
@@ -55,7 +55,7 @@ fn without_renewal_the_command_has_until_the_timeout_and_ends_before_others_ente
 }
 
 #[test]
-fn after_a_stop_longer_than_the_timeout_the_command_ends_and_the_other_keeps_the_lock() {
+fn a_holder_stopped_past_its_timeout_loses_the_lock() {
     let folder = Folder::new();
     let first = folder.hold(&["-t", "500ms"], "exec sleep 60");
     let (ours, commands) = (Pid::from_child(&first.child), Pid::from_raw(first.pid).unwrap());

@@ -1,6 +1,6 @@
 //! The command line as a contract: real processes, their exit codes and what they print.
 
-// What is here wants a shell, signals and modes; `windows.rs` is the same elsewhere.
+// These tests need a shell, signals and modes; `windows.rs` has those for Windows.
 #![cfg(unix)]
 #![allow(missing_docs, reason = "test names are sentences")]
 
@@ -33,6 +33,8 @@ mod running;
 #[cfg(feature = "player")]
 mod serve;
 #[cfg(target_os = "linux")]
+mod snapshots;
+#[cfg(target_os = "linux")]
 mod supervision;
 mod terminal;
 #[cfg(feature = "player")]
@@ -45,7 +47,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A folder to lock in; at its end nothing may be left behind.
+/// A folder to lock in. When it is dropped, it must be empty.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -57,17 +59,17 @@ impl Folder {
         self.0.path()
     }
 
-    /// `lockbydir` in this folder.
+    /// Returns a `lockbydir` command in this folder.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         command_in(self.path(), args)
     }
 
-    /// Runs it to its end.
+    /// Runs `lockbydir` in this folder to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         Ran::of(self.command(args).stdin(Stdio::null()).output().expect("lockbydir runs"))
     }
 
-    /// Starts `run` with these options, and waits until its command says something.
+    /// Starts `run` with these options, and waits until its command has printed its PID.
     pub(crate) fn hold(&self, options: &[&str], script: &str) -> Holding {
         let script = format!("echo $$; {script}");
         let mut args = vec!["run"];
@@ -80,7 +82,7 @@ impl Folder {
         names(self.path())
     }
 
-    /// The state that `status --json` gives.
+    /// Returns the output of `status --json`.
     pub(crate) fn status(&self) -> Value {
         let ran = self.run(&["status", "jobs", "--json"]);
         assert_eq!(ran.code, 0, "{}", ran.err);
@@ -114,7 +116,7 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What a finished process left.
+/// The result of a finished process.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -131,7 +133,7 @@ impl Ran {
         }
     }
 
-    /// Ended with this code and these words on stderr, in one plain line.
+    /// Asserts that it ended with this code and these words on stderr, without control characters.
     #[track_caller]
     pub(crate) fn refused(&self, code: i32, words: &str) {
         assert_eq!(self.code, code, "{self:?}");
@@ -144,7 +146,7 @@ impl Ran {
 /// A `run` whose command has begun.
 pub(crate) struct Holding {
     pub(crate) child: Child,
-    /// The command's PID, outside of any namespace of its own.
+    /// The command's PID, as seen from outside its namespace.
     pub(crate) pid: i32,
     lines: BufReader<std::process::ChildStdout>,
 }
@@ -164,7 +166,7 @@ impl Holding {
         holding
     }
 
-    /// The command's next line.
+    /// Reads the command's next line.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("a line");
@@ -176,7 +178,7 @@ impl Holding {
         rustix::process::kill_process(pid, signal).expect("it lives");
     }
 
-    /// Lets the command go on (its stdin ends) and waits for the end of both.
+    /// Lets the command continue (its stdin ends) and waits for the end of both.
     pub(crate) fn finish(mut self) -> Ran {
         drop(self.child.stdin.take());
         let mut rest = String::new();
@@ -187,8 +189,8 @@ impl Holding {
     }
 }
 
-/// A process below this one, by the PID that it has for itself. Its ancestors are followed up, since a
-/// list of children may leave some out while others end.
+/// Finds a descendant of `ancestor` by the PID that it has in its own namespace. The search goes from each
+/// process up to its ancestors, since a list of children may omit some while others end.
 pub(crate) fn seen_from_here(ancestor: u32, pid: i32) -> i32 {
     let field = |of: i32, name: &str| {
         let status = std::fs::read_to_string(format!("/proc/{of}/status")).ok()?;
@@ -205,7 +207,7 @@ pub(crate) fn seen_from_here(ancestor: u32, pid: i32) -> i32 {
     same.find(|&found| is_below(found)).unwrap_or(pid)
 }
 
-/// All descendants of a process, as far as the system shows them.
+/// Returns all descendants of a process, as far as the system shows them.
 pub(crate) fn below(pid: i32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
@@ -218,8 +220,8 @@ fn numbers(list: &str) -> Vec<i32> {
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// The options of `run` by which a command is supervised: with `--contain`, too, where that can be
-/// done.
+/// Returns the options of `run` that the tests of supervision are repeated with: none, and `--contain`
+/// where that is possible.
 pub(crate) fn ways() -> Vec<&'static [&'static str]> {
     let folder = Folder::new();
     let ran = folder.run(&["run", "--contain", "jobs", "--", "true"]);
@@ -230,13 +232,13 @@ pub(crate) fn ways() -> Vec<&'static [&'static str]> {
     vec![&[]]
 }
 
-/// Does this process run?
+/// Whether this process is alive and not a zombie.
 pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
-/// Waits for a thing that must come soon.
+/// Waits until a condition is true, for 20 s at most.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);

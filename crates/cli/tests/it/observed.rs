@@ -1,6 +1,6 @@
-//! An observer beside many processes on a busy machine: nothing is recorded that did not happen, and nearly
-//! every holding is seen or counted. Of those that follow one another in one directory before the observer
-//! listens to it, nothing shows those between the first and the last.
+//! An observer of many processes on a busy machine: it records no event that did not happen, and sees or
+//! counts nearly every holding. If several holdings follow one another in one directory before the observer
+//! watches it, those between the first and the last leave no trace.
 //!
 //! Dials: `LOCKBYDIR_OBSERVED_HOLDINGS` is how many holdings there are, `LOCKBYDIR_OBSERVED_AT_ONCE` how many
 //! jobs run at once, `LOCKBYDIR_OBSERVED_BUSY` how many processes keep the machine busy beside them.
@@ -17,19 +17,21 @@ use crate::Folder;
 use crate::busy::BusyProcesses;
 use crate::serve::Server;
 
-/// So many locks at most, and so many jobs one after the other that want the same one.
+/// The largest number of locks.
 const LOCKS: usize = 60;
+/// The number of jobs, one after the other, that want the same lock.
 const JOBS: usize = 11;
-/// A waiter that left while nobody held the lock is reported after 10 s.
+/// Limits the wait for the last reports: a waiter that left while nobody held the lock is reported after
+/// 10 s.
 const REPORTED: Duration = Duration::from_secs(60);
-/// What was missed is counted within 0.25 s.
+/// Without an event for this long, all are recorded: missed holdings are counted within 0.25 s.
 const QUIET: Duration = Duration::from_secs(3);
 
 fn dial(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// How often each event was recorded; `left` with its reason.
+/// Returns how often each event was recorded; `left` with its reason.
 fn recorded(file: &Path) -> BTreeMap<String, usize> {
     let text = std::fs::read_to_string(file).unwrap();
     let mut counts = BTreeMap::new();

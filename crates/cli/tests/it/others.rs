@@ -1,5 +1,5 @@
-//! Other users: their locks are refused, their folders say no. These tests become another user,
-//! which only root may; run by anybody else they check what that user can see itself.
+//! Other users: their locks are refused, their folders deny access. These tests become another user,
+//! which needs root; run by another user they check what that user can observe.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,15 +15,15 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A copy of the program that any user can reach, and a folder that any user can write.
+/// Makes a copy of the program that any user can run, and a folder that any user can write.
 pub(crate) fn shared() -> (Folder, tempfile::TempDir, String) {
     let folder = Folder::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = place.path().join("lockbydir");
-    // Not by this process: what another test starts meanwhile would have it open for writing, and
-    // then it cannot be run.
+    // The copy is not made by this process: a process that another test starts meanwhile would inherit
+    // the descriptor that is open for writing, and then the program cannot be run.
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_lockbydir")).arg(&program).status();
     assert!(copied.unwrap().success());
     let program = program.to_str().unwrap().to_owned();
@@ -48,7 +48,7 @@ fn another_users_lock_is_refused_and_left_alone() {
     let key = as_user(NOBODY, &folder, &program, &["acquire", "jobs"]);
     assert_eq!(key.code, 0, "{key:?}");
 
-    // A third user may not even look inside; one who may, refuses all the same.
+    // A third user may not read the directory; a user who may read it is refused, too.
     for mode in [0o700, 0o755] {
         fs::set_permissions(folder.path().join("jobs.lockdir"), fs::Permissions::from_mode(mode))
             .unwrap();
@@ -90,8 +90,8 @@ fn a_lock_shared_on_purpose_goes_from_user_to_user() {
 const FIRST: u32 = 1234;
 const SECOND: u32 = 4321;
 
-/// Folders in which the second user may not remove what the first one made: with the sticky bit, the
-/// same of a group, and one that only the first one may write. Both may use the lock itself.
+/// Runs a test in folders in which the second user may not remove what the first one made: with the sticky
+/// bit, with it and a group, and folders that only one other user may write. Both may use the lock itself.
 fn where_only_the_first_user_removes(test: impl Fn(&dyn Fn(u32, &[&str]) -> Ran, &Folder, &str)) {
     const GROUP: u32 = 5678;
     for (owner, first, folder_mode, mode) in [
@@ -112,7 +112,7 @@ fn where_only_the_first_user_removes(test: impl Fn(&dyn Fn(u32, &[&str]) -> Ran,
             ran
         };
         test(&run, &folder, mode);
-        // What could only be opened stays for its owner.
+        // A lock that the second user could only leave open is left to its owner.
         let last = run(FIRST, &["run", "--mode", mode, "-n", "jobs", "--", "true"]);
         assert_eq!(last.code, 0, "{last:?}");
     }
@@ -147,7 +147,7 @@ fn an_empty_directory_that_a_user_may_not_remove_says_who_may() {
     }
     where_only_the_first_user_removes(|run, folder, mode| {
         assert_eq!(run(FIRST, &["acquire", "--mode", mode, "-t", "1h", "jobs"]).code, 0);
-        // A release that was killed between its two calls.
+        // As after a release that was killed between its two calls.
         let lock = folder.path().join("jobs.lockdir");
         for entry in fs::read_dir(&lock).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
@@ -210,12 +210,12 @@ fn a_queue_that_may_not_be_written_stops_nobody() {
 }
 
 #[test]
-fn another_users_private_lock_is_waited_for_and_told_by_owner_and_mode() {
+fn a_private_lock_is_waited_for_and_its_owner_is_named() {
     if !is_root() {
         return another_user_cannot_be_had();
     }
     let (folder, _place, program) = shared();
-    // A user's, and root's: who is trusted keeps others out all the same.
+    // A lock of a user, and one of root: a private lock of a trusted user is refused, too.
     for (uid, words) in [(NOBODY, "belongs to user 65534"), (0, "belongs to user 0 (root)")] {
         let key = as_user(uid, &folder, &program, &["acquire", "-t", "120s", "jobs"]).out;
         let one_try = as_user(1234, &folder, &program, &["run", "-n", "jobs", "--", "true"]);
@@ -238,7 +238,7 @@ fn another_users_private_lock_is_waited_for_and_told_by_owner_and_mode() {
 }
 
 #[test]
-fn a_umask_that_takes_our_own_permissions_is_no_hindrance() {
+fn a_umask_that_denies_the_owner_is_harmless() {
     let (folder, _place, program) = shared();
     let mut shell = Command::new("sh");
     shell.args([
@@ -254,7 +254,7 @@ fn a_umask_that_takes_our_own_permissions_is_no_hindrance() {
     assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{ran:?}");
 }
 
-/// Not root: at least a folder of our own without write permission says so.
+/// Runs without root: checks at least that a folder without write permission is reported.
 pub(crate) fn another_user_cannot_be_had() {
     let folder = Folder::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
@@ -263,7 +263,7 @@ pub(crate) fn another_user_cannot_be_had() {
 }
 
 #[test]
-fn what_has_raised_its_privileges_is_named_not_called_ended() {
+fn a_process_with_raised_privileges_is_named_as_left() {
     if !is_root() {
         return another_user_cannot_be_had();
     }
@@ -285,7 +285,7 @@ fn what_has_raised_its_privileges_is_named_not_called_ended() {
     let status = holding.child.wait().unwrap();
     let mut words = String::new();
     let mut err = holding.child.stderr.take().unwrap();
-    // What could not be ended has it open too.
+    // The process that could not be ended has this pipe open too, so it does not end.
     let mut part = [0; 4096];
     while !words.contains("by hand") && started.elapsed().as_secs() < 20 {
         let read = std::io::Read::read(&mut err, &mut part).unwrap();
@@ -301,7 +301,7 @@ fn what_has_raised_its_privileges_is_named_not_called_ended() {
 }
 
 #[test]
-fn a_limit_of_threads_is_an_error_with_a_sentence() {
+fn a_thread_limit_is_reported_without_a_panic() {
     if !is_root() {
         return another_user_cannot_be_had();
     }

@@ -1,6 +1,6 @@
-//! Every verb with a standard output or standard error that takes nothing: a full pipe, a full disk,
-//! closed, its reader gone, a stopped terminal. The exit code stays right, the command runs, nothing
-//! hangs and nothing panics.
+//! Every verb with a standard output or standard error that cannot be written: a full pipe, a full disk, a
+//! closed one, one without a reader, a stopped terminal. The exit code stays right, the command runs,
+//! nothing hangs and nothing panics.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -36,14 +36,14 @@ enum Stream {
     Err,
 }
 
-/// What is at the lock's place before.
+/// The lock's state before the verb runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     Free,
-    /// By a key, which `KEY` in the arguments stands for.
+    /// Held by a key; `KEY` in the arguments stands for it.
     Held,
     Dead,
-    /// Something that a crash left.
+    /// A stage that a crash has left.
     Litter,
 }
 
@@ -51,17 +51,19 @@ enum Before {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Prints {
     Nothing,
-    /// As long as its reader takes.
+    /// A text, which may wait for its reader.
     Text,
-    /// A key, which must be known to somebody.
+    /// A key, which must not be lost.
     Key,
 }
 
 type Case = (&'static [&'static str], Before, Prints, i32);
 
-/// `LOST` is a command that loses its lock, `RAN` one that says in a file that it ran.
+/// A command that loses its lock.
 const LOST: &str = "\"$L\" break --force jobs; sleep 60";
+/// A command that reports in a file that it ran.
 const RAN: &str = "echo ran >ran; exit 3";
+/// The same, and it leaves a foreign file in the lock directory.
 const LEAVES: &str = "echo ran >ran; echo >jobs.lockdir/theirs; exit 3";
 
 const CASES: &[Case] = &[
@@ -109,8 +111,8 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_verb_ends_right_whatever_takes_none_of_its_output() {
-    // Most of the time is spent in waits.
+fn every_verb_ends_right_with_a_broken_output() {
+    // Most of the time is spent waiting, so the cases run in parallel.
     let rest = Mutex::new(CASES.iter());
     let next = || rest.lock().unwrap().next();
     std::thread::scope(|scope| {
@@ -137,7 +139,7 @@ fn try_case(case: &Case, broken: Broken, stream: Stream) {
         (Stream::Err, ..) | (Stream::Out, Prints::Nothing, _) => code,
         (Stream::Out, Prints::Key, _) => 74,
         (Stream::Out, Prints::Text, Broken::FullDisk | Broken::Closed) => 74,
-        // It is ended early, as by its user.
+        // The play ends early, as if its user had interrupted it.
         (Stream::Out, Prints::Text, Broken::ReaderGone) if args[0] == "play" => 130,
         (Stream::Out, Prints::Text, _) => code,
     };
@@ -158,7 +160,7 @@ fn try_case(case: &Case, broken: Broken, stream: Stream) {
         assert!(folder.path().join("ran").exists(), "{what}: the command did not run");
     }
     if prints == Prints::Key {
-        // Whoever has the lock has its key.
+        // The lock is held exactly if its key was printed.
         let is_locked = command_in(folder.path(), &["is-locked", "jobs"]).status().unwrap();
         assert_eq!(is_locked.success(), got == 0, "{what}");
         assert_eq!(stream == Stream::Err, text.contains('-') && got == 0, "{what}: {text}");
@@ -184,7 +186,7 @@ fn prepare(folder: &Path, before: Before) -> String {
     }
 }
 
-/// The program with one of its outputs broken, and what keeps that so.
+/// The program with one of its outputs broken, and the pipe that keeps it broken.
 struct Running {
     child: Child,
     /// Where its exit code will be, if the child is not the program itself.
@@ -225,7 +227,7 @@ fn start(folder: &Path, outside: &Path, args: &[&str], broken: Broken, stream: S
             let quoted: String =
                 args.iter().map(|arg| format!(" '{}'", arg.replace('\'', "'\\''"))).collect();
             let code = outside.join("code");
-            // What is typed stops the terminal before it ends `read`.
+            // The typed Ctrl-S stops the terminal before the newline ends `read`.
             let script = format!(
                 "read go; \"$L\"{quoted} {}; echo $? >{at}.new; mv {at}.new {at}",
                 redirected("/dev/tty"),
@@ -254,7 +256,7 @@ fn start(folder: &Path, outside: &Path, args: &[&str], broken: Broken, stream: S
     Running { child, code, pipe }
 }
 
-/// Until it takes no byte more.
+/// Fills a pipe until it takes no more byte.
 fn fill(mut pipe: &std::io::PipeWriter) {
     let flags = fcntl_getfl(pipe).unwrap();
     fcntl_setfl(pipe, flags | OFlags::NONBLOCK).unwrap();
@@ -264,13 +266,13 @@ fn fill(mut pipe: &std::io::PipeWriter) {
 }
 
 impl Running {
-    /// Somebody reads at last.
+    /// Begins to read the output.
     fn unblock(&mut self) {
         if let Some(mut reader) = self.pipe.take() {
             std::thread::spawn(move || reader.read_to_end(&mut Vec::new()));
         }
         if let Some(stdin) = &mut self.child.stdin {
-            // It may have ended.
+            // The terminal may have ended.
             let _ = stdin.write_all(b"\x11");
         }
     }
@@ -315,7 +317,7 @@ fn a_key_may_be_thrown_away_on_purpose() {
 
 #[test]
 #[cfg(feature = "player")]
-fn a_page_is_served_whoever_reads_its_address() {
+fn a_page_is_served_even_if_nobody_reads_its_address() {
     use rustix::process::{Pid, Signal, kill_process};
     for broken in [Broken::FullPipe, Broken::FullDisk, Broken::Closed, Broken::ReaderGone] {
         for stream in [Stream::Out, Stream::Err] {

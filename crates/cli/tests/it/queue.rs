@@ -1,4 +1,4 @@
-//! The line of waiting processes: order, handoff, and everything that may go wrong with it.
+//! The queue of waiting processes: order, handoff, and everything that may go wrong with it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Folder, Ran, names, until};
 
-/// The bound for passing over a first in the queue that does not take a free lock, in a short line.
+/// The bound for passing over a first waiter that does not take a free lock, in a short queue.
 const PASSED_OVER: Duration = Duration::from_millis(1000);
 
 fn wait_in_queue(folder: &Folder, script: &str) -> Child {
@@ -34,7 +34,7 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// `/proc` says that it sleeps or is stopped.
+/// Waits until `/proc` shows that the process sleeps or is stopped.
 fn until_state(child: &Child, wanted: char) {
     until("its state", || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
@@ -105,7 +105,7 @@ fn status_shows_the_queue() {
 }
 
 #[test]
-fn who_gives_up_leaves_the_queue_and_the_next_moves_up() {
+fn a_waiter_that_gives_up_leaves_the_queue() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
     let first = folder
@@ -125,7 +125,7 @@ fn who_gives_up_leaves_the_queue_and_the_next_moves_up() {
 }
 
 #[test]
-fn the_last_who_gives_up_leaves_no_queue() {
+fn the_last_waiter_that_gives_up_removes_the_queue() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
     folder.run(&["run", "-w", "100ms", "jobs", "--", "true"]).refused(75, "held by");
@@ -154,7 +154,7 @@ fn a_dead_first_in_queue_is_replaced_at_once() {
 }
 
 #[test]
-fn a_stopped_first_in_queue_is_passed_over_and_finds_its_place_at_the_end() {
+fn a_stopped_first_waiter_is_passed_over_and_requeued() {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "cat");
     let first = wait_in_queue(&folder, "echo first >> served");
@@ -184,7 +184,7 @@ fn a_stopped_first_in_queue_is_passed_over_and_finds_its_place_at_the_end() {
 }
 
 #[test]
-fn a_queue_that_somebody_deletes_costs_order_and_no_progress() {
+fn a_deleted_queue_costs_order_but_no_progress() {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "cat");
     let waiters: Vec<_> = (0..3).map(|_| wait_in_queue(&folder, "true")).collect();
@@ -198,7 +198,7 @@ fn a_queue_that_somebody_deletes_costs_order_and_no_progress() {
 }
 
 #[test]
-fn rubbish_in_the_queue_is_left_alone_and_stops_nobody() {
+fn foreign_files_in_the_queue_are_left_alone() {
     let folder = Folder::new();
     let line = folder.path().join("jobs.lockdir.queue");
     fs::write(folder.path().join("victim"), "precious").unwrap();
@@ -221,7 +221,7 @@ fn rubbish_in_the_queue_is_left_alone_and_stops_nobody() {
 }
 
 #[test]
-fn where_no_queue_can_be_made_one_waits_all_the_same() {
+fn waiting_works_where_no_queue_can_be_made() {
     for what in ["a file", "a link"] {
         let folder = Folder::new();
         let line = folder.path().join("jobs.lockdir.queue");
@@ -260,7 +260,7 @@ fn a_forced_break_wakes_the_first_in_queue() {
 }
 
 #[test]
-fn a_key_that_is_released_wakes_the_first_in_queue() {
+fn releasing_a_key_wakes_the_first_waiter() {
     let folder = Folder::new();
     let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
     let waiter = wait_in_queue(&folder, "true");
@@ -305,7 +305,7 @@ fn one_try_does_not_jump_the_queue() {
     finished(waiter);
 }
 
-/// The only waiter is stopped. A try gives it its moment, and then has the lock.
+/// The only waiter is stopped. A single try gives it the time to come, and then acquires the lock.
 fn one_try_passes_over_a_stopped_waiter(frees: impl FnOnce(&Folder) -> Box<dyn FnOnce() + '_>) {
     let folder = Folder::new();
     let free = frees(&folder);
@@ -324,7 +324,7 @@ fn one_try_passes_over_a_stopped_waiter(frees: impl FnOnce(&Folder) -> Box<dyn F
 }
 
 #[test]
-fn one_try_gets_a_free_lock_though_a_stopped_waiter_is_first() {
+fn one_try_passes_a_stopped_waiter_of_a_free_lock() {
     one_try_passes_over_a_stopped_waiter(|folder| {
         let holding = folder.hold(&["-t", "60s"], "cat");
         Box::new(move || assert_eq!(holding.finish().code, 0))
@@ -332,7 +332,7 @@ fn one_try_gets_a_free_lock_though_a_stopped_waiter_is_first() {
 }
 
 #[test]
-fn one_try_gets_an_expired_lock_though_a_stopped_waiter_is_first() {
+fn one_try_passes_a_stopped_waiter_of_an_expired_lock() {
     one_try_passes_over_a_stopped_waiter(|folder| {
         assert_eq!(folder.run(&["acquire", "-t", "3s", "jobs"]).code, 0);
         Box::new(|| until("its expiry", || folder.status()["state"] == "expired"))
@@ -340,7 +340,7 @@ fn one_try_gets_an_expired_lock_though_a_stopped_waiter_is_first() {
 }
 
 #[test]
-fn one_try_gets_a_dead_holders_lock_though_a_stopped_waiter_is_first() {
+fn one_try_passes_a_stopped_waiter_of_a_dead_holder() {
     one_try_passes_over_a_stopped_waiter(|folder| {
         let mut owner = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let pid = owner.id().to_string();
@@ -353,7 +353,7 @@ fn one_try_gets_a_dead_holders_lock_though_a_stopped_waiter_is_first() {
 }
 
 #[test]
-fn a_ticket_of_another_host_that_does_not_come_is_passed_over() {
+fn an_idle_ticket_of_another_host_is_passed_over() {
     let folder = Folder::new();
     let line = folder.path().join("jobs.lockdir.queue");
     let holding = folder.hold(&["-t", "60s"], "cat");

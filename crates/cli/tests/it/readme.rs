@@ -6,7 +6,7 @@ use crate::{Folder, Ran};
 
 const README: &str = include_str!("../../../../README.md");
 
-/// The blocks of this language.
+/// Returns the README's code blocks in this language.
 fn blocks(language: &str) -> Vec<&'static str> {
     README
         .split("\n```")

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::{Folder, Holding, Ran, is_alive, until, ways};
 
 #[test]
-fn the_command_finds_the_lock_held_and_its_name_and_token_in_its_environment() {
+fn the_command_sees_the_lock_its_name_and_its_token() {
     let folder = Folder::new();
 
     let script = "ls jobs.lockdir; echo $LOCKBYDIR_NAME; echo $LOCKBYDIR_TOKEN";
@@ -95,15 +95,15 @@ fn signals_reach_all(way: &[&str]) {
         ("USR2", Signal::USR2),
     ] {
         let folder = Folder::new();
-        // A shell's background jobs ignore what a keyboard sends.
-        let told = if matches!(name, "INT" | "QUIT") { "parent" } else { "child" };
+        // A shell's background jobs ignore the signals of a keyboard.
+        let recipient = if matches!(name, "INT" | "QUIT") { "parent" } else { "child" };
         let script = format!(
-            "trap 'exit 3' {name}; if [ {told} = child ]; then
+            "trap 'exit 3' {name}; if [ {recipient} = child ]; then
              (trap 'echo child {name}; exit' {name}; echo ready; while :; do sleep 0.01; done) &
              else echo ready; fi
              wait; while :; do sleep 0.01; done"
         );
-        // Contained, the child would be ended with its parent, before it may have said anything.
+        // A contained child would end with its parent, possibly before it has printed anything.
         let mut holding = folder.hold(&[&["--wait-children"], way].concat(), &script);
         assert_eq!(holding.line(), "ready");
 
@@ -111,13 +111,13 @@ fn signals_reach_all(way: &[&str]) {
 
         let ran = holding.finish();
         assert_eq!(ran.code, 3, "{name}: {ran:?}");
-        assert_eq!(ran.out.contains("child"), told == "child", "{ran:?}");
+        assert_eq!(ran.out.contains("child"), recipient == "child", "{ran:?}");
     }
 }
 
-/// The kernel does not say whether a signal was for us alone or for the whole group.
+/// The kernel does not report whether a signal was for `lockbydir` alone or for the whole group.
 #[test]
-fn a_signal_to_us_reaches_the_command_once_and_one_to_the_group_at_most_twice() {
+fn a_signal_to_the_group_reaches_the_command_at_most_twice() {
     for way in ways() {
         for to_group in [false, true] {
             let folder = Folder::new();
@@ -134,7 +134,7 @@ fn a_signal_to_us_reaches_the_command_once_and_one_to_the_group_at_most_twice() 
                 false => holding.signal(Signal::USR1),
             }
             assert_eq!(holding.line(), "got");
-            // It is passed on after all that came before.
+            // This signal is passed on after all earlier ones.
             holding.signal(Signal::USR2);
 
             let ran = holding.finish();
@@ -169,7 +169,7 @@ fn all_stop_and_wake(way: &[&str]) {
 }
 
 #[test]
-fn what_was_ignored_at_the_start_stays_ignored() {
+fn a_signal_ignored_at_the_start_stays_ignored() {
     let folder = Folder::new();
     let program = env!("CARGO_BIN_EXE_lockbydir");
     let script =
@@ -207,7 +207,7 @@ fn a_signal_while_waiting_ends_the_wait() {
 }
 
 #[test]
-fn when_we_are_killed_the_command_dies_and_the_next_takes_the_lock_at_once() {
+fn a_killed_lockbydir_ends_its_command_and_frees_the_lock() {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "exec sleep 60");
     let pid = holding.pid;
@@ -232,7 +232,7 @@ fn when_we_are_killed_the_command_dies_and_the_next_takes_the_lock_at_once() {
 }
 
 #[test]
-fn the_end_of_the_command_does_not_wait_for_what_it_left_in_the_background() {
+fn run_does_not_wait_for_background_processes() {
     let folder = Folder::new();
     let ran = folder.run(&["run", "jobs", "--", "sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"]);
     assert_eq!(ran.code, 0);

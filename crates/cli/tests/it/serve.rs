@@ -1,5 +1,5 @@
-//! `serve` as a process: where it says it is, how it ends, and what it refuses. What its page shows
-//! is the business of `tests/page`, whom it answers that of `lockbydir-player`.
+//! `serve` as a process: the address that it prints, how it ends, and what it refuses. `tests/page` tests
+//! what its page shows, `lockbydir-player` whose requests it answers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -26,7 +26,7 @@ impl Server {
         self.url.strip_prefix("http://").unwrap().split('/').next().unwrap()
     }
 
-    /// The stream of events, from the first of them on.
+    /// Opens the stream of events, and reads the first one.
     pub(crate) fn view(&self) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", self.address()).unwrap();
@@ -64,7 +64,7 @@ fn refused(folder: &Folder, args: &[&str], code: i32, words: &str) {
 }
 
 #[test]
-fn it_says_at_once_where_the_page_is_and_ends_by_any_signal_though_somebody_looks_on() {
+fn it_prints_its_address_and_a_signal_ends_it() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let folder = Folder::new();
         let mut server = Server::start(&mut serve(&folder, &["--listen", "localhost:0"]));
@@ -73,7 +73,7 @@ fn it_says_at_once_where_the_page_is_and_ends_by_any_signal_though_somebody_look
 
         assert_eq!(server.end(signal), Some(0), "{signal:?}");
 
-        // The viewer hears of it.
+        // The viewer's stream ends.
         let _ = viewer.read_to_end(&mut Vec::new());
     }
 }
@@ -95,7 +95,7 @@ fn it_shows_the_locks_of_its_folder() {
 }
 
 #[test]
-fn who_dies_waiting_is_told_from_who_gives_up() {
+fn a_dead_waiter_is_distinguished_from_one_that_gave_up() {
     let folder = Folder::new();
     let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
     let server = Server::start(&mut serve(&folder, &["--listen", "127.0.0.1:0"]));

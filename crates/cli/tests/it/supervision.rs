@@ -1,4 +1,4 @@
-//! `run` on Linux: whatever happens to `lockbydir`, nothing that its command has started works on
+//! `run` on Linux: whatever happens to `lockbydir`, no process that its command has started works on
 //! beside the next holder.
 
 use std::os::unix::process::CommandExt;
@@ -10,10 +10,10 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::{Folder, Holding, Ran, below, is_alive, until, ways};
 
-/// How many kills at random moments; more by the environment variable of this name.
+/// The number of kills at varied moments; `LOCKBYDIR_KILLS` in the environment sets another one.
 const KILLS: u64 = 6;
 
-/// A place for what the commands of a test write, beside the folder of their lock.
+/// A folder for the files that the commands of a test write, outside the folder of their lock.
 struct Outside(tempfile::TempDir);
 
 impl Outside {
@@ -45,7 +45,7 @@ fi
 while :; do echo "$LOCKBYDIR_TOKEN" >> "$1"; sleep 0.01; done
 "#;
 
-/// Says how much of the log there is, and whether it grows.
+/// Prints whether the log grows, and if so its lengths.
 const WATCH: &str = r#"a=$(wc -l < "$0"); sleep 0.1; b=$(wc -l < "$0"); [ "$a" = "$b" ] && echo alone || echo "grew $a $b""#;
 
 #[test]
@@ -56,7 +56,7 @@ fn a_killed_run_leaves_no_writer_beside_the_next_holder() {
     }
 }
 
-/// Whom a kill hits.
+/// The number of targets of a kill: `lockbydir`, the supervisor, the group, or combinations.
 const VICTIMS: u64 = 4;
 
 fn kill_at_some_moment(way: &[&str], nth: u64) {
@@ -74,11 +74,12 @@ fn kill_at_some_moment(way: &[&str], nth: u64) {
         .spawn()
         .unwrap();
     let pid = Pid::from_child(&run);
-    // From before the lock is there until the whole tree works.
+    // From before the lock exists until the whole tree works.
     let moment = Duration::from_millis(nth * 7919 % 200);
     std::thread::sleep(moment);
 
-    // Alone, it would be `lockbydir` that ends the rest, and an uncontained rest may be seen meanwhile.
+    // If only the supervisor is killed, `lockbydir` ends the rest, and an uncontained rest may be seen
+    // meanwhile. So the supervisor is a target only with `--contain`.
     let supervisor = supervisor_of(run.id()).filter(|_| !way.is_empty());
     let _ = match (nth % VICTIMS, supervisor) {
         (0, _) => kill_process(pid, Signal::KILL),
@@ -106,7 +107,7 @@ fn kill_at_some_moment(way: &[&str], nth: u64) {
         (0, "alone\n"),
         "kill {nth} after {moment:?} {way:?}"
     );
-    // It may have been killed while it made its stage.
+    // The kill may have left a stage behind.
     folder.run(&["clean"]);
     for name in folder.names() {
         std::fs::remove_dir_all(folder.path().join(name)).unwrap();
@@ -121,7 +122,7 @@ fn supervisor_of(run: u32) -> Option<Pid> {
 }
 
 #[test]
-fn chains_that_fork_all_the_time_end_with_the_lock() {
+fn forking_chains_end_with_the_lock() {
     ways().into_iter().for_each(chains_end);
 }
 
@@ -186,10 +187,10 @@ fn children_that_lockbydir_did_not_start_are_left_alone() {
     kill_process(Pid::from_raw(other).unwrap(), Signal::KILL).unwrap();
 }
 
-/// Under cron, in a container or in CI nobody outside cares for a process group: it is orphaned. When a
-/// command ends there, that must be no news to the kernel, which hangs up on a group that becomes so.
+/// Under cron, in a container or in CI a process group is orphaned: it has no parent outside. The kernel
+/// hangs up on a group when it becomes orphaned; the end of a command there must not look like that.
 #[test]
-fn a_commands_end_does_not_hang_up_on_a_group_with_somebody_stopped() {
+fn a_commands_end_does_not_hang_up_on_a_stopped_group() {
     let folder = Folder::new();
     let program = env!("CARGO_BIN_EXE_lockbydir");
     let script = format!(
@@ -206,7 +207,7 @@ fn a_commands_end_does_not_hang_up_on_a_group_with_somebody_stopped() {
     assert_eq!((ran.code, ran.out.as_str()), (0, "T\n"), "{ran:?}");
 }
 
-/// A process's parent and process group.
+/// Returns the parent and the process group of a process.
 fn parent_and_group(pid: i32) -> (i32, i32) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let rest = stat.rsplit(") ").next().unwrap().to_owned();
@@ -215,7 +216,7 @@ fn parent_and_group(pid: i32) -> (i32, i32) {
 }
 
 #[test]
-fn the_command_stays_in_the_callers_group_and_its_supervisor_does_not() {
+fn only_the_command_stays_in_the_callers_group() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
     let ours = holding.child.id().cast_signed();
@@ -227,7 +228,7 @@ fn the_command_stays_in_the_callers_group_and_its_supervisor_does_not() {
     let name = std::fs::read_to_string(format!("/proc/{supervisor}/comm")).unwrap();
     assert_eq!(name, "run-supervisor\n");
     assert_eq!(holding.finish().code, 0);
-    // Not even as a zombie that somebody else would have to wait for.
+    // Not even a zombie is left that another process would have to wait for.
     assert!(!std::fs::exists(format!("/proc/{supervisor}")).unwrap());
 }
 
@@ -270,7 +271,7 @@ fn all_stop_at_the_deadline(way: &[&str]) {
 }
 
 #[test]
-fn after_a_pause_that_nobody_used_the_command_goes_on() {
+fn a_command_continues_after_an_unused_pause() {
     ways().into_iter().for_each(a_pause_is_survived);
 }
 
@@ -310,7 +311,7 @@ fn children_keep_the_lock(way: &[&str]) {
 }
 
 #[test]
-fn a_link_that_is_switched_meanwhile_does_not_move_the_lock() {
+fn a_changed_link_does_not_move_the_lock() {
     let (folder, outside) = (Folder::new(), Outside::new());
     let link = folder.path().join("current");
     for name in ["one", "two"] {
@@ -339,7 +340,7 @@ fn a_link_that_is_switched_meanwhile_does_not_move_the_lock() {
 fn a_caller_that_ignores_its_children_gets_the_commands_code() {
     let folder = Folder::new();
     let program = env!("CARGO_BIN_EXE_lockbydir");
-    // Other shells do not ignore it when they are told to.
+    // Other shells do not ignore SIGCHLD even after `trap '' CHLD`.
     let run = |command: &str| {
         let caller = format!("trap '' CHLD; exec {program} run jobs -- {command}");
         let output = Command::new("bash").args(["-c", &caller]).current_dir(folder.path()).output();

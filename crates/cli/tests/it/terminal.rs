@@ -5,12 +5,12 @@ use std::process::{Child, Command, Stdio};
 
 use crate::{Folder, seen_from_here, until, ways};
 
-/// A shell command on a terminal of its own, of which all output is collected.
+/// Starts a shell command on a terminal of its own; all its output is collected.
 pub(crate) fn on_terminal(folder: &Folder, shell: &str) -> Child {
     on_terminal_with(folder, shell, &[])
 }
 
-/// The same; `$WAY` are these options.
+/// Does the same with `$WAY` set to these options.
 fn on_terminal_with(folder: &Folder, shell: &str, way: &[&str]) -> Child {
     Command::new("script")
         .args(["--quiet", "--return", "--command", shell, "/dev/null"])
@@ -33,7 +33,7 @@ pub(crate) fn output(mut child: Child) -> (i32, String) {
 }
 
 #[test]
-fn waiting_shows_a_live_queue_that_goes_away() {
+fn waiting_shows_a_live_line_and_removes_it() {
     let folder = Folder::new();
     let holding = folder.hold(&["--label", "backup"], "cat");
     let mut child = on_terminal(&folder, "$L run jobs -- echo in");
@@ -55,7 +55,7 @@ fn waiting_shows_a_live_queue_that_goes_away() {
 }
 
 #[test]
-fn a_quiet_waiter_shows_no_queue() {
+fn a_quiet_waiter_shows_no_live_line() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
     let (code, out) = output(on_terminal(&folder, "$L run -q -w 800ms jobs -- true"));
@@ -89,7 +89,7 @@ fn control_c_comes_once(way: &[&str]) {
 }
 
 #[test]
-fn control_c_that_is_typed_as_the_command_is_started_ends_it() {
+fn control_c_during_the_start_ends_the_command() {
     let folder = Folder::new();
     for _ in 0..10 {
         let mut child = on_terminal(&folder, "exec $L run jobs -- sleep 5");
@@ -184,7 +184,7 @@ fn control_c_while_waiting_stops_the_calling_loop_too() {
 }
 
 #[test]
-fn control_z_for_longer_than_the_timeout_ends_nothing_that_nobody_wanted() {
+fn a_stop_longer_than_the_timeout_is_survived() {
     ways().into_iter().for_each(a_long_stop_is_survived);
 }
 

@@ -1,5 +1,5 @@
-//! `watch`: one frame for scripts, and on a terminal (made by `script`) what one sees, which keys do
-//! what, and that the terminal is as it was whatever ended it.
+//! `watch`: one frame for scripts; and on a terminal (made by `script`) what is shown, what the keys do,
+//! and that the terminal is restored whatever ends the program.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -42,8 +42,8 @@ impl Terminal {
         Terminal { child, seen, reader }
     }
 
-    /// Watches with these arguments; tells the exit code at last, and whether the terminal's modes
-    /// are those from before. The files of that are gone at the end.
+    /// Watches with these arguments; prints at its end the exit code, and whether the terminal's modes are
+    /// the same as before. The files for that are removed.
     fn watch(folder: &Folder, arguments: &str) -> Terminal {
         let terminal = Terminal::run(
             folder,
@@ -52,7 +52,7 @@ impl Terminal {
                  echo \"code $?\"; rm pid; [ \"$before\" = \"$(stty -g)\" ] && echo 'as before'"
             ),
         );
-        terminal.shows("PER");
+        terminal.shows("TAKEN/S");
         terminal
     }
 
@@ -87,7 +87,7 @@ impl Terminal {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 
-    /// It ends with this code, and the terminal is as it was: other screen, cursor, modes.
+    /// Waits for the end. Asserts that it has this code, and that screen, cursor and modes are restored.
     #[track_caller]
     fn ends_with(self, code: i32) -> String {
         let text = self.end();
@@ -99,7 +99,8 @@ impl Terminal {
     }
 }
 
-/// What is seen on a terminal that got all this: a row of text a line. Knows only what `watch` sends.
+/// Returns the screen of a terminal that got this output, one line for each row. Knows only the sequences
+/// that `watch` sends.
 fn screen(sent: &str) -> String {
     let mut rows = vec![vec![' '; 200]; 60];
     let (mut x, mut y) = (0, 0);
@@ -183,7 +184,7 @@ fn a_lock_that_is_named_is_shown_before_anybody_takes_it() {
 }
 
 #[test]
-fn once_shows_what_is_in_the_place_of_a_lock_directory_and_what_it_is() {
+fn once_shows_what_is_in_a_lock_directorys_place() {
     let folder = Folder::new();
     let at = |name: &str| folder.path().join(name);
     std::fs::create_dir(at("bare.lockdir")).unwrap();
@@ -200,12 +201,12 @@ fn once_shows_what_is_in_the_place_of_a_lock_directory_and_what_it_is() {
         assert!(row.is_some_and(|row| row.contains(words)), "no `{words}` in {}", ran.out);
     };
     assert!(ran.out.contains("  4 locks, 3 in trouble"), "{}", ran.out);
-    row(&ran, "bare", "■ bare   a plain directory");
-    row(&ran, "other", "?foreign it holds `note`");
-    row(&ran, "file", "?foreign it is not a directory");
-    row(&ran, "link", "?foreign it is a symbolic link");
+    row(&ran, "bare", "■ bare    unknown (mkdir lock)");
+    row(&ran, "other", "?foreign  it holds `note`");
+    row(&ran, "file", "?foreign  it is not a directory");
+    row(&ran, "link", "?foreign  it is a symbolic link");
     row(&named, "bare", "■ bare ");
-    row(&named, "file", "?foreign it is not a directory");
+    row(&named, "file", "?foreign  it is not a directory");
     for name in ["other.lockdir/note", "file.lockdir", "link.lockdir"] {
         std::fs::remove_file(at(name)).unwrap();
     }
@@ -215,7 +216,7 @@ fn once_shows_what_is_in_the_place_of_a_lock_directory_and_what_it_is() {
 }
 
 #[test]
-fn what_cannot_be_watched_is_told() {
+fn what_cannot_be_watched_is_refused() {
     let folder = Folder::new();
     let run = |arguments: &[&str]| folder.run(arguments);
 
@@ -228,7 +229,7 @@ fn what_cannot_be_watched_is_told() {
 }
 
 #[test]
-fn a_terminal_without_a_cursor_is_told() {
+fn a_terminal_without_a_cursor_is_refused() {
     let folder = Folder::new();
 
     let text = Terminal::run(&folder, "TERM=dumb $L watch; echo code $?").end();
@@ -238,7 +239,7 @@ fn a_terminal_without_a_cursor_is_told() {
 }
 
 #[test]
-fn locks_come_and_go_and_q_gives_the_terminal_back() {
+fn watch_follows_locks_and_q_restores_the_terminal() {
     let folder = Folder::new();
     let mut terminal = Terminal::watch(&folder, "");
     terminal.shows("no locks yet");
@@ -263,7 +264,7 @@ fn control_c_gives_the_terminal_back() {
 }
 
 #[test]
-fn a_signal_gives_the_terminal_back_and_is_told_by_the_exit_code() {
+fn a_signal_restores_the_terminal_and_sets_the_exit_code() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130)] {
         let folder = Folder::new();
         let terminal = Terminal::watch(&folder, "");
@@ -276,9 +277,9 @@ fn a_signal_gives_the_terminal_back_and_is_told_by_the_exit_code() {
 }
 
 #[test]
-fn a_terminal_that_goes_away_takes_the_program_with_it() {
+fn a_vanished_terminal_ends_the_program() {
     let folder = Folder::new();
-    // The other one is not told by a signal: it is of another session.
+    // The second one gets no signal: it is in another session.
     for shell in ["exec $L watch", "setsid $L watch; true"] {
         let shell = format!("stty cols 80 rows 24; sh -c 'echo $$ > pid; {shell}'");
         let mut terminal = Terminal::run(&folder, &shell);
@@ -297,7 +298,7 @@ fn a_terminal_that_goes_away_takes_the_program_with_it() {
 }
 
 #[test]
-fn a_folder_that_vanishes_is_told_after_the_terminal_was_given_back() {
+fn a_vanished_folder_is_reported_after_restoring_the_terminal() {
     let folder = Folder::new();
     let inner = folder.path().join("inner");
     std::fs::create_dir(&inner).unwrap();
@@ -325,7 +326,7 @@ fn control_z_gives_the_terminal_back_and_fg_takes_it_again() {
     until("the second time", || terminal.text().matches("\u{1b}[?1049h").count() == 2);
     terminal.shows("no locks yet");
     terminal.press("q");
-    // What is typed before that is the program's.
+    // Input that is typed earlier goes to the program.
     until("the end", || terminal.text().matches("\u{1b}[?1049l").count() == 2);
     terminal.press("echo code $?; exit\n");
 
@@ -336,13 +337,13 @@ fn control_z_gives_the_terminal_back_and_fg_takes_it_again() {
 }
 
 #[test]
-fn a_dead_holders_lock_is_broken_after_a_question_and_a_living_ones_only_by_force() {
+fn a_living_holders_lock_is_broken_only_by_force() {
     let folder = Folder::new();
-    let key = folder.run(&["acquire", "-t", "100ms", "expired"]).out;
+    let key = folder.run(&["acquire", "-t", "100ms", "late"]).out;
     assert!(!key.is_empty());
     let holding = folder.hold(&[], "cat");
     let mut terminal = Terminal::watch(&folder, "");
-    // Which one is the first follows from how both are.
+    // The order of the two follows from their states.
     terminal.shows("! expired");
     terminal.shows("● held");
 
@@ -350,9 +351,9 @@ fn a_dead_holders_lock_is_broken_after_a_question_and_a_living_ones_only_by_forc
     terminal.shows("Break");
     terminal.press("y");
     terminal.shows("broken");
-    until("the end of the lock", || !folder.names().contains(&"expired.lockdir".into()));
+    until("the end of the lock", || !folder.names().contains(&"late.lockdir".into()));
     terminal.shows("○ free");
-    // Those that are not in trouble are in the order of their names.
+    // Locks that are not in trouble are sorted by name.
     terminal.press("b");
     terminal.shows("lives;");
     terminal.press("B");
@@ -369,21 +370,21 @@ fn a_dead_holders_lock_is_broken_after_a_question_and_a_living_ones_only_by_forc
 }
 
 #[test]
-fn a_plain_directory_is_broken_by_force_only_while_it_is_new_and_nobody_is_named() {
+fn a_new_plain_directory_is_broken_only_by_force() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path().join("jobs.lockdir")).unwrap();
     let mut terminal = Terminal::watch(&folder, "");
     terminal.shows("bare");
 
     terminal.press("b");
-    terminal.shows("nobody knows who made it");
+    terminal.shows("A plain mkdir lock");
     terminal.press("y");
     terminal.shows("it is not old");
     assert_eq!(folder.status()["state"], "bare");
     terminal.press("B");
-    terminal.shows("still at work");
+    terminal.shows("may still be at");
     terminal.press("y");
-    terminal.shows("nobody knows who held it");
+    terminal.shows("its holder is unknown");
 
     assert_eq!(folder.status()["state"], "free");
     terminal.press("q");
@@ -391,7 +392,7 @@ fn a_plain_directory_is_broken_by_force_only_while_it_is_new_and_nobody_is_named
 }
 
 #[test]
-fn nothing_that_others_wrote_reaches_the_terminal_as_it_is() {
+fn text_of_others_reaches_the_terminal_only_escaped() {
     let folder = Folder::new();
     let hostile = "\u{1b}]0;x\u{7}\u{202e}";
     let [lock, program] = [".lockdir", ""].map(|end| folder.path().join(hostile.to_owned() + end));

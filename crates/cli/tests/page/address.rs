@@ -1,4 +1,4 @@
-//! What is looked at: the filter, and the lock that the address of the page names.
+//! What the page shows: the filter, and the lock that the page's address names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ const CARDS: &str = "document.querySelectorAll('.cards li:not([hidden])').length
 const OF: &str = "document.querySelector('#of').innerText";
 const EMPTY: &str = "[document.querySelector('#empty')].filter((one) => !one.hidden)[0]?.innerText";
 
-/// Two locks that are held, and the page at this address of them.
+/// Returns two held locks and their page, opened with this fragment in its address.
 fn two_locks(hash: &str) -> (Scene, Page) {
     let mut scene = Scene::new();
     scene.run(&["acquire", "-q", "-t", "10m", "--label", "one", "jobs"]);
@@ -25,7 +25,7 @@ fn two_locks(hash: &str) -> (Scene, Page) {
     (scene, page)
 }
 
-/// The lanes are so many rows high, each lock's heading among them where all are shown.
+/// Waits until the lanes are this many rows high, including each lock's heading if all locks are shown.
 #[track_caller]
 fn rows(page: &mut Page, count: usize) {
     let height = count * 28;
@@ -53,7 +53,7 @@ fn escape_empties_the_filter_and_shows_all_again() {
 }
 
 #[test]
-fn a_filter_that_lets_nobody_through_says_so() {
+fn a_filter_without_a_match_says_so() {
     let (scene, mut page) = two_locks("#jobs");
     rows(&mut page, 1);
 
@@ -66,7 +66,7 @@ fn a_filter_that_lets_nobody_through_says_so() {
 }
 
 #[test]
-fn an_address_of_a_lock_that_is_not_there_says_so_until_it_is() {
+fn an_address_of_a_missing_lock_says_so_until_it_appears() {
     let (mut scene, mut page) = two_locks("#no%20such");
 
     page.see(&format!("{OF} === 'no such'"));
@@ -79,7 +79,7 @@ fn an_address_of_a_lock_that_is_not_there_says_so_until_it_is() {
     rows(&mut page, 1);
     page.see(&format!("{EMPTY} === undefined"));
 
-    // One that is no text at all.
+    // A fragment that is not valid text.
     page.eval("location.hash = '#%zz'");
     page.see(&format!("{OF} === '%zz'"));
     rows(&mut page, 0);
@@ -88,7 +88,7 @@ fn an_address_of_a_lock_that_is_not_there_says_so_until_it_is() {
 }
 
 #[test]
-fn an_address_that_is_changed_by_hand_or_by_the_way_back_is_followed() {
+fn the_page_follows_its_address_and_the_history() {
     let (scene, mut page) = two_locks("");
     rows(&mut page, 4);
 
@@ -109,7 +109,7 @@ fn an_address_that_is_changed_by_hand_or_by_the_way_back_is_followed() {
     page.see(&format!("{OF} === 'jobs'"));
     page.eval("location.hash = ''");
     page.see(&format!("{OF} === 'All locks'"));
-    // To the lanes by keyboard, whose address is no lock.
+    // The keyboard's link to the lanes has an address that is not a lock.
     page.eval("document.querySelector('.skip').click()");
     page.see("document.activeElement.id === 'scroller'");
     assert_eq!(page.eval(OF), "All locks");
@@ -122,7 +122,7 @@ fn an_address_that_is_changed_by_hand_or_by_the_way_back_is_followed() {
     page.was_fine(&scene.url);
 }
 
-/// Tells of a holding that is over, until its clock leaps.
+/// A source of a holding that is over, with a clock that can leap ahead.
 struct Leaping(Vec<Event>, Arc<AtomicBool>);
 
 impl Source for Leaping {
@@ -139,7 +139,7 @@ impl Source for Leaping {
 }
 
 #[test]
-fn a_time_that_is_forgotten_is_not_shown_as_one_in_which_nobody_held() {
+fn a_forgotten_time_is_not_shown_as_free() {
     let by = Contender {
         id: "a".into(),
         host: "web1".into(),

@@ -1,4 +1,4 @@
-//! Chromium, told what to do by its own protocol over two pipes. Knows nothing of the page.
+//! Chromium, controlled by its own protocol over two pipes. This module knows nothing of the page.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -16,12 +16,12 @@ pub(crate) struct Page {
     from: Receiver<Value>,
     session: Option<String>,
     calls: u64,
-    /// What it told by itself.
-    heard: Vec<Value>,
+    /// The messages that were not answers to a call.
+    events: Vec<Value>,
     _profile: tempfile::TempDir,
 }
 
-/// How a page is looked at.
+/// The viewport and the preferences of a viewer.
 #[derive(Clone, Copy)]
 pub(crate) struct Looks {
     pub(crate) width: u32,
@@ -39,7 +39,7 @@ impl Page {
     /// Opens this address.
     pub(crate) fn open(url: &str, looks: Looks) -> Page {
         let profile = tempfile::tempdir().unwrap();
-        // Its protocol is spoken on the handles 3 and 4.
+        // The protocol uses the descriptors 3 and 4.
         let script = "exec chromium \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh", "--headless=new", "--no-sandbox", "--disable-gpu"]);
@@ -50,20 +50,27 @@ impl Page {
         let mut child = command.spawn().unwrap();
         let to = child.stdin.take().unwrap();
         let mut pipe = BufReader::new(child.stdout.take().unwrap());
-        let (tell, from) = channel();
+        let (sender, from) = channel();
         std::thread::spawn(move || {
             let mut message = Vec::new();
             while pipe.read_until(0, &mut message).is_ok_and(|read| read > 0) {
                 message.pop();
-                let told = serde_json::from_slice(&message).unwrap();
-                if tell.send(told).is_err() {
+                let received: Value = serde_json::from_slice(&message).unwrap();
+                if sender.send(received).is_err() {
                     break;
                 }
                 message.clear();
             }
         });
-        let mut page =
-            Page { child, to, from, session: None, calls: 0, heard: Vec::new(), _profile: profile };
+        let mut page = Page {
+            child,
+            to,
+            from,
+            session: None,
+            calls: 0,
+            events: Vec::new(),
+            _profile: profile,
+        };
         let target = page.call("Target.createTarget", json!({"url": "about:blank"}));
         let id = target["targetId"].clone();
         let attach = json!({"targetId": id, "flatten": true});
@@ -77,23 +84,23 @@ impl Page {
         page
     }
 
-    /// Loads it once more.
+    /// Reloads the page.
     pub(crate) fn reload(&mut self) {
         self.go("Page.reload", json!({}));
     }
 
-    /// Asks for another document, and waits until it is there: what is asked before is asked of the
-    /// one before, or of none.
+    /// Navigates to another document, and waits until it is there: an earlier call would reach the
+    /// previous document, or none.
     fn go(&mut self, method: &str, params: Value) {
-        let before = self.heard.len();
+        let before = self.events.len();
         self.call(method, params);
-        let is_there = |told: &Value| {
-            let url = &told["params"]["frame"]["url"];
-            told["method"] == "Page.frameNavigated" && *url != "about:blank"
+        let is_there = |event: &Value| {
+            let url = &event["params"]["frame"]["url"];
+            event["method"] == "Page.frameNavigated" && *url != "about:blank"
         };
-        while !self.heard[before..].iter().any(is_there) {
-            let told = self.told(method);
-            self.heard.push(told);
+        while !self.events[before..].iter().any(is_there) {
+            let event = self.receive(method);
+            self.events.push(event);
         }
     }
 
@@ -120,22 +127,22 @@ impl Page {
         self.to.write_all(call.to_string().as_bytes()).unwrap();
         self.to.write_all(b"\0").unwrap();
         loop {
-            let mut told = self.told(method);
-            if told["id"] == id {
-                assert!(told["error"].is_null(), "{method}: {}", told["error"]);
-                return told["result"].take();
+            let mut message = self.receive(method);
+            if message["id"] == id {
+                assert!(message["error"].is_null(), "{method}: {}", message["error"]);
+                return message["result"].take();
             }
-            self.heard.push(told);
+            self.events.push(message);
         }
     }
 
-    /// What it tells next.
-    fn told(&self, method: &str) -> Value {
-        let told = self.from.recv_timeout(Duration::from_secs(90));
-        told.unwrap_or_else(|_| panic!("Chromium does not answer {method}"))
+    /// Receives the next message; `method` is the call that waits for it.
+    fn receive(&self, method: &str) -> Value {
+        let message = self.from.recv_timeout(Duration::from_secs(90));
+        message.unwrap_or_else(|_| panic!("Chromium does not answer {method}"))
     }
 
-    /// The value of an expression there.
+    /// Returns the value of an expression in the page.
     #[track_caller]
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
         let ask = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
@@ -151,7 +158,7 @@ impl Page {
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits until it is true there.
+    /// Waits until an expression is true in the page.
     #[track_caller]
     pub(crate) fn see(&mut self, expression: &str) {
         let wait = format!(
@@ -172,7 +179,7 @@ impl Page {
         }
     }
 
-    /// Presses a key, such as `Enter` or `l`, perhaps with `Shift+` before it.
+    /// Presses a key, such as `Enter` or `l`, optionally with `Shift+` before it.
     pub(crate) fn press(&mut self, key: &str) {
         let (modifiers, key) = match key.strip_prefix("Shift+") {
             Some(key) => (8, key),
@@ -202,7 +209,7 @@ impl Page {
         self.call("Input.dispatchKeyEvent", event);
     }
 
-    /// Moves the mouse there; `mousePressed` and `mouseReleased` do what they say.
+    /// Sends a mouse event of this kind at a point: `mouseMoved`, `mousePressed` or `mouseReleased`.
     pub(crate) fn mouse(&mut self, kind: &str, x: f64, y: f64) {
         let buttons = u8::from(kind != "mouseReleased");
         let event = json!({"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1,
@@ -210,17 +217,17 @@ impl Page {
         self.call("Input.dispatchMouseEvent", event);
     }
 
-    /// So many seconds it was at work, with all that it does and with its script.
+    /// Returns the seconds that the page has worked: in all, and in its script.
     pub(crate) fn worked(&mut self) -> (f64, f64) {
-        let told = self.call("Performance.getMetrics", json!({}));
+        let metrics = self.call("Performance.getMetrics", json!({}));
         let of = |name: &str| {
-            let all = told["metrics"].as_array().unwrap().iter();
+            let all = metrics["metrics"].as_array().unwrap().iter();
             all.filter(|one| one["name"] == name).filter_map(|one| one["value"].as_f64()).sum()
         };
         (of("TaskDuration"), of("ScriptDuration"))
     }
 
-    /// A picture of it, in `target/page`, for people to look at.
+    /// Saves a picture of the page in `target/page`, for people to look at.
     pub(crate) fn picture(&mut self, name: &str) {
         let shot = self.call("Page.captureScreenshot", json!({"format": "png"}));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("page");
@@ -229,14 +236,14 @@ impl Page {
             .unwrap();
     }
 
-    /// What the page complained of, and whom else it asked.
+    /// Returns the errors that the page reported, and its requests to other servers.
     fn faults(&self, url: &str) -> Vec<String> {
-        let fault = |told: &Value| {
-            let params = &told["params"];
-            match told["method"].as_str().unwrap_or_default() {
+        let fault = |event: &Value| {
+            let params = &event["params"];
+            match event["method"].as_str().unwrap_or_default() {
                 "Runtime.exceptionThrown" => Some(params.to_string()),
                 "Runtime.consoleAPICalled" => Some(params["args"].to_string()),
-                // A server that is away is said so by the browser itself.
+                // The browser itself logs that a server is unreachable.
                 "Log.entryAdded" if params["entry"]["source"] != "network" => {
                     Some(params["entry"].to_string())
                 }
@@ -248,15 +255,16 @@ impl Page {
                 _ => None,
             }
         };
-        self.heard.iter().filter_map(fault).collect()
+        self.events.iter().filter_map(fault).collect()
     }
 
-    /// The page complained of nothing, and asked nobody but us.
+    /// Asserts that the page reported no error, and sent requests to our server only.
     #[track_caller]
     pub(crate) fn was_fine(mut self, url: &str) {
-        // What it was to tell is told before it answers.
+        // All events up to now arrive before this answer.
         self.eval("1");
-        let asked = self.heard.iter().filter(|told| told["method"] == "Network.requestWillBeSent");
+        let asked =
+            self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
         assert!(asked.count() >= 2, "requests are seen at all");
         assert_eq!(self.faults(url), Vec::<String>::new());
     }
@@ -269,7 +277,7 @@ impl Drop for Page {
     }
 }
 
-/// Base64, as pictures come in.
+/// Decodes base64, the format of pictures.
 fn decoded(text: &str) -> Vec<u8> {
     let value = |c: u8| match c {
         b'A'..=b'Z' => c - b'A',

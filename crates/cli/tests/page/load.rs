@@ -1,4 +1,4 @@
-//! Much of everything: how smooth the page is, and what many viewers cost.
+//! Large numbers of everything: how smooth the page is, and what many viewers cost.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -10,11 +10,11 @@ use lockbydir_player::{Contender, Error, Event, How, Source, What, Why};
 
 use crate::browser::{DESKTOP, Page};
 
-/// Locks that change hands all the time, each with a line.
+/// Locks that change hands all the time, each with a queue.
 struct Crowd {
     locks: usize,
     waiters: usize,
-    /// Handoffs a second, of all locks together.
+    /// Handoffs a second, for all locks together.
     rate: f64,
     begun: Instant,
     done: u64,
@@ -84,16 +84,16 @@ impl Source for Crowd {
     }
 }
 
-/// Tells this, and nothing more.
-pub(crate) struct Told(Vec<Event>);
+/// A source of these events and no others.
+pub(crate) struct Fixed(Vec<Event>);
 
-impl Told {
-    pub(crate) fn of(events: Vec<Event>) -> Told {
-        Told(events)
+impl Fixed {
+    pub(crate) fn of(events: Vec<Event>) -> Fixed {
+        Fixed(events)
     }
 }
 
-impl Source for Told {
+impl Source for Fixed {
     fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
         if self.0.is_empty() {
             std::thread::sleep(up_to);
@@ -102,7 +102,7 @@ impl Source for Told {
     }
 }
 
-/// Serves it in this process, as long as that lives.
+/// Serves a source in this process, as long as the process lives. Returns the address.
 pub(crate) fn served(source: impl Source + 'static) -> String {
     let (ready, is_ready) = channel();
     let options =
@@ -114,7 +114,7 @@ pub(crate) fn served(source: impl Source + 'static) -> String {
     is_ready.recv().unwrap()
 }
 
-/// Milliseconds from frame to frame: in the middle, and of each hundred the fifth slowest.
+/// Measures the milliseconds from frame to frame: the median, and the 95th percentile.
 fn frames(page: &mut Page, count: usize) -> (f64, f64) {
     let measured = page.eval(&format!(
         "new Promise((done) => {{
@@ -132,7 +132,7 @@ fn frames(page: &mut Page, count: usize) -> (f64, f64) {
     (times[times.len() / 2], times[times.len() * 95 / 100])
 }
 
-/// Of processor time that this process took, in seconds.
+/// Returns the processor time that this process has used, in seconds.
 fn worked() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -174,19 +174,19 @@ fn a_hundred_locks_with_a_thousand_waiters_are_smooth() {
 }
 
 #[test]
-fn a_hundred_locks_with_a_thousand_waiters_each_can_be_looked_at() {
+fn a_hundred_locks_with_a_thousand_waiters_each_are_usable() {
     smooth(100, 1000, 300.0, "huge-crowd", 150.0);
 }
 
 #[test]
-fn a_hundred_viewers_are_told_at_once() {
+fn a_hundred_viewers_see_changes_soon() {
     let url = served(Crowd::new(10, 10, 20.0));
     let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let view = |_| {
         let mut stream = TcpStream::connect(&address).unwrap();
         write!(stream, "GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
         let mut reader = BufReader::new(stream);
-        heard(&mut reader, "event: all");
+        read_event(&mut reader, "event: all");
         reader
     };
     let viewers: Vec<_> = (0..100).map(view).collect();
@@ -196,7 +196,7 @@ fn a_hundred_viewers_are_told_at_once() {
         let all: Vec<_> = viewers
             .into_iter()
             .map(|mut viewer| {
-                scope.spawn(move || (0..50).map(|_| told_late(&mut viewer)).collect::<Vec<_>>())
+                scope.spawn(move || (0..50).map(|_| next_delay(&mut viewer)).collect::<Vec<_>>())
             })
             .collect();
         all.into_iter().flat_map(|one| one.join().unwrap()).collect()
@@ -207,7 +207,7 @@ fn a_hundred_viewers_are_told_at_once() {
     delays.sort_by(f64::total_cmp);
     let (middle, slow) = (delays[delays.len() / 2], delays[delays.len() * 99 / 100]);
     println!(
-        "100 viewers, 20 handoffs/s: told after {:.0} ms, 99 % within {:.0} ms; server and viewers take {:.0} % of a processor",
+        "100 viewers, 20 handoffs/s: notified after {:.0} ms, 99 % within {:.0} ms; server and viewers take {:.0} % of a processor",
         middle * 1e3,
         slow * 1e3,
         share * 100.0
@@ -215,21 +215,22 @@ fn a_hundred_viewers_are_told_at_once() {
     assert!(middle < 0.5, "{middle}");
 }
 
-fn heard(viewer: &mut impl BufRead, line: &str) -> String {
+/// Reads up to this line, and returns the next one.
+fn read_event(viewer: &mut impl BufRead, line: &str) -> String {
     loop {
-        let mut said = String::new();
-        assert!(viewer.read_line(&mut said).unwrap() > 0, "the stream goes on");
-        if said.trim_end() == line {
-            said.clear();
-            viewer.read_line(&mut said).unwrap();
-            return said;
+        let mut read = String::new();
+        assert!(viewer.read_line(&mut read).unwrap() > 0, "the stream goes on");
+        if read.trim_end() == line {
+            read.clear();
+            viewer.read_line(&mut read).unwrap();
+            return read;
         }
     }
 }
 
-/// How long after the server knew it a change was heard of.
-fn told_late(viewer: &mut impl BufRead) -> f64 {
-    let data = heard(viewer, "event: changes");
+/// Reads the next change, and returns how long after the server knew of it.
+fn next_delay(viewer: &mut impl BufRead) -> f64 {
+    let data = read_event(viewer, "event: changes");
     let changes: serde_json::Value =
         serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
     now() - changes["now"].as_f64().unwrap()

@@ -26,7 +26,7 @@ fn lockbydir(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// `lockbydir` at work in a folder, and `serve` beside it.
+/// A folder in which `lockbydir` runs, and a `serve` for it.
 struct Scene {
     folder: tempfile::TempDir,
     url: String,
@@ -68,7 +68,7 @@ impl Drop for Scene {
     }
 }
 
-/// And where its page is.
+/// Starts `serve` and returns the address of its page.
 fn serve(folder: &Path, arguments: &[&str]) -> (Child, String) {
     let mut command = lockbydir(folder, &[&["serve"], arguments].concat());
     let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -83,7 +83,7 @@ fn end(child: &mut Child) -> Option<i32> {
     child.wait().unwrap().code()
 }
 
-/// What counts the pixels of the lanes that are of the colour that has this name.
+/// Returns a script that counts the pixels of the lanes in the colour with this name.
 fn pixels(colour: &str) -> String {
     format!(
         "(() => {{
@@ -104,7 +104,7 @@ fn pixels(colour: &str) -> String {
 }
 
 #[test]
-fn a_forgotten_lock_expires_and_is_taken_over_before_our_eyes() {
+fn the_page_shows_expiry_and_takeover_live() {
     let mut scene = Scene::new();
     let mut page = scene.open(DESKTOP);
     page.see("!document.querySelector('#none').hidden");
@@ -126,14 +126,14 @@ fn a_forgotten_lock_expires_and_is_taken_over_before_our_eyes() {
     page.see(
         "document.querySelector('#log').innerText.includes('taken over by heir after expiry')",
     );
-    page.see("document.querySelector('#told').textContent.includes('heir')");
-    // What heir holds is blue, what expired is orange.
+    page.see("document.querySelector('#announcement').textContent.includes('heir')");
+    // The holding of heir is blue, the expired one orange.
     page.see(&format!("{} > 30", pixels("held")));
     page.see(&format!("{} > 30", pixels("expired")));
     page.press("t");
     let table = page.text("#table");
-    for told in ["held, but was not renewed", "another took it over", "taken over after expiry"] {
-        assert!(table.contains(told), "no `{told}` in {table}");
+    for part in ["held, but was not renewed", "another took it over", "taken over after expiry"] {
+        assert!(table.contains(part), "no `{part}` in {table}");
     }
     page.picture("forgotten-table");
     page.was_fine(&scene.url);
@@ -148,11 +148,11 @@ fn hostile_names_and_labels_are_text_and_nothing_else() {
     scene.start(&["run", "--label", "<b onmouseover=alert(1)>&amp;", name, "--", "true"]);
     let mut page = scene.open(DESKTOP);
 
-    page.see("document.querySelector('.card .line')?.innerText.includes('<b onmouseover')");
+    page.see("document.querySelector('.card .queue')?.innerText.includes('<b onmouseover')");
     let card = page.text(".card");
     assert!(card.contains("<img src=x onerror="), "{card}");
     assert!(!card.contains('\u{202e}') && !card.contains('\n'), "{card}");
-    // In every place that shows them: lanes, facts, table, heading, address.
+    // All places that show them: lanes, facts, table, heading, address.
     page.eval("document.querySelector('.card').click()");
     page.eval("document.querySelector('#scroller').focus()");
     for key in ["ArrowDown", "ArrowDown", "ArrowUp", "t"] {
@@ -174,7 +174,7 @@ fn hostile_names_and_labels_are_text_and_nothing_else() {
 }
 
 #[test]
-fn what_would_hide_turn_or_break_a_line_is_shown_by_its_number() {
+fn unprintable_characters_are_shown_by_their_numbers() {
     let by = |label: &str| Contender {
         id: label.into(),
         host: "web1\u{202e}".into(),
@@ -192,7 +192,7 @@ fn what_would_hide_turn_or_break_a_line_is_shown_by_its_number() {
         event("__proto__", What::Joined { by: by("constructor") }),
         event("", What::Said { text: "<img src=x>\u{202e}\nsecond line".into() }),
     ];
-    let url = load::served(load::Told::of(events));
+    let url = load::served(load::Fixed::of(events));
     let mut page = Page::open(&url, DESKTOP);
 
     page.see("document.querySelectorAll('.card').length === 2");
@@ -233,7 +233,7 @@ fn after_the_server_comes_back_the_page_goes_on() {
 }
 
 #[test]
-fn servers_of_etcd_that_do_not_answer_are_told_of_until_they_do() {
+fn unreachable_etcd_servers_are_shown_until_they_answer() {
     let mut etcd = lockbydir_etcd_lab::Server::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (server, url) = serve(folder.path(), &["--listen", "127.0.0.1:0", &etcd.url("")]);
@@ -262,7 +262,7 @@ fn all_can_be_done_by_keyboard() {
     scene.start(&["run", "--label", "two", "jobs", "--", "sleep", "60"]);
     scene.start(&["run", "--label", "other", "other", "--", "sleep", "60"]);
     page.see("document.querySelectorAll('.card').length === 2");
-    page.see("document.querySelector('.card .line').innerText.includes('two')");
+    page.see("document.querySelector('.card .queue').innerText.includes('two')");
     let focused = |page: &mut Page| {
         let outline = "getComputedStyle(document.activeElement).outlineStyle !== 'none'";
         assert_eq!(page.eval(outline), true, "who has the focus is seen");
@@ -341,7 +341,7 @@ fn the_mouse_shows_facts_and_drags_time() {
         (at(&mut page, "right"), at(&mut page, "top"), at(&mut page, "width"));
     let now = right - (width * 0.78) * 0.04 - 3.0;
 
-    // What is pointed at is some pixels long by then.
+    // The holding must be some pixels long to be pointed at.
     page.see(&format!("{} > 200", pixels("held")));
     page.mouse("mouseMoved", now, top + 14.0);
     page.see("!document.querySelector('#tip').hidden");
@@ -408,7 +408,7 @@ fn it_looks_as_it_should_by_day_by_night_and_on_a_phone() {
     page.eval("document.querySelector('#back').click()");
     page.see("document.activeElement.className === 'card'");
 
-    // Nothing moves by itself for who does not want that.
+    // Nothing moves by itself for a viewer who prefers reduced motion.
     page.look(Looks { is_still: true, ..DESKTOP });
     page.see("document.getAnimations().every((one) => one.playState !== 'running' || !one.animationName)");
     page.was_fine(&scene.url);

@@ -1,4 +1,4 @@
-//! Servers that are not there, not ours, silent, killed; and what is said then.
+//! Servers that are missing, silent, killed or closed to us, and the errors that are reported then.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use lockbydir_etcd_lab::{Certificates, Cluster, Options, Server, User};
 use crate::{lock, ms, secs, see, server, wait_in_queue};
 
 #[test]
-fn a_server_that_is_not_there_is_told_when_patience_is_over() {
+fn a_missing_server_is_reported_when_patience_is_over() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let lock = lock(&format!("etcd://{free}/jobs"));
 
@@ -31,7 +31,7 @@ fn a_server_that_is_not_there_is_told_when_patience_is_over() {
 }
 
 #[test]
-fn a_host_that_nobody_knows_is_told_at_once() {
+fn an_unknown_host_is_reported_at_once() {
     let at = Instant::now();
     let error = lock("etcd://nobody.invalid/jobs").patience(secs(60)).acquire().unwrap_err();
 
@@ -42,7 +42,7 @@ fn a_host_that_nobody_knows_is_told_at_once() {
 }
 
 #[test]
-fn a_server_that_answers_nothing_is_told_when_patience_is_over() {
+fn a_silent_server_is_reported_when_patience_is_over() {
     let mut server = server();
     server.stop().unwrap();
     let lock = lock(&server.url("jobs"));
@@ -57,7 +57,7 @@ fn a_server_that_answers_nothing_is_told_when_patience_is_over() {
 }
 
 #[test]
-fn tls_wants_somebody_who_vouches_for_the_server_and_a_certificate_of_ours() {
+fn tls_needs_an_authority_and_a_client_certificate() {
     let certificates = Arc::new(Certificates::new().unwrap());
     let options = Options {
         certificates: Some(certificates.clone()),
@@ -115,7 +115,7 @@ fn users_have_passwords_and_keys_of_their_own() {
 }
 
 #[test]
-fn a_server_that_is_killed_and_comes_back_ends_neither_a_hold_nor_a_wait() {
+fn a_restarted_server_ends_neither_a_hold_nor_a_wait() {
     let mut server = server();
     let lock = lock(&server.url("jobs")).timeout(secs(20));
     let guard = lock.acquire().unwrap();
@@ -133,7 +133,7 @@ fn a_server_that_is_killed_and_comes_back_ends_neither_a_hold_nor_a_wait() {
 }
 
 #[test]
-fn a_compaction_while_one_waits_costs_no_wake_up() {
+fn a_compaction_during_a_wait_costs_no_wake_up() {
     let server = server();
     let lock = lock(&server.url("jobs")).timeout(secs(60));
     let guard = lock.acquire().unwrap();
@@ -151,7 +151,7 @@ fn a_compaction_while_one_waits_costs_no_wake_up() {
 }
 
 #[test]
-fn a_lease_lost_while_waiting_puts_the_waiter_back_into_the_queue() {
+fn a_waiter_that_loses_its_lease_queues_again() {
     let server = server();
     let lock = lock(&server.url("jobs")).timeout(secs(20));
     let guard = lock.acquire().unwrap();
@@ -162,7 +162,7 @@ fn a_lease_lost_while_waiting_puts_the_waiter_back_into_the_queue() {
     let lease = own.rsplit('/').next().unwrap().to_owned();
 
     server.control(&["lease", "revoke", &lease]).unwrap();
-    // Whoever has lost its place sees so when it looks again, for its own lease.
+    // The waiter finds that its place is lost when it looks again, to renew its own lease.
     see("it queues anew", || {
         let keys = server.control(&by_age).unwrap();
         keys.lines().filter(|line| !line.is_empty()).count() == 2 && !keys.contains(&own)
@@ -175,14 +175,14 @@ fn a_lease_lost_while_waiting_puts_the_waiter_back_into_the_queue() {
 #[test]
 fn a_loss_is_reported_at_the_deadline_when_the_server_is_silent() {
     let mut server = server();
-    // Since when, on a clock that all here share.
+    // Times in this test count from here, on one clock.
     let began = Instant::now();
-    let told = Arc::new(AtomicU64::new(0));
-    let tell = told.clone();
+    let reported = Arc::new(AtomicU64::new(0));
+    let report = reported.clone();
     let lock = lock(&server.url("jobs")).timeout(secs(4)).renew_automatically(true).on_lost(
         move |error| {
             assert!(error.is_lost());
-            tell.store(u64::try_from(began.elapsed().as_millis()).unwrap(), Ordering::SeqCst);
+            report.store(u64::try_from(began.elapsed().as_millis()).unwrap(), Ordering::SeqCst);
         },
     );
     let guard = lock.acquire().unwrap();
@@ -191,16 +191,16 @@ fn a_loss_is_reported_at_the_deadline_when_the_server_is_silent() {
     let mut over = began.elapsed();
 
     see("that it is lost", || {
-        if told.load(Ordering::SeqCst) == 0 {
+        if reported.load(Ordering::SeqCst) == 0 {
             // A renewal under way may still have counted.
             (over, rest) = (began.elapsed(), guard.remaining());
         }
-        told.load(Ordering::SeqCst) != 0
+        reported.load(Ordering::SeqCst) != 0
     });
 
-    let (told, deadline) = (ms(told.load(Ordering::SeqCst)), over + rest);
-    assert!(told + ms(1) >= deadline, "told after {told:?}, over after {deadline:?}");
-    assert!(told <= deadline + secs(2), "told after {told:?}, over after {deadline:?}");
+    let (reported, deadline) = (ms(reported.load(Ordering::SeqCst)), over + rest);
+    assert!(reported + ms(1) >= deadline, "reported after {reported:?}, over after {deadline:?}");
+    assert!(reported <= deadline + secs(2), "reported after {reported:?}, over after {deadline:?}");
     assert!(!guard.is_held());
     assert!(guard.lost().is_some_and(|error| error.is_lost()));
     server.go_on().unwrap();

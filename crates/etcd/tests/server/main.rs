@@ -1,4 +1,4 @@
-//! The lock on a real etcd. A missing etcd is a failure.
+//! Tests of the lock on a real etcd. They fail where etcd is missing.
 
 #[path = "../../../lockbydir/tests/contract/mod.rs"]
 mod contract;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use lockbydir::{Lock, Patience};
 use lockbydir_etcd_lab::Server;
 
-/// Said once a process, as a program does it at its start.
+/// Registers etcd once a process, as a program does at its start.
 fn begin() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
@@ -30,7 +30,7 @@ fn server() -> Server {
     Server::start().expect("a server of etcd")
 }
 
-/// A lock that gives up at once.
+/// Returns a lock without patience: it gives up at once.
 fn lock(url: &str) -> Lock {
     begin();
     Lock::new(url).timeout(secs(10)).patience(Patience::NONE)
@@ -44,7 +44,7 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Waits for what can be seen, and no longer than a minute.
+/// Waits until `is_seen` returns true, for at most a minute.
 #[track_caller]
 fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
     let end = Instant::now() + secs(60);
@@ -54,7 +54,7 @@ fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
     }
 }
 
-/// Starts to wait for a lock, and is in its queue.
+/// Starts a thread that waits for the lock, and returns when it is in the queue.
 #[track_caller]
 fn wait_in_queue(lock: &Lock) -> thread::JoinHandle<Result<lockbydir::Guard, lockbydir::Error>> {
     let waits = lock.clone().patience(secs(60)).label("waits");

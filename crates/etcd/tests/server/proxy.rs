@@ -1,4 +1,4 @@
-//! A server in the middle, which loses answers.
+//! A proxy in front of a server, which loses answers.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-/// Passes all on to a server, and so many bytes of its answers back; then it hangs up, and does
-/// so with all who come later.
+/// Forwards all requests to a server, and a limited number of bytes of its answers back; then it hangs
+/// up, also on all later connections.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     left: Arc<AtomicI64>,
@@ -31,12 +31,12 @@ impl Proxy {
         Proxy { address, left }
     }
 
-    /// Passes so many more bytes back.
+    /// Lets this many more bytes of answers pass.
     pub(crate) fn allow(&self, bytes: i64) {
         self.left.store(bytes, Ordering::SeqCst);
     }
 
-    /// Has it lost something?
+    /// Returns true if it has lost an answer.
     pub(crate) fn has_hung_up(&self) -> bool {
         self.left.load(Ordering::SeqCst) < 0
     }

@@ -1,4 +1,4 @@
-//! The queue, shared with `etcdctl lock`; deaths that can be seen; lists.
+//! The queue, which is shared with `etcdctl lock`; deaths on this machine; lists.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{lock, secs, see, server};
 
-/// `etcdctl lock` with a command that says so when it runs, and ends when its file is gone.
+/// `etcdctl lock` with a command that prints `held` when it runs, and ends when its folder is gone.
 struct Other(Child, TempDir);
 
 impl Other {
@@ -37,9 +37,9 @@ fn etcdctl_and_we_exclude_each_other() {
     let server = server();
     let lock = lock(&server.url("jobs"));
     let mut other = Other::start(&server, "jobs.lockdir");
-    let mut said = String::new();
-    other.output().read_line(&mut said).unwrap();
-    assert_eq!(said, "held\n");
+    let mut line = String::new();
+    other.output().read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
 
     assert_eq!(lock.status().unwrap().state, State::Bare);
     assert!(lock.is_locked().unwrap());
@@ -56,9 +56,9 @@ fn etcdctl_and_we_exclude_each_other() {
     });
     let released = Instant::now();
     guard.release().unwrap();
-    let mut said = String::new();
-    output.read_line(&mut said).unwrap();
-    assert_eq!(said, "held\n");
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
     assert!(released.elapsed() < secs(5));
     other.end();
 }

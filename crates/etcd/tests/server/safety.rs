@@ -1,4 +1,4 @@
-//! What keeps two from holding the lock, whatever servers and clocks do.
+//! Two never hold the lock at once, whatever servers and clocks do.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{lock, ms, secs, see, server, wait_in_queue};
 
-/// How often a server was called old.
+/// The number of warnings about old servers.
 static WARNED: AtomicUsize = AtomicUsize::new(0);
 
 pub(crate) fn warned(warning: &str) {
@@ -24,7 +24,7 @@ fn an_old_server_is_warned_of_once() {
     let lock = lock(&server.url("jobs"));
 
     lock.acquire().unwrap().release().unwrap();
-    // Each server of this process's tests may be warned of once; ours is one of them.
+    // Each server of this process's tests may cause one warning; ours is one of them.
     let before = WARNED.load(Ordering::SeqCst);
     if is_old {
         see("a warning", || WARNED.load(Ordering::SeqCst) > 0);
@@ -83,7 +83,7 @@ fn a_late_renewal_counts_only_if_nobody_held_in_between() {
     let granted = guard.timeout();
     see("the deadline", || !guard.is_held());
 
-    // Its lease is over too, or nearly.
+    // Its lease is over, too, or nearly.
     match guard.renew() {
         Ok(()) => assert!(guard.is_held() && guard.remaining() <= granted),
         Err(error) => assert!(error.is_lost(), "{error}"),
@@ -95,7 +95,7 @@ fn a_late_renewal_counts_only_if_nobody_held_in_between() {
 }
 
 #[test]
-fn a_new_timeout_is_a_new_lease_and_the_old_one_ends_nothing() {
+fn a_new_timeout_is_a_new_lease_and_the_old_one_is_harmless() {
     let server = server();
     let lock = lock(&server.url("jobs")).timeout(secs(2));
     let guard = lock.acquire().unwrap();
@@ -103,7 +103,7 @@ fn a_new_timeout_is_a_new_lease_and_the_old_one_ends_nothing() {
 
     assert!(guard.remaining() > secs(50));
     assert_eq!(guard.timeout(), secs(60));
-    // Longer than the first lease would have lasted, seen by the server's own count.
+    // The hold lasts longer than the first lease would have, by the server's own count.
     see("only one lease is left", || {
         server.control(&["lease", "list"]).unwrap().contains("found 1 lease")
     });
@@ -114,8 +114,8 @@ fn a_new_timeout_is_a_new_lease_and_the_old_one_ends_nothing() {
     assert!(guard.remaining() <= secs(2));
 }
 
-/// Puts a lock into the server as a process of another machine would hold it, on a lease of so
-/// many seconds; the lease.
+/// Creates a lock on the server as a process of another machine would hold it, on a lease of this many
+/// seconds; returns the lease.
 fn held_elsewhere(server: &lockbydir_etcd_lab::Server, seconds: u64) -> String {
     let url = server.url("jobs");
     let guard = lock(&url).timeout(secs(seconds)).label("elsewhere").acquire().unwrap();
@@ -134,7 +134,7 @@ fn held_elsewhere(server: &lockbydir_etcd_lab::Server, seconds: u64) -> String {
 }
 
 #[test]
-fn a_lease_that_a_faulty_server_ends_too_soon_is_waited_out() {
+fn a_lease_that_a_faulty_server_ends_early_is_waited_out() {
     let server = server();
     let version = server.control(&["version"]).unwrap();
     assert!(version.contains("3.4.2"), "this test is for a server with the fault: {version}");
@@ -144,7 +144,7 @@ fn a_lease_that_a_faulty_server_ends_too_soon_is_waited_out() {
     let at = Instant::now();
 
     server.control(&["lease", "revoke", &lease]).unwrap();
-    // One try does not take it either, nor does a break.
+    // Neither a try takes it nor a break.
     assert!(lock.try_acquire().unwrap().is_none());
     assert!(matches!(lock.break_stale().unwrap(), Broken::StillHeld(_) | Broken::WasFree));
     let next = waiter.join().unwrap().unwrap();
@@ -190,13 +190,13 @@ fn what_others_write_is_never_trusted() {
         assert!(matches!(lock.break_by_force().unwrap(), Broken::Removed(None)));
         lock.acquire().unwrap().release().unwrap();
     }
-    // A record that says anything at all, of nobody who queues.
+    // A record with any content, without a key in the queue.
     server.control(&["put", "jobs.lockdir", "rubbish"]).unwrap();
     let guard = lock.acquire().unwrap();
     assert_eq!(guard.how(), &How::Free);
     guard.release().unwrap();
 
-    // A key that would never go.
+    // A key without a lease, which would never go away.
     server.control(&["put", "jobs.lockdir/x", "y"]).unwrap();
     for error in [
         lock.try_acquire().unwrap_err(),

@@ -1,4 +1,4 @@
-//! Requests that were carried out, and their answers lost: after every number of bytes.
+//! Requests that are carried out but whose answers are lost, after every number of bytes.
 
 use lockbydir::{Guard, State};
 use lockbydir_etcd_lab::Server;
@@ -6,11 +6,11 @@ use lockbydir_etcd_lab::Server;
 use crate::proxy::Proxy;
 use crate::{lock, secs, see, server};
 
-/// Between two cuts, in bytes: shorter than any answer.
+/// The step from one cut to the next, in bytes: shorter than any answer, so that each answer is cut.
 const STEP: i64 = 24;
 
-/// Loses the answers to `verb` after every number of bytes, until one run of it loses none. Each
-/// time the lock goes through a proxy first, and then by the server itself.
+/// Runs `verb` with its answers lost after every number of bytes, until one run loses none. The lock
+/// knows two addresses: first a proxy, then the server itself.
 fn with_answers_lost(verb: impl Fn(Guard)) {
     let server = server();
     let mut cut = 0;
@@ -35,7 +35,7 @@ fn with_answers_lost(verb: impl Fn(Guard)) {
     assert!(cut > STEP, "nothing was ever lost");
 }
 
-/// Nothing of the lock is left: no key, no record.
+/// Asserts that nothing of the lock is left: no key, no record.
 #[track_caller]
 fn assert_empty(server: &Server, name: &str) {
     let prefix = format!("{name}.lockdir");

@@ -1,4 +1,4 @@
-//! The contract of every engine, on a server of etcd.
+//! The contract of every engine, on an etcd server.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{see, server};
 struct Etcd(Server);
 
 impl World for Etcd {
-    /// What the test's servers allow; others allow 2 s.
+    /// The shortest timeout that the test's servers allow; other servers allow 2 s.
     const SHORTEST: Duration = Duration::from_secs(1);
     const SEES_DEATH: bool = true;
 
@@ -23,7 +23,7 @@ impl World for Etcd {
     }
 
     fn folder_of_another_process(&self) -> String {
-        // The same server under another name is another cluster to this process.
+        // To this process the same server under another name is another cluster.
         self.folder().replace("127.0.0.1", "localhost")
     }
 

@@ -1,4 +1,4 @@
-//! The lock directory as an engine: runs the machines on it.
+//! The lock directory as an engine: runs the protocol's machines on it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::key::Key;
 use crate::os::{clock, process};
 use crate::status::{Broken, Holder, How, Predecessor, Status, Ticket};
 
-/// A lock directory, and how it is used.
+/// A lock directory, and the options for its use.
 pub(crate) struct LockDirectory {
     pub(crate) directory: Directory,
     /// The lock's name as it was given.
     pub(crate) name: PathBuf,
-    /// From which age on a bare directory counts as expired.
+    /// The age from which a bare directory counts as expired.
     pub(crate) timeout: Duration,
-    /// How often one looks where nothing tells of a change.
+    /// How often a waiter looks where it is not notified of changes.
     pub(crate) poll_interval: Duration,
     pub(crate) linger: Duration,
     pub(crate) parking: Arc<Parking>,
@@ -43,7 +43,7 @@ impl LockDirectory {
         (view, status)
     }
 
-    /// What those are told who wait, and their place among the tickets.
+    /// Returns the status that waiters see, and our place among the tickets.
     fn seen_from(&self, queue: &Queue) -> (Status, Option<usize>) {
         let own = queue.ticket();
         let mut status = self.glance();
@@ -55,7 +55,8 @@ impl LockDirectory {
         (status, before.map(|before| before + 1))
     }
 
-    /// A lock in a folder that does not exist is not free: nobody can acquire it.
+    /// Returns an error if the folder does not exist: a lock there is not free, since nobody can
+    /// acquire it.
     fn check_folder(&self, verb: &str) -> Result<(), Error> {
         let Some(Err(source)) = self.path().parent().map(std::fs::metadata) else { return Ok(()) };
         match (source.kind(), source.raw_os_error()) {
@@ -66,18 +67,19 @@ impl LockDirectory {
         }
     }
 
-    /// Why patience ended: somebody holds the lock, or a call kept failing.
+    /// Returns the error of a wait whose patience is over: somebody holds the lock, or a call kept
+    /// failing.
     fn given_up(&self, wait: &Wait<'_>, blocker: Blocker) -> Error {
         match (lasting(&blocker), blocker) {
             (Some(fault), _) => Error::fault("acquire", self.path(), fault),
-            (None, Blocker::Stranger(uid)) => Error::stranger(self.path(), uid),
+            (None, Blocker::Stranger(uid)) => Error::other_user(self.path(), uid),
             (None, Blocker::Remains(fault)) => Error::remains("acquire", self.path(), fault),
             (None, _) => wait.given_up(self.path(), &self.glance()),
         }
     }
 }
 
-/// A fault that is in the way for longer than a race: a full disk, say.
+/// Returns the fault if it blocks for longer than a race: a full disk, for example.
 fn lasting(blocker: &Blocker) -> Option<Fault> {
     match blocker {
         Blocker::Busy(fault) if !matches!(fault, Fault::Missing | Fault::Taken) => Some(*fault),
@@ -93,7 +95,7 @@ impl Engine for LockDirectory {
     /// Waits in the queue beside the lock directory.
     fn acquire(
         &self,
-        wish: AcquireRequest,
+        request: AcquireRequest,
         wait: &mut Wait<'_>,
     ) -> Result<(Box<dyn Holding>, How), Error> {
         let path = self.path();
@@ -109,15 +111,15 @@ impl Engine for LockDirectory {
         }
         let own_ticket = lockbydir_protocol::Ticket {
             order: 0,
-            nonce: wish.nonce,
+            nonce: request.nonce,
             stamp: Duration::ZERO,
             origin: here.origin,
             process: process::here().1,
             host: Host::new(&process::host()),
-            label: wish.label.clone(),
+            label: request.label.clone(),
         }
         .fit(here.longest_name);
-        let acquire = Acquire::new(wish, here, self.parking.take(&directory));
+        let acquire = Acquire::new(request, here, self.parking.take(&directory));
         let mut queue =
             Queue::new(acquire, own_ticket, here, wait.until()).poll_interval(self.poll_interval);
         let mut place = Place::new(&directory, wait.interrupts().collect());
@@ -125,10 +127,10 @@ impl Engine for LockDirectory {
         let waited = loop {
             let answer = match step {
                 Step::Finished(waited) => break waited,
-                Step::Perform(Operation::Sleep(ear, until)) => {
+                Step::Perform(Operation::Sleep(wake_source, until)) => {
                     Answer::Woken(wait.pause(&mut || {
                         loop {
-                            let wake = place.sleep(&ear, until.min(wait.next_telling()));
+                            let wake = place.sleep(&wake_source, until.min(wait.next_telling()));
                             wait.tell(|| self.seen_from(&queue));
                             if wake != Wake::Time || clock::boot() >= until {
                                 break wake;
@@ -141,7 +143,7 @@ impl Engine for LockDirectory {
             step = queue.resume(clock::now(), answer);
         };
         match waited {
-            Waited::Ended(Acquisition::Got(entry, came)) => {
+            Waited::Ended(Acquisition::Got(entry, from)) => {
                 let held = Held {
                     directory: directory.clone(),
                     entry,
@@ -151,12 +153,12 @@ impl Engine for LockDirectory {
                     linger: self.linger,
                     parking: self.parking.clone(),
                 };
-                Ok((Box::new(held), How::of(&came)))
+                Ok((Box::new(held), How::of(&from)))
             }
             Waited::Ended(Acquisition::Blocked(blocker)) | Waited::Over(blocker) => {
                 Err(self.given_up(wait, blocker))
             }
-            Waited::Ended(Acquisition::Stranger(uid)) => Err(Error::stranger(path, uid)),
+            Waited::Ended(Acquisition::Stranger(uid)) => Err(Error::other_user(path, uid)),
             Waited::Ended(Acquisition::Foreign(why)) => Err(Error::foreign(path, &why)),
             Waited::Ended(Acquisition::NameTooLong(needed)) => {
                 Err(Error::entry_too_long(path, here.longest_name, needed))
@@ -188,7 +190,7 @@ impl Engine for LockDirectory {
             _ if view.fault.is_some() => self.status().map(|status| status.is_locked()),
             Observation::Foreign(why) => Err(Error::foreign(path, &why)),
             Observation::Directory(Listing { stranger: Some(uid), .. }) => {
-                Err(Error::stranger(path, uid))
+                Err(Error::other_user(path, uid))
             }
             Observation::Absent => self.check_folder("look at").map(|()| false),
             Observation::Directory(_) => Ok(status.is_locked()),
@@ -203,7 +205,7 @@ impl Engine for LockDirectory {
             Eviction::WasFree => self.check_folder("break").map(|()| Broken::WasFree),
             Eviction::Removed(entry) => Ok(Broken::Removed(entry.as_ref().map(predecessor))),
             Eviction::StillHeld(entry) => Ok(Broken::StillHeld(entry.as_ref().map(Holder::of))),
-            Eviction::Stranger(uid) => Err(Error::stranger(path, uid)),
+            Eviction::Stranger(uid) => Err(Error::other_user(path, uid)),
             Eviction::Foreign(why) => Err(Error::foreign(path, &why)),
             Eviction::Remains(_, fault) => Err(Error::remains("remove the emptied", path, fault)),
             Eviction::Failed(fault) => Err(Error::fault("break", path, fault)),
@@ -211,9 +213,9 @@ impl Engine for LockDirectory {
     }
 
     fn renew(&self, key: Key, timeout: Option<Duration>) -> Result<(), Error> {
-        let terms = RenewRequest { timeout, owner: None };
+        let request = RenewRequest { timeout, owner: None };
         let own = process::here().1;
-        let mut machine = Renew::by_key(key.nonce(), terms, self.directory.here(), own);
+        let mut machine = Renew::by_key(key.nonce(), request, self.directory.here(), own);
         match self.directory.run(&mut machine) {
             Renewal::Renewed(_) => Ok(()),
             Renewal::Lost(by) => Err(Error::lost(self.path(), by.as_ref().map(Holder::of))),
@@ -230,15 +232,15 @@ impl Engine for LockDirectory {
     }
 }
 
-/// A holding of a lock directory.
+/// The holding of a lock directory.
 struct Held {
     directory: Directory,
     entry: Entry,
-    /// A renewal whose outcome is not known.
+    /// A renewal whose outcome is unknown.
     unsure: Option<Renew>,
     /// A release that failed.
     releasing: Option<Release>,
-    /// Free of us, though its emptied directory may remain.
+    /// We hold it no longer, although its emptied directory may remain.
     is_released: bool,
     linger: Duration,
     parking: Arc<Parking>,
@@ -261,16 +263,16 @@ impl Holding for Held {
         self.entry.owner
     }
 
-    fn renew(&mut self, terms: RenewRequest) -> Result<(), Error> {
+    fn renew(&mut self, request: RenewRequest) -> Result<(), Error> {
         let here = self.directory.here();
         let mut machine = match self.unsure.take() {
-            Some(machine) if terms == RenewRequest::default() => machine,
-            Some(_) => Renew::by_nonce(self.entry.nonce, terms, here),
-            None => Renew::new(self.entry.clone(), terms, here),
+            Some(machine) if request == RenewRequest::default() => machine,
+            Some(_) => Renew::by_nonce(self.entry.nonce, request, here),
+            None => Renew::new(self.entry.clone(), request, here),
         };
         let path = self.directory.path();
         let mut outcome = self.directory.run(&mut machine);
-        // What may pass has perhaps passed; the next renewal is far away, or there is none.
+        // A temporary fault may be over by now, and the next renewal is far away, or there is none.
         if let Renewal::Failed(Fault::Full { .. } | Fault::Broken { .. } | Fault::Taken) = outcome {
             outcome = self.directory.run(&mut machine);
         }
@@ -316,7 +318,7 @@ impl Holding for Held {
     }
 }
 
-/// What a release came to; the open entry that stays, if one does.
+/// Converts the result of a release; returns the open entry that remains, if there is one.
 fn released(path: &Path, outcome: Released) -> Result<Option<Entry>, Error> {
     match outcome {
         Released::Left => Ok(None),

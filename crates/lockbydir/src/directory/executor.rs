@@ -1,5 +1,6 @@
-//! Performs the protocol's operations on a real directory; decides nothing. No symbolic link is
-//! followed, and nothing is removed except by the exact name that an operation carries.
+//! The executor, which performs the protocol's operations on a real directory and decides nothing.
+//! It follows no symbolic link, and removes things only by the exact name that an operation
+//! carries.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,30 +16,31 @@ use crate::os::syscalls::{
 use crate::os::{self, Errno, FileOwner, FileSystem, Found, Handle, fault};
 use crate::os::{clock, process, simulated};
 
-/// What a lock directory's name ends in.
+/// The ending of a lock directory's name.
 pub(crate) const EXTENSION: &str = ".lockdir";
 
-/// A lock directory's place, and how it is made.
+/// A lock directory: its path, and how to create it.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Permissions of what we make.
+    /// Permissions of what we create.
     mode: u32,
-    /// Group of what we make.
+    /// Group of what we create.
     group: Option<u32>,
-    /// Shall its maker's word be enough that it is shared on purpose? For looking it is.
+    /// Whether the mode that its creator gave it is enough to treat it as shared on purpose. This
+    /// is enough for looking only.
     pub(crate) only_looks: bool,
-    /// Asked once a directory, which is once a holding.
+    /// Determined once per value of this type, which is once per holding.
     here: std::sync::OnceLock<LocalContext>,
 }
 
-/// What one run of a machine keeps open from one operation to a later one.
+/// Handles that one run of a machine keeps open from one operation to a later one.
 #[derive(Default)]
 pub(crate) struct OpenHandles {
-    /// The handle that D was emptied through: what it tells of D is true of that very one, where
-    /// no other kernel may change it.
+    /// The handle through which the lock directory was emptied. What it reports is true of that
+    /// very directory, provided that no other kernel can change it.
     emptied: Option<Handle>,
-    /// The bell; closing it rings.
+    /// The bell; closing it rings it.
     #[cfg(unix)]
     pub(crate) bell: Option<Handle>,
 }
@@ -48,7 +50,7 @@ impl Directory {
         Directory { path, mode, group, only_looks: false, here: Default::default() }
     }
 
-    /// The same, for looking only.
+    /// Returns the same directory, for looking only.
     pub(crate) fn only_looking(self) -> Directory {
         Directory { only_looks: true, ..self }
     }
@@ -57,12 +59,12 @@ impl Directory {
         &self.path
     }
 
-    /// Is there anything at its path?
+    /// Returns true if there is anything at its path.
     pub(crate) fn is_there(&self) -> bool {
         about_path(&self.path).is_ok()
     }
 
-    /// Where we stand as a judge of this directory.
+    /// Returns our context as a judge of this directory's entries.
     pub(crate) fn here(&self) -> LocalContext {
         *self.here.get_or_init(|| {
             let parent = self.path.parent().unwrap_or(Path::new("/"));
@@ -74,18 +76,20 @@ impl Directory {
             };
             let host = Host::new(&process::host());
             let origin = process::here().0;
-            LocalContext { origin, is_local, booted: clock::booted(), host, longest_name }
+            LocalContext { origin, is_local, booted: process::booted(), host, longest_name }
         })
     }
 
-    /// The same where names are found to be no longer than this.
+    /// Returns the same directory with names limited to `longest` bytes, as found on its file
+    /// system.
     pub(crate) fn with_names_of(self, longest: usize) -> Directory {
         let here = self.here();
         let longest_name = here.longest_name.min(longest);
         Directory { here: LocalContext { longest_name, ..here }.into(), ..self }
     }
 
-    /// How many bytes too long the longest name is that is made beside it, for this file system.
+    /// Returns by how many bytes the longest name that is created beside it exceeds the file
+    /// system's limit.
     pub(crate) fn excess_of_name(&self) -> usize {
         let longest = self.stage_path(Nonce(0));
         let length = longest.file_name().map_or(0, |name| name.len());
@@ -125,7 +129,7 @@ impl Directory {
                     Err(errno) => Answer::Failed(fault(errno)),
                 };
             }
-            // A folder that is not there is no race lost.
+            // A missing folder is not a lost race.
             Operation::Stage(entry) => match self.stage(entry) {
                 Err(Errno::NOENT) => return no_place(Errno::NOENT),
                 done => done,
@@ -150,8 +154,8 @@ impl Directory {
         PathBuf::from(path)
     }
 
-    /// Each attempt stages under a name of its own: what an earlier one of the same acquisition could
-    /// not clear away is neither in the way nor installed with it.
+    /// Each attempt uses a stage of its own: a stage that an earlier attempt of the same
+    /// acquisition could not remove neither blocks it nor is installed in its place.
     fn stage_of(&self, entry: &Entry) -> PathBuf {
         self.stage_path(Nonce(entry.nonce.0.wrapping_add(entry.renewals.into())))
     }
@@ -169,17 +173,17 @@ impl Directory {
         self.mode
     }
 
-    /// Opens the directory that we just made. Where anybody may move directories, another may be
-    /// in its place by now, perhaps full of somebody's files: what holds anything but `ours` is
-    /// not used.
+    /// Opens the directory that we have just made. Where any user may move directories, another one
+    /// may be in its place by now, perhaps full of somebody's files: a directory that contains
+    /// anything except `ours` is not used.
     pub(crate) fn open_made(&self, made: &Path, ours: fn(&Found) -> bool) -> Result<Handle, Errno> {
         let fd = open_to_list(made)?;
         let about = about(&fd)?;
-        if self.stranger(&about).is_some() {
+        if self.other_user(&about).is_some() {
             return Err(Errno::PERM);
         }
         if about.keeps_owner_out {
-            // The umask has taken our own permissions away.
+            // The umask has removed our own permissions.
             fchmod(&fd, self.mode)?;
         }
         for found in list_of(&fd)? {
@@ -190,8 +194,8 @@ impl Directory {
         Ok(fd)
     }
 
-    /// Gives what we just made the mode and group that were asked for: the umask does not narrow
-    /// what is shared on purpose.
+    /// Gives what we have just made the requested mode and group: the umask must not narrow what is
+    /// shared on purpose.
     pub(crate) fn widen_open(&self, made: &Handle, mode: u32) -> Result<(), Errno> {
         if self.mode != 0o700 {
             fchmod(made, mode)?;
@@ -215,8 +219,8 @@ impl Directory {
             rename_new(stage, &self.path)
         };
         match whole {
-            // No such call here. A plain rename refuses a directory that is not empty, so it
-            // can only replace an empty one: look for that just before.
+            // The file system has no such call. A plain rename refuses to replace a directory that
+            // is not empty, so it can only replace an empty one: check for that just before.
             Err(errno) if os::is_no_such_call(errno) => match about_path(&self.path) {
                 Err(Errno::NOENT) => rename(stage, &self.path),
                 Ok(_) => Err(Errno::EXIST),
@@ -232,7 +236,7 @@ impl Directory {
         match unlink(&stage.join(&name)) {
             Ok(()) => rmdir(&stage),
             Err(Errno::NOENT) => {
-                // Some servers answer a refused rename by moving it inside.
+                // Some servers refuse the rename by moving the stage inside.
                 let inside = self.path.join(stage.file_name().unwrap_or_default());
                 unlink(&inside.join(&name))?;
                 rmdir(&inside)
@@ -260,10 +264,12 @@ impl Directory {
         }
     }
 
-    /// One last look through a handle, then `rmdir`, which the kernel refuses unless it is empty.
+    /// Looks once more through a handle, then calls `rmdir`, which the kernel refuses unless the
+    /// directory is empty.
     fn remove(&self, stamp: Stamp, kept: &mut OpenHandles) -> Answer {
         let remove = || {
-            // Where another kernel may change D, only a handle opened anew sees it.
+            // If another kernel may change the lock directory, only a handle that is opened anew
+            // sees the change.
             let about = match &kept.emptied {
                 Some(fd) if self.here().is_local => about(fd)?,
                 _ => about(&open_to_change(&self.path)?)?,
@@ -278,7 +284,7 @@ impl Directory {
         };
         match remove() {
             Ok(()) => {
-                // On Windows its name may stay as long as a handle on it does.
+                // On Windows its name may remain while a handle to it is open.
                 kept.emptied = None;
                 Answer::Done(None)
             }
@@ -286,19 +292,20 @@ impl Directory {
         }
     }
 
-    /// Puts an entry into the very directory that was emptied.
+    /// Creates an entry in the very directory that was emptied.
     fn reopen(&self, entry: &Entry, kept: &OpenHandles) -> Result<(), Errno> {
         let fd = kept.emptied.as_ref().ok_or(Errno::NOENT)?;
         createat(fd, entry.to_string().as_ref(), self.mode & 0o666)
     }
 
-    /// The file system's own clock: the stamp of something just made beside the lock.
+    /// Returns the time of the file system's own clock: the stamp of something just made beside the
+    /// lock.
     fn file_clock(&self) -> Result<Stamp, Errno> {
         if self.here().is_local {
             let wall = clock::now().wall.as_nanos();
             return Ok(Stamp(i128::try_from(wall).unwrap_or(i128::MAX)));
         }
-        let probe = self.stage_path(crate::key::nonce());
+        let probe = self.stage_path(crate::os::random::nonce());
         mkdir(&probe, 0o700)?;
         let made = about_path(&probe);
         rmdir(&probe)?;
@@ -306,8 +313,8 @@ impl Directory {
     }
 }
 
-/// A directory that a crashed attempt may have left beside its lock, judged like its lock would
-/// be and removed when its maker is gone.
+/// Removes a stage that a crashed attempt may have left beside its lock. It is judged as its lock
+/// would be, and removed if its creator is gone.
 pub(crate) fn remove_stage(
     parent: &Handle,
     name: &Path,

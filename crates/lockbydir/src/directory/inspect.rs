@@ -1,5 +1,5 @@
-//! Looks at a lock directory, opened anew each time, no symbolic link followed: what is there?
-//! Changes nothing and judges nobody.
+//! Inspection of a lock directory: what it contains. Opens it anew each time and follows no
+//! symbolic link. Changes nothing and judges nothing.
 
 use std::ffi::OsStr;
 
@@ -9,8 +9,8 @@ use crate::directory::executor::{Directory, EXTENSION};
 use crate::os::syscalls::{about_path, list, open_to_list};
 use crate::os::{Errno, FileKind, FileOwner, Handle, Metadata, fault};
 
-/// More names than this in a lock directory make it foreign.
-const MOST_NAMES: usize = 64;
+/// A lock directory with more names than this is foreign.
+const MAX_NAMES: usize = 64;
 
 impl Directory {
     pub(crate) fn look(&self) -> Answer {
@@ -25,7 +25,7 @@ impl Directory {
         }
     }
 
-    /// It could not be opened as a directory of ours: what is it?
+    /// Examines what is at the path if it could not be opened as a directory of ours.
     fn look_from_outside(&self, errno: Errno) -> Answer {
         let about = match about_path(self.path()) {
             Ok(about) => about,
@@ -34,18 +34,20 @@ impl Directory {
         };
         match about.kind {
             FileKind::Symlink => Answer::Seen(Observation::Foreign(Foreign::Symlink)),
-            FileKind::Directory => match self.stranger(&about).or_else(|| administrator(&about)) {
-                Some(uid) if errno == Errno::ACCESS => {
-                    Answer::Seen(Observation::Directory(Listing {
-                        entries: Vec::new(),
-                        foreign: None,
-                        litter: None,
-                        modified: about.changed,
-                        stranger: Some(uid),
-                    }))
+            FileKind::Directory => {
+                match self.other_user(&about).or_else(|| administrator(&about)) {
+                    Some(uid) if errno == Errno::ACCESS => {
+                        Answer::Seen(Observation::Directory(Listing {
+                            entries: Vec::new(),
+                            foreign: None,
+                            litter: None,
+                            modified: about.changed,
+                            stranger: Some(uid),
+                        }))
+                    }
+                    _ => Answer::Failed(fault(errno)),
                 }
-                _ => Answer::Failed(fault(errno)),
-            },
+            }
             _ => Answer::Seen(Observation::Foreign(Foreign::NotADirectory)),
         }
     }
@@ -57,12 +59,12 @@ impl Directory {
         for found in names.by_ref() {
             let found = match found {
                 Ok(found) => found,
-                // Removed while we read it.
+                // The directory was removed during the listing.
                 Err(Errno::NOENT) => break,
                 Err(errno) => return Err(errno),
             };
             seen += 1;
-            if seen > MOST_NAMES {
+            if seen > MAX_NAMES {
                 foreign = Some(Foreign::TooMany);
                 break;
             }
@@ -76,13 +78,13 @@ impl Directory {
             }
         }
         let about = names.about()?;
-        let (modified, stranger) = (about.changed, self.stranger(&about));
+        let (modified, stranger) = (about.changed, self.other_user(&about));
         Ok(Observation::Directory(Listing { entries, foreign, litter, modified, stranger }))
     }
 
-    /// The owner, where it is somebody who could give the lock to two: neither we nor root, and
-    /// we were not told to share.
-    pub(crate) fn stranger(&self, about: &Metadata) -> Option<u32> {
+    /// Returns the owner if it is another user who could let two hold the lock processes: neither we
+    /// nor root, and we were not configured to share the lock.
+    pub(crate) fn other_user(&self, about: &Metadata) -> Option<u32> {
         match about.owner {
             FileOwner::Strangers(user) => {
                 let shared = self.mode() & 0o022 != 0 || self.only_looks && about.is_shared;
@@ -93,17 +95,17 @@ impl Directory {
     }
 }
 
-/// The user who is trusted, and may still keep us out.
+/// Returns root's number if root is the owner: root is trusted, but may still keep us out.
 fn administrator(about: &Metadata) -> Option<u32> {
     (cfg!(unix) && matches!(about.owner, FileOwner::Administrators)).then_some(0)
 }
 
-/// Is this what an attempt's own directory is called: a lock directory's name and a nonce?
+/// Returns true if this is the name of a stage: a lock directory's name and a nonce.
 pub(crate) fn is_stage_name(name: &OsStr) -> bool {
     nonce_of_stage(name).is_some()
 }
 
-/// The nonce in the name of a stage.
+/// Returns the nonce in the name of a stage.
 pub(crate) fn nonce_of_stage(name: &OsStr) -> Option<Nonce> {
     let bytes = name.as_encoded_bytes();
     let dot = bytes.iter().rposition(|&byte| byte == b'.')?;
@@ -111,8 +113,8 @@ pub(crate) fn nonce_of_stage(name: &OsStr) -> Option<Nonce> {
     nonce.filter(|_| bytes[..dot].ends_with(EXTENSION.as_bytes()))
 }
 
-/// What servers, file browsers and tools that copy folders leave everywhere, so that no person put
-/// it there.
+/// Returns true for the files that servers, file browsers and sync tools leave everywhere, without
+/// any person's intent.
 fn is_litter(name: &OsStr) -> bool {
     const BEGINNINGS: [&[u8]; 6] =
         [b".nfs", b".fuse_hidden", b".smbdelete", b"._", b".syncthing.", b"~syncthing~"];
@@ -138,8 +140,8 @@ fn is_litter(name: &OsStr) -> bool {
         || is_conflict_copy(bytes)
 }
 
-/// What Syncthing (`.sync-conflict-`), Dropbox, Nextcloud and ownCloud (`conflicted copy`) make of
-/// an entry that two hosts have renamed.
+/// Returns true for the copies that Syncthing (`.sync-conflict-`), Dropbox, Nextcloud and ownCloud
+/// (`conflicted copy`) make of an entry that two hosts have renamed.
 fn is_conflict_copy(name: &[u8]) -> bool {
     const MARKS: [&[u8]; 2] = [b".sync-conflict-", b"conflicted copy"];
     let is_in = |mark: &[u8]| name.windows(mark.len()).any(|part| part == mark);
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leftovers_of_browsers_and_sync_tools_are_litter_and_a_persons_files_are_not() {
+    fn only_leftovers_of_browsers_and_sync_tools_are_litter() {
         let entry = "v1.held.p.17.00000000000000000000000007.0.10000.5.000000000000001f.00000002.\
                      00000003.811-12345.web1.-";
         for name in [

@@ -1,12 +1,12 @@
-//! What is known of a place before anything is tried: its file system, how it is mounted, who may
-//! move things there.
+//! What is known about a folder without any probe: its file system, how it is mounted, and who may
+//! move its entries.
 
 use std::path::{Path, PathBuf};
 
-use super::report::{Finding, Grade};
+use super::finding::{Finding, Grade};
 use crate::os::{self, FileOwner, Mount};
 
-/// The file system of a folder, as the system tells of it.
+/// The file system of a folder, as the system describes it.
 ///
 /// ```
 /// let here = lockbydir::doctor::FileSystem::of(".");
@@ -15,18 +15,18 @@ use crate::os::{self, FileOwner, Mount};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileSystem {
-    /// What kind it is, as `mount` calls it: `ext4`, `nfs4`, `fuse.sshfs`; or `unknown`.
+    /// Its type, as `mount` calls it: `ext4`, `nfs4`, `fuse.sshfs`; or `unknown`.
     pub kind: String,
-    /// What it is made of: a device, a server's folder.
+    /// Its source: a device, or a server's folder.
     pub source: String,
     /// How it is mounted.
     pub options: String,
-    /// Does one kernel own it alone, for certain?
+    /// Whether one kernel alone owns it, for certain.
     pub is_local: bool,
 }
 
 impl FileSystem {
-    /// The one that this folder is on.
+    /// Returns the file system of this folder.
     pub fn of(folder: impl AsRef<Path>) -> FileSystem {
         let folder = folder.as_ref();
         let is_local = os::is_local(folder);
@@ -53,7 +53,7 @@ impl FileSystem {
         found
     }
 
-    /// Who owns it: this kernel, or several.
+    /// Reports whether this kernel alone owns it, or several.
     fn ownership(&self) -> Finding {
         let seen = match &*self.source {
             "" => self.kind.clone(),
@@ -63,7 +63,7 @@ impl FileSystem {
             (
                 Grade::Good,
                 format!("{seen}: this kernel's alone"),
-                "Who died is replaced at once, also by a reboot.",
+                "A dead holder is replaced at once, also after a reboot.",
             )
         } else if self.is_nfs() {
             (
@@ -76,14 +76,14 @@ impl FileSystem {
         } else {
             (
                 Grade::Remark,
-                format!("{seen}: perhaps shared by hosts"),
+                format!("{seen}: may be shared by hosts"),
                 "Another host's lock is free when it has expired, not when its holder dies.",
             )
         };
         Finding::new(grade, "file-system", "its file system", seen, meaning)
     }
 
-    /// Options that a lock should know of.
+    /// Reports mount options that affect locks.
     fn mounted(&self) -> Option<Finding> {
         const FLOCK: &str = "flock may be seen on one host only; a lock of ours needs none.";
         let known = [
@@ -99,15 +99,21 @@ impl FileSystem {
             ),
             ("nolock", FLOCK),
             ("local_lock=", FLOCK),
-            ("cache=loose", "What others do is seen late or never. Mount it with another cache."),
-            ("cache=fscache", "What others do is seen late or never. Mount it with another cache."),
+            (
+                "cache=loose",
+                "Changes by others are seen late or never. Mount it with another cache.",
+            ),
+            (
+                "cache=fscache",
+                "Changes by others are seen late or never. Mount it with another cache.",
+            ),
             ("nobrl", FLOCK),
         ];
         let harmless = self.has("local_lock=none");
         let tried = "how it is mounted";
         if self.kind == "fuse.sshfs" {
-            // Its own options are not among those that the kernel reports.
-            let seen = "sshfs: it may keep listings for 20 s, and does unless told otherwise";
+            // The kernel does not report the options of sshfs itself.
+            let seen = "sshfs: it may keep listings for 20 s, and does unless configured otherwise";
             let meaning = "A release by another host, or by another mount of the same folder, is \
                            then seen 20 s late, and `listing` does not try that: both look through \
                            one mount. Mount it with `-o dir_cache=no,entry_timeout=0,\
@@ -129,9 +135,9 @@ impl FileSystem {
     }
 }
 
-/// Who may move what is in this folder, or in one on the way to it.
+/// Reports who may move the entries of this folder, or of one above it.
 fn folders(dir: &Path) -> Finding {
-    let tried = "who may move things";
+    let tried = "who may move entries";
     let found =
         |grade, seen: String, meaning: &str| Finding::new(grade, "folder", tried, seen, meaning);
     let whole = std::fs::canonicalize(dir).unwrap_or_else(|_| PathBuf::from(dir));
@@ -142,8 +148,8 @@ fn folders(dir: &Path) -> Finding {
             let mode = trust.mode.unwrap_or_default();
             return found(
                 Grade::Remark,
-                format!("{at} has mode {mode:o}: anybody may"),
-                "Any user can move a lock away and back, and so have two hold it. Set the sticky \
+                format!("{at} has mode {mode:o}: everybody may"),
+                "Any user can move a lock away and back, which makes two holders possible. Set the sticky \
                  bit: chmod +t.",
             );
         }
@@ -151,7 +157,7 @@ fn folders(dir: &Path) -> Finding {
             return found(
                 Grade::Remark,
                 format!("{at} belongs to user {user}"),
-                "That user can move a lock away and back, and so have two hold it.",
+                "That user can move a lock away and back, which makes two holders possible.",
             );
         }
     }
@@ -159,14 +165,14 @@ fn folders(dir: &Path) -> Finding {
         Ok(os::Trust { mode: Some(mode), .. }) if mode & 0o022 != 0 => found(
             Grade::Good,
             format!("mode {mode:o}"),
-            "Others may lock there too; nobody can move what is not theirs but its owner.",
+            "Others may lock there too; only an entry's owner can move it.",
         ),
         _ => found(Grade::Good, "we and root".into(), "Nobody else can move a lock."),
     }
 }
 
 impl Mount {
-    /// The one of these (lines of `mountinfo`) that a path is on.
+    /// Returns the mount that a path is on, among these lines of `mountinfo`.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no such lines"))]
     pub(crate) fn among(mounts: &str, path: &[u8]) -> Option<Mount> {
         let text = |bytes: &str| String::from_utf8_lossy(&unescaped(bytes)).into_owned();
@@ -188,13 +194,13 @@ impl Mount {
                 (rest.is_empty() || rest.starts_with(b"/"))
                     .then(|| (point.len(), [text(kind), text(source), options]))
             })
-            // What was mounted last hides what is below it.
+            // The last mount on a path hides the ones below it.
             .max_by_key(|(length, _)| *length)
             .map(|(_, [kind, source, options])| Mount { kind, source, options })
     }
 }
 
-/// `\040` and the like back to bytes.
+/// Decodes `\040` and the like to bytes.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut rest = text.as_bytes();
     let mut bytes = Vec::new();

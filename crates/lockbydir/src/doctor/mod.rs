@@ -1,6 +1,7 @@
-//! Is this place safe to lock in? A lock needs of a file system what most have and some have not:
-//! that of all who rename one name exactly one succeeds, that nothing full is replaced or removed,
-//! and that others see it. The doctor tries that, in a folder of its own, and says what it means.
+//! Checks whether a folder is safe to lock in. A lock needs properties of a file system that most
+//! have and some lack: that of all processes that rename one name exactly one succeeds, that
+//! nothing that is not empty is replaced or removed, and that other processes see the changes. The
+//! doctor tries these in a sandbox, a folder of its own, and explains the results.
 //!
 //! ```
 //! # let folder = tempfile::tempdir().unwrap();
@@ -14,18 +15,22 @@
 //! # Ok::<(), lockbydir::Error>(())
 //! ```
 //!
-//! A thread of this process is the other one there. [`Examination`] takes another process, or a
-//! process on another host. A good verdict is what was seen in a few thousand tries, and no proof.
+//! By default the peer is a thread of this process. [`Examination`] can also use another process,
+//! or a process on another host. A good verdict reports what was observed in a few thousand tries;
+//! it is not a proof.
 //!
-//! Here is the course of an examination. What is tried is in `alone.rs`, `stamps.rs`,
-//! `race.rs`, `together.rs` and `visit.rs`.
+//! This file has the course of an examination. The probes are in `alone.rs`, `stamps.rs`,
+//! `race.rs`, `together.rs` and `remote_host.rs`.
 
 mod alone;
 mod file_system;
+mod finding;
 mod meeting;
 mod mount_check;
 mod orders;
 mod peer;
+mod probe;
+mod probe_error;
 mod race;
 mod remote_host;
 mod report;
@@ -33,34 +38,33 @@ mod sandbox;
 mod stamps;
 mod together;
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lockbydir_protocol::Fault;
-
 pub use self::file_system::FileSystem;
+pub use self::finding::{Finding, Grade};
 use self::meeting::Role;
 pub(crate) use self::mount_check::check;
 pub use self::peer::assist;
-use self::peer::{Peer, ProcessHand, ThreadHand};
-pub use self::report::{Finding, Grade, Other, Report, Verdict};
+use self::peer::{Peer, ProcessPeer, ThreadPeer};
+use self::probe_error::ProbeError;
+pub use self::report::{Other, Report, Verdict};
 use self::sandbox::Sandbox;
-pub(crate) use self::sandbox::{is_room_name, remove_left};
+pub(crate) use self::sandbox::{is_sandbox_name, remove_left};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::os::{Errno, fault};
-use crate::waiter::Patience;
+use crate::os::fault;
+use crate::waiting::Patience;
 
-/// Examines a folder, with a thread of this process as the other one.
+/// Examines a folder, with a thread of this process as the peer.
 ///
 /// # Errors
-/// When nothing can be tried there: the folder is missing, may not be written, or is full.
+/// If no probe can run there: the folder is missing, cannot be written, or is full.
 pub fn examine(dir: impl AsRef<Path>) -> Result<Report, Error> {
     Examination::of(dir).run()
 }
 
-/// How a folder is examined.
+/// An examination of a folder, and its options.
 #[must_use]
 pub struct Examination {
     dir: PathBuf,
@@ -68,7 +72,7 @@ pub struct Examination {
     interrupt: Interrupt,
 }
 
-/// Who the other one is.
+/// The kind of peer.
 enum With {
     Thread,
     Process(Box<Command>),
@@ -76,56 +80,56 @@ enum With {
 }
 
 impl Examination {
-    /// Of this folder, with a thread as the other one.
+    /// Creates an examination of this folder, with a thread as the peer.
     pub fn of(dir: impl AsRef<Path>) -> Examination {
         let interrupt = Interrupt::new();
         Examination { dir: dir.as_ref().to_owned(), with: With::Thread, interrupt }
     }
 
-    /// With another process: this command is started with the path of a folder as one more
-    /// argument, and must call [`assist`] on that.
+    /// Uses another process as the peer: this command is started with the path of a folder as one
+    /// more argument, and must call [`assist`] on it.
     pub fn with_process(self, command: Command) -> Examination {
         Examination { with: With::Process(Box::new(command)), ..self }
     }
 
-    /// With a process on another host, which examines the same folder in the same way at the same
-    /// time; so long at most one waits for the other. Both must be of one user, and have the same
-    /// report.
+    /// Uses a process on another host as the peer, which examines the same folder in the same way
+    /// at the same time; each waits for the other for the given patience. Both must run as the same
+    /// user; both get the same report.
     pub fn with_host(self, patience: Patience) -> Examination {
         Examination { with: With::Host(patience), ..self }
     }
 
-    /// Raised, it ends the examination early.
+    /// Sets an interrupt that ends the examination early when it is raised.
     pub fn interrupt(self, interrupt: Interrupt) -> Examination {
         Examination { interrupt, ..self }
     }
 
-    /// Examines, and leaves nothing behind.
+    /// Examines the folder, and leaves nothing behind.
     ///
     /// # Errors
-    /// When nothing can be tried: the folder is missing, may not be written, or is full. With a
-    /// host also [`PatienceOver`](crate::ErrorKind::PatienceOver) when nobody came, and
-    /// [`Io`](crate::ErrorKind::Io) when the other one fell silent;
-    /// [`Interrupted`](crate::ErrorKind::Interrupted) when it was ended.
+    /// If no probe can run: the folder is missing, cannot be written, or is full. With another host
+    /// also [`PatienceOver`](crate::ErrorKind::PatienceOver) if no peer was found, and
+    /// [`Io`](crate::ErrorKind::Io) if the peer stopped answering;
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) if the examination was interrupted.
     pub fn run(mut self) -> Result<Report, Error> {
         let with = std::mem::replace(&mut self.with, With::Thread);
-        let failed = |trouble| self.failed(trouble);
+        let failed = |error| self.failed(error);
         let make = || Sandbox::make(&self.dir).map_err(|errno| failed(errno.into()));
         match with {
             With::Thread => {
-                let room = make()?;
-                let mut hand = ThreadHand::start(room.path()).map_err(failed)?;
-                self.examine(&room, &mut hand)
+                let sandbox = make()?;
+                let mut peer = ThreadPeer::start(sandbox.path()).map_err(failed)?;
+                self.examine(&sandbox, &mut peer)
             }
             With::Process(command) => {
-                let room = make()?;
-                let mut hand = ProcessHand::start(*command, room.path()).map_err(failed)?;
-                self.examine(&room, &mut hand)
+                let sandbox = make()?;
+                let mut peer = ProcessPeer::start(*command, sandbox.path()).map_err(failed)?;
+                self.examine(&sandbox, &mut peer)
             }
             With::Host(patience) => match meeting::meet(&self.dir, patience, &self.interrupt)? {
                 Role::Leads(mut mail) => {
-                    let report = self.examine(&mail.room().map_err(failed)?, &mut mail)?;
-                    mail.hand_out(&report).map_err(failed)?;
+                    let report = self.examine(&mail.sandbox().map_err(failed)?, &mut mail)?;
+                    mail.send_report(&report).map_err(failed)?;
                     Ok(report)
                 }
                 Role::Follows(mail) => {
@@ -137,9 +141,9 @@ impl Examination {
         }
     }
 
-    fn failed(&self, trouble: ProbeError) -> Error {
-        match trouble {
-            // Whoever ended this one may have ended the other one, too.
+    fn failed(&self, error: ProbeError) -> Error {
+        match error {
+            // An interrupt of this process may have ended the peer too.
             _ if self.interrupt.is_raised() => Error::ended(&self.dir),
             ProbeError::Failed(errno) => Error::cannot_examine(&self.dir, fault(errno)),
             ProbeError::Silent(what) => Error::silent(&self.dir, what),
@@ -147,105 +151,27 @@ impl Examination {
         }
     }
 
-    /// Everything that is tried, in the order in which it is told.
-    fn examine(&self, room: &Sandbox, hand: &mut dyn Peer) -> Result<Report, Error> {
+    /// Runs all probes, in the order in which they are reported.
+    fn examine(&self, sandbox: &Sandbox, peer: &mut dyn Peer) -> Result<Report, Error> {
         let file_system = FileSystem::of(&self.dir);
         let mut findings = file_system.findings(&self.dir);
-        let tries = [alone::TRIES, stamps::TRIES, race::TRIES, together::TRIES];
-        if hand.other() == Other::Host {
-            findings.push(self.told(remote_host::acquaint(&file_system, hand))?);
+        let tries = [alone::PROBES, stamps::PROBES, race::PROBES, together::PROBES];
+        if peer.other() == Other::Host {
+            findings.push(self.or_end(remote_host::identify_peer(&file_system, peer))?);
         }
-        let of_host = if hand.other() == Other::Host { remote_host::TRIES } else { &[] };
+        let of_host = if peer.other() == Other::Host { remote_host::PROBES } else { &[] };
         for probe in tries.into_iter().chain([of_host]).flatten() {
             if self.interrupt.is_raised() {
                 return Err(self.failed(ProbeError::Ended));
             }
-            findings.extend(self.told(probe.try_out(room, hand))?);
+            findings.extend(self.or_end(probe.try_out(sandbox, peer))?);
         }
-        let (dir, other) = (self.dir.clone(), hand.other());
+        let (dir, other) = (self.dir.clone(), peer.other());
         Ok(Report { dir, file_system, other, findings })
     }
 
-    /// What nobody can help with ends the examination.
-    fn told<T>(&self, tried: Result<T, ProbeError>) -> Result<T, Error> {
-        tried.map_err(|trouble| self.failed(trouble))
+    /// Converts an error of a probe, which ends the examination.
+    fn or_end<T>(&self, tried: Result<T, ProbeError>) -> Result<T, Error> {
+        tried.map_err(|error| self.failed(error))
     }
-}
-
-/// What is tried, by a name that programs know, and by what people are told.
-struct Probe {
-    name: &'static str,
-    tried: &'static str,
-    run: fn(&Try<'_>, &mut dyn Peer) -> Result<(), ProbeError>,
-}
-
-impl Probe {
-    fn find(&self, room: &Sandbox, hand: &mut dyn Peer) -> Result<Vec<Finding>, ProbeError> {
-        let attempt = Try { probe: self, room, found: Default::default() };
-        (self.run)(&attempt, hand)?;
-        Ok(attempt.found.into_inner())
-    }
-
-    /// The same, where a call that fails is a finding: a lock would need it.
-    fn try_out(&self, room: &Sandbox, hand: &mut dyn Peer) -> Result<Vec<Finding>, ProbeError> {
-        match self.find(room, hand) {
-            Err(ProbeError::Failed(errno)) if !matches!(fault(errno), Fault::Full { .. }) => {
-                let (seen, meaning) = (format!("failed: {}", said(errno)), "A lock needs this.");
-                Ok(vec![Finding::new(Grade::Fatal, self.name, self.tried, seen, meaning)])
-            }
-            done => done,
-        }
-    }
-}
-
-/// One try, and what was found.
-struct Try<'a> {
-    probe: &'a Probe,
-    room: &'a Sandbox,
-    found: RefCell<Vec<Finding>>,
-}
-
-impl Try<'_> {
-    fn note(&self, grade: Grade, seen: impl Into<String>, meaning: impl Into<String>) {
-        let Probe { name, tried, .. } = self.probe;
-        self.found.borrow_mut().push(Finding::new(grade, name, tried, seen, meaning));
-    }
-
-    fn good(&self, seen: impl Into<String>, meaning: impl Into<String>) {
-        self.note(Grade::Good, seen, meaning);
-    }
-
-    fn remark(&self, seen: impl Into<String>, meaning: impl Into<String>) {
-        self.note(Grade::Remark, seen, meaning);
-    }
-
-    fn fatal(&self, seen: impl Into<String>, meaning: impl Into<String>) {
-        self.note(Grade::Fatal, seen, meaning);
-    }
-
-    fn untried(&self, why: impl Into<String>, meaning: impl Into<String>) {
-        self.note(Grade::Untried, why, meaning);
-    }
-}
-
-/// Why a try came to no end.
-#[derive(Debug)]
-enum ProbeError {
-    Failed(Errno),
-    /// The other one does not answer any more, and what it was asked.
-    Silent(String),
-    /// Somebody ended it.
-    Ended,
-}
-
-impl From<Errno> for ProbeError {
-    fn from(errno: Errno) -> ProbeError {
-        ProbeError::Failed(errno)
-    }
-}
-
-/// The system's words, without its number.
-fn said(errno: Errno) -> String {
-    let text = std::io::Error::from(errno).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -1,15 +1,17 @@
-//! The cheap part of the examination: once in a process for each mount of a kind that nobody knows,
-//! before the first lock there. What cannot be tried speaks for the mount: the lock itself will say
-//! what is wrong.
+//! The cheap part of the examination, run once per process for each mount of an unknown type,
+//! before the first lock there. A mount that cannot be examined is accepted: the lock itself will
+//! report what is wrong.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use super::alone;
+use super::finding::Grade;
 use super::peer::Peer;
-use super::report::Grade;
+use super::probe_error::ProbeError;
+use super::report::Other;
 use super::sandbox::Sandbox;
-use super::{Other, ProbeError, alone};
 use lockbydir_protocol::MAX_NAME;
 
 use crate::error::Error;
@@ -17,12 +19,12 @@ use crate::os;
 use crate::os::fork_local::ForkLocal;
 use crate::os::simulated;
 
-/// What was found on a mount: how long its names are at most, as far as that was tried, or why no
+/// The result for a mount: the length limit of its names, as far as that was determined, or why no
 /// lock may be there.
 type Known = Result<usize, String>;
 
-/// Refuses a mount that renames or removes what it must not. Returns how many bytes its names may
-/// have, as far as that was tried.
+/// Refuses a mount that renames or removes what it must not. Returns the length limit of its names
+/// in bytes, as far as that was determined.
 pub(crate) fn check(folder: &Path) -> Result<usize, Error> {
     static KNOWN: ForkLocal<Mutex<HashMap<(u64, u64), Known>>> = ForkLocal::new();
 
@@ -46,31 +48,31 @@ pub(crate) fn check(folder: &Path) -> Result<usize, Error> {
 }
 
 fn tried(folder: &Path) -> Result<Known, ProbeError> {
-    let room = Sandbox::make(folder)?;
+    let sandbox = Sandbox::make(folder)?;
     for probe in [alone::TWICE, alone::OVER_FULL, alone::REMOVE_FULL] {
-        let fatal = probe.find(&room, &mut Nobody)?;
+        let fatal = probe.find(&sandbox, &mut NoPeer)?;
         let fatal = fatal.into_iter().find(|finding| finding.grade == Grade::Fatal);
         if let Some(fatal) = fatal {
             return Ok(Err(format!("{}: {}", fatal.tried, fatal.seen)));
         }
     }
-    let longest = alone::longest_name(&room)?;
+    let longest = alone::longest_name(&sandbox)?;
     Ok(Ok(if longest < MAX_NAME { longest } else { usize::MAX }))
 }
 
-/// There is no other one.
-struct Nobody;
+/// A peer that does not exist.
+struct NoPeer;
 
-impl Peer for Nobody {
+impl Peer for NoPeer {
     fn other(&self) -> Other {
         Other::Thread
     }
 
-    fn tell(&mut self, _order: &str) -> Result<(), ProbeError> {
-        Err(ProbeError::Silent("nobody is there".into()))
+    fn send(&mut self, _order: &str) -> Result<(), ProbeError> {
+        Err(ProbeError::Silent("no peer".into()))
     }
 
-    fn hear(&mut self) -> Result<String, ProbeError> {
-        Err(ProbeError::Silent("nobody is there".into()))
+    fn receive(&mut self) -> Result<String, ProbeError> {
+        Err(ProbeError::Silent("no peer".into()))
     }
 }

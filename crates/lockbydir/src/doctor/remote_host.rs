@@ -1,29 +1,32 @@
-//! What only a process on another host can tell: that it is another host, its clock, and the stamps
+//! Probes that need a process on another host: that it is another host, its clock, and the stamps
 //! that it sees.
 
+use super::file_system::FileSystem;
+use super::finding::{Finding, Grade};
 use super::orders::PeerFacts;
 use super::peer::Peer;
-use super::report::{Finding, Grade};
-use super::stamps::{apart, short, wall};
-use super::{FileSystem, Probe, ProbeError};
+use super::probe::Probe;
+use super::probe_error::ProbeError;
+use super::sandbox::wall;
+use super::stamps::{apart, short};
 use crate::os::process;
 use crate::os::syscalls::about_path;
 
-pub(super) const TRIES: &[Probe] = &[STAMPS, CLOCKS];
+pub(super) const PROBES: &[Probe] = &[STAMPS, CLOCKS];
 
-/// Asks the other one who it is.
-pub(super) fn acquaint(here: &FileSystem, hand: &mut dyn Peer) -> Result<Finding, ProbeError> {
-    let tried = "who the other one is";
-    let told = PeerFacts::read(&hand.ask("who")?)?;
-    let seen = format!("pid {} on {}, {} there", told.pid, told.host, told.kind);
+/// Asks the peer for its identity.
+pub(super) fn identify_peer(here: &FileSystem, peer: &mut dyn Peer) -> Result<Finding, ProbeError> {
+    let tried = "who the peer is";
+    let facts = PeerFacts::read(&peer.ask("who")?)?;
+    let seen = format!("pid {} on {}, {} there", facts.pid, facts.host, facts.kind);
     let own = process::here().0.boot;
-    let (grade, seen, meaning) = if own != 0 && told.boot == format!("{own:x}") {
+    let (grade, seen, meaning) = if own != 0 && facts.boot == format!("{own:x}") {
         let seen = format!("{seen}: the same kernel as here");
         (Grade::Remark, seen, "This says nothing on two hosts.")
-    } else if here.is_local || told.is_local {
+    } else if here.is_local || facts.is_local {
         (
             Grade::Remark,
-            format!("{seen}: another kernel, and one of the two takes all for its own"),
+            format!("{seen}: another kernel, and one of the two takes every lock for its own"),
             "A folder that is exported and used on its server too: the server tells other hosts' \
              locks by their host's name and change time alone. Better mount it there, too.",
         )
@@ -35,21 +38,21 @@ pub(super) fn acquaint(here: &FileSystem, hand: &mut dyn Peer) -> Result<Finding
 
 const STAMPS: Probe = Probe {
     name: "peer-stamps",
-    tried: "stamps on both hosts",
-    run: |attempt, hand| {
-        let room = attempt.room;
-        room.create_full("probe-dated", "probe-entry")?;
-        let ours = about_path(&room.at("probe-dated"))?.changed.0;
-        let answer = hand.ask("stamp,probe-dated")?;
+    tried: "timestamps on both hosts",
+    run: |attempt, peer| {
+        let sandbox = attempt.sandbox;
+        sandbox.create_full("probe-dated", "probe-entry")?;
+        let ours = about_path(&sandbox.at("probe-dated"))?.changed.0;
+        let answer = peer.ask("stamp,probe-dated")?;
         match answer.parse::<i128>() {
             Ok(theirs) if theirs == ours => {
-                attempt.good("the same", "Both judge a lock's age alike.");
+                attempt.good("the same", "Both hosts judge a lock's age alike.");
             }
             Ok(theirs) => attempt.remark(
                 format!("{} apart", short((theirs - ours).abs())),
-                "A lock is judged by stamps with a minute to spare, and by watching.",
+                "A lock is judged by timestamps with a minute of slack, and by watching.",
             ),
-            Err(_) => attempt.remark("the other one sees none", "It sees what is new late."),
+            Err(_) => attempt.remark("the peer sees none", "It sees new entries late."),
         }
         Ok(())
     },
@@ -58,13 +61,13 @@ const STAMPS: Probe = Probe {
 const CLOCKS: Probe = Probe {
     name: "peer-clock",
     tried: "the other host's clock",
-    run: |attempt, hand| {
+    run: |attempt, peer| {
         let before = wall();
-        let told = PeerFacts::read(&hand.ask("who")?)?;
+        let facts = PeerFacts::read(&peer.ask("who")?)?;
         let after = wall();
-        // Of what it said, only so much is known: it was between order and answer.
+        // The peer read its clock at some time between the order and the answer.
         let (middle, doubt) = ((before + after) / 2, (after - before) / 2);
-        let ahead = told.wall - middle;
+        let ahead = facts.wall - middle;
         let seen = match ahead.abs() <= doubt {
             true => format!("the same, as far as {} can tell", short(doubt)),
             false => format!("{}, give or take {}", apart(ahead), short(doubt)),

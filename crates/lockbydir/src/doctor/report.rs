@@ -1,67 +1,14 @@
-//! What the doctor says: findings, grades, the verdict; and how they are written for another host to
-//! read. Nothing is tried here.
+//! The doctor's report: findings, grades and the verdict, and their text form for another host.
+//! Runs no probe.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::FileSystem;
+use super::file_system::FileSystem;
+use super::finding::{Finding, Grade};
 use crate::status::printable;
 
-/// What became of one thing that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// What programs call it; stays the same.
-    pub name: String,
-    /// What was tried.
-    pub tried: String,
-    /// What was seen.
-    pub seen: String,
-    /// What it means for a lock.
-    pub meaning: String,
-    /// How bad it is.
-    pub grade: Grade,
-}
-
-impl Finding {
-    pub(super) fn new(
-        grade: Grade,
-        name: &str,
-        tried: &str,
-        seen: impl Into<String>,
-        meaning: impl Into<String>,
-    ) -> Finding {
-        let (name, tried) = (name.to_owned(), tried.to_owned());
-        Finding { name, tried, seen: seen.into(), meaning: meaning.into(), grade }
-    }
-}
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Grade {
-    /// As a lock wants it.
-    Good,
-    /// It could not be tried, or is not on this system.
-    Untried,
-    /// A lock is safe, but one should know.
-    Remark,
-    /// Two could hold a lock at once, or nobody ever again.
-    Fatal,
-}
-
-impl fmt::Display for Grade {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Grade::Good => "good",
-            Grade::Untried => "untried",
-            Grade::Remark => "remark",
-            Grade::Fatal => "fatal",
-        })
-    }
-}
-
-/// Who the other one was, where two are needed.
+/// The kind of peer, for probes that need two processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Other {
@@ -83,13 +30,13 @@ impl fmt::Display for Other {
     }
 }
 
-/// Is it safe to lock there?
+/// Whether it is safe to lock in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
     /// Nothing speaks against it.
     Safe,
-    /// It is safe, and there are things that one should know.
+    /// It is safe, but there are things that users should know.
     SafeWithRemarks,
     /// Do not lock there.
     NotSafe,
@@ -105,22 +52,22 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What was found in one folder.
+/// The result of examining one folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The folder, as it was named.
+    /// The folder, as it was given.
     pub dir: PathBuf,
     /// Its file system.
     pub file_system: FileSystem,
-    /// Who the other one was.
+    /// The kind of peer.
     pub other: Other,
-    /// One after the other.
+    /// The findings, in order.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// What all findings come to.
+    /// Returns the verdict that follows from all findings.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.findings.iter().map(|finding| finding.grade).max() {
@@ -131,8 +78,8 @@ impl Report {
     }
 }
 
-/// The findings as lines, for another host.
-pub(super) fn written(findings: &[Finding]) -> String {
+/// Encodes the findings as lines of text, for another host.
+pub(super) fn encode(findings: &[Finding]) -> String {
     let line = |finding: &Finding| {
         let Finding { name, tried, seen, meaning, grade } = finding;
         let plain = |text: &str| text.replace(['\t', '\n'], " ");
@@ -141,13 +88,13 @@ pub(super) fn written(findings: &[Finding]) -> String {
     findings.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What [`written`] has written.
-pub(super) fn read(text: &str) -> Option<Vec<Finding>> {
+/// Decodes what [`encode`] has encoded.
+pub(super) fn decode(text: &str) -> Option<Vec<Finding>> {
     let finding = |line: &str| {
         let cells: [&str; 5] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
         let all = [Grade::Good, Grade::Untried, Grade::Remark, Grade::Fatal];
         let grade = all.into_iter().find(|grade| grade.to_string() == cells[4])?;
-        // Another host's words: nothing in them moves a cursor.
+        // Text from another host: it must not move a cursor.
         let [name, tried, seen, meaning] = [0, 1, 2, 3].map(|at| printable(cells[at]));
         Some(Finding { name, tried, seen, meaning, grade })
     };
@@ -159,12 +106,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_are_read_as_they_were_written() {
+    fn findings_survive_encoding() {
         let all = [Grade::Good, Grade::Untried, Grade::Remark, Grade::Fatal];
         let findings = all.map(|grade| Finding::new(grade, "one", "tried it", "it was", "well"));
 
-        assert_eq!(read(&written(&findings)), Some(findings.to_vec()));
-        assert_eq!(read("not\ta\treport"), None);
+        assert_eq!(decode(&encode(&findings)), Some(findings.to_vec()));
+        assert_eq!(decode("not\ta\treport"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The folder that the doctor works in: made, looked at, emptied, removed. Everything in it is called
-//! `probe-...`, and nothing that is called otherwise is ever removed. All goes by handles: where
-//! anybody may move directories, another may be in its place.
+//! The sandbox, the folder in which the doctor works: creates, lists, empties and removes it. Every
+//! name in it begins with `probe-`, and nothing else is ever removed. All calls use handles: where
+//! any user may move directories, another one may be in its place.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -9,26 +9,26 @@ use std::time::Duration;
 
 use lockbydir_protocol::{Nonce, Stamp};
 
-use super::stamps::wall;
-use crate::key;
 use crate::os::syscalls::{
     about, createat, list_of, mkdir, open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat,
     unlinkat,
 };
 use crate::os::{Errno, FileKind, FileOwner, Handle, open_folder, path_in};
+use crate::os::{clock, random};
 
-/// What such a folder's name begins with; a nonce follows.
-const ROOM: &str = "lockbydir-doctor.";
-/// What follows the nonce where another host is awaited.
-const MEETING: &str = ".peer";
-/// What all in it begins with.
-const PROBE: &str = "probe-";
-/// A room that was changed last so long ago was left by a crash.
+/// The beginning of a sandbox's name; a nonce follows.
+const PREFIX: &str = "lockbydir-doctor.";
+/// What follows the nonce if the sandbox waits for another host.
+const MEETING_SUFFIX: &str = ".peer";
+/// The beginning of all names in it.
+const PROBE_PREFIX: &str = "probe-";
+/// A sandbox whose last change is longer ago than this was left by a crash.
 const STALE: Duration = Duration::from_secs(600);
-/// Folders within folders: a lock directory, and a stage that a server may have moved into it.
+/// The deepest nesting in a sandbox: a lock directory, and a stage that a server may have moved
+/// into it.
 const DEEPEST: u8 = 3;
 
-/// What the file is called, before its nonce, that asks to be let in.
+/// The name, before its nonce, of the file that asks to be let in.
 pub(super) const HELLO: &str = "probe-hello.";
 
 /// The folder of one examination.
@@ -37,22 +37,22 @@ pub(super) struct Sandbox {
     parent: Handle,
     name: OsString,
     open: Handle,
-    /// Ours to remove.
+    /// Whether this value removes the folder.
     is_own: bool,
 }
 
 impl Sandbox {
-    /// A new one in this folder.
+    /// Creates a sandbox in this folder.
     pub(super) fn make(dir: &Path) -> Result<Sandbox, Errno> {
-        Sandbox::make_called(dir, format!("{ROOM}{}", key::nonce()))
+        Sandbox::make_named(dir, format!("{PREFIX}{}", random::nonce()))
     }
 
-    /// A new one where another host is awaited.
+    /// Creates a sandbox that waits for another host.
     pub(super) fn make_to_meet(dir: &Path) -> Result<Sandbox, Errno> {
-        Sandbox::make_called(dir, format!("{ROOM}{}{MEETING}", key::nonce()))
+        Sandbox::make_named(dir, format!("{PREFIX}{}{MEETING_SUFFIX}", random::nonce()))
     }
 
-    fn make_called(dir: &Path, name: String) -> Result<Sandbox, Errno> {
+    fn make_named(dir: &Path, name: String) -> Result<Sandbox, Errno> {
         let parent = open_folder(dir)?;
         let path = path_in(&parent, name.as_ref());
         mkdir(&path, 0o700)?;
@@ -68,16 +68,16 @@ impl Sandbox {
         }
     }
 
-    /// One that another thread, process or host of the same user has made.
+    /// Opens a sandbox that another thread, process or host of the same user has created.
     pub(super) fn enter(path: &Path) -> Result<Sandbox, Errno> {
-        let name = path.file_name().filter(|name| is_room_name(name)).ok_or(Errno::NOENT)?;
+        let name = path.file_name().filter(|name| is_sandbox_name(name)).ok_or(Errno::NOENT)?;
         let parent = open_folder(path.parent().unwrap_or(Path::new(".")))?;
         let open = open_own(&parent, name)?;
         let name = name.to_owned();
         Ok(Sandbox { path: path.to_owned(), parent, name, open, is_own: false })
     }
 
-    /// For another process.
+    /// Returns its path, for another process.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -90,7 +90,7 @@ impl Sandbox {
         &self.parent
     }
 
-    /// A path to what is called so in it.
+    /// Returns a path to the entry of this name.
     pub(super) fn at(&self, name: &str) -> PathBuf {
         path_in(&self.open, name.as_ref())
     }
@@ -99,7 +99,7 @@ impl Sandbox {
         createat(&self.open, name.as_ref(), 0o600)
     }
 
-    /// A directory with this in it.
+    /// Creates a directory that contains this file.
     pub(super) fn create_full(&self, name: &str, inside: &str) -> Result<(), Errno> {
         mkdir(&self.at(name), 0o700)?;
         createat(&self.enter_dir(name)?, inside.as_ref(), 0o600)
@@ -109,7 +109,7 @@ impl Sandbox {
         mkdir(&self.at(name), 0o700)
     }
 
-    /// A directory in it, to change or list what is in that.
+    /// Opens a directory in it, to change or list its entries.
     pub(super) fn enter_dir(&self, name: &str) -> Result<Handle, Errno> {
         open_to_list_at(&self.open, name.as_ref())
     }
@@ -118,17 +118,17 @@ impl Sandbox {
         &self.open
     }
 
-    /// As an entry is renamed.
+    /// Renames a file in the same way as an entry.
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
         renameat(&self.open, from.as_ref(), to.as_ref())
     }
 
-    /// As a lock is installed where nothing else is to be had.
+    /// Renames a directory in the way in which a lock is installed if there is no better call.
     pub(super) fn rename_dir(&self, from: &str, to: &str) -> Result<(), Errno> {
         rename(&self.at(from), &self.at(to))
     }
 
-    /// As a lock is installed.
+    /// Renames a directory in the way in which a lock is installed.
     pub(super) fn install(&self, from: &str, to: &str) -> Result<(), Errno> {
         rename_new(&self.at(from), &self.at(to))
     }
@@ -141,20 +141,20 @@ impl Sandbox {
         rmdir(&self.at(name))
     }
 
-    /// What is in it, by a handle that is opened anew, as a lock is looked at.
+    /// Lists it through a handle that is opened anew, in the same way as a lock directory.
     pub(super) fn list(&self) -> Result<BTreeSet<String>, Errno> {
         listed(&open_to_list_at(&self.parent, self.name.as_ref())?)
     }
 
-    /// What is in a directory in it, likewise.
+    /// Lists a directory in it in the same way.
     pub(super) fn list_in(&self, name: &str) -> Result<BTreeSet<String>, Errno> {
         listed(&open_to_list_at(&self.open, name.as_ref())?)
     }
 
-    /// Removes what begins so; what cannot be removed now goes at the end.
+    /// Removes entries that begin with `start`; what cannot be removed now is removed at the end.
     pub(super) fn sweep(&self, start: &str) {
-        // Listed anew, since a handle that is kept may show what was there before; removed by ours,
-        // whatever has taken its place.
+        // Lists through a new handle, since an old one may show what was there before; removes
+        // through our own handle, whatever has taken its place.
         if let Ok(anew) = open_to_list_at(&self.parent, self.name.as_ref()) {
             empty(&self.open, &anew, start, DEEPEST);
         }
@@ -164,42 +164,46 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if self.is_own {
-            // Another one's last word may come while it is swept; and a listing may be old.
+            // The last message of a peer may arrive during the removal, and a listing may be out of
+            // date.
             let pauses = [0, 0, 10, 100, 1000, 3000].map(Duration::from_millis);
             let _ = pauses.into_iter().any(|pause| {
                 std::thread::sleep(pause);
-                self.sweep(PROBE);
+                self.sweep(PROBE_PREFIX);
                 !matches!(rmdirat(&self.parent, self.name.as_ref()), Err(Errno::NOTEMPTY))
             });
         }
     }
 }
 
-/// Is this what the doctor's folder is called?
-pub(crate) fn is_room_name(name: &OsStr) -> bool {
-    let nonce = name.to_str().and_then(|name| name.strip_prefix(ROOM));
-    nonce.map(|nonce| nonce.strip_suffix(MEETING).unwrap_or(nonce)).and_then(Nonce::parse).is_some()
+/// Returns true if this is the name of a doctor's sandbox.
+pub(crate) fn is_sandbox_name(name: &OsStr) -> bool {
+    let nonce = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+    nonce
+        .map(|nonce| nonce.strip_suffix(MEETING_SUFFIX).unwrap_or(nonce))
+        .and_then(Nonce::parse)
+        .is_some()
 }
 
-/// Is this where another host is awaited?
+/// Returns true if this is the name of a sandbox that waits for another host.
 pub(super) fn is_meeting_name(name: &str) -> bool {
-    name.ends_with(MEETING) && is_room_name(name.as_ref())
+    name.ends_with(MEETING_SUFFIX) && is_sandbox_name(name.as_ref())
 }
 
-/// Was it changed a short while before this time?
+/// Returns true if its last change was a short time before `now`.
 pub(super) fn is_recent(open: &Handle, now: Stamp) -> Result<bool, Errno> {
     let stale = i128::try_from(STALE.as_nanos()).unwrap_or(i128::MAX);
     Ok(now.0 - about(open)?.modified.0 < stale)
 }
 
-/// Removes a folder that a crashed doctor has left, if it is ours and old.
+/// Removes a sandbox that a crashed doctor has left, if it is ours and old.
 pub(crate) fn remove_left(parent: &Handle, name: &Path) -> bool {
     let remove = || {
         let open = open_own(parent, name.as_os_str())?;
         if is_recent(&open, Stamp(wall()))? {
             return Err(Errno::BUSY);
         }
-        empty(&open, &open, PROBE, DEEPEST);
+        empty(&open, &open, PROBE_PREFIX, DEEPEST);
         rmdirat(parent, name)
     };
     remove().is_ok()
@@ -210,8 +214,8 @@ fn open_own(parent: &Handle, name: &OsStr) -> Result<Handle, Errno> {
     if about(&open)?.owner == FileOwner::Ours { Ok(open) } else { Err(Errno::PERM) }
 }
 
-/// The one that we have just made: nothing is in it but the words of who has found it already and
-/// wants to meet.
+/// Opens the sandbox that we have just created. It must be empty, except for messages of a host
+/// that has already found it and wants to meet.
 fn open_new(parent: &Handle, name: &str) -> Result<Handle, Errno> {
     let open = open_own(parent, name.as_ref())?;
     let is_word = |found: &str| is_meeting_name(name) && found.starts_with(HELLO);
@@ -225,11 +229,12 @@ fn listed(dir: &Handle) -> Result<BTreeSet<String>, Errno> {
     list_of(dir)?.map(text).collect()
 }
 
-/// Removes what begins so, of what a list shows, and what is called like ours in such directories.
+/// Removes entries that begin with `start`, as listed through `list`, and in such directories
+/// everything that is named like ours.
 fn empty(dir: &Handle, list: &Handle, start: &str, deeper: u8) {
     let Ok(names) = list_of(list) else { return };
     let is_ours = |name: &OsStr| {
-        name.to_str().is_some_and(|name| name.starts_with(PROBE) && name.starts_with(start))
+        name.to_str().is_some_and(|name| name.starts_with(PROBE_PREFIX) && name.starts_with(start))
     };
     let found: Vec<_> = names
         .map_while(Result::ok)
@@ -241,7 +246,7 @@ fn empty(dir: &Handle, list: &Handle, start: &str, deeper: u8) {
         let is_maybe_dir = matches!(kind, FileKind::Directory | FileKind::Unknown);
         if is_maybe_dir && let Ok(inner) = open_to_list_at(dir, name) {
             if deeper > 0 {
-                empty(&inner, &inner, PROBE, deeper - 1);
+                empty(&inner, &inner, PROBE_PREFIX, deeper - 1);
             }
             let _ = rmdirat(dir, name);
         } else {
@@ -250,13 +255,18 @@ fn empty(dir: &Handle, list: &Handle, start: &str, deeper: u8) {
     }
 }
 
+/// Returns our own clock in the unit of stamps.
+pub(super) fn wall() -> i128 {
+    i128::try_from(clock::now().wall.as_nanos()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn opened(kind: &str, inside: &[&str]) -> Option<Errno> {
         let folder = tempfile::tempdir().unwrap();
-        let name = format!("{ROOM}{}{kind}", key::nonce());
+        let name = format!("{PREFIX}{}{kind}", random::nonce());
         std::fs::create_dir(folder.path().join(&name)).unwrap();
         for word in inside {
             std::fs::write(folder.path().join(&name).join(word), "").unwrap();
@@ -265,20 +275,20 @@ mod tests {
     }
 
     #[test]
-    fn who_knocks_before_a_new_room_is_looked_at_is_no_intruder() {
-        let hello = format!("{HELLO}{}", key::nonce());
+    fn early_hellos_in_a_new_sandbox_are_accepted() {
+        let hello = format!("{HELLO}{}", random::nonce());
 
-        assert_eq!(opened(MEETING, &[]), None);
-        assert_eq!(opened(MEETING, &[&hello, &format!("{HELLO}other")]), None);
+        assert_eq!(opened(MEETING_SUFFIX, &[]), None);
+        assert_eq!(opened(MEETING_SUFFIX, &[&hello, &format!("{HELLO}other")]), None);
     }
 
     #[test]
-    fn a_new_room_with_anything_else_in_it_is_refused() {
-        let hello = format!("{HELLO}{}", key::nonce());
+    fn a_new_sandbox_with_anything_else_is_refused() {
+        let hello = format!("{HELLO}{}", random::nonce());
 
         assert_eq!(opened("", &[]), None);
         assert_eq!(opened("", &[&hello]), Some(Errno::PERM), "nobody is awaited there");
-        assert_eq!(opened(MEETING, &[&hello, "probe-welcome.other"]), Some(Errno::PERM));
-        assert_eq!(opened(MEETING, &["notes"]), Some(Errno::PERM));
+        assert_eq!(opened(MEETING_SUFFIX, &[&hello, "probe-welcome.other"]), Some(Errno::PERM));
+        assert_eq!(opened(MEETING_SUFFIX, &["notes"]), Some(Errno::PERM));
     }
 }

@@ -1,30 +1,32 @@
-//! The stamps of a file system: whose clock they are of, how fine, and whether a directory has one.
+//! Probes of the timestamps of a file system: which clock sets them, how fine they are, and whether
+//! a directory has them.
 
 use std::time::{Duration, Instant};
 
-use super::{Probe, ProbeError, Try};
-use crate::os::clock;
+use super::probe::{Probe, Try};
+use super::probe_error::ProbeError;
+use super::sandbox::wall;
 use crate::os::syscalls::{about, about_path};
 
-pub(super) const TRIES: &[Probe] = &[CLOCK, GRAIN];
+pub(super) const PROBES: &[Probe] = &[CLOCK, GRANULARITY];
 
-/// So long a stamp may stay the same.
+/// How long a stamp may stay the same.
 const COARSEST: Duration = Duration::from_millis(4500);
-/// Distinct stamps that are looked at.
+/// The number of distinct stamps that are examined.
 const STAMPS: usize = 4;
-/// Clocks that differ by less are one.
+/// Clocks that differ by less than this count as the same, in nanoseconds.
 const SLACK: i128 = 1_000_000_000;
 
 const CLOCK: Probe = Probe {
     name: "clock",
-    tried: "whose clock stamps",
+    tried: "whose clock sets timestamps",
     run: |attempt, _| {
-        let room = attempt.room;
+        let sandbox = attempt.sandbox;
         let before = wall();
-        room.create_empty("probe-clock")?;
-        let stamp = about_path(&room.at("probe-clock"))?.changed.0;
+        sandbox.create_empty("probe-clock")?;
+        let stamp = about_path(&sandbox.at("probe-clock"))?.changed.0;
         let after = wall();
-        // A coarse stamp is early.
+        // A coarse stamp is rounded down.
         let ahead = if stamp > after { stamp - after } else { (stamp - before).min(0) };
         if ahead.abs() <= 3 * SLACK {
             attempt.good(
@@ -33,7 +35,7 @@ const CLOCK: Probe = Probe {
             );
         } else {
             attempt.remark(
-                format!("{}: another clock stamps", apart(ahead)),
+                format!("{}: another clock sets them", apart(ahead)),
                 "Stamps are compared with stamps only, so locks are safe; programs that compare \
                  them with their own clock are not.",
             );
@@ -42,9 +44,9 @@ const CLOCK: Probe = Probe {
     },
 };
 
-const GRAIN: Probe = Probe {
+const GRANULARITY: Probe = Probe {
     name: "stamps",
-    tried: "stamps of a directory",
+    tried: "timestamps of a directory",
     run: |attempt, _| {
         let stamps = changing(attempt)?;
         let timestamp_granularity = stamps
@@ -55,7 +57,7 @@ const GRAIN: Probe = Probe {
         match timestamp_granularity.min() {
             _ if goes_back => attempt.remark(
                 "they go back",
-                "Ages by stamps may be wrong; a lock of ours is also watched for its timeout.",
+                "Ages by timestamps may be wrong; our locks are also watched for their timeout.",
             ),
             None => attempt.remark(
                 format!("none in {} s", COARSEST.as_secs()),
@@ -63,7 +65,7 @@ const GRAIN: Probe = Probe {
             ),
             Some(timestamp_granularity) if timestamp_granularity >= SLACK => {
                 let seen = format!("steps of {} s", (timestamp_granularity + SLACK / 2) / SLACK);
-                attempt.remark(seen, "A bare lock's age is known to so much only.");
+                attempt.remark(seen, "A bare lock's age is known with this precision only.");
             }
             Some(timestamp_granularity) => {
                 let seen = format!("steps of {}", short(timestamp_granularity));
@@ -74,15 +76,15 @@ const GRAIN: Probe = Probe {
     },
 };
 
-/// The first few distinct stamps of a directory in which things come and go.
+/// Returns the first few distinct timestamps of a directory whose entries change.
 fn changing(attempt: &Try<'_>) -> Result<Vec<i128>, ProbeError> {
-    let room = attempt.room;
+    let sandbox = attempt.sandbox;
     let begun = Instant::now();
-    room.create_full("probe-stamped", "probe-0")?;
-    let dir = room.enter_dir("probe-stamped")?;
+    sandbox.create_full("probe-stamped", "probe-0")?;
+    let dir = sandbox.enter_dir("probe-stamped")?;
     let mut stamps = vec![about(&dir)?.changed.0];
     let mut nth = 0_u32;
-    // Coarse ones are seen by one step; that takes its time.
+    // With coarse stamps a single step is enough, since waiting for it takes long.
     while stamps.len() < 2 || stamps.len() < STAMPS && begun.elapsed() < COARSEST / 8 {
         if begun.elapsed() > COARSEST {
             break;
@@ -90,29 +92,24 @@ fn changing(attempt: &Try<'_>) -> Result<Vec<i128>, ProbeError> {
         let (from, to) = (format!("probe-{nth}"), format!("probe-{}", nth + 1));
         crate::os::syscalls::renameat(&dir, from.as_ref(), to.as_ref())?;
         nth += 1;
-        let stamp = about(&room.enter_dir("probe-stamped")?)?.changed.0;
+        let stamp = about(&sandbox.enter_dir("probe-stamped")?)?.changed.0;
         if stamps.last() != Some(&stamp) {
             stamps.push(stamp);
         } else if begun.elapsed() > COARSEST / 32 {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    // The first step began somewhere in the middle, but for stamps of whole seconds.
+    // The first step is shorter than the others, except for stamps of whole seconds.
     Ok(stamps)
 }
 
-/// Our own clock, as stamps count.
-pub(super) fn wall() -> i128 {
-    i128::try_from(clock::now().wall.as_nanos()).unwrap_or(0)
-}
-
-/// How far a clock is from ours, for people.
+/// Formats how far a clock is from ours, for people.
 pub(super) fn apart(ahead: i128) -> String {
     let word = if ahead < 0 { "behind" } else { "ahead of" };
     format!("{} {word} ours", short(ahead.abs()))
 }
 
-/// A time in nanoseconds, for people.
+/// Formats a time in nanoseconds, for people.
 pub(super) fn short(nanos: i128) -> String {
     match nanos {
         ..1_000 => "1 us".into(),

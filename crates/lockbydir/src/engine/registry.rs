@@ -1,4 +1,4 @@
-//! Names that are URLs, and the engines that were registered for them.
+//! Names that are URLs, and the engines that are registered for them.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -8,24 +8,25 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::status::{Status, printable};
 
-/// How the locks of a URL's scheme are opened, listed and cleaned. All get the URL as it was
-/// given, secrets and all; what they tell of it must be without them.
+/// The functions that open, list and clean the locks of a URL's scheme. All get the URL as the user
+/// gave it, with its secrets; what they return or report must not contain these.
 #[derive(Clone, Copy, Debug)]
 pub struct Scheme {
-    /// What stands before `://`, in lower case.
+    /// The part before `://`, in lower case.
     pub name: &'static str,
-    /// The lock of this URL, told its timeout. Asks no server yet.
+    /// Opens the lock of this URL, with its timeout. Does not contact a server yet.
     pub open: fn(url: &str, timeout: Duration) -> Opened,
-    /// Every lock below this URL, sorted by path.
+    /// Lists every lock below this URL, sorted by path.
     pub list: fn(url: &str) -> Result<Vec<Status>, Error>,
-    /// Removes what crashes left behind below this URL; tells what.
+    /// Removes what crashes left behind below this URL, and returns what it removed.
     pub clean: fn(url: &str) -> Result<Vec<PathBuf>, Error>,
 }
 
-/// What opening a lock comes to.
+/// The result of opening a lock.
 pub type Opened = Result<Arc<dyn Engine>, Error>;
 
-/// The schemes, one behind the other: a fork finds each slot empty or full, and no lock taken.
+/// The registered schemes, as a linked list of slots: a forked child finds each slot empty or full,
+/// and no mutex locked.
 static FIRST: Slot = Slot::new();
 
 type Slot = OnceLock<Box<Registered>>;
@@ -35,9 +36,9 @@ struct Registered {
     next: Slot,
 }
 
-/// Lets [`Lock::new("SCHEME://...")`](crate::Lock::new), [`list`](crate::list) and
-/// [`clean`](crate::clean) work in this process. A scheme that is registered already stays as it
-/// is.
+/// Registers a scheme, so that [`Lock::new("SCHEME://...")`](crate::Lock::new),
+/// [`list`](crate::list) and [`clean`](crate::clean) work with it in this process. A scheme that is
+/// already registered stays as it is.
 pub fn register(scheme: Scheme) {
     let mut slot = &FIRST;
     let mut new = Box::new(Registered { scheme, next: Slot::new() });
@@ -54,7 +55,7 @@ pub fn register(scheme: Scheme) {
     }
 }
 
-/// The scheme's name, where this is a URL.
+/// Returns the name of the scheme, if this is a URL.
 fn scheme_of(url: &str) -> Option<&str> {
     let (scheme, _) = url.split_once("://")?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -62,8 +63,8 @@ fn scheme_of(url: &str) -> Option<&str> {
     is_scheme.then_some(scheme)
 }
 
-/// Is this name a URL, and no path of a directory? It begins with a scheme: a letter, then letters,
-/// digits and `+.-`, and then `://`.
+/// Returns true if this name is a URL and not the path of a directory. A URL begins with a scheme:
+/// a letter, then letters, digits and `+.-`, and then `://`.
 ///
 /// ```
 /// use lockbydir::engine::is_url;
@@ -76,8 +77,8 @@ pub fn is_url(name: impl AsRef<Path>) -> bool {
     scheme_of(&name.as_ref().to_string_lossy()).is_some()
 }
 
-/// A name as it may be shown: [`printable`](crate::printable), and of a URL no user, password and
-/// query.
+/// Formats a name for display: [`printable`](crate::printable), and without the user, password and
+/// query of a URL.
 ///
 /// ```
 /// assert_eq!(lockbydir::engine::shown("etcd://me:secret@h1:1,h2:1/jobs?ca=x"), "etcd://h1:1,h2:1/jobs");
@@ -87,9 +88,10 @@ pub fn shown(name: impl AsRef<Path>) -> String {
     printable(without_secrets(&name.as_ref().to_string_lossy()))
 }
 
-/// Whose scheme this name has, and the name as a URL; none for the path of a directory.
+/// Returns the registered scheme of this name, and the name as a URL; `None` for the path of a
+/// directory.
 pub(crate) fn registered(name: &Path) -> Result<Option<(Scheme, &str)>, Error> {
-    // What has a scheme but is no UTF-8 is no path that anybody meant either.
+    // A name that has a scheme but is not UTF-8 is not meant as a path either.
     let lossy = name.to_string_lossy();
     let Some(scheme) = scheme_of(&lossy) else {
         return Ok(None);
@@ -121,7 +123,7 @@ fn no_engine(url: &str, scheme: &str) -> Error {
     ))
 }
 
-/// A URL as it may be shown: without user, password and query. A path stays as it is.
+/// Removes the user, password and query from a URL. A path stays as it is.
 fn without_secrets(url: &str) -> String {
     let Some(scheme) = scheme_of(url) else {
         return url.into();
@@ -130,7 +132,8 @@ fn without_secrets(url: &str) -> String {
     let (hosts, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (before, query) = hosts.split_at(hosts.find(['?', '#']).unwrap_or(hosts.len()));
     let hosts = match before.rsplit_once('@') {
-        // A password with a question mark in it, or a question with a password: nobody can tell.
+        // This may be a password that contains a question mark, or a query that contains an `@`:
+        // the two cannot be distinguished.
         _ if query.contains('@') => "...",
         Some((_, hosts)) => hosts,
         None => before,
@@ -144,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scheme_is_what_begins_with_a_letter_before_a_colon_and_two_slashes() {
+    fn a_scheme_begins_with_a_letter_and_ends_before_a_colon() {
         assert_eq!(scheme_of("etcd://h:1/jobs"), Some("etcd"));
         assert_eq!(scheme_of("a+b.c-1://"), Some("a+b.c-1"));
         for path in ["jobs", "/x/etcd://h/jobs", "./etcd://h", "://h", "1a://h", "a b://h", "a:/b"]
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_shown_the_secrets_of_a_url() {
+    fn secrets_of_a_url_are_not_shown() {
         for (url, shown) in [
             ("etcd://me:s3@cret@h1:1,h2:2/a/b?c=x#y", "etcd://h1:1,h2:2/a/b"),
             ("etcd://h1:1?password=x", "etcd://h1:1"),

@@ -1,9 +1,9 @@
-//! What an observer tells: events, and who they are about.
+//! The events that an observer reports, and the processes they are about.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use lockbydir_protocol::{Entry, Origin, Process, Ticket as Place};
+use lockbydir_protocol::{Entry, Origin, Process, Ticket as QueueTicket};
 
 use crate::status::{Holder, Status, Ticket};
 
@@ -11,41 +11,42 @@ use crate::status::{Holder, Status, Ticket};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// When it was seen.
+    /// When the event was seen.
     pub at: SystemTime,
-    /// The lock directory; for a name that is a URL, that without secrets. Of an engine that is out
-    /// of reach, the URL that is observed.
+    /// The lock directory; for a name that is a URL, the URL without secrets. For an engine that is
+    /// out of reach, the URL that is observed.
     pub path: PathBuf,
-    /// What it was.
+    /// The kind of event.
     pub what: What,
 }
 
-/// What happened.
+/// A kind of event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum What {
-    /// The lock was seen for the first time. What was there before is told as if it came now.
+    /// The lock was seen for the first time. What was there before is reported as if it happened
+    /// now.
     Appeared,
-    /// It is held.
+    /// A process or key holds it now.
     Acquired {
-        /// By whom.
+        /// The new holder.
         by: Contender,
         /// The number of this holding.
         token: u64,
         /// How long it lasts unless it is renewed.
         timeout: Duration,
-        /// Until it may expire, as far as can be told now.
+        /// The time until it may expire, as far as is known now.
         remaining: Duration,
-        /// Since its last renewal, as far as can be told now.
+        /// The time since its last renewal, as far as is known now.
         age: Duration,
-        /// How it was got.
+        /// How it was acquired.
         how: Gained,
     },
     /// Its holder renewed it.
     Renewed {
-        /// Whose lock it is.
+        /// The holder.
         by: Contender,
-        /// How often since it was looked at last; none where that cannot be told.
+        /// How often since the last look; `None` if that is unknown.
         times: Option<u32>,
         /// How long it lasts from now on.
         timeout: Duration,
@@ -54,61 +55,64 @@ pub enum What {
     Expired(Contender),
     /// Its holder is dead.
     Died(Contender),
-    /// It is free; its holder let it go, perhaps after its timeout.
+    /// It is free: its holder released it, perhaps after its timeout.
     Released(Contender),
-    /// The lock of a dead holder, or of an expired one whose process is not known to live, was removed by
-    /// somebody who did not take it.
+    /// The lock was removed by a process that did not take it. Its holder was dead, or expired
+    /// without a process that is known to live.
     Broken(Contender),
-    /// In its place is a plain directory, as `mkdir` makes it: somebody holds it who is not known, until
-    /// it is older than the timeout of who looks.
+    /// In its place is a plain directory, as `mkdir` creates it. Its holder is unknown, and holds
+    /// it until the directory is older than the timeout of the process that looks.
     Bare,
-    /// In its place is something that is not ours, and nobody can have it: why.
+    /// In its place is something that is not ours, so that nobody can acquire the lock; this is the
+    /// reason.
     Foreign(String),
-    /// What was [bare](What::Bare) or [foreign](What::Foreign) is gone, or ours now.
+    /// What was [bare](What::Bare) or [foreign](What::Foreign) is gone, or is our lock now.
     Cleared,
-    /// Somebody waits.
+    /// A process began to wait.
     Joined(Contender),
-    /// Somebody waits no more.
+    /// A process stopped waiting.
     Left {
         /// Who.
         who: Contender,
         /// And why.
         why: Departure,
-        /// How long before this was told it left.
+        /// How long before this report it left.
         ago: Duration,
     },
-    /// So many holdings came and went without being seen.
+    /// This many holdings began and ended without being seen.
     Missed(u64),
-    /// The lock changes hands too fast to be told each time, about so often a second, as was counted
-    /// in a short while. Until it is [calm](What::Calm) only that is told which a look meets.
+    /// The lock changes hands too fast for a report of each holding: about this often per second,
+    /// as counted in a short time. Until it is [calm](What::Calm), only holdings that a look meets
+    /// are reported.
     Busy(u32),
-    /// From now on each holding is told again.
+    /// From now on each holding is reported again.
     Calm,
-    /// The [engine](crate::engine) is out of reach: why. It is asked again and again, and nothing is
-    /// seen until it [answers](What::Reachable).
+    /// The [engine](crate::engine) is out of reach, for this reason. It is queried repeatedly, and
+    /// nothing is seen until it [answers](What::Reachable).
     Unreachable(String),
-    /// The engine answers again. What happened meanwhile is told by what is seen now.
+    /// The engine answers again. What happened meanwhile is reported as far as the present state
+    /// shows it.
     Reachable,
 }
 
-/// How a lock was got, as far as an observer can tell.
+/// How a lock was acquired, as far as an observer can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Gained {
     /// It was there already when the lock was first seen.
     Before,
-    /// The lock was free. Or it was a [bare](What::Bare) one: whether its maker removed that, or its
-    /// successor did so for its age, cannot be seen from outside.
+    /// The lock was free; or it was [bare](What::Bare): from outside it cannot be seen whether its
+    /// creator removed it, or its successor did so for its age.
     Free,
-    /// From one who released it.
+    /// From a holder that released it.
     HandedOver,
-    /// From one whose timeout had passed.
+    /// From a holder whose timeout had passed.
     AfterExpiry,
-    /// From one who was dead.
+    /// From a holder that was dead.
     AfterDeath,
 }
 
-/// Why somebody waits no more.
+/// Why a process stopped waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Departure {
@@ -118,27 +122,27 @@ pub enum Departure {
     GaveUp,
     /// It died.
     Died,
-    /// For a reason that was not seen: it gave up, or died, or even had the lock for a moment. Of
-    /// another host nothing else is known.
+    /// For an unknown reason: it gave up, or died, or even had the lock for a moment. For a waiter
+    /// of another host nothing else is known.
     Gone,
 }
 
-/// Who waits for a lock, or holds it.
+/// A process that waits for a lock, or holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Contender {
-    /// The same for one process as long as it lives, and for one wait and the holding that came of
-    /// it; of no other meaning.
+    /// An identifier: the same for one process as long as it lives, and for a wait and the holding
+    /// that results from it. It has no other meaning.
     pub id: u64,
     /// Its host.
     pub host: String,
-    /// Its process; none for a lock that no process holds.
+    /// Its process; `None` for a lock that no process holds.
     pub pid: Option<u32>,
-    /// What its process runs, where we can see it.
+    /// What its process runs, if we can see that.
     pub command: Option<String>,
-    /// What it says it wants the lock for.
+    /// Its label: what it wants the lock for.
     pub label: Option<String>,
-    /// Since when it waits or holds, as far as it told; by its own clock, if it is of another host.
+    /// Since when it waits or holds, as it recorded; by its own clock, if it is of another host.
     pub since: SystemTime,
 }
 
@@ -152,25 +156,25 @@ impl Contender {
         Contender { id, ..Contender::named(&Holder::of(entry)) }
     }
 
-    pub(super) fn waiting(place: &Place) -> Contender {
-        let id = number(&place.origin, place.process);
-        Contender { id, ..Contender::in_queue(&Ticket::of(place)) }
+    pub(super) fn waiting(ticket: &QueueTicket) -> Contender {
+        let id = number(&ticket.origin, ticket.process);
+        Contender { id, ..Contender::in_queue(&Ticket::of(ticket)) }
     }
 
-    /// A holder of whom only this is known.
+    /// Returns the contender for a holder about which only this is known.
     pub(super) fn named(holder: &Holder) -> Contender {
         let Holder { host, pid, command, label, since, .. } = holder.clone();
         Contender { id: by_name(&host, pid), host, pid, command, label, since }
     }
 
-    /// A waiter of whom only this is known.
+    /// Returns the contender for a waiter about which only this is known.
     pub(super) fn in_queue(ticket: &Ticket) -> Contender {
         let Ticket { host, pid, command, label, waiting } = ticket.clone();
         let since = SystemTime::now().checked_sub(waiting).unwrap_or(SystemTime::UNIX_EPOCH);
         Contender { id: by_name(&host, pid), host, pid, command, label, since }
     }
 
-    /// The holder of a lock of whom nothing but its status is known.
+    /// Returns the holder of a lock of which only the status is known.
     pub(super) fn of(status: &Status) -> Option<Contender> {
         let holder = status.holder.as_ref()?;
         let named = Contender::named(holder);
@@ -192,7 +196,8 @@ fn by_name(host: &str, pid: Option<u32>) -> u64 {
     })
 }
 
-/// One number of several: only the same give the same, but for a chance of one in 2^64.
+/// Hashes several numbers to one (FNV-1a). Different inputs give the same result only with a chance
+/// of one in 2^64.
 fn fold(numbers: [u64; 4]) -> u64 {
     numbers.into_iter().fold(0xCBF2_9CE4_8422_2325, |folded, number| {
         number

@@ -1,5 +1,5 @@
-//! The locks of some folders under observation: where they are, which of them has something to tell,
-//! and when to look.
+//! The observed locks of some folders: where they are, which of them have events to report, and
+//! when to look.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use lockbydir_protocol::Nonce;
 
-use super::FORGET;
 use super::event::Event;
+use super::history::FORGET_AFTER;
 use super::watched::Watched;
 use crate::directory::executor::EXTENSION;
 use crate::directory::inspect::{is_stage_name, nonce_of_stage};
@@ -17,28 +17,32 @@ use crate::directory::queue::SUFFIX;
 use crate::error::Error;
 use crate::folder::{before, walk};
 use crate::os::clock;
-use crate::os::{DirWatcher, Heard, is_exhausted, open_folder, sleep_on};
+use crate::os::{DirEvent, DirWatcher, is_exhausted, open_folder, sleep_on};
 
-/// How often holders are judged: whether they live, and whether their time is over.
-const JUDGE: Duration = Duration::from_millis(250);
-/// How often one looks where nothing tells.
-const LOOK: Duration = Duration::from_millis(100);
-/// How often one looks for new locks where everything is told: what was missed all the same.
-const SELDOM: Duration = Duration::from_secs(10);
-/// Where nothing tells of new ones: this often, but so many times as long as it takes at least.
-const OFTEN: (Duration, u32) = (Duration::from_secs(1), 50);
-/// Of a lock of which more is heard than this from one judging to the next, one hears no more.
-const BUSY: u32 = 500;
-/// What happens within such a time is heard at once: a lock that is busy wakes nobody each time.
-const GATHER: Duration = Duration::from_millis(10);
-/// But so many times in it one is woken, for each lock: a directory is listened to before a second one holds
-/// it, if that can be.
-const AT_ONCE: usize = 8;
+/// How often holders are judged: whether they are alive, and whether their timeout is over.
+const JUDGE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the observer looks at locks without notifications.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the observer looks for new locks although all changes are notified: this finds what
+/// was missed nevertheless.
+const SLOW_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the observer looks for new locks without notifications: at this interval, or at this
+/// multiple of the time that a search takes, if that is longer.
+const WALK_INTERVAL: (Duration, u32) = (Duration::from_secs(1), 50);
+/// A lock with more events than this from one judging to the next is busy: the observer stops
+/// watching it.
+const BUSY_EVENTS: u32 = 500;
+/// How long events are collected before they are read together, so that a busy lock does not wake
+/// the observer for each one.
+const GATHER_TIME: Duration = Duration::from_millis(10);
+/// How often, per lock, the observer wakes up within that time nevertheless: it must watch a new
+/// directory before a second process holds it, if possible.
+const MAX_WAKES: usize = 8;
 
-/// A look needs as many handles as this at once.
-const HANDLES: usize = 4;
+/// The number of handles that a look needs at once.
+const HANDLES_PER_LOOK: usize = 4;
 
-/// A limit of the system that is reached.
+/// A limit of the system that has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     Descriptors,
@@ -62,7 +66,7 @@ impl Limit {
     }
 }
 
-/// What one listens to, by its number.
+/// What a watch is for, by its number.
 #[derive(Debug)]
 enum Place {
     Folder(PathBuf),
@@ -73,16 +77,17 @@ enum Place {
 /// Some folders, and their locks.
 pub(super) struct Folders {
     roots: Vec<PathBuf>,
-    /// Only these locks, and no folders within the roots.
+    /// If set, only these locks are observed, and no folders within the roots.
     only: Option<BTreeSet<PathBuf>>,
-    ears: Option<DirWatcher>,
-    /// Of what one is not notified, because a limit is reached. One looks often until it is not.
+    watcher: Option<DirWatcher>,
+    /// The limit because of which some changes are not notified. While it is set, the observer
+    /// looks often.
     limit: Option<Limit>,
     places: HashMap<i32, Place>,
     numbers: HashMap<PathBuf, i32>,
     locks: BTreeMap<PathBuf, Watched>,
-    /// The stage that was moved a moment ago, in the folder of this number: which lock it became is heard
-    /// next of that folder.
+    /// The stage that was just moved, in the folder of this number: the next event of that folder
+    /// shows which lock it became.
     staged: Option<(i32, Nonce)>,
     next_judge: Duration,
     next_look: Duration,
@@ -103,7 +108,7 @@ impl Folders {
         let mut folders = Folders {
             roots,
             only,
-            ears: None,
+            watcher: None,
             limit: None,
             places: HashMap::new(),
             numbers: HashMap::new(),
@@ -117,16 +122,16 @@ impl Folders {
         Ok(folders)
     }
 
-    /// Was all told that was there at the beginning?
+    /// Returns true if everything has been reported that was there at the beginning.
     pub(super) fn is_whole(&self) -> bool {
         self.next_judge > Duration::ZERO && !self.locks.values().any(Watched::is_unsure)
     }
 
-    /// What happens until then, as soon as something does.
+    /// Waits until something happens, until `until` at most, and returns the events.
     pub(super) fn next(&mut self, until: Duration) -> Result<Vec<Event>, Error> {
         loop {
-            let heard_until = clock::boot();
-            self.hear();
+            let read_until = clock::boot();
+            self.read_events();
             let now = clock::boot();
             if now >= self.next_walk {
                 self.walk()?;
@@ -136,12 +141,12 @@ impl Folders {
             }
             if now >= self.next_judge {
                 self.locks.values_mut().for_each(Watched::judge);
-                self.hush();
-                self.next_judge = now + JUDGE;
+                self.unwatch_busy();
+                self.next_judge = now + JUDGE_INTERVAL;
             }
             self.count()?;
-            self.locks.values_mut().for_each(|watched| watched.settle(heard_until));
-            let events = self.told();
+            self.locks.values_mut().for_each(|watched| watched.settle(read_until));
+            let events = self.take_events();
             if !events.is_empty() || now >= until {
                 return Ok(events);
             }
@@ -150,79 +155,80 @@ impl Folders {
             let of_locks = counts.chain(settlings).min();
             let own = self.next_walk.min(self.next_look).min(self.next_judge);
             let next = until.min(own).min(of_locks.unwrap_or(own));
-            let ears: Vec<_> = self.ears.iter().map(DirWatcher::source).collect();
-            if sleep_on(&ears, next.saturating_sub(clock::boot())).is_some() {
+            let watcher: Vec<_> = self.watcher.iter().map(DirWatcher::source).collect();
+            if sleep_on(&watcher, next.saturating_sub(clock::boot())).is_some() {
                 self.gather();
             }
         }
     }
 
-    /// Hears for a while, the first things as they come: who gives up may be gone a moment later.
+    /// Reads events for a while, the first ones immediately: a waiter that gives up may be gone a
+    /// moment later.
     fn gather(&mut self) {
-        let until = clock::boot() + GATHER;
-        for _ in 0..AT_ONCE * self.locks.len().max(1) {
-            self.hear();
-            let ears: Vec<_> = self.ears.iter().map(DirWatcher::source).collect();
-            if sleep_on(&ears, until.saturating_sub(clock::boot())).is_none() {
+        let until = clock::boot() + GATHER_TIME;
+        for _ in 0..MAX_WAKES * self.locks.len().max(1) {
+            self.read_events();
+            let watcher: Vec<_> = self.watcher.iter().map(DirWatcher::source).collect();
+            if sleep_on(&watcher, until.saturating_sub(clock::boot())).is_none() {
                 return;
             }
         }
         let _ = sleep_on(&[], until.saturating_sub(clock::boot()));
     }
 
-    fn told(&mut self) -> Vec<Event> {
+    fn take_events(&mut self) -> Vec<Event> {
         let at = SystemTime::now();
         let mut events = Vec::new();
         for (path, watched) in &mut self.locks {
-            let told = watched.told().into_iter();
-            events.extend(told.map(|what| Event { at, path: path.clone(), what }));
+            let changes = watched.take_events().into_iter();
+            events.extend(changes.map(|what| Event { at, path: path.clone(), what }));
         }
         events
     }
 
-    /// Which limit keeps it from seeing all that happens.
+    /// Returns which limit keeps the observer from seeing everything that happens.
     pub(super) fn limit(&self) -> Option<Limit> {
         self.limit
     }
 
-    /// Is all that happens told?
-    fn hears_all(&self) -> bool {
-        self.ears.is_some() && self.limit.is_none()
+    /// Returns true if all changes are notified.
+    fn sees_all_changes(&self) -> bool {
+        self.watcher.is_some() && self.limit.is_none()
     }
 
-    /// Looks at what nothing tells of.
+    /// Looks at the locks without notifications.
     fn look(&mut self) {
-        let hears = self.hears_all();
+        let is_notified = self.sees_all_changes();
         let mut is_any = false;
         for watched in self.locks.values_mut() {
-            if watched.by_looks(hears) {
+            if watched.by_looks(is_notified) {
                 is_any = true;
                 watched.look();
             }
         }
-        self.next_look = clock::boot() + if is_any { LOOK } else { SELDOM };
+        self.next_look = clock::boot() + if is_any { LOOK_INTERVAL } else { SLOW_INTERVAL };
     }
 
-    /// Hears no more of what is too busy, nor of the folder that it is in.
-    fn hush(&mut self) {
-        let mut hushed = Vec::new();
+    /// Stops watching busy locks, and the folders that they are in.
+    fn unwatch_busy(&mut self) {
+        let mut unwatched = Vec::new();
         for (path, watched) in &mut self.locks {
-            if watched.take_heard() > BUSY {
-                watched.hush();
-                hushed.extend([path.clone(), watched.queue_path()]);
-                hushed.extend(path.parent().map(Path::to_owned));
+            if watched.take_event_count() > BUSY_EVENTS {
+                watched.set_busy();
+                unwatched.extend([path.clone(), watched.queue_path()]);
+                unwatched.extend(path.parent().map(Path::to_owned));
             }
         }
-        for path in hushed {
-            if let (Some(ears), Some(number)) = (&self.ears, self.numbers.remove(&path)) {
-                ears.forget(number);
+        for path in unwatched {
+            if let (Some(watcher), Some(number)) = (&self.watcher, self.numbers.remove(&path)) {
+                watcher.unwatch(number);
                 self.places.remove(&number);
             }
-            (self.next_look, self.next_walk) = (Duration::ZERO, clock::boot() + OFTEN.0);
+            (self.next_look, self.next_walk) = (Duration::ZERO, clock::boot() + WALK_INTERVAL.0);
         }
     }
 
-    /// Counts the holdings of what is busy; what is calm is listened to again.
+    /// Counts the holdings of busy locks; watches those that are calm again.
     fn count(&mut self) -> Result<(), Error> {
         let calm = self.locks.iter_mut().filter_map(|(path, watched)| {
             let is_calm = watched.count();
@@ -240,36 +246,37 @@ impl Folders {
         self.only.as_ref().is_none_or(|only| only.contains(lock))
     }
 
-    /// Is there a busy lock in it?
+    /// Returns true if there is a busy lock in this folder.
     fn is_busy(&self, folder: &Path) -> bool {
         let mut busy = self.locks.iter().filter(|(_, watched)| watched.is_busy());
         busy.any(|(path, _)| path.parent() == Some(folder))
     }
 
-    /// Looks for locks, and for folders to listen to.
+    /// Searches for locks, and for folders to watch.
     fn walk(&mut self) -> Result<(), Error> {
         let begun = clock::boot();
-        // Each time anew: others may have let go of what is missing.
+        // The limit is determined anew each time: other processes may have released the resource.
         self.limit = None;
         if let Some(root) = self.roots.first() {
-            let some: Result<Vec<_>, _> = (0..HANDLES).map(|_| open_folder(root)).collect();
-            let is_known = self.ears.is_some() || !self.locks.is_empty();
+            let some: Result<Vec<_>, _> =
+                (0..HANDLES_PER_LOOK).map(|_| open_folder(root)).collect();
+            let is_known = self.watcher.is_some() || !self.locks.is_empty();
             match some {
                 Err(errno) if is_exhausted(errno) && is_known => {
                     self.limit = Some(Limit::Descriptors);
-                    self.next_walk = clock::boot() + OFTEN.0;
+                    self.next_walk = clock::boot() + WALK_INTERVAL.0;
                     return Ok(());
                 }
-                // Nothing is known yet that could be shown.
+                // There is no known state yet that could be shown.
                 Err(errno) => return Err(Error::io("read", root, errno.into())),
                 Ok(_) => {}
             }
         }
-        if self.ears.is_none() {
-            let ears = DirWatcher::new();
-            let is_limit = ears.as_ref().is_err_and(|errno| is_exhausted(*errno));
+        if self.watcher.is_none() {
+            let watcher = DirWatcher::new();
+            let is_limit = watcher.as_ref().is_err_and(|errno| is_exhausted(*errno));
             self.limit = is_limit.then_some(Limit::Instances);
-            self.ears = ears.ok();
+            self.watcher = watcher.ok();
         }
         let (mut found, mut inner) = (BTreeSet::new(), Vec::new());
         for root in &self.roots {
@@ -304,32 +311,33 @@ impl Folders {
                 false => self.listen(&folder, Place::Folder),
             }
         }
-        self.forget(&found, begun.saturating_sub(FORGET));
+        self.forget(&found, begun.saturating_sub(FORGET_AFTER));
         for path in found {
             self.watch(&path);
         }
-        let (least, times) = OFTEN;
+        let (least, times) = WALK_INTERVAL;
         let took = clock::boot().saturating_sub(begun);
-        let pause = if self.hears_all() && !is_any_busy { SELDOM } else { least };
+        let pause = if self.sees_all_changes() && !is_any_busy { SLOW_INTERVAL } else { least };
         self.next_walk = clock::boot() + pause.max(took * times);
-        self.next_look = self.next_look.min(clock::boot() + LOOK);
+        self.next_look = self.next_look.min(clock::boot() + LOOK_INTERVAL);
         Ok(())
     }
 
-    /// Forgets all locks but these, those that were asked for, and those that were there since then.
+    /// Forgets all locks except these, those that were requested by name, and those that were
+    /// present since then.
     fn forget(&mut self, found: &BTreeSet<PathBuf>, then: Duration) {
         if self.only.is_none() {
             self.locks.retain(|path, watched| found.contains(path) || !watched.was_gone(then));
         }
     }
 
-    /// Begins to watch a lock, or to listen to it again.
+    /// Begins to watch a lock, or watches it again.
     fn watch(&mut self, path: &Path) {
         let known = self.locks.remove(path);
-        let (is_new, hears) = (known.is_none(), self.hears_all());
-        let mut watched = known.unwrap_or_else(|| Watched::new(path, hears));
+        let (is_new, is_notified) = (known.is_none(), self.sees_all_changes());
+        let mut watched = known.unwrap_or_else(|| Watched::new(path, is_notified));
         if !watched.is_busy() && !self.numbers.contains_key(path) {
-            watched.by_looks(hears);
+            watched.by_looks(is_notified);
             self.listen(path, Place::Lock);
             self.listen(&watched.queue_path(), |_| Place::Queue(path.to_owned()));
             match is_new {
@@ -341,33 +349,33 @@ impl Folders {
     }
 
     fn listen(&mut self, path: &Path, place: impl FnOnce(PathBuf) -> Place) {
-        let Some(ears) = &self.ears else { return };
-        match ears.listen(path) {
+        let Some(watcher) = &self.watcher else { return };
+        match watcher.watch(path) {
             Ok(number) => {
                 self.numbers.insert(path.to_owned(), number);
                 self.places.insert(number, place(path.to_owned()));
             }
             Err(errno) if is_exhausted(errno) => {
                 self.limit = Some(Limit::Watches);
-                let soon = clock::boot() + OFTEN.0;
+                let soon = clock::boot() + WALK_INTERVAL.0;
                 (self.next_look, self.next_walk) = (Duration::ZERO, self.next_walk.min(soon));
             }
-            // It is not there, or not to be read.
+            // It does not exist, or cannot be read.
             Err(_) => {}
         }
     }
 
-    fn hear(&mut self) {
+    fn read_events(&mut self) {
         let mut all = Vec::new();
-        if let Some(ears) = &self.ears {
-            ears.heard(&mut |heard| all.push(heard));
+        if let Some(watcher) = &self.watcher {
+            watcher.read_events(&mut |event| all.push(event));
         }
-        for heard in all {
-            match heard {
-                Heard::AcquiredFrom(number, name, is_folder) => self.came(number, &name, is_folder),
-                Heard::Went(number, name, is_moved) => self.went(number, &name, is_moved),
-                Heard::Ended(number) => self.ended(number),
-                Heard::Overflow => {
+        for event in all {
+            match event {
+                DirEvent::Added(number, name, is_folder) => self.added(number, &name, is_folder),
+                DirEvent::Removed(number, name, is_moved) => self.removed(number, &name, is_moved),
+                DirEvent::Ended(number) => self.folder_ended(number),
+                DirEvent::Overflow => {
                     self.locks.values_mut().for_each(Watched::begin);
                     self.next_walk = Duration::ZERO;
                 }
@@ -375,15 +383,15 @@ impl Folders {
         }
     }
 
-    fn ended(&mut self, number: i32) {
+    fn folder_ended(&mut self, number: i32) {
         self.numbers.retain(|_, known| *known != number);
         if let Some(Place::Folder(_)) = self.places.remove(&number) {
             self.next_walk = Duration::ZERO;
         }
     }
 
-    fn came(&mut self, number: i32, name: &OsStr, is_folder: bool) {
-        let hears = self.hears_all();
+    fn added(&mut self, number: i32, name: &OsStr, is_folder: bool) {
+        let is_notified = self.sees_all_changes();
         match self.places.get(&number) {
             Some(Place::Folder(folder)) => {
                 let staged = self.staged.take_if(|(folder, _)| *folder == number);
@@ -392,26 +400,26 @@ impl Folders {
                 if is_lock(&path) && self.is_wanted(&path) {
                     self.listen(&path, Place::Lock);
                     let watched = self.locks.entry(path.clone());
-                    let watched = watched.or_insert_with(|| Watched::new(&path, hears));
-                    watched.heard();
-                    watched.came(staged.map(|(_, nonce)| nonce));
+                    let watched = watched.or_insert_with(|| Watched::new(&path, is_notified));
+                    watched.count_event();
+                    watched.appeared(staged.map(|(_, nonce)| nonce));
                 } else if let Some(lock) = queue_of.filter(|lock| self.is_wanted(lock)) {
                     self.listen(&path, |_| Place::Queue(lock.clone()));
                     let watched = self.locks.entry(lock.clone());
-                    watched.or_insert_with(|| Watched::new(&lock, hears)).look_at_queue();
+                    watched.or_insert_with(|| Watched::new(&lock, is_notified)).look_at_queue();
                 } else if is_folder && self.only.is_none() && !is_stage_name(name) {
                     self.next_walk = Duration::ZERO;
                 }
             }
             Some(Place::Lock(path)) => {
                 if let Some(watched) = self.locks.get_mut(path) {
-                    watched.heard();
+                    watched.count_event();
                     watched.entered(name);
                 }
             }
             Some(Place::Queue(path)) => {
                 if let Some(watched) = self.locks.get_mut(path) {
-                    watched.heard();
+                    watched.count_event();
                     watched.joined(name);
                 }
             }
@@ -419,7 +427,7 @@ impl Folders {
         }
     }
 
-    fn went(&mut self, number: i32, name: &OsStr, is_moved: bool) {
+    fn removed(&mut self, number: i32, name: &OsStr, is_moved: bool) {
         let Some(place) = self.places.get(&number) else { return };
         if let (Place::Folder(_), true) = (place, is_moved) {
             self.staged = nonce_of_stage(name).map(|nonce| (number, nonce));
@@ -429,10 +437,10 @@ impl Folders {
             Place::Lock(path) | Place::Queue(path) => path,
         };
         let Some(watched) = self.locks.get_mut(path) else { return };
-        watched.heard();
+        watched.count_event();
         match place {
-            Place::Folder(_) => watched.went(),
-            // What it is called now is told next.
+            Place::Folder(_) => watched.vanished(),
+            // The next event has its new name.
             Place::Lock(_) if is_moved => watched.renamed(name),
             Place::Lock(_) => watched.left(name),
             Place::Queue(_) => watched.left_queue(name),
@@ -450,14 +458,14 @@ mod tests {
     use crate::Lock;
 
     #[test]
-    fn a_lock_that_is_gone_for_long_is_forgotten_and_no_other() {
+    fn only_locks_absent_for_long_are_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let roots = vec![folder.path().to_owned()];
         let mut folders = Folders::open(roots, None).unwrap();
         let lock = |name| Lock::new(folder.path().join(name)).acquire().unwrap();
         let (_there, gone) = (lock("there"), lock("gone"));
         folders.walk().unwrap();
-        folders.told();
+        folders.take_events();
         gone.release().unwrap();
         while folders.locks.values().filter(|watched| !watched.was_gone(Duration::MAX)).count() > 1
         {

@@ -1,5 +1,5 @@
-//! Locks that change hands too fast to be told each time: to hear of each would slow them down. They
-//! are looked at now and then, and counted for short whiles.
+//! Locks that change hands too fast for a report of each holding: notifications would slow them
+//! down. The observer looks at them at intervals, and counts their holdings for short times.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use lockbydir_protocol::{Entry, Nonce, State};
 
 use crate::os::clock;
-use crate::os::{DirWatcher, Heard};
+use crate::os::{DirEvent, DirWatcher};
 
-/// How often holdings are counted, and for how long.
-const EVERY: Duration = Duration::from_secs(1);
-const WHILE: Duration = Duration::from_millis(20);
+/// How often holdings are counted, and for how long each time.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+const COUNT_TIME: Duration = Duration::from_millis(20);
 
 /// A busy lock.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Busy {
 
 struct Counting {
     since: Duration,
-    ears: DirWatcher,
+    watcher: DirWatcher,
     /// The numbers of the lock directory and of the folder that it is in.
     places: [Option<i32>; 2],
 }
@@ -34,18 +34,18 @@ impl std::fmt::Debug for Counting {
 }
 
 impl Busy {
-    /// When there is something to do.
+    /// Returns when the next step of counting is due.
     pub(super) fn next(&self) -> Duration {
-        self.counting.as_ref().map_or(self.next_count, |counting| counting.since + WHILE)
+        self.counting.as_ref().map_or(self.next_count, |counting| counting.since + COUNT_TIME)
     }
 
-    /// Begins to count, or ends it: how many holdings were there a second?
+    /// Begins to count, or ends it and returns the number of holdings per second.
     pub(super) fn count(&mut self, path: &Path) -> Option<u32> {
         let now = clock::boot();
         if now < self.next() {
             return None;
         }
-        self.next_count = now + EVERY;
+        self.next_count = now + COUNT_INTERVAL;
         match self.counting.take() {
             Some(counting) => {
                 let holdings = f64::from(counting.holdings(path));
@@ -53,10 +53,10 @@ impl Busy {
                 Some((holdings / took).round() as u32)
             }
             None => {
-                self.counting = DirWatcher::new().ok().map(|ears| {
+                self.counting = DirWatcher::new().ok().map(|watcher| {
                     let folder = path.parent().unwrap_or(path);
-                    let places = [path, folder].map(|place| ears.listen(place).ok());
-                    Counting { since: now, ears, places }
+                    let places = [path, folder].map(|place| watcher.watch(place).ok());
+                    Counting { since: now, watcher, places }
                 });
                 None
             }
@@ -68,8 +68,8 @@ impl Counting {
     fn holdings(&self, path: &Path) -> u32 {
         let (mut holdings, mut last) = (0, None::<Nonce>);
         let [lock, folder] = self.places;
-        self.ears.heard(&mut |heard| {
-            let Heard::AcquiredFrom(number, name, _) = heard else { return };
+        self.watcher.read_events(&mut |event| {
+            let DirEvent::Added(number, name, _) = event else { return };
             if Some(number) == folder && Some(&*name) == path.file_name() {
                 holdings += 1;
             } else if Some(number) == lock

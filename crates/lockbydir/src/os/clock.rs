@@ -1,13 +1,13 @@
-//! The only reader of clocks.
+//! The clocks. Nothing else in this library reads a clock.
 
 use std::time::{Duration, SystemTime};
 
 use lockbydir_protocol::{Now, Stamp};
 
 use crate::os;
-use crate::os::{process, simulated};
+use crate::os::simulated;
 
-/// Time since boot, on the clock that runs while the machine is suspended.
+/// Returns the time since boot, on the clock that runs while the machine is suspended.
 pub(crate) fn boot() -> Duration {
     match simulated::world() {
         Some(world) => world.now().boot,
@@ -15,12 +15,13 @@ pub(crate) fn boot() -> Duration {
     }
 }
 
-/// The same of the system itself, also within a test's world: for those who meet others outside of it.
+/// Returns the system's own time since boot, even within a test's world: for meetings with peers
+/// outside that world.
 pub(crate) fn real_boot() -> Duration {
     os::since_boot()
 }
 
-/// Both clocks that the protocol wants.
+/// Returns both clocks that the protocol needs.
 pub(crate) fn now() -> Now {
     if let Some(world) = simulated::world() {
         return world.now();
@@ -29,13 +30,7 @@ pub(crate) fn now() -> Now {
     Now { boot: boot(), wall }
 }
 
-/// When this kernel was booted, by the wall clock; none inside a time namespace, whose boot clock
-/// counts from another moment.
-pub(crate) fn booted() -> Option<Stamp> {
-    os::counts_from_boot(process::here().0.time).then(boot_moment)
-}
-
-/// When the boot clock was zero, by the wall clock.
+/// Returns when the boot clock was zero, by the wall clock.
 pub(crate) fn boot_moment() -> Stamp {
     let now = now();
     let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(0);

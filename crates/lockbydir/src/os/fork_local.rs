@@ -1,15 +1,17 @@
-//! What belongs to this process alone. A fork copies one thread: a lock that another one had taken
-//! at that moment stays taken for ever in the child. So nothing that threads share under a lock
-//! outlives a fork: a child begins with its own, and never touches what its parent left it.
+//! Values that belong to one process alone. A fork copies only the calling thread: a mutex that
+//! another thread has locked at that moment stays locked forever in the child. So nothing that
+//! threads share under a mutex may be used after a fork: a child begins with its own value, and
+//! never touches its parent's.
 
 use std::sync::OnceLock;
 
 use crate::os;
 
-/// Which process made a value: this one, or one that it was forked from.
+/// An identifier of the process that made a value: this process, or one that it was forked from.
 ///
-/// No PID says that: a child may get the PID of an ancestor that has ended, and in a PID namespace
-/// of its own a child of PID 1 is PID 1 again. Asking is no system call (on Linux from 4.14 on).
+/// A PID cannot identify it: a child may get the PID of an ancestor that has ended, and in a PID
+/// namespace of its own a child of PID 1 is PID 1 again. Reading the generation is not a system
+/// call (on Linux from 4.14 on).
 ///
 /// ```
 /// use lockbydir::engine::ForkGeneration;
@@ -21,39 +23,40 @@ use crate::os;
 pub struct ForkGeneration(u64);
 
 impl ForkGeneration {
-    /// That of this process.
+    /// Returns the generation of this process.
     #[must_use]
     pub fn current() -> ForkGeneration {
         ForkGeneration(os::fork_generation())
     }
 
-    /// As a number, for other languages: larger than those of all its ancestors.
+    /// Returns the generation as a number, for other languages: larger than those of all its
+    /// ancestors.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0
     }
 
-    /// Is this still the process that it was taken in?
+    /// Returns true if this is still the process in which the value was taken.
     #[must_use]
     pub fn is_current(self) -> bool {
         self == ForkGeneration::current()
     }
 }
 
-/// One value for each process; a forked child has a new one. What its parent left is neither used
-/// nor dropped there.
+/// A value that each process has separately; a forked child gets a new one. The child neither uses
+/// nor drops its parent's value.
 ///
 /// ```
 /// use std::sync::Mutex;
-/// use lockbydir::engine::Own;
+/// use lockbydir::engine::ForkLocal;
 ///
-/// static NAMES: Own<Mutex<Vec<String>>> = Own::new();
+/// static NAMES: ForkLocal<Mutex<Vec<String>>> = ForkLocal::new();
 /// NAMES.get_or_make(Mutex::default).lock().unwrap().push("jobs".into());
 /// assert_eq!(NAMES.get().unwrap().lock().unwrap().len(), 1);
 /// ```
 pub struct ForkLocal<T>(OnceLock<Box<Made<T>>>);
 
-/// What a process has, and after a fork what its child has.
+/// The value of a process; `next` is the value of its forked child.
 struct Made<T> {
     made_in: ForkGeneration,
     value: T,
@@ -67,30 +70,31 @@ impl<T> Default for ForkLocal<T> {
 }
 
 impl<T> ForkLocal<T> {
-    /// None yet.
+    /// Creates an empty cell.
     #[must_use]
     pub const fn new() -> ForkLocal<T> {
         ForkLocal(OnceLock::new())
     }
 
-    /// This process's own; made now, if it has none yet.
+    /// Returns this process's own value, and makes it first if there is none yet.
     pub fn get_or_make(&self, make: impl Fn() -> T) -> &T {
         let made_in = ForkGeneration::current();
         let slot = self.slot(made_in);
         if slot.get().is_none() {
-            // Made before it is put there, so that a fork finds the slot empty or full. Who comes
-            // second takes what the first one has put.
+            // The value is made before it is stored, so that a fork finds the slot empty or full. A
+            // second thread takes the value that the first has stored.
             let _ = slot.set(Box::new(Made { made_in, value: make(), next: OnceLock::new() }));
         }
         &slot.get().expect("just put there").value
     }
 
-    /// This process's own, if it has one.
+    /// Returns this process's own value, if it has one.
     pub fn get(&self) -> Option<&T> {
         self.slot(ForkGeneration::current()).get().map(|found| &found.value)
     }
 
-    /// Where the value of this process is, or will be: behind those of its parents.
+    /// Returns the slot in which the value of this process is or will be: behind those of its
+    /// ancestors.
     fn slot(&self, of: ForkGeneration) -> &OnceLock<Box<Made<T>>> {
         let mut slot = &self.0;
         while let Some(of_a_parent) = slot.get().filter(|found| found.made_in != of) {

@@ -1,23 +1,24 @@
-//! The system's own calls: the one contract, and a folder for each system with the same functions.
-//! Nothing else in this library calls the system. Each call on files is one call of the system;
-//! `call` makes them, and shows them to tests first. Decides nothing.
+//! The system calls: one interface, and a folder for each system with the same functions. Nothing
+//! else in this library calls the system. Each function on files makes one system call; `syscalls`
+//! wraps them, and passes them to a test's world first. This module decides nothing.
 //!
-//! What a system has:
+//! Each system provides:
 //!
 //! | file | functions |
 //! |---|---|
 //! | `files.rs` | [`Handle`], [`Errno`], [`fault`], [`Names`], [`Found`], and the calls on files |
-//! | `process.rs` | who lives and where we are: [`start_of`], [`is_gone`], [`ProcessHandle`], [`command`], [`fork_generation`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
+//! | `process.rs` | which processes live, and the identity of this one: [`start_of`], [`is_gone`], [`ProcessHandle`], [`command`], [`fork_generation`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
 //! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
 //! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
-//! | `place.rs` | what a place is like: [`mount_of`], [`mount_number`], [`is_known`], [`trust`], [`is_removable`]; what only `doctor` tries: [`flock`] |
-//! | `ears.rs`, or `deaf.rs` | [`DirWatcher`]: hears of what comes and goes in folders |
+//! | `place.rs` | the properties of a folder: [`mount_of`], [`mount_number`], [`is_known`], [`trust`], [`is_removable`]; and what only `doctor` uses: [`flock`] |
+//! | `dir_watcher.rs`, or `unsupported.rs` | [`DirWatcher`]: notifies of names that are added to and removed from folders |
 //!
-//! How one who queues is woken is another matter on each system: see `queue`.
+//! How a waiter in the queue is woken differs between systems: see `queue`.
 
 pub(crate) mod clock;
 pub(crate) mod fork_local;
 pub(crate) mod process;
+pub(crate) mod random;
 pub mod simulated;
 pub(crate) mod syscalls;
 
@@ -36,23 +37,23 @@ mod windows;
 #[cfg(windows)]
 pub use windows::*;
 
-/// What is known of a thing in the file system.
+/// The metadata of a file or directory.
 pub(crate) struct Metadata {
     pub(crate) kind: FileKind,
-    /// When what it holds was last changed, by the file system's clock; its owner may set this.
+    /// When its content was last changed, by the file system's clock; its owner can set this.
     pub(crate) modified: Stamp,
     /// When it was last changed in any way, by the file system's clock; no process can set this.
     pub(crate) changed: Stamp,
     pub(crate) owner: FileOwner,
-    /// May others than its owner write to it, as far as its mode says?
+    /// Whether users other than its owner may write to it, by its mode.
     pub(crate) is_shared: bool,
-    /// Does its mode deny something to its own owner?
+    /// Whether its mode denies something to its own owner.
     pub(crate) keeps_owner_out: bool,
-    /// Has it lost its name?
+    /// Whether its name was removed.
     pub(crate) is_removed: bool,
 }
 
-/// What kind of thing it is.
+/// The type of a file.
 #[cfg_attr(windows, expect(dead_code, reason = "Windows has some of them"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
@@ -62,45 +63,45 @@ pub(crate) enum FileKind {
     /// A named pipe.
     Pipe,
     Other,
-    /// A listing need not tell.
+    /// Not reported: a listing need not include the type.
     Unknown,
 }
 
-/// Whom a thing belongs to.
+/// The owner of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileOwner {
     Ours,
-    /// Those who may do anything anyway.
+    /// Users who may do anything anyway, such as root.
     Administrators,
-    /// Another user's, and the number of that one.
+    /// Another user, by number.
     Strangers(u32),
 }
 
-/// How many bytes a name has at most on most file systems.
+/// The length limit of a name on most file systems, in bytes.
 pub(crate) const LONGEST_NAME: usize = 255;
 
-/// What a lock must know of a file system.
+/// The properties of a file system that a lock depends on.
 pub(crate) struct FileSystem {
-    /// Does this kernel alone own it?
+    /// Whether this kernel alone owns it.
     pub(crate) is_local: bool,
-    /// How many bytes a name may have there, as far as it says.
+    /// The length limit of a name, in bytes, if the file system reports one.
     pub(crate) longest_name: usize,
 }
 
-/// A file system, as the system tells of it.
+/// A mounted file system, as the system describes it.
 pub(crate) struct Mount {
-    /// What kind: `ext4`, `nfs4`, `fuse.sshfs`, ...
+    /// Its type: `ext4`, `nfs4`, `fuse.sshfs`, ...
     pub(crate) kind: String,
-    /// What it is made of: a device, a server's folder.
+    /// Its source: a device, or a server's folder.
     pub(crate) source: String,
     pub(crate) options: String,
 }
 
-/// Who may move what is in a folder.
+/// Who may move the entries of a folder.
 pub(crate) struct Trust {
     pub(crate) owner: FileOwner,
-    /// Its permissions, where there are such.
+    /// Its permissions, if the system has them.
     pub(crate) mode: Option<u32>,
-    /// May everybody move what belongs to others?
+    /// Whether every user may move what belongs to others.
     pub(crate) is_world_writable_without_sticky: bool,
 }

@@ -1,5 +1,5 @@
-//! Who lives, and where we are: processes, their start times, boot and namespaces, as a test's
-//! world or the system tells. Decides nothing.
+//! Which processes live, and the identity of this one: processes, their start times, boot and
+//! namespaces, from a test's world or from the system. Decides nothing.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::os::{clock, simulated};
 
 pub(crate) use crate::os::command;
 
-/// This process as the protocol knows it. A forked child finds its own, and a process that was
-/// checkpointed and restored under another boot its new one.
+/// Returns this process as the protocol identifies it. A forked child gets its own identity, and so
+/// does a process that was checkpointed and restored under another boot.
 pub(crate) fn here() -> (Origin, Process) {
     static KNOWN: ForkLocal<Mutex<Option<Known>>> = ForkLocal::new();
 
@@ -35,23 +35,24 @@ pub(crate) fn here() -> (Origin, Process) {
     }
 }
 
-/// What was found of this process, and by which boot moment.
+/// The identity of this process, and the boot moment at which it was read.
 struct Known {
     here: (Origin, Process),
     booted: Stamp,
 }
 
-/// The wall clock less the boot clock is the same as long as a boot lasts, unless somebody sets the
-/// wall clock: then we look again, for nothing. Under another boot, or in the time namespace that a
-/// restored process is given, it is another one. This asks for two clocks and no file.
+/// How much the boot moment (wall clock less boot clock) may vary within one boot. It is constant
+/// during a boot unless somebody sets the wall clock; then the identity is read again, needlessly.
+/// It differs under another boot, and in the time namespace that a restored process gets. The check
+/// reads two clocks and no file.
 const SAME_BOOT: Duration = Duration::from_millis(10);
 
-/// A process and its start time.
+/// Returns a process with its start time.
 pub(crate) fn process(pid: u32) -> Process {
     Process { pid, start: os::start_of(pid).unwrap_or(0) }
 }
 
-/// Are all of the owner's processes gone?
+/// Returns whether all of the owner's processes are gone.
 pub(crate) fn life(owner: Owner) -> Liveness {
     let mut processes = owner.processes().peekable();
     if processes.peek().is_some() && processes.all(is_gone) {
@@ -68,7 +69,8 @@ fn is_gone(process: Process) -> bool {
     }
 }
 
-/// A handle on the first of the owner's processes that lives; it tells of its end.
+/// Returns a handle on the first of the owner's processes that is alive; the handle notifies of the
+/// end of that process.
 pub(crate) fn first_living(owner: Owner) -> Option<os::ProcessHandle> {
     if simulated::world().is_some() {
         return None;
@@ -79,11 +81,17 @@ pub(crate) fn first_living(owner: Owner) -> Option<os::ProcessHandle> {
     })
 }
 
-/// The host's name.
+/// Returns the host's name.
 pub(crate) fn host() -> String {
     if let Some(world) = simulated::world() {
         return world.host();
     }
     static HOST: ForkLocal<String> = ForkLocal::new();
     HOST.get_or_make(os::host).clone()
+}
+
+/// Returns when this kernel was booted, by the wall clock; `None` inside a time namespace, whose
+/// boot clock counts from another moment.
+pub(crate) fn booted() -> Option<Stamp> {
+    os::counts_from_boot(here().0.time).then(clock::boot_moment)
 }

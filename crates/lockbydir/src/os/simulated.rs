@@ -1,6 +1,6 @@
-//! Faults on demand, for tests of this project only: crash or stop before the n-th change of the
-//! file system, a file system without a rename that refuses to replace, and a whole [`World`] that
-//! stands between the verbs of one thread and the system.
+//! Faults on demand, only for the tests of this project: a crash or stop before the n-th change of
+//! the file system, a file system without a rename that refuses to replace, and a whole [`World`]
+//! between the operations of one thread and the system.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -18,29 +18,29 @@ static CRASH_BEFORE: AtomicU64 = AtomicU64::new(0);
 static STOP_BEFORE: AtomicU64 = AtomicU64::new(0);
 static NO_REPLACE_MISSING: AtomicBool = AtomicBool::new(false);
 static EVERY_MOUNT_KNOWN: AtomicBool = AtomicBool::new(false);
-/// Threads that live in a world of a test's making; where there is none, nobody asks further.
+/// The number of threads that run in a test's world; if it is 0, no thread looks for its world.
 static WORLDS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static WORLD: RefCell<Option<Rc<dyn World>>> = const { RefCell::new(None) };
 }
 
-/// Kills this process before its n-th change from now on, counted from 1.
+/// Makes this process kill itself before its n-th change from now on, counted from 1.
 pub fn crash_before(n: u64) {
     CRASH_BEFORE.store(operations() + n, Ordering::Relaxed);
 }
 
-/// Stops this process (until somebody continues it) before its n-th change from now on.
+/// Makes this process stop itself (until somebody continues it) before its n-th change from now on.
 pub fn stop_before(n: u64) {
     STOP_BEFORE.store(operations() + n, Ordering::Relaxed);
 }
 
-/// How many changes this process has asked the file system for, so far.
+/// Returns how many changes this process has requested from the file system so far.
 pub fn operations() -> u64 {
     CHANGES.load(Ordering::Relaxed)
 }
 
-/// Behaves as on a file system without a rename that refuses to replace.
+/// Makes the library behave as on a file system without a rename that refuses to replace.
 pub fn force_no_replace_fallback(on: bool) {
     NO_REPLACE_MISSING.store(on, Ordering::Relaxed);
 }
@@ -49,7 +49,8 @@ pub(crate) fn is_no_replace_missing() -> bool {
     NO_REPLACE_MISSING.load(Ordering::Relaxed)
 }
 
-/// Takes every mount for one that is known to be good: to lock where the quick look would refuse.
+/// Treats every mount as known to be good, so that tests can lock where the mount check would
+/// refuse.
 pub fn take_mounts_as_known(on: bool) {
     EVERY_MOUNT_KNOWN.store(on, Ordering::Relaxed);
 }
@@ -58,7 +59,7 @@ pub(crate) fn is_every_mount_known() -> bool {
     EVERY_MOUNT_KNOWN.load(Ordering::Relaxed)
 }
 
-/// What kind of raw call it is.
+/// The kind of a raw call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Kind {
@@ -71,18 +72,18 @@ pub enum Kind {
     MakeDir,
     MakeFile,
     MakePipe,
-    /// A mode or a group.
+    /// A change of a mode or a group.
     Widen,
-    /// A stage renamed to D.
+    /// A rename of a stage to the lock directory.
     Install,
-    /// Within one directory.
+    /// A rename within one directory.
     Rename,
     Unlink,
     RemoveDir,
 }
 
 impl Kind {
-    /// Does it change what others may see? Calls that do not are questions.
+    /// Returns true if the call changes what others may see. Other calls are queries.
     #[must_use]
     pub fn is_change(self) -> bool {
         use Kind::{Install, MakeDir, MakeFile, MakePipe, RemoveDir, Rename, Unlink, Widen};
@@ -93,62 +94,64 @@ impl Kind {
     }
 }
 
-/// A raw call that is about to be made.
+/// A raw call before it is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// Its kind.
     pub kind: Kind,
-    /// The path, or the name within an open directory; empty where a handle alone says it.
+    /// The path, or the name within an open directory; empty if a handle alone identifies the
+    /// object.
     pub on: &'a Path,
-    /// What a rename renames to.
+    /// The new name of a rename.
     pub to: Option<&'a Path>,
 }
 
-/// All that the verbs of one thread see of the world: what the calls answer, what the clocks say,
-/// who they are and who lives. So one thread is one process of a test, on a machine of its own.
+/// Everything that the operations of one thread see of the system: the answers of calls, the
+/// clocks, the identity of the process, and which processes live. So one thread of a test acts as
+/// one process on a machine of its own.
 pub trait World {
-    /// Makes the call by `perform`, or does not, and answers what it likes. "Done" without
-    /// performing is a lie that only a change can tell: a question is asked then all the same.
+    /// Makes the call with `perform`, or does not, and returns any answer. `Ok` without a call of
+    /// `perform` is a lie that only a change can tell: a query is then performed all the same.
     ///
     /// # Errors
-    /// Whatever the test wants.
+    /// Any error that the test chooses.
     fn call(
         &self,
         call: &Call<'_>,
         perform: &mut dyn FnMut() -> Result<(), Errno>,
     ) -> Result<(), Errno>;
 
-    /// Is the next name left out of a listing, as when it is renamed meanwhile?
+    /// Returns true if the next name is left out of a listing, as if it was renamed meanwhile.
     fn is_hidden(&self) -> bool;
 
-    /// Comes back when `is_heard` says so, or at this time of the boot clock, or before.
+    /// Returns when `is_heard` returns true, or at this time of the boot clock, or earlier.
     fn sleep(&self, until: Duration, is_heard: &mut dyn FnMut() -> bool);
 
-    /// Both clocks.
+    /// Returns both clocks.
     fn now(&self) -> Now;
 
-    /// Fresh random bits.
+    /// Returns fresh random bits.
     fn nonce(&self) -> u128;
 
-    /// Does one kernel own the file system?
+    /// Returns true if this kernel alone owns the file system.
     fn is_local(&self) -> bool;
 
-    /// How many bytes a name may have there.
+    /// Returns how many bytes a name may have on the file system.
     fn longest_name(&self) -> usize {
         crate::os::LONGEST_NAME
     }
 
-    /// Boot, namespaces, process.
+    /// Returns the boot, namespaces and process.
     fn here(&self) -> (Origin, Process);
 
-    /// The host's name.
+    /// Returns the host's name.
     fn host(&self) -> String;
 
-    /// Is this process of our own PID namespace gone?
+    /// Returns true if this process of our own PID namespace is gone.
     fn is_gone(&self, process: Process) -> bool;
 }
 
-/// Does this in such a world; the rest of this thread is real again afterwards.
+/// Runs `work` in a test's world; afterwards this thread uses the real system again.
 pub fn within<T>(world: Rc<dyn World>, work: impl FnOnce() -> T) -> T {
     struct End(Option<Rc<dyn World>>);
     impl Drop for End {
@@ -163,7 +166,7 @@ pub fn within<T>(world: Rc<dyn World>, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// The world of this thread, where it is not the real one.
+/// Returns the test's world of this thread, if it has one.
 pub(crate) fn world() -> Option<Rc<dyn World>> {
     if WORLDS.load(Ordering::Relaxed) == 0 {
         return None;
@@ -171,7 +174,7 @@ pub(crate) fn world() -> Option<Rc<dyn World>> {
     WORLD.try_with(|world| world.borrow().clone()).ok().flatten()
 }
 
-/// A call that changes nothing.
+/// Makes a call that changes nothing.
 pub(crate) fn ask<T>(
     kind: Kind,
     on: &Path,
@@ -189,7 +192,7 @@ pub(crate) fn ask<T>(
     answer.map_or_else(perform, Ok)
 }
 
-/// A change of the file system.
+/// Makes a call that changes the file system.
 pub(crate) fn change(
     kind: Kind,
     on: &Path,

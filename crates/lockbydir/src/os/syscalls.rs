@@ -1,5 +1,5 @@
-//! The raw calls on the file system: each is one call of the system, made here and nowhere else, and
-//! each is shown to the [`World`](crate::os::simulated::World) of a test, where there is one. Decides
+//! The raw calls on the file system. Each is one system call, made here and nowhere else, and each
+//! goes through the [`World`](crate::os::simulated::World) of a test, if there is one. Decides
 //! nothing.
 
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) fn open_to_change(path: &Path) -> Result<Handle, Errno> {
     ask(Kind::Open, path, || os::open_to_change(path))
 }
 
-/// Of a link itself.
+/// Returns the metadata of a path; for a symbolic link, that of the link itself.
 pub(crate) fn about_path(path: &Path) -> Result<Metadata, Errno> {
     ask(Kind::Stat, path, || os::about_path(path)).map(dated)
 }
@@ -32,8 +32,8 @@ pub(crate) fn about(fd: &Handle) -> Result<Metadata, Errno> {
     ask(Kind::Stat, Path::new(""), || os::about(fd)).map(dated)
 }
 
-/// A world of a test has a clock of its own. It can set only modification times by it, so there they
-/// stand for change times.
+/// Uses the modification time as the change time in a test's world. Such a world has its own clock,
+/// and can set only modification times by it.
 fn dated(about: Metadata) -> Metadata {
     match simulated::world() {
         Some(_) => Metadata { changed: about.modified, ..about },
@@ -41,12 +41,12 @@ fn dated(about: Metadata) -> Metadata {
     }
 }
 
-/// May we remove this directory from its folder?
+/// Returns true if we may remove this directory from its folder.
 pub(crate) fn is_removable(path: &Path, folder: &Path) -> Result<bool, Errno> {
     ask(Kind::Stat, path, || os::is_removable(path, folder))
 }
 
-/// Is something mounted just there?
+/// Returns true if something is mounted at this path.
 pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
     ask(Kind::Stat, path, || os::is_mount(path))
 }
@@ -55,7 +55,7 @@ pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
     change(Kind::MakeDir, path, None, || os::mkdir(path, mode))
 }
 
-/// A new, empty file.
+/// Creates a new, empty file.
 pub(crate) fn createat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
     change(Kind::MakeFile, name, None, || os::createat(dir, name, mode))
 }
@@ -64,7 +64,7 @@ pub(crate) fn fchmod(fd: &Handle, mode: u32) -> Result<(), Errno> {
     change(Kind::Widen, Path::new(""), None, || os::fchmod(fd, mode))
 }
 
-/// Gives it to a group.
+/// Sets the group.
 pub(crate) fn fchown(fd: &Handle, group: u32) -> Result<(), Errno> {
     change(Kind::Widen, Path::new(""), None, || os::fchown(fd, group))
 }
@@ -73,12 +73,12 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
     change(Kind::Install, from, Some(to), || os::rename(from, to))
 }
 
-/// Refuses to replace anything.
+/// Renames a path; refuses to replace anything.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     change(Kind::Install, from, Some(to), || os::rename_new(from, to))
 }
 
-/// Within one directory.
+/// Renames an entry within one directory.
 pub(crate) fn renameat(dir: &Handle, from: &Path, to: &Path) -> Result<(), Errno> {
     change(Kind::Rename, from, Some(to), || os::renameat(dir, from, to))
 }
@@ -99,7 +99,7 @@ pub(crate) fn rmdirat(dir: &Handle, name: &Path) -> Result<(), Errno> {
     change(Kind::RemoveDir, name, None, || os::rmdirat(dir, name))
 }
 
-/// A new, empty file that nobody else can open to write while it is open.
+/// Creates a new, empty file that nobody else can open for writing while it is open.
 #[cfg(windows)]
 pub(crate) fn create_and_keep_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
     let mut made = None;
@@ -140,7 +140,7 @@ pub(crate) fn write(pipe: &Handle, what: &[u8]) -> Result<usize, Errno> {
     ask(Kind::Write, Path::new(""), || os::write(pipe, what))
 }
 
-/// What is in a directory but itself and its parent.
+/// The entries of a directory, without `.` and `..`.
 pub(crate) struct Names(os::Names);
 
 pub(crate) fn list(dir: Handle) -> Result<Names, Errno> {
@@ -149,13 +149,13 @@ pub(crate) fn list(dir: Handle) -> Result<Names, Errno> {
     ask(Kind::List, Path::new(""), taken_once).map(Names)
 }
 
-/// The same, of a handle that is needed further.
+/// Lists a directory like [`list`], without consuming its handle.
 pub(crate) fn list_of(dir: &Handle) -> Result<Names, Errno> {
     ask(Kind::List, Path::new(""), || os::Names::of_open(dir)).map(Names)
 }
 
 impl Names {
-    /// Of the directory itself.
+    /// Returns the metadata of the directory itself.
     pub(crate) fn about(&self) -> Result<Metadata, Errno> {
         ask(Kind::Stat, Path::new(""), || self.0.about()).map(dated)
     }
@@ -174,23 +174,23 @@ impl Iterator for Names {
     }
 }
 
-/// Sleeps until one of these has something to tell, which one it is, or until this time of the boot
-/// clock.
+/// Sleeps until one of these sources is ready, and returns its index; or until this time of the
+/// boot clock.
 pub(crate) fn sleep_on(on: &[os::Source<'_>], until: Duration) -> Option<usize> {
     match simulated::world() {
         Some(world) => {
-            let mut heard = None;
+            let mut ready = None;
             world.sleep(until, &mut || {
-                heard = os::sleep_on(on, Duration::ZERO);
-                heard.is_some()
+                ready = os::sleep_on(on, Duration::ZERO);
+                ready.is_some()
             });
-            heard
+            ready
         }
         None => os::sleep_on(on, until.saturating_sub(clock::boot())),
     }
 }
 
-/// A thread of the library's own.
+/// Starts a thread of the library.
 pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
     let mut work = Some(work);
     ask(Kind::Thread, Path::new(name), || {

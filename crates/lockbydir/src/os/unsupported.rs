@@ -1,18 +1,18 @@
-//! A directory watcher for systems that notify of nothing: there, only looks find changes.
+//! A directory watcher for systems without notifications, where changes are found only by looking.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use super::{Errno, Source};
 
-/// There are none.
+/// The watcher, which does not exist here.
 pub(crate) enum DirWatcher {}
 
-/// What nobody hears.
+/// The events, which never occur here.
 #[expect(dead_code, reason = "it is heard on another system")]
-pub(crate) enum Heard {
-    AcquiredFrom(i32, OsString, bool),
-    Went(i32, OsString, bool),
+pub(crate) enum DirEvent {
+    Added(i32, OsString, bool),
+    Removed(i32, OsString, bool),
     Ended(i32),
     Overflow,
 }
@@ -22,15 +22,15 @@ impl DirWatcher {
         Err(Errno::NOTSUP)
     }
 
-    pub(crate) fn listen(&self, _folder: &Path) -> Result<i32, Errno> {
+    pub(crate) fn watch(&self, _folder: &Path) -> Result<i32, Errno> {
         match *self {}
     }
 
-    pub(crate) fn forget(&self, _number: i32) {
+    pub(crate) fn unwatch(&self, _number: i32) {
         match *self {}
     }
 
-    pub(crate) fn heard(&self, _tell: &mut dyn FnMut(Heard)) {
+    pub(crate) fn read_events(&self, _report: &mut dyn FnMut(DirEvent)) {
         match *self {}
     }
 

@@ -1,4 +1,4 @@
-//! Whatever was half done, the next one gets the lock.
+//! The next waiter gets the lock, whatever was half done.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -8,11 +8,11 @@ use lockbydir::{How, Owner};
 
 use super::{Process, World, jobs, patient, same_jobs, secs};
 
-pub(crate) fn an_expired_lock_is_taken_over_and_exactly_one_successor_is_told<W: World>(world: &W) {
+pub(crate) fn takeover_after_expiry_is_reported_to_one_successor<W: World>(world: &W) {
     let sleeper = jobs(world).timeout(W::SHORTEST).label("sleeper").acquire().unwrap();
     let had = AtomicUsize::new(0);
 
-    let told: usize = thread::scope(|scope| {
+    let reported: usize = thread::scope(|scope| {
         let waiters: Vec<_> = (0..8)
             .map(|number| {
                 let lock = patient(&if number % 2 == 0 { jobs(world) } else { same_jobs(world) });
@@ -38,7 +38,7 @@ pub(crate) fn an_expired_lock_is_taken_over_and_exactly_one_successor_is_told<W:
         waiters.into_iter().map(|waiter| waiter.join().unwrap()).sum()
     });
 
-    assert_eq!((told, had.into_inner()), (1, 8));
+    assert_eq!((reported, had.into_inner()), (1, 8));
     assert!(sleeper.renew().unwrap_err().is_lost());
 }
 

@@ -1,8 +1,8 @@
-//! How long a lock lasts is said by the lock alone.
+//! The lock alone determines how long it lasts.
 
 use super::{World, jobs, same_jobs, secs};
 
-pub(crate) fn who_has_a_short_timeout_waits_for_a_long_one<W: World>(world: &W) {
+pub(crate) fn a_waiter_with_a_short_timeout_waits_for_a_long_one<W: World>(world: &W) {
     let guard = jobs(world).timeout(secs(60)).acquire().unwrap();
     let hasty = same_jobs(world).timeout(W::SHORTEST).patience(W::SHORTEST * 2);
 

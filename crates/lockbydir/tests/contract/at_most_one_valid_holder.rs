@@ -1,4 +1,4 @@
-//! A holder is valid while its boot clock is before its deadline and it was not told of a loss.
+//! A holder is valid while its boot clock is before its deadline and no loss was reported to it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

@@ -25,7 +25,7 @@ pub(crate) fn a_kept_lock_is_renewed_and_released_by_its_key_alone<W: World>(wor
     assert!(other.renew(&key).unwrap_err().is_lost());
 }
 
-pub(crate) fn a_guard_knows_nothing_of_a_release_by_its_key_until_it_renews<W: World>(world: &W) {
+pub(crate) fn a_guard_notices_a_release_by_its_key_when_it_renews<W: World>(world: &W) {
     let guard = jobs(world).acquire().unwrap();
 
     same_jobs(world).release(&guard.key()).unwrap();
@@ -53,7 +53,7 @@ pub(crate) fn a_key_does_not_shorten_the_holding_of_another_process<W: World>(wo
     other.release(&key).unwrap();
 }
 
-pub(crate) fn a_guard_learns_of_a_renewal_by_its_key_in_its_process<W: World>(world: &W) {
+pub(crate) fn a_guard_notices_a_renewal_by_its_key<W: World>(world: &W) {
     let guard = jobs(world).timeout(secs(60)).acquire().unwrap();
 
     same_jobs(world).timeout(calm::<W>()).renew(&guard.key()).unwrap();

@@ -1,4 +1,4 @@
-//! What can be seen of locks.
+//! Looks at locks: status and lists.
 
 use std::path::Path;
 use std::thread;
@@ -58,7 +58,7 @@ pub(crate) fn an_expired_lock_is_seen<W: World>(world: &W) {
     assert_eq!(lock.status().unwrap().state, State::Free);
 }
 
-pub(crate) fn who_stands_in_queue_is_seen<W: World>(world: &W) {
+pub(crate) fn waiters_in_the_queue_are_seen<W: World>(world: &W) {
     let guard = jobs(world).timeout(secs(60)).acquire().unwrap();
     let lock = same_jobs(world);
     let waiting = [patient(&jobs(world)).label("first"), patient(&lock).label("second")];
@@ -94,7 +94,7 @@ pub(crate) fn every_lock_below_a_folder_is_listed<W: World>(world: &W) {
     assert_eq!(found[0].holder.as_ref().unwrap().label.as_deref(), Some("first"));
 }
 
-pub(crate) fn cleaning_leaves_what_is_held<W: World>(world: &W) {
+pub(crate) fn cleaning_keeps_held_locks<W: World>(world: &W) {
     let guard = jobs(world).acquire().unwrap();
     let lock = same_jobs(world);
     let waiting = patient(&lock);

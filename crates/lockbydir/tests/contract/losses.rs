@@ -1,4 +1,4 @@
-//! Losing a lock, and hearing of it before others may hold it.
+//! Losing a lock, and the report of the loss before others may hold it.
 
 use std::sync::mpsc;
 use std::time::Instant;
@@ -7,37 +7,37 @@ use lockbydir::LostReason;
 
 use super::{World, calm, jobs, same_jobs, secs};
 
-pub(crate) fn the_keeper_tells_of_a_loss_before_the_deadline<W: World>(world: &W) {
-    let (tell, told) = mpsc::channel();
+pub(crate) fn the_renewer_reports_a_loss_before_the_deadline<W: World>(world: &W) {
+    let (sender, losses) = mpsc::channel();
     let lock = jobs(world)
         .timeout(calm::<W>())
         .renew_automatically(true)
-        .on_lost(move |error| tell.send((error.is_lost(), error.to_string())).unwrap());
+        .on_lost(move |error| sender.send((error.is_lost(), error.to_string())).unwrap());
     let begin = Instant::now();
     let guard = lock.acquire().unwrap();
 
     same_jobs(world).break_by_force().unwrap();
 
-    let (is_lost, said) = told.recv_timeout(secs(60)).unwrap();
+    let (is_lost, message) = losses.recv_timeout(secs(60)).unwrap();
     assert!(begin.elapsed() < guard.timeout(), "{:?}", begin.elapsed());
-    assert!(is_lost && said.contains("lost the lock"), "{said}");
+    assert!(is_lost && message.contains("lost the lock"), "{message}");
     assert!(guard.wait_lost(secs(1)));
     assert!(!guard.is_held());
     assert_eq!(guard.lost().unwrap().lost_reason(), Some(LostReason::Gone));
-    assert!(told.try_recv().is_err(), "told twice");
+    assert!(losses.try_recv().is_err(), "reported twice");
     assert!(guard.release().unwrap_err().is_lost());
 }
 
-pub(crate) fn one_waits_for_the_end_of_a_holding_and_hears_of_it_before<W: World>(world: &W) {
+pub(crate) fn wait_lost_returns_before_the_deadline<W: World>(world: &W) {
     let guard = jobs(world).timeout(calm::<W>()).acquire().unwrap();
     assert!(!guard.wait_lost(guard.timeout() / 20));
 
     assert!(guard.wait_lost(secs(60)));
 
-    assert!(guard.is_held() && guard.lost().is_none(), "heard of it too late");
+    assert!(guard.is_held() && guard.lost().is_none(), "reported too late");
 }
 
-pub(crate) fn a_renewal_tells_who_holds_it_now<W: World>(world: &W) {
+pub(crate) fn a_renewal_reports_the_new_holder<W: World>(world: &W) {
     let guard = jobs(world).acquire().unwrap();
     let other = same_jobs(world).label("usurper").timeout(secs(60));
     other.break_by_force().unwrap();

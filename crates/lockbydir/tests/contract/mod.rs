@@ -1,6 +1,6 @@
-//! What every engine must keep, written once and run on each: the promises by their names, then what
-//! else a lock can do. A crate that brings an engine shares this folder by `#[path]`, and says
-//! `contract! { ITS_WORLD }`.
+//! The contract of engines, written once and run on each: first the promises by their names, then
+//! what else a lock can do. A crate that provides an engine includes this folder by `#[path]`, and
+//! calls `contract! { ITS_WORLD }`.
 
 #![allow(unreachable_pub, reason = "each binary sees it as a module of its own")]
 
@@ -25,23 +25,23 @@ use std::time::{Duration, Instant};
 use lockbydir::{Guard, Lock, Patience, Ticket};
 use lockbydir_protocol::promise;
 
-/// Where the locks of one test are. Each is new, and nobody else knows of it.
+/// The place of one test's locks. Each world is new, and nobody else uses it.
 pub(crate) trait World: Sync {
-    /// The shortest timeout that can be told from a pause of a busy machine.
+    /// The shortest timeout that can be distinguished from a pause of a busy machine.
     const SHORTEST: Duration;
-    /// Is a dead process seen before its timeout?
+    /// Whether the death of a process is noticed before its timeout.
     const SEES_DEATH: bool;
 
     fn new() -> Self;
 
-    /// What locks are below: a folder, or a URL.
+    /// Returns the place below which the locks are: a folder, or a URL.
     fn folder(&self) -> String;
 
-    /// The same, by a name that this process takes for another one: so who uses it contends as if
-    /// it were another process.
+    /// Returns the same place by a name that this process treats as another place: so a user of it
+    /// contends like another process.
     fn folder_of_another_process(&self) -> String;
 
-    /// Nothing may be left behind that no lock needs any more.
+    /// Asserts that nothing is left behind that no lock needs any more.
     fn assert_clean(&self);
 }
 
@@ -53,27 +53,27 @@ pub(crate) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// The lock of most tests. It gives up at once.
+/// Returns the lock of most tests, which has no patience.
 pub(crate) fn jobs<W: World>(world: &W) -> Lock {
     Lock::new(world.folder() + "/jobs").patience(Patience::NONE)
 }
 
-/// The same lock, as another process names it.
+/// Returns the same lock, as another process names it.
 pub(crate) fn same_jobs<W: World>(world: &W) -> Lock {
     Lock::new(world.folder_of_another_process() + "/jobs").patience(Patience::NONE)
 }
 
-/// A timeout that a pause of a busy machine does not eat up.
+/// Returns a timeout that is longer than a pause of a busy machine.
 pub(crate) fn calm<W: World>() -> Duration {
     W::SHORTEST.max(secs(4))
 }
 
-/// More patience than anything here takes.
+/// Returns the lock with more patience than any test needs.
 pub(crate) fn patient(lock: &Lock) -> Lock {
     lock.clone().patience(secs(60))
 }
 
-/// Waits for what can be seen, and no longer than a minute.
+/// Waits until a condition can be seen, for a minute at most.
 #[track_caller]
 pub(crate) fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
     let end = Instant::now() + secs(60);
@@ -83,7 +83,7 @@ pub(crate) fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until so many queue, and tells who.
+/// Waits until there are this many waiters in the queue, and returns their tickets.
 #[track_caller]
 pub(crate) fn see_in_queue(lock: &Lock, how_many: usize) -> Vec<Ticket> {
     let mut queue = Vec::new();
@@ -94,12 +94,12 @@ pub(crate) fn see_in_queue(lock: &Lock, how_many: usize) -> Vec<Ticket> {
     queue
 }
 
-/// Waits until its holder counts it as over.
+/// Waits until the holder counts the holding as over.
 pub(crate) fn see_over(guard: &Guard) {
     see("the deadline", || !guard.is_held());
 }
 
-/// A process that lives until it is told to end, for locks that depend on one.
+/// A process that lives until it is dropped, for locks that depend on one.
 pub(crate) struct Process(std::process::Child);
 
 impl Process {
@@ -123,18 +123,19 @@ impl Drop for Process {
     }
 }
 
-/// A promise's name as that of a module.
+/// Returns the name of a promise as that of a module.
 fn as_module(promise: &str) -> String {
     promise.to_lowercase().replace(' ', "_").replace(|c: char| c != '_' && !c.is_alphanumeric(), "")
 }
 
-pub(crate) fn every_promise_has_a_room(rooms: &[&str]) {
+pub(crate) fn every_promise_has_a_module(modules: &[&str]) {
     for promise in promise::ALL {
-        assert!(rooms.contains(&as_module(promise).as_str()), "no room for `{promise}`");
+        assert!(modules.contains(&as_module(promise).as_str()), "no module for `{promise}`");
     }
 }
 
-/// One test of each part of the contract, on this world. Parts left out here are dead code.
+/// Defines one test for each part of the contract, on this world. Parts that are left out here are
+/// dead code.
 macro_rules! contract {
     ($world:ty) => {
         $crate::contract::on! { $world;
@@ -145,35 +146,35 @@ macro_rules! contract {
                 a_lock_expires_after_its_timeout_and_not_before,
             }
             only_the_holder_ends_a_hold_or_a_judge_of_an_expired_or_dead_one {
-                a_living_holder_is_left_in_peace,
-                there_is_nothing_to_break,
-                an_expired_holding_is_broken_and_its_holder_told_of,
-                who_is_broken_by_force_learns_of_it,
-                a_key_of_nobody_ends_nothing,
+                a_living_holder_is_not_broken,
+                breaking_a_free_lock_does_nothing,
+                an_expired_holding_is_broken_and_reported,
+                a_holder_notices_a_break_by_force,
+                an_unknown_key_ends_nothing,
             }
             numbers_grow {
                 tokens_grow_over_holdings,
-                tokens_grow_over_a_break_and_a_expiry,
-                a_fenced_lock_has_them_too,
+                tokens_grow_over_a_break_and_an_expiry,
+                tokens_of_a_fenced_lock_grow_too,
             }
             a_waiters_timeout_never_shortens_a_holders {
-                who_has_a_short_timeout_waits_for_a_long_one,
+                a_waiter_with_a_short_timeout_waits_for_a_long_one,
             }
             who_gives_up_never_gets_it_later {
-                patience_ends_in_time_and_says_who_holds,
-                a_thread_whose_patience_ends_leaves_its_place_to_the_next,
+                patience_ends_in_time_and_reports_the_holder,
+                a_thread_that_gives_up_passes_its_turn_on,
                 an_interrupt_ends_a_wait_and_its_ticket,
-                an_interrupt_reaches_threads_that_are_not_yet_in_queue,
-                an_interrupt_raised_before_ends_the_wait_that_begins,
+                an_interrupt_reaches_the_local_queue,
+                an_interrupt_raised_before_ends_a_later_wait,
             }
             the_queue_moves {
-                a_release_wakes_who_waits,
-                threads_are_served_in_the_order_in_which_they_came,
-                processes_are_served_in_the_order_in_which_they_came,
-                who_waits_is_told_of_its_place,
+                a_release_wakes_a_waiter,
+                threads_are_served_in_arrival_order,
+                processes_are_served_in_arrival_order,
+                waiters_see_their_position,
             }
             a_crash_anywhere_leaves_a_lock_that_is_free_again_within_its_timeout {
-                an_expired_lock_is_taken_over_and_exactly_one_successor_is_told,
+                takeover_after_expiry_is_reported_to_one_successor,
                 a_kept_lock_that_nobody_renews_expires,
                 the_lock_of_a_dead_process_is_free_within_its_timeout,
             }
@@ -181,31 +182,31 @@ macro_rules! contract {
                 two_names_are_two_locks,
             }
             renewals {
-                who_renews_holds_on,
-                the_keeper_holds_on_for_many_timeouts,
+                renewals_keep_the_lock,
+                the_renewer_keeps_the_lock_for_many_timeouts,
                 a_longer_timeout_counts_from_now,
                 a_shorter_timeout_counts_from_now,
                 a_late_renewal_succeeds_if_nobody_took_the_lock,
-                a_second_process_is_named,
+                a_second_process_is_added,
             }
             losses {
-                the_keeper_tells_of_a_loss_before_the_deadline,
-                one_waits_for_the_end_of_a_holding_and_hears_of_it_before,
-                a_renewal_tells_who_holds_it_now,
+                the_renewer_reports_a_loss_before_the_deadline,
+                wait_lost_returns_before_the_deadline,
+                a_renewal_reports_the_new_holder,
             }
             keys {
                 a_kept_lock_is_renewed_and_released_by_its_key_alone,
-                a_guard_knows_nothing_of_a_release_by_its_key_until_it_renews,
+                a_guard_notices_a_release_by_its_key_when_it_renews,
                 a_key_does_not_shorten_the_holding_of_another_process,
-                a_guard_learns_of_a_renewal_by_its_key_in_its_process,
+                a_guard_notices_a_renewal_by_its_key,
             }
             looks {
                 a_free_lock_is_seen,
                 a_held_lock_is_seen,
                 an_expired_lock_is_seen,
-                who_stands_in_queue_is_seen,
+                waiters_in_the_queue_are_seen,
                 every_lock_below_a_folder_is_listed,
-                cleaning_leaves_what_is_held,
+                cleaning_keeps_held_locks,
             }
         }
         $crate::contract::of_tasks! { $world }
@@ -215,11 +216,11 @@ macro_rules! contract {
 #[cfg(feature = "tokio")]
 macro_rules! of_tasks {
     ($world:ty) => {
-        $crate::contract::rooms! { $world;
+        $crate::contract::modules! { $world;
             tasks {
                 tasks_exclude_each_other,
-                patience_ends_a_task_first_in_queue_and_one_behind_it,
-                a_dropped_future_leaves_the_queue_and_never_takes_the_lock,
+                patience_ends_the_first_and_the_second_task,
+                a_dropped_future_never_takes_the_lock,
                 futures_dropped_at_random_lose_no_wake_up,
             }
         }
@@ -232,28 +233,28 @@ macro_rules! of_tasks {
 }
 
 macro_rules! on {
-    ($world:ty; $($room:ident { $($part:ident),+ $(,)? })+) => {
-        $crate::contract::rooms! { $world; $($room { $($part),+ })+ }
+    ($world:ty; $($module:ident { $($part:ident),+ $(,)? })+) => {
+        $crate::contract::modules! { $world; $($module { $($part),+ })+ }
 
         #[test]
-        fn every_promise_has_a_room() {
-            $crate::contract::every_promise_has_a_room(&[$(stringify!($room)),+]);
+        fn every_promise_has_a_module() {
+            $crate::contract::every_promise_has_a_module(&[$(stringify!($module)),+]);
         }
     };
 }
 
-macro_rules! rooms {
-    ($world:ty; $($room:ident { $($part:ident),+ $(,)? })+) => {
-        $(mod $room {
+macro_rules! modules {
+    ($world:ty; $($module:ident { $($part:ident),+ $(,)? })+) => {
+        $(mod $module {
             use super::*;
             $(#[test]
             fn $part() {
                 let world = <$world as $crate::contract::World>::new();
-                $crate::contract::$room::$part(&world);
+                $crate::contract::$module::$part(&world);
                 $crate::contract::World::assert_clean(&world);
             })+
         })+
     };
 }
 
-pub(crate) use {contract, of_tasks, on, rooms};
+pub(crate) use {contract, modules, of_tasks, on};

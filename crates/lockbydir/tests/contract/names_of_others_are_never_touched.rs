@@ -1,11 +1,11 @@
-//! Each name is a lock of its own. What else may lie around is each engine's own to test.
+//! Each name is a lock of its own. Other things in a folder are tested for each engine separately.
 
 use lockbydir::Lock;
 
 use super::{World, jobs, secs};
 
 pub(crate) fn two_names_are_two_locks<W: World>(world: &W) {
-    // One is the other's beginning.
+    // One name is the beginning of the other.
     let lock = jobs(world);
     let longer = Lock::new(world.folder() + "/jobs2").timeout(secs(60));
     let guard = longer.acquire().unwrap();

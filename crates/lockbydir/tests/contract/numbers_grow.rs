@@ -1,4 +1,4 @@
-//! Each holding has a larger token than all before it.
+//! Each holding has a larger token than all earlier ones.
 
 use lockbydir::Lock;
 
@@ -22,7 +22,7 @@ pub(crate) fn tokens_grow_over_holdings<W: World>(world: &W) {
     }
 }
 
-pub(crate) fn tokens_grow_over_a_break_and_a_expiry<W: World>(world: &W) {
+pub(crate) fn tokens_grow_over_a_break_and_an_expiry<W: World>(world: &W) {
     let lock = jobs(world).timeout(W::SHORTEST);
     let broken = lock.acquire().unwrap();
     lock.break_by_force().unwrap();
@@ -34,7 +34,7 @@ pub(crate) fn tokens_grow_over_a_break_and_a_expiry<W: World>(world: &W) {
     assert!(broken.token() < expired.token() && expired.token() < last);
 }
 
-pub(crate) fn a_fenced_lock_has_them_too<W: World>(world: &W) {
+pub(crate) fn tokens_of_a_fenced_lock_grow_too<W: World>(world: &W) {
     let lock = jobs(world).fenced(true);
 
     let tokens = [token(&lock), token(&same_jobs(world)), token(&lock)];

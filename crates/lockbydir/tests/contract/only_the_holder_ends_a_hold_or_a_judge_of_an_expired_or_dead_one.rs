@@ -1,11 +1,11 @@
-//! Or a break by force.
+//! Only the holder ends a holding, or a judge of an expired or dead one, or a break by force.
 
 use lockbydir::{Broken, Key};
 use lockbydir_protocol::Nonce;
 
 use super::{World, jobs, same_jobs, see};
 
-pub(crate) fn a_living_holder_is_left_in_peace<W: World>(world: &W) {
+pub(crate) fn a_living_holder_is_not_broken<W: World>(world: &W) {
     let guard = jobs(world).label("living").acquire().unwrap();
 
     let broken = same_jobs(world).break_stale().unwrap();
@@ -16,12 +16,12 @@ pub(crate) fn a_living_holder_is_left_in_peace<W: World>(world: &W) {
     guard.renew().unwrap();
 }
 
-pub(crate) fn there_is_nothing_to_break<W: World>(world: &W) {
+pub(crate) fn breaking_a_free_lock_does_nothing<W: World>(world: &W) {
     assert_eq!(jobs(world).break_stale().unwrap(), Broken::WasFree);
     assert_eq!(jobs(world).break_by_force().unwrap(), Broken::WasFree);
 }
 
-pub(crate) fn an_expired_holding_is_broken_and_its_holder_told_of<W: World>(world: &W) {
+pub(crate) fn an_expired_holding_is_broken_and_reported<W: World>(world: &W) {
     let sleeper = jobs(world).timeout(W::SHORTEST).label("sleeper").acquire().unwrap();
     let lock = same_jobs(world);
 
@@ -43,7 +43,7 @@ pub(crate) fn an_expired_holding_is_broken_and_its_holder_told_of<W: World>(worl
     drop(lock.try_acquire().unwrap().expect("it is free"));
 }
 
-pub(crate) fn who_is_broken_by_force_learns_of_it<W: World>(world: &W) {
+pub(crate) fn a_holder_notices_a_break_by_force<W: World>(world: &W) {
     let lock = same_jobs(world);
     let guard = jobs(world).acquire().unwrap();
 
@@ -56,10 +56,10 @@ pub(crate) fn who_is_broken_by_force_learns_of_it<W: World>(world: &W) {
     assert!(guard.renew().unwrap_err().is_lost());
     assert!(!guard.is_held() && guard.lost().is_some());
     assert!(guard.release().unwrap_err().is_lost());
-    next.renew().expect("what the broken one does at its end is nothing to the next");
+    next.renew().expect("the release of the broken holder does not affect the next");
 }
 
-pub(crate) fn a_key_of_nobody_ends_nothing<W: World>(world: &W) {
+pub(crate) fn an_unknown_key_ends_nothing<W: World>(world: &W) {
     let guard = jobs(world).acquire().unwrap();
     let wrong = Key::new(guard.token(), Nonce(guard.key().nonce().0 ^ 1));
 

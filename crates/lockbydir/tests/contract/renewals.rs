@@ -1,4 +1,4 @@
-//! Renewing a lock, on other terms too.
+//! Renewing a lock, also with another timeout or owner.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use lockbydir::{ErrorKind, How, State};
 
 use super::{Process, World, calm, jobs, ms, patient, same_jobs, secs, see};
 
-pub(crate) fn who_renews_holds_on<W: World>(world: &W) {
+pub(crate) fn renewals_keep_the_lock<W: World>(world: &W) {
     let other = same_jobs(world);
     let guard = jobs(world).timeout(calm::<W>()).acquire().unwrap();
     let end = Instant::now() + guard.timeout() * 2;
@@ -20,7 +20,7 @@ pub(crate) fn who_renews_holds_on<W: World>(world: &W) {
     assert!(guard.is_held());
 }
 
-pub(crate) fn the_keeper_holds_on_for_many_timeouts<W: World>(world: &W) {
+pub(crate) fn the_renewer_keeps_the_lock_for_many_timeouts<W: World>(world: &W) {
     let lock = jobs(world).timeout(calm::<W>()).renew_automatically(true);
     let guard = lock.acquire().unwrap();
     let watcher = same_jobs(world).patience(guard.timeout() * 3);
@@ -68,7 +68,7 @@ pub(crate) fn a_late_renewal_succeeds_if_nobody_took_the_lock<W: World>(world: &
     guard.release().unwrap();
 }
 
-pub(crate) fn a_second_process_is_named<W: World>(world: &W) {
+pub(crate) fn a_second_process_is_added<W: World>(world: &W) {
     let guard = jobs(world).acquire().unwrap();
     let process = Process::start();
 

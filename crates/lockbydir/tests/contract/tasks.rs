@@ -1,4 +1,4 @@
-//! Async tasks on tokio, and what is left when a future is dropped.
+//! Async tasks on tokio, and what is left behind when a future is dropped.
 
 use std::future::Future;
 use std::pin::pin;
@@ -37,7 +37,7 @@ pub(crate) fn tasks_exclude_each_other<W: World>(world: &W) {
     });
 }
 
-pub(crate) fn patience_ends_a_task_first_in_queue_and_one_behind_it<W: World>(world: &W) {
+pub(crate) fn patience_ends_the_first_and_the_second_task<W: World>(world: &W) {
     let guard = jobs(world).timeout(secs(60)).acquire().unwrap();
     let hasty = jobs(world).patience(ms(200));
 
@@ -49,8 +49,8 @@ pub(crate) fn patience_ends_a_task_first_in_queue_and_one_behind_it<W: World>(wo
     guard.release().unwrap();
 }
 
-/// Drops a future after each number of polls from none on: at every point where it awaits. The
-/// lock is held at first and released when the future has been polled `release_after` times.
+/// Drops a future after each number of polls, from none on: at every point where it awaits. The
+/// lock is held at first, and is released when the future has been polled `release_after` times.
 fn drop_everywhere<W: World>(world: &W, release_after: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _inside = runtime.enter();
@@ -59,7 +59,7 @@ fn drop_everywhere<W: World>(world: &W, release_after: usize) {
         let mut guard = Some(lock.acquire().unwrap());
         let waiting = lock.clone().patience(Patience::FOREVER);
         let ahead = (release_after % 2 == 1).then(|| {
-            // Somebody of our process is before it.
+            // Another thread of our process is ahead of it.
             let lock = patient(&lock);
             std::thread::spawn(move || lock.acquire().map(drop))
         });
@@ -79,7 +79,8 @@ fn drop_everywhere<W: World>(world: &W, release_after: usize) {
                 }
             }
         }
-        // From here on it never takes the lock: it is ours, or free for us, once it has left the queue.
+        // From here on the future never takes the lock: the lock is ours, or is free for us once
+        // the future has left the queue.
         drop(guard.take());
         if let Some(ahead) = ahead {
             ahead.join().unwrap().unwrap();
@@ -87,14 +88,14 @@ fn drop_everywhere<W: World>(world: &W, release_after: usize) {
         let mine = lock.clone().patience(secs(5)).acquire();
         let what = format!("dropped after {drop_after} polls, released after {release_after}");
         let mine = mine.unwrap_or_else(|error| panic!("{what}: {error}"));
-        std::thread::sleep(ms(5)); // whatever it may still do, it would do now
+        std::thread::sleep(ms(5)); // time for anything that it might still do
         assert!(mine.renew().is_ok(), "{what}");
         drop(mine);
         world.assert_clean();
     }
 }
 
-pub(crate) fn a_dropped_future_leaves_the_queue_and_never_takes_the_lock<W: World>(world: &W) {
+pub(crate) fn a_dropped_future_never_takes_the_lock<W: World>(world: &W) {
     for release_after in 0..6 {
         drop_everywhere(world, release_after);
     }

@@ -1,4 +1,4 @@
-//! A lock that is free while somebody waits is taken, in the order in which they came.
+//! A lock that is free while waiters queue is taken by them, in arrival order.
 
 use std::sync::mpsc;
 use std::thread;
@@ -8,8 +8,8 @@ use lockbydir::{Lock, State};
 
 use super::{World, jobs, patient, same_jobs, secs, see_in_queue};
 
-pub(crate) fn a_release_wakes_who_waits<W: World>(world: &W) {
-    // Whoever missed the wake-up would sleep for an hour.
+pub(crate) fn a_release_wakes_a_waiter<W: World>(world: &W) {
+    // A waiter that missed the wake-up would sleep for an hour.
     let lock = patient(&same_jobs(world)).poll_interval(secs(3600)).timeout(secs(3600));
     let guard = jobs(world).timeout(secs(3600)).acquire().unwrap();
     let waiting = lock.clone();
@@ -25,8 +25,8 @@ pub(crate) fn a_release_wakes_who_waits<W: World>(world: &W) {
     guard.release().unwrap();
 }
 
-/// Begins to wait one after the other, each when it is known that the one before waits; then the
-/// lock is released, and they are served in this order.
+/// Starts the waiters one after the other, each when the one before is known to wait; then releases
+/// the lock, and asserts that they are served in this order.
 fn assert_order(guard: lockbydir::Guard, waiters: &[Lock], mut begun: impl FnMut(usize)) {
     let (send, served) = mpsc::channel();
     let threads: Vec<_> = waiters
@@ -51,15 +51,15 @@ fn assert_order(guard: lockbydir::Guard, waiters: &[Lock], mut begun: impl FnMut
     assert_eq!(served.iter().collect::<Vec<_>>(), (0..waiters.len()).collect::<Vec<_>>());
 }
 
-pub(crate) fn threads_are_served_in_the_order_in_which_they_came<W: World>(world: &W) {
+pub(crate) fn threads_are_served_in_arrival_order<W: World>(world: &W) {
     let lock = patient(&jobs(world)).timeout(secs(60));
     let guard = lock.acquire().unwrap();
-    let (told, is_waiting) = mpsc::channel();
+    let (sender, is_waiting) = mpsc::channel();
     let waiters: Vec<_> = (0..5)
         .map(|number| {
-            let told = told.clone();
+            let sender = sender.clone();
             lock.clone().on_wait(move |_| {
-                let _ = told.send(number);
+                let _ = sender.send(number);
             })
         })
         .collect();
@@ -67,7 +67,7 @@ pub(crate) fn threads_are_served_in_the_order_in_which_they_came<W: World>(world
     assert_order(guard, &waiters, |number| while is_waiting.recv().unwrap() != number {});
 }
 
-pub(crate) fn processes_are_served_in_the_order_in_which_they_came<W: World>(world: &W) {
+pub(crate) fn processes_are_served_in_arrival_order<W: World>(world: &W) {
     let (lock, other) = (patient(&jobs(world)), patient(&same_jobs(world)));
 
     for waiters in [[lock.clone(), other.clone()], [other, lock.clone()]] {
@@ -76,24 +76,24 @@ pub(crate) fn processes_are_served_in_the_order_in_which_they_came<W: World>(wor
     }
 }
 
-pub(crate) fn who_waits_is_told_of_its_place<W: World>(world: &W) {
+pub(crate) fn waiters_see_their_position<W: World>(world: &W) {
     let guard = jobs(world).label("before").timeout(secs(60)).acquire().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (sender, reports) = mpsc::channel();
     let lock = patient(&same_jobs(world)).on_wait(move |waiting| {
         let (status, place) = (waiting.status.clone(), waiting.place);
-        let _ = tell.send((waiting.path.to_owned(), status, place, waiting.waited));
+        let _ = sender.send((waiting.path.to_owned(), status, place, waiting.waited));
     });
     let waiting = lock.clone();
     let waiter = thread::spawn(move || waiting.acquire().map(drop));
 
-    let (path, status, place, waited) = told.recv_timeout(secs(30)).unwrap();
+    let (path, status, place, waited) = reports.recv_timeout(secs(30)).unwrap();
 
     assert_eq!(path, lock.path().unwrap());
     assert_eq!((status.state, place), (State::Held, Some(1)));
     assert_eq!(status.holder.unwrap().label.as_deref(), Some("before"));
     assert!(waited >= super::ms(500) && waited < secs(20), "{waited:?}");
-    // Told again and again.
-    told.recv_timeout(secs(30)).unwrap();
+    // The report is repeated.
+    reports.recv_timeout(secs(30)).unwrap();
     guard.release().unwrap();
     waiter.join().unwrap().unwrap();
 }

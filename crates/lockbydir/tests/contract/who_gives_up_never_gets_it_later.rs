@@ -1,4 +1,4 @@
-//! Nothing is left behind that could be granted.
+//! A waiter that gives up leaves nothing behind that could be granted.
 
 use std::thread;
 use std::time::Instant;
@@ -7,7 +7,8 @@ use lockbydir::{ErrorKind, Interrupt, Lock, Patience};
 
 use super::{World, jobs, ms, patient, same_jobs, secs, see_in_queue};
 
-/// Whoever gave up has not got it: it is held, and then free, and nobody waits.
+/// Asserts that a waiter that gave up has not got the lock: it is held, and then free, and nobody
+/// waits.
 fn assert_nobody_waits(lock: &Lock, guard: lockbydir::Guard) {
     assert!(lock.status().unwrap().queue.is_empty());
     guard.renew().unwrap();
@@ -16,7 +17,7 @@ fn assert_nobody_waits(lock: &Lock, guard: lockbydir::Guard) {
     next.renew().unwrap();
 }
 
-pub(crate) fn patience_ends_in_time_and_says_who_holds<W: World>(world: &W) {
+pub(crate) fn patience_ends_in_time_and_reports_the_holder<W: World>(world: &W) {
     let lock = same_jobs(world);
     let guard = jobs(world).label("long").timeout(secs(60)).acquire().unwrap();
     let begin = Instant::now();
@@ -29,12 +30,12 @@ pub(crate) fn patience_ends_in_time_and_says_who_holds<W: World>(world: &W) {
     let holder = error.holder().expect("who holds it");
     assert_eq!((holder.pid, holder.label.as_deref()), (Some(std::process::id()), Some("long")));
     assert_eq!(error.path(), Some(lock.path().unwrap().as_path()));
-    let said = error.to_string();
-    assert!(said.contains("(`long`)") && said.contains("waited 0."), "{said}");
+    let message = error.to_string();
+    assert!(message.contains("(`long`)") && message.contains("waited 0."), "{message}");
     assert_nobody_waits(&lock, guard);
 }
 
-pub(crate) fn a_thread_whose_patience_ends_leaves_its_place_to_the_next<W: World>(world: &W) {
+pub(crate) fn a_thread_that_gives_up_passes_its_turn_on<W: World>(world: &W) {
     let lock = jobs(world);
     let guard = lock.clone().timeout(secs(60)).acquire().unwrap();
     let hasty: Vec<_> = (0..5)
@@ -69,7 +70,7 @@ pub(crate) fn an_interrupt_ends_a_wait_and_its_ticket<W: World>(world: &W) {
     assert_nobody_waits(&lock, guard);
 }
 
-pub(crate) fn an_interrupt_reaches_threads_that_are_not_yet_in_queue<W: World>(world: &W) {
+pub(crate) fn an_interrupt_reaches_the_local_queue<W: World>(world: &W) {
     let lock = jobs(world);
     let guard = lock.clone().timeout(secs(60)).acquire().unwrap();
     let interrupt = Interrupt::new();
@@ -89,7 +90,7 @@ pub(crate) fn an_interrupt_reaches_threads_that_are_not_yet_in_queue<W: World>(w
     assert_nobody_waits(&lock, guard);
 }
 
-pub(crate) fn an_interrupt_raised_before_ends_the_wait_that_begins<W: World>(world: &W) {
+pub(crate) fn an_interrupt_raised_before_ends_a_later_wait<W: World>(world: &W) {
     let lock = same_jobs(world);
     let guard = jobs(world).timeout(secs(60)).acquire().unwrap();
     let interrupt = Interrupt::new();

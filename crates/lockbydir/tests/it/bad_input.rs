@@ -1,4 +1,4 @@
-//! Input that cannot be: each has its kind, says what was wrong, and touches nothing.
+//! Invalid input: each error has its kind and says what is wrong, and nothing is touched.
 
 #[cfg(unix)]
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use lockbydir::{ErrorKind, Key, Lock, State};
 use crate::{entry, impatient, ms};
 
 #[test]
-fn names_that_cannot_be_are_refused() {
+fn invalid_names_are_refused() {
     let long = "x".repeat(221);
     for (name, word) in [
         ("", "empty"),
@@ -31,7 +31,7 @@ fn names_that_cannot_be_are_refused() {
 
 #[cfg(windows)]
 #[test]
-fn names_that_windows_would_change_or_that_are_devices_are_refused() {
+fn names_that_windows_changes_or_reserves_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for name in [
         "jobs.",
@@ -61,7 +61,7 @@ fn names_that_windows_would_change_or_that_are_devices_are_refused() {
 
 #[cfg(windows)]
 #[test]
-fn a_path_longer_than_windows_once_allowed_works() {
+fn a_path_longer_than_the_old_windows_limit_works() {
     let folder = tempfile::tempdir().unwrap();
     let mut deep = fs::canonicalize(folder.path()).unwrap();
     for _ in 0..4 {
@@ -79,7 +79,7 @@ fn a_path_longer_than_windows_once_allowed_works() {
 
 #[cfg(unix)]
 #[test]
-fn the_longest_name_and_a_name_of_any_bytes_work() {
+fn the_longest_name_and_a_non_utf8_name_work() {
     let folder = tempfile::tempdir().unwrap();
     for name in [OsStr::new(&"x".repeat(220)), OsStr::from_bytes(b"caf\xe9 \x1b[31m")] {
         let lock = Lock::new(folder.path().join(name)).patience(Duration::ZERO);
@@ -105,7 +105,7 @@ fn timeouts_and_labels_out_of_range_are_refused() {
 }
 
 #[test]
-fn a_missing_parent_and_a_parent_that_is_a_file_say_so() {
+fn a_missing_or_non_directory_parent_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
     for parent in ["missing", "file"] {
@@ -162,7 +162,7 @@ fn what_is_not_ours_is_refused_and_left_alone() {
 }
 
 #[test]
-fn two_entries_at_once_and_an_entry_that_is_no_file_are_foreign() {
+fn two_entries_and_non_file_entries_are_foreign() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("jobs.lockdir");
     let lock = impatient(folder.path());

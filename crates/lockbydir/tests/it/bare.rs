@@ -1,4 +1,4 @@
-//! Living with locks of a plain `mkdir`, as shell scripts and the first version make them.
+//! Coexistence with locks of a plain `mkdir`, as shell scripts and the first version create them.
 
 use std::fs;
 #[cfg(unix)]
@@ -8,7 +8,7 @@ use lockbydir::{Broken, How, State};
 
 use crate::{assert_empty, impatient, ms, secs};
 
-/// As the first version does it there.
+/// Does what the first version does on Windows.
 #[cfg(windows)]
 fn shell(command: &str, path: &std::path::Path) -> bool {
     let place = path.join("jobs.lockdir");
@@ -29,7 +29,7 @@ fn shell(command: &str, path: &std::path::Path) -> bool {
 }
 
 #[test]
-fn we_wait_for_a_bare_lock_until_it_is_old() {
+fn a_bare_lock_is_taken_over_when_it_is_old() {
     let folder = tempfile::tempdir().unwrap();
     assert!(shell("mkdir", folder.path()));
     let lock = impatient(folder.path()).timeout(ms(300));
@@ -43,13 +43,13 @@ fn we_wait_for_a_bare_lock_until_it_is_old() {
     let How::AfterExpiry(before) = guard.how() else { panic!("{:?}", guard.how()) };
     assert_eq!((&before.holder, before.token), (&None, None));
     assert!(before.age.is_some_and(|age| age >= ms(300)), "{before:?}");
-    assert!(before.to_string().starts_with("an unknown holder (a plain directory, "), "{before}");
+    assert!(before.to_string().starts_with("an unknown holder (a plain mkdir lock, "), "{before}");
     drop(guard);
     assert_empty(folder.path());
 }
 
 #[test]
-fn a_bare_locker_can_neither_make_nor_remove_ours() {
+fn a_bare_locker_can_neither_create_nor_remove_ours() {
     let folder = tempfile::tempdir().unwrap();
     let guard = impatient(folder.path()).acquire().unwrap();
 
@@ -63,7 +63,7 @@ fn a_bare_locker_can_neither_make_nor_remove_ours() {
 }
 
 #[test]
-fn litter_is_tolerated_and_never_deleted_and_the_lock_works_on() {
+fn litter_is_tolerated_and_never_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let litter = folder.path().join("jobs.lockdir/.nfs0001");
@@ -77,7 +77,7 @@ fn litter_is_tolerated_and_never_deleted_and_the_lock_works_on() {
     assert_eq!(fs::read_to_string(litter).unwrap(), "somebody's");
 }
 
-/// Nobody may put an entry into a bare one: two could.
+/// Nobody may put an entry into a bare lock: two processes could.
 #[test]
 fn litter_in_a_bare_lock_blocks_and_is_named() {
     let folder = tempfile::tempdir().unwrap();

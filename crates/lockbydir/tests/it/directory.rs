@@ -1,4 +1,4 @@
-//! The contract, on lock directories.
+//! The contract of engines, run on lock directories.
 
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ impl World for Folder {
 
     #[cfg(windows)]
     fn folder_of_another_process(&self) -> String {
-        // Letters of another case stay in an absolute path, and are the same folder.
+        // The case of letters is kept in an absolute path, and both paths lead to the same folder.
         self.folder().to_uppercase()
     }
 
     #[cfg(unix)]
     fn folder_of_another_process(&self) -> String {
-        // The detour stays in an absolute path.
+        // The detour is kept in an absolute path.
         self.folder() + "/../" + self.0.path().file_name().unwrap().to_str().unwrap()
     }
 
-    /// A fenced lock keeps its directory on purpose.
+    /// Removes the directory of a fenced lock first, which is kept on purpose.
     fn assert_clean(&self) {
         let directory = self.0.path().join("jobs.lockdir");
         if directory.exists() && entry(self.0.path()).starts_with("v1.open.f.") {

@@ -1,4 +1,4 @@
-//! The doctor on good places, and on ones that lie: a test's world answers its calls.
+//! The doctor on good folders, and on faulty ones: a test's world answers its calls.
 
 use std::fs;
 use std::path::Path;
@@ -14,29 +14,29 @@ use crate::assert_empty;
 
 /// Makes a call.
 type Perform<'a> = dyn FnMut() -> Result<(), Errno> + 'a;
-/// Answers a call that it makes, or does not.
-type Lie = fn(&Call<'_>, &mut Perform<'_>) -> Result<(), Errno>;
+/// Answers a call, which it makes or does not make.
+type Fault = fn(&Call<'_>, &mut Perform<'_>) -> Result<(), Errno>;
 
-/// A world like the real one, but for one lie.
-struct Liar {
-    lie: Lie,
+/// A world like the real system, except for one fault.
+struct FaultyWorld {
+    fault: Fault,
     /// How far the wall clock is ahead of the file system's.
     ahead: Duration,
 }
 
-impl Liar {
-    fn lying(lie: Lie) -> Rc<Liar> {
-        Rc::new(Liar { lie, ahead: Duration::ZERO })
+impl FaultyWorld {
+    fn with(fault: Fault) -> Rc<FaultyWorld> {
+        Rc::new(FaultyWorld { fault, ahead: Duration::ZERO })
     }
 }
 
-impl World for Liar {
+impl World for FaultyWorld {
     fn call(
         &self,
         call: &Call<'_>,
         perform: &mut dyn FnMut() -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        (self.lie)(call, perform)
+        (self.fault)(call, perform)
     }
 
     fn is_hidden(&self) -> bool {
@@ -71,7 +71,7 @@ impl World for Liar {
     }
 }
 
-/// Other bits each time.
+/// Returns different bits each time.
 fn rand() -> u128 {
     use std::hash::{BuildHasher, RandomState};
     u128::from(RandomState::new().hash_one(0))
@@ -83,10 +83,10 @@ fn finding<'a>(report: &'a Report, name: &str) -> &'a Finding {
     })
 }
 
-/// What the doctor finds where this lie is told.
-fn examined_with(lie: Lie) -> Report {
+/// Returns the doctor's report in a world with this fault.
+fn report_with(fault: Fault) -> Report {
     let folder = tempfile::tempdir().unwrap();
-    let report = within(Liar::lying(lie), || examine(folder.path()).unwrap());
+    let report = within(FaultyWorld::with(fault), || examine(folder.path()).unwrap());
     assert_eq!(report.verdict(), Verdict::NotSafe, "{report:#?}");
     report
 }
@@ -111,9 +111,9 @@ fn a_good_folder_has_a_good_report_and_nothing_is_left_in_it() {
 }
 
 #[test]
-fn who_is_told_twice_that_one_file_was_renamed_is_told_that_it_is_not_safe() {
-    let report = examined_with(|call, perform| match call.kind {
-        // The other one comes first, and we are told that we did.
+fn a_file_that_is_renamed_twice_is_not_safe() {
+    let report = report_with(|call, perform| match call.kind {
+        // The peer is first, but the answer says that we were.
         Kind::Rename if call.on.to_string_lossy().starts_with("probe-race-") => Ok(()),
         Kind::Rename => match perform() {
             Err(Errno::NOENT) => Ok(()),
@@ -128,7 +128,7 @@ fn who_is_told_twice_that_one_file_was_renamed_is_told_that_it_is_not_safe() {
 
 #[test]
 fn a_full_directory_that_is_replaced_is_not_safe() {
-    let report = examined_with(|call, perform| {
+    let report = report_with(|call, perform| {
         if call.kind == Kind::Install && call.to.is_some_and(|to| ends_in(to, "probe-full-3")) {
             fs::remove_dir_all(call.to.unwrap()).unwrap();
         }
@@ -140,7 +140,7 @@ fn a_full_directory_that_is_replaced_is_not_safe() {
 
 #[test]
 fn a_full_directory_that_is_removed_is_not_safe() {
-    let report = examined_with(|call, perform| match (call.kind, perform()) {
+    let report = report_with(|call, perform| match (call.kind, perform()) {
         (Kind::RemoveDir, Err(_)) if ends_in(call.on, "probe-kept") => {
             fs::remove_dir_all(call.on).unwrap();
             Ok(())
@@ -152,8 +152,8 @@ fn a_full_directory_that_is_removed_is_not_safe() {
 }
 
 #[test]
-fn a_full_directory_that_is_said_to_be_removed_is_not_safe() {
-    let report = examined_with(|call, perform| match (call.kind, perform()) {
+fn a_full_directory_reported_as_removed_is_not_safe() {
+    let report = report_with(|call, perform| match (call.kind, perform()) {
         (Kind::RemoveDir, Err(_)) if ends_in(call.on, "probe-kept") => Ok(()),
         (_, done) => done,
     });
@@ -163,7 +163,7 @@ fn a_full_directory_that_is_said_to_be_removed_is_not_safe() {
 
 #[test]
 fn a_directory_that_is_seen_under_both_names_is_not_safe() {
-    let report = examined_with(|call, perform| {
+    let report = report_with(|call, perform| {
         let done = perform();
         if call.kind == Kind::Install && ends_in(call.on, "probe-free-stage") {
             fs::create_dir(call.on).unwrap();
@@ -175,9 +175,9 @@ fn a_directory_that_is_seen_under_both_names_is_not_safe() {
 }
 
 #[test]
-fn both_who_install_one_directory_are_not_safe() {
-    let report = examined_with(|call, perform| match call.kind {
-        // The other one comes first, and we are told that we did.
+fn a_directory_that_both_install_is_not_safe() {
+    let report = report_with(|call, perform| match call.kind {
+        // The peer is first, but the answer says that we were.
         Kind::Install if call.on.to_string_lossy().contains("probe-plain-") => Ok(()),
         _ => perform(),
     });
@@ -187,7 +187,7 @@ fn both_who_install_one_directory_are_not_safe() {
 }
 
 #[test]
-fn names_too_short_for_any_entry_are_not_safe_and_shorter_ones_than_usual_are_remarked() {
+fn short_name_limits_are_reported() {
     fn no_longer_than<const LONGEST: usize>(
         call: &Call<'_>,
         perform: &mut Perform<'_>,
@@ -198,14 +198,14 @@ fn names_too_short_for_any_entry_are_not_safe_and_shorter_ones_than_usual_are_re
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    for (lie, longest, grade, meaning) in [
-        (no_longer_than::<100> as Lie, 100, Grade::Fatal, "A lock's state is a name"),
-        (no_longer_than::<145> as Lie, 145, Grade::Remark, "`run` needs 1"),
-        (no_longer_than::<180> as Lie, 180, Grade::Remark, "labels are cut off"),
-        (no_longer_than::<199> as Lie, 199, Grade::Remark, "labels are cut off"),
-        (no_longer_than::<200> as Lie, 200, Grade::Remark, "The longest names"),
+    for (fault, longest, grade, meaning) in [
+        (no_longer_than::<100> as Fault, 100, Grade::Fatal, "A lock's state is a name"),
+        (no_longer_than::<145> as Fault, 145, Grade::Remark, "`run` needs 1"),
+        (no_longer_than::<180> as Fault, 180, Grade::Remark, "labels are cut off"),
+        (no_longer_than::<199> as Fault, 199, Grade::Remark, "labels are cut off"),
+        (no_longer_than::<200> as Fault, 200, Grade::Remark, "The longest lock names"),
     ] {
-        let report = within(Liar::lying(lie), || examine(folder.path()).unwrap());
+        let report = within(FaultyWorld::with(fault), || examine(folder.path()).unwrap());
         let names = finding(&report, "names");
         assert_eq!(names.grade, grade, "{names:?}");
         assert!(names.meaning.contains(meaning), "{names:?}");
@@ -214,8 +214,8 @@ fn names_too_short_for_any_entry_are_not_safe_and_shorter_ones_than_usual_are_re
 }
 
 #[test]
-fn a_call_that_fails_for_no_reason_is_not_safe() {
-    let report = examined_with(|call, perform| match call.kind {
+fn an_unexpected_failure_of_a_call_is_not_safe() {
+    let report = report_with(|call, perform| match call.kind {
         Kind::Unlink if ends_in(call.on, "probe-gone") => Err(Errno::IO),
         _ => perform(),
     });
@@ -228,24 +228,24 @@ fn a_call_that_fails_for_no_reason_is_not_safe() {
 #[test]
 fn no_rename_that_refuses_to_replace_is_a_remark() {
     let folder = tempfile::tempdir().unwrap();
-    let lie = Liar::lying(|call, perform| match call.kind {
+    let fault = FaultyWorld::with(|call, perform| match call.kind {
         Kind::Install if ends_in(call.on, "probe-new-stage") => Err(Errno::INVAL),
         _ => perform(),
     });
 
-    let report = within(lie, || examine(folder.path()).unwrap());
+    let report = within(fault, || examine(folder.path()).unwrap());
 
     assert_eq!(finding(&report, "rename-no-replace").grade, Grade::Remark);
     assert_ne!(report.verdict(), Verdict::NotSafe);
 }
 
 #[test]
-fn a_file_system_with_another_clock_is_told_how_far_it_is_off() {
+fn the_offset_of_a_file_systems_clock_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let hour = Duration::from_secs(3600);
-    let lie = Rc::new(Liar { lie: |_, perform| perform(), ahead: hour });
+    let fault = Rc::new(FaultyWorld { fault: |_, perform| perform(), ahead: hour });
 
-    let report = within(lie, || examine(folder.path()).unwrap());
+    let report = within(fault, || examine(folder.path()).unwrap());
 
     let clock = finding(&report, "clock");
     assert_eq!(clock.grade, Grade::Remark);
@@ -253,14 +253,14 @@ fn a_file_system_with_another_clock_is_told_how_far_it_is_off() {
 }
 
 #[test]
-fn a_disk_that_is_full_is_no_report_but_an_error_and_nothing_is_left() {
+fn a_full_disk_is_an_error_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let lie = Liar::lying(|call, perform| match call.kind {
+    let fault = FaultyWorld::with(|call, perform| match call.kind {
         Kind::MakeFile => Err(Errno::NOSPC),
         _ => perform(),
     });
 
-    let error = within(lie, || examine(folder.path()).unwrap_err());
+    let error = within(fault, || examine(folder.path()).unwrap_err());
 
     assert_eq!(error.kind(), ErrorKind::Io);
     assert_eq!(error.raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
@@ -278,7 +278,7 @@ fn a_folder_that_is_not_there_is_named() {
 }
 
 #[test]
-fn two_who_meet_have_the_same_findings_and_leave_nothing() {
+fn two_hosts_that_meet_get_the_same_findings() {
     let folder = tempfile::tempdir().unwrap();
     let patience = Patience::from(Duration::from_secs(60));
     let one = || Examination::of(folder.path()).with_host(patience).run();
@@ -300,7 +300,7 @@ fn two_who_meet_have_the_same_findings_and_leave_nothing() {
 }
 
 #[test]
-fn who_waits_for_another_host_in_vain_says_so_and_leaves_nothing() {
+fn a_missing_peer_is_reported_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let patience = Patience::from(Duration::from_millis(100));
     let begun = std::time::Instant::now();
@@ -308,7 +308,7 @@ fn who_waits_for_another_host_in_vain_says_so_and_leaves_nothing() {
     let error = Examination::of(folder.path()).with_host(patience).run().unwrap_err();
 
     assert!(error.is_patience_over(), "{error:?}");
-    assert!(error.to_string().contains("nobody came"), "{error}");
+    assert!(error.to_string().contains("no peer appeared"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_empty(folder.path());
 }
@@ -327,11 +327,10 @@ fn a_wait_for_another_host_can_be_interrupted() {
     assert_empty(folder.path());
 }
 
-// Elsewhere a directory cannot be dated back by the standard library.
+// On other systems the standard library cannot set back the time of a directory.
 #[cfg(unix)]
 #[test]
-fn clean_removes_what_a_killed_doctor_left_when_it_is_old_and_nothing_else() -> std::io::Result<()>
-{
+fn clean_removes_only_old_sandboxes_of_the_doctor() -> std::io::Result<()> {
     let folder = tempfile::tempdir()?;
     let nonce = "00000000000000000000000007";
     let old = folder.path().join(format!("lockbydir-doctor.{nonce}"));

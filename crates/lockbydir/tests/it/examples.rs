@@ -1,6 +1,6 @@
-//! The examples as people run them: real processes, their words and exit codes, and that they
-//! leave nothing behind. `cargo test` builds them beside the tests, unless it is told to build
-//! these tests alone (`--test it`).
+//! The examples, run as real processes: their output and exit codes, and that they leave nothing
+//! behind. `cargo test` builds them together with the tests, but not if it builds these tests alone
+//! (`--test it`).
 
 use std::env;
 use std::fs;
@@ -12,7 +12,8 @@ use lockbydir::{Broken, Lock};
 
 use crate::{assert_empty, ms};
 
-/// An example that lives in this folder: its current directory and its place for temporary ones.
+/// Returns the command of an example that uses this folder as its current directory and for
+/// temporary files.
 fn example(name: &str, folder: &Path, arguments: &[&str]) -> Command {
     let tests = env::current_exe().unwrap();
     let program = tests
@@ -35,14 +36,14 @@ fn example(name: &str, folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Is the program older than its source?
+/// Returns true if the program is older than its source.
 fn is_stale(name: &str, program: &Path) -> bool {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/{name}.rs"));
     let changed = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     changed(&source) > changed(program)
 }
 
-/// Its lines, when it has ended with this code.
+/// Returns the lines of its output; it must have ended with this code.
 fn lines(output: &Output, code: i32) -> Vec<String> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -64,7 +65,7 @@ fn count(lines: &[String], text: &str) -> usize {
     lines.iter().filter(|line| line.contains(text)).count()
 }
 
-/// The number that stands before these words.
+/// Returns the number before these words.
 fn number(lines: &[String], words: &str) -> usize {
     lines
         .iter()
@@ -72,7 +73,7 @@ fn number(lines: &[String], words: &str) -> usize {
         .unwrap_or_else(|| panic!("no number before `{words}` in {lines:#?}"))
 }
 
-/// The lock directory of this name in the example's own folder, once it is locked there.
+/// Waits until the example has locked this name in its own folder, and returns the lock directory.
 fn locked(child: &mut Child, folder: &Path, name: &str) -> PathBuf {
     loop {
         for found in fs::read_dir(folder).unwrap().flatten() {
@@ -88,12 +89,12 @@ fn locked(child: &mut Child, folder: &Path, name: &str) -> PathBuf {
 
 #[test]
 fn how_to_use_locks_works_and_unlocks() {
-    let told = run("how_to_use", &[]);
+    let printed = run("how_to_use", &[]);
 
-    assert_eq!(told.len(), 3, "{told:#?}");
-    assert!(told[0].ends_with("kitchen.lockdir"), "{told:#?}");
-    assert!(told[1].starts_with("Locked: "), "{told:#?}");
-    assert!(told[2].starts_with("Unlocked: "), "{told:#?}");
+    assert_eq!(printed.len(), 3, "{printed:#?}");
+    assert!(printed[0].ends_with("kitchen.lockdir"), "{printed:#?}");
+    assert!(printed[1].starts_with("Locked: "), "{printed:#?}");
+    assert!(printed[2].starts_with("Unlocked: "), "{printed:#?}");
 }
 
 #[test]
@@ -107,72 +108,77 @@ fn two_cooks_in_one_folder_take_turns() {
     held.release().unwrap();
 
     let mut numbers = cooks.map(|cook| {
-        let told = lines(&cook.wait_with_output().unwrap(), 0);
-        let (_, number) = told[1].split_once("my number is ").unwrap();
+        let printed = lines(&cook.wait_with_output().unwrap(), 0);
+        let (_, number) = printed[1].split_once("my number is ").unwrap();
         number.split('.').next().unwrap().parse::<u64>().unwrap()
     });
     numbers.sort_unstable();
-    // The second one cooked a second after the first: numbers are microseconds, mostly.
+    // The second process cooked a second after the first, and tokens are usually microseconds.
     assert!(first < numbers[0] && numbers[0] + 1_000_000 <= numbers[1], "{numbers:?}");
     assert_empty(folder.path());
 }
 
 #[test]
 fn inner_workings_shows_all_its_scenes() {
-    let told = run("inner_workings", &[]);
+    let printed = run("inner_workings", &[]);
 
-    let scenes: Vec<_> =
-        told.iter().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
+    let scenes: Vec<_> = printed
+        .iter()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
+        .collect();
     assert_eq!(scenes.len(), 7, "{scenes:#?}");
-    assert_eq!(count(&told, "one try, no waiting: no"), 1);
-    assert_eq!(count(&told, "it is expired; directory exists: true"), 1);
-    assert_eq!(count(&told, "cannot acquire"), 1);
-    assert!(told.last().unwrap().starts_with("Verdict: every scene went as told"), "{told:#?}");
+    assert_eq!(count(&printed, "one try, no waiting: no"), 1);
+    assert_eq!(count(&printed, "it is expired; directory exists: true"), 1);
+    assert_eq!(count(&printed, "cannot acquire"), 1);
+    assert!(
+        printed.last().unwrap().starts_with("Verdict: every scene went as planned"),
+        "{printed:#?}"
+    );
 }
 
-/// A run of one_bed; how many slept.
-fn nights(told: &[String]) -> usize {
-    assert_eq!(count(told, "is tired"), 4);
-    assert_eq!(told.last().unwrap(), "Verdict: the bed is empty, and never were two in it.");
-    let slept = number(told, " slept in the bed");
-    assert_eq!(slept + number(told, " gave up waiting"), 4, "{told:#?}");
-    assert_eq!(number(told, " failed"), 0, "{told:#?}");
-    assert_eq!(count(told, "lies down"), slept, "{told:#?}");
-    assert_eq!(count(told, "has no patience left"), 4 - slept, "{told:#?}");
+/// Checks the output of `one_bed`, and returns how many slept.
+fn nights(printed: &[String]) -> usize {
+    assert_eq!(count(printed, "is tired"), 4);
+    assert_eq!(printed.last().unwrap(), "Verdict: the bed is empty, and never were two in it.");
+    let slept = number(printed, " slept in the bed");
+    assert_eq!(slept + number(printed, " gave up waiting"), 4, "{printed:#?}");
+    assert_eq!(number(printed, " failed"), 0, "{printed:#?}");
+    assert_eq!(count(printed, "lies down"), slept, "{printed:#?}");
+    assert_eq!(count(printed, "has no patience left"), 4 - slept, "{printed:#?}");
     slept
 }
 
 #[test]
-fn one_bed_is_shared_by_processes_that_give_it_back() {
-    let told = run("one_bed", &["--scale", "0.2", "--forgets", "0"]);
+fn one_bed_is_shared_by_processes_that_release_it() {
+    let printed = run("one_bed", &["--scale", "0.2", "--forgets", "0"]);
 
-    let slept = nights(&told);
-    assert_eq!(count(&told, "gave the bed back"), slept, "{told:#?}");
-    assert!(slept >= 2, "{told:#?}");
-    let mut processes: Vec<_> = told
+    let slept = nights(&printed);
+    assert_eq!(count(&printed, "gave the bed back"), slept, "{printed:#?}");
+    assert!(slept >= 2, "{printed:#?}");
+    let mut processes: Vec<_> = printed
         .iter()
         .filter(|line| line.contains("is tired"))
         .map(|line| line.split_whitespace().nth(3).unwrap())
         .collect();
     processes.sort_unstable();
     processes.dedup();
-    assert_eq!(processes.len(), 4, "{told:#?}");
+    assert_eq!(processes.len(), 4, "{printed:#?}");
 }
 
 #[test]
-fn one_bed_opens_by_itself_when_all_forget_it() {
-    let told = run("one_bed", &["--scale", "0.2", "--forgets", "1"]);
+fn one_bed_expires_when_all_forget_it() {
+    let printed = run("one_bed", &["--scale", "0.2", "--forgets", "1"]);
 
-    let slept = nights(&told);
-    assert_eq!(count(&told, "FORGETS"), slept, "{told:#?}");
-    assert_eq!(count(&told, "the last one forgot"), 1, "{told:#?}");
-    let lain: Vec<f64> = told
+    let slept = nights(&printed);
+    assert_eq!(count(&printed, "FORGETS"), slept, "{printed:#?}");
+    assert_eq!(count(&printed, "the last one forgot"), 1, "{printed:#?}");
+    let lain: Vec<f64> = printed
         .iter()
         .filter(|line| line.contains("lies down"))
         .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
         .collect();
     // The timeout is 2 s here, and logging takes its time.
-    assert!(lain.windows(2).all(|two| two[1] - two[0] > 1.5), "{told:#?}");
+    assert!(lain.windows(2).all(|two| two[1] - two[0] > 1.5), "{printed:#?}");
 }
 
 #[test]
@@ -181,52 +187,52 @@ fn one_bed_fails_when_the_bed_is_not_empty() {
     let mut child =
         example("one_bed", folder.path(), &["--scale", "0.2", "--forgets", "0"]).spawn().unwrap();
 
-    // Somebody leaves a thing in the bed which is not ours to touch.
+    // Puts a foreign file into the bed's lock directory.
     let bed = locked(&mut child, folder.path(), "bed");
     fs::write(bed.join("teddy"), "").unwrap();
 
-    let told = lines(&child.wait_with_output().unwrap(), 1);
-    assert_eq!(told.last().unwrap(), "Verdict: the bed is NOT EMPTY, and something WENT WRONG.");
-    assert!(count(&told, "has a nightmare") > 0, "{told:#?}");
+    let printed = lines(&child.wait_with_output().unwrap(), 1);
+    assert_eq!(printed.last().unwrap(), "Verdict: the bed is NOT EMPTY, and something WENT WRONG.");
+    assert!(count(&printed, "has a nightmare") > 0, "{printed:#?}");
     assert_empty(folder.path());
 }
 
 #[test]
 fn massive_compares_the_times_of_all_its_threads() {
-    let told = run("massive", &["--threads", "40", "--scale", "0.1", "--patience", "600"]);
+    let printed = run("massive", &["--threads", "40", "--scale", "0.1", "--patience", "600"]);
 
-    assert_eq!(number(&told, " held it"), 40);
-    assert_eq!(number(&told, " gave up"), 0);
-    let figures = told.iter().find(|line| line.starts_with("Overhead")).unwrap();
+    assert_eq!(number(&printed, " held it"), 40);
+    assert_eq!(number(&printed, " gave up"), 0);
+    let figures = printed.iter().find(|line| line.starts_with("Overhead")).unwrap();
     for figure in ["min ", "max ", "median ", "mean ", "deviation "] {
         let (_, rest) = figures.split_once(figure).unwrap();
         let value: f64 = rest.split(',').next().unwrap().parse().unwrap();
         assert!(value >= 0.0, "{figures}");
     }
     assert_eq!(
-        told.last().unwrap(),
+        printed.last().unwrap(),
         "Verdict: of 39 differences all are greater than 0.005 s; the lock is gone."
     );
 }
 
 #[test]
-fn massive_counts_those_who_give_up() {
+fn massive_counts_waiters_that_give_up() {
     // All of them would need 5 s.
-    let told = run("massive", &["--threads", "100", "--patience", "0.5"]);
+    let printed = run("massive", &["--threads", "100", "--patience", "0.5"]);
 
-    let held = number(&told, " held it");
-    assert_eq!(held + number(&told, " gave up"), 100, "{told:#?}");
-    assert!(held < 100, "{told:#?}");
-    assert_eq!(number(&told, " differences"), held - 1);
+    let held = number(&printed, " held it");
+    assert_eq!(held + number(&printed, " gave up"), 100, "{printed:#?}");
+    assert!(held < 100, "{printed:#?}");
+    assert_eq!(number(&printed, " differences"), held - 1);
 }
 
 #[test]
-fn nothing_is_left_of_processes_that_give_up_at_the_same_moment() {
+fn processes_that_give_up_together_leave_nothing() {
     // All of them would need 5 s.
-    let told = run("massive", &["--processes", "100", "--patience", "0.5"]);
+    let printed = run("massive", &["--processes", "100", "--patience", "0.5"]);
 
-    assert!(number(&told, " gave up") > 50, "{told:#?}");
-    assert!(told.last().unwrap().ends_with("the lock is gone."), "{told:#?}");
+    assert!(number(&printed, " gave up") > 50, "{printed:#?}");
+    assert!(printed.last().unwrap().ends_with("the lock is gone."), "{printed:#?}");
 }
 
 #[test]
@@ -235,57 +241,60 @@ fn massive_fails_when_a_lock_is_lost() {
     let mut child =
         example("massive", folder.path(), &["--threads", "8", "--scale", "4"]).spawn().unwrap();
 
-    // Somebody breaks the lock under its holder.
+    // Breaks the lock while it is held.
     let directory = locked(&mut child, folder.path(), "counter");
     let lock = Lock::new(directory.with_extension(""));
     while !matches!(lock.break_by_force().unwrap(), Broken::Removed(Some(_))) {
         assert!(child.try_wait().unwrap().is_none(), "it ended before its lock was broken");
     }
 
-    let told = lines(&child.wait_with_output().unwrap(), 1);
-    assert_eq!(number(&told, " lost it"), 1, "{told:#?}");
+    let printed = lines(&child.wait_with_output().unwrap(), 1);
+    assert_eq!(number(&printed, " lost it"), 1, "{printed:#?}");
     assert_empty(folder.path());
 }
 
 #[test]
 fn massive_compares_the_times_of_processes_too() {
-    let told = run("massive", &["--processes", "40", "--scale", "0.1", "--patience", "600"]);
+    let printed = run("massive", &["--processes", "40", "--scale", "0.1", "--patience", "600"]);
 
-    assert!(told[0].starts_with("40 processes, one lock"), "{told:#?}");
-    assert_eq!(number(&told, " held it"), 40);
+    assert!(printed[0].starts_with("40 processes, one lock"), "{printed:#?}");
+    assert_eq!(number(&printed, " held it"), 40);
     assert_eq!(
-        told.last().unwrap(),
+        printed.last().unwrap(),
         "Verdict: of 39 differences all are greater than 0.005 s; the lock is gone."
     );
 }
 
 #[test]
-fn a_storm_ends_and_nobody_was_beside_another() {
-    let told = run("storm", &["--scale", "0.3", "--seed", "7"]);
+fn a_storm_ends_without_two_holders() {
+    let printed = run("storm", &["--scale", "0.3", "--seed", "7"]);
 
-    assert!(number(&told, " turns at the helm") > 10, "{told:#?}");
+    assert!(number(&printed, " turns at the helm") > 10, "{printed:#?}");
     for blow in [" killed", " stopped", " gave up"] {
-        assert!(number(&told, blow) > 0 || cfg!(not(unix)), "{told:#?}");
+        assert!(number(&printed, blow) > 0 || cfg!(not(unix)), "{printed:#?}");
     }
     assert_eq!(
-        told.last().unwrap(),
+        printed.last().unwrap(),
         "Verdict: never were two at the helm; the numbers grow; the lock moved on; nothing is left."
     );
 }
 
 #[test]
-fn a_storm_tells_when_there_were_two() {
+fn a_storm_reports_two_holders() {
     let folder = tempfile::tempdir().unwrap();
     let mut child =
         example("storm", folder.path(), &["--scale", "0.5", "--folder", "."]).spawn().unwrap();
 
-    // Somebody breaks the lock under those who hold it, again and again.
+    // Breaks the lock again and again while it is held.
     let lock = Lock::new(folder.path().join("helm"));
     while child.try_wait().unwrap().is_none() {
         lock.break_by_force().unwrap();
         thread::sleep(ms(20));
     }
 
-    let told = lines(&child.wait_with_output().unwrap(), 1);
-    assert!(told.last().unwrap().starts_with("Verdict: there WERE TWO at the helm;"), "{told:#?}");
+    let printed = lines(&child.wait_with_output().unwrap(), 1);
+    assert!(
+        printed.last().unwrap().starts_with("Verdict: there WERE TWO at the helm;"),
+        "{printed:#?}"
+    );
 }

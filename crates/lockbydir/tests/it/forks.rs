@@ -1,5 +1,5 @@
-//! Forked children, and what they must leave alone. Children with the PID of an ancestor are in the
-//! proofs.
+//! Forked children, and what they must not touch. Children with the PID of an ancestor are tested
+//! in the proofs.
 
 use std::fs;
 use std::future::Future;
@@ -13,7 +13,7 @@ use lockbydir::{Error, ErrorKind, Guard, Interrupt, Patience};
 
 use crate::{impatient, secs};
 
-/// Does this in a forked child; was it true?
+/// Runs `work` in a forked child, and returns its result.
 fn in_a_child(work: impl FnOnce() -> bool) -> bool {
     match fork::fork().unwrap() {
         fork::Fork::Child => std::process::exit(i32::from(!work())),
@@ -21,10 +21,10 @@ fn in_a_child(work: impl FnOnce() -> bool) -> bool {
     }
 }
 
-/// How long this thread of ours has had a CPU.
+/// Returns how much CPU time this thread of ours has used.
 fn cpu_of(thread: i32) -> Duration {
-    let told = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap();
-    Duration::from_nanos(told.split(' ').next().unwrap().parse().unwrap())
+    let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 fn wait_in_queue(folder: &std::path::Path) {
@@ -35,17 +35,17 @@ fn wait_in_queue(folder: &std::path::Path) {
 }
 
 #[test]
-fn a_child_that_raises_an_interrupt_does_not_wake_its_parents_waiter() {
+fn an_interrupt_in_a_child_does_not_wake_the_parent() {
     let folder = tempfile::tempdir().unwrap();
     let guard = impatient(folder.path()).acquire().unwrap();
     let interrupt = Interrupt::new();
     let waiting = impatient(folder.path()).patience(Patience::FOREVER).interrupt(interrupt.clone());
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let waiter = thread::spawn(move || {
-        tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+        sender.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
         waiting.acquire().map(drop)
     });
-    let waiter_id = told.recv().unwrap();
+    let waiter_id = receiver.recv().unwrap();
     wait_in_queue(folder.path());
 
     let in_child = interrupt.clone();
@@ -65,7 +65,7 @@ fn a_child_that_raises_an_interrupt_does_not_wake_its_parents_waiter() {
 }
 
 #[test]
-fn a_child_inherits_that_an_interrupt_was_raised() {
+fn a_child_inherits_a_raised_interrupt() {
     let folder = tempfile::tempdir().unwrap();
     let interrupt = Interrupt::new();
     interrupt.raise();
@@ -79,7 +79,7 @@ fn a_child_inherits_that_an_interrupt_was_raised() {
 
 #[cfg(feature = "tokio")]
 #[test]
-fn a_child_neither_goes_on_with_nor_cancels_its_parents_async_wait() {
+fn a_child_does_not_touch_its_parents_async_wait() {
     type Wait<'a> = Pin<Box<dyn Future<Output = Result<Guard, Error>> + 'a>>;
 
     let folder = tempfile::tempdir().unwrap();
@@ -113,11 +113,11 @@ fn a_child_neither_goes_on_with_nor_cancels_its_parents_async_wait() {
 }
 
 #[test]
-fn a_lock_of_a_relative_name_stays_the_same_after_a_chdir() {
+fn a_relative_name_means_the_same_lock_after_a_chdir() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.lockdir");
 
-    // Only a process of its own may change its directory.
+    // The directory is changed in a child, since it is shared by all threads of a process.
     assert!(in_a_child(|| {
         std::env::set_current_dir(folder.path()).unwrap();
         let lock = lockbydir::Lock::new("jobs").timeout(secs(7));
@@ -128,7 +128,7 @@ fn a_lock_of_a_relative_name_stays_the_same_after_a_chdir() {
 }
 
 #[test]
-fn a_relative_name_without_a_current_directory_is_a_clear_error() {
+fn a_relative_name_needs_a_current_directory() {
     let folder = tempfile::tempdir().unwrap();
     let gone = folder.path().join("gone");
     fs::create_dir(&gone).unwrap();

@@ -1,4 +1,5 @@
-//! Holding, where it has to do with directories: what they are called, keep, and leave behind.
+//! Holding a lock, as far as directories are concerned: their names, their content, and what is
+//! left behind.
 
 use std::fs;
 use std::sync::mpsc;
@@ -27,14 +28,14 @@ fn a_held_lock_excludes_and_a_released_one_leaves_nothing() {
 }
 
 #[test]
-fn a_fenced_lock_keeps_its_directory_and_its_number() {
+fn a_fenced_lock_keeps_its_directory_and_token() {
     let folder = tempfile::tempdir().unwrap();
     let fenced = impatient(folder.path()).fenced(true);
     let token = fenced.acquire().unwrap().token();
     assert!(entry(folder.path()).starts_with("v1.open.f."));
     assert_eq!(fenced.status().unwrap().state, State::Open);
 
-    // A later holder that does not know it is fenced keeps it so, and a break does too.
+    // A later holder that does not set `fenced` keeps the lock fenced, and so does a break.
     let plain = impatient(folder.path());
     let guard = plain.acquire().unwrap();
     assert!(guard.token() > token);
@@ -48,19 +49,19 @@ fn a_fenced_lock_keeps_its_directory_and_its_number() {
 }
 
 #[test]
-fn the_keeper_tells_of_a_loss_before_the_deadline() {
+fn the_renewer_reports_a_loss_before_the_deadline() {
     let folder = tempfile::tempdir().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (sender, losses) = mpsc::channel();
     let lock = impatient(folder.path())
         .timeout(secs(3))
         .renew_automatically(true)
-        .on_lost(move |error| tell.send(error.to_string()).unwrap());
+        .on_lost(move |error| sender.send(error.to_string()).unwrap());
     let begin = std::time::Instant::now();
     let guard = lock.acquire().unwrap();
 
     fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
 
-    let error = told.recv_timeout(secs(5)).unwrap();
+    let error = losses.recv_timeout(secs(5)).unwrap();
     assert!(begin.elapsed() < secs(3), "{:?}", begin.elapsed());
     assert!(error.contains("lost the lock"), "{error}");
     assert!(guard.wait_lost(secs(1)));
@@ -68,13 +69,13 @@ fn the_keeper_tells_of_a_loss_before_the_deadline() {
 }
 
 #[test]
-fn a_lingering_lock_stays_open_for_its_time_and_then_vanishes() {
+fn a_lingering_lock_stays_open_for_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path()).linger(secs(60));
     drop(lock.acquire().unwrap());
     assert_eq!(lock.status().unwrap().state, State::Open);
 
-    // Others may take it, and the handle that left it does not mind.
+    // Others may take it, and the handle that left it there tolerates that.
     let other = impatient(folder.path()).acquire().unwrap();
     assert!(lock.try_acquire().unwrap().is_none());
     other.release().unwrap();
@@ -86,7 +87,7 @@ fn a_lingering_lock_stays_open_for_its_time_and_then_vanishes() {
 }
 
 #[test]
-fn a_directory_that_lingered_long_enough_is_removed_without_its_handle() {
+fn a_lingering_directory_is_removed_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path()).linger(ms(30));
 
@@ -121,7 +122,7 @@ fn handles_that_linger_share_one_thread() {
 
     assert!(count() <= 1, "{} threads", count());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 200);
-    // A short one is removed in time beside long ones.
+    // An entry with a short time is removed in time, besides ones with long times.
     let short = impatient(folder.path()).linger(ms(20));
     short.acquire().unwrap().release().unwrap();
     let end = std::time::Instant::now() + secs(30);
@@ -133,7 +134,7 @@ fn handles_that_linger_share_one_thread() {
 }
 
 #[test]
-fn without_a_rename_that_refuses_to_replace_the_lock_still_excludes() {
+fn a_lock_excludes_without_a_no_replace_rename() {
     let folder = tempfile::tempdir().unwrap();
     lockbydir::simulated::force_no_replace_fallback(true);
     let lock = impatient(folder.path());
@@ -150,7 +151,7 @@ fn without_a_rename_that_refuses_to_replace_the_lock_still_excludes() {
 }
 
 #[test]
-fn what_crashes_left_behind_is_cleaned_and_nothing_else() {
+fn clean_removes_only_what_crashes_left_behind() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let guard = impatient(path).acquire().unwrap();

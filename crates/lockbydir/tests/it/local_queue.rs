@@ -1,4 +1,4 @@
-//! Many threads of one process: what they cost.
+//! The cost of many waiting threads in one process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ fn three_hundred_threads_cost_one_ticket_and_few_descriptors() {
     let inside = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..300)
         .map(|_| {
-            // Handles of their own, for the same lock.
+            // Separate handles of the same lock.
             let lock = Lock::new(lock.name()).patience(secs(60));
             let (waiting, inside) = (waiting.clone(), inside.clone());
             thread::spawn(move || {
@@ -50,7 +50,7 @@ fn three_hundred_threads_cost_one_ticket_and_few_descriptors() {
         thread::yield_now();
     }
 
-    // Other tests of this binary run beside this one; each needs a few of its own.
+    // Other tests of this binary run at the same time; each needs a few descriptors of its own.
     #[cfg(unix)]
     assert!(descriptors() < before + 60, "{} descriptors, {before} before", descriptors());
     assert_eq!(tickets(folder.path()), 1);

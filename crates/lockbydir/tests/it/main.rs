@@ -1,4 +1,4 @@
-//! The library on real directories.
+//! Tests of the library on real directories.
 
 #![allow(missing_docs, reason = "test names are sentences")]
 
@@ -16,7 +16,7 @@ mod local_queue;
 mod naming;
 mod queue;
 mod renewing;
-// Elsewhere only looks tell, and not what happens between two.
+// On other systems an observer only looks, and does not see what happens between two looks.
 #[cfg(target_os = "linux")]
 mod observe;
 #[cfg(target_os = "linux")]
@@ -37,12 +37,12 @@ pub(crate) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A lock that gives up at once.
+/// Returns a lock without patience.
 pub(crate) fn impatient(folder: &Path) -> Lock {
     Lock::new(folder.join("jobs")).patience(Duration::ZERO)
 }
 
-/// The only entry's name.
+/// Returns the name of the only entry.
 pub(crate) fn entry(folder: &Path) -> String {
     let names: Vec<_> = std::fs::read_dir(folder.join("jobs.lockdir"))
         .expect("a lock directory")
@@ -52,7 +52,7 @@ pub(crate) fn entry(folder: &Path) -> String {
     names.into_iter().next().unwrap()
 }
 
-/// Nothing may be left behind.
+/// Asserts that nothing is left behind.
 pub(crate) fn assert_empty(folder: &Path) {
     let entries = |folder: &Path| {
         std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path())

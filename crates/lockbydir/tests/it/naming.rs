@@ -1,4 +1,4 @@
-//! What an entry's name makes others do: who is dead, and whose clock counts.
+//! How others judge an entry by its name: whether the holder is dead, and which clock counts.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use lockbydir::{How, State};
 
 use crate::{entry, impatient, ms};
 
-/// Changes the holder's entry as if somebody else had written it.
+/// Changes the holder's entry as if another process had written it.
 fn rewrite(folder: &std::path::Path, part: usize, value: &str) {
     let old = entry(folder);
     let mut parts: Vec<_> = old.split('.').collect();
@@ -16,7 +16,7 @@ fn rewrite(folder: &std::path::Path, part: usize, value: &str) {
     fs::rename(at.join(&old), at.join(parts.join("."))).unwrap();
 }
 
-/// A program that ends when its standard input does.
+/// Returns a program that ends when its standard input ends.
 fn listener() -> Command {
     let mut command = Command::new(if cfg!(windows) { "cmd" } else { "cat" });
     if cfg!(windows) {
@@ -26,7 +26,7 @@ fn listener() -> Command {
     command
 }
 
-/// A directory, opened to set its times.
+/// Opens a directory so that its times can be set.
 fn open_dir(path: &std::path::Path) -> fs::File {
     #[cfg(unix)]
     return fs::File::open(path).unwrap();
@@ -63,7 +63,7 @@ fn a_holder_whose_process_is_gone_is_dead_at_once() {
 }
 
 #[test]
-fn a_process_with_the_pid_of_the_dead_one_is_another() {
+fn a_process_that_reuses_the_pid_is_another_process() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let _old = lock.acquire().unwrap();
@@ -74,7 +74,7 @@ fn a_process_with_the_pid_of_the_dead_one_is_another() {
 }
 
 #[test]
-fn a_zombie_is_dead_and_a_lock_of_two_processes_lives_until_both_are_gone() {
+fn a_lock_of_two_processes_lives_until_both_are_gone() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let guard = lock.acquire().unwrap();
@@ -106,14 +106,15 @@ fn pids_of_another_namespace_mean_nothing() {
 }
 
 #[test]
-fn an_entry_of_another_boot_is_dead_only_by_a_change_time_that_nobody_can_set() {
+fn an_entry_of_another_boot_is_judged_by_its_change_time() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let _old = lock.acquire().unwrap();
 
     rewrite(folder.path(), BOOT, "00000000000000aa");
 
-    // Written since our boot: it came from another kernel, a client of an export of ours.
+    // It was written after our boot, so it is from another kernel, a client of a file system that
+    // we export.
     assert_eq!(lock.status().unwrap().state, State::Held);
 
     let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
@@ -123,7 +124,7 @@ fn an_entry_of_another_boot_is_dead_only_by_a_change_time_that_nobody_can_set() 
 }
 
 #[test]
-fn a_renewal_from_elsewhere_says_nothing_of_processes_it_cannot_see() {
+fn a_renewal_from_another_host_drops_unseen_processes() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let key = lock.acquire().unwrap().keep();
@@ -137,7 +138,7 @@ fn a_renewal_from_elsewhere_says_nothing_of_processes_it_cannot_see() {
 }
 
 #[test]
-fn without_a_common_clock_a_lock_is_watched_for_its_whole_timeout() {
+fn a_lock_of_another_clock_is_watched_for_its_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path());
     let _old = lock.clone().timeout(ms(400)).acquire().unwrap();
@@ -152,7 +153,7 @@ fn without_a_common_clock_a_lock_is_watched_for_its_whole_timeout() {
 }
 
 #[test]
-fn a_stamp_from_the_future_is_no_lock_for_ever() {
+fn a_stamp_from_the_future_expires_too() {
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path()).timeout(ms(200));
     let _old = lock.acquire().unwrap();

@@ -1,4 +1,4 @@
-//! An observer: what it tells of locks that are taken, waited for and let go.
+//! An observer: its reports about locks that are acquired, waited for and released.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use lockbydir::{Lock, Owner};
 
 use crate::{ms, secs};
 
-/// All events until this one has come.
+/// Returns all events up to the first that matches.
 #[track_caller]
 pub(crate) fn until(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<Event> {
     let end = Instant::now() + secs(20);
@@ -38,7 +38,7 @@ pub(crate) fn jobs(folder: &Path) -> Lock {
 }
 
 #[test]
-fn a_lock_that_is_taken_renewed_and_released_is_told_so() {
+fn acquisition_renewal_and_release_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
 
@@ -52,26 +52,26 @@ fn a_lock_that_is_taken_renewed_and_released_is_told_so() {
 
     assert_eq!(words(&first), ["appeared", "acquired Free"]);
     assert_eq!(words(&then), ["renewed Some(1)", "renewed Some(1)", "released"]);
-    let What::Acquired { by, token: told, timeout, .. } = &first[1].what else { panic!() };
-    assert_eq!((*told, *timeout), (token, secs(10)));
+    let What::Acquired { by, token: seen, timeout, .. } = &first[1].what else { panic!() };
+    assert_eq!((*seen, *timeout), (token, secs(10)));
     assert_eq!((by.pid, by.label.as_deref()), (Some(std::process::id()), Some("nightly")));
     assert_eq!(first[1].path, folder.path().canonicalize().unwrap().join("jobs.lockdir"));
 }
 
 #[test]
-fn what_was_there_before_is_told_as_such() {
+fn earlier_holdings_are_reported_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
 
     let mut observer = Observer::of(folder.path()).unwrap();
-    let told = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+    let events = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
 
-    assert_eq!(words(&told), ["appeared", "acquired Before"]);
+    assert_eq!(words(&events), ["appeared", "acquired Before"]);
     guard.release().unwrap();
 }
 
 #[test]
-fn what_expired_before_anybody_looked_tells_since_when() {
+fn a_lock_that_expired_before_shows_since_when() {
     let folder = tempfile::tempdir().unwrap();
     let begun = std::time::SystemTime::now();
     let lock = jobs(folder.path()).timeout(ms(100)).owner(Owner::Nobody);
@@ -82,12 +82,12 @@ fn what_expired_before_anybody_looked_tells_since_when() {
     }
 
     let mut observer = Observer::of(folder.path()).unwrap();
-    let told = until(&mut observer, |what| matches!(what, What::Expired(_)));
+    let events = until(&mut observer, |what| matches!(what, What::Expired(_)));
 
-    let What::Acquired { by, remaining, age, .. } = &told[1].what else { panic!("{told:?}") };
+    let What::Acquired { by, remaining, age, .. } = &events[1].what else { panic!("{events:?}") };
     assert_eq!(*remaining, ms(0));
     assert!((ms(140)..secs(60)).contains(age), "{age:?}");
-    // A number of microseconds may be rounded.
+    // The number of microseconds may be rounded.
     assert!(by.since + ms(1) >= begun && by.since <= begun + secs(60), "{by:?}");
 }
 
@@ -116,7 +116,7 @@ fn a_waiter_joins_and_is_served_and_the_lock_is_handed_over() {
 }
 
 #[test]
-fn who_waits_and_then_holds_by_a_key_is_one_contender() {
+fn a_waiter_that_then_holds_by_a_key_is_one_contender() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
@@ -128,11 +128,11 @@ fn who_waits_and_then_holds_by_a_key_is_one_contender() {
     let joined = until(&mut observer, |what| matches!(what, What::Joined(_)));
     guard.release().unwrap();
     let other = waiter.join().unwrap();
-    let mut told = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+    let mut events = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
     other.renew().unwrap();
-    told.extend(until(&mut observer, |what| matches!(what, What::Renewed { .. })));
+    events.extend(until(&mut observer, |what| matches!(what, What::Renewed { .. })));
     other.release().unwrap();
-    told.extend(until(&mut observer, |what| matches!(what, What::Released(_))));
+    events.extend(until(&mut observer, |what| matches!(what, What::Released(_))));
 
     std::fs::remove_file(alias).unwrap();
     let Some(What::Joined(waited)) = joined.last().map(|event| &event.what) else { panic!() };
@@ -140,14 +140,14 @@ fn who_waits_and_then_holds_by_a_key_is_one_contender() {
         What::Acquired { by, .. } | What::Renewed { by, .. } => Some((by.id, by.pid)),
         _ => None,
     };
-    let held: Vec<_> = told.iter().filter_map(by).collect();
-    assert_eq!(held, [(waited.id, None); 2], "{told:#?}");
-    let Some(What::Released(by)) = told.last().map(|event| &event.what) else { panic!() };
+    let held: Vec<_> = events.iter().filter_map(by).collect();
+    assert_eq!(held, [(waited.id, None); 2], "{events:#?}");
+    let Some(What::Released(by)) = events.last().map(|event| &event.what) else { panic!() };
     assert_eq!(by.id, waited.id);
 }
 
 #[test]
-fn who_gives_up_leaves_the_queue_and_has_not_got_it() {
+fn a_waiter_that_gives_up_has_left_the_queue() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
@@ -156,18 +156,18 @@ fn who_gives_up_leaves_the_queue_and_has_not_got_it() {
 
     let hasty = jobs(&alias).patience(ms(500)).label("hasty");
     let waiter = thread::spawn(move || hasty.acquire().map(drop));
-    let told = until(&mut observer, |what| matches!(what, What::Left { .. }));
+    let events = until(&mut observer, |what| matches!(what, What::Left { .. }));
 
     assert!(waiter.join().unwrap().unwrap_err().is_patience_over());
-    assert_eq!(words(&told)[2..], ["joined", "left GaveUp"]);
-    let What::Left { who, .. } = &told[3].what else { panic!() };
+    assert_eq!(words(&events)[2..], ["joined", "left GaveUp"]);
+    let What::Left { who, .. } = &events[3].what else { panic!() };
     assert_eq!(who.label.as_deref(), Some("hasty"));
     std::fs::remove_file(alias).unwrap();
     drop(guard);
 }
 
 #[test]
-fn who_takes_another_place_in_the_queue_has_not_left_it() {
+fn a_waiter_that_changes_its_ticket_has_not_left() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
     let queue = folder.path().join("jobs.lockdir.queue");
@@ -186,16 +186,16 @@ fn who_takes_another_place_in_the_queue_has_not_left_it() {
         crate::queue::make_ticket(&place(order + 1));
     }
     std::fs::remove_file(place(100)).unwrap();
-    let told = until(&mut observer, |what| matches!(what, What::Left { .. }));
+    let events = until(&mut observer, |what| matches!(what, What::Left { .. }));
 
-    let in_queue = words(&told).into_iter().filter(|word| !word.starts_with("renewed"));
-    // Whether it gave up or died is not known: it is of another host.
+    let in_queue = words(&events).into_iter().filter(|word| !word.starts_with("renewed"));
+    // Whether it gave up or died is not known, since it is of another host.
     assert_eq!(in_queue.collect::<Vec<_>>(), ["left Gone"]);
     guard.release().unwrap();
 }
 
 #[test]
-fn a_lock_that_expires_is_told_and_so_is_who_takes_it_over() {
+fn expiry_and_takeover_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     let lock = jobs(folder.path()).timeout(ms(300)).owner(Owner::Nobody);
@@ -210,9 +210,9 @@ fn a_lock_that_expires_is_told_and_so_is_who_takes_it_over() {
     drop(guard);
 }
 
-/// Nobody took the lock, and nobody removed it but its holder.
+/// Nobody took the lock, and nobody except its holder removed it.
 #[test]
-fn who_releases_late_is_told_to_have_released() {
+fn a_late_release_is_reported_as_a_release() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     let lock = jobs(folder.path()).timeout(ms(300));
@@ -228,7 +228,7 @@ fn who_releases_late_is_told_to_have_released() {
 }
 
 #[test]
-fn a_holder_that_dies_is_told_and_a_lock_that_is_broken_then_was_broken() {
+fn death_and_a_later_break_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
@@ -249,7 +249,7 @@ fn a_holder_that_dies_is_told_and_a_lock_that_is_broken_then_was_broken() {
 }
 
 #[test]
-fn who_takes_a_dead_holders_lock_at_once_is_told_to_have_taken_it_over() {
+fn an_immediate_takeover_after_death_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     let lock = jobs(folder.path());
@@ -261,16 +261,16 @@ fn who_takes_a_dead_holders_lock_at_once_is_told_to_have_taken_it_over() {
         process.kill().unwrap();
         process.wait().unwrap();
         let guard = lock.acquire().unwrap();
-        let told = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+        let events = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
         guard.release().unwrap();
         until(&mut observer, |what| matches!(what, What::Released(_)));
 
-        assert_eq!(words(&told), ["died", "acquired AfterDeath"]);
+        assert_eq!(words(&events), ["died", "acquired AfterDeath"]);
     }
 }
 
 #[test]
-fn of_holdings_that_are_too_fast_none_is_invented_and_none_is_left_out() {
+fn fast_holdings_are_all_seen_or_counted() {
     const MANY: usize = 200;
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
@@ -282,7 +282,8 @@ fn of_holdings_that_are_too_fast_none_is_invented_and_none_is_left_out() {
             let lock = jobs(folder.path());
             for _ in 0..MANY {
                 lock.acquire().unwrap().release().unwrap();
-                // Not to synchronise: a lock that is busier is not told each time.
+                // This pause does not synchronize: the holdings of a busier lock are not reported
+                // one by one.
                 thread::sleep(ms(10));
             }
             is_over.store(true, Ordering::SeqCst);
@@ -307,9 +308,9 @@ fn of_holdings_that_are_too_fast_none_is_invented_and_none_is_left_out() {
     assert_eq!((seen + missed, released), (MANY, seen), "{seen} seen, {missed} missed");
 }
 
-/// The directory stays the same one, so only its stage shows who installed it.
+/// The directory stays the same, so only its stage shows who installed it.
 #[test]
-fn a_holding_that_another_followed_before_a_look_is_counted() {
+fn a_holding_replaced_before_a_look_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     // By another name, so that it does not wait among the threads of this process.
@@ -324,25 +325,25 @@ fn a_holding_that_another_followed_before_a_look_is_counted() {
     }
     guard.release().unwrap();
     let guard = waiter.join().unwrap();
-    let told = words(&until(&mut observer, |what| matches!(what, What::Missed(_))));
+    let events = words(&until(&mut observer, |what| matches!(what, What::Missed(_))));
 
     std::fs::remove_file(alias).unwrap();
-    let count = |word: &str| told.iter().filter(|told| told.starts_with(word)).count();
-    assert_eq!((count("acquired"), count("missed 1")), (1, 1), "{told:?}");
+    let count = |word: &str| events.iter().filter(|event| event.starts_with(word)).count();
+    assert_eq!((count("acquired"), count("missed 1")), (1, 1), "{events:?}");
     drop(guard);
 }
 
-/// It is over when this is dropped.
-struct Over<'a>(&'a AtomicBool);
+/// Sets the flag when it is dropped.
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
 #[test]
-fn a_busy_lock_is_counted_for_a_while_and_told_again_when_it_is_calm() {
+fn a_busy_lock_is_counted_until_it_is_calm() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     let (lock, is_over) = (jobs(folder.path()), AtomicBool::new(false));
@@ -353,47 +354,48 @@ fn a_busy_lock_is_counted_for_a_while_and_told_again_when_it_is_calm() {
                 lock.acquire().unwrap().release().unwrap();
             }
         });
-        // However this ends: the scope waits for the other thread.
-        let over = Over(&is_over);
+        // The flag is set however this ends, since the scope waits for the other thread.
+        let over = SetOnDrop(&is_over);
         let busy = until(&mut observer, |what| matches!(what, What::Busy(_)));
         drop(over);
         (busy, until(&mut observer, |what| matches!(what, What::Calm)))
     });
     lock.acquire().unwrap().release().unwrap();
-    let told = until(&mut observer, |what| matches!(what, What::Acquired { .. } | What::Missed(_)));
+    let events =
+        until(&mut observer, |what| matches!(what, What::Acquired { .. } | What::Missed(_)));
 
     let counted = busy.iter().find_map(|event| match event.what {
         What::Busy(a_second) => Some(a_second),
         _ => None,
     });
     assert!(counted.is_some_and(|counted| counted >= 100), "{counted:?}");
-    assert_eq!((calm.is_empty(), told.is_empty()), (false, false));
+    assert_eq!((calm.is_empty(), events.is_empty()), (false, false));
 }
 
 #[test]
-fn only_the_locks_that_were_asked_for_are_told_of() {
+fn only_the_requested_locks_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let names = ["one", "two"].map(|name| folder.path().join(name));
     let mut observer = Observer::of_locks(&names[..1]).unwrap();
 
     drop(Lock::new(&names[1]).acquire().unwrap());
     drop(Lock::new(&names[0]).acquire().unwrap());
-    let told = until(&mut observer, |what| matches!(what, What::Released(_) | What::Missed(_)));
+    let events = until(&mut observer, |what| matches!(what, What::Released(_) | What::Missed(_)));
 
-    assert!(told.iter().all(|event| event.path.ends_with("one.lockdir")), "{told:#?}");
+    assert!(events.iter().all(|event| event.path.ends_with("one.lockdir")), "{events:#?}");
 }
 
 #[test]
-fn a_lock_in_a_folder_that_is_made_later_is_found() {
+fn a_lock_in_a_folder_created_later_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     let inner = folder.path().join("a/b");
     std::fs::create_dir_all(&inner).unwrap();
 
     let guard = jobs(&inner).acquire().unwrap();
-    let told = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
+    let events = until(&mut observer, |what| matches!(what, What::Acquired { .. }));
 
-    assert_eq!(told[0].path, inner.join("jobs.lockdir"));
+    assert_eq!(events[0].path, inner.join("jobs.lockdir"));
     drop(guard);
 }
 
@@ -406,7 +408,7 @@ fn a_folder_that_vanishes_is_an_error_that_names_it() {
     drop(folder);
     let end = Instant::now() + secs(20);
     let error = loop {
-        assert!(Instant::now() < end, "nothing was told");
+        assert!(Instant::now() < end, "nothing was reported");
         if let Err(error) = observer.next(ms(200)) {
             break error;
         }

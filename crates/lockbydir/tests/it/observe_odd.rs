@@ -1,4 +1,5 @@
-//! What an observer tells of what is in the place of a lock directory, or in it, and should not be.
+//! An observer's reports about anomalies: things in the place of a lock directory, or in it, that
+//! should not be there.
 
 use lockbydir::Lock;
 use lockbydir::observe::{Observer, What};
@@ -6,7 +7,7 @@ use lockbydir::observe::{Observer, What};
 use crate::observe::{jobs, until, words};
 
 #[test]
-fn a_plain_directory_is_told_as_bare_and_what_is_not_ours_as_foreign() {
+fn bare_and_foreign_directories_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
     let path = folder.path().join("jobs.lockdir");
@@ -30,7 +31,7 @@ fn a_plain_directory_is_told_as_bare_and_what_is_not_ours_as_foreign() {
 }
 
 #[test]
-fn a_directory_that_is_empty_for_a_moment_is_not_told_as_bare() {
+fn a_briefly_empty_directory_is_not_reported_as_bare() {
     let folder = tempfile::tempdir().unwrap();
     let mut observer = Observer::of(folder.path()).unwrap();
 
@@ -39,15 +40,15 @@ fn a_directory_that_is_empty_for_a_moment_is_not_told_as_bare() {
     }
     let guard = jobs(folder.path()).label("last").acquire().unwrap();
     let is_last = |what: &What| matches!(what, What::Acquired { by, .. } if by.label.is_some());
-    let told = until(&mut observer, is_last);
+    let events = until(&mut observer, is_last);
 
-    assert!(!words(&told).contains(&"bare".to_owned()), "{told:?}");
+    assert!(!words(&events).contains(&"bare".to_owned()), "{events:?}");
     guard.release().unwrap();
 }
 
-/// As root, who may give directories away.
+/// Runs as root, which may give directories away.
 #[test]
-fn the_lock_of_another_user_stays_foreign_whatever_comes_into_it() {
+fn another_users_lock_stays_foreign() {
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
     let path = folder.path().join("jobs.lockdir");
@@ -70,7 +71,7 @@ fn the_lock_of_another_user_stays_foreign_whatever_comes_into_it() {
 }
 
 #[test]
-fn who_holds_goes_on_to_hold_whatever_comes_into_the_directory() {
+fn a_holder_keeps_the_lock_whatever_is_added() {
     let folder = tempfile::tempdir().unwrap();
     let note = folder.path().join("jobs.lockdir/note");
     let guard = jobs(folder.path()).acquire().unwrap();
@@ -78,19 +79,19 @@ fn who_holds_goes_on_to_hold_whatever_comes_into_the_directory() {
     until(&mut observer, |what| matches!(what, What::Acquired { .. }));
 
     std::fs::write(&note, "").unwrap();
-    let mut told = until(&mut observer, |what| matches!(what, What::Foreign(_)));
+    let mut events = until(&mut observer, |what| matches!(what, What::Foreign(_)));
     guard.renew().unwrap();
-    told.extend(until(&mut observer, |what| matches!(what, What::Renewed { .. })));
+    events.extend(until(&mut observer, |what| matches!(what, What::Renewed { .. })));
     std::fs::remove_file(&note).unwrap();
-    told.extend(until(&mut observer, |what| matches!(what, What::Cleared)));
+    events.extend(until(&mut observer, |what| matches!(what, What::Cleared)));
     guard.release().unwrap();
-    told.extend(until(&mut observer, |what| matches!(what, What::Released(_))));
+    events.extend(until(&mut observer, |what| matches!(what, What::Released(_))));
 
-    assert_eq!(words(&told), ["foreign", "renewed Some(1)", "cleared", "released"]);
+    assert_eq!(words(&events), ["foreign", "renewed Some(1)", "cleared", "released"]);
 }
 
 #[test]
-fn two_entries_that_stay_are_told_as_foreign() {
+fn two_entries_that_stay_are_reported_as_foreign() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.lockdir");
     let guard = jobs(folder.path()).acquire().unwrap();
@@ -100,9 +101,9 @@ fn two_entries_that_stay_are_told_as_foreign() {
     let mut observer = Observer::of(folder.path()).unwrap();
 
     std::fs::write(path.join(other.to_string()), "").unwrap();
-    let told = until(&mut observer, |what| matches!(what, What::Foreign(_)));
+    let events = until(&mut observer, |what| matches!(what, What::Foreign(_)));
 
-    let Some(What::Foreign(why)) = told.last().map(|event| &event.what) else { panic!() };
+    let Some(What::Foreign(why)) = events.last().map(|event| &event.what) else { panic!() };
     assert!(why.contains("two entries"), "{why}");
     std::fs::remove_file(path.join(other.to_string())).unwrap();
     guard.release().unwrap();

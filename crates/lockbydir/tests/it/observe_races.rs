@@ -1,5 +1,5 @@
-//! An observer asks whether one lives who has let go meanwhile, and that is not read yet: a test's
-//! world does so at that very moment.
+//! An observer checks whether a holder or waiter is alive that has released or left meanwhile, in
+//! an event that is not read yet. A test's world does that at exactly this moment.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -13,27 +13,28 @@ use lockbydir_protocol::{Now, Origin, Process};
 
 use crate::{ms, secs};
 
-/// A world like the real one, in which something is done when somebody asks who lives.
-struct Meanwhile {
+/// A world like the real system, in which an action runs when the observer checks whether a process
+/// is alive.
+struct ActingWorld {
     begun: Instant,
     ahead: Cell<Duration>,
-    /// And whether the one who was asked about is gone after that.
-    deed: RefCell<Option<Box<dyn FnOnce() -> bool>>>,
+    /// Runs at the next check; returns whether the process is gone after that.
+    action: RefCell<Option<Box<dyn FnOnce() -> bool>>>,
     is_gone: Cell<bool>,
 }
 
-impl Meanwhile {
-    fn new() -> Rc<Meanwhile> {
+impl ActingWorld {
+    fn new() -> Rc<ActingWorld> {
         let (begun, ahead) = (Instant::now(), Cell::default());
-        Rc::new(Meanwhile { begun, ahead, deed: RefCell::default(), is_gone: Cell::default() })
+        Rc::new(ActingWorld { begun, ahead, action: RefCell::default(), is_gone: Cell::default() })
     }
 
-    fn when_asked(&self, deed: impl FnOnce() -> bool + 'static) {
-        *self.deed.borrow_mut() = Some(Box::new(deed));
+    fn when_asked(&self, action: impl FnOnce() -> bool + 'static) {
+        *self.action.borrow_mut() = Some(Box::new(action));
     }
 }
 
-impl World for Meanwhile {
+impl World for ActingWorld {
     fn call(
         &self,
         _: &Call<'_>,
@@ -71,24 +72,24 @@ impl World for Meanwhile {
     }
 
     fn is_gone(&self, _: Process) -> bool {
-        let deed = self.deed.borrow_mut().take();
-        if let Some(deed) = deed {
-            self.is_gone.set(deed());
+        let action = self.action.borrow_mut().take();
+        if let Some(action) = action {
+            self.is_gone.set(action());
         }
         self.is_gone.get()
     }
 }
 
-/// A lock that lives by this process.
-fn taken(folder: &Path) -> (Lock, Key) {
+/// Acquires a lock whose life depends on this process.
+fn acquired(folder: &Path) -> (Lock, Key) {
     let lock = Lock::new(folder.join("jobs")).owner(Owner::Process(std::process::id()));
     let key = lock.acquire().unwrap().keep();
     (lock, key)
 }
 
-/// What is told until this has come, and for a while after that.
+/// Returns the events up to the first that matches, and those of a while after it.
 #[track_caller]
-fn told(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<What> {
+fn events_until(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<What> {
     let end = Instant::now() + secs(20);
     let mut all: Vec<What> = Vec::new();
     let mut more = |all: &mut Vec<What>| {
@@ -106,48 +107,48 @@ fn told(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<What> {
 }
 
 #[test]
-fn who_released_before_it_ended_has_not_died() {
+fn a_holder_that_released_before_it_ended_has_not_died() {
     let folder = tempfile::tempdir().unwrap();
-    let world = Meanwhile::new();
+    let world = ActingWorld::new();
     within(world.clone(), || {
-        let (lock, key) = taken(folder.path());
+        let (lock, key) = acquired(folder.path());
         let mut observer = Observer::of(folder.path()).unwrap();
-        told(&mut observer, |what| matches!(what, What::Acquired { .. }));
+        events_until(&mut observer, |what| matches!(what, What::Acquired { .. }));
 
         world.when_asked(move || {
             lock.release(&key).unwrap();
             true
         });
-        let told = told(&mut observer, |what| matches!(what, What::Released(_)));
+        let events = events_until(&mut observer, |what| matches!(what, What::Released(_)));
 
-        assert!(matches!(told[..], [What::Released(_)]), "{told:#?}");
+        assert!(matches!(events[..], [What::Released(_)]), "{events:#?}");
     });
 }
 
 #[test]
-fn who_renewed_after_all_has_not_let_it_expiry() {
+fn a_holder_that_renewed_late_has_not_expired() {
     let folder = tempfile::tempdir().unwrap();
-    let world = Meanwhile::new();
+    let world = ActingWorld::new();
     within(world.clone(), || {
-        let (lock, key) = taken(folder.path());
+        let (lock, key) = acquired(folder.path());
         let mut observer = Observer::of(folder.path()).unwrap();
-        told(&mut observer, |what| matches!(what, What::Acquired { .. }));
+        events_until(&mut observer, |what| matches!(what, What::Acquired { .. }));
 
         world.when_asked(move || {
             lock.renew(&key).unwrap();
             false
         });
         world.ahead.set(secs(3600));
-        let told = told(&mut observer, |what| matches!(what, What::Renewed { .. }));
+        let events = events_until(&mut observer, |what| matches!(what, What::Renewed { .. }));
 
-        assert!(matches!(told[..], [What::Renewed { .. }]), "{told:#?}");
+        assert!(matches!(events[..], [What::Renewed { .. }]), "{events:#?}");
     });
 }
 
 #[test]
-fn who_left_the_queue_before_it_ended_has_not_died_waiting() {
+fn a_waiter_that_left_before_it_ended_has_not_died() {
     let folder = tempfile::tempdir().unwrap();
-    let world = Meanwhile::new();
+    let world = ActingWorld::new();
     within(world.clone(), || {
         let lock = Lock::new(folder.path().join("jobs")).owner(Owner::Nobody);
         let key = lock.acquire().unwrap().keep();
@@ -158,15 +159,15 @@ fn who_left_the_queue_before_it_ended_has_not_died_waiting() {
         );
         crate::queue::make_ticket(&ticket);
         let mut observer = Observer::of(folder.path()).unwrap();
-        told(&mut observer, |what| matches!(what, What::Joined(_)));
+        events_until(&mut observer, |what| matches!(what, What::Joined(_)));
 
         world.when_asked(move || {
             std::fs::remove_file(&ticket).unwrap();
             true
         });
-        let told = told(&mut observer, |what| matches!(what, What::Left { .. }));
+        let events = events_until(&mut observer, |what| matches!(what, What::Left { .. }));
 
-        let [What::Left { why, .. }] = &told[..] else { panic!("{told:#?}") };
+        let [What::Left { why, .. }] = &events[..] else { panic!("{events:#?}") };
         assert_eq!(*why, lockbydir::observe::Departure::Gone);
         lock.release(&key).unwrap();
     });

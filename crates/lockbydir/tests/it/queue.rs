@@ -1,4 +1,4 @@
-//! The queue, as one process meets what others left in it.
+//! The queue, when a process finds what others left in it.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockbydir::Lock;
 
-/// A ticket that a waiter on another host made so long ago; nobody here can tell whether it lives.
+/// Creates a ticket of this age as a waiter on another host does; it is unknown here whether that
+/// waiter is alive.
 fn make_ticket_of_another_host(queue: &Path, age: Duration) {
     let made = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - age;
     let ticket = format!(
@@ -29,7 +30,7 @@ pub(crate) fn make_ticket(path: &Path) {
 }
 
 #[test]
-fn one_try_gets_a_free_lock_though_a_waiter_of_another_host_left_its_ticket() {
+fn a_ticket_of_another_host_does_not_block_one_try() {
     let folder = tempfile::tempdir().unwrap();
     let queue = folder.path().join("jobs.lockdir.queue");
     make_ticket_of_another_host(&queue, Duration::from_secs(5));

@@ -1,4 +1,4 @@
-//! Automatic renewal, with an engine whose calls do what a test wants.
+//! Automatic renewal, with an engine whose calls behave as a test requires.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,15 +17,15 @@ use lockbydir_protocol::{
 
 use crate::{assert_empty, impatient, ms, secs};
 
-/// How calls go.
+/// How calls behave.
 #[derive(Clone, Copy, PartialEq)]
 enum Calls {
     Work,
     Fail,
-    /// Until the boot clock says so.
+    /// Fail until this time of the boot clock.
     FailUntil(Duration),
     Hang,
-    /// From then on, on the boot clock; before, they fail.
+    /// Hang from this time of the boot clock on; before it, fail.
     HangFrom(Duration),
 }
 
@@ -37,7 +37,7 @@ struct Script {
 static SCRIPTS: Mutex<Option<HashMap<String, Arc<Script>>>> = Mutex::new(None);
 
 impl Script {
-    /// A new lock of this name.
+    /// Creates a new scripted lock of this name.
     fn of(name: &str) -> Arc<Script> {
         engine::register(Scheme {
             name: "scripted",
@@ -57,7 +57,7 @@ impl Script {
         self.changed.notify_all();
     }
 
-    /// Waits until so many more renewals have succeeded.
+    /// Waits until this many more renewals have succeeded.
     #[track_caller]
     fn see_renewals(&self, more: usize) {
         let calls = self.calls.lock().unwrap();
@@ -69,7 +69,7 @@ impl Script {
         assert!(!late.timed_out(), "{seen} renewals in a minute, {until} wanted");
     }
 
-    /// One call.
+    /// Makes one call.
     fn call(&self) -> Result<(), Error> {
         let begun = boot();
         let calls = self.calls.lock().unwrap();
@@ -163,11 +163,11 @@ impl Holding for Held {
         Owner::Nobody
     }
 
-    fn renew(&mut self, terms: RenewRequest) -> Result<(), Error> {
+    fn renew(&mut self, request: RenewRequest) -> Result<(), Error> {
         let begun = boot();
         self.script.call()?;
         self.since = begun;
-        self.timeout = terms.timeout.unwrap_or(self.timeout);
+        self.timeout = request.timeout.unwrap_or(self.timeout);
         Ok(())
     }
 
@@ -176,34 +176,34 @@ impl Holding for Held {
     }
 }
 
-/// A lock that is renewed, and what is reported of its losses.
+/// Returns a guard that is renewed automatically, and the reports of its losses.
 fn renewed(name: &str, timeout: Duration) -> (Arc<Script>, Guard, Receiver<Error>) {
     let script = Script::of(name);
-    let (tell, told) = mpsc::channel();
+    let (sender, losses) = mpsc::channel();
     let lock = Lock::new(format!("scripted://{name}")).timeout(timeout).renew_automatically(true);
     let lock = lock.on_lost(move |error| {
         let copy = Error::new(error.kind(), error.to_string());
         assert_eq!(error.lost_reason(), Some(LostReason::RenewalFailed));
-        tell.send(copy).unwrap();
+        sender.send(copy).unwrap();
     });
-    (script, lock.acquire().unwrap(), told)
+    (script, lock.acquire().unwrap(), losses)
 }
 
 #[test]
 fn a_shorter_timeout_is_renewed_by_its_own_schedule() {
-    let (script, guard, told) = renewed("shorter", secs(3600));
+    let (script, guard, losses) = renewed("shorter", secs(3600));
 
     guard.set_timeout(secs(4)).unwrap();
 
     script.see_renewals(4);
-    assert!(guard.is_held() && told.try_recv().is_err());
+    assert!(guard.is_held() && losses.try_recv().is_err());
 }
 
 #[test]
 fn a_guard_that_was_revived_is_renewed_again() {
-    let (script, guard, told) = renewed("revived", secs(2));
+    let (script, guard, losses) = renewed("revived", secs(2));
     script.set(Calls::Fail);
-    let error = told.recv_timeout(secs(60)).unwrap();
+    let error = losses.recv_timeout(secs(60)).unwrap();
     let cause = std::io::Error::from_raw_os_error(5).to_string();
     assert!(
         error.to_string().contains(&format!("could not be renewed in time ({cause}")),
@@ -216,23 +216,23 @@ fn a_guard_that_was_revived_is_renewed_again() {
 
     assert!(guard.is_held() && guard.lost().is_none());
     script.see_renewals(3);
-    // The next loss is reported, too.
+    // The next loss is reported too.
     script.set(Calls::Fail);
-    told.recv_timeout(secs(60)).unwrap();
+    losses.recv_timeout(secs(60)).unwrap();
 }
 
-/// The deadline of a guard that is not renewed meanwhile.
+/// Returns the deadline of a guard that is not renewed meanwhile.
 fn deadline(guard: &Guard) -> Duration {
     boot() + guard.remaining()
 }
 
 #[test]
-fn a_renewal_that_fails_is_no_loss_before_the_deadline_and_the_try_after_it() {
-    let (script, guard, told) = renewed("failing", secs(2));
+fn failed_renewals_are_a_loss_only_after_the_deadline() {
+    let (script, guard, losses) = renewed("failing", secs(2));
     script.set(Calls::Fail);
     let deadline = deadline(&guard);
 
-    let error = told.recv_timeout(secs(60)).unwrap();
+    let error = losses.recv_timeout(secs(60)).unwrap();
 
     assert!(boot() >= deadline, "{:?} too early", deadline - boot());
     let cause = std::io::Error::from_raw_os_error(5).to_string();
@@ -241,48 +241,48 @@ fn a_renewal_that_fails_is_no_loss_before_the_deadline_and_the_try_after_it() {
 }
 
 #[test]
-fn nothing_is_lost_where_the_try_after_the_deadline_succeeds() {
-    let (script, guard, told) = renewed("back", secs(2));
+fn nothing_is_lost_if_the_try_at_the_deadline_succeeds() {
+    let (script, guard, losses) = renewed("back", secs(2));
     script.set(Calls::FailUntil(deadline(&guard)));
     let until = deadline(&guard);
 
     script.see_renewals(2);
 
-    assert!(boot() >= until && told.try_recv().is_err());
+    assert!(boot() >= until && losses.try_recv().is_err());
     assert!(guard.is_held() && guard.lost().is_none() && guard.renewal_failure().is_none());
 }
 
 #[test]
-fn the_try_after_the_deadline_is_not_waited_for_when_it_does_not_answer() {
-    let (script, guard, told) = renewed("back-and-hanging", secs(2));
+fn a_hanging_try_at_the_deadline_is_reported() {
+    let (script, guard, losses) = renewed("back-and-hanging", secs(2));
     let deadline = deadline(&guard);
     script.set(Calls::HangFrom(deadline));
 
-    let error = told.recv_timeout(secs(60)).unwrap();
+    let error = losses.recv_timeout(secs(60)).unwrap();
 
     let at = boot();
-    // What fails below releases the lock, and that calls, too.
+    // A failing assertion below drops the guard, and its release makes a call too.
     script.set(Calls::Work);
     assert!(at >= deadline, "{:?} too early", deadline - at);
-    assert!(error.to_string().contains("the renewal has not answered for "), "{error}");
+    assert!(error.to_string().contains("the renewal call has not returned for "), "{error}");
     script.see_renewals(1);
     assert!(guard.is_held() && guard.lost().is_none());
 }
 
 #[test]
-fn a_renewal_that_does_not_answer_is_reported_at_the_deadline() {
-    let (script, guard, told) = renewed("hanging", secs(4));
+fn a_hanging_renewal_is_reported_at_the_deadline() {
+    let (script, guard, losses) = renewed("hanging", secs(4));
     script.set(Calls::Hang);
     let deadline = deadline(&guard);
 
-    let error = told.recv_timeout(secs(60)).unwrap();
+    let error = losses.recv_timeout(secs(60)).unwrap();
 
     let (at, is_held) = (boot(), guard.is_held());
-    // It answers late, and nobody has taken the lock.
+    // The call answers late, and nobody has taken the lock.
     script.set(Calls::Work);
     assert!(at >= deadline, "{:?} too early", deadline - at);
     assert!(at < deadline + secs(2), "{:?} too late", at - deadline);
-    assert!(error.to_string().contains("the renewal has not answered for "), "{error}");
+    assert!(error.to_string().contains("the renewal call has not returned for "), "{error}");
     assert!(!is_held);
     script.see_renewals(2);
     assert!(guard.is_held() && guard.lost().is_none());
@@ -290,7 +290,7 @@ fn a_renewal_that_does_not_answer_is_reported_at_the_deadline() {
 
 #[test]
 fn a_release_that_failed_may_be_tried_again() {
-    let (script, guard, _told) = renewed("releasing", secs(3600));
+    let (script, guard, _losses) = renewed("releasing", secs(3600));
     script.set(Calls::Fail);
     assert_eq!(guard.release_by_ref().unwrap_err().kind(), ErrorKind::Io);
     assert_eq!(guard.release_by_ref().unwrap_err().kind(), ErrorKind::Io);
@@ -304,7 +304,7 @@ fn a_release_that_failed_may_be_tried_again() {
     assert_eq!(script.calls.lock().unwrap().1, before + 1, "released once");
 }
 
-/// The real world, but some calls of a kind fail.
+/// A world like the real system, in which some calls of one kind fail.
 struct Failing {
     kind: Kind,
     errno: Errno,
@@ -367,13 +367,13 @@ impl World for Failing {
     }
 }
 
-/// Within a world, the library's own clock would ask the world.
+/// Within a test's world, the library's own clock would ask that world.
 fn boot_of_the_system() -> Duration {
     std::thread::spawn(boot).join().unwrap()
 }
 
 #[test]
-fn a_lock_that_nobody_would_renew_is_not_acquired() {
+fn a_lock_without_a_renewer_is_not_acquired() {
     let folder = tempfile::tempdir().unwrap();
 
     let error = simulated::within(Failing::new(Kind::Thread, Errno::AGAIN, 9), || {
@@ -386,14 +386,14 @@ fn a_lock_that_nobody_would_renew_is_not_acquired() {
 }
 
 #[cfg(unix)]
-const PASSING: [Errno; 6] =
+const TEMPORARY: [Errno; 6] =
     [Errno::INTR, Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];
 
 #[cfg(unix)]
 #[test]
-fn a_child_is_named_although_a_call_fails_once() {
+fn a_child_is_added_although_a_call_fails_once() {
     for (kind, errno) in
-        [Kind::Rename, Kind::Open].into_iter().flat_map(|k| PASSING.map(|e| (k, e)))
+        [Kind::Rename, Kind::Open].into_iter().flat_map(|k| TEMPORARY.map(|e| (k, e)))
     {
         let folder = tempfile::tempdir().unwrap();
         let guard = impatient(folder.path()).acquire().unwrap();
@@ -408,8 +408,8 @@ fn a_child_is_named_although_a_call_fails_once() {
 
 #[cfg(unix)]
 #[test]
-fn a_lock_is_acquired_although_a_call_fails_once_with_what_may_pass() {
-    for errno in PASSING.into_iter().chain([Errno::STALE]) {
+fn a_lock_is_acquired_after_one_temporary_error() {
+    for errno in TEMPORARY.into_iter().chain([Errno::STALE]) {
         for kind in [Kind::MakeDir, Kind::MakeFile, Kind::Install, Kind::Open] {
             let folder = tempfile::tempdir().unwrap();
             let lock = impatient(folder.path()).patience(secs(30));
@@ -421,11 +421,11 @@ fn a_lock_is_acquired_although_a_call_fails_once_with_what_may_pass() {
     }
 }
 
-/// A disk that fails once may be slow to wake up; one that fails again and again is reported long before
-/// patience is over.
+/// A disk that fails once may be slow to wake up; a disk that fails repeatedly is reported long
+/// before patience is over.
 #[cfg(unix)]
 #[test]
-fn a_call_that_always_fails_is_tried_a_few_times_only() {
+fn a_call_that_always_fails_is_tried_only_a_few_times() {
     for kind in [Kind::MakeDir, Kind::Install, Kind::Open] {
         let folder = tempfile::tempdir().unwrap();
         let lock = impatient(folder.path()).patience(secs(600));
@@ -441,8 +441,8 @@ fn a_call_that_always_fails_is_tried_a_few_times_only() {
 
 #[cfg(unix)]
 #[test]
-fn an_error_that_stays_is_reported_as_what_it_is() {
-    for errno in PASSING {
+fn a_permanent_error_is_reported_unchanged() {
+    for errno in TEMPORARY {
         let folder = tempfile::tempdir().unwrap();
         let guard = impatient(folder.path()).acquire().unwrap();
 

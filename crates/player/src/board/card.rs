@@ -7,40 +7,40 @@ use crate::event::{Contender, How};
 /// A lock as it is now. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Card {
-    /// What it is called.
+    /// The name of the lock.
     pub lock: String,
-    /// How it is.
+    /// The state of the lock.
     pub state: State,
-    /// Why nobody can have it, if it is foreign.
+    /// Why nobody can acquire it, if it is foreign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Who holds it, or held it last if it expired or died.
+    /// The holder; the last one if its holding expired or it died.
     pub holder: Option<Contender>,
-    /// The number of this holding, or of the last one.
+    /// The fencing token of this holding, or of the last one.
     pub token: Option<u64>,
-    /// How it was got.
+    /// How the holder acquired it.
     pub how: Option<How>,
-    /// Since when it is held, as far as it was seen.
+    /// Since when it is held, as far as that is known.
     pub since: Option<f64>,
-    /// When its time began last.
+    /// When the timeout last started: at the acquisition or the last renewal.
     pub renewed_at: Option<f64>,
-    /// When its time is over.
+    /// When the timeout ends.
     pub expires_at: Option<f64>,
-    /// How many wait.
+    /// The number of waiters.
     pub waiting: usize,
-    /// The first of them.
-    pub line: Vec<Place>,
-    /// How many holdings there were since it was seen first.
+    /// The first waiters of the queue.
+    pub queue: Vec<Place>,
+    /// The number of holdings since the lock was first seen.
     pub holdings: u64,
-    /// How many of them were too fast to be seen.
+    /// The number of these holdings that were too short to be observed.
     pub missed: u64,
-    /// Holdings a second.
+    /// Holdings per second.
     pub a_second: f64,
-    /// It changes hands too fast to be seen each time.
+    /// Whether it changes hands too fast for each holding to be observed.
     pub is_busy: bool,
 }
 
-/// How a lock is.
+/// The state of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the words of the project")]
@@ -53,14 +53,14 @@ pub enum State {
     Foreign,
 }
 
-/// Somebody in the queue.
+/// A waiter in the queue.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Place {
-    /// The number of its lane, where a page finds who it is.
+    /// The number of its lane, by which a page finds the contender.
     pub lane: u64,
-    /// Who.
+    /// The waiter.
     #[serde(skip)]
     pub who: Contender,
-    /// Since when.
+    /// Since when it waits.
     pub since: f64,
 }

@@ -1,4 +1,4 @@
-//! What one contender did over time.
+//! The history of one contender at one lock.
 
 use std::collections::VecDeque;
 
@@ -7,66 +7,66 @@ use serde::Serialize;
 use super::card::Place;
 use crate::event::{Contender, How};
 
-/// So many spans of a lane are kept.
-const SPANS: usize = 2000;
+/// The number of spans kept for a lane; the oldest ended ones are dropped first.
+const MAX_SPANS: usize = 2000;
 
-/// What one contender did over time.
+/// The history of one contender at one lock.
 #[derive(Clone, Debug, Serialize)]
 pub struct Lane {
-    /// Of all lanes of a board.
+    /// The number of the lane, unique on its board.
     pub number: u64,
-    /// At which lock.
+    /// The name of the lock.
     pub lock: String,
-    /// Who.
+    /// The contender.
     pub who: Contender,
-    /// How many spans were before those that are here: they are too old, or of
-    /// [`Changes`](super::Changes) not new.
+    /// The number of earlier spans that are not in `spans`: they were too old or, in
+    /// [`Changes`](super::Changes), have not changed.
     pub start: u64,
-    /// What it did, in order.
+    /// What the contender did, in order.
     pub spans: VecDeque<Span>,
     #[serde(skip)]
     pub(super) wait: Option<f64>,
-    /// From which span on it is different since it was asked last.
+    /// The number of the first span that changed since the changes were last taken.
     #[serde(skip)]
     pub(super) fresh: Option<u64>,
 }
 
-/// What one contender did for a while.
+/// One stretch of waiting or holding.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Span {
-    /// What.
+    /// What the contender did.
     pub kind: Kind,
-    /// Since when,
+    /// When it began.
     pub from: f64,
-    /// until when, if that is over,
+    /// When it ended; `None` while it lasts.
     pub to: Option<f64>,
-    /// and how it came to its end.
+    /// How it ended; `None` while it lasts.
     pub end: Option<End>,
-    /// The number of a holding.
+    /// The fencing token of a holding.
     pub token: Option<u64>,
-    /// How it was got.
+    /// How the lock was acquired.
     pub how: Option<How>,
-    /// How often it was renewed.
+    /// The number of renewals.
     pub renewals: u32,
 }
 
-/// What a contender does.
+/// The kind of a [`Span`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// It queues.
+    /// It waits in the queue.
     Waiting,
     /// It holds the lock.
     Holding,
-    /// It held the lock, was not renewed, and let it expire: seen so when that was over.
+    /// It held the lock without renewing it until it expired; known only after the expiry.
     Forgotten,
-    /// Its time has passed, and its lock is still there.
+    /// Its timeout has passed, and its lock is still there.
     Expired,
     /// It is dead, and its lock is still there.
     Dead,
 }
 
-/// How something came to its end.
+/// How a [`Span`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum End {
@@ -76,17 +76,17 @@ pub enum End {
     GaveUp,
     /// It died.
     Died,
-    /// It waits no more, and its process has ended: one of the two.
+    /// It no longer waits: it gave up or its process ended; which of the two is not known.
     Gone,
     /// It released the lock.
     Released,
-    /// Its time passed.
+    /// Its timeout passed.
     Expired,
     /// Another took the lock over.
     Taken,
     /// Somebody removed the lock.
     Broken,
-    /// It renewed after all.
+    /// It renewed the lock after it had expired or had been taken for dead.
     Renewed,
 }
 
@@ -96,7 +96,7 @@ impl Lane {
         self.spans.push_back(span);
     }
 
-    /// This span is different, or new.
+    /// Marks the span at this index as changed or new.
     pub(super) fn touch(&mut self, index: usize) {
         let number = self.start + index as u64;
         self.fresh = Some(self.fresh.map_or(number, |fresh| fresh.min(number)));
@@ -115,25 +115,25 @@ impl Lane {
         Place { lane: self.number, who: self.who.clone(), since }
     }
 
-    /// Since when it neither waits nor holds.
+    /// Returns when the last span ended; `None` while the contender waits or holds.
     pub(super) fn over_since(&self) -> Option<f64> {
         self.spans.iter().try_fold(0.0, |last: f64, span| span.to.map(|to| last.max(to)))
     }
 
-    /// Forgets what was over before then, and what is too much.
+    /// Drops spans that ended before then, and the oldest ended ones above [`MAX_SPANS`].
     pub(super) fn prune(&mut self, before: f64) {
-        let is_much = |lane: &Lane| lane.spans.len() > SPANS;
-        let is_old = |span: &Span, much: bool| span.to.is_some_and(|to| to < before || much);
-        while self.spans.front().is_some_and(|span| is_old(span, is_much(self))) {
+        let is_full = |lane: &Lane| lane.spans.len() > MAX_SPANS;
+        let is_old = |span: &Span, full: bool| span.to.is_some_and(|to| to < before || full);
+        while self.spans.front().is_some_and(|span| is_old(span, is_full(self))) {
             self.spans.pop_front();
             self.start += 1;
         }
     }
 
-    /// The last one that is not over, and of such a kind.
-    pub(super) fn last(&mut self, is_it: impl Fn(Kind) -> bool) -> Option<&mut Span> {
-        let is_it = |span: &Span| span.to.is_none() && is_it(span.kind);
-        let index = self.spans.iter().rposition(is_it)?;
+    /// Returns the last open span whose kind satisfies the predicate, and marks it as changed.
+    pub(super) fn last(&mut self, is_wanted: impl Fn(Kind) -> bool) -> Option<&mut Span> {
+        let is_open = |span: &Span| span.to.is_none() && is_wanted(span.kind);
+        let index = self.spans.iter().rposition(is_open)?;
         self.touch(index);
         self.spans.get_mut(index)
     }
@@ -144,12 +144,12 @@ impl Lane {
         }
     }
 
-    /// Where it belongs in a line in which it has stood since then.
+    /// Returns its sort key in a queue that it joined at `since`.
     pub(super) fn rank(&self, since: f64) -> (u64, u64, String) {
         (since.to_bits(), self.number, self.who.id.clone())
     }
 
-    /// What it holds now, or has let expire.
+    /// Returns the open span of its holding, expired or dead ones included.
     pub(super) fn hold_now(&mut self) -> Option<&mut Span> {
         self.last(|kind| kind != Kind::Waiting)
     }

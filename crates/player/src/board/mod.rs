@@ -1,8 +1,9 @@
-//! What there is to see: each lock as a card, each contender of it as a lane of spans over time. It
-//! follows from the events alone, so it is the same live and replayed, in a terminal and in a page.
+//! The state that is shown: each lock as a card, each of its contenders as a lane of spans over
+//! time. It follows from the events alone, so it is the same live and replayed, in a terminal and
+//! in a page.
 //!
-//! Here are all locks, and what is different since it was asked last; `table.rs` is one lock,
-//! `card.rs` how it is now, `lane.rs` what one contender did.
+//! This file has all locks and the changes since they were last taken; `table.rs` is one lock,
+//! `card.rs` its present state, `lane.rs` the history of one contender.
 
 mod card;
 mod lane;
@@ -17,50 +18,52 @@ pub use self::lane::{End, Kind, Lane, Span};
 use self::table::Table;
 use crate::event::{Event, What};
 
-/// So much of what was said is kept.
-const SAID: usize = 1000;
-/// So many locks are kept that are free, with nothing else to be seen of them.
-const QUIET: usize = 1000;
+/// The number of messages kept.
+const MAX_SAID: usize = 1000;
+/// The number of quiet locks kept: free ones without lanes. Where each job has a lock of its own,
+/// there is no end of names.
+const MAX_QUIET: usize = 1000;
 
 /// All locks.
 #[derive(Debug)]
 pub struct Board {
-    /// How long what is over stays, in seconds.
+    /// How long ended spans are kept, in seconds.
     history: f64,
     now: f64,
     numbers: u64,
     locks: BTreeMap<String, Table>,
     said: VecDeque<(f64, String)>,
     fresh_said: usize,
-    /// Servers that are out of reach.
+    /// Servers that cannot be reached.
     away: BTreeSet<String>,
     gone: Vec<u64>,
     forgotten: Vec<String>,
     pruned: f64,
 }
 
-/// What is different since it was asked last.
+/// The changes since they were last taken.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Changes {
-    /// What time it is, in seconds since 1970.
+    /// The present time of the source, in seconds since 1970.
     pub now: f64,
     /// Cards that are new or changed.
     pub cards: Vec<Card>,
-    /// Lanes that are new or changed, from the first span on that is: what a reader has of it from
-    /// there on is no more.
+    /// Lanes that are new or changed, each from its first new or changed span on: a reader replaces
+    /// all that it has from there on.
     pub lanes: Vec<Lane>,
-    /// The numbers of lanes that are too old to be shown.
+    /// The numbers of lanes that were dropped because they are too old.
     pub gone: Vec<u64>,
-    /// Locks that are free, and quiet for longer than many others.
+    /// Free locks that were dropped because many others have been quiet for a shorter time.
     pub forgotten: Vec<String>,
-    /// What was said, and when.
+    /// New messages, and when they were said.
     pub said: Vec<(f64, String)>,
-    /// Servers are out of reach: what they know is not seen. Something is said when that changes.
+    /// Whether servers cannot be reached, so that changes of their locks are not seen. A message is
+    /// added when this changes.
     pub is_away: bool,
 }
 
 impl Changes {
-    /// Nothing is different but the time.
+    /// Returns true if only the time has changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cards.is_empty()
@@ -72,7 +75,7 @@ impl Changes {
 }
 
 impl Board {
-    /// A board that keeps what is over for so many seconds.
+    /// Creates a board that keeps ended spans for `history` seconds.
     #[must_use]
     pub fn new(history: f64) -> Board {
         Board {
@@ -89,18 +92,18 @@ impl Board {
         }
     }
 
-    /// What time it was last.
+    /// Returns the latest time that the board knows.
     #[must_use]
     pub fn now(&self) -> f64 {
         self.now
     }
 
-    /// All locks.
+    /// Returns the cards of all locks.
     pub fn cards(&self) -> impl Iterator<Item = &Card> {
         self.locks.values().map(|table| &table.card)
     }
 
-    /// All lanes of a lock, those who came first first.
+    /// Returns all lanes of a lock, in the order in which they were first seen.
     #[must_use]
     pub fn lanes(&self, lock: &str) -> Vec<&Lane> {
         let lanes = self.locks.get(lock).into_iter().flat_map(|table| table.lanes.values());
@@ -109,19 +112,19 @@ impl Board {
         lanes
     }
 
-    /// What was said, and when.
+    /// Returns the messages, and when they were said.
     #[must_use]
     pub fn said(&self) -> &VecDeque<(f64, String)> {
         &self.said
     }
 
-    /// Servers are out of reach, so what is shown of their locks may be old.
+    /// Returns true if servers cannot be reached, so that their locks may be out of date.
     #[must_use]
     pub fn is_away(&self) -> bool {
         !self.away.is_empty()
     }
 
-    /// This happened.
+    /// Applies an event.
     pub fn apply(&mut self, event: &Event) {
         self.now = self.now.max(event.at);
         match &event.what {
@@ -136,7 +139,7 @@ impl Board {
         if let Some(text) = event.what.said() {
             self.said.push_back((event.at, text));
             self.fresh_said += 1;
-            if self.said.len() > SAID {
+            if self.said.len() > MAX_SAID {
                 self.said.pop_front();
             }
             return;
@@ -146,13 +149,13 @@ impl Board {
         table.apply(event.at, &event.what, &mut self.numbers);
     }
 
-    /// So late is it now: what is too old is forgotten.
+    /// Advances the time, and drops what is too old.
     pub fn tick(&mut self, now: f64) {
         self.now = self.now.max(now);
         for table in self.locks.values_mut() {
             table.count(self.now);
         }
-        // Each second is often enough to walk through all there is.
+        // Walking through all lanes is expensive; once a second is enough.
         if self.now - self.pruned >= 1.0 {
             self.pruned = self.now;
             let gone =
@@ -162,12 +165,15 @@ impl Board {
         }
     }
 
-    /// Where each job has a lock of its own, names come for ever.
+    /// Drops the free locks that have been quiet longest, above [`MAX_QUIET`]. Where each job has a
+    /// lock of its own, new names never end.
     fn forget_quiet(&mut self) {
         let is_quiet = |table: &Table| table.card.state == State::Free && table.lanes.is_empty();
         let mut last: Vec<f64> =
             self.locks.values().filter(|table| is_quiet(table)).map(|table| table.last).collect();
-        let Some(too_many) = last.len().checked_sub(QUIET).filter(|many| *many > 0) else { return };
+        let Some(too_many) = last.len().checked_sub(MAX_QUIET).filter(|n| *n > 0) else {
+            return;
+        };
         last.sort_unstable_by(f64::total_cmp);
         let old = last[too_many - 1];
         self.locks.retain(|lock, table| {
@@ -179,7 +185,7 @@ impl Board {
         });
     }
 
-    /// All there is.
+    /// Returns the whole board as changes, for a new viewer.
     #[must_use]
     pub fn all(&self) -> Changes {
         Changes {
@@ -193,7 +199,7 @@ impl Board {
         }
     }
 
-    /// Nobody wants to know what was different up to now. Tells which locks were forgotten.
+    /// Discards the changes up to now. Returns the locks that were dropped meanwhile.
     pub fn forget_changes(&mut self) -> Vec<String> {
         for table in self.locks.values_mut() {
             table.is_fresh = false;
@@ -208,7 +214,7 @@ impl Board {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// What is different since this was asked last.
+    /// Returns the changes since the last call, and takes them.
     pub fn changes(&mut self) -> Changes {
         let mut changes = Changes { now: self.now, is_away: self.is_away(), ..Changes::default() };
         for table in self.locks.values_mut() {

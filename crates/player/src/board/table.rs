@@ -1,4 +1,4 @@
-//! One lock: what each event changes of its card and its lanes.
+//! One lock: how each event changes its card and its lanes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,33 +6,35 @@ use super::card::{Card, State};
 use super::lane::{End, Kind, Lane, Span};
 use crate::event::{Contender, How, What, Why};
 
-/// Handoffs a second are those of the last so many seconds.
+/// The rate of handoffs is the average of this many seconds.
 const WINDOW: f64 = 5.0;
-/// Who was there before is judged within so many seconds for the first time.
+/// How long after it was first seen a holder from before gets its first verdict, in seconds at
+/// most. A death reported within that time may have happened any time before.
 const FIRST_VERDICT: f64 = 1.0;
-/// So many who wait are named on a card; the others are counted.
-const NAMED: usize = 20;
-/// So many lanes are kept of those that neither wait nor hold.
-const OVER: usize = 1000;
+/// The number of waiters named on a card; the others are only counted.
+const MAX_NAMED: usize = 20;
+/// The number of lanes kept of contenders that neither wait nor hold.
+const MAX_OVER: usize = 1000;
 
 /// One lock.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) card: Card,
     pub(super) lanes: BTreeMap<String, Lane>,
-    /// When holdings were seen lately, and how many.
+    /// When holdings of the last [`WINDOW`] were seen, and how many.
     holdings: VecDeque<(f64, u64)>,
-    /// Who holds, by the number of its contender.
+    /// The id of the contender that holds the lock.
     holder: Option<String>,
-    /// Who waits: since when, in bits, which have the order of the times; its lane; who it is.
-    line: BTreeSet<(u64, u64, String)>,
+    /// The waiters: the bits of the time since when each waits, which sort like the times; the
+    /// number of its lane; its id.
+    queue: BTreeSet<(u64, u64, String)>,
     pub(super) is_fresh: bool,
     pub(super) fresh_lanes: BTreeSet<String>,
-    /// When something happened to it last.
+    /// The time of the last event of this lock.
     pub(super) last: f64,
-    /// How the lock of ours is, whatever else is in its place.
+    /// The state of the lock itself, whatever else is in its place.
     own: State,
-    /// When this holding was seen first.
+    /// When this holding was first seen.
     seen_at: f64,
 }
 
@@ -50,7 +52,7 @@ impl Table {
                 renewed_at: None,
                 expires_at: None,
                 waiting: 0,
-                line: Vec::new(),
+                queue: Vec::new(),
                 holdings: 0,
                 missed: 0,
                 a_second: 0.0,
@@ -59,7 +61,7 @@ impl Table {
             lanes: BTreeMap::new(),
             holdings: VecDeque::new(),
             holder: None,
-            line: BTreeSet::new(),
+            queue: BTreeSet::new(),
             is_fresh: true,
             fresh_lanes: BTreeSet::new(),
             last: 0.0,
@@ -68,8 +70,9 @@ impl Table {
         }
     }
 
-    /// How the lock is now. What is foreign stays so, whatever its holder does.
-    fn is_now(&mut self, state: State) {
+    /// Sets the state of the lock. A foreign lock directory stays foreign, whatever the holder
+    /// does.
+    fn set_state(&mut self, state: State) {
         self.own = state;
         if self.card.state != State::Foreign {
             self.card.state = state;
@@ -91,8 +94,8 @@ impl Table {
                     lane.wait = Some(since);
                     lane.open(Span::new(Kind::Waiting, since));
                     let place = lane.rank(since);
-                    self.line.insert(place.clone());
-                    self.stand(&place);
+                    self.queue.insert(place.clone());
+                    self.update_waiters(&place);
                 }
             }
             What::Left { by, why, ago_s } => {
@@ -105,10 +108,10 @@ impl Table {
                 self.wait_ends(by, at - ago_s, end, numbers);
             }
             What::Acquired { by, token, timeout_s, remaining_s, how } => {
-                // Its release was not seen.
+                // If it was still held, its release was not seen.
                 self.end_hold(at, End::Taken);
                 self.wait_ends(by, at, End::Served, numbers);
-                // Who was there before tells since when.
+                // A holder from before the observation reports itself since when it holds.
                 let since = by.since.filter(|_| *how == How::Before);
                 let since = since.map_or(at, |since| since.min(at));
                 let lane = self.lane(by, numbers);
@@ -116,7 +119,7 @@ impl Table {
                 lane.open(Span { token: Some(*token), how: Some(*how), ..span });
                 self.holder = Some(by.id.clone());
                 let expires_at = at + remaining_s;
-                self.is_now(State::Held);
+                self.set_state(State::Held);
                 self.seen_at = at;
                 self.card.holder = Some(by.clone());
                 (self.card.token, self.card.how) = (Some(*token), Some(*how));
@@ -124,7 +127,7 @@ impl Table {
                 self.card.renewed_at = Some(expires_at - timeout_s);
                 self.card.expires_at = Some(expires_at);
                 match how {
-                    // Nobody saw when it was got.
+                    // When it was acquired was not observed, so it does not count into the rate.
                     How::Before => self.card.holdings = self.card.holdings.saturating_add(1),
                     _ => self.held(at, 1),
                 }
@@ -141,31 +144,33 @@ impl Table {
                     lane.open(Span { token, how, renewals: times, ..span });
                 }
                 self.holder = Some(by.id.clone());
-                self.is_now(State::Held);
+                self.set_state(State::Held);
                 self.card.holder = Some(by.clone());
                 self.card.renewed_at = Some(at);
                 self.card.expires_at = Some(at + timeout_s);
             }
             What::Expired { by } => {
-                // It is seen late: a moment, or however long it was so before anybody looked.
+                // An expiry is seen after it happened: shortly after, or, if it happened before the
+                // observation began, any time after.
                 let since = self.card.expires_at.map_or(at, |expires_at| expires_at.min(at));
                 let silent_since = self.card.renewed_at.unwrap_or(since);
                 let token = self.card.token;
                 self.lane(by, numbers).expires(since, silent_since, token);
-                self.is_now(State::Expired);
+                self.set_state(State::Expired);
             }
             What::Died { by } => {
                 let token = self.card.token;
                 let was_before =
                     self.card.how == Some(How::Before) && at - self.seen_at < FIRST_VERDICT;
-                // Then it is not known when: some time after it was seen to live.
+                // The time of a death before the observation is unknown: it was some time after the
+                // last sign of life.
                 let lived = self.card.renewed_at.filter(|_| was_before);
                 let lived = lived.map_or(at, |lived| lived.min(at));
                 let lane = self.lane(by, numbers);
                 lane.hold_ends(lived, End::Died);
                 lane.open(Span { token, ..Span::new(Kind::Dead, at) });
-                self.is_now(State::Dead);
-                // Nobody waits for that: the next one takes it at once.
+                self.set_state(State::Dead);
+                // Nobody waits for the timeout: the next waiter takes the lock over at once.
                 self.card.expires_at = None;
             }
             What::Released { .. } => self.freed(at, End::Released),
@@ -174,11 +179,11 @@ impl Table {
                 self.card.missed = self.card.missed.saturating_add(*count);
                 self.held(at, *count);
             }
-            What::Bare => self.is_odd(State::Bare, None),
-            What::Foreign { why } => self.is_odd(State::Foreign, Some(why.clone())),
+            What::Bare => self.set_obstacle(State::Bare, None),
+            What::Foreign { why } => self.set_obstacle(State::Foreign, Some(why.clone())),
             What::Cleared => {
                 if matches!(self.card.state, State::Bare | State::Foreign) {
-                    self.is_odd(self.own, None);
+                    self.set_obstacle(self.own, None);
                 }
             }
             What::Busy { a_second } => {
@@ -198,7 +203,8 @@ impl Table {
             let (spans, start) = (VecDeque::new(), 0);
             Lane { number: *numbers, lock, who, start, spans, wait: None, fresh: None }
         });
-        // Who waits tells its process even if its key is held by none.
+        // Keeps the latest known command and label: the events of a waiter name its process even if
+        // no process holds its key.
         lane.who.command = by.command.clone().or(lane.who.command.take());
         lane.who.label = by.label.clone().or(lane.who.label.take());
         lane
@@ -210,7 +216,7 @@ impl Table {
         self.count(at);
     }
 
-    /// How many a second, as of now?
+    /// Updates the rate of holdings.
     pub(super) fn count(&mut self, now: f64) {
         while self.holdings.front().is_some_and(|(at, _)| *at < now - WINDOW) {
             self.holdings.pop_front();
@@ -226,14 +232,15 @@ impl Table {
 
     fn freed(&mut self, at: f64, end: End) {
         self.end_hold(at, end);
-        self.is_now(State::Free);
+        self.set_state(State::Free);
         let card = &mut self.card;
         card.holder = None;
         (card.since, card.renewed_at, card.expires_at) = (None, None, None);
     }
 
-    /// Something else is in its place, or has come into it, or that is over.
-    fn is_odd(&mut self, state: State, note: Option<String>) {
+    /// Sets the state when something else is found at, or has gone from, the path of the lock
+    /// directory.
+    fn set_obstacle(&mut self, state: State, note: Option<String>) {
         (self.card.state, self.card.note) = (state, note);
         if self.holder.is_none() {
             self.card.holder = None;
@@ -254,28 +261,29 @@ impl Table {
         if let Some(since) = lane.wait.take() {
             lane.wait_ends(at, end);
             let place = lane.rank(since);
-            self.line.remove(&place);
-            self.stand(&place);
+            self.queue.remove(&place);
+            self.update_waiters(&place);
         }
     }
 
-    /// Who queues now that this place was taken or left?
-    fn stand(&mut self, place: &(u64, u64, String)) {
-        self.card.waiting = self.line.len();
-        let is_named = self.line.range(..place).take(NAMED).count() < NAMED;
+    /// Updates the waiters of the card after this place was taken or left.
+    fn update_waiters(&mut self, place: &(u64, u64, String)) {
+        self.card.waiting = self.queue.len();
+        let is_named = self.queue.range(..place).take(MAX_NAMED).count() < MAX_NAMED;
         if is_named {
-            let first = self.line.iter().take(NAMED);
+            let first = self.queue.iter().take(MAX_NAMED);
             let lanes = first.filter_map(|(_, _, id)| self.lanes.get(id));
-            self.card.line = lanes.filter_map(|lane| Some(lane.place(lane.wait?))).collect();
+            self.card.queue = lanes.filter_map(|lane| Some(lane.place(lane.wait?))).collect();
         }
     }
 
-    /// Forgets what was over before then; the numbers of lanes that are gone.
+    /// Drops spans that ended before then and lanes that have none left or are too many; returns
+    /// the numbers of the dropped lanes.
     pub(super) fn prune(&mut self, before: f64) -> Vec<u64> {
         let mut gone = Vec::new();
         let mut over: Vec<f64> = self.lanes.values().filter_map(Lane::over_since).collect();
         over.sort_unstable_by(f64::total_cmp);
-        let too_many = over.len().checked_sub(OVER + 1).map(|last| over[last]);
+        let too_many = over.len().checked_sub(MAX_OVER + 1).map(|last| over[last]);
         self.lanes.retain(|id, lane| {
             lane.prune(before);
             let since = lane.over_since();

@@ -1,4 +1,4 @@
-//! Connections: how they come in, and how long one may stand still.
+//! Accepts connections, and limits how long one may stay idle.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,23 +16,27 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::strangers::{Admission, Pass};
 
-/// A stranger has this long in all: for its request, and to read why it is refused.
-const STRANGER: Duration = Duration::from_secs(10);
-/// A stranger sends at most this many bytes. Browsers send the cookies of all ports of a host.
-const STRANGER_SENDS: usize = 1 << 16;
-/// Where nothing was read or could be written for so long, nobody is there.
-const QUIET: Duration = Duration::from_secs(20);
-/// When no connection can be accepted, as without a free file descriptor, it is tried again after this.
+/// How long an unadmitted connection may exist in all: to send its request, and to read why it is
+/// refused.
+const UNADMITTED_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many bytes an unadmitted connection may send. Browsers send the cookies of all ports of a
+/// host, so this is more than one request needs.
+const UNADMITTED_BYTES: usize = 1 << 16;
+/// A viewer's connection on which nothing could be read or written for this long is closed: nobody
+/// is there.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long to wait before the next attempt when a connection cannot be accepted, for example
+/// because no file descriptor is free.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Accepts.
+/// The listener: accepts connections and registers each as unadmitted.
 pub(super) struct Connections {
     listener: TcpListener,
     admission: Arc<Admission>,
 }
 
 impl Connections {
-    /// Of a process that may have so many file descriptors.
+    /// Creates the listener for a process that may have `descriptors` file descriptors.
     pub(super) fn of(
         listener: std::net::TcpListener,
         descriptors: usize,
@@ -50,20 +54,21 @@ impl Listener for Connections {
         let (stream, address) = loop {
             match self.listener.accept().await {
                 Ok(accepted) => break accepted,
-                // This one was closed before it was accepted; the next may be good.
-                Err(error) if is_of_the_other_end(&error) => {}
+                // The client closed it before it was accepted; the next one may be good.
+                Err(error) if is_from_client(&error) => {}
                 Err(_) => {
-                    // A stranger may have what is missing. Its connection is closed by its own task.
+                    // An unadmitted connection may have the missing descriptor. Its own task closes
+                    // the connection.
                     self.admission.close_one();
                     sleep(RETRY).await;
                 }
             }
         };
         let _ = stream.set_nodelay(true);
-        let (pass, closed) = self.admission.stranger();
-        let stranger = Some(Stranger { closed, unsent: STRANGER_SENDS });
-        let deadline = Box::pin(sleep(STRANGER));
-        (Connection { stream, deadline, stranger, pass }, address)
+        let (pass, closed) = self.admission.register();
+        let unadmitted = Some(Unadmitted { closed, unsent: UNADMITTED_BYTES });
+        let deadline = Box::pin(sleep(UNADMITTED_TIMEOUT));
+        (Connection { stream, deadline, unadmitted, pass }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -71,25 +76,26 @@ impl Listener for Connections {
     }
 }
 
-fn is_of_the_other_end(error: &io::Error) -> bool {
+fn is_from_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// One of them.
+/// An accepted connection.
 pub(super) struct Connection {
     stream: TcpStream,
-    /// Of a stranger, its end; of a viewer, until when something must move.
+    /// While it is unadmitted, when it is closed; for a viewer, until when something must be read
+    /// or written.
     deadline: Pin<Box<Sleep>>,
-    /// None when it has become a viewer.
-    stranger: Option<Stranger>,
+    /// `None` once it is a viewer's.
+    unadmitted: Option<Unadmitted>,
     pass: Pass,
 }
 
-struct Stranger {
-    /// Done when it must be closed.
+struct Unadmitted {
+    /// Completes when the connection must be closed.
     closed: oneshot::Receiver<()>,
-    /// It may still send so many bytes.
+    /// How many bytes it may still send.
     unsent: usize,
 }
 
@@ -100,29 +106,30 @@ impl Connected<IncomingStream<'_, Connections>> for Pass {
 }
 
 impl Connection {
-    /// What came of it, unless its time is over. `read` is how much was read.
-    fn moves<T>(
+    /// Returns the result of an I/O attempt, or an error if the connection is over its limits.
+    /// `read` is the number of bytes that were read.
+    fn check<T>(
         &mut self,
         context: &mut Context<'_>,
         done: Poll<io::Result<T>>,
         read: usize,
     ) -> Poll<io::Result<T>> {
-        if self.stranger.is_some() && self.pass.is_viewer() {
-            self.stranger = None;
-            self.deadline.as_mut().reset(Instant::now() + QUIET);
+        if self.unadmitted.is_some() && self.pass.is_viewer() {
+            self.unadmitted = None;
+            self.deadline.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
         }
-        match &mut self.stranger {
+        match &mut self.unadmitted {
             None if done.is_ready() => {
-                self.deadline.as_mut().reset(Instant::now() + QUIET);
+                self.deadline.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
                 return done;
             }
             None => {}
-            Some(stranger) => {
-                let is_too_much = read > stranger.unsent;
-                stranger.unsent = stranger.unsent.saturating_sub(read);
-                let closed = &mut stranger.closed;
+            Some(unadmitted) => {
+                let is_too_much = read > unadmitted.unsent;
+                unadmitted.unsent = unadmitted.unsent.saturating_sub(read);
+                let closed = &mut unadmitted.closed;
                 let is_closed = closed.is_terminated() || Pin::new(closed).poll(context).is_ready();
-                // It may have been admitted just now: then its sender is gone, too.
+                // It may have been admitted just now, which drops its sender as well.
                 if is_too_much || is_closed && !self.pass.is_viewer() {
                     return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
                 }
@@ -143,7 +150,7 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let done = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.moves(context, done, buffer.filled().len() - before)
+        self.check(context, done, buffer.filled().len() - before)
     }
 }
 
@@ -154,7 +161,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.moves(context, done, 0)
+        self.check(context, done, 0)
     }
 
     fn poll_write_vectored(
@@ -163,7 +170,7 @@ impl AsyncWrite for Connection {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.moves(context, done, 0)
+        self.check(context, done, 0)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,6 @@
-//! Who may see the page: where it may listen, and which requests are answered. A page of another
-//! site must not read it through a browser that can, neither under its own name nor under a name of
-//! its own that points to us.
+//! Access to the page: where the server may listen, and which requests are answered. A page of
+//! another site must not read this one through a browser that can reach it, neither under its own
+//! name nor under a name of its own that resolves to this server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,10 +10,10 @@ use subtle::ConstantTimeEq;
 
 use crate::error::Error;
 
-/// A token that nobody guesses has so many characters at least.
+/// The minimum length of a token in characters, so that it cannot be guessed.
 const TOKEN: usize = 16;
 
-/// Decides.
+/// Decides which requests are answered.
 #[derive(Clone, Debug)]
 pub(super) struct Door {
     address: SocketAddr,
@@ -21,10 +21,10 @@ pub(super) struct Door {
     hosts: Vec<String>,
 }
 
-/// Why somebody is refused.
+/// Why a request is refused: the status and the text of the answer.
 pub(super) type Refusal = (StatusCode, String);
 
-/// Where to listen, if one may listen there.
+/// Parses the address to listen on, and checks that listening there is allowed.
 pub(super) fn address(listen: &str, token: Option<&str>) -> Result<SocketAddr, Error> {
     let wrong = |why: String| Err(Error::Usage(format!("listen on `{listen}`: {why}")));
     let address = match listen.strip_prefix("localhost:").map(str::parse) {
@@ -61,11 +61,11 @@ impl Door {
         Door { address, token, hosts }
     }
 
-    /// May this request be answered?
+    /// Checks that this request may be answered, whoever sent it.
     pub(super) fn admits(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
         let refused = |why: String| Err((StatusCode::FORBIDDEN, why));
         if method != Method::GET && method != Method::HEAD {
-            let why = "This page only shows: GET and HEAD are all it answers.".into();
+            let why = "This page is read-only: it answers GET and HEAD only.".into();
             return Err((StatusCode::METHOD_NOT_ALLOWED, why));
         }
         let mut given = headers.get_all(HOST).iter();
@@ -73,7 +73,7 @@ impl Door {
         let host = host.to_ascii_lowercase();
         if given.next().is_some() || !self.is_ours(&host) {
             return refused(format!(
-                "This page is at {}, and not at the host of this request. Is it reached by another name or port, serve it with --host NAME:PORT.",
+                "This page is at {}, and not at the host of this request. If it is reached by another name or port, serve it with --host NAME:PORT.",
                 self.address
             ));
         }
@@ -81,18 +81,18 @@ impl Door {
             let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
             let of = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
             if of != Some(&host) {
-                return refused("This is not shown to the pages of other sites.".into());
+                return refused("Requests from pages of other sites are refused.".into());
             }
         }
         let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
         let is_visit = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
         if site.is_some_and(|site| site != "same-origin" && site != "none") && !is_visit {
-            return refused("This is not shown to the pages of other sites.".into());
+            return refused("Requests from pages of other sites are refused.".into());
         }
         Ok(())
     }
 
-    /// Does who asks know the token, if there is one?
+    /// Checks that the client knows the token, if there is one.
     pub(super) fn knows(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(token) = &self.token else { return Ok(()) };
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -106,11 +106,12 @@ impl Door {
         }
         Err((
             StatusCode::UNAUTHORIZED,
-            "Who wants to see this page needs its token: open it as /?token=TOKEN once.".into(),
+            "This page needs its token: open it once as /?token=TOKEN.".into(),
         ))
     }
 
-    /// What a browser is to keep when it was given the token in the address; none if that is wrong.
+    /// Returns the cookie for a browser that gave the token in the address; `None` if that is wrong
+    /// or missing.
     pub(super) fn cookie_for(&self, query: &str) -> Option<String> {
         let token = self.token.as_deref()?;
         let mut shown = query.split('&').filter_map(|pair| pair.strip_prefix("token="));
@@ -119,12 +120,13 @@ impl Door {
             .then(|| format!("{}={token}; Path=/; HttpOnly; SameSite=Strict", self.cookie()))
     }
 
-    /// Browsers keep the cookies of all ports of a host together.
+    /// Returns the name of the cookie. It contains the port, since browsers keep the cookies of all
+    /// ports of a host together.
     fn cookie(&self) -> String {
         format!("lockbydir-{}", self.address.port())
     }
 
-    /// Is this what we are called, with our port?
+    /// Returns true if this is a name of this server, with its port.
     fn is_ours(&self, host: &str) -> bool {
         if self.hosts.iter().any(|ours| ours == host) {
             return true;
@@ -142,13 +144,13 @@ impl Door {
         }
         let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
         let Ok(named) = bare.unwrap_or(name).parse::<IpAddr>() else { return false };
-        // No other site has a name that is a number.
+        // Only a name can be made to resolve to this server by another site; a number cannot.
         let named = named.to_canonical();
         named == ip || is_local && named.is_loopback() || ip.is_unspecified()
     }
 }
 
-/// In a time that does not tell where they differ.
+/// Compares in constant time, so that the time does not show where they differ.
 fn is_same(shown: &str, token: &str) -> bool {
     shown.as_bytes().ct_eq(token.as_bytes()).into()
 }

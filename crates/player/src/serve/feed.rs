@@ -1,5 +1,5 @@
-//! What viewers are sent: one thread asks the source, and what follows is put into words once for
-//! all of them.
+//! The messages to viewers: one thread reads the source, and each message is serialized once for
+//! all viewers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,18 +14,18 @@ use crate::board::{Board, Changes};
 use crate::error::Error;
 use crate::source::Source;
 
-/// Changes are sent so often at most.
-const PACE: Duration = Duration::from_millis(80);
-/// The source is asked for so long at a time.
-const ASK: Duration = Duration::from_millis(250);
-/// Also when nothing happens viewers are told what time it is, which shows that we live.
-const CLOCK: Duration = Duration::from_secs(1);
-/// Viewers look back so far, in seconds.
+/// The minimum time between two messages with changes.
+const MIN_INTERVAL: Duration = Duration::from_millis(80);
+/// How long one read of the source may wait; also how soon a stop takes effect.
+const READ_TIMEOUT: Duration = Duration::from_millis(250);
+/// How often viewers are sent the time when nothing happens, which shows that the server is alive.
+const TICK: Duration = Duration::from_secs(1);
+/// How far viewers can look back, in seconds.
 const HISTORY: f64 = 900.0;
-/// Who is behind by more messages is sent all anew.
-const BEHIND: usize = 32;
+/// A viewer that is behind by more messages is sent the whole board anew.
+const MAX_BEHIND: usize = 32;
 
-/// Where messages come from.
+/// The shared source of messages.
 #[derive(Clone)]
 pub(super) struct Feed(Arc<Shared>);
 
@@ -40,7 +40,7 @@ struct Shared {
 struct State {
     board: Board,
     is_over: bool,
-    /// All there is in words, until it changes.
+    /// The whole board as a message, until the board changes.
     all: Option<Bytes>,
 }
 
@@ -54,7 +54,7 @@ struct All<'a> {
 }
 
 impl Feed {
-    /// Asks the source from now on. The other end is told when there is no more to be served.
+    /// Starts to read the source. The receiver completes when there is no more to serve.
     pub(super) fn start(
         source: Box<dyn Source>,
         title: &str,
@@ -65,7 +65,7 @@ impl Feed {
         board.tick(source.now());
         let feed = Feed(Arc::new(Shared {
             state: Mutex::new(State { board, is_over: false, all: None }),
-            sender: broadcast::channel(BEHIND).0,
+            sender: broadcast::channel(MAX_BEHIND).0,
             stopped: AtomicBool::new(false),
             thread: Mutex::new(None),
             title: title.to_owned(),
@@ -81,7 +81,7 @@ impl Feed {
         Ok((feed, end))
     }
 
-    /// Asks the source no more; what it has to end is ended then.
+    /// Stops reading the source, and waits for its end.
     pub(super) fn stop(&self) {
         self.0.stopped.store(true, Ordering::Relaxed);
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -90,7 +90,7 @@ impl Feed {
         }
     }
 
-    /// All there is now, and every change of it that follows.
+    /// Returns the whole board as a message, and a receiver of every later change.
     pub(super) fn subscribe(&self) -> (Bytes, broadcast::Receiver<Bytes>) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.0.sender.subscribe();
@@ -102,7 +102,7 @@ impl Feed {
         (all.clone(), receiver)
     }
 
-    /// Until it is stopped (none), or is to be served no longer.
+    /// Runs until it is stopped (`None`), or the time after the end of the source is over.
     fn run(
         &self,
         mut source: Box<dyn Source>,
@@ -110,9 +110,9 @@ impl Feed {
     ) -> Result<Option<()>, Error> {
         let mut sent = Instant::now();
         while !self.0.stopped.load(Ordering::Relaxed) {
-            let mut events = source.next(ASK)?;
-            // What follows at once goes along.
-            let soon = PACE.saturating_sub(sent.elapsed());
+            let mut events = source.next(READ_TIMEOUT)?;
+            // Events that follow soon are sent along.
+            let soon = MIN_INTERVAL.saturating_sub(sent.elapsed());
             if !events.is_empty() && !soon.is_zero() {
                 std::thread::sleep(soon);
                 events.extend(source.next(Duration::ZERO)?);
@@ -124,17 +124,17 @@ impl Feed {
             state.board.tick(source.now());
             state.all = None;
             if self.0.sender.receiver_count() == 0 {
-                // To nobody nothing is said; who comes is told all.
+                // Without viewers nothing is serialized; a new viewer is sent the whole board.
                 state.board.forget_changes();
             } else {
                 let changes = state.board.changes();
-                let words = match changes.is_empty() {
+                let bytes = match changes.is_empty() {
                     false => Some(message("changes", &changes)),
-                    true if sent.elapsed() >= CLOCK => Some(message("clock", &changes.now)),
+                    true if sent.elapsed() >= TICK => Some(message("clock", &changes.now)),
                     true => None,
                 };
-                if let Some(words) = words {
-                    self.send(words);
+                if let Some(bytes) = bytes {
+                    self.send(bytes);
                     sent = Instant::now();
                 }
             }
@@ -144,24 +144,24 @@ impl Feed {
                 break;
             }
         }
-        // The clock stands, but viewers hear that we live.
+        // The clock stands still now; comments show viewers that the server is alive.
         let over = Instant::now();
         while !self.0.stopped.load(Ordering::Relaxed) {
             if linger.is_some_and(|linger| over.elapsed() >= linger) {
                 return Ok(Some(()));
             }
-            if sent.elapsed() >= CLOCK {
+            if sent.elapsed() >= TICK {
                 self.send(Bytes::from_static(b":\n\n"));
                 sent = Instant::now();
             }
-            std::thread::sleep(PACE);
+            std::thread::sleep(MIN_INTERVAL);
         }
         Ok(None)
     }
 
-    /// To all who look on, if any.
-    fn send(&self, words: Bytes) {
-        let _ = self.0.sender.send(words);
+    /// Sends to all viewers, if there are any.
+    fn send(&self, message: Bytes) {
+        let _ = self.0.sender.send(message);
     }
 }
 

@@ -1,9 +1,9 @@
-//! A page in a browser that shows what a source tells, live. Nobody changes anything by it.
+//! A page in a browser that shows a source live. The page changes nothing.
 //!
-//! Here is the life of the server; `feed.rs` makes of a source what is sent, once for all viewers;
-//! `door.rs` says who may see it, and where it may listen; `strangers.rs` bounds what those cost who have
-//! not shown that yet, `connection.rs` and `web.rs` what viewers cost;
-//! `web.rs` answers them; `page.rs` puts the page together from the files in `page/`.
+//! This file has the life of the server; `feed.rs` turns a source into messages, once for all
+//! viewers; `door.rs` decides who may see them, and where the server may listen; `strangers.rs`
+//! limits what unadmitted connections cost, `connection.rs` and `web.rs` what viewers cost;
+//! `web.rs` answers requests; `page.rs` assembles the page from the files in `page/`.
 
 mod connection;
 mod door;
@@ -22,23 +22,23 @@ use crate::background::spawn;
 use crate::error::Error;
 use crate::source::Source;
 
-/// The runtime's own threads end so soon, whatever they are at.
+/// How long the threads of the runtime may take to end; then they are left behind.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// How a page is served.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The address and port to listen on; port 0 is any that is free. One that other machines can
-    /// reach wants a token.
+    /// The address and port to listen on; port 0 is any free one. An address that other machines
+    /// can reach requires a token.
     pub listen: String,
-    /// What who wants to see the page must know: at least 16 letters, digits and `-._~`.
+    /// The token that viewers must know: at least 16 letters, digits and `-._~`.
     pub token: Option<String>,
-    /// Other names under which the page is reached, each with its port where that is not the
-    /// usual one.
+    /// Other names under which the page can be reached, each with its port unless that is the
+    /// default port of HTTP or HTTPS.
     pub hosts: Vec<String>,
-    /// What is shown, such as a folder.
+    /// The title: what is shown, such as a folder.
     pub title: String,
-    /// How long it is served after the source is over; until it is interrupted if none.
+    /// How long the page is served after the end of the source; `None` is until it is interrupted.
     pub linger: Option<Duration>,
 }
 
@@ -54,11 +54,11 @@ impl Default for Options {
     }
 }
 
-/// Serves the page until it is interrupted (Ctrl-C, `TERM`, `HUP`); `ready` is told its address
-/// as soon as it can be opened.
+/// Serves the page until it is interrupted (Ctrl-C, `TERM`, `HUP`). `ready` is called with its
+/// address as soon as it can be opened.
 ///
 /// # Errors
-/// When nobody may or can listen there, or the source can tell no more.
+/// When listening there is not allowed or fails, or the source cannot go on.
 pub fn serve(
     source: Box<dyn Source>,
     options: Options,
@@ -96,7 +96,7 @@ pub fn serve(
     done
 }
 
-/// The runtime panics where it finds no file descriptor for itself; so some are tried before.
+/// Checks that enough file descriptors are free, since the runtime panics where it gets none.
 fn has_room(listener: &TcpListener) -> std::io::Result<()> {
     const NEEDED: usize = strangers::OTHERS / 2;
     let some = (0..NEEDED).map(|_| listener.try_clone());
@@ -108,29 +108,32 @@ fn has_room(listener: &TcpListener) -> std::io::Result<()> {
     })
 }
 
-/// The runtime panics where it can start no thread; so as many as it and the source need are tried before.
+/// Checks that as many threads can be started as the runtime and the source need, since the runtime
+/// panics where it can start none.
 fn has_threads() -> Result<(), Error> {
     const NEEDED: usize = 6;
-    let (stays, goes) = std::sync::mpsc::sync_channel::<()>(0);
-    let goes = std::sync::Arc::new(std::sync::Mutex::new(goes));
+    let (hold, held) = std::sync::mpsc::sync_channel::<()>(0);
+    let held = std::sync::Arc::new(std::sync::Mutex::new(held));
     let threads = (0..NEEDED).map(|_| {
-        let goes = std::sync::Arc::clone(&goes);
-        // Until all are there.
-        spawn("trial", move || drop(goes.lock().map(|goes| goes.recv())))
+        let held = std::sync::Arc::clone(&held);
+        // Each lasts until all have started.
+        spawn("trial", move || drop(held.lock().map(|held| held.recv())))
     });
     let threads: Result<Vec<_>, Error> = threads.collect();
-    drop(stays);
+    drop(hold);
     for thread in threads? {
         let _ = thread.join();
     }
     Ok(())
 }
 
-/// How many file descriptors this process may have: as many as it may allow itself.
+/// Returns how many file descriptors this process may have, after raising its soft limit as far as
+/// is allowed and needed.
 #[cfg(unix)]
 fn descriptors() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    // As many as all connections need at most; who starts others with them needs no more either.
+    // All connections need at most this many. Child processes inherit the limit, so it is not
+    // raised further.
     const ENOUGH: u64 = 1024;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = ENOUGH.min(maximum.unwrap_or(ENOUGH));
@@ -140,7 +143,7 @@ fn descriptors() -> usize {
     usize::try_from(if is_raised { wanted } else { current }).unwrap_or(usize::MAX)
 }
 
-/// Handles are as many as there is memory.
+/// Returns no limit: handles are limited only by memory.
 #[cfg(not(unix))]
 fn descriptors() -> usize {
     usize::MAX
@@ -153,7 +156,7 @@ fn url(address: SocketAddr, token: Option<&str>) -> String {
     }
 }
 
-/// Until somebody wants it to end.
+/// Returns a future that completes when the user or the system asks for the end.
 #[cfg(unix)]
 fn stop() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

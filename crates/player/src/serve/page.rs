@@ -1,18 +1,19 @@
-//! The page: its files put into one, with a number used once that names what of it may run.
+//! The page: its files assembled into one, with a nonce that names the style and script that may
+//! run.
 
-/// As it is sent.
+/// The page as it is sent.
 pub(super) struct Page {
     pub(super) html: String,
-    /// What a browser may do with it.
+    /// The content security policy.
     pub(super) policy: String,
 }
 
-/// What is where in `page/index.html`.
+/// The placeholders in `page/index.html`.
 const STYLE: &str = "/*style*/";
 const SCRIPT: &str = "/*script*/";
 const NONCE: &str = "NONCE";
 
-/// The script's parts, in the order in which they build on each other.
+/// The parts of the script; each may use those before it.
 const PARTS: [&str; 7] = [
     include_str!("page/words.js"),
     include_str!("page/state.js"),
@@ -23,7 +24,7 @@ const PARTS: [&str; 7] = [
     include_str!("page/main.js"),
 ];
 
-/// A page for one viewer.
+/// Assembles a page for one viewer, with a fresh nonce.
 pub(super) fn fresh() -> Page {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the system has random numbers");

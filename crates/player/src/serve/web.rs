@@ -1,4 +1,4 @@
-//! Answers: the page, and the stream of what there is to see. Nothing else, and nothing that changes
+//! The answers: the page and the stream of events. There is nothing else, and no request changes
 //! anything.
 
 use std::convert::Infallible;
@@ -26,7 +26,7 @@ use super::feed::Feed;
 use super::page;
 use super::strangers::Pass;
 
-/// So many look on at once.
+/// The number of event streams at once.
 const VIEWERS: usize = 256;
 
 #[derive(Clone)]
@@ -42,12 +42,12 @@ pub(super) fn routes(feed: Feed, door: Door) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/events", get(events))
-        .fallback(async || (StatusCode::NOT_FOUND, "There is nothing here; the page is at /.\n"))
+        .fallback(async || (StatusCode::NOT_FOUND, "Not found; the page is at /.\n"))
         .layer(from_fn_with_state(served.clone(), guarded))
         .with_state(served)
 }
 
-/// Lets in who may come in, and tells every browser to be careful with what it gets.
+/// Answers permitted requests, refuses others, and adds the security headers to every answer.
 async fn guarded(State(served): State<Served>, request: Request, next: Next) -> Response {
     let (method, headers) = (request.method(), request.headers());
     let pass = request.extensions().get::<ConnectInfo<Pass>>();
@@ -69,7 +69,7 @@ async fn guarded(State(served): State<Served>, request: Request, next: Next) -> 
     };
     let headers = response.headers_mut();
     let fixed: [(HeaderName, &'static str); 7] = [
-        // One answer a connection: none is kept for a request that may never come.
+        // One answer per connection: none is kept open for a request that may never arrive.
         (CONNECTION, "close"),
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -117,7 +117,7 @@ async fn events(State(served): State<Served>, method: Method) -> Response {
         return headers.into_response();
     }
     let Ok(seat) = Arc::clone(&served.seats).try_acquire_owned() else {
-        return crowded(format!("{VIEWERS} viewers look on already; close one.\n"));
+        return crowded(format!("{VIEWERS} viewers are connected already; close one.\n"));
     };
     let viewer = Viewer { feed: served.feed, changes: None, _seat: seat };
     let messages = stream::unfold(viewer, |mut viewer| async {
@@ -127,10 +127,10 @@ async fn events(State(served): State<Served>, method: Method) -> Response {
     (headers, Body::from_stream(messages)).into_response()
 }
 
-/// Somebody who looks on.
+/// A viewer of the event stream.
 struct Viewer {
     feed: Feed,
-    /// What it was not sent yet; none if it needs all there is.
+    /// The messages that it has not been sent yet; `None` if it needs the whole board.
     changes: Option<Receiver<Bytes>>,
     _seat: OwnedSemaphorePermit,
 }
@@ -144,7 +144,7 @@ impl Viewer {
                 Err(RecvError::Closed) => return None,
             }
         }
-        // That may be much: it is put into words by a thread that nobody else waits for.
+        // The board may be large: it is serialized on a thread that nothing else waits for.
         let feed = self.feed.clone();
         let (all, changes) = tokio::task::spawn_blocking(move || feed.subscribe()).await.ok()?;
         self.changes = Some(changes);

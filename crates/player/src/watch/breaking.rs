@@ -1,4 +1,4 @@
-//! Breaking a lock: by a thread, for an engine may take its time.
+//! Breaks locks, each on its own thread, since an engine may take its time.
 
 use std::sync::mpsc::Sender;
 
@@ -6,18 +6,19 @@ use lockbydir::{Broken, Lock, printable};
 
 use super::view::Question;
 use crate::background::spawn;
+use crate::board::State;
 use crate::source::Locks;
 
-/// Begins to break it; what comes of it is sent.
+/// Begins to break the lock; the outcome is sent as a message.
 pub(super) fn begin(locks: &Locks, question: Question, answers: Sender<String>) {
     let name = printable(&question.lock);
     let Some(lock) = locks.find(&question.lock) else {
-        let _ = answers.send(format!("{name} cannot be found any more"));
+        let _ = answers.send(format!("{name} is gone"));
         return;
     };
     let failed = answers.clone();
     let run = move || {
-        // Who has quit does not want to know.
+        // Sending fails if the user has quit; then the outcome is not needed.
         let _ = answers.send(break_it(&lock, &question, &name));
     };
     if let Err(error) = spawn("breaking", run) {
@@ -27,7 +28,7 @@ pub(super) fn begin(locks: &Locks, question: Question, answers: Sender<String>) 
 
 fn break_it(lock: &Lock, question: &Question, name: &str) -> String {
     match lock.status() {
-        // Somebody else's holding is not what was asked about.
+        // The question was about another holding.
         Ok(status) if status.token != question.token && status.holder.is_some() => {
             return format!("{name} has changed hands meanwhile: it was left as it is");
         }
@@ -36,7 +37,10 @@ fn break_it(lock: &Lock, question: &Question, name: &str) -> String {
     }
     let broken = if question.by_force { lock.break_by_force() } else { lock.break_stale() };
     match broken {
-        Ok(Broken::Removed(_)) => format!("{name} is broken: {} held it", question.holder),
+        Ok(Broken::Removed(_)) if question.state == State::Bare => {
+            format!("{name} is broken; its holder is unknown")
+        }
+        Ok(Broken::Removed(_)) => format!("{name} is broken; {} held it", question.holder),
         Ok(Broken::WasFree) => format!("{name} was free already"),
         Ok(Broken::StillHeld(None)) => {
             format!("{name} was left as it is: it is not old; press B to break it anyway")

@@ -1,10 +1,10 @@
-//! A lane as a row of characters: what one contender did, over time.
+//! A lane as a row of characters: the history of one contender.
 
 use crate::board::{End, Kind, Lane};
 
 use super::style::Tone;
 
-/// Marks, and what they mean.
+/// The marks and their meanings.
 pub(super) const LEGEND: [(char, &str, Tone); 8] = [
     ('░', "waits", Tone::Faint),
     ('█', "holds", Tone::Good),
@@ -16,13 +16,13 @@ pub(super) const LEGEND: [(char, &str, Tone); 8] = [
     ('◌', "gone", Tone::Warning),
 ];
 
-/// One character of time.
+/// One character of a lane. Where several marks apply, the greatest is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     #[default]
     Nothing,
     Waits,
-    /// It held for less than half of that time.
+    /// It held the lock for less than half of that time.
     HoldsBriefly,
     Holds,
     Forgotten,
@@ -50,11 +50,11 @@ impl Mark {
     }
 }
 
-/// A stretch of time, as so many characters.
+/// A period of time, drawn in `width` characters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Stretch {
     pub(super) from: f64,
-    /// Seconds a character.
+    /// Seconds per character.
     pub(super) step: f64,
     pub(super) width: u16,
 }
@@ -64,12 +64,13 @@ impl Stretch {
         self.from + self.step * f64::from(self.width)
     }
 
-    /// Which character this moment is in; those before and behind are none.
+    /// Returns the position of a moment in characters; it may be before the first or after the
+    /// last.
     fn at(&self, moment: f64) -> f64 {
         (moment - self.from) / self.step
     }
 
-    /// What a lane did in it; what is open lasts until now.
+    /// Returns the marks of a lane in this period. An open span lasts until `now`.
     pub(super) fn marks(&self, lane: &Lane, now: f64) -> Vec<Mark> {
         let mut marks = vec![Mark::Nothing; self.width.into()];
         let mut held = vec![0.0; self.width.into()];
@@ -107,7 +108,7 @@ impl Stretch {
         marks
     }
 
-    /// Where there is room for a time of day, and which: `(character, moment)`.
+    /// Returns where times of day are written, and which: `(character, moment)`.
     pub(super) fn ticks(&self) -> impl Iterator<Item = (u16, f64)> {
         let apart = self.tick();
         let first = (self.from / apart).ceil();
@@ -116,7 +117,7 @@ impl Stretch {
         ticks.take_while(move |at| *at < to).map(|at| (self.at(at).round() as u16, at))
     }
 
-    /// Seconds from one time of day that is written to the next.
+    /// Returns the seconds between two times of day that are written.
     pub(super) fn tick(&self) -> f64 {
         const ROUND: [f64; 18] = [
             0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0,

@@ -1,4 +1,4 @@
-//! A source that is listened to by a thread of its own, so that keys are obeyed while it waits.
+//! Reads a source on its own thread, so that keys are handled while the source waits.
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::source::Source;
 
-/// So often the time goes on where nothing happens.
+/// How often the time is updated where nothing happens.
 const TICK: Duration = Duration::from_millis(100);
-/// So much is waiting to be shown at most; then the source waits too.
-const MOST: usize = 64;
+/// The number of batches that may wait to be shown; then the source waits too.
+const MAX_BATCHES: usize = 64;
 
-/// What happened, and what time it is.
+/// The events since the last batch, and the time of the source.
 pub(super) struct Batch {
     pub(super) events: Vec<Event>,
     pub(super) now: f64,
@@ -27,18 +27,18 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn start(source: Box<dyn Source>) -> Result<Feed, Error> {
-        let (sender, batches) = sync_channel(MOST);
-        let thread = Background::start(move || tell(source, &sender))?;
+        let (sender, batches) = sync_channel(MAX_BATCHES);
+        let thread = Background::start(move || forward(source, &sender))?;
         Ok(Feed { batches, thread: Some(thread) })
     }
 
-    /// What it told since it was asked last.
+    /// Returns the batches since the last call.
     ///
     /// # Panics
-    /// As the source did.
-    pub(super) fn heard(&mut self) -> Result<Vec<Batch>, Error> {
+    /// If the source panicked, with the same payload.
+    pub(super) fn received(&mut self) -> Result<Vec<Batch>, Error> {
         let mut batches = Vec::new();
-        while batches.len() < MOST {
+        while batches.len() < MAX_BATCHES {
             match self.batches.try_recv() {
                 Ok(batch) => batches.push(batch?),
                 Err(TryRecvError::Empty) => break,
@@ -56,16 +56,16 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        // Nobody takes anything any more, so the thread ends; and with it its source.
-        let (_, nobody) = sync_channel(0);
-        drop(std::mem::replace(&mut self.batches, nobody));
+        // Without a receiver the thread ends, and drops the source.
+        let (_, closed) = sync_channel(0);
+        drop(std::mem::replace(&mut self.batches, closed));
         if let Some(thread) = &self.thread {
             thread.settle();
         }
     }
 }
 
-fn tell(mut source: Box<dyn Source>, sender: &SyncSender<Result<Batch, Error>>) {
+fn forward(mut source: Box<dyn Source>, sender: &SyncSender<Result<Batch, Error>>) {
     let over_at = loop {
         let batch = source.next(TICK).map(|events| Batch {
             events,
@@ -81,7 +81,7 @@ fn tell(mut source: Box<dyn Source>, sender: &SyncSender<Result<Batch, Error>>) 
             break now;
         }
     };
-    // Its time stands still from now on; it ends with those who look at it.
+    // Its time stands still from now on; the thread ends when the receiver is dropped.
     loop {
         std::thread::sleep(TICK);
         if sender.send(Ok(Batch { events: Vec::new(), now: over_at, is_over: true })).is_err() {
@@ -97,9 +97,9 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::background::SETTLING;
+    use crate::background::SETTLE_TIMEOUT;
 
-    /// Has nothing to tell, and notes its end.
+    /// A source without events, which records that it was dropped.
     struct Silent(Arc<AtomicBool>);
 
     impl Source for Silent {
@@ -116,10 +116,10 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_nobody_listens_to_any_more_ends_soon_and_first() {
+    fn dropping_a_feed_ends_its_source_first() {
         let has_ended = Arc::new(AtomicBool::new(false));
         let mut feed = Feed::start(Box::new(Silent(has_ended.clone()))).unwrap();
-        while feed.heard().unwrap().is_empty() {
+        while feed.received().unwrap().is_empty() {
             std::thread::yield_now();
         }
 
@@ -127,6 +127,6 @@ mod tests {
         drop(feed);
 
         assert!(has_ended.load(Ordering::SeqCst));
-        assert!(begun.elapsed() < SETTLING, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < SETTLE_TIMEOUT, "{:?}", begun.elapsed());
     }
 }

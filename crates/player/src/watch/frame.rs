@@ -1,21 +1,23 @@
-//! A whole frame: what it is at the top, locks or one lock, what was said, keys; and what lies above
-//! all that, a question or help.
+//! A whole frame: title at the top, then all locks or one lock, messages, and keys; above all that,
+//! a question or the help.
 
 use lockbydir::printable;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::paint::{Paint, wrapped};
+use super::rows::troubled;
 use super::style::{Look, Tone};
 use super::view::{Question, View};
 use super::words::{clock, short};
 use super::{lanes, list};
 use crate::board::{Board, State};
 
-/// What was said begins so far to the right of the frame's border, behind its time.
+/// The column where messages begin, counted from the left border of the frame; their times are to
+/// the left of it.
 const SAID: u16 = 12;
-/// With less than this nothing can be told.
-const LEAST: (u16, u16) = (40, 8);
+/// The smallest width and height that show anything useful.
+const MIN_SIZE: (u16, u16) = (40, 8);
 
 const HELP: [(&str, &str); 13] = [
     ("up down PgUp PgDn", "choose a lock; scroll its lanes"),
@@ -29,13 +31,13 @@ const HELP: [(&str, &str); 13] = [
     ("q Ctrl-C", "quit"),
     ("Ctrl-Z Ctrl-L", "suspend; draw anew"),
     ("TIME LEFT", "from renewal to timeout"),
-    ("WAITING", "how many; how long the first"),
-    ("PER S", "how often it was got, each second"),
+    ("WAITERS LONGEST", "how many wait; how long the first has waited"),
+    ("TAKEN/S", "acquisitions per second"),
 ];
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, view: &mut View, board: &Board, look: &Look) {
     let mut paint = Paint { buffer, look };
-    let (width, height) = LEAST;
+    let (width, height) = MIN_SIZE;
     if area.width < width || area.height < height {
         let text = format!("{}x{} is too small; {width}x{height} will do", area.width, area.height);
         for (line, row) in wrapped(&text, area.width).iter().zip(area.rows()) {
@@ -75,7 +77,7 @@ fn header(paint: &mut Paint<'_>, area: Rect, view: &View, board: &Board) {
         _ => clock(board.now(), false, paint.look),
     };
     let room = area.width.saturating_sub(u16::try_from(time.len()).unwrap_or(0) + 3);
-    let (all, troubled) = (board.cards().count(), list::troubled(board));
+    let (all, troubled) = (board.cards().count(), troubled(board));
     let title = printable(&view.title);
     let locks = format!("  {all} lock{}", if all == 1 { "" } else { "s" });
     let mut trouble = if troubled > 0 { format!(", {troubled} in trouble") } else { String::new() };
@@ -107,11 +109,11 @@ fn footer(paint: &mut Paint<'_>, area: Rect, view: &View) {
         paint.text(at, width, &printable(message), Tone::Strong);
         return;
     }
-    let zoom = format!("zoom ({} a sign)", short(view.window.step()));
+    let zoom = format!("1 column = {}", short(view.window.step()));
     let keys: &[(&str, &str)] = if view.is_typing {
         &[("Enter", "keep"), ("Esc", "show all")]
     } else if view.opened.is_some() {
-        let pause = if view.window.is_paused() { "go on" } else { "pause" };
+        let pause = if view.window.is_paused() { "resume" } else { "pause" };
         &[
             ("Esc", "all"),
             ("space", pause),
@@ -140,8 +142,8 @@ fn footer(paint: &mut Paint<'_>, area: Rect, view: &View) {
     }
 }
 
-/// What was said last, the newest first, in lines of which the first of each has its time. It has a
-/// third of the height, and no more than it needs.
+/// Returns the last messages as lines, the newest first; only the first line of each message has
+/// its time. They have a third of the height at most, and no more than they need.
 fn said(board: &Board, area: Rect) -> Vec<(Option<f64>, String)> {
     let newest = board.said().iter().rev();
     let lines = newest.flat_map(|(at, text)| {
@@ -164,7 +166,7 @@ fn draw_said(paint: &mut Paint<'_>, area: Rect, lines: &[(Option<f64>, String)])
     }
 }
 
-/// In the middle.
+/// Returns a centered area of this size.
 fn middle(area: Rect, width: u16, height: u16) -> Rect {
     let (width, height) = (width.min(area.width), height.min(area.height));
     let (x, y) = ((area.width - width) / 2, (area.height - height) / 2);

@@ -1,4 +1,4 @@
-//! Waiting for keys, as long as there is a terminal they could come from.
+//! Waits for keys, and notices when the terminal is gone.
 
 #[cfg(target_os = "linux")]
 pub(super) use self::linux::Input;
@@ -15,7 +15,7 @@ mod linux {
     use rustix::io::Errno;
 
     pub(in super::super) struct Input {
-        /// The terminal, where that is not standard input.
+        /// The terminal, if standard input is another file.
         terminal: Option<File>,
     }
 
@@ -25,10 +25,10 @@ mod linux {
             Ok(Input { terminal })
         }
 
-        /// Is there something to be read, until then?
+        /// Waits for input, for `up_to` at most; returns whether there is any.
         ///
         /// # Errors
-        /// When the terminal is gone: who reads from it all the same reads for ever.
+        /// When the terminal is gone: a program that still reads from it reads for ever.
         pub(in super::super) fn wait(&self, up_to: Duration) -> io::Result<bool> {
             let stdin = stdin();
             let terminal: BorrowedFd<'_> = match &self.terminal {
@@ -42,7 +42,7 @@ mod linux {
                 Ok(_) if sources[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => {
                     Err(io::Error::new(io::ErrorKind::BrokenPipe, "it is gone"))
                 }
-                // A signal may tell of another size.
+                // The signal may be a change of the size.
                 Ok(_) | Err(Errno::INTR) => event::poll(Duration::ZERO),
                 Err(errno) => Err(errno.into()),
             }
@@ -50,7 +50,8 @@ mod linux {
     }
 }
 
-/// Where terminals cannot be polled (macOS), or do not go away before their programs (Windows).
+/// For systems where terminals cannot be polled (macOS), or do not disappear before their programs
+/// (Windows).
 #[cfg(not(target_os = "linux"))]
 pub(super) struct Input;
 

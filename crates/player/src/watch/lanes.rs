@@ -1,25 +1,25 @@
-//! One lock: what is known of it, and each contender's lane over time.
+//! One lock: its facts, and the lane of each contender over time.
 
 use lockbydir::printable;
 use ratatui::layout::Rect;
 use ratatui::text::Span as Text;
 
-use super::HISTORY;
 use super::chart::{LEGEND, Stretch};
 use super::paint::Paint;
 use super::style::{Tone, state};
 use super::view::View;
-use super::words::{clock, how, lane_of, longest_wait, odd, rate, rest, short, whole};
+use super::window::HISTORY;
+use super::words::{clock, how, lane_of, longest_wait, rate, rest, short, unknown_holder, whole};
 use crate::board::{Board, Card, Lane, State};
 
-/// So many rows the facts have.
+/// The number of rows of the facts.
 const FACTS: u16 = 5;
-/// As high as this there is room for the facts and the legend.
+/// The least height with room for all facts and the legend.
 const HIGH: u16 = 14;
 
 pub(super) fn draw(paint: &mut Paint<'_>, area: Rect, view: &mut View, board: &Board) {
     let Some(card) = board.cards().find(|card| Some(&card.lock) == view.opened.as_ref()) else {
-        let text = "nothing is known of this lock yet";
+        let text = "no events of this lock yet";
         paint.text((area.x + 1, area.y), area.width.saturating_sub(1), text, Tone::Faint);
         return;
     };
@@ -67,14 +67,14 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
         _ => "was      ",
     };
     let holder = card.holder.as_ref().map(whole);
-    match (card.state, &holder, odd(card)) {
+    match (card.state, &holder, unknown_holder(card)) {
         (State::Foreign, _, Some(why)) => {
             let stays = ": nobody can take the lock until that is gone";
             next(&[("foreign  ", Tone::Bad), (&why, Tone::Plain), (stays, Tone::Faint)]);
         }
         (_, Some(holder), _) => next(&[(verb, Tone::Faint), (holder, Tone::Plain)]),
-        (_, None, odd) => {
-            let who = odd.map_or_else(|| "nobody".into(), |odd| format!("not known: {odd}"));
+        (_, None, why) => {
+            let who = why.map_or_else(|| "nobody".into(), |why| format!("unknown: {why}"));
             next(&[("holder   ", Tone::Faint), (&who, Tone::Plain)]);
         }
     }
@@ -97,7 +97,7 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
         }
         (None, _) => next(&[("since    ", Tone::Faint), ("-", Tone::Plain)]),
     }
-    let line = match (card.line.first(), longest_wait(card, now)) {
+    let waiting = match (card.queue.first(), longest_wait(card, now)) {
         (Some(first), Some(longest)) => {
             let who = lane_of(&first.who);
             format!("{} in the queue, the first for {}: {who}", card.waiting, short(longest))
@@ -134,12 +134,12 @@ fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
         }
     }
     if let Some(at) = rows.next() {
-        paint.pieces(at, width, &[("waiting  ", Tone::Faint), (&*line, Tone::Plain)]);
+        paint.pieces(at, width, &[("waiting  ", Tone::Faint), (&*waiting, Tone::Plain)]);
     }
 }
 
-/// The lanes in their order. As long as all have room they stay where they are; else who holds and
-/// who waits comes first, and then who was there last.
+/// Returns the lanes in the order in which they are shown. While all fit they keep their places;
+/// otherwise the holder is first, then the waiters, then the most recent ones.
 fn ordered<'a>(board: &'a Board, card: &Card, page: usize) -> Vec<&'a Lane> {
     let mut lanes = board.lanes(&card.lock);
     if lanes.len() > page {
@@ -187,10 +187,11 @@ fn draw_chart(paint: &mut Paint<'_>, area: Rect, view: &mut View, board: &Board,
     }
 }
 
-/// Which time is where, or that only what lasts is still known of it.
+/// Writes the times of day above the lanes, or, for times before the kept history, that only what
+/// still lasts is known.
 fn draw_times(paint: &mut Paint<'_>, (x, y): (u16, u16), stretch: &Stretch, now: f64) {
     if stretch.to() < now - HISTORY {
-        let text = format!("what ended then is forgotten: {} are kept", short(HISTORY));
+        let text = format!("older events are dropped: {} are kept", short(HISTORY));
         paint.text((x, y), stretch.width, &text, Tone::Warning);
         return;
     }
@@ -201,92 +202,5 @@ fn draw_times(paint: &mut Paint<'_>, (x, y): (u16, u16), stretch: &Stretch, now:
         if usize::from(room) >= text.len() {
             paint.text((x + at, y), room, &text, Tone::Faint);
         }
-    }
-}
-
-/// The window of time that is shown.
-#[derive(Debug)]
-pub(super) struct Window {
-    /// Where in [`STEPS`].
-    zoom: usize,
-    /// Its right end, unless that is now.
-    end: Option<f64>,
-    top: usize,
-    page: usize,
-    /// How wide the widest name was up to now.
-    names: u16,
-    /// How long it was when it was drawn last, in seconds.
-    long: f64,
-}
-
-/// Seconds a character.
-const STEPS: [f64; 14] =
-    [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
-
-impl Default for Window {
-    fn default() -> Window {
-        Window { zoom: 5, end: None, top: 0, page: 1, names: 0, long: 1.0 }
-    }
-}
-
-impl Window {
-    fn stretch(&mut self, now: f64, width: u16) -> Stretch {
-        let step = STEPS[self.zoom];
-        self.long = step * f64::from(width);
-        // So that it moves by whole characters.
-        let end = (self.end.unwrap_or(now) / step).ceil() * step;
-        Stretch { from: end - self.long, step, width }
-    }
-
-    fn scrolled(&mut self, lanes: usize, page: usize) -> usize {
-        self.page = page;
-        self.top = self.top.min(lanes.saturating_sub(page));
-        self.top
-    }
-
-    /// Room for names, which only grows: else the lanes would jump.
-    fn names_as_wide_as(&mut self, widest: usize) -> u16 {
-        self.names = self.names.max(u16::try_from(widest).unwrap_or(u16::MAX));
-        self.names
-    }
-
-    pub(super) fn is_paused(&self) -> bool {
-        self.end.is_some()
-    }
-
-    /// Seconds a character.
-    pub(super) fn step(&self) -> f64 {
-        STEPS[self.zoom]
-    }
-
-    /// Stands still, or goes on.
-    pub(super) fn pause(&mut self, now: f64) {
-        self.end = if self.is_paused() { None } else { Some(now) };
-    }
-
-    pub(super) fn live(&mut self) {
-        self.end = None;
-    }
-
-    /// By so many quarters of it, later or earlier.
-    pub(super) fn shift(&mut self, quarters: f64, now: f64) {
-        let end = self.end.unwrap_or(now) + quarters * self.long / 4.0;
-        self.end = (end < now).then_some(end);
-    }
-
-    /// More is seen of less time, or less of more.
-    pub(super) fn zoom(&mut self, is_in: bool) {
-        self.zoom = match is_in {
-            true => self.zoom.saturating_sub(1),
-            false => (self.zoom + 1).min(STEPS.len() - 1),
-        };
-    }
-
-    pub(super) fn scroll(&mut self, rows: isize) {
-        self.top = self.top.saturating_add_signed(rows);
-    }
-
-    pub(super) fn page(&self) -> isize {
-        isize::try_from(self.page).unwrap_or(isize::MAX)
     }
 }

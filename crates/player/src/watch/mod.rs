@@ -1,9 +1,9 @@
-//! The terminal: shows a board, and obeys keys, until the user has seen enough.
+//! The terminal: shows a board and handles keys until the user quits.
 //!
-//! `view.rs` is what is looked at and what keys do to it; `frame.rs` draws that, with `list.rs` for
-//! all locks and `lanes.rs` and `chart.rs` for one; `paint.rs`, `style.rs`, `words.rs` are how;
-//! `text.rs` is a frame as text. `screen.rs`, `input.rs` and `signals.rs` have to do with the terminal, `feed.rs`
-//! with the source, `breaking.rs` with locks.
+//! `view.rs` is the state of the view, and how keys change it; `frame.rs` draws it, with `list.rs`
+//! for all locks and `lanes.rs` and `chart.rs` for one; `paint.rs`, `style.rs` and `words.rs` are
+//! used for drawing; `text.rs` turns a frame into text. `screen.rs`, `input.rs` and `signals.rs`
+//! handle the terminal, `feed.rs` the source, and `breaking.rs` breaks locks.
 
 mod breaking;
 mod chart;
@@ -13,11 +13,13 @@ mod input;
 mod lanes;
 mod list;
 mod paint;
+mod rows;
 mod screen;
 mod signals;
 mod style;
 mod text;
 mod view;
+mod window;
 mod words;
 
 use std::io::Write;
@@ -34,49 +36,48 @@ use self::screen::Screen;
 use self::signals::Signals;
 use self::style::Look;
 use self::view::{Action, View};
+use self::window::HISTORY;
 use crate::board::{Board, State};
 use crate::error::Error;
 use crate::source::{Locks, Source};
 
-/// What is over is shown so long, in seconds.
-const HISTORY: f64 = 300.0;
-/// Frames are so far apart at least.
+/// The minimum time between two frames.
 const FRAME: Duration = Duration::from_millis(100);
-/// Where nothing moves but the clock, so far.
+/// The time between two frames where only the clock changes.
 const CLOCK: Duration = Duration::from_secs(1);
 
-/// A picture waits so long at most until all is told that is there: where something changes all the
-/// time, that never comes.
-const WHOLE: Duration = Duration::from_secs(5);
+/// How long a still frame waits until the source has reported its whole state: where something
+/// changes all the time, that may never happen.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is shown, and how.
+/// Options of the view.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// What all of it is; stands at the top.
+    /// The title, shown at the top.
     pub title: String,
-    /// The locks themselves, where they can be broken: not in a recording.
+    /// The locks, so that they can be broken; `None` for a recording.
     pub locks: Option<Locks>,
-    /// Opens this lock at once.
+    /// The lock to open first.
     pub opened: Option<String>,
-    /// Ends by itself so long after the source is over; what was shown last is printed. Where the
-    /// user has stopped the time, it waits until time goes on.
+    /// How long after the end of the source the view ends by itself; the last frame is then
+    /// printed. While the user has paused, it waits until the user resumes.
     pub ends: Option<Duration>,
 }
 
 impl Options {
-    /// With this title, and nothing else.
+    /// Creates options with this title and nothing else.
     #[must_use]
     pub fn titled(title: impl Into<String>) -> Options {
         Options { title: title.into(), ..Options::default() }
     }
 }
 
-/// Shows what a source tells, on the terminal that standard output is, until the user quits.
+/// Shows a source on the terminal at standard output until the user quits.
 ///
 /// # Errors
-/// When the source can tell no more, or the terminal cannot be drawn on; [`Error::Interrupted`] when
-/// a signal ended it. The terminal is as it was before, in any case.
+/// When the source cannot go on, or the terminal cannot be drawn on; [`Error::Interrupted`] when a
+/// signal ended it. The terminal is restored in any case.
 pub fn show(source: Box<dyn Source>, options: Options) -> Result<(), Error> {
     let signals = Signals::listen(screen::give_back).map_err(Error::Terminal)?;
     let mut watching = Watching::of(options, Feed::start(source)?);
@@ -84,7 +85,8 @@ pub fn show(source: Box<dyn Source>, options: Options) -> Result<(), Error> {
     let ended = watching.run(&mut screen, &signals);
     let size = screen.size();
     drop(screen);
-    // A terminal that is gone is told of by both.
+    // When the terminal disappears, both an I/O error and a signal report it; the signal is
+    // returned.
     let ended = signals.ended().map_or(ended, |signal| Err(Error::Interrupted(signal)));
     if let (Ok(Ended::Over), Ok((width, height))) = (&ended, size) {
         let look = watching.look.clone();
@@ -94,18 +96,18 @@ pub fn show(source: Box<dyn Source>, options: Options) -> Result<(), Error> {
     ended.map(drop)
 }
 
-/// One frame, in characters only, so large.
+/// Returns one frame of this size, without colours.
 ///
 /// # Errors
-/// When the source can tell nothing.
+/// When the source fails.
 pub fn once(source: Box<dyn Source>, width: u16, height: u16) -> Result<String, Error> {
     still(source, Options::default(), (width, height), false)
 }
 
-/// One frame, so large, of what is true now.
+/// Returns one frame of this size with the present state.
 ///
 /// # Errors
-/// When the source can tell nothing.
+/// When the source fails.
 pub fn still(
     mut source: Box<dyn Source>,
     options: Options,
@@ -119,7 +121,7 @@ pub fn still(
         for event in source.next(up_to)? {
             board.apply(&event);
         }
-        if source.is_whole() || begun.elapsed() >= WHOLE {
+        if source.is_whole() || begun.elapsed() >= WHOLE_TIMEOUT {
             break;
         }
         up_to = FRAME;
@@ -138,11 +140,11 @@ fn drawn(view: &mut View, board: &Board, look: &Look, width: u16, height: u16) -
     text::lines(&buffer, look.has_colours)
 }
 
-/// How watching came to its end.
+/// How the view ended.
 enum Ended {
-    /// The user has seen enough.
+    /// The user quit.
     Quit,
-    /// There is no more to see.
+    /// The source is over.
     Over,
 }
 
@@ -154,7 +156,7 @@ struct Watching {
     locks: Option<Locks>,
     ends: Option<Duration>,
     over_since: Option<Instant>,
-    /// What came of breaking locks.
+    /// The outcomes of breaking locks.
     answers: (Sender<String>, Receiver<String>),
 }
 
@@ -180,7 +182,7 @@ impl Watching {
                 screen.again().map_err(terminal)?;
                 drawn = None;
             }
-            let pause = if self.listen()? || self.moves() { FRAME } else { CLOCK };
+            let pause = if self.receive()? || self.is_moving() { FRAME } else { CLOCK };
             if drawn.is_none_or(|drawn| drawn.elapsed() + FRAME / 2 >= pause) {
                 screen
                     .draw(|buffer, area| {
@@ -213,10 +215,10 @@ impl Watching {
         }
     }
 
-    /// Hears what is new; is there anything?
-    fn listen(&mut self) -> Result<bool, Error> {
+    /// Applies new events and outcomes; returns whether there were any.
+    fn receive(&mut self) -> Result<bool, Error> {
         let mut is_any = false;
-        for batch in self.feed.heard()? {
+        for batch in self.feed.received()? {
             is_any |= !batch.events.is_empty();
             for event in &batch.events {
                 self.board.apply(event);
@@ -239,14 +241,14 @@ impl Watching {
         Ok(is_any)
     }
 
-    /// Is all over, and may what is shown go? While time stands still the user is looking at it.
+    /// Whether the view ends by itself now. While it is paused the user is still reading it.
     fn has_ended(&self) -> bool {
         let is_over = |(since, ends): (Instant, _)| since.elapsed() >= ends;
         !self.view.window.is_paused() && self.over_since.zip(self.ends).is_some_and(is_over)
     }
 
-    /// Is there anything that time alone moves?
-    fn moves(&self) -> bool {
+    /// Whether the passing of time alone changes the frame.
+    fn is_moving(&self) -> bool {
         self.board.cards().any(|card| card.state != State::Free || card.waiting > 0)
     }
 

@@ -1,4 +1,4 @@
-//! Strokes on a buffer: text that is cut where it must be, bars, boxes.
+//! Drawing on a buffer: text that is cut to its width, bars, boxes.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -7,14 +7,14 @@ use ratatui::text::Span;
 
 use super::style::{Look, Tone};
 
-/// Where one paints, and how it looks.
+/// A buffer to draw on, and the look of what is drawn.
 pub(super) struct Paint<'a> {
     pub(super) buffer: &'a mut Buffer,
     pub(super) look: &'a Look,
 }
 
 impl Paint<'_> {
-    /// Text from there on, so wide at most; what is cut ends in `…`. Where the next one begins.
+    /// Writes text, cut to `width` with `…` at its end. Returns the column after it.
     pub(super) fn text(&mut self, (x, y): (u16, u16), width: u16, text: &str, tone: Tone) -> u16 {
         if width == 0 || !self.buffer.area.contains((x, y).into()) {
             return x;
@@ -29,7 +29,7 @@ impl Paint<'_> {
         end
     }
 
-    /// Text of which the end tells most: what is cut begins with `…`.
+    /// Writes text whose end matters most, cut to `width` with `…` at its beginning.
     pub(super) fn tail(&mut self, at: (u16, u16), width: u16, text: &str, tone: Tone) {
         let fits = |text: &str| Span::raw(text).width() <= usize::from(width);
         let mut cut = text.to_owned();
@@ -40,13 +40,13 @@ impl Paint<'_> {
         self.text(at, width, &cut, tone);
     }
 
-    /// Text that ends where the width does.
+    /// Writes text that is aligned to the right.
     pub(super) fn right(&mut self, (x, y): (u16, u16), width: u16, text: &str, tone: Tone) {
         let wide = u16::try_from(Span::raw(text).width()).unwrap_or(width).min(width);
         self.text((x + width - wide, y), wide, text, tone);
     }
 
-    /// Pieces one behind the other, so wide at most.
+    /// Writes pieces of text after each other, cut to `width` together.
     pub(super) fn pieces(
         &mut self,
         (x, y): (u16, u16),
@@ -59,7 +59,7 @@ impl Paint<'_> {
             .fold(x, |x, (text, tone)| self.text((x, y), end.saturating_sub(x), text, *tone))
     }
 
-    /// So much of a bar is full.
+    /// Draws a bar of which `share` is full.
     pub(super) fn bar(&mut self, (x, y): (u16, u16), width: u16, share: f64, tone: Tone) {
         let halves = (share * f64::from(width) * 2.0).round() as u16;
         let (full, half) = (halves / 2, halves % 2);
@@ -69,19 +69,19 @@ impl Paint<'_> {
         self.text((x, y), width, &rest, Tone::Faint);
     }
 
-    /// A line of the same sign.
+    /// Draws a horizontal line.
     pub(super) fn rule(&mut self, area: Rect) {
         let line = "─".repeat(area.width.into());
         self.text((area.x, area.y), area.width, &line, Tone::Faint);
     }
 
-    /// This row is chosen.
+    /// Marks a row as chosen.
     pub(super) fn choose(&mut self, area: Rect) {
         let style = self.look.style(Tone::Plain).add_modifier(Modifier::REVERSED);
         self.buffer.set_style(area, style);
     }
 
-    /// An empty box with a frame and a title; what is within.
+    /// Draws an empty box with a frame and a title; returns the area within.
     pub(super) fn framed(&mut self, area: Rect, title: &str) -> Rect {
         for y in area.y..area.bottom() {
             let (left, fill, right) = match y {
@@ -99,7 +99,7 @@ impl Paint<'_> {
     }
 }
 
-/// Words in lines, so wide at most.
+/// Breaks text into lines of this width.
 pub(super) fn wrapped(text: &str, width: u16) -> Vec<String> {
     let width = usize::from(width.max(1));
     let mut lines = vec![String::new()];

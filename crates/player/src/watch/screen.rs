@@ -1,4 +1,4 @@
-//! The terminal while it is ours: taken, drawn on, and given back as it was, whatever happens.
+//! The terminal while the player has it: taken, drawn on, and restored in every case.
 
 use std::io::{self, Stdout, Write, stdout};
 use std::panic;
@@ -11,27 +11,27 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::{cursor, execute, terminal};
 use ratatui::layout::{Position, Rect};
 
-/// Is it ours now?
-static IS_OURS: AtomicBool = AtomicBool::new(false);
+/// Whether the player has the terminal now.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
 type Hook = Box<dyn Fn(&panic::PanicHookInfo<'_>) + Sync + Send + 'static>;
 
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
-    /// What a panic did before: it must not speak to a screen that vanishes.
+    /// The panic hook from before: it must not print to the alternate screen, which vanishes.
     hook: Option<Arc<Hook>>,
 }
 
 fn take() -> io::Result<()> {
     terminal::enable_raw_mode()?;
-    IS_OURS.store(true, Ordering::SeqCst);
+    IS_TAKEN.store(true, Ordering::SeqCst);
     execute!(stdout(), terminal::EnterAlternateScreen, cursor::Hide)
 }
 
-/// Gives the terminal back as it was, if it is not already.
+/// Restores the terminal, if that has not happened yet.
 pub(super) fn give_back() {
-    if IS_OURS.swap(false, Ordering::SeqCst) {
-        // If it is gone, there is nobody to tell.
+    if IS_TAKEN.swap(false, Ordering::SeqCst) {
+        // These fail if the terminal is gone; then nobody can read an error.
         let _ = execute!(stdout(), cursor::Show, terminal::LeaveAlternateScreen);
         let _ = terminal::disable_raw_mode();
     }
@@ -52,9 +52,9 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Draws a frame, unless the terminal was given back.
+    /// Draws a frame, unless the terminal has been restored.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Buffer, Rect)) -> io::Result<()> {
-        if !IS_OURS.load(Ordering::SeqCst) {
+        if !IS_TAKEN.load(Ordering::SeqCst) {
             return Ok(());
         }
         self.terminal.draw(|frame| {
@@ -68,21 +68,21 @@ impl Screen {
         self.terminal.size().map(|size| (size.width, size.height))
     }
 
-    /// Draws all of the next frame, not only what is different.
+    /// Makes the next frame be drawn as a whole, not only what has changed.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        // `Terminal::clear` asks where the cursor is, which not every terminal answers.
+        // `Terminal::clear` queries the cursor position, which not every terminal answers.
         let size = self.terminal.size()?;
         self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 
-    /// Gives the terminal back while something else is done.
+    /// Restores the terminal while something else runs.
     pub(super) fn without(&mut self, something: impl FnOnce()) -> io::Result<()> {
         give_back();
         something();
         self.again()
     }
 
-    /// Takes the terminal again after others may have had it.
+    /// Takes the terminal again after other programs may have used it.
     pub(super) fn again(&mut self) -> io::Result<()> {
         give_back();
         take()?;

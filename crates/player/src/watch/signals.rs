@@ -1,6 +1,6 @@
-//! Signals while the terminal is ours: they end what is shown, and only then the program. A second
-//! one, and those that come when nothing is shown, do what they always do. So does one that has ended
-//! nothing after a while, because the terminal takes nothing any more.
+//! Signals while the player has the terminal: the first one ends the view, and the program ends
+//! after that. A second one, and one while nothing is shown, has its default effect. So has one
+//! that has ended nothing after a while, because the terminal accepts no more output.
 
 #[cfg(unix)]
 pub(super) use self::unix::Signals;
@@ -18,23 +18,24 @@ mod unix {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::{flag, low_level};
 
-    /// How often one looks whether a signal has ended what it should.
-    const LOOK: Duration = Duration::from_millis(500);
-    /// So many times it has not before that is done by force.
-    const PATIENCE: u32 = 6;
+    /// The time between two checks whether a signal has ended the view.
+    const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+    /// The number of checks that find the view still open after a signal; at the next one the
+    /// program is ended by force.
+    const MAX_CHECKS: u32 = 6;
 
     pub(in super::super) struct Signals {
         ids: Vec<SigId>,
-        /// Whoever comes now does what it always does.
+        /// Whether signals have their default effect.
         is_usual: Arc<AtomicBool>,
         ended: Arc<AtomicUsize>,
         continued: Arc<AtomicBool>,
-        /// As long as this is there, something is shown.
+        /// Dropped when the view ends, which ends the thread that checks.
         _shows: SyncSender<()>,
     }
 
     impl Signals {
-        /// Listens; `give_back` is done before a signal ends the program by force.
+        /// Installs the handlers; `give_back` is called before a signal ends the program by force.
         pub(in super::super) fn listen(give_back: fn()) -> io::Result<Signals> {
             let (shows, is_shown) = sync_channel(0);
             let mut signals = Signals {
@@ -45,7 +46,8 @@ mod unix {
                 continued: Arc::new(AtomicBool::new(false)),
             };
             for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
-                // Stays for good: without it the signal would do nothing from then on.
+                // Never unregistered: without this handler the signal would have no effect from
+                // then on.
                 flag::register_conditional_default(signal, signals.is_usual.clone())?;
                 let number = usize::try_from(signal).unwrap_or_default();
                 signals.ids.push(flag::register_usize(signal, signals.ended.clone(), number)?);
@@ -58,24 +60,25 @@ mod unix {
             Ok(signals)
         }
 
-        /// The number of the one that asked for the end.
+        /// Returns the number of the signal that asked for the end.
         pub(in super::super) fn ended(&self) -> Option<i32> {
             let number = self.ended.load(Ordering::SeqCst);
             i32::try_from(number).ok().filter(|number| *number > 0)
         }
 
-        /// Was this process stopped, and goes on now?
+        /// Returns true once after this process was stopped and continued.
         pub(in super::super) fn has_continued(&self) -> bool {
             self.continued.swap(false, Ordering::SeqCst)
         }
 
-        /// Stops this process and its group, as the terminal does it, until somebody lets them go on.
+        /// Stops this process and its group, as the terminal does, until they are continued.
         pub(in super::super) fn suspend(&self) {
             self.continued.store(false, Ordering::SeqCst);
             if kill_current_process_group(Signal::TSTP).is_err() {
                 return;
             }
-            // Another thread may be told first. Where nobody could let us go on, nothing happens.
+            // Another thread may receive the signal first. In an orphaned process group, which
+            // nobody could continue, nothing stops.
             for _ in 0..40 {
                 if self.has_continued() {
                     return;
@@ -85,13 +88,13 @@ mod unix {
         }
     }
 
-    /// Ends the program if a signal has come and something is shown all the same.
+    /// Ends the program if a signal has been received and the view is still open some time after.
     fn force(is_shown: &Receiver<()>, ended: &AtomicUsize, give_back: fn()) {
-        let mut looks = 0;
-        while is_shown.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let mut checks = 0;
+        while is_shown.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             let signal = ended.load(Ordering::SeqCst);
-            looks += u32::from(signal > 0);
-            if looks > PATIENCE {
+            checks += u32::from(signal > 0);
+            if checks > MAX_CHECKS {
                 give_back();
                 let _ =
                     low_level::emulate_default_handler(i32::try_from(signal).unwrap_or(SIGTERM));
@@ -109,7 +112,7 @@ mod unix {
     }
 }
 
-/// Where there are none.
+/// For systems without such signals.
 #[cfg(not(unix))]
 pub(super) struct Signals;
 

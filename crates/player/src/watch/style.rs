@@ -1,19 +1,19 @@
-//! How things look: tones as colours or, without any, as plain characters; marks that differ without
-//! colours too. All are on the console of a machine without a desktop.
+//! The look: tones as colours or, without colours, as plain characters. Marks also differ without
+//! colours, and all of them exist on the text console of a machine without a desktop.
 
 use jiff::tz::TimeZone;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::board::State;
 
-/// What does not depend on what there is to see.
+/// The settings of the look, which do not depend on the board.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
     pub(super) has_colours: bool,
     pub(super) zone: TimeZone,
 }
 
-/// What something means.
+/// The meaning of a text, from which its colour follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Tone {
     #[default]
@@ -27,7 +27,7 @@ pub(super) enum Tone {
 }
 
 impl Look {
-    /// As the environment wants it.
+    /// Reads the look from the environment: `NO_COLOR` and the time zone.
     pub(super) fn of_environment() -> Look {
         let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Look { has_colours: !is_plain, zone: TimeZone::system() }
@@ -51,7 +51,7 @@ impl Look {
     }
 }
 
-/// A state's mark and word, and what it means.
+/// Returns the mark and word of a state, and its tone.
 pub(super) fn state(state: State) -> (&'static str, Tone) {
     match state {
         State::Free => ("○ free", Tone::Good),

@@ -1,10 +1,10 @@
-//! A frame as text: with colours for terminals, without for all else.
+//! A frame as text, with colours for terminals or without.
 
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Span;
 
-/// Its lines, without the blanks at their ends.
+/// Returns its lines, without trailing blanks.
 pub(super) fn lines(buffer: &Buffer, has_colours: bool) -> String {
     let mut text = String::new();
     for y in buffer.area.y..buffer.area.bottom() {
@@ -12,7 +12,7 @@ pub(super) fn lines(buffer: &Buffer, has_colours: bool) -> String {
         let mut solid = 0;
         for x in buffer.area.x..buffer.area.right() {
             let cell = &buffer[(x, y)];
-            // What is behind the first half of a wide sign is no sign.
+            // The cells that a wide character covers after its first one hold no character.
             if covered > 0 {
                 covered -= 1;
                 continue;

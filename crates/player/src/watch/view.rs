@@ -1,49 +1,49 @@
-//! What the user looks at, and what a key does to that. Draws nothing, and asks no lock.
+//! The state of the view, and how keys change it. It neither draws nor asks a lock.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::lanes::Window;
-use super::list;
+use super::rows::rows;
+use super::window::Window;
 use super::words::whole;
 use crate::board::{Board, Card, State};
 
-/// What the user looks at.
+/// The state of the view.
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) title: String,
     pub(super) filter: String,
     pub(super) is_typing: bool,
-    /// The name of the lock that is chosen in the list.
+    /// The lock that is chosen in the list.
     pub(super) chosen: Option<String>,
     pub(super) top: usize,
     page: usize,
-    /// The lock that is looked at alone.
+    /// The lock that is shown alone.
     pub(super) opened: Option<String>,
     pub(super) window: Window,
     pub(super) has_help: bool,
     pub(super) question: Option<Question>,
-    /// What came of the last deed; until the next key.
+    /// The outcome of the last action, shown until the next key.
     pub(super) message: Option<String>,
     pub(super) can_break: bool,
     pub(super) is_over: bool,
-    /// Nobody presses keys: it is a picture.
+    /// Whether it is a still frame, without keys.
     pub(super) is_still: bool,
 }
 
-/// Is this lock to be broken?
+/// The question whether to break a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Question {
     pub(super) lock: String,
-    /// The holding that is meant.
+    /// The token of the holding to break.
     pub(super) token: Option<u64>,
-    /// Whoever holds it, living or not.
+    /// Whether to break it even if its holder lives.
     pub(super) by_force: bool,
-    /// How it is.
+    /// The state of the lock.
     pub(super) state: State,
     pub(super) holder: String,
 }
 
-/// What is to be done about a key, beyond looking at something else.
+/// What a key asks for, beyond changes of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,
@@ -58,7 +58,7 @@ impl View {
         View { title, opened, ..View::default() }
     }
 
-    /// Which row is chosen; the list is scrolled so that it is seen.
+    /// Returns which row is chosen, and scrolls the list so that it is visible.
     pub(super) fn chosen_among(&mut self, rows: &[&Card], page: usize) -> Option<usize> {
         self.page = page.max(1);
         let chosen = self.place(rows)?;
@@ -72,7 +72,7 @@ impl View {
         known.or((!rows.is_empty()).then_some(0))
     }
 
-    /// This key was pressed.
+    /// Handles a key.
     pub(super) fn key(&mut self, key: KeyEvent, board: &Board) -> Action {
         if key.kind == KeyEventKind::Release {
             return Action::Nothing;
@@ -151,7 +151,7 @@ impl View {
     }
 
     fn in_list(&mut self, code: KeyCode, board: &Board) {
-        let rows = list::rows(board, &self.filter);
+        let shown = rows(board, &self.filter);
         let page = isize::try_from(self.page).unwrap_or(1);
         let by = match code {
             KeyCode::Up | KeyCode::Char('k') => -1,
@@ -161,7 +161,7 @@ impl View {
             KeyCode::Home | KeyCode::Char('g') => isize::MIN,
             KeyCode::End | KeyCode::Char('G') => isize::MAX,
             KeyCode::Enter | KeyCode::Right => {
-                self.opened = self.place(&rows).map(|at| rows[at].lock.clone());
+                self.opened = self.place(&shown).map(|at| shown[at].lock.clone());
                 return;
             }
             KeyCode::Char('/') => {
@@ -174,22 +174,22 @@ impl View {
             }
             _ => return,
         };
-        if let Some(at) = self.place(&rows) {
-            let at = at.saturating_add_signed(by).min(rows.len() - 1);
-            self.chosen = Some(rows[at].lock.clone());
+        if let Some(at) = self.place(&shown) {
+            let at = at.saturating_add_signed(by).min(shown.len() - 1);
+            self.chosen = Some(shown[at].lock.clone());
         }
     }
 
-    /// Asks whether the lock that is looked at is to be broken.
+    /// Asks whether to break the lock that is shown or chosen.
     fn ask(&mut self, by_force: bool, board: &Board) {
         if !self.can_break {
-            self.message = Some("there are no real locks here that could be broken".into());
+            self.message = Some("these are recorded locks: none can be broken".into());
             return;
         }
-        let rows = list::rows(board, &self.filter);
+        let shown = rows(board, &self.filter);
         let card = match &self.opened {
             Some(lock) => board.cards().find(|card| card.lock == *lock),
-            None => self.place(&rows).map(|at| rows[at]),
+            None => self.place(&shown).map(|at| shown[at]),
         };
         let Some(card) = card else { return };
         let lock = card.lock.clone();
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::event::{Contender, Event, How, What};
 
-    /// Locks that are held, by their names.
+    /// Returns a board with held locks of these names.
     fn board(names: &[&str]) -> Board {
         let mut board = Board::new(300.0);
         for (nth, name) in names.iter().enumerate() {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_that_is_chosen_stays_so_when_others_come() {
+    fn the_chosen_lock_stays_chosen_when_others_appear() {
         let (few, many) = (board(&["b", "d"]), board(&["a", "b", "c", "d"]));
         let mut view = View::default();
 
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_typed_and_taken_back() {
+    fn a_filter_is_typed_and_cleared() {
         let board = board(&["backup", "bed", "site"]);
         let mut view = View::default();
 
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn time_stands_still_goes_back_and_on_again() {
+    fn time_pauses_moves_back_and_resumes() {
         let board = board(&["jobs"]);
         let mut view = View::of(String::new(), Some("jobs".into()));
 
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_living_holders_lock_is_asked_about_only_by_force_and_only_yes_breaks_it() {
+    fn a_held_lock_is_broken_only_by_force_and_after_yes() {
         let board = board(&["jobs"]);
         let mut view = View { can_break: true, ..View::default() };
 
@@ -308,14 +308,14 @@ mod tests {
         assert_eq!(press(&mut view, &board, "Bxj\n"), Action::Nothing);
         assert!(view.question.is_some());
 
-        let deed = press(&mut view, &board, "y");
-        let Action::Break(question) = deed else { panic!("{deed:?}") };
+        let action = press(&mut view, &board, "y");
+        let Action::Break(question) = action else { panic!("{action:?}") };
         assert_eq!((&*question.lock, question.token, question.by_force), ("jobs", Some(0), true));
         assert_eq!(question.holder, "pid 7 on web1");
     }
 
     #[test]
-    fn where_there_are_no_real_locks_nothing_is_asked() {
+    fn breaking_is_refused_where_no_locks_exist() {
         let board = board(&["jobs"]);
         let mut view = View::default();
 

@@ -1,4 +1,4 @@
-//! Facts in words: who, how long, at what time. What others wrote is made printable here.
+//! Facts as text: contenders, durations, times. Text from other processes is made printable here.
 
 use jiff::Timestamp;
 use lockbydir::printable;
@@ -7,7 +7,7 @@ use super::style::Look;
 use crate::board::{Card, State};
 use crate::event::{Contender, How};
 
-/// Seconds in a few characters: `20ms`, `0.5s`, `12s`, `3m20s`, `2h05m`, `4d03h`.
+/// Returns a duration in a few characters: `20ms`, `0.5s`, `12s`, `3m20s`, `2h05m`, `4d03h`.
 pub(super) fn short(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     match whole {
@@ -20,7 +20,7 @@ pub(super) fn short(seconds: f64) -> String {
     }
 }
 
-/// Holdings a second in at most five characters.
+/// Returns a rate of holdings per second in at most five characters.
 pub(super) fn rate(a_second: f64) -> String {
     match a_second {
         0.0 => "-".into(),
@@ -30,7 +30,7 @@ pub(super) fn rate(a_second: f64) -> String {
     }
 }
 
-/// The time of day, to the tenth of a second if that is asked for.
+/// Returns the time of day, to the tenth of a second if `has_tenths`.
 pub(super) fn clock(at: f64, has_tenths: bool, look: &Look) -> String {
     let Ok(at) = Timestamp::from_millisecond((at * 1000.0).round() as i64) else {
         return "--:--:--".into();
@@ -39,12 +39,12 @@ pub(super) fn clock(at: f64, has_tenths: bool, look: &Look) -> String {
     at.to_zoned_datetime(look.zone.clone()).strftime(form).to_string()
 }
 
-/// Its command, unless its label says the same.
+/// Returns the command of a contender, unless its label is the same.
 fn command(who: &Contender) -> Option<String> {
     who.command.as_ref().filter(|command| Some(*command) != who.label.as_ref()).map(printable)
 }
 
-/// Who, in one line, the most telling first: `4242 backup.sh nightly`.
+/// Returns a contender as one line, the most specific first: `4242 backup.sh nightly`.
 pub(super) fn lane_of(who: &Contender) -> String {
     let pid = who.pid.map_or_else(|| "a key".into(), |pid| pid.to_string());
     [Some(pid), command(who), who.label.as_ref().map(printable)]
@@ -54,7 +54,7 @@ pub(super) fn lane_of(who: &Contender) -> String {
         .join(" ")
 }
 
-/// Who, where lines are short: `web1:4242 backup.sh nightly`.
+/// Returns a contender in short form: `web1:4242 backup.sh nightly`.
 pub(super) fn brief(who: &Contender) -> String {
     let host = who.host.split('.').next().unwrap_or_default();
     let host: String = printable(host).chars().take(12).collect();
@@ -62,7 +62,7 @@ pub(super) fn brief(who: &Contender) -> String {
     format!("{host}{separator}{}", lane_of(who))
 }
 
-/// Who, as a sentence has it: "pid 4242 on web1 (backup.sh, `nightly`)".
+/// Returns a contender as part of a sentence: "pid 4242 on web1 (backup.sh, `nightly`)".
 pub(super) fn whole(who: &Contender) -> String {
     let host = printable(&who.host);
     let name = match who.pid {
@@ -76,7 +76,7 @@ pub(super) fn whole(who: &Contender) -> String {
 
 pub(super) fn how(how: How) -> &'static str {
     match how {
-        How::Before => "held before it was looked at",
+        How::Before => "held before the view started",
         How::Free => "it was free",
         How::HandedOver => "handed over",
         How::AfterExpiry => "taken over after expiry",
@@ -84,13 +84,13 @@ pub(super) fn how(how: How) -> &'static str {
     }
 }
 
-/// How long the first in the queue has waited.
+/// Returns how long the first waiter of the queue has waited.
 pub(super) fn longest_wait(card: &Card, now: f64) -> Option<f64> {
-    card.line.first().map(|first| (now - first.since).max(0.0))
+    card.queue.first().map(|first| (now - first.since).max(0.0))
 }
 
-/// What is left of a lock's time, and how much that is of the whole; less than nothing when it is
-/// over.
+/// Returns what is left of a lock's timeout in seconds, negative after its end, and its share of
+/// the whole timeout, from 0 to 1.
 pub(super) fn rest(card: &Card, now: f64) -> Option<(f64, f64)> {
     let (from, to) = (card.renewed_at?, card.expires_at?);
     let rest = to - now;
@@ -98,10 +98,10 @@ pub(super) fn rest(card: &Card, now: f64) -> Option<(f64, f64)> {
     Some((rest, (rest / whole).clamp(0.0, 1.0)))
 }
 
-/// What stands in the place of a holder that nobody knows.
-pub(super) fn odd(card: &Card) -> Option<String> {
+/// Returns the text that is shown instead of an unknown holder.
+pub(super) fn unknown_holder(card: &Card) -> Option<String> {
     match card.state {
-        State::Bare => Some("a plain directory".into()),
+        State::Bare => Some("unknown (mkdir lock)".into()),
         State::Foreign => card.note.as_deref().map(printable),
         _ => None,
     }

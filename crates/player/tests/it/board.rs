@@ -1,32 +1,32 @@
-//! The board: what a card and a lane say after each kind of event.
+//! Tests of the board: cards and lanes after each kind of event.
 
 use lockbydir_player::{Board, Card, End, How, Kind, State, What, Why};
 
 use crate::{acquired, board, event, joined, left, renewed, who};
 
-fn card(board: &Board) -> &Card {
+pub(crate) fn card(board: &Board) -> &Card {
     board.cards().next().expect("a card")
 }
 
-/// What one did: kind, from, to, end.
-fn spans(board: &Board, id: &str) -> Vec<(Kind, f64, Option<f64>, Option<End>)> {
+/// Returns the spans of a contender: kind, from, to, end.
+pub(crate) fn spans(board: &Board, id: &str) -> Vec<(Kind, f64, Option<f64>, Option<End>)> {
     let lanes = board.lanes("jobs");
     let lane = lanes.iter().find(|lane| lane.who.id == id).expect("a lane");
     lane.spans.iter().map(|span| (span.kind, span.from, span.to, span.end)).collect()
 }
 
 #[test]
-fn who_waits_is_in_queue_until_it_is_served() {
+fn a_waiter_is_in_the_queue_until_it_is_served() {
     let mut board = board([(1.0, joined("a")), (2.0, joined("b"))]);
 
-    let line: Vec<_> =
-        card(&board).line.iter().map(|place| (&*place.who.id, place.since)).collect();
-    assert_eq!((card(&board).waiting, line), (2, vec![("a", 1.0), ("b", 2.0)]));
+    let queue: Vec<_> =
+        card(&board).queue.iter().map(|place| (&*place.who.id, place.since)).collect();
+    assert_eq!((card(&board).waiting, queue), (2, vec![("a", 1.0), ("b", 2.0)]));
     board.apply(&event(3.0, left("a", Why::Served)));
     board.apply(&event(3.0, acquired("a", 7, How::Free)));
 
     assert_eq!(card(&board).waiting, 1);
-    assert_eq!(card(&board).line[0].who.id, "b");
+    assert_eq!(card(&board).queue[0].who.id, "b");
     assert_eq!(
         spans(&board, "a"),
         [(Kind::Waiting, 1.0, Some(3.0), Some(End::Served)), (Kind::Holding, 3.0, None, None)]
@@ -34,7 +34,7 @@ fn who_waits_is_in_queue_until_it_is_served() {
 }
 
 #[test]
-fn who_gets_the_lock_waits_no_more_even_if_its_leaving_is_told_later() {
+fn an_acquisition_ends_the_wait_before_its_leaving_is_seen() {
     let mut board = board([(1.0, joined("a")), (2.0, acquired("a", 7, How::Free))]);
 
     assert_eq!(card(&board).waiting, 0);
@@ -45,7 +45,7 @@ fn who_gets_the_lock_waits_no_more_even_if_its_leaving_is_told_later() {
 }
 
 #[test]
-fn who_gives_up_or_dies_leaves_the_queue() {
+fn giving_up_or_dying_leaves_the_queue() {
     let board = board([
         (1.0, joined("a")),
         (1.0, joined("b")),
@@ -59,7 +59,7 @@ fn who_gives_up_or_dies_leaves_the_queue() {
 }
 
 #[test]
-fn who_was_there_before_waits_and_holds_since_it_says() {
+fn earlier_contenders_have_the_times_that_they_report() {
     let since = |id, since| lockbydir_player::Contender { since: Some(since), ..who(id) };
     let held = What::Acquired {
         by: since("a", 40.0),
@@ -75,24 +75,24 @@ fn who_was_there_before_waits_and_holds_since_it_says() {
         (card.since, card.renewed_at, card.expires_at),
         (Some(40.0), Some(94.0), Some(104.0))
     );
-    assert_eq!(card.line[0].since, 70.0);
+    assert_eq!(card.queue[0].since, 70.0);
     assert_eq!(spans(&board, "a"), [(Kind::Holding, 40.0, None, None)]);
     assert_eq!(spans(&board, "b"), [(Kind::Waiting, 70.0, None, None)]);
-    // Nobody saw when it was got.
+    // When it was acquired was not observed.
     assert_eq!((card.holdings, card.a_second), (1, 0.0));
 }
 
 #[test]
-fn a_clock_that_is_ahead_lets_nobody_wait_since_the_future() {
+fn nobody_waits_since_a_time_in_the_future() {
     let by = lockbydir_player::Contender { since: Some(900.0), ..who("a") };
 
     let board = board([(100.0, What::Joined { by })]);
 
-    assert_eq!(card(&board).line[0].since, 100.0);
+    assert_eq!(card(&board).queue[0].since, 100.0);
 }
 
 #[test]
-fn a_lock_that_is_handed_over_ends_one_holding_and_begins_another() {
+fn a_handoff_ends_one_holding_and_begins_another() {
     let board = board([
         (1.0, acquired("a", 7, How::Free)),
         (3.0, What::Released { by: who("a") }),
@@ -107,7 +107,7 @@ fn a_lock_that_is_handed_over_ends_one_holding_and_begins_another() {
 }
 
 #[test]
-fn a_release_that_was_not_seen_ends_with_the_next_holding() {
+fn an_unseen_release_ends_with_the_next_holding() {
     let board =
         board([(1.0, acquired("a", 7, How::Free)), (3.0, acquired("b", 8, How::HandedOver))]);
 
@@ -115,7 +115,7 @@ fn a_release_that_was_not_seen_ends_with_the_next_holding() {
 }
 
 #[test]
-fn what_is_released_is_free_and_nobody_holds_it() {
+fn a_released_lock_is_free_without_a_holder() {
     let board = board([(1.0, acquired("a", 7, How::Free)), (3.0, What::Released { by: who("a") })]);
 
     let card = card(&board);
@@ -153,7 +153,7 @@ fn a_forgotten_lock_expires_and_is_taken_over() {
 }
 
 #[test]
-fn who_renewed_before_it_forgot_is_silent_only_since_then() {
+fn a_holding_is_forgotten_only_since_its_last_renewal() {
     let board = board([
         (1.0, acquired("a", 7, How::Free)),
         (5.0, renewed("a", 1)),
@@ -172,7 +172,7 @@ fn who_renewed_before_it_forgot_is_silent_only_since_then() {
 }
 
 #[test]
-fn who_renews_late_holds_again() {
+fn a_late_renewal_holds_again() {
     let board = board([
         (1.0, acquired("a", 7, How::Free)),
         (11.2, What::Expired { by: who("a") }),
@@ -214,7 +214,7 @@ fn the_holder_is_known_as_long_as_its_expired_lock_is_there() {
 }
 
 #[test]
-fn what_was_too_fast_is_counted_and_the_rate_follows_time() {
+fn missed_holdings_are_counted_and_the_rate_decays() {
     let mut board = board([(1.0, What::Missed { count: 9 }), (1.0, acquired("a", 7, How::Free))]);
 
     assert_eq!((card(&board).holdings, card(&board).missed, card(&board).a_second), (10, 9, 2.0));
@@ -224,7 +224,7 @@ fn what_was_too_fast_is_counted_and_the_rate_follows_time() {
 }
 
 #[test]
-fn a_busy_lock_has_the_rate_that_was_counted_until_it_is_calm() {
+fn a_busy_lock_has_the_reported_rate_until_it_is_calm() {
     let mut board =
         board([(1.0, acquired("a", 7, How::Free)), (2.0, What::Busy { a_second: 9000 })]);
 
@@ -239,19 +239,19 @@ fn a_busy_lock_has_the_rate_that_was_counted_until_it_is_calm() {
 }
 
 #[test]
-fn the_first_twenty_in_queue_are_named_and_all_are_counted() {
+fn twenty_waiters_are_named_and_all_are_counted() {
     let mut board = board((0..1000).map(|nth| (f64::from(nth), joined(&format!("w{nth}")))));
-    assert_eq!((card(&board).waiting, card(&board).line.len()), (1000, 20));
+    assert_eq!((card(&board).waiting, card(&board).queue.len()), (1000, 20));
 
     board.apply(&event(1000.0, left("w3", Why::GaveUp)));
 
     let card = card(&board);
-    let named: Vec<_> = card.line.iter().map(|place| &*place.who.id).collect();
+    let named: Vec<_> = card.queue.iter().map(|place| &*place.who.id).collect();
     assert_eq!((card.waiting, named[3], named[19]), (999, "w4", "w20"));
 }
 
 #[test]
-fn what_is_over_is_forgotten_after_a_while_and_what_is_not_never() {
+fn ended_lanes_are_dropped_and_open_ones_never() {
     let mut board = board([
         (1.0, acquired("a", 7, How::Free)),
         (2.0, joined("b")),
@@ -273,7 +273,7 @@ fn what_is_over_is_forgotten_after_a_while_and_what_is_not_never() {
 }
 
 #[test]
-fn changes_tell_what_is_different_and_all_tells_everything() {
+fn changes_has_what_changed_and_all_has_everything() {
     let mut board = board([(1.0, acquired("a", 7, How::Free)), (1.0, joined("b"))]);
     let lanes = |changes: &lockbydir_player::Changes| {
         changes.lanes.iter().map(|lane| lane.who.id.clone()).collect::<Vec<_>>()
@@ -294,31 +294,31 @@ fn changes_tell_what_is_different_and_all_tells_everything() {
 }
 
 #[test]
-fn servers_are_out_of_reach_until_each_of_them_answers() {
+fn servers_are_away_until_each_of_them_answers() {
     let mut board = board([(1.0, acquired("a", 7, How::Free))]);
     let gone =
         |servers: &str| What::Unreachable { servers: servers.into(), why: "no answer".into() };
     let back = |servers: &str| What::Reachable { servers: servers.into() };
     board.changes();
 
-    let mut told = Vec::new();
+    let mut reports = Vec::new();
     for what in [gone("one"), gone("two"), back("one"), back("two")] {
         board.apply(&event(2.0, what));
         assert_eq!(board.all().is_away, board.is_away());
         let changes = board.changes();
         assert!(!changes.is_empty() && changes.cards.is_empty());
-        told.push((changes.is_away, changes.said[0].1.clone()));
+        reports.push((changes.is_away, changes.said[0].1.clone()));
     }
 
-    let told: Vec<_> = told.iter().map(|(is_away, said)| (*is_away, said.as_str())).collect();
+    let reports: Vec<_> = reports.iter().map(|(is_away, said)| (*is_away, said.as_str())).collect();
     let expected = [(true, "no answer"), (true, "no answer"), (true, "one answers again")];
-    assert_eq!(told[..3], expected);
-    assert_eq!(told[3], (false, "two answers again"));
+    assert_eq!(reports[..3], expected);
+    assert_eq!(reports[3], (false, "two answers again"));
     assert_eq!(board.cards().count(), 1, "they are no locks");
 }
 
 #[test]
-fn changes_that_nobody_wants_to_know_are_forgotten() {
+fn forgotten_changes_are_not_reported() {
     let mut board = board([(1.0, joined("a")), (2.0, left("a", Why::GaveUp)), (3.0, joined("b"))]);
     board.apply(&event(3.0, What::Said { text: "now".into() }));
     board.tick(303.0);
@@ -330,7 +330,7 @@ fn changes_that_nobody_wants_to_know_are_forgotten() {
 }
 
 #[test]
-fn each_lock_is_on_its_own() {
+fn locks_are_independent() {
     let mut board = board([(1.0, acquired("a", 7, How::Free))]);
     let elsewhere = |what| lockbydir_player::Event { at: 2.0, lock: "other".into(), what };
 
@@ -342,7 +342,7 @@ fn each_lock_is_on_its_own() {
 }
 
 #[test]
-fn one_who_waits_twice_at_once_waits_once() {
+fn a_second_join_does_not_count() {
     let mut board = board([(1.0, joined("a")), (2.0, joined("a"))]);
     assert_eq!(card(&board).waiting, 1);
 
@@ -353,7 +353,7 @@ fn one_who_waits_twice_at_once_waits_once() {
 }
 
 #[test]
-fn a_hundred_locks_with_a_thousand_waiters_each_are_no_burden() {
+fn a_hundred_locks_with_a_thousand_waiters_each_are_fast() {
     let begun = std::time::Instant::now();
     let mut board = Board::new(300.0);
     for nth in 0..100_000_u32 {
@@ -363,16 +363,16 @@ fn a_hundred_locks_with_a_thousand_waiters_each_are_no_burden() {
     }
 
     assert_eq!(board.cards().map(|card| card.waiting).sum::<usize>(), 100_000);
-    // It takes 1 s, unoptimized; where each event looks at the whole queue, minutes.
+    // It takes 1 s, unoptimized; if each event walked through the whole queue, minutes.
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
 }
 
 #[test]
-fn a_card_names_the_first_in_queue_however_long_it_is() {
+fn a_card_names_the_first_waiters_of_a_long_queue() {
     let mut board = Board::new(300.0);
     let names = |board: &Board| -> Vec<String> {
         let card = board.cards().next().unwrap();
-        card.line.iter().map(|place| place.who.id.clone()).collect()
+        card.queue.iter().map(|place| place.who.id.clone()).collect()
     };
     for number in 0..50_u32 {
         board.apply(&event(f64::from(number), joined(&format!("{number}"))));
@@ -382,7 +382,8 @@ fn a_card_names_the_first_in_queue_however_long_it_is() {
     assert_eq!(names(&board), first);
     assert_eq!(board.cards().next().unwrap().waiting, 50);
 
-    // From the middle of those who are named, from behind them, from before them; one comes back.
+    // Waiters leave from the middle of those who are named, from behind and from before; one comes
+    // back.
     for gone in ["5", "30", "0"] {
         board.apply(&event(60.0, left(gone, Why::GaveUp)));
     }
@@ -400,15 +401,15 @@ fn a_card_names_the_first_in_queue_however_long_it_is() {
 }
 
 #[test]
-fn of_locks_that_are_free_and_quiet_the_last_thousand_are_kept() {
+fn the_last_thousand_quiet_locks_are_kept() {
     let mut board = Board::new(10.0);
-    let mut tell = |at: f64, lock: u32, what| {
+    let mut happens = |at: f64, lock: u32, what| {
         board.apply(&lockbydir_player::Event { at, lock: format!("{lock:04}"), what });
     };
-    tell(0.0, 0, acquired("a", 1, How::Free));
+    happens(0.0, 0, acquired("a", 1, How::Free));
     for lock in 1..=1500 {
-        tell(f64::from(lock), lock, acquired("a", 1, How::Free));
-        tell(f64::from(lock), lock, What::Released { by: who("a") });
+        happens(f64::from(lock), lock, acquired("a", 1, How::Free));
+        happens(f64::from(lock), lock, What::Released { by: who("a") });
     }
 
     board.tick(2000.0);
@@ -421,7 +422,7 @@ fn of_locks_that_are_free_and_quiet_the_last_thousand_are_kept() {
 }
 
 #[test]
-fn what_is_bare_or_foreign_is_held_by_nobody_known_until_it_is_cleared_or_taken() {
+fn bare_and_foreign_locks_have_no_holder_until_cleared_or_taken() {
     let mut board = board([(1.0, What::Bare)]);
     assert_eq!((card(&board).state, card(&board).holder.is_some()), (State::Bare, false));
 
@@ -434,81 +435,4 @@ fn what_is_bare_or_foreign_is_held_by_nobody_known_until_it_is_cleared_or_taken(
     board.apply(&event(4.1, What::Cleared));
 
     assert_eq!(card(&board).state, State::Held);
-}
-
-#[test]
-fn what_expired_before_anybody_looked_is_dated_by_its_own_time() {
-    let by = lockbydir_player::Contender { since: Some(40.0), ..who("a") };
-    // Renewed at 60, for ten seconds; looked at since 100.
-    let held = What::Acquired {
-        by: by.clone(),
-        token: 7,
-        timeout_s: 10.0,
-        remaining_s: -30.0,
-        how: How::Before,
-    };
-
-    let board = board([(100.0, held), (100.0, What::Expired { by })]);
-
-    let seen = spans(&board, "a");
-    let kinds: Vec<_> = seen.iter().map(|(kind, from, to, _)| (*kind, *from, *to)).collect();
-    assert_eq!(
-        kinds,
-        [
-            (Kind::Holding, 40.0, Some(60.0)),
-            (Kind::Forgotten, 60.0, Some(70.0)),
-            (Kind::Expired, 70.0, None)
-        ]
-    );
-}
-
-#[test]
-fn a_expiry_that_is_seen_late_is_dated_when_the_time_was_over() {
-    let board = board([(1.0, acquired("a", 7, How::Free)), (11.2, What::Expired { by: who("a") })]);
-
-    assert_eq!(spans(&board, "a").last().unwrap(), &(Kind::Expired, 11.0, None, None));
-}
-
-#[test]
-fn who_was_dead_before_anybody_looked_died_nobody_knows_when() {
-    let by = lockbydir_player::Contender { since: Some(40.0), ..who("a") };
-    let held = What::Acquired {
-        by: by.clone(),
-        token: 7,
-        timeout_s: 50.0,
-        remaining_s: 10.0,
-        how: How::Before,
-    };
-
-    let board = board([(100.0, held), (100.0, What::Died { by })]);
-
-    let known =
-        [(Kind::Holding, 40.0, Some(60.0), Some(End::Died)), (Kind::Dead, 100.0, None, None)];
-    assert_eq!(spans(&board, "a"), known);
-    assert_eq!(card(&board).expires_at, None, "nobody waits for that");
-}
-
-#[test]
-fn who_gave_up_some_time_ago_waited_until_then() {
-    let left = What::Left { by: who("a"), why: Why::GaveUp, ago_s: 1.5 };
-    let board = board([(1.0, joined("a")), (4.0, left)]);
-
-    assert_eq!(spans(&board, "a"), [(Kind::Waiting, 1.0, Some(2.5), Some(End::GaveUp))]);
-}
-
-#[test]
-fn what_is_foreign_stays_so_whatever_its_holder_does() {
-    let foreign = What::Foreign { why: "it holds `note`".into() };
-    let mut board = board([(1.0, acquired("a", 7, How::Free)), (2.0, foreign)]);
-
-    board.apply(&event(3.0, renewed("a", 1)));
-    assert_eq!(card(&board).state, State::Foreign);
-    assert_eq!(card(&board).holder.as_ref().map(|by| &*by.id), Some("a"));
-    board.apply(&event(4.0, What::Cleared));
-    assert_eq!((card(&board).state, &card(&board).note), (State::Held, &None));
-    board.apply(&event(5.0, What::Foreign { why: "it holds `note`".into() }));
-    board.apply(&event(6.0, What::Released { by: who("a") }));
-    assert_eq!((card(&board).state, card(&board).holder.is_none()), (State::Foreign, true));
-    board.apply(&event(7.0, What::Cleared));
-    assert_eq!(card(&board).state, State::Free);
 }

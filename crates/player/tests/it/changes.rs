@@ -1,4 +1,4 @@
-//! What a board tells to those who draw it from afar.
+//! Tests of the changes that a board reports to remote viewers.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use lockbydir_player::{Board, Changes, Event, How, Kind, Span, What, Why};
 
 use crate::{acquired, event, joined, left, who};
 
-/// Somebody who knows a board by its changes alone.
+/// A viewer that knows a board by its changes alone.
 #[derive(Default)]
 struct Reader(BTreeMap<u64, (u64, Vec<Span>)>);
 
@@ -23,7 +23,8 @@ impl Reader {
         }
     }
 
-    /// It knows each lane up to its end, though perhaps more of its past than the board still has.
+    /// Checks that it knows each lane up to its end, though perhaps more of its past than the board
+    /// still has.
     #[track_caller]
     fn knows(&self, board: &Board) {
         let all = board.all();
@@ -36,7 +37,8 @@ impl Reader {
     }
 }
 
-/// Two take turns, one waits in vain, one lets it expire and comes back.
+/// Returns a long history: two contenders take turns, a third waits in vain, and some holdings
+/// expire and are renewed after all.
 fn a_long_story() -> Vec<Event> {
     let mut events = Vec::new();
     for turn in 0..200_u32 {
@@ -66,14 +68,14 @@ fn a_long_story() -> Vec<Event> {
 }
 
 #[test]
-fn who_follows_the_changes_knows_all() {
+fn a_viewer_of_all_changes_knows_the_whole_board() {
     let mut board = Board::new(300.0);
     let mut reader = Reader::default();
 
     for (count, event) in a_long_story().iter().enumerate() {
         board.apply(event);
         board.tick(event.at);
-        // Not asked each time, as by one who draws less often than things happen.
+        // Not after each event, like a viewer that draws less often than events happen.
         if count % 3 == 0 {
             reader.take(&board.changes());
             reader.knows(&board);
@@ -82,7 +84,7 @@ fn who_follows_the_changes_knows_all() {
 }
 
 #[test]
-fn a_change_tells_of_a_lane_what_is_different_and_no_more() {
+fn a_change_has_only_the_changed_spans_of_a_lane() {
     let mut board = Board::new(1e6);
     for event in a_long_story() {
         board.apply(&event);
@@ -101,7 +103,7 @@ fn a_change_tells_of_a_lane_what_is_different_and_no_more() {
 }
 
 #[test]
-fn after_changes_that_nobody_wanted_only_what_came_then_is_told() {
+fn after_forgetting_changes_only_later_ones_are_reported() {
     let mut board = Board::new(1e6);
     for event in a_long_story() {
         board.apply(&event);
@@ -116,7 +118,7 @@ fn after_changes_that_nobody_wanted_only_what_came_then_is_told() {
 }
 
 #[test]
-fn what_is_over_does_not_grow_beyond_bounds() {
+fn ended_lanes_and_spans_are_limited() {
     let mut board = Board::new(1e9);
 
     for number in 0..3000_u32 {
@@ -134,5 +136,5 @@ fn what_is_over_does_not_grow_beyond_bounds() {
     let spans: usize = lanes.iter().map(|lane| lane.spans.len()).sum();
     assert_eq!((lanes.len(), spans), (1000, 2000 + 999));
     let last = lanes.iter().find(|lane| lane.who.id == "waits for ever").unwrap();
-    assert!(last.spans.back().unwrap().to.is_none(), "who is there stays");
+    assert!(last.spans.back().unwrap().to.is_none(), "an open span stays");
 }

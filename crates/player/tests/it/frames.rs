@@ -1,4 +1,4 @@
-//! Frames: what is seen of a board, in characters. The clock is not: zones differ.
+//! Tests of frames, in characters, without the clock, since time zones differ.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use lockbydir_player::{Contender, Error, Event, How, Source, What, Why};
 
 use crate::{acquired, event, joined, left, who};
 
-/// Tells all of it at once, and then that it is so late.
-struct Told(VecDeque<Event>, f64);
+/// A source that returns all events at once, at a fixed time.
+struct Script(VecDeque<Event>, f64);
 
-impl Source for Told {
+impl Source for Script {
     fn next(&mut self, _: Duration) -> Result<Vec<Event>, Error> {
         Ok(self.0.drain(..).collect())
     }
@@ -21,12 +21,12 @@ impl Source for Told {
     }
 }
 
-fn told(now: f64, events: impl IntoIterator<Item = Event>) -> Box<Told> {
-    Box::new(Told(events.into_iter().collect(), now))
+fn script(now: f64, events: impl IntoIterator<Item = Event>) -> Box<Script> {
+    Box::new(Script(events.into_iter().collect(), now))
 }
 
 fn list(now: f64, events: impl IntoIterator<Item = Event>) -> Vec<String> {
-    let frame = once(told(now, events), 80, 24).unwrap();
+    let frame = once(script(now, events), 80, 24).unwrap();
     frame.lines().skip(2).map(str::to_owned).collect()
 }
 
@@ -34,11 +34,11 @@ fn lock(name: &str, at: f64, what: What) -> Event {
     Event { lock: name.into(), ..event(at, what) }
 }
 
-/// One lock alone, without its first line, on which is the clock.
+/// Returns the frame of one lock, without its first line, which has the clock.
 fn lanes(now: f64, events: impl IntoIterator<Item = Event>, size: (u16, u16)) -> String {
     let mut options = Options::titled("");
     options.opened = Some("jobs".into());
-    let frame = still(told(now, events), options, size, false).unwrap();
+    let frame = still(script(now, events), options, size, false).unwrap();
     frame.split_once('\n').unwrap().1.to_owned()
 }
 
@@ -62,18 +62,18 @@ fn locks_in_trouble_come_first_then_long_waits_then_names() {
     assert_eq!(
         rows,
         [
-            "  dead          x dead   web1:4242 backup.sh                                  -",
-            "  expired        ! expired web1:4242 backup.sh    ░░░░░░░░   -10s               -",
-            "  waited        ● held   web1:4242 backup.sh    ██████▌░   8.0s   1   20s   0.2",
-            "  alright       ● held   web1:4242 backup.sh    █░░░░░░░   1.0s               -",
+            "  dead          x dead    web1:4242 backup.sh                                 -",
+            "  expired       ! expired web1:4242 backup.sh      -10s                       -",
+            "  waited        ● held    web1:4242 backup.sh      8.0s       1     20s     0.2",
+            "  alright       ● held    web1:4242 backup.sh      1.0s                       -",
             "  free          ○ free                                                        -",
-            "  short         ○ free                                            1  1.0s     -",
+            "  short         ○ free                                        1    1.0s       -",
         ]
     );
 }
 
 #[test]
-fn a_lock_alone_is_told_in_full_and_each_deed_has_its_own_mark() {
+fn one_lock_shows_all_facts_and_each_span_its_mark() {
     let times = |id: &str| Contender { pid: Some(id.len() as u32), ..who(id) };
     let frame = lanes(
         100.0,
@@ -104,14 +104,14 @@ fn a_lock_alone_is_told_in_full_and_each_deed_has_its_own_mark() {
     let facts: Vec<&str> = frame.lines().take(5).collect();
     assert_eq!(facts[0], " jobs  x dead  2 holdings");
     assert_eq!(facts[1], " was      pid 4242 on web1 (backup.sh)");
-    assert!(facts[2].ends_with("(7.0s), taken over after expiry; token…"), "{}", facts[2]);
+    assert!(facts[2].ends_with("(7.0s), taken over after expiry; token 8"), "{}", facts[2]);
     assert_eq!(facts[3], " time     its process is gone: the next one takes the lock…");
     assert_eq!(facts[4], " waiting  nobody");
     assert!(frame.contains("░ waits  █ holds  ▒ forgotten  ! expired  x dead"), "{frame}");
 }
 
 #[test]
-fn what_is_foreign_says_what_is_in_the_way_and_who_holds_it_all_the_same() {
+fn a_foreign_lock_shows_the_obstacle_and_the_holder() {
     let why = "it holds `note`, which is not ours".to_owned();
     let foreign = event(99.5, What::Foreign { why });
 
@@ -126,22 +126,22 @@ fn what_is_foreign_says_what_is_in_the_way_and_who_holds_it_all_the_same() {
     assert_eq!(both.lines().nth(1), Some(foreign));
     assert_eq!(both.lines().nth(2), Some(" holder   pid 4242 on web1 (backup.sh)"));
     let row = list(100.0, held)[0].clone();
-    assert!(row.starts_with("  jobs          ?foreign it holds `note`"), "{row}");
+    assert!(row.starts_with("  jobs          ?foreign  it holds `note`"), "{row}");
 }
 
 #[test]
-fn what_has_no_room_is_cut_where_that_is_seen_even_in_wide_characters() {
+fn long_texts_are_cut_visibly_even_in_wide_characters() {
     let long = "部門の仕事/".repeat(9) + "夜";
     let by = Contender { command: Some("とても長い命令".repeat(9)), ..who("a") };
     let held = What::Acquired { by, token: 1, timeout_s: 10.0, remaining_s: 10.0, how: How::Free };
 
     for width in [40, 60, 80, 200] {
-        let frame = once(told(100.0, [lock(&long, 99.0, held.clone())]), width, 9).unwrap();
+        let frame = once(script(100.0, [lock(&long, 99.0, held.clone())]), width, 9).unwrap();
 
         let row = frame.lines().nth(2).unwrap();
         assert!(row.contains("夜 ") && row.contains("● held"), "{row}");
         assert!(row.starts_with("  …"), "{row}");
-        // Each of those takes the room of two.
+        // Each wide character takes two columns.
         let wide = |c: char| if c > '\u{3000}' { 2 } else { 1 };
         let room: usize = row.chars().map(wide).sum();
         assert!(room <= usize::from(width), "{room} in {width}: {row}");
@@ -149,7 +149,7 @@ fn what_has_no_room_is_cut_where_that_is_seen_even_in_wide_characters() {
 }
 
 #[test]
-fn nothing_hostile_is_in_a_frame_and_words_that_were_said_are() {
+fn hostile_text_is_printable_and_messages_are_shown() {
     let hostile = "\u{1b}[2J\u{202e}\n";
     let by = Contender {
         host: hostile.into(),
@@ -163,7 +163,7 @@ fn nothing_hostile_is_in_a_frame_and_words_that_were_said_are() {
         lock("", 99.0, What::Said { text: format!("now then{hostile}") }),
     ];
 
-    let list = once(told(100.0, events.clone()), 80, 24).unwrap();
+    let list = once(script(100.0, events.clone()), 80, 24).unwrap();
     assert!(list.contains("202e}\\u{a} ○ free"), "{list}");
     let both = list + &lanes(100.0, events, (80, 24));
 
@@ -173,10 +173,10 @@ fn nothing_hostile_is_in_a_frame_and_words_that_were_said_are() {
 }
 
 #[test]
-fn what_was_said_is_read_from_its_beginning_in_a_third_of_the_height() {
+fn messages_have_a_third_of_the_height() {
     let text = "one two three four five six seven eight nine ten eleven twelve thirteen".to_owned();
     let said = |at: f64, text: String| lock("", at, What::Said { text });
-    let frame = |events: Vec<Event>| once(told(100.0, events), 60, 18).unwrap();
+    let frame = |events: Vec<Event>| once(script(100.0, events), 60, 18).unwrap();
 
     let whole = frame(vec![said(99.0, text.clone())]);
     let full = frame((1..9).map(|nth| said(f64::from(nth), format!("{nth} {text}"))).collect());
@@ -198,14 +198,14 @@ fn what_was_said_is_read_from_its_beginning_in_a_third_of_the_height() {
 }
 
 #[test]
-fn servers_out_of_reach_are_told_in_the_first_line() {
+fn unreachable_servers_are_shown_in_the_first_line() {
     let held = event(99.0, acquired("h", 7, How::Free));
     let (servers, why) = ("etcd://h:2379/".to_owned(), "etcd://h:2379/ is out of reach".to_owned());
     let gone = lock("", 99.5, What::Unreachable { servers: servers.clone(), why });
     let back = lock("", 99.8, What::Reachable { servers });
 
-    let away = once(told(100.0, [held.clone(), gone.clone()]), 80, 12).unwrap();
-    let again = once(told(100.0, [held, gone, back]), 80, 12).unwrap();
+    let away = once(script(100.0, [held.clone(), gone.clone()]), 80, 12).unwrap();
+    let again = once(script(100.0, [held, gone, back]), 80, 12).unwrap();
 
     let first = |frame: &str| frame.lines().next().unwrap().to_owned();
     assert!(first(&away).contains("1 lock, etcd servers unreachable "), "{away}");
@@ -215,7 +215,7 @@ fn servers_out_of_reach_are_told_in_the_first_line() {
 }
 
 #[test]
-fn of_a_thousand_who_wait_those_are_seen_who_are_next() {
+fn of_a_thousand_waiters_the_next_ones_are_shown() {
     let held = event(1001.0, acquired("h", 7, How::Free));
     let wait = (1..=1000_u32).map(|nth| {
         let by = Contender { pid: Some(nth), command: None, ..who(&format!("w{nth}")) };
@@ -232,14 +232,14 @@ fn of_a_thousand_who_wait_those_are_seen_who_are_next() {
 }
 
 #[test]
-fn too_small_a_frame_says_so_and_none_is_too_small_to_be_drawn() {
+fn a_frame_of_any_size_is_drawn() {
     let events = [event(99.0, acquired("a", 1, How::Free)), event(99.5, joined("b"))];
     let said = lock("", 99.0, What::Said { text: "well".into() });
 
     for width in 1..100 {
         for height in 1..30 {
             let events = events.iter().chain([&said]).cloned();
-            let frame = once(told(100.0, events.clone()), width, height).unwrap();
+            let frame = once(script(100.0, events.clone()), width, height).unwrap();
             lanes(100.0, events, (width, height));
 
             assert!(frame.lines().count() <= usize::from(height));
@@ -247,14 +247,14 @@ fn too_small_a_frame_says_so_and_none_is_too_small_to_be_drawn() {
             assert_eq!(is_small, !frame.contains("NAME"), "{width}x{height}: {frame}");
         }
     }
-    assert_eq!(once(told(1.0, events), 34, 2).unwrap(), "34x2 is too small; 40x8 will do\n");
+    assert_eq!(once(script(1.0, events), 34, 2).unwrap(), "34x2 is too small; 40x8 will do\n");
 }
 
 #[test]
-fn colours_are_there_only_when_they_are_asked_for() {
+fn colours_are_used_only_on_request() {
     let frame = |colours| {
         let events = [event(99.0, acquired("a", 1, How::Free))];
-        still(told(100.0, events), Options::titled("t"), (80, 24), colours).unwrap()
+        still(script(100.0, events), Options::titled("t"), (80, 24), colours).unwrap()
     };
 
     assert!(frame(true).contains("\u{1b}[0;36m● held"), "{:?}", frame(true));

@@ -1,8 +1,9 @@
-//! What follows from events, and what is seen of it.
+//! Tests of the board that follows from events, and of what is shown of it.
 
 #![allow(missing_docs, reason = "test names are sentences")]
 
 mod board;
+mod board_past;
 mod changes;
 mod frames;
 mod serve;
@@ -10,7 +11,7 @@ mod terminal;
 
 use lockbydir_player::{Board, Contender, Event, How, What, Why};
 
-/// Somebody of whom only this is known.
+/// Returns a contender with this id.
 pub(crate) fn who(id: &str) -> Contender {
     Contender {
         id: id.into(),
@@ -26,7 +27,7 @@ pub(crate) fn event(at: f64, what: What) -> Event {
     Event { at, lock: "jobs".into(), what }
 }
 
-/// A board on which these things happened, one after the other.
+/// Returns a board to which these events were applied in order.
 pub(crate) fn board(events: impl IntoIterator<Item = (f64, What)>) -> Board {
     let mut board = Board::new(300.0);
     for (at, what) in events {
@@ -44,7 +45,7 @@ pub(crate) fn left(id: &str, why: Why) -> What {
     What::Left { by: who(id), why, ago_s: 0.0 }
 }
 
-/// For ten seconds from now on.
+/// Returns an acquisition with a timeout of ten seconds.
 pub(crate) fn acquired(id: &str, token: u64, how: How) -> What {
     What::Acquired { by: who(id), token, timeout_s: 10.0, remaining_s: 10.0, how }
 }

@@ -1,4 +1,4 @@
-//! The page's server, by plain HTTP: whom it answers, with what, and whom not.
+//! Tests of the page's server by plain HTTP: whom it answers, with what, and whom it refuses.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -14,10 +14,10 @@ use crate::{acquired, event, joined, who};
 
 const TOKEN: &str = "0123456789-abcdef";
 
-/// Tells what the test says; is over when the test is.
-struct Told(Receiver<Event>, bool);
+/// A source of the events that the test sends; it is over when the sender is dropped.
+struct Script(Receiver<Event>, bool);
 
-impl Source for Told {
+impl Source for Script {
     fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
         match self.0.recv_timeout(up_to) {
             Ok(event) => Ok(std::iter::once(event).chain(self.0.try_iter()).collect()),
@@ -40,22 +40,22 @@ impl Source for Told {
 
 struct Server {
     url: String,
-    tell: Option<Sender<Event>>,
+    events: Option<Sender<Event>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
 impl Server {
     fn start(options: Options) -> Server {
-        let (tell, told) = channel();
+        let (sender, events) = channel();
         let (ready, is_ready) = channel();
         let options = Options { linger: Some(Duration::ZERO), ..options };
         let run = move || {
-            let source = Box::new(Told(told, false));
+            let source = Box::new(Script(events, false));
             serve::serve(source, options, |url| ready.send(url.to_owned()).unwrap())
         };
         let thread = std::thread::spawn(run);
         let url = is_ready.recv().expect("it listens");
-        Server { url, tell: Some(tell), thread: Some(thread) }
+        Server { url, events: Some(sender), thread: Some(thread) }
     }
 
     fn on_loopback() -> Server {
@@ -76,16 +76,16 @@ impl Server {
         self.address().rsplit(':').next().unwrap()
     }
 
-    fn tell(&self, event: Event) {
-        self.tell.as_ref().unwrap().send(event).unwrap();
+    fn send(&self, event: Event) {
+        self.events.as_ref().unwrap().send(event).unwrap();
     }
 
-    /// What it says to these lines, whole.
+    /// Returns the whole answer to these lines.
     fn say(&self, lines: &[&str]) -> String {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         stream.write_all(lines.join("\r\n").as_bytes()).unwrap();
         stream.write_all(b"\r\nConnection: close\r\n\r\n").unwrap();
-        // A stream that never ends is an answer, too.
+        // The answer may be a stream that never ends.
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let (mut said, until) = (Vec::new(), Instant::now() + Duration::from_secs(5));
         let mut part = [0; 65536];
@@ -115,7 +115,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.tell.take());
+        drop(self.events.take());
         let done = self.thread.take().unwrap().join();
         if !std::thread::panicking() {
             done.unwrap().unwrap();
@@ -123,11 +123,11 @@ impl Drop for Server {
     }
 }
 
-/// Reads the stream of events.
+/// A viewer of the event stream.
 struct Viewer(BufReader<TcpStream>);
 
 impl Viewer {
-    /// None if the server has no place for it.
+    /// Returns `None` if the server has no seat for it.
     fn of(server: &Server, headers: &[&str]) -> Option<Viewer> {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -144,7 +144,7 @@ impl Viewer {
         Some(Viewer(reader))
     }
 
-    /// The next message of this kind.
+    /// Returns the next message of this kind.
     fn next(&mut self, kind: &str) -> Value {
         let wanted = format!("event: {kind}");
         loop {
@@ -164,7 +164,7 @@ impl Viewer {
 }
 
 #[test]
-fn who_asks_for_the_page_gets_it_whole_and_may_run_nothing_else() {
+fn the_page_is_complete_and_may_run_nothing_else() {
     let server = Server::on_loopback();
 
     let page = server.answers(&["GET / HTTP/1.1", &server.host()], 200);
@@ -191,15 +191,15 @@ fn who_asks_for_the_page_gets_it_whole_and_may_run_nothing_else() {
 }
 
 #[test]
-fn a_viewer_is_told_all_and_then_what_changes() {
+fn a_viewer_is_sent_everything_and_then_changes() {
     let server = Server::on_loopback();
-    server.tell(event(1000.0, acquired("a", 7, How::Free)));
+    server.send(event(1000.0, acquired("a", 7, How::Free)));
     let mut early = server.view();
     while early.next("all")["cards"].as_array().unwrap().is_empty() {
         early = server.view();
     }
 
-    server.tell(event(1001.0, joined("b")));
+    server.send(event(1001.0, joined("b")));
     let change = early.next("changes");
 
     assert_eq!(change["cards"][0]["waiting"], 1);
@@ -207,21 +207,22 @@ fn a_viewer_is_told_all_and_then_what_changes() {
     assert_eq!(change["lanes"][0]["spans"][0]["kind"], "waiting");
     let all = server.view().next("all");
     assert_eq!(all["lanes"].as_array().unwrap().len(), 2);
-    assert_eq!(all["cards"][0]["line"][0]["lane"], change["lanes"][0]["number"]);
+    assert_eq!(all["cards"][0]["queue"][0]["lane"], change["lanes"][0]["number"]);
 }
 
 #[test]
-fn a_viewer_that_falls_behind_is_told_all_anew() {
+fn a_viewer_that_falls_behind_is_sent_everything_anew() {
     let server = Server::on_loopback();
     let (mut slow, mut quick) = (server.view(), server.view());
     slow.next("all");
     quick.next("all");
 
-    // First more than the network keeps for one that does not read, then more than we do.
+    // First more than the network buffers for a viewer that does not read, then more than the
+    // server does.
     for number in 0..50 {
         let length = if number < 12 { 1_000_000 } else { 1 };
         let text = format!("{number} {}", "x".repeat(length));
-        server.tell(event(1000.0, What::Said { text }));
+        server.send(event(1000.0, What::Said { text }));
         quick.next("changes");
     }
     let all = slow.next("all");
@@ -231,13 +232,13 @@ fn a_viewer_that_falls_behind_is_told_all_anew() {
 }
 
 #[test]
-fn hostile_words_are_nothing_but_words_in_the_stream() {
+fn hostile_text_is_only_text_in_the_stream() {
     let server = Server::on_loopback();
     let hostile =
         "</script><img src=x onerror=alert(1)>\n\ndata: \"x\"\r\nevent: all\u{202e}\u{2028}";
     let by = Contender { label: Some(hostile.into()), ..crate::who("a") };
     let lock = hostile.to_owned();
-    server.tell(Event { at: 1000.0, lock, what: What::Joined { by } });
+    server.send(Event { at: 1000.0, lock, what: What::Joined { by } });
     let mut all = server.view().next("all");
     while all["cards"].as_array().unwrap().is_empty() {
         all = server.view().next("all");
@@ -248,7 +249,7 @@ fn hostile_words_are_nothing_but_words_in_the_stream() {
 }
 
 #[test]
-fn only_looking_is_answered() {
+fn only_get_and_head_are_answered() {
     let server = Server::on_loopback();
     let host = server.host();
 
@@ -265,7 +266,7 @@ fn only_looking_is_answered() {
 }
 
 #[test]
-fn a_page_of_another_name_that_points_to_us_reads_nothing() {
+fn another_name_that_resolves_to_us_is_refused() {
     let server = Server::on_loopback();
     let port = server.port().to_owned();
 
@@ -291,7 +292,7 @@ fn a_page_of_another_name_that_points_to_us_reads_nothing() {
 }
 
 #[test]
-fn a_page_of_another_origin_reads_nothing() {
+fn another_origin_is_refused() {
     let server = Server::on_loopback();
     let (host, port) = (server.host(), server.port().to_owned());
     let get = "GET /events HTTP/1.1";
@@ -311,7 +312,7 @@ fn a_page_of_another_origin_reads_nothing() {
 }
 
 #[test]
-fn with_a_token_only_who_knows_it_sees_anything() {
+fn with_a_token_only_those_who_know_it_see_the_page() {
     let server = Server::guarded();
     let (host, port) = (server.host(), server.port().to_owned());
     assert_eq!(server.url, format!("http://127.0.0.1:{port}/?token={TOKEN}"));
@@ -334,17 +335,17 @@ fn with_a_token_only_who_knows_it_sees_anything() {
     server.answers(&["GET / HTTP/1.1", &host, &with_cookie], 200);
     assert!(Viewer::of(&server, &[&with_cookie]).is_some());
     assert!(Viewer::of(&server, &[&format!("Authorization: Bearer {TOKEN}")]).is_some());
-    // The token opens no door to other names.
+    // The token does not admit other names.
     let other = format!("Host: evil.example:{port}");
     server.answers(&[events, &other, &with_cookie], 403);
     server.answers(&["GET / HTTP/1.1", "Host: web1.example:7654", &with_cookie], 200);
 }
 
 #[test]
-fn where_others_can_reach_it_it_wants_a_token() {
+fn a_public_address_requires_a_token() {
     let refused = |listen: &str, token: Option<&str>| {
         let (listen, token) = (listen.to_owned(), token.map(str::to_owned));
-        let source = Box::new(Told(channel().1, false));
+        let source = Box::new(Script(channel().1, false));
         let options = Options { listen, token, linger: Some(Duration::ZERO), ..Options::default() };
         match serve::serve(source, options, |_| {}) {
             Err(Error::Usage(why)) => why,
@@ -365,11 +366,11 @@ fn where_others_can_reach_it_it_wants_a_token() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn a_port_in_use_is_named() {
     let server = Server::on_loopback();
     let listen = server.address().to_owned();
 
-    let source = Box::new(Told(channel().1, false));
+    let source = Box::new(Script(channel().1, false));
     let failed = serve::serve(source, Options { listen, ..Options::default() }, |_| {});
 
     let message = failed.unwrap_err().to_string();
@@ -377,7 +378,7 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn seats_are_limited_and_free_again_when_somebody_leaves() {
+fn seats_are_limited_and_freed_when_a_viewer_leaves() {
     let server = Server::on_loopback();
     let mut viewers: Vec<Viewer> = (0..256).map(|_| server.view()).collect();
 
@@ -385,8 +386,8 @@ fn seats_are_limited_and_free_again_when_somebody_leaves() {
     assert!(one_more.is_none());
     server.answers(&["GET / HTTP/1.1", &server.host()], 200);
     viewers.pop().unwrap().0.into_inner().shutdown(Shutdown::Both).unwrap();
-    // Seen as soon as something is sent to it.
-    server.tell(event(1000.0, What::Released { by: who("a") }));
+    // The server notices when it sends something to it.
+    server.send(event(1000.0, What::Released { by: who("a") }));
 
     let until = Instant::now() + Duration::from_secs(10);
     while Viewer::of(&server, &[]).is_none() {
@@ -395,11 +396,11 @@ fn seats_are_limited_and_free_again_when_somebody_leaves() {
 }
 
 #[test]
-fn rubbish_is_no_danger() {
+fn garbage_does_no_harm() {
     let server = Server::on_loopback();
     let send = |bytes: &[u8]| {
         let mut stream = TcpStream::connect(server.address()).unwrap();
-        // It may hang up in the middle.
+        // The server may close the connection in the middle.
         let _ = stream.write_all(bytes);
         let _ = stream.shutdown(Shutdown::Write);
         let mut said = Vec::new();
@@ -417,14 +418,14 @@ fn rubbish_is_no_danger() {
 }
 
 #[test]
-fn strangers_who_send_slowly_keep_no_viewer_out_and_are_let_go() {
+fn slow_unadmitted_connections_do_not_block_viewers() {
     let server = Server::guarded();
     let connect = |_| {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
         stream
     };
-    let mut strangers: Vec<TcpStream> = (0..400).map(connect).collect();
+    let mut connections: Vec<TcpStream> = (0..400).map(connect).collect();
     let begun = Instant::now();
 
     let bearer = format!("Authorization: Bearer {TOKEN}");
@@ -435,30 +436,30 @@ fn strangers_who_send_slowly_keep_no_viewer_out_and_are_let_go() {
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(15), "{took:?}");
 
-    // Though each goes on to send something, and would never stand still.
-    let is_open = |stranger: &mut TcpStream| {
-        stranger.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        let read = stranger.write_all(b"x").and_then(|()| stranger.read(&mut [0; 512]));
+    // They are closed although each goes on sending, and is never idle.
+    let is_open = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let read = stream.write_all(b"x").and_then(|()| stream.read(&mut [0; 512]));
         matches!(read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     };
-    while !strangers.is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(40), "{} are left", strangers.len());
-        strangers.retain_mut(is_open);
+    while !connections.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(40), "{} are left", connections.len());
+        connections.retain_mut(is_open);
         std::thread::sleep(Duration::from_millis(100));
     }
-    server.tell(event(1001.0, joined("b")));
+    server.send(event(1001.0, joined("b")));
     viewers.iter_mut().for_each(|viewer| drop(viewer.next("changes")));
 }
 
 #[test]
-fn more_than_any_request_needs_is_not_read_from_a_stranger() {
+fn an_unadmitted_connection_may_send_only_so_much() {
     let server = Server::guarded();
     let bearer = format!("Authorization: Bearer {TOKEN}");
     let with = |length: usize| {
         let (host, much) = (server.host(), format!("A: {}", "b".repeat(length)));
         let mut stream = TcpStream::connect(server.address()).unwrap();
         let lines = ["GET / HTTP/1.1", &host, &bearer, &much, "", ""].join("\r\n");
-        // It may hang up in the middle.
+        // The server may close the connection in the middle.
         let _ = stream.write_all(lines.as_bytes());
         let mut said = Vec::new();
         let _ = stream.read_to_end(&mut said);

@@ -1,5 +1,5 @@
-//! `watch::show` on a terminal (made by `script`) with sources that come to an end of their own: this
-//! test program runs itself there, told by the environment which.
+//! `watch::show` on a terminal (made by `script`) with sources that end by themselves. The test
+//! program runs itself on that terminal; an environment variable says with which source.
 
 // A terminal is made by `script`.
 #![cfg(unix)]
@@ -14,16 +14,16 @@ use crate::{acquired, event};
 
 const WHICH: &str = "LOCKBYDIR_PLAYER_TEST";
 
-/// Tells of one lock, and then comes to its end.
+/// Returns one event, and then ends as `how` says.
 struct Ending {
     how: String,
-    tells: u32,
+    calls: u32,
 }
 
 impl Source for Ending {
     fn next(&mut self, up_to: Duration) -> Result<Vec<Event>, Error> {
-        self.tells += 1;
-        match (self.tells, &*self.how) {
+        self.calls += 1;
+        match (self.calls, &*self.how) {
             (1, _) => Ok(vec![event(self.now(), acquired("a", 7, How::Free))]),
             (2 | 3, _) | (_, "over") => {
                 std::thread::sleep(up_to);
@@ -35,21 +35,22 @@ impl Source for Ending {
     }
 
     fn is_over(&self) -> bool {
-        self.how == "over" && self.tells > 2
+        self.how == "over" && self.calls > 2
     }
 }
 
-/// What is run on the terminal; elsewhere there is nothing to do.
+/// The program that runs on the terminal; as a plain test it does nothing.
 #[test]
 fn itself() {
     let Ok(how) = std::env::var(WHICH) else { return };
     let mut options = Options::titled("itself");
     options.ends = Some(Duration::from_millis(300));
-    let shown = show(Box::new(Ending { how, tells: 0 }), options);
+    let shown = show(Box::new(Ending { how, calls: 0 }), options);
     println!("ended: {shown:?}");
 }
 
-/// All that the terminal got when a source ended so, and whether its modes are those from before.
+/// Runs the program on a terminal with a source that ends in this way. Returns all output, with `as
+/// before` at its end if the modes of the terminal were restored.
 fn on_terminal(how: &str) -> String {
     let program = std::env::current_exe().unwrap();
     let shell = "stty cols 80 rows 24; before=$(stty -g); \"$P\" --exact --nocapture terminal::itself; \
@@ -67,7 +68,7 @@ fn on_terminal(how: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What came after the terminal was given back, once and for all.
+/// Returns the output after the terminal was restored, and checks that it was restored for good.
 #[track_caller]
 fn after(text: &str) -> &str {
     let (shown, after) = text.split_once("\u{1b}[?1049l").expect("it is given back");
@@ -78,7 +79,7 @@ fn after(text: &str) -> &str {
 }
 
 #[test]
-fn a_panic_is_read_on_the_terminal_as_it_was() {
+fn a_panic_is_printed_after_the_terminal_is_restored() {
     let text = on_terminal("panic");
 
     let after = after(&text);
@@ -87,14 +88,14 @@ fn a_panic_is_read_on_the_terminal_as_it_was() {
 }
 
 #[test]
-fn an_error_of_the_source_ends_it_and_is_handed_on() {
+fn an_error_of_the_source_is_returned() {
     let text = on_terminal("error");
 
     assert!(after(&text).contains("ended: Err(File { path: \"tape\""), "{text:?}");
 }
 
 #[test]
-fn what_is_over_ends_by_itself_and_leaves_its_last_frame() {
+fn the_end_of_the_source_leaves_the_last_frame() {
     let text = on_terminal("over");
 
     let after = after(&text);

@@ -41,7 +41,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn every_entry_prints_a_portable_name_and_is_read_back(entry in entry()) {
+    fn every_entry_prints_a_portable_name_and_parses_back(entry in entry()) {
         let name = entry.to_string();
         prop_assert!(name.len() <= MAX_NAME, "{} bytes", name.len());
         prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()

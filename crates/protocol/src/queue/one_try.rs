@@ -1,23 +1,25 @@
-//! What a try without patience does where waiters queue: it gives the first one its moment,
-//! and passes it over as the others do. Else a stopped waiter keeps a free lock from all who only try.
+//! A try without patience where waiters queue: it gives the first waiter time to take a free lock, and
+//! then passes it over, as waiters do. Otherwise a stopped waiter would keep a free lock from everybody
+//! who only tries.
 
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::{Next, PASS_OVER_AFTER, Phase, Queue, Seen};
-use crate::acquire::Blocker;
+use super::limits::PASS_OVER_AFTER;
+use super::{Next, Phase, Queue, Seen};
+use crate::acquisition::Blocker;
 use crate::entry::State;
 use crate::inspect::{Inspect, View};
 use crate::operation::{Fault, Listing, Machine, Now, Observation, Operation, Step, WakeSource};
 use crate::ticket::Ticket;
 use crate::verdict::{Verdict, is_older};
 
-/// For how many waiters one try pauses: each costs a moment, so a try ends within half a second. The
-/// next try passes over more.
+/// For how many waiters one try pauses. Each costs [`PASS_OVER_AFTER`], so a try ends within half a
+/// second. The next try passes over more waiters.
 pub(super) const PASSES: u8 = 4;
 
 impl Queue {
-    /// Somebody waits. Is the lock free all the same?
+    /// Looks whether the lock is free although somebody waits.
     pub(super) fn glance(&mut self, now: Now) -> Next {
         let mut look = Inspect::new(self.here);
         let step = look.start(now);
@@ -37,7 +39,7 @@ impl Queue {
         }
         let seen = match &view.sight {
             Observation::Absent => (None, None),
-            // The try itself says why it is not ours.
+            // The try itself reports why the lock is not ours to take.
             Observation::Foreign(_) | Observation::Directory(Listing { stranger: Some(_), .. }) => {
                 return self.try_now(now);
             }
@@ -47,8 +49,8 @@ impl Queue {
             },
         };
         match self.vacant.take() {
-            None => self.give_a_moment(now, seen),
-            // Others take it and release it: were each vacancy given a moment, a try might never end.
+            None => self.pause_for_first(now, seen),
+            // Others take the lock and release it: if every vacancy caused a pause, a try might never end.
             Some((known, _)) if known != seen => self.give_up(Blocker::Busy(Fault::Taken)),
             Some((_, since)) if now.boot.saturating_sub(since) < PASS_OVER_AFTER => {
                 self.pause(seen, since)
@@ -60,7 +62,7 @@ impl Queue {
         }
     }
 
-    /// What is free; else what is in the way.
+    /// Returns the free lock; as the error, what blocks it.
     fn vacancy(&self, listing: &Listing, view: &View) -> Result<Seen, Box<Blocker>> {
         let Some(entry) = listing.entries.first().cloned() else {
             let timeout = self.acquire.bare_timeout(listing.modified);
@@ -79,8 +81,8 @@ impl Queue {
         }
     }
 
-    /// From now on it is left to the first in the queue, who may be that only since now.
-    fn give_a_moment(&mut self, now: Now, seen: Seen) -> Next {
+    /// Leaves the lock to the first waiter, from now on, since it may be the first only since now.
+    fn pause_for_first(&mut self, now: Now, seen: Seen) -> Next {
         if self.passes == 0 {
             return self.give_up(Blocker::Busy(Fault::Taken));
         }
@@ -90,11 +92,11 @@ impl Queue {
 
     fn pause(&mut self, seen: Seen, since: Duration) -> Next {
         self.vacant = Some((seen, since));
-        let moment = Operation::Sleep(WakeSource::Nothing, since.saturating_add(PASS_OVER_AFTER));
-        self.perform(Phase::Pausing, moment)
+        let sleep = Operation::Sleep(WakeSource::Nothing, since.saturating_add(PASS_OVER_AFTER));
+        self.perform(Phase::Pausing, sleep)
     }
 
-    /// The first in the queue had its moment, if it was the first before that.
+    /// Passes the first waiter over, which had its time, if it was already first before that.
     pub(super) fn overtake(&mut self, now: Now, queue: &[Ticket]) -> Next {
         match queue.iter().min().cloned() {
             Some(first) if self.ahead.as_ref() == Some(&first) => {
@@ -106,11 +108,11 @@ impl Queue {
         }
     }
 
-    /// Somebody else is first now, or nobody.
+    /// Gives the new first waiter its time, or tries at once if there is none.
     pub(super) fn overtaken(&mut self, now: Now, queue: &[Ticket]) -> Next {
         self.ahead = queue.iter().min().cloned();
         match (self.ahead.is_some(), self.vacant.take()) {
-            (true, Some((seen, _))) => self.give_a_moment(now, seen),
+            (true, Some((seen, _))) => self.pause_for_first(now, seen),
             _ => self.try_now(now),
         }
     }

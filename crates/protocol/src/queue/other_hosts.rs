@@ -1,4 +1,4 @@
-//! What those do who stand behind one of another kernel, which cannot tell them that it is gone.
+//! Waiting behind a waiter of another kernel, which cannot report that it is gone.
 
 use super::{Next, Phase, Queue};
 use crate::entry::Origin;
@@ -6,12 +6,13 @@ use crate::operation::{Now, Operation};
 use crate::ticket::Ticket;
 
 impl Queue {
-    /// Pipes end at the kernel: what others do elsewhere is only seen.
-    pub(super) fn hears(&self, origin: &Origin) -> bool {
+    /// Returns true if our pipes reach processes of this origin. Pipes work within one kernel: what
+    /// other kernels do is only seen.
+    pub(super) fn reaches(&self, origin: &Origin) -> bool {
         origin.is_same_boot(&self.here.origin)
     }
 
-    /// If we stand where we stood: is the lock free, and the first in the queue does not take it?
+    /// If our place is unchanged, checks whether the lock is free and the first waiter does not take it.
     pub(super) fn checked(&mut self, now: Now, queue: &[Ticket]) -> Next {
         let before = self.ahead.take();
         self.stand_among(queue);

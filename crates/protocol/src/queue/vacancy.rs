@@ -1,22 +1,23 @@
-//! What those do who are not first: they look whether the lock is free and nobody takes it, and pass
-//! the first one over.
+//! Waiting behind the first waiter: the others check whether the lock is free and nobody takes it, and
+//! then pass the first waiter over.
 
 use core::time::Duration;
 
-use super::{Next, PASS_OVER_AFTER, Phase, Queue, Seen};
+use super::limits::PASS_OVER_AFTER;
+use super::{Next, Phase, Queue, Seen};
 use crate::entry::{Entry, State};
 use crate::operation::{Now, Observation, Operation};
 use crate::ticket::Ticket;
 
 impl Queue {
-    /// Is D free, and the first in the queue does not take it? Whether the holder lives is left to the
-    /// first: this look is for the others, and must be cheap.
+    /// Checks whether D is free and the first waiter does not take it. Whether the holder is alive is
+    /// left to the first waiter: this look is for the others, and must be cheap.
     pub(super) fn looked(&mut self, now: Now, sight: Observation) -> Next {
         let (seen, since) = match sight {
             Observation::Absent => ((None, None), now.boot),
             Observation::Foreign(_) => ((None, None), Duration::MAX),
             Observation::Directory(listing) => match listing.entries.into_iter().next() {
-                Some(entry) if self.tells_time(&entry, now) => {
+                Some(entry) if self.has_our_clock(&entry, now) => {
                     let since = match entry.state {
                         State::Open => entry.stamp,
                         State::Held => entry.expires_at(),
@@ -38,7 +39,7 @@ impl Queue {
             self.vacant = None;
             return self.sleep(now);
         }
-        // The same vacancy as at the last look? An open lock may be another one by now.
+        // Only the same vacancy as at the last look counts on: an open entry may be another by now.
         let (_, since) = match self.vacant.take().filter(|(known, _)| *known == seen) {
             Some(known) => known,
             None => (seen.clone(), since),
@@ -47,17 +48,19 @@ impl Queue {
             self.vacant = Some((seen, since));
             return self.sleep(now);
         }
-        // The next one gets a moment of its own.
+        // The next waiter gets the full time, too.
         self.vacant = Some((seen, now.boot));
         self.perform(Phase::Passing, Operation::ListQueue)
     }
 
-    /// A stamp of our clock; one from the future is not (docs/protocol.md, "The verdict").
-    pub(super) fn tells_time(&self, entry: &Entry, now: Now) -> bool {
+    /// Returns true if the entry's stamp is of our clock; a stamp from the future is not
+    /// (docs/protocol.md, "The verdict").
+    pub(super) fn has_our_clock(&self, entry: &Entry, now: Now) -> bool {
         self.here.origin.is_same_clock(&entry.origin) && entry.stamp <= now.boot
     }
 
-    /// What tells no time of our clock is free when it was seen unchanged for its timeout.
+    /// Watches an entry without a stamp of our clock, or a bare D, which is free when it was seen
+    /// unchanged for its timeout; returns when that is.
     fn watch(&mut self, now: Now, seen: Seen, timeout: Duration) -> (Seen, Duration) {
         let known = self.watched.take().filter(|(known, _)| *known == seen);
         let since = known.map_or(now.boot, |(_, since)| since);
@@ -65,7 +68,7 @@ impl Queue {
         (seen, since.saturating_add(timeout))
     }
 
-    /// The first in the queue had its moment: the next one's turn has come.
+    /// Passes the first waiter over, which had its time to take the lock: the next waiter is first.
     pub(super) fn pass_over(&mut self, queue: &[Ticket]) -> Next {
         self.stand_among(queue);
         match queue.iter().min() {

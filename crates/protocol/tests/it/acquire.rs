@@ -1,14 +1,14 @@
-//! Acquiring: install, take, take over.
+//! Acquiring: install, take and take over.
 
 use lockbydir_protocol::*;
 
 use crate::play::*;
 use Operation::{AskLiveness, Install, Look, ReadFileClock, RemoveDir, Rename, Stage, Unstage};
 
-/// Races that one try loses before it is left to the next.
+/// How many races a try may lose; with the next one it ends.
 pub(crate) const ROUNDS: usize = 4;
 
-pub(crate) fn wish() -> AcquireRequest {
+pub(crate) fn request() -> AcquireRequest {
     AcquireRequest {
         nonce: Nonce(8),
         timeout: secs(20),
@@ -20,21 +20,21 @@ pub(crate) fn wish() -> AcquireRequest {
     }
 }
 
-/// The name that the wish gets, as its so-many-th, when it is published at this time.
+/// The name number `renewals` of the request, published at this time.
 pub(crate) fn mine(renewals: u32, now: Now) -> Entry {
-    let wish = wish();
+    let request = request();
     Entry {
         state: State::Held,
-        fenced: wish.fenced,
+        fenced: request.fenced,
         token: micros(now.wall),
-        nonce: wish.nonce,
+        nonce: request.nonce,
         renewals,
-        timeout: wish.timeout,
+        timeout: request.timeout,
         stamp: now.boot,
         origin: ORIGIN,
-        owner: wish.owner,
-        host: wish.host,
-        label: wish.label,
+        owner: request.owner,
+        host: request.host,
+        label: request.label,
     }
 }
 
@@ -43,14 +43,14 @@ pub(crate) fn acquire() -> Play<Acquire> {
 }
 
 pub(crate) fn acquire_on(here: LocalContext) -> Play<Acquire> {
-    Play::of(Acquire::new(wish(), here, None))
+    Play::of(Acquire::new(request(), here, None))
 }
 
 pub(crate) fn busy(fault: Fault) -> Acquisition {
     Acquisition::Blocked(Blocker::Busy(fault))
 }
 
-pub(crate) fn in_the_way(entry: Entry, until: std::time::Duration) -> Acquisition {
+pub(crate) fn blocked_by(entry: Entry, until: std::time::Duration) -> Acquisition {
     Acquisition::Blocked(Blocker::Held { entry, until })
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn bare_for(litter: Option<&str>) -> Acquisition {
     Acquisition::Blocked(Blocker::Bare(litter.map(Into::into)))
 }
 
-/// Staged and about to be installed.
+/// An acquisition that has staged its entry and is about to install it.
 pub(crate) fn installing(here: LocalContext) -> Play<Acquire> {
     let mine = mine(0, now());
     acquire_on(here)
@@ -75,7 +75,7 @@ fn a_free_lock_is_staged_and_installed() {
 }
 
 #[test]
-fn an_installed_lock_takes_a_new_number_if_the_wall_clock_went_on() {
+fn an_installed_lock_takes_a_new_token_if_the_wall_clock_went_on() {
     let later = later(now(), millis(1));
     let raised = mine(1, later);
 
@@ -83,16 +83,16 @@ fn an_installed_lock_takes_a_new_number_if_the_wall_clock_went_on() {
         .after(millis(1))
         .answer(DONE)
         .asks(Rename(mine(0, now()), raised.clone()))
-        // Once is enough: from then on D is there, and its numbers grow.
+        // Once is enough: from then on D is there, and tokens only grow.
         .after(millis(1))
         .answer(DONE)
         .ends(Acquisition::Got(raised, AcquiredFrom::Free));
 }
 
 #[test]
-fn a_wall_clock_that_is_set_back_takes_no_number_away() {
+fn a_wall_clock_set_back_leaves_the_token() {
     let mine = mine(0, now());
-    let mut machine = Acquire::new(wish(), here(), None);
+    let mut machine = Acquire::new(request(), here(), None);
     let back = Now { wall: secs(WALL - 3600), ..now() };
     machine.start(now());
     machine.resume(now(), absent());
@@ -104,7 +104,7 @@ fn a_wall_clock_that_is_set_back_takes_no_number_away() {
 }
 
 #[test]
-fn an_open_lock_is_taken_by_one_rename_and_gets_a_larger_number() {
+fn an_open_lock_is_taken_by_one_rename_with_a_larger_token() {
     for (theirs, ours) in [
         (100, micros(secs(WALL))),
         (micros(secs(WALL)), micros(secs(WALL)) + 1),
@@ -122,16 +122,16 @@ fn an_open_lock_is_taken_by_one_rename_and_gets_a_larger_number() {
 }
 
 #[test]
-fn the_largest_number_cannot_be_followed() {
+fn the_largest_token_has_no_successor() {
     let last = Entry { token: MAX_TOKEN, ..open(7) };
 
     acquire().answer(seen(&[last])).ends(Acquisition::Foreign(Foreign::Exhausted));
 }
 
 #[test]
-fn a_wall_clock_beyond_half_of_all_numbers_counts_as_half() {
+fn a_wall_clock_beyond_half_of_all_tokens_counts_as_half() {
     for wall in [secs(500_000_000_000), secs(u64::MAX)] {
-        let machine = Acquire::new(wish(), here(), None);
+        let machine = Acquire::new(request(), here(), None);
         let staged = Entry { token: MAX_TOKEN / 2, ..mine(0, now()) };
 
         Play::from(machine, Now { wall, ..now() }).answer(absent()).asks(Stage(staged));
@@ -139,25 +139,25 @@ fn a_wall_clock_beyond_half_of_all_numbers_counts_as_half() {
 }
 
 #[test]
-fn a_lock_is_fenced_from_the_first_holding_that_asks_for_it_for_ever() {
+fn a_lock_stays_fenced_from_the_first_request_for_it() {
     for (asked, was) in [(false, false), (false, true), (true, false), (true, true)] {
         let open = Entry { fenced: was, ..open(7) };
         let taken = Entry { fenced: asked || was, ..mine(0, now()) };
-        let wish = AcquireRequest { fenced: asked, ..wish() };
+        let request = AcquireRequest { fenced: asked, ..request() };
 
-        Play::of(Acquire::new(wish, here(), None))
+        Play::of(Acquire::new(request, here(), None))
             .answer(seen(std::slice::from_ref(&open)))
             .asks(Rename(open, taken));
     }
 }
 
 #[test]
-fn a_living_holder_is_in_the_way_until_its_own_timeout() {
+fn a_living_holder_blocks_until_its_own_timeout() {
     acquire()
         .answer(seen(&[held(7)]))
         .asks(AskLiveness(OWNER))
         .answer(Answer::Liveness(Liveness::Alive))
-        .ends(in_the_way(held(7), secs(BEGIN + 9)));
+        .ends(blocked_by(held(7), secs(BEGIN + 9)));
 }
 
 #[test]
@@ -195,12 +195,12 @@ fn a_holder_elsewhere_is_watched_for_its_whole_timeout() {
         .answer(seen(&[remote(7)]))
         .asks(ReadFileClock)
         .answer(Answer::FileClock(stamp(secs(WALL))))
-        .ends(in_the_way(remote(7), secs(BEGIN + 10)))
+        .ends(blocked_by(remote(7), secs(BEGIN + 10)))
         .after(millis(9_999))
         .again()
         .answer(seen(&[remote(7)]))
-        // Its clock is read once; from then on it is watched.
-        .ends(in_the_way(remote(7), secs(BEGIN + 10)))
+        // The file system's clock is read once; from then on the entry is watched.
+        .ends(blocked_by(remote(7), secs(BEGIN + 10)))
         .after(millis(1))
         .again()
         .answer(seen(&[remote(7)]))
@@ -216,17 +216,17 @@ fn a_holder_elsewhere_that_renews_is_watched_anew() {
     acquire()
         .answer(seen(&[remote(7)]))
         .answer(failed(DENIED))
-        .ends(in_the_way(remote(7), secs(BEGIN + 10)))
+        .ends(blocked_by(remote(7), secs(BEGIN + 10)))
         .after(secs(10))
         .again()
         .answer(seen(std::slice::from_ref(&renewed)))
         .asks(ReadFileClock)
         .answer(Answer::FileClock(stamp(secs(WALL))))
-        .ends(in_the_way(renewed, secs(BEGIN + 20)));
+        .ends(blocked_by(renewed, secs(BEGIN + 20)));
 }
 
 #[test]
-fn what_is_a_minute_older_than_its_timeout_by_the_file_systems_clock_is_taken_over() {
+fn a_lock_a_minute_past_its_timeout_by_file_clock_is_taken_over() {
     acquire()
         .answer(seen(&[remote(7)]))
         .asks(ReadFileClock)
@@ -262,7 +262,8 @@ fn a_bare_lock_older_than_our_own_timeout_is_removed() {
         ));
 }
 
-/// Staged after a bare lock was removed, which was watched for a second more than our timeout.
+/// An acquisition that has removed a bare lock, which it had watched for a second more than our timeout,
+/// and is about to install its entry.
 fn installing_after_bare() -> Play<Acquire> {
     let bare = listing(&[]);
     acquire()
@@ -278,7 +279,7 @@ fn installing_after_bare() -> Play<Acquire> {
 }
 
 #[test]
-fn who_removed_a_bare_lock_reports_it_though_its_install_fails_once() {
+fn a_removed_bare_lock_is_reported_though_an_install_fails_once() {
     let at = later(now(), secs(21));
     let (mine, second) = (mine(0, at), mine(1, at));
     installing_after_bare()
@@ -296,7 +297,7 @@ fn who_removed_a_bare_lock_reports_it_though_its_install_fails_once() {
 }
 
 #[test]
-fn who_removed_a_bare_lock_and_finds_the_next_holders_is_not_its_successor() {
+fn a_removed_bare_lock_is_forgotten_if_another_took_the_lock() {
     let at = later(now(), secs(21));
     let taken = Entry { token: micros(at.wall).max(8), ..mine(1, at) };
     installing_after_bare()
@@ -312,7 +313,7 @@ fn who_removed_a_bare_lock_and_finds_the_next_holders_is_not_its_successor() {
 }
 
 #[test]
-fn a_bare_lock_is_forgotten_once_a_holder_came_after_it_or_it_went_by_itself() {
+fn a_bare_lock_is_forgotten_once_another_held_or_it_was_removed() {
     let at = later(now(), secs(21));
     let bare = listing(&[]);
     let held_since = installing_after_bare()
@@ -323,7 +324,7 @@ fn a_bare_lock_is_forgotten_once_a_holder_came_after_it_or_it_went_by_itself() {
         .asks(Look)
         .answer(absent())
         .asks(Stage(mine(1, at)));
-    let removed_by_its_maker = acquire()
+    let removed_by_its_owner = acquire()
         .answer(found(bare.clone()))
         .answer(failed(BROKEN))
         .after(secs(21))
@@ -335,13 +336,13 @@ fn a_bare_lock_is_forgotten_once_a_holder_came_after_it_or_it_went_by_itself() {
         .again()
         .answer(absent())
         .asks(Stage(mine(0, at)));
-    for (play, names) in [(held_since, 1), (removed_by_its_maker, 0)] {
+    for (play, names) in [(held_since, 1), (removed_by_its_owner, 0)] {
         play.answer(DONE).answer(DONE).ends(Acquisition::Got(mine(names, at), AcquiredFrom::Free));
     }
 }
 
 #[test]
-fn a_bare_lock_whose_stamp_may_be_rounded_is_two_seconds_older_before_it_is_removed() {
+fn a_bare_lock_with_a_rounded_stamp_gets_two_seconds_more() {
     let rounded = Stamp(changed().0 / 1_000_000_000 * 1_000_000_000);
     let bare = Listing { modified: rounded, ..listing(&[]) };
     let just = Stamp(rounded.0 + 22_000_000_000);
@@ -360,7 +361,7 @@ fn a_bare_lock_whose_stamp_may_be_rounded_is_two_seconds_older_before_it_is_remo
 }
 
 #[test]
-fn a_bare_lock_watched_for_our_own_timeout_is_removed_whatever_the_file_systems_clock_says() {
+fn a_bare_lock_watched_for_our_timeout_is_removed() {
     let bare = listing(&[]);
 
     acquire()
@@ -380,7 +381,7 @@ fn a_bare_lock_watched_for_our_own_timeout_is_removed_whatever_the_file_systems_
 }
 
 #[test]
-fn a_bare_lock_that_is_made_anew_is_watched_anew() {
+fn a_bare_lock_that_is_made_again_is_watched_anew() {
     let bare = listing(&[]);
     let new = Listing { modified: Stamp(changed().0 + 1_000_000_000), ..bare.clone() };
 
@@ -394,7 +395,7 @@ fn a_bare_lock_that_is_made_anew_is_watched_anew() {
 }
 
 #[test]
-fn what_litters_a_bare_lock_is_named() {
+fn the_litter_in_a_bare_lock_is_named() {
     let bare = Listing { litter: Some(".nfs01".into()), ..listing(&[]) };
 
     let old = Answer::FileClock(stamp(secs(WALL + 100)));
@@ -411,29 +412,29 @@ fn what_litters_a_bare_lock_is_named() {
 }
 
 #[test]
-fn a_slow_acquisition_is_renewed_before_it_is_handed_out() {
-    // Half of its timeout has passed: not yet, and just.
+fn a_slow_acquisition_is_renewed_before_it_is_returned() {
+    // Just before half of its timeout has passed, and just then.
     let taken = mine(0, now());
     let late = later(now(), secs(10));
     let fresh = Entry { token: taken.token, ..mine(1, late) };
-    let came = AcquiredFrom::HandedOver(open(7));
+    let from = AcquiredFrom::HandedOver(open(7));
 
     acquire()
         .answer(seen(&[open(7)]))
         .after(millis(9_999))
         .answer(DONE)
-        .ends(Acquisition::Got(taken.clone(), came.clone()));
+        .ends(Acquisition::Got(taken.clone(), from.clone()));
     acquire()
         .answer(seen(&[open(7)]))
         .after(secs(10))
         .answer(DONE)
         .asks(Rename(taken, fresh.clone()))
         .answer(DONE)
-        .ends(Acquisition::Got(fresh, came));
+        .ends(Acquisition::Got(fresh, from));
 }
 
 #[test]
-fn an_acquisition_that_is_slow_again_and_again_is_given_back() {
+fn an_acquisition_that_is_always_slow_is_released() {
     let slow = |play: Play<Acquire>| play.after(secs(10)).answer(DONE);
 
     let emptied = Stamp(77);
@@ -459,9 +460,9 @@ fn an_acquisition_that_is_slow_again_and_again_is_given_back() {
 }
 
 #[test]
-fn what_this_handle_left_open_is_taken_without_a_look() {
+fn an_open_lock_of_this_handle_is_taken_without_a_look() {
     let taken = mine(0, now());
-    let play = || Play::of(Acquire::new(wish(), here(), Some(open(7))));
+    let play = || Play::of(Acquire::new(request(), here(), Some(open(7))));
 
     play()
         .asks(Rename(open(7), taken.clone()))
@@ -471,7 +472,7 @@ fn what_this_handle_left_open_is_taken_without_a_look() {
 }
 
 #[test]
-fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
+fn an_entry_staged_twice_gets_a_new_token_once_installed() {
     // Others have held and left meanwhile.
     let late = later(now(), millis(1));
 
@@ -486,20 +487,4 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
         .after(millis(1))
         .answer(DONE)
         .asks(Rename(mine(1, now()), mine(2, late)));
-}
-
-#[test]
-fn what_was_installed_before_a_look_that_failed_is_found_by_the_next_try() {
-    let installed = mine(0, now());
-    installing(shared())
-        .answer(DONE)
-        .asks(Look)
-        .answer(failed(BROKEN))
-        .asks(Unstage(installed.clone()))
-        .answer(failed(Fault::Missing))
-        .ends(Acquisition::Failed(BROKEN))
-        .again()
-        .asks(Look)
-        .answer(seen(std::slice::from_ref(&installed)))
-        .ends(Acquisition::Got(installed, AcquiredFrom::Free));
 }

@@ -1,11 +1,12 @@
-//! Whatever a machine is told, it keeps the rules and comes to an end.
+//! Whatever answers a machine gets, it keeps the rules and ends.
 
 use proptest::prelude::*;
 
 use crate::hostile::{attack, names};
 
 proptest! {
-    // Short enough to be read: LOCKBYDIR_FUZZ_STORY tells what was asked and answered.
+    // Enough to make a failing input readable: with LOCKBYDIR_FUZZ_STORY its operations and answers are
+    // printed.
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
@@ -16,7 +17,7 @@ proptest! {
     }
 
     #[test]
-    fn any_entry_and_any_ticket_is_printed_portably_and_read_back(
+    fn any_entry_and_ticket_prints_portably_and_parses_back(
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
     ) {
         names::entry(&bytes);
@@ -24,7 +25,7 @@ proptest! {
     }
 }
 
-/// What the fuzzer found worth keeping.
+/// The seeds are inputs of the fuzzer that are worth keeping.
 #[test]
 fn the_fuzzers_seeds_break_no_promise() {
     let seeds = |target: &str| {

@@ -7,9 +7,9 @@ use Operation::{
     AskLiveness, AskRemovable, Look, ReadFileClock, RemoveDir, Rename, Reopen, Unlink, WakeFirst,
 };
 
-/// D's change time once it was emptied.
+/// D's change time after it was emptied.
 const EMPTIED: Stamp = Stamp(77);
-/// How often the holder may change under our hands.
+/// How often the holder may change during a break; with the next change the break fails.
 const ROUNDS: usize = 8;
 
 fn evict() -> Play<Evict> {
@@ -31,23 +31,23 @@ fn look_at(play: Play<Evict>, entry: &Entry, life: Liveness) -> Play<Evict> {
         .answer(Answer::Liveness(life))
 }
 
-/// We may remove D, so the entry is about to be unlinked.
+/// Answers that we may remove D: the break is about to unlink the entry.
 fn unlinks(play: Play<Evict>) -> Play<Evict> {
     play.asks(AskRemovable).answer(Answer::Removable(true)).asks(Unlink(held(7)))
 }
 
-/// A dead holder's entry is about to be unlinked.
+/// A break that is about to unlink a dead holder's entry.
 fn unlinking() -> Play<Evict> {
     unlinks(look_at(evict(), &held(7), Liveness::Gone))
 }
 
-/// It is unlinked, and the directory about to be removed.
+/// A break that has unlinked the entry and is about to remove the directory.
 fn emptied() -> Play<Evict> {
     unlinking().answer(Answer::Done(Some(EMPTIED))).asks(RemoveDir(EMPTIED))
 }
 
 #[test]
-fn a_dead_holders_lock_is_broken_and_the_queue_told() {
+fn a_dead_holders_lock_is_broken_and_the_first_waiter_woken() {
     rings(emptied().answer(DONE)).ends(Eviction::Removed(Some(held(7))));
 }
 
@@ -63,7 +63,7 @@ fn a_living_holders_lock_is_broken_by_force_alone() {
 }
 
 #[test]
-fn a_fenced_lock_is_opened_so_that_its_number_is_not_lost() {
+fn a_fenced_lock_is_opened_so_that_its_token_is_not_lost() {
     let fenced = Entry { fenced: true, ..held(7) };
     let open = fenced.next(State::Open, secs(BEGIN), &ORIGIN);
 
@@ -75,7 +75,7 @@ fn a_fenced_lock_is_opened_so_that_its_number_is_not_lost() {
 }
 
 #[test]
-fn who_opens_the_lock_of_another_kernel_stamps_it_by_its_own_clock_and_says_so() {
+fn a_lock_of_another_kernel_is_opened_with_our_clock_and_origin() {
     let theirs = Entry { fenced: true, ..remote(7) };
     let open = Entry { owner: Owner::Nobody, ..theirs.next(State::Open, secs(BEGIN), &ORIGIN) };
     assert_eq!((open.origin, open.host), (ORIGIN, theirs.host));
@@ -89,8 +89,8 @@ fn who_opens_the_lock_of_another_kernel_stamps_it_by_its_own_clock_and_says_so()
 }
 
 #[test]
-fn a_fenced_lock_whose_next_name_would_be_too_long_is_opened_with_a_shorter_host() {
-    // Only a hostile one is: with start times of twenty digits.
+fn a_fenced_lock_with_a_too_long_name_is_opened_with_a_shorter_host() {
+    // Only a hostile entry has such a name: with start times of twenty digits.
     let process = |pid| Process { pid, start: u64::MAX };
     let entry = Entry {
         fenced: true,
@@ -106,7 +106,7 @@ fn a_fenced_lock_whose_next_name_would_be_too_long_is_opened_with_a_shorter_host
     assert_eq!(Entry::parse(&entry.to_string()), Some(entry.clone()));
     assert_eq!(entry.to_string().len(), MAX_NAME);
 
-    // The tenth renewal takes a digit more; a stamp of one digit less makes room for it.
+    // The tenth renewal takes one digit more; a stamp with one digit less makes room for it.
     let late = Now { boot: entry.stamp, ..now() };
     let soon = Now { boot: entry.stamp / 10, ..now() };
     let shorter = Host::new("aaaaaaaaaaaaaaa");
@@ -133,12 +133,12 @@ fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
 
     let opens = asks().answer(Answer::Removable(false)).asks(Rename(held(7), opened));
     rings(opens.answer(DONE)).ends(Eviction::Removed(Some(held(7))));
-    // Where nobody can tell, it is tried.
+    // Where that cannot be found out, the removal is tried.
     asks().answer(failed(BROKEN)).asks(Unlink(held(7)));
 }
 
 #[test]
-fn what_is_free_is_not_changed() {
+fn a_free_lock_is_not_changed() {
     for play in [evict, by_force] {
         play().answer(absent()).ends(Eviction::WasFree);
         play().answer(seen(&[open(7)])).ends(Eviction::WasFree);
@@ -146,7 +146,7 @@ fn what_is_free_is_not_changed() {
 }
 
 #[test]
-fn foreign_things_and_other_users_are_reported_and_nothing_is_touched() {
+fn foreign_directories_are_reported_and_not_touched() {
     let dead = Answer::Liveness(Liveness::Gone);
 
     for play in [evict, by_force] {
@@ -172,9 +172,10 @@ fn foreign_things_and_other_users_are_reported_and_nothing_is_touched() {
     by_force().times(TORN + 1, two(cluttered(&[]))).ends(holds);
 }
 
-/// Two who break at once may see them in different orders, and must not remove both.
+/// Two processes that break at once may list the entries in different orders; together they must not
+/// remove all of them.
 #[test]
-fn of_entries_with_one_number_the_same_one_stays_for_everybody() {
+fn of_entries_with_equal_tokens_everybody_keeps_the_same_one() {
     let (short, long) = (Entry { timeout: secs(1), ..held(7) }, held(7));
     for all in [[short.clone(), long.clone()], [long, short.clone()]] {
         let torn = by_force().times(TORN + 1, |play| play.asks(Look).answer(seen(&all)));
@@ -183,7 +184,7 @@ fn of_entries_with_one_number_the_same_one_stays_for_everybody() {
     }
 }
 
-/// A union of file systems may list one name twice. To remove the copy would remove the entry.
+/// A union of file systems may list one name twice: removing the copy would remove the entry.
 #[test]
 fn an_entry_that_is_listed_twice_is_not_its_own_surplus() {
     let (one, other) = (held(7), Entry { token: 1, ..held(9) });
@@ -194,9 +195,9 @@ fn an_entry_that_is_listed_twice_is_not_its_own_surplus() {
     thinned.answer(DONE).asks(Look).answer(seen(&[one])).asks(AskLiveness(OWNER));
 }
 
-/// Whatever it is shown, it ends after a bounded number of operations.
+/// Whatever the listings show, the break ends after a bounded number of operations.
 #[test]
-fn of_many_entries_a_few_are_removed_before_the_next_look() {
+fn of_many_entries_three_are_removed_before_the_next_look() {
     let all = [1, 2, 3, 4, 5, 6].map(held);
     let torn = by_force().times(TORN + 1, |play| play.asks(Look).answer(seen(&all)));
 
@@ -207,9 +208,9 @@ fn of_many_entries_a_few_are_removed_before_the_next_look() {
     again.asks(Unlink(held(5)));
 }
 
-/// Begun again after an error, it has not seen what is there now.
+/// A break that is started again after an error has not seen the present entries yet.
 #[test]
-fn what_was_surplus_at_an_earlier_try_is_not_removed_at_the_next() {
+fn entries_that_were_surplus_at_an_earlier_try_are_not_removed() {
     let all = [7, 8, 9].map(held);
     let torn = by_force().times(TORN + 1, |play| play.asks(Look).answer(seen(&all)));
     let failed = torn.asks(Unlink(held(8))).answer(failed(DENIED)).ends(Eviction::Failed(DENIED));
@@ -219,9 +220,9 @@ fn what_was_surplus_at_an_earlier_try_is_not_removed_at_the_next() {
     again.asks(AskLiveness(OWNER));
 }
 
-/// A union of file systems may show two, which block everybody.
+/// A union of file systems may show two entries, which block everybody.
 #[test]
-fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_force() {
+fn by_force_only_the_entry_with_the_largest_token_stays() {
     let numbered = |nonce, token| Entry { token, ..held(nonce) };
     let all = [numbered(7, 5), numbered(8, 9), numbered(9, 2)];
     let torn = || by_force().times(TORN + 1, |play| play.asks(Look).answer(seen(&all)));
@@ -235,14 +236,14 @@ fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_for
     rings(emptied.asks(RemoveDir(EMPTIED)).answer(DONE))
         .ends(Eviction::Removed(Some(all[1].clone())));
 
-    // What stays may be free.
+    // The lock that stays may be free.
     let open = Entry { token: 9, ..open(8) };
     let freed = thinned().answer(DONE).asks(Look).answer(seen(std::slice::from_ref(&open)));
     rings(freed).ends(Eviction::Removed(Some(all[2].clone())));
     rings(thinned().answer(DONE).asks(Look).answer(absent()))
         .ends(Eviction::Removed(Some(all[2].clone())));
     torn().answer(failed(DENIED)).ends(Eviction::Failed(DENIED));
-    // It may not be mended for ever.
+    // The attempts are bounded.
     let mut play = torn();
     for _ in 1..ROUNDS {
         play = play.answer(DONE).asks(Unlink(all[2].clone())).answer(DONE);
@@ -255,7 +256,7 @@ fn of_several_entries_all_but_the_one_with_the_largest_number_are_removed_by_for
 }
 
 #[test]
-fn a_broken_lock_that_litter_keeps_from_vanishing_is_left_open() {
+fn a_broken_lock_with_litter_is_left_open() {
     let litter = Listing { litter: Some(".DS_Store".into()), ..listing(&[]) };
     let open = held(7).next(State::Open, secs(BEGIN), &ORIGIN);
     let reopens = || {
@@ -266,14 +267,14 @@ fn a_broken_lock_that_litter_keeps_from_vanishing_is_left_open() {
     rings(reopens().answer(DONE)).ends(Eviction::Removed(Some(held(7))));
     rings(reopens().answer(failed(Fault::Missing)))
         .ends(Eviction::Remains(Some(held(7)), Fault::Taken));
-    // Nobody knows of a bare one whether another puts something in.
+    // In a bare lock, which we did not empty, another may create an entry: so we do not.
     let bare = by_force().answer(found(litter.clone())).answer(failed(BROKEN));
     let look = bare.asks(RemoveDir(changed())).answer(failed(Fault::Taken)).asks(Look);
     rings(look.answer(found(litter))).ends(Eviction::Remains(None, Fault::Taken));
 }
 
 #[test]
-fn a_bare_lock_is_broken_when_it_is_older_than_our_timeout_or_by_force() {
+fn a_bare_lock_is_broken_when_old_or_by_force() {
     let clock = |nanos| Answer::FileClock(Stamp(changed().0 + nanos));
     let look = |play: Play<Evict>| play.answer(seen(&[])).asks(ReadFileClock);
 
@@ -286,7 +287,7 @@ fn a_bare_lock_is_broken_when_it_is_older_than_our_timeout_or_by_force() {
 }
 
 #[test]
-fn a_directory_that_somebody_else_removed_is_no_concern_of_ours() {
+fn a_directory_that_somebody_else_removed_counts_as_removed() {
     rings(emptied().answer(failed(Fault::Missing))).ends(Eviction::Removed(Some(held(7))));
 }
 
@@ -305,12 +306,12 @@ fn a_directory_that_was_changed_since_is_looked_at() {
 }
 
 #[test]
-fn where_the_change_time_cannot_be_read_the_hold_is_ended_all_the_same() {
+fn without_the_change_time_the_hold_is_ended_all_the_same() {
     rings(unlinking().answer(DONE)).ends(Eviction::Removed(Some(held(7))));
 }
 
 #[test]
-fn a_holder_that_changes_under_our_hands_is_judged_anew_eight_times() {
+fn a_holder_that_keeps_changing_is_judged_anew_eight_times() {
     let again = |fault| {
         move |play: Play<Evict>| {
             unlinks(look_at(play, &held(7), Liveness::Gone)).answer(failed(fault))
@@ -321,13 +322,13 @@ fn a_holder_that_changes_under_our_hands_is_judged_anew_eight_times() {
         evict().times(ROUNDS, again(fault)).asks(Look);
         evict().times(ROUNDS + 1, again(fault)).ends(Eviction::Failed(fault));
     }
-    // It is another's by then, who lives.
+    // The lock is another holder's by then, which is alive.
     look_at(unlinking().answer(failed(Fault::Missing)), &held(9), Liveness::Alive)
         .ends(Eviction::StillHeld(Some(held(9))));
 }
 
 #[test]
-fn what_fails_is_reported() {
+fn a_failure_is_reported() {
     for fault in [DENIED, BROKEN] {
         unlinking().answer(failed(fault)).ends(Eviction::Failed(fault));
     }
@@ -335,7 +336,7 @@ fn what_fails_is_reported() {
 }
 
 #[test]
-fn where_the_file_systems_clock_cannot_be_read_a_holder_elsewhere_lives() {
+fn without_a_file_clock_a_remote_holder_counts_as_alive() {
     evict()
         .answer(seen(&[remote(7)]))
         .asks(ReadFileClock)
@@ -344,7 +345,7 @@ fn where_the_file_systems_clock_cannot_be_read_a_holder_elsewhere_lives() {
 }
 
 #[test]
-fn breaking_can_begin_anew() {
+fn a_break_can_be_started_again() {
     rings(emptied().answer(DONE))
         .ends(Eviction::Removed(Some(held(7))))
         .again()

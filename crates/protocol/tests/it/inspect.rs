@@ -18,7 +18,7 @@ fn of(listing: Listing) -> View {
 }
 
 #[test]
-fn what_is_free_or_foreign_is_told_at_once() {
+fn a_free_or_foreign_lock_is_reported_at_once() {
     inspect().answer(absent()).ends(view(Observation::Absent));
     inspect().answer(seen(&[open(7)])).ends(of(listing(&[open(7)])));
     let link = Observation::Foreign(Foreign::Symlink);
@@ -55,7 +55,7 @@ fn a_holder_elsewhere_is_judged_by_the_file_systems_clock_alone() {
             ..of(listing(&[remote(7)]))
         });
     }
-    // What cannot be told counts as fresh.
+    // Where the clock cannot be read, the entry counts as fresh.
     ask().answer(failed(BROKEN)).ends(View {
         verdict: Some(live),
         file_clock: Some(changed()),
@@ -64,7 +64,7 @@ fn a_holder_elsewhere_is_judged_by_the_file_systems_clock_alone() {
 }
 
 #[test]
-fn of_a_bare_lock_the_age_is_asked_for() {
+fn the_age_of_a_bare_lock_is_asked_for() {
     let clock = stamp(secs(WALL));
     let ask = || inspect().answer(seen(&[])).asks(ReadFileClock);
 
@@ -92,7 +92,7 @@ fn a_torn_listing_is_read_eight_times_more_and_then_foreign() {
 }
 
 #[test]
-fn a_look_that_fails_says_why() {
+fn a_failed_look_reports_its_fault() {
     inspect()
         .answer(failed(DENIED))
         .ends(View { fault: Some(DENIED), ..view(Observation::Absent) });

@@ -1,9 +1,10 @@
-//! The machines, told answers: scripted ones, a verb a file, and any at all.
+//! Tests of the machines: with scripted answers, one file for each verb, and with arbitrary answers.
 
 #![allow(missing_docs, reason = "test names are sentences")]
 
 mod acquire;
 mod any_answers;
+mod behind;
 mod evict;
 mod hostile;
 mod inspect;

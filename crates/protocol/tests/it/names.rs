@@ -1,4 +1,4 @@
-//! Entry names and tickets, spelled as docs/protocol.md says.
+//! Names of entries and tickets, spelled as docs/protocol.md specifies.
 
 use lockbydir_protocol::*;
 
@@ -11,7 +11,7 @@ fn spelled(label: &str) -> String {
 }
 
 #[test]
-fn labels_are_spelled_so_that_every_file_system_can_keep_them() {
+fn labels_are_spelled_portably() {
     for (label, name) in [
         ("", "-"),
         ("-", "=2d"),
@@ -42,7 +42,7 @@ fn a_label_has_at_most_forty_printable_characters() {
     assert!(!Label::new("-").unwrap().is_empty());
 }
 
-/// An entry whose name is so many bytes long without its label.
+/// An entry whose name without its label has this many bytes.
 fn of_length(length: usize) -> Entry {
     let started = |digits: usize| {
         let process = |start| Process { pid: 4_000_000_000, start };
@@ -57,7 +57,7 @@ fn of_length(length: usize) -> Entry {
 }
 
 #[test]
-fn a_label_that_does_not_fit_is_cut_and_no_escape_in_two() {
+fn a_label_that_does_not_fit_is_cut_but_never_an_escape() {
     let spelled = |room: usize, label: &str| {
         let label = Label::new(label).unwrap();
         let entry = Entry { label, ..of_length(MAX_NAME - room) };
@@ -102,7 +102,7 @@ fn a_name_of_more_than_two_hundred_bytes_is_foreign() {
     assert_eq!(entry.to_string().len(), MAX_NAME + 1);
     assert_eq!(Entry::parse(&entry.to_string()), None);
 
-    // Of a ticket, what does not fit is cut off the label.
+    // The label of a ticket is cut likewise.
     let label = Label::new(&"A".repeat(40)).unwrap();
     let ticket = Ticket { label, ..ticket(7, 7) };
     let name = ticket.to_string();
@@ -148,7 +148,7 @@ fn nonces_are_written_in_26_digits_of_base_32() {
 }
 
 #[test]
-fn an_owners_processes_are_named_first_the_one_that_took_the_lock() {
+fn the_first_process_of_an_owner_is_the_one_that_took_the_lock() {
     let process = |pid| Process { pid, start: 1 };
     for (owner, processes) in [
         (Owner::Nobody, vec![]),
@@ -186,7 +186,7 @@ fn stamps_are_whole_milliseconds_of_at_most_fourteen_digits() {
 }
 
 #[test]
-fn a_ticket_of_any_other_spelling_is_none() {
+fn a_name_of_any_other_spelling_is_not_a_ticket() {
     let good = ticket(17, 7).to_string();
     assert_eq!(
         good,
@@ -232,7 +232,7 @@ fn a_ticket_of_any_other_spelling_is_none() {
 }
 
 #[test]
-fn the_smaller_number_goes_first_and_of_equal_ones_the_smaller_nonce() {
+fn the_smaller_order_goes_first_then_the_smaller_nonce() {
     let stamped = |stamp| Ticket { stamp: millis(stamp), ..ticket(1, 1) };
     let queue = [stamped(1), stamped(2), ticket(1, 2), ticket(2, 0), ticket(2, 1)];
 
@@ -245,7 +245,7 @@ fn the_smaller_number_goes_first_and_of_equal_ones_the_smaller_nonce() {
 }
 
 #[test]
-fn a_newcomer_takes_the_time_as_its_number_or_one_more_than_the_largest_in_queue() {
+fn a_newcomers_order_is_the_time_or_one_more_than_the_largest() {
     let wall = micros(secs(WALL));
     let late = Now { boot: std::time::Duration::from_micros(1999), ..now() };
     let own_ticket = ticket(0, 8);

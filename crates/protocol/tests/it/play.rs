@@ -1,19 +1,19 @@
-//! A machine on a stage: it is asked for one step at a time, and told one answer. And what
-//! appears on it: entries, tickets, sights.
+//! A machine under test, with one scripted answer at a time; and the entries, tickets and listings that
+//! the tests use.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use lockbydir_protocol::*;
 
-/// When each play begins, in seconds of the boot clock; then the wall clock shows `WALL`.
+/// When each test begins, in seconds of the boot clock; the wall clock shows `WALL` then.
 pub(crate) const BEGIN: u64 = 1000;
-/// Wall clock at the beginning, in seconds since 1970.
+/// The wall clock at the beginning, in seconds since 1970.
 pub(crate) const WALL: u64 = 1_700_000_000;
 pub(crate) const DONE: Answer = Answer::Done(None);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// A machine at one point of its verb.
+/// A machine under test, at one point of its verb.
 pub(crate) struct Play<M: Machine> {
     machine: M,
     now: Now,
@@ -34,26 +34,26 @@ where
         Play { machine, now, step }
     }
 
-    /// This much later, by both clocks.
+    /// Moves both clocks on by this much.
     pub(crate) fn after(mut self, time: Duration) -> Play<M> {
         self.now = later(self.now, time);
         self
     }
 
-    /// It asks for this.
+    /// Asserts that the machine asks for this operation.
     #[track_caller]
     pub(crate) fn asks(self, operation: Operation) -> Play<M> {
         assert_eq!(self.step, Step::Perform(operation));
         self
     }
 
-    /// It is told this.
+    /// Gives the machine this answer.
     pub(crate) fn answer(mut self, answer: Answer) -> Play<M> {
         self.step = self.machine.resume(self.now, answer);
         self
     }
 
-    /// A release learns that nobody waits and that it may remove D.
+    /// Answers a release that nobody waits and that it may remove D.
     #[track_caller]
     pub(crate) fn nobody_waits(self) -> Play<M> {
         self.answer(Answer::Somebody(false))
@@ -61,7 +61,7 @@ where
             .answer(Answer::Removable(true))
     }
 
-    /// The same so many times.
+    /// Repeats `turn` this many times.
     #[track_caller]
     pub(crate) fn times(mut self, count: usize, turn: impl Fn(Play<M>) -> Play<M>) -> Play<M> {
         for _ in 0..count {
@@ -70,14 +70,14 @@ where
         self
     }
 
-    /// It has come to this end.
+    /// Asserts that the machine has ended with this outcome.
     #[track_caller]
     pub(crate) fn ends(self, outcome: M::Outcome) -> Play<M> {
         assert_eq!(self.step, Step::Finished(outcome));
         self
     }
 
-    /// Started once more.
+    /// Starts the machine once more.
     pub(crate) fn again(mut self) -> Play<M> {
         self.step = self.machine.start(self.now);
         self
@@ -96,7 +96,7 @@ pub(crate) fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// When a play begins.
+/// Returns the time at which each test begins.
 pub(crate) fn now() -> Now {
     Now { boot: secs(BEGIN), wall: secs(WALL) }
 }
@@ -105,33 +105,33 @@ pub(crate) fn later(now: Now, time: Duration) -> Now {
     Now { boot: now.boot + time, wall: now.wall + time }
 }
 
-/// A wall clock as the stamp of a file.
+/// Converts a time of the wall clock to the stamp of a file.
 pub(crate) fn stamp(wall: Duration) -> Stamp {
     Stamp(i128::try_from(wall.as_nanos()).unwrap())
 }
 
-/// A wall clock as a number.
+/// Converts a time of the wall clock to a token or an order.
 pub(crate) fn micros(wall: Duration) -> u64 {
     u64::try_from(wall.as_micros()).unwrap()
 }
 
 pub(crate) const ORIGIN: Origin = Origin { boot: 1, time: 1, pids: 1 };
-/// Another kernel.
+/// The origin of another kernel.
 pub(crate) const ELSEWHERE: Origin = Origin { boot: 2, time: 1, pids: 1 };
 pub(crate) const OWNER: Owner = Owner::One(Process { pid: 42, start: 7 });
 
-/// On a file system that this kernel alone owns.
+/// The context on a local file system.
 pub(crate) fn here() -> LocalContext {
     let booted = Some(stamp(secs(WALL - BEGIN)));
     LocalContext { origin: ORIGIN, is_local: true, booted, host: Host::new("h"), longest_name: 255 }
 }
 
-/// On one that others may change.
+/// The context on a file system that other kernels may change.
 pub(crate) fn shared() -> LocalContext {
     LocalContext { is_local: false, ..here() }
 }
 
-/// An entry of this kernel, whose holder stamped it a second ago for ten.
+/// An entry of this kernel, stamped a second ago with a timeout of ten seconds.
 pub(crate) fn held(nonce: u128) -> Entry {
     Entry {
         state: State::Held,
@@ -152,14 +152,14 @@ pub(crate) fn open(nonce: u128) -> Entry {
     Entry { state: State::Open, ..held(nonce) }
 }
 
-/// Of another kernel and host.
+/// An entry of another kernel and host.
 pub(crate) fn remote(nonce: u128) -> Entry {
     Entry { origin: ELSEWHERE, host: Host::new("far"), ..held(nonce) }
 }
 
-/// When D was changed, in most plays: a second before they begin.
+/// When D was changed, in most tests: a second before they begin.
 pub(crate) fn changed() -> Stamp {
-    // Not in whole seconds, as on file systems that round.
+    // Not a whole second, since that would be the stamp of a file system that rounds.
     stamp(secs(WALL - 1) + Duration::from_nanos(1))
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn listing(entries: &[Entry]) -> Listing {
     }
 }
 
-/// To a look: a directory with these.
+/// The answer to a look: a directory with these entries.
 pub(crate) fn seen(entries: &[Entry]) -> Answer {
     found(listing(entries))
 }
@@ -182,12 +182,12 @@ pub(crate) fn found(listing: Listing) -> Answer {
     Answer::Seen(Observation::Directory(listing))
 }
 
-/// A directory with a thing in it that is not ours, beside these.
+/// A directory with a foreign name in it, beside these entries.
 pub(crate) fn cluttered(entries: &[Entry]) -> Listing {
     Listing { foreign: Some(Foreign::Holds("thing".into())), ..listing(entries) }
 }
 
-/// Somebody else's directory.
+/// A directory of another user, with these entries.
 pub(crate) fn strange(entries: &[Entry]) -> Listing {
     Listing { stranger: Some(1000), ..listing(entries) }
 }

@@ -1,4 +1,4 @@
-//! Waiting: coming to the queue, standing in it, leaving it.
+//! Waiting: entering the queue, waiting in it, and leaving it.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use Operation::{
     AskLiveness, Enter, Expel, HasWaiters, Install, Leave, ListQueue, Listen, Look, Sleep, Stage,
 };
 
-/// How long whoever waits is patient, if nothing else is said.
+/// The patience of the waiter, unless a test sets another.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
-pub(crate) fn wish() -> AcquireRequest {
+pub(crate) fn request() -> AcquireRequest {
     AcquireRequest {
         nonce: Nonce(8),
         timeout: secs(20),
@@ -25,7 +25,7 @@ pub(crate) fn wish() -> AcquireRequest {
 }
 
 pub(crate) fn queue_on(here: LocalContext, patience: Option<Duration>) -> Play<Queue> {
-    let acquire = Acquire::new(wish(), here, None);
+    let acquire = Acquire::new(request(), here, None);
     let until = patience.map(|patience| secs(BEGIN) + patience);
     Play::of(Queue::new(acquire, ticket(0, 8), here, until)).asks(ListQueue)
 }
@@ -39,11 +39,12 @@ pub(crate) fn own() -> Ticket {
     ticket(micros(secs(WALL)), 8)
 }
 
-/// One who came two seconds before us, and one a second before.
+/// The ticket of a waiter that came two seconds before us.
 pub(crate) fn first() -> Ticket {
     ticket(own().order - 2_000_000, 1)
 }
 
+/// The ticket of a waiter that came a second before us.
 pub(crate) fn second() -> Ticket {
     ticket(own().order - 1_000_000, 2)
 }
@@ -60,7 +61,7 @@ pub(crate) fn alive() -> Answer {
     Answer::Liveness(Liveness::Alive)
 }
 
-/// A try that finds the lock held until nine seconds after the beginning.
+/// Plays a try that finds the lock held until nine seconds after the beginning.
 pub(crate) fn blocked(play: Play<Queue>) -> Play<Queue> {
     play.asks(Look).answer(seen(&[held(7)])).asks(AskLiveness(OWNER)).answer(alive())
 }
@@ -69,19 +70,19 @@ pub(crate) fn blocker() -> Blocker {
     Blocker::Held { entry: held(7), until: secs(BEGIN + 9) }
 }
 
-/// Has taken a ticket among these and looks where it stands.
+/// A waiter that has taken a ticket behind these and lists the queue to find its place.
 pub(crate) fn entered(among: &[Ticket]) -> Play<Queue> {
     queue().answer(in_queue(among)).asks(Enter(own())).answer(DONE).asks(ListQueue)
 }
 
-/// Sleeps behind another.
+/// A waiter that sleeps behind another.
 pub(crate) fn behind(among: &[Ticket]) -> Play<Queue> {
     let ahead = among.last().expect("somebody").clone();
     let all = [among, &[own()]].concat();
     entered(among).answer(in_queue(&all)).asks(sleep(WakeSource::Ticket(ahead), millis(100)))
 }
 
-/// Sleeps as the first, at the bell.
+/// A first waiter that sleeps at the bell.
 pub(crate) fn at_the_bell() -> Play<Queue> {
     let play = blocked(queue().answer(in_queue(&[])));
     let play =
@@ -90,20 +91,20 @@ pub(crate) fn at_the_bell() -> Play<Queue> {
         .asks(sleep(WakeSource::Bell(OWNER), SECOND))
 }
 
-/// To sleep for this long from the beginning.
-pub(crate) fn sleep(ear: WakeSource, time: Duration) -> Operation {
-    Sleep(ear, secs(BEGIN) + time)
+/// The operation to sleep until this long after the beginning.
+pub(crate) fn sleep(source: WakeSource, time: Duration) -> Operation {
+    Sleep(source, secs(BEGIN) + time)
 }
 
-/// Its ticket is gone, and it was the first: nobody else is there.
+/// The waiter was first and removes its ticket; then it lists the queue.
 pub(crate) fn empties(play: Play<Queue>) -> Play<Queue> {
     play.asks(Leave(own(), Handoff::First)).answer(DONE).asks(ListQueue)
 }
 
 #[test]
-fn where_nobody_waits_one_tries_at_once_and_needs_no_ticket() {
+fn where_nobody_waits_the_first_try_needs_no_ticket() {
     let at = now();
-    let machine = &mut Acquire::new(wish(), here(), None);
+    let machine = &mut Acquire::new(request(), here(), None);
     machine.start(at);
     let Step::Perform(Stage(entry)) = machine.resume(at, absent()) else { panic!() };
 
@@ -121,51 +122,51 @@ fn where_nobody_waits_one_tries_at_once_and_needs_no_ticket() {
 }
 
 #[test]
-fn where_somebody_waits_one_goes_behind() {
+fn where_somebody_waits_a_newcomer_goes_behind() {
     behind(&[first(), second()]);
-    // Whatever the wall clock says.
+    // Whatever time the wall clock shows.
     let future = ticket(own().order + 5, 1);
     let last = ticket(own().order + 6, 8);
     queue().answer(in_queue(&[future])).asks(Enter(last));
 }
 
 #[test]
-fn patience_zero_is_one_try_and_none_where_a_waiter_or_a_holder_lives() {
-    let come =
+fn patience_zero_is_one_try_that_fails_on_a_living_holder() {
+    let arrives =
         || queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first()])).asks(HasWaiters);
 
-    blocked(come().answer(Answer::Somebody(true))).ends(Waited::Over(blocker()));
-    blocked(come().answer(Answer::Somebody(false))).ends(Waited::Over(blocker()));
+    blocked(arrives().answer(Answer::Somebody(true))).ends(Waited::Over(blocker()));
+    blocked(arrives().answer(Answer::Somebody(false))).ends(Waited::Over(blocker()));
     blocked(queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[])))
         .ends(Waited::Over(blocker()));
 }
 
 #[test]
-fn a_try_gives_the_first_in_queue_its_moment_and_passes_it_over() {
-    let moment = millis(100);
-    let come = |seen: Answer| {
+fn a_try_gives_the_first_waiter_time_and_then_passes_it_over() {
+    let full_time = millis(100);
+    let arrives = |seen: Answer| {
         let play = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
         play.asks(HasWaiters).answer(Answer::Somebody(true)).asks(Look).answer(seen)
     };
     let dead =
         |play: Play<Queue>| play.asks(AskLiveness(OWNER)).answer(Answer::Liveness(Liveness::Gone));
     let waits =
-        |play: Play<Queue>, until| play.asks(sleep(WakeSource::Nothing, until)).after(moment);
+        |play: Play<Queue>, until| play.asks(sleep(WakeSource::Nothing, until)).after(full_time);
     let passes = |play: Play<Queue>, who: Ticket, left: &[Ticket]| {
         play.asks(Expel(who, Handoff::First)).answer(DONE).asks(ListQueue).answer(in_queue(left))
     };
     let fresh = Entry { stamp: secs(BEGIN), ..open(7) };
 
-    // Who lives takes it in that time.
-    waits(come(seen(std::slice::from_ref(&fresh))), moment)
+    // A living first waiter takes the lock in that time.
+    waits(arrives(seen(std::slice::from_ref(&fresh))), full_time)
         .answer(woken(Wake::Time))
         .asks(Look)
         .answer(seen(&[held(9)]))
         .asks(AskLiveness(OWNER))
         .answer(alive())
         .ends(Waited::Over(Blocker::Held { entry: held(9), until: secs(BEGIN + 9) }));
-    // Who does not is passed over, one after the other, each after a moment.
-    let again = waits(come(seen(std::slice::from_ref(&fresh))), moment)
+    // Others are passed over, one after the other, each after the full time.
+    let again = waits(arrives(seen(std::slice::from_ref(&fresh))), full_time)
         .answer(woken(Wake::Time))
         .asks(Look);
     let listed = again
@@ -178,19 +179,20 @@ fn a_try_gives_the_first_in_queue_its_moment_and_passes_it_over() {
     let last = passes(listed.asks(ListQueue).answer(in_queue(&[second()])), second(), &[]);
     last.asks(Look).answer(seen(std::slice::from_ref(&fresh)));
 
-    // However long it is free: the first in the queue may be that only since now.
-    waits(come(seen(&[open(7)])), moment);
-    waits(dead(come(seen(&[held(7)]))), moment);
-    waits(come(absent()), moment);
-    // A ticket that cannot be removed does not keep it from trying; an interrupt ends it.
-    let stuck =
-        waits(come(seen(&[open(7)])), moment).answer(woken(Wake::Time)).answer(seen(&[open(7)]));
+    // However long the lock is free: the first waiter may be the first only since now.
+    waits(arrives(seen(&[open(7)])), full_time);
+    waits(dead(arrives(seen(&[held(7)]))), full_time);
+    waits(arrives(absent()), full_time);
+    // A ticket that cannot be removed does not prevent the try; an interrupt ends it.
+    let stuck = waits(arrives(seen(&[open(7)])), full_time)
+        .answer(woken(Wake::Time))
+        .answer(seen(&[open(7)]));
     stuck.answer(in_queue(&[first()])).answer(failed(DENIED)).asks(Look);
-    waits(come(absent()), moment).answer(woken(Wake::Interrupted)).ends(Waited::Interrupted);
+    waits(arrives(absent()), full_time).answer(woken(Wake::Interrupted)).ends(Waited::Interrupted);
 }
 
 #[test]
-fn a_try_passes_over_so_many_and_no_more() {
+fn a_try_passes_over_four_waiters_at_most() {
     let mut play = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
     play = play.answer(Answer::Somebody(true)).asks(Look).answer(seen(&[open(7)]));
     for nth in 1..=4 {
@@ -203,11 +205,11 @@ fn a_try_passes_over_so_many_and_no_more() {
     play.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
 }
 
-/// It may have been told just now that it is first, or have found it out.
+/// The waiter may have learned only just now that it is first.
 #[test]
-fn a_try_passes_over_nobody_who_became_the_first_while_it_paused() {
-    let come = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
-    let pauses = come.answer(Answer::Somebody(true)).answer(seen(&[open(7)]));
+fn a_try_does_not_pass_over_a_waiter_that_just_became_first() {
+    let arrives = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
+    let pauses = arrives.answer(Answer::Somebody(true)).answer(seen(&[open(7)]));
     let pauses = pauses.asks(sleep(WakeSource::Nothing, millis(100))).after(millis(100));
 
     let looks = pauses.answer(woken(Wake::Time)).answer(seen(&[open(7)]));
@@ -218,7 +220,7 @@ fn a_try_passes_over_nobody_who_became_the_first_while_it_paused() {
     looks.answer(in_queue(&[second()])).asks(Expel(second(), Handoff::First));
 }
 
-/// Else it would pause again and again beside a lock that changes hands.
+/// Otherwise a try would pause again and again beside a lock that changes hands.
 #[test]
 fn a_try_ends_when_the_lock_changed_hands_while_it_paused() {
     let fresh = |nonce| Entry { stamp: secs(BEGIN) + millis(60), ..open(nonce) };
@@ -227,8 +229,8 @@ fn a_try_ends_when_the_lock_changed_hands_while_it_paused() {
         Entry { stamp: secs(BEGIN - 10), timeout: secs(10), owner: Owner::Nobody, ..held(7) };
 
     for before in [absent(), seen(&[just]), seen(&[expired])] {
-        let come = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
-        let pauses = come.answer(Answer::Somebody(true)).answer(before);
+        let arrives = queue_on(here(), Some(Duration::ZERO)).answer(in_queue(&[first(), second()]));
+        let pauses = arrives.answer(Answer::Somebody(true)).answer(before);
         let looks = pauses.asks(sleep(WakeSource::Nothing, millis(100))).after(millis(100));
         let ends = looks.answer(woken(Wake::Time)).asks(Look).answer(seen(&[fresh(9)]));
 
@@ -258,7 +260,7 @@ fn a_bare_lock_that_changes_hands_is_looked_at_more_often() {
 }
 
 #[test]
-fn what_ends_a_try_ends_the_wait() {
+fn an_outcome_that_ends_a_try_ends_the_wait() {
     let foreign = Observation::Foreign(Foreign::Symlink);
 
     queue()
@@ -273,7 +275,7 @@ fn the_first_listens_to_the_bell_before_it_tries_and_sleeps_to_its_end() {
     assert_eq!(play.machine().ticket(), Some(&own()));
     assert_eq!(play.machine().blocker(), Some(&blocker()));
 
-    // Whatever wakes it, it tries.
+    // It tries, whatever wakes it.
     for wake in [
         Wake::Time,
         Wake::Notified,
@@ -287,12 +289,12 @@ fn the_first_listens_to_the_bell_before_it_tries_and_sleeps_to_its_end() {
 }
 
 #[test]
-fn the_first_sleeps_no_longer_than_to_the_holders_expiry_and_its_own_patience() {
+fn the_first_sleeps_until_the_expiry_or_its_patience_at_most() {
     let again = |time| blocked(at_the_bell().after(time).answer(woken(Wake::Time)));
     let bell = WakeSource::Bell(OWNER);
     again(secs(7)).asks(sleep(bell.clone(), secs(8)));
     again(millis(8_500)).asks(sleep(bell.clone(), secs(9)));
-    // Never shorter than a millisecond.
+    // It never sleeps for less than a millisecond.
     let late = Duration::from_micros(8_999_500);
     again(late).asks(sleep(bell, late + millis(1)));
 
@@ -306,7 +308,7 @@ fn the_first_sleeps_no_longer_than_to_the_holders_expiry_and_its_own_patience() 
 }
 
 #[test]
-fn the_first_hears_only_what_it_can_hear() {
+fn the_first_listens_only_to_processes_that_it_can_see() {
     let any_start = Owner::One(Process { start: 0, ..OWNER.processes().next().unwrap() });
     for (origin, owner, pause) in [
         (Origin { time: 2, ..ORIGIN }, any_start, SECOND),
@@ -326,7 +328,7 @@ fn the_first_hears_only_what_it_can_hear() {
 }
 
 #[test]
-fn the_first_looks_ever_less_often_where_nothing_tells_when_it_is_free() {
+fn the_first_looks_less_and_less_often_at_a_bare_lock() {
     let bare = |play: Play<Queue>| play.asks(Look).answer(seen(&[])).answer(failed(BROKEN));
     let mut play = bare(entered(&[first()]).answer(in_queue(&[own()])).answer(DONE));
     let mut pause = millis(1);
@@ -341,9 +343,9 @@ fn the_first_looks_ever_less_often_where_nothing_tells_when_it_is_free() {
 }
 
 #[test]
-fn who_wants_to_look_more_often_does() {
+fn a_poll_interval_sets_how_often_a_waiter_looks() {
     for (asked, poll_interval) in [(millis(5), millis(5)), (Duration::ZERO, millis(1))] {
-        let acquire = Acquire::new(wish(), here(), None);
+        let acquire = Acquire::new(request(), here(), None);
         let queue = Queue::new(acquire, ticket(0, 8), here(), None).poll_interval(asked);
         let placed = Play::of(queue).asks(ListQueue).answer(in_queue(&[first()])).answer(DONE);
         let far = Entry { origin: ELSEWHERE, ..held(7) };
@@ -355,7 +357,7 @@ fn who_wants_to_look_more_often_does() {
             .asks(sleep(WakeSource::Bell(Owner::Nobody), poll_interval));
     }
     let bare = |play: Play<Queue>| play.asks(Look).answer(seen(&[])).answer(failed(BROKEN));
-    let acquire = Acquire::new(wish(), here(), None);
+    let acquire = Acquire::new(request(), here(), None);
     let queue = Queue::new(acquire, ticket(0, 8), here(), None).poll_interval(millis(2));
     let placed = Play::of(queue).asks(ListQueue).answer(in_queue(&[first()])).answer(DONE);
     let mut play = bare(placed.answer(in_queue(&[own()])).answer(DONE));
@@ -367,7 +369,7 @@ fn who_wants_to_look_more_often_does() {
 }
 
 #[test]
-fn where_no_queue_can_be_had_one_waits_without_a_ticket_and_looks_now_and_then() {
+fn where_there_can_be_no_queue_a_waiter_polls() {
     let play = || {
         blocked(queue().answer(in_queue(&[])))
             .asks(ListQueue)
@@ -385,237 +387,4 @@ fn where_no_queue_can_be_had_one_waits_without_a_ticket_and_looks_now_and_then()
 
     let bare = play().answer(failed(FULL)).answer(seen(&[])).answer(failed(BROKEN));
     bare.asks(sleep(WakeSource::Nothing, millis(1)));
-}
-
-#[test]
-fn who_is_not_first_sleeps_on_the_one_ahead_and_looks_the_less_often_the_longer_the_queue() {
-    for (count, pause) in [(1, 100), (4, 100), (5, 120), (499, 10_000), (2000, 10_000)] {
-        let ahead: Vec<_> =
-            (1..=count).map(|at| ticket(own().order - 1 - at, u128::from(at) + 10)).collect();
-        let tickets = in_queue(&[ahead.as_slice(), &[own()]].concat());
-        let ear = WakeSource::Ticket(ahead[0].clone());
-
-        entered(&ahead).answer(tickets).asks(sleep(ear, millis(pause)));
-    }
-}
-
-/// Sleeps behind one of another kernel, which says nothing to us.
-fn behind_one_elsewhere() -> (Ticket, Play<Queue>) {
-    let far = Ticket { origin: ELSEWHERE, ..first() };
-    let placed = entered(std::slice::from_ref(&far)).answer(in_queue(&[far.clone(), own()]));
-    (far, placed.asks(sleep(WakeSource::Nothing, millis(50))))
-}
-
-#[test]
-fn who_is_behind_one_elsewhere_looks_whether_it_is_gone() {
-    let looks = || behind_one_elsewhere().1.answer(woken(Wake::Time)).asks(ListQueue);
-
-    blocked(looks().answer(in_queue(&[own()])).asks(Listen).answer(DONE))
-        .asks(sleep(WakeSource::Bell(OWNER), SECOND));
-    let third = in_queue(&[first(), second(), own()]);
-    looks().answer(third).asks(sleep(WakeSource::Ticket(second()), millis(100)));
-}
-
-#[test]
-fn who_is_behind_one_elsewhere_that_is_still_there_looks_whether_the_lock_is_free() {
-    let (far, _) = behind_one_elsewhere();
-    let looks = || behind_one_elsewhere().1.answer(woken(Wake::Time)).asks(ListQueue);
-
-    let still = looks().answer(in_queue(&[far, own()])).asks(Look);
-    still.answer(seen(&[held(7)])).asks(sleep(WakeSource::Nothing, millis(50)));
-    looks().answer(failed(DENIED)).asks(Look);
-}
-
-#[test]
-fn only_the_second_in_queue_looks_so_often_for_one_elsewhere() {
-    let [one, other] = [first(), second()].map(|ticket| Ticket { origin: ELSEWHERE, ..ticket });
-    let all = in_queue(&[one.clone(), other.clone(), own()]);
-    let sleeps =
-        entered(&[one, other.clone()]).answer(all).asks(sleep(WakeSource::Nothing, millis(100)));
-
-    // Once it is the second.
-    let looks = sleeps.answer(woken(Wake::Time)).asks(ListQueue).answer(in_queue(&[other, own()]));
-    looks.asks(Look).answer(seen(&[held(7)])).asks(sleep(WakeSource::Nothing, millis(50)));
-}
-
-#[test]
-fn the_one_ahead_says_who_is_next() {
-    let told = |word| behind(&[first(), second()]).answer(woken(Wake::HandoffReceived(word)));
-
-    blocked(told(Handoff::First).asks(Listen).answer(DONE))
-        .asks(sleep(WakeSource::Bell(OWNER), SECOND));
-    told(Handoff::Behind(first())).asks(sleep(WakeSource::Ticket(first()), millis(100)));
-    // What cannot be true is looked up.
-    for ahead in [second(), own()] {
-        told(Handoff::Behind(ahead)).asks(ListQueue);
-    }
-    behind(&[first()]).answer(woken(Wake::PeerGone)).asks(ListQueue);
-}
-
-#[test]
-fn who_left_without_a_word_is_not_waited_for() {
-    let silent = || behind(&[first(), second()]).answer(woken(Wake::PeerGone)).asks(ListQueue);
-
-    silent()
-        .answer(in_queue(&[first(), own()]))
-        .asks(sleep(WakeSource::Ticket(first()), millis(100)));
-    silent().answer(in_queue(&[own()])).asks(Listen);
-    silent().answer(failed(BROKEN)).asks(Listen);
-    // Its ticket is still there and a second old: nobody has it open.
-    silent()
-        .answer(in_queue(&[first(), second(), own()]))
-        .asks(Expel(second(), Handoff::Behind(first())))
-        .answer(DONE)
-        .asks(ListQueue);
-    behind(&[first()])
-        .answer(woken(Wake::PeerGone))
-        .answer(in_queue(&[first(), own()]))
-        .asks(Expel(first(), Handoff::First));
-}
-
-#[test]
-fn a_newcomer_is_given_time_to_open_its_ticket_unless_it_is_gone() {
-    let young = || ticket(own().order - 999_999, 2);
-    let silent = |ahead: Ticket| {
-        let all = in_queue(&[ahead.clone(), own()]);
-        entered(std::slice::from_ref(&ahead))
-            .answer(all.clone())
-            .answer(woken(Wake::PeerGone))
-            .answer(all)
-    };
-    let nap = || sleep(WakeSource::Nothing, millis(5));
-    let asked = || silent(young()).asks(AskLiveness(Owner::One(young().process)));
-
-    asked().answer(Answer::Liveness(Liveness::Gone)).asks(Expel(young(), Handoff::First));
-    asked().answer(alive()).asks(nap()).answer(woken(Wake::Time)).asks(ListQueue);
-    asked().answer(failed(BROKEN)).asks(nap());
-    // Where its PID says nothing.
-    let other = Ticket { origin: Origin { pids: 2, ..ORIGIN }, ..young() };
-    silent(other).asks(nap()).answer(woken(Wake::Time)).asks(ListQueue);
-}
-
-#[test]
-fn a_nap_ends_with_patience_and_with_whatever_ends_a_wait() {
-    let young = ticket(own().order - 1, 2);
-    let all = in_queue(&[young.clone(), own()]);
-    let nap = |patience| {
-        queue_on(here(), Some(patience))
-            .answer(in_queue(std::slice::from_ref(&young)))
-            .answer(DONE)
-            .answer(all.clone())
-            .answer(woken(Wake::PeerGone))
-            .answer(all.clone())
-            .answer(alive())
-    };
-    let leave = || Leave(own(), Handoff::Behind(young.clone()));
-
-    let short = nap(millis(3)).asks(sleep(WakeSource::Nothing, millis(3)));
-    short.after(millis(3)).answer(woken(Wake::Time)).asks(leave());
-    nap(PATIENCE).answer(woken(Wake::Interrupted)).asks(leave());
-    nap(PATIENCE)
-        .answer(woken(Wake::Expelled))
-        .asks(ListQueue)
-        .answer(in_queue(&[]))
-        .asks(Enter(own()));
-    nap(PATIENCE).answer(DONE).asks(ListQueue);
-}
-
-#[test]
-fn a_ticket_from_before_our_kernels_boot_is_removed() {
-    let old = Ticket { origin: ELSEWHERE, ..ticket(micros(secs(WALL - BEGIN)) - 1, 1) };
-    let stands = |here, ahead: &Ticket| {
-        queue_on(here, Some(PATIENCE))
-            .answer(in_queue(std::slice::from_ref(ahead)))
-            .answer(DONE)
-            .answer(in_queue(&[ahead.clone(), own()]))
-    };
-
-    stands(here(), &old).asks(Expel(old.clone(), Handoff::First));
-    // Not on a file system that others write to, nor if it is of this very boot, nor a later one.
-    let rest = |ear| match ear {
-        WakeSource::Nothing => sleep(ear, millis(50)),
-        ear => sleep(ear, millis(100)),
-    };
-    stands(shared(), &old).asks(rest(WakeSource::Nothing));
-    let same = Ticket { origin: ORIGIN, ..old.clone() };
-    stands(here(), &same).asks(rest(WakeSource::Ticket(same.clone())));
-    let later = Ticket { order: old.order + 1, ..old };
-    stands(here(), &later).asks(rest(WakeSource::Nothing));
-}
-
-#[test]
-fn a_ticket_that_cannot_be_removed_keeps_nobody_from_waiting() {
-    let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
-    let stands = in_queue(&[old.clone(), own()]);
-    // Said to be done again and again, or refused once.
-    for (answer, often) in [(DONE, 15), (failed(DENIED), 1)] {
-        let tries = |play: Play<Queue>| {
-            play.asks(ListQueue)
-                .answer(stands.clone())
-                .asks(Expel(old.clone(), Handoff::First))
-                .answer(answer.clone())
-        };
-        let stays = entered(std::slice::from_ref(&old)).times(often, tries);
-        let stays = if often > 1 { stays.answer(stands.clone()) } else { stays };
-        let waits = blocked(stays).asks(sleep(WakeSource::Nothing, millis(1)));
-        waits.answer(woken(Wake::Time)).asks(Look).answer(seen(&[open(7)]));
-    }
-}
-
-#[test]
-fn a_ticket_that_others_have_removed_meanwhile_is_out_of_the_way() {
-    let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
-    let removing = entered(std::slice::from_ref(&old)).answer(in_queue(&[old.clone(), own()]));
-    let removing = removing.asks(Expel(old, Handoff::First));
-
-    removing.answer(failed(Fault::Missing)).asks(ListQueue).answer(in_queue(&[own()])).asks(Listen);
-}
-
-#[test]
-fn the_dead_are_counted_from_one_sleep_to_the_next() {
-    let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
-    let all = in_queue(&[old.clone(), own()]);
-    let tries = |play: Play<Queue>| {
-        play.asks(ListQueue)
-            .answer(all.clone())
-            .asks(Expel(old.clone(), Handoff::First))
-            .answer(DONE)
-    };
-    let sleeps = entered(std::slice::from_ref(&old)).times(15, tries);
-    let sleeps =
-        sleeps.answer(in_queue(&[first(), own()])).answer(woken(Wake::PeerGone)).asks(ListQueue);
-
-    sleeps
-        .answer(all.clone())
-        .asks(Expel(old.clone(), Handoff::First))
-        .answer(DONE)
-        .times(14, tries);
-}
-
-#[test]
-fn a_queue_full_of_the_dead_does_not_outlast_patience() {
-    let old = Ticket { origin: ELSEWHERE, ..ticket(1, 1) };
-    let all = in_queue(&[old.clone(), own()]);
-    let removing = entered(std::slice::from_ref(&old)).answer(all.clone());
-    let removing = removing.asks(Expel(old.clone(), Handoff::First)).after(PATIENCE);
-
-    let gives_up =
-        removing.answer(DONE).answer(all.clone()).asks(Leave(own(), Handoff::Behind(old)));
-    let gives_up = gives_up.answer(DONE).asks(ListQueue).answer(all);
-    gives_up.ends(Waited::Over(Blocker::Busy(Fault::Taken)));
-}
-
-#[test]
-fn another_users_lock_is_waited_for_without_a_queue_and_then_one_queues_as_ever() {
-    let strangers = || Answer::Seen(Observation::Directory(strange(&[])));
-    let come =
-        |patience| queue_on(here(), patience).answer(in_queue(&[])).asks(Look).answer(strangers());
-
-    come(Some(Duration::ZERO)).ends(Waited::Over(Blocker::Stranger(1000)));
-    let waits = come(None).asks(sleep(WakeSource::Nothing, millis(1))).answer(woken(Wake::Time));
-    let again = waits
-        .asks(Look)
-        .answer(strangers())
-        .asks(sleep(WakeSource::Nothing, Duration::from_micros(1500)));
-    blocked(again.answer(woken(Wake::Time))).asks(ListQueue);
 }

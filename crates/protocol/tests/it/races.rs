@@ -1,4 +1,4 @@
-//! Acquiring: lost races, faults, lies, and what is not ours.
+//! Acquiring: lost races, faults, false answers, and foreign directories.
 
 use lockbydir_protocol::*;
 
@@ -7,7 +7,7 @@ use crate::play::*;
 use Operation::*;
 
 #[test]
-fn who_loses_the_install_clears_its_stage_away_and_judges_the_winner() {
+fn the_loser_of_an_install_removes_its_stage_and_judges_the_winner() {
     installing(here())
         .answer(failed(Fault::Taken))
         .asks(Look)
@@ -20,7 +20,7 @@ fn who_loses_the_install_clears_its_stage_away_and_judges_the_winner() {
 }
 
 #[test]
-fn after_four_lost_races_the_next_try_has_its_turn() {
+fn after_four_lost_races_the_try_ends() {
     let lose = |play: Play<Acquire>| {
         play.answer(failed(Fault::Missing)).asks(Look).answer(seen(&[open(7)]))
     };
@@ -37,7 +37,7 @@ fn after_four_lost_races_the_next_try_has_its_turn() {
 }
 
 #[test]
-fn after_four_stages_that_could_not_be_installed_the_next_try_has_its_turn() {
+fn after_four_failed_installs_the_try_ends() {
     let lose = |play: Play<Acquire>| {
         play.answer(DONE)
             .answer(failed(Fault::Taken))
@@ -60,7 +60,7 @@ fn after_four_stages_that_could_not_be_installed_the_next_try_has_its_turn() {
 }
 
 #[test]
-fn a_true_refusal_shows_when_nothing_is_in_the_way() {
+fn a_refusal_is_reported_when_the_directory_is_absent() {
     for fault in [DENIED, BROKEN] {
         installing(here())
             .answer(failed(fault))
@@ -71,7 +71,7 @@ fn a_true_refusal_shows_when_nothing_is_in_the_way() {
             .asks(Look)
             .answer(absent())
             .ends(Acquisition::Failed(fault));
-        // Where something is, it may pass.
+        // Where the directory is there, the fault may pass.
         acquire()
             .answer(seen(&[open(7)]))
             .answer(failed(fault))
@@ -88,7 +88,7 @@ fn a_true_refusal_shows_when_nothing_is_in_the_way() {
 }
 
 #[test]
-fn what_may_pass_is_tried_again_and_what_may_not_is_reported() {
+fn faults_that_may_pass_are_tried_again_and_others_reported() {
     for fault in [Fault::Missing, Fault::Taken, FULL] {
         acquire().answer(failed(fault)).ends(busy(fault));
         acquire().answer(absent()).answer(failed(fault)).ends(busy(fault));
@@ -100,7 +100,7 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_reported() {
 }
 
 #[test]
-fn a_stage_that_failed_is_forgotten_and_the_next_try_makes_one() {
+fn after_a_failed_stage_the_next_try_makes_another() {
     acquire()
         .answer(absent())
         .answer(failed(FULL))
@@ -111,7 +111,7 @@ fn a_stage_that_failed_is_forgotten_and_the_next_try_makes_one() {
 }
 
 #[test]
-fn when_the_look_after_an_install_fails_what_is_still_staged_is_taken_back() {
+fn when_the_look_after_an_install_fails_the_stage_is_removed() {
     installing(here())
         .answer(failed(DENIED))
         .asks(Look)
@@ -119,12 +119,12 @@ fn when_the_look_after_an_install_fails_what_is_still_staged_is_taken_back() {
         .asks(Unstage(mine(0, now())))
         .answer(DONE)
         .ends(Acquisition::Failed(BROKEN));
-    // A taken one was not staged.
+    // A take stages nothing.
     acquire().answer(seen(&[open(7)])).answer(failed(DENIED)).answer(failed(FULL)).ends(busy(FULL));
 }
 
 #[test]
-fn foreign_things_and_other_users_are_reported_and_nothing_is_touched() {
+fn foreign_directories_are_reported_and_not_touched() {
     let foreign = |why| Acquisition::Foreign(why);
     let two = [held(7), open(9)];
 
@@ -166,7 +166,7 @@ fn a_torn_listing_is_read_eight_times_more_and_then_foreign() {
         .asks(Look)
         .answer(seen(&[open(7)]))
         .asks(Rename(open(7), mine(0, now())))
-        // Read well in between: it counts from the beginning.
+        // One good listing in between: the count begins anew.
         .answer(failed(Fault::Taken))
         .times(TORN, again)
         .asks(Look);
@@ -209,7 +209,7 @@ fn own_entry_among_several_or_open_is_not_yet_ours() {
 }
 
 #[test]
-fn own_entry_beside_a_foreign_thing_is_ours_unless_the_directory_is_anothers() {
+fn own_entry_beside_foreign_files_is_ours_except_for_other_users() {
     let installed = mine(0, now());
 
     installing(here())
@@ -223,14 +223,14 @@ fn own_entry_beside_a_foreign_thing_is_ours_unless_the_directory_is_anothers() {
 }
 
 #[test]
-fn an_entry_with_our_nonce_is_judged_like_any_other_before_we_have_published_one() {
-    let forged = Entry { nonce: wish().nonce, ..held(8) };
+fn an_entry_with_our_nonce_is_judged_before_we_publish_one() {
+    let forged = Entry { nonce: request().nonce, ..held(8) };
 
     acquire().answer(seen(&[forged])).asks(AskLiveness(OWNER));
 }
 
 #[test]
-fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
+fn on_shared_file_systems_the_directory_decides_not_the_answer() {
     let installed = mine(0, now());
     let taken = mine(0, now());
 
@@ -249,14 +249,14 @@ fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
 }
 
 #[test]
-fn a_server_that_calls_done_what_it_has_not_done_ends_the_try() {
+fn a_server_that_falsely_answers_done_ends_the_try() {
     let lie = |play: Play<Acquire>| play.answer(DONE).asks(Look).answer(seen(&[open(7)]));
 
     acquire_on(shared()).answer(seen(&[open(7)])).times(ROUNDS + 1, lie).ends(busy(Fault::Taken));
 }
 
 #[test]
-fn a_bare_lock_that_comes_back_each_time_it_is_removed_ends_the_try() {
+fn a_bare_lock_that_always_comes_back_ends_the_try() {
     let old = |play: Play<Acquire>| {
         play.asks(Look)
             .answer(seen(&[]))
@@ -267,4 +267,20 @@ fn a_bare_lock_that_comes_back_each_time_it_is_removed_ends_the_try() {
     };
 
     acquire().times(ROUNDS + 1, old).asks(Look).answer(seen(&[])).ends(busy(Fault::Taken));
+}
+
+#[test]
+fn an_install_before_a_failed_look_is_found_by_the_next_try() {
+    let installed = mine(0, now());
+    installing(shared())
+        .answer(DONE)
+        .asks(Look)
+        .answer(failed(BROKEN))
+        .asks(Unstage(installed.clone()))
+        .answer(failed(Fault::Missing))
+        .ends(Acquisition::Failed(BROKEN))
+        .again()
+        .asks(Look)
+        .answer(seen(std::slice::from_ref(&installed)))
+        .ends(Acquisition::Got(installed, AcquiredFrom::Free));
 }

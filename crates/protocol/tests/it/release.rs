@@ -1,11 +1,11 @@
-//! Releasing: leaving, or opening in place, and telling those in the queue.
+//! Releasing: leaving, or opening in place, and waking the first waiter.
 
 use lockbydir_protocol::*;
 
 use crate::play::*;
 use Operation::{CloseQueue, HasWaiters, Look, RemoveDir, Rename, Reopen, Unlink, WakeFirst};
 
-/// D's change time once it was emptied.
+/// D's change time after it was emptied.
 const EMPTIED: Stamp = Stamp(77);
 
 fn release(here: LocalContext) -> Play<Release> {
@@ -16,22 +16,22 @@ fn by_key(here: LocalContext) -> Play<Release> {
     Play::of(Release::by_nonce(Nonce(7), false, here))
 }
 
-/// Nobody waits, and the entry is about to be unlinked.
+/// A release where nobody waits, which is about to unlink the entry.
 fn leaving(here: LocalContext) -> Play<Release> {
     release(here).asks(HasWaiters).nobody_waits().asks(Unlink(held(7)))
 }
 
-/// Somebody waits, and the entry is about to be opened.
+/// A release where somebody waits, which is about to open the entry.
 fn opening(here: LocalContext) -> Play<Release> {
     release(here).asks(HasWaiters).answer(Answer::Somebody(true)).asks(Rename(held(7), opened()))
 }
 
-/// The entry opened when the play begins.
+/// The entry, opened at the time when the test begins.
 fn opened() -> Entry {
     held(7).next(State::Open, secs(BEGIN), &ORIGIN)
 }
 
-/// The entry is unlinked, and the directory about to be removed.
+/// A release that has unlinked the entry and is about to remove the directory.
 fn emptied() -> Play<Release> {
     leaving(here()).answer(Answer::Done(Some(EMPTIED))).asks(RemoveDir(EMPTIED))
 }
@@ -41,7 +41,7 @@ fn rings(play: Play<Release>) -> Play<Release> {
 }
 
 #[test]
-fn where_nobody_waits_the_entry_and_the_directory_go() {
+fn where_nobody_waits_entry_and_directory_are_removed() {
     rings(emptied().answer(DONE)).ends(Released::Left);
 }
 
@@ -54,7 +54,7 @@ fn where_somebody_waits_the_lock_is_opened_in_place() {
 }
 
 #[test]
-fn what_shall_stay_or_is_fenced_is_opened_without_a_knock() {
+fn a_lock_that_stays_or_is_fenced_is_opened_without_a_question() {
     let fenced = Entry { fenced: true, ..held(7) };
 
     for (entry, stay) in [(held(7), true), (fenced.clone(), false), (fenced, true)] {
@@ -66,7 +66,7 @@ fn what_shall_stay_or_is_fenced_is_opened_without_a_knock() {
 }
 
 #[test]
-fn by_key_the_nonce_is_looked_for_and_a_fenced_one_opened() {
+fn by_key_the_nonce_is_looked_for_and_a_fenced_lock_opened() {
     let fenced = Entry { fenced: true, ..held(7) };
     let open = fenced.next(State::Open, secs(BEGIN), &ORIGIN);
     let look = || by_key(here()).asks(HasWaiters).nobody_waits().asks(Look);
@@ -88,7 +88,7 @@ fn a_parked_open_entry_is_removed_unless_somebody_waits_for_it() {
 
     play().nobody_waits().asks(Unlink(open(7)));
     play().answer(Answer::Somebody(true)).ends(Released::Opened(open(7)));
-    // Also one that should have stayed: it is there for nobody.
+    // Also one that was to stay: nobody needs it.
     Play::of(Release::new(open(7), true, here()))
         .asks(HasWaiters)
         .nobody_waits()
@@ -104,9 +104,9 @@ fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
 
     rings(asks(release(here())).answer(keeps.clone()).asks(Rename(held(7), opened())).answer(DONE))
         .ends(Released::Opened(opened()));
-    // Where nobody can tell, it is tried.
+    // Where that cannot be found out, the removal is tried.
     asks(release(here())).answer(unknown).asks(Unlink(held(7)));
-    // By key, and one that was left open: it stays for those who may remove it.
+    // By key, and for an entry that was left open: it stays for the users who may remove D.
     asks(by_key(here()))
         .answer(keeps.clone())
         .answer(seen(&[held(7)]))
@@ -116,9 +116,9 @@ fn a_directory_that_we_may_not_remove_is_opened_and_not_emptied() {
         .ends(Released::Opened(open(7)));
 }
 
-/// Its name is not known any more after an error, so it is looked for.
+/// After an error the entry's name is unknown, so the machine looks for it.
 #[test]
-fn a_parked_open_entry_is_not_removed_at_a_second_try_where_we_may_not_remove_its_directory() {
+fn a_second_try_keeps_an_open_entry_that_it_may_not_remove() {
     let first = Play::of(Release::new(open(7), false, here())).nobody_waits().asks(Unlink(open(7)));
     let failed = first.answer(failed(DENIED)).asks(Look).answer(failed(DENIED));
 
@@ -138,7 +138,7 @@ fn a_parked_open_entry_that_is_fenced_is_never_removed() {
 }
 
 #[test]
-fn a_parked_open_entry_that_somebody_took_is_theirs() {
+fn a_parked_open_entry_that_somebody_took_is_lost() {
     let play = || {
         Play::of(Release::new(open(7), false, here()))
             .nobody_waits()
@@ -147,12 +147,12 @@ fn a_parked_open_entry_that_somebody_took_is_theirs() {
     };
 
     play().answer(seen(&[held(9)])).ends(Released::Lost(Some(held(9))));
-    // Its own nonce, held: never an open one that was parked.
+    // A held entry with the same nonce is not the open entry that was parked.
     play().answer(seen(&[held(7)])).ends(Released::Lost(Some(held(7))));
 }
 
 #[test]
-fn nobody_listening_in_a_queue_that_is_there_has_it_closed() {
+fn a_queue_in_which_nobody_listens_is_closed() {
     let ring = || emptied().answer(DONE).asks(WakeFirst);
 
     ring().answer(failed(Fault::Taken)).asks(CloseQueue).answer(DONE).ends(Released::Left);
@@ -166,7 +166,7 @@ fn nobody_listening_in_a_queue_that_is_there_has_it_closed() {
 }
 
 #[test]
-fn a_directory_that_somebody_else_removed_is_no_concern_of_ours() {
+fn a_directory_that_somebody_else_removed_counts_as_left() {
     rings(emptied().answer(failed(Fault::Missing))).ends(Released::Left);
 }
 
@@ -177,14 +177,14 @@ fn a_directory_that_was_changed_since_is_looked_at() {
     let litter = Listing { litter: Some(".nfs01".into()), ..listing(&[]) };
     let linked = Listing { foreign: Some(Foreign::TooMany), ..litter.clone() };
 
-    // Somebody's lock by now.
+    // The directory is somebody's lock by now.
     rings(look().answer(seen(&[held(9)]))).ends(Released::Left);
     rings(look().answer(absent())).ends(Released::Left);
-    // Released in time, however late the look.
+    // The lock was released in time, however late the look is.
     rings(look().after(secs(10)).answer(seen(&[held(9)]))).ends(Released::Left);
-    // Empty, it blocks others until it is old.
+    // An empty directory blocks others until it is old.
     rings(look().answer(seen(&[]))).ends(Released::Remains(Fault::Taken, None));
-    // Litter in it: then it stays with an open entry.
+    // A directory with litter stays with an open entry.
     let open = held(7).next(State::Open, secs(BEGIN), &ORIGIN);
     let reopens = || look().answer(found(litter.clone())).asks(Reopen(open.clone()));
     rings(reopens().answer(DONE)).ends(Released::Opened(open.clone()));
@@ -231,7 +231,7 @@ fn an_entry_that_was_renewed_meanwhile_is_released_under_its_new_name() {
         .answer(failed(Fault::Missing))
         .answer(seen(std::slice::from_ref(&renewed)))
         .asks(Unlink(renewed.clone()));
-    // Of two names the later is true.
+    // Of two names the later is the true one.
     leaving(here())
         .answer(failed(Fault::Missing))
         .answer(seen(&[renewed.clone(), held(7)]))
@@ -252,13 +252,13 @@ fn on_a_local_file_system_missing_means_lost() {
         look()
             .answer(Answer::Seen(Observation::Foreign(Foreign::Symlink)))
             .ends(Released::Lost(None));
-        // Even where a break has opened it under the very name that we meant to give it.
+        // Even where a break has opened the lock under the same name as we would have given it.
         look().answer(seen(&[opened()])).ends(Released::Lost(None));
     }
 }
 
 #[test]
-fn a_doubtful_release_counts_as_done_before_the_deadline_and_as_lost_after_it() {
+fn a_doubtful_release_is_done_before_the_deadline_and_lost_after() {
     let deadline = held(7).deadline() - secs(BEGIN);
     let doubtful = [(here(), BROKEN), (shared(), BROKEN), (shared(), Fault::Missing)];
 
@@ -279,7 +279,7 @@ fn a_doubtful_release_that_left_the_directory_empty_removes_it() {
 
     rings(look(leaving(here())).answer(seen(&[])).asks(RemoveDir(changed())).answer(DONE))
         .ends(Released::Left);
-    // It meant to open it, so it was not we who emptied it.
+    // This release was to open the lock, so somebody else has emptied D.
     rings(look(opening(here())).answer(seen(&[]))).ends(Released::Left);
 }
 
@@ -294,7 +294,7 @@ fn an_opened_entry_found_after_a_doubtful_answer_was_opened_by_us() {
 }
 
 #[test]
-fn a_torn_listing_is_read_eight_times_more_before_an_entry_counts_as_gone() {
+fn a_torn_listing_is_read_eight_times_more_before_a_loss() {
     for torn in [vec![], vec![held(9), open(9)]] {
         let again = |play: Play<Release>| play.asks(Look).answer(seen(&torn));
         let look = || by_key(here()).nobody_waits();
@@ -311,7 +311,7 @@ fn a_torn_listing_is_read_eight_times_more_before_an_entry_counts_as_gone() {
 }
 
 #[test]
-fn what_is_foreign_by_now_cannot_be_released() {
+fn a_directory_that_became_foreign_cannot_be_released() {
     let foreign = Answer::Seen(Observation::Foreign(Foreign::NotADirectory));
 
     for fault in [Fault::Taken, BROKEN] {
@@ -338,13 +338,13 @@ fn when_the_look_fails_too_the_first_fault_is_reported() {
 }
 
 #[test]
-fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
+fn on_shared_file_systems_the_directory_decides_not_the_answer() {
     opening(shared())
         .answer(DONE)
         .asks(Look)
         .answer(seen(&[held(7)]))
         .asks(Rename(held(7), opened()));
-    // The next one was faster than our look; after our deadline it may have judged us expired.
+    // The next holder was faster than our look; after our deadline it may have judged us expired.
     opening(shared())
         .answer(DONE)
         .answer(seen(&[held(9)]))
@@ -359,7 +359,7 @@ fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
 }
 
 #[test]
-fn a_server_that_calls_done_what_it_has_not_done_ends_the_release() {
+fn a_server_that_falsely_answers_done_ends_the_release() {
     let lie = |play: Play<Release>| play.answer(DONE).asks(Look).answer(seen(&[held(7)]));
 
     opening(shared())

@@ -13,18 +13,18 @@ fn by_key(here: LocalContext) -> Play<Renew> {
     by_key_with(RenewRequest::default(), here, 99)
 }
 
-/// By a process with this PID.
-fn by_key_with(terms: RenewRequest, here: LocalContext, pid: u32) -> Play<Renew> {
-    Play::of(Renew::by_key(Nonce(7), terms, here, Process { pid, start: 1 }))
+/// A renewal by key, by a process with this PID.
+fn by_key_with(request: RenewRequest, here: LocalContext, pid: u32) -> Play<Renew> {
+    Play::of(Renew::by_key(Nonce(7), request, here, Process { pid, start: 1 }))
 }
 
-/// The holding's name after so many more renewals, stamped when the play begins.
+/// The holding's name after `more` further renewals, stamped when the test begins.
 fn renewed(more: u32) -> Entry {
     Entry { renewals: held(7).renewals + more, stamp: secs(BEGIN), ..held(7) }
 }
 
 #[test]
-fn a_renewal_is_one_rename_to_a_name_with_a_new_stamp_and_the_same_number() {
+fn a_renewal_is_one_rename_with_a_new_stamp_and_the_same_token() {
     renew(here())
         .asks(Rename(held(7), renewed(1)))
         .answer(DONE)
@@ -45,16 +45,16 @@ fn a_renewal_by_key_begins_with_a_look_that_finds_the_nonce() {
 }
 
 #[test]
-fn terms_change_the_timeout_and_the_owner() {
+fn a_request_changes_the_timeout_and_the_owner() {
     let owner = Owner::Two(Process { pid: 1, start: 1 }, Process { pid: 2, start: 2 });
-    let terms = RenewRequest { timeout: Some(millis(1500)), owner: Some(owner) };
+    let request = RenewRequest { timeout: Some(millis(1500)), owner: Some(owner) };
     let to = Entry { timeout: millis(1500), owner, ..renewed(1) };
 
-    Play::of(Renew::new(held(7), terms, here())).asks(Rename(held(7), to));
+    Play::of(Renew::new(held(7), request, here())).asks(Rename(held(7), to));
 }
 
 #[test]
-fn who_renews_elsewhere_says_whose_clock_it_is_and_keeps_no_lies_about_processes() {
+fn a_renewal_elsewhere_names_its_origin_and_drops_the_owner() {
     let any_start = Owner::One(Process { pid: 42, start: 0 });
     for (origin, owner) in [
         (ORIGIN, OWNER),
@@ -68,7 +68,7 @@ fn who_renews_elsewhere_says_whose_clock_it_is_and_keeps_no_lies_about_processes
 }
 
 #[test]
-fn starts_of_both_processes_are_forgotten_in_another_time_namespace() {
+fn in_another_time_namespace_both_start_times_are_dropped() {
     let process = |start| Process { pid: 42, start };
     let from = Entry { owner: Owner::Two(process(1), process(2)), ..held(7) };
     let origin = Origin { time: 2, ..ORIGIN };
@@ -83,7 +83,7 @@ fn starts_of_both_processes_are_forgotten_in_another_time_namespace() {
     Play::of(Renew::new(nobody.clone(), RenewRequest::default(), there)).asks(Rename(nobody, to));
 }
 
-/// Somebody with the key renewed it, and its holder has not learned of that.
+/// Somebody with the key has renewed the lock, and its holder does not know.
 #[test]
 fn a_renewal_goes_on_from_the_name_that_a_key_gave_the_holding() {
     let by_key = Entry { timeout: secs(60), ..renewed(1) };
@@ -98,10 +98,10 @@ fn a_renewal_goes_on_from_the_name_that_a_key_gave_the_holding() {
 }
 
 #[test]
-fn a_renewal_that_failed_looks_which_name_is_there() {
+fn a_failed_renewal_looks_which_name_is_there() {
     for fault in [Fault::Missing, Fault::Taken, BROKEN] {
         let look = || renew(here()).answer(failed(fault)).asks(Look);
-        // The new one: done. The old one: not done. Neither: lost.
+        // The new name: done. The old name: not done. Neither: lost.
         look().answer(seen(&[renewed(1)])).ends(Renewal::Renewed(renewed(1)));
         look().answer(seen(&[held(7)])).ends(Renewal::Failed(fault));
         look().answer(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
@@ -112,7 +112,7 @@ fn a_renewal_that_failed_looks_which_name_is_there() {
 }
 
 #[test]
-fn a_failed_renewal_is_tried_again_under_a_name_that_was_never_used() {
+fn a_failed_renewal_is_tried_again_under_a_fresh_name() {
     renew(here())
         .answer(failed(BROKEN))
         .answer(seen(&[held(7)]))
@@ -124,7 +124,7 @@ fn a_failed_renewal_is_tried_again_under_a_name_that_was_never_used() {
 }
 
 #[test]
-fn when_the_look_fails_too_the_first_fault_is_reported_and_the_next_start_looks() {
+fn when_the_look_fails_too_the_first_fault_is_reported() {
     renew(here())
         .answer(failed(BROKEN))
         .asks(Look)
@@ -138,7 +138,7 @@ fn when_the_look_fails_too_the_first_fault_is_reported_and_the_next_start_looks(
 }
 
 #[test]
-fn a_torn_listing_is_read_eight_times_more_before_a_holding_counts_as_lost() {
+fn a_torn_listing_is_read_eight_times_more_before_a_loss() {
     for torn in [vec![], vec![held(9), open(9)]] {
         let again = |play: Play<Renew>| play.asks(Look).answer(seen(&torn));
 
@@ -155,7 +155,7 @@ fn a_torn_listing_is_read_eight_times_more_before_a_holding_counts_as_lost() {
             .times(TORN + 1, again)
             .ends(Renewal::Lost(holder));
     }
-    // One entry, another's, is no torn listing.
+    // One entry of another holder is not a torn listing.
     by_key(here()).answer(seen(&[held(9)])).ends(Renewal::Lost(Some(held(9))));
 }
 
@@ -170,7 +170,7 @@ fn a_fault_is_remembered_over_torn_listings() {
 }
 
 #[test]
-fn of_two_names_of_one_holding_the_later_is_true() {
+fn of_two_names_of_a_holding_the_later_is_true() {
     for entries in [[held(7), renewed(1)], [renewed(1), held(7)]] {
         renew(here())
             .answer(failed(BROKEN))
@@ -180,7 +180,7 @@ fn of_two_names_of_one_holding_the_later_is_true() {
 }
 
 #[test]
-fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
+fn on_shared_file_systems_the_directory_decides_not_the_answer() {
     let look = || renew(shared()).answer(DONE).asks(Look);
 
     look().answer(seen(&[renewed(1)])).ends(Renewal::Renewed(renewed(1)));
@@ -190,7 +190,7 @@ fn where_others_may_change_it_the_directory_is_believed_and_not_the_answer() {
 }
 
 #[test]
-fn a_server_that_calls_done_what_it_has_not_done_ends_the_renewal() {
+fn a_server_that_falsely_answers_done_ends_the_renewal() {
     let lie = |play: Play<Renew>| play.answer(DONE).asks(Look).answer(seen(&[held(7)]));
 
     renew(shared())
@@ -201,7 +201,7 @@ fn a_server_that_calls_done_what_it_has_not_done_ends_the_renewal() {
 }
 
 #[test]
-fn no_fault_of_an_earlier_start_is_reported() {
+fn a_fault_of_an_earlier_start_is_not_reported() {
     renew(here())
         .answer(failed(BROKEN))
         .answer(failed(BROKEN))
@@ -214,31 +214,31 @@ fn no_fault_of_an_earlier_start_is_reported() {
 }
 
 #[test]
-fn a_key_lengthens_the_holding_of_a_process_and_does_not_shorten_it() {
+fn a_key_lengthens_a_processs_holding_and_never_shortens_it() {
     let holder = Process { pid: 1, start: 1 };
     let theirs = Entry { owner: Owner::One(holder), ..held(7) };
-    let terms = |timeout| RenewRequest { timeout: Some(timeout), owner: None };
+    let request = |timeout| RenewRequest { timeout: Some(timeout), owner: None };
     let shorter = theirs.timeout - millis(1);
 
-    by_key_with(terms(shorter), here(), 99)
+    by_key_with(request(shorter), here(), 99)
         .answer(seen(std::slice::from_ref(&theirs)))
         .ends(Renewal::Shorter(theirs.clone()));
     for timeout in [theirs.timeout, theirs.timeout + millis(1)] {
         let to = Entry { timeout, owner: theirs.owner, ..renewed(1) };
-        by_key_with(terms(timeout), here(), 99)
+        by_key_with(request(timeout), here(), 99)
             .answer(seen(std::slice::from_ref(&theirs)))
             .asks(Rename(theirs.clone(), to.clone()))
             .answer(DONE)
             .ends(Renewal::Renewed(to));
     }
-    // The holder itself, and a holding of nobody's.
+    // The holder itself may shorten it, and anybody a holding without an owner.
     let to = Entry { timeout: shorter, owner: theirs.owner, ..renewed(1) };
-    by_key_with(terms(shorter), here(), 1)
+    by_key_with(request(shorter), here(), 1)
         .answer(seen(std::slice::from_ref(&theirs)))
         .asks(Rename(theirs.clone(), to));
     let nobodys = Entry { owner: Owner::Nobody, ..theirs };
     let to = Entry { timeout: shorter, owner: Owner::Nobody, ..renewed(1) };
-    by_key_with(terms(shorter), here(), 99)
+    by_key_with(request(shorter), here(), 99)
         .answer(seen(std::slice::from_ref(&nobodys)))
         .asks(Rename(nobodys, to));
 }

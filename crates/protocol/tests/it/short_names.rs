@@ -1,14 +1,15 @@
-//! File systems with short names: an entry is published only if it has room to grow, and label and
-//! host make that room.
+//! File systems with short names: an entry is published only if it has room to grow; label and host are
+//! cut to make that room.
 
 use lockbydir_protocol::Operation::*;
 use lockbydir_protocol::*;
 
-use crate::acquire::wish;
+use crate::acquire::request;
 use crate::play::*;
 
-/// What an entry of `wish` can need at most, with a token of 16 digits; and with a child.
+/// The longest name that an entry of `request` can need, in bytes, with a token of 16 digits.
 const NEEDED: usize = 126;
+/// The same with a child.
 const NEEDED_WITH_CHILD: usize = 146;
 
 fn at(longest_name: usize) -> LocalContext {
@@ -17,12 +18,12 @@ fn at(longest_name: usize) -> LocalContext {
 
 fn long_texts(names_child: bool) -> AcquireRequest {
     let label = Label::new(&"A".repeat(40)).unwrap();
-    AcquireRequest { host: Host::new("abcdefghijklmnop"), label, names_child, ..wish() }
+    AcquireRequest { host: Host::new("abcdefghijklmnop"), label, names_child, ..request() }
 }
 
-/// What a machine stages there.
-fn staged(wish: AcquireRequest, here: LocalContext) -> Entry {
-    let mut machine = Acquire::new(wish, here, None);
+/// Returns the entry that a machine stages there.
+fn staged(request: AcquireRequest, here: LocalContext) -> Entry {
+    let mut machine = Acquire::new(request, here, None);
     machine.start(now());
     match machine.resume(now(), absent()) {
         Step::Perform(Stage(entry)) => entry,
@@ -31,7 +32,7 @@ fn staged(wish: AcquireRequest, here: LocalContext) -> Entry {
 }
 
 #[test]
-fn a_lock_whose_entry_has_no_room_to_grow_is_refused_before_anything_is_done() {
+fn a_lock_without_room_to_grow_is_refused_at_once() {
     for (names_child, needed) in [(false, NEEDED), (true, NEEDED_WITH_CHILD)] {
         let acquire = |longest| Acquire::new(long_texts(names_child), at(longest), None);
 
@@ -41,18 +42,18 @@ fn a_lock_whose_entry_has_no_room_to_grow_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn label_and_host_are_cut_so_that_what_renewals_need_is_left() {
+fn label_and_host_are_cut_to_leave_room_for_renewals() {
     for longest in NEEDED_WITH_CHILD..MAX_NAME {
         let entry = staged(long_texts(true), at(longest));
         let child = Process { pid: 4_194_304, start: 10u64.pow(11) - 1 };
         let Owner::One(first) = entry.owner else { panic!("{entry}") };
-        let terms =
+        let changes =
             RenewRequest { owner: Some(Owner::Two(first, child)), ..RenewRequest::default() };
         let often = Entry { renewals: u32::MAX - 1, ..entry.clone() };
         let late = Now { boot: millis(10u64.pow(12) - 1), ..now() };
 
-        // Where the machine knows of no limit, as that of another process does not.
-        let mut renew = Renew::new(often, terms, here());
+        // This machine does not know the limit, like that of another process.
+        let mut renew = Renew::new(often, changes, here());
         let Step::Perform(Rename(_, grown)) = renew.start(late) else { panic!() };
 
         assert!(entry.to_string().len() <= longest, "{entry}");
@@ -65,19 +66,19 @@ fn label_and_host_are_cut_so_that_what_renewals_need_is_left() {
     assert_eq!((longer.host.as_str(), longer.label.as_str()), ("abcdefghijklmnop", ""));
     let longer = staged(long_texts(true), at(NEEDED_WITH_CHILD + 18));
     assert_eq!((longer.host.as_str(), longer.label.as_str()), ("abcdefghijklmnop", "A"));
-    // Where names are long, nothing is cut for what is still to come.
+    // Where names are long, nothing is cut to leave room for growth.
     let longest = staged(long_texts(true), at(MAX_NAME));
     assert_eq!(longest.host.as_str(), "abcdefghijklmnop");
     assert!((MAX_NAME - 2..=MAX_NAME).contains(&longest.to_string().len()), "{longest}");
 }
 
 #[test]
-fn an_entry_without_room_makes_some_by_its_texts_when_it_is_renewed_opened_or_broken() {
+fn an_entry_without_room_is_cut_when_renewed_opened_or_broken() {
     let label = Label::new("abcdefghijkl").unwrap();
     let entry = Entry { fenced: true, renewals: 9, label: label.clone(), ..held(7) };
     let longest = entry.to_string().len();
     let here = at(longest);
-    // The count and the stamp have a digit more each.
+    // The count and the stamp each have one digit more.
     let shorter = Label::new("abcdefghij").unwrap();
 
     let next = |state| entry.next(state, now().boot, &ORIGIN);
@@ -94,9 +95,9 @@ fn an_entry_without_room_makes_some_by_its_texts_when_it_is_renewed_opened_or_br
     assert_eq!(step, Step::Perform(Rename(entry, opened)));
 }
 
-/// A machine that believes only what a look shows knows its own entry again.
+/// On a shared file system a machine believes only a look, and must recognize its own entry there.
 #[test]
-fn a_label_that_the_name_has_no_room_for_does_not_hide_what_was_done() {
+fn a_machine_knows_its_own_entry_with_a_cut_label() {
     let label = Label::new(&"A".repeat(40)).unwrap();
     let entry = Entry { label, ..held(7) };
     let shown = Entry::parse(&entry.to_string()).unwrap();

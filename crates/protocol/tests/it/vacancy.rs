@@ -1,4 +1,4 @@
-//! Waiting: who does not come is passed over, and how a wait ends.
+//! Waiting: a waiter that does not take a free lock is passed over; and how a wait ends.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use crate::play::*;
 use crate::queue::*;
 use Operation::*;
 
-/// A free lock is left to the first in the queue for this long.
+/// Half of [`PASS_OVER_AFTER`], for which a free lock is left to the first waiter.
 const HALF: Duration = Duration::from_millis(50);
 
-/// Woken by the clock, behind another, and looking at D.
+/// A waiter behind another, woken by the clock, that looks at D.
 fn looking() -> Play<Queue> {
     behind(&[first()]).answer(woken(Wake::Time)).asks(Look)
 }
 
-/// Sleeps on, for so long.
+/// Asserts that the waiter sleeps on until this long after the beginning.
 fn sleeps_on(play: Play<Queue>, until: Duration) -> Play<Queue> {
     play.asks(sleep(WakeSource::Ticket(first()), until))
 }
@@ -24,13 +24,13 @@ fn sleeps_on(play: Play<Queue>, until: Duration) -> Play<Queue> {
 fn free() -> [Answer; 4] {
     let far = Entry { origin: ELSEWHERE, stamp: Duration::ZERO, ..open(7) };
     let just = Entry { stamp: secs(BEGIN), ..open(7) };
-    // Stamped by another's clock, whatever it says.
+    // Stamped by another clock, whatever time that shows.
     let ahead = Entry { stamp: secs(2 * BEGIN), ..open(7) };
     [absent(), seen(&[far]), seen(&[just]), seen(&[ahead])]
 }
 
 #[test]
-fn a_lock_that_is_free_for_a_moment_is_left_to_the_first_and_then_not() {
+fn a_free_lock_is_left_to_the_first_for_100_ms() {
     for answer in free() {
         let passing = sleeps_on(looking().answer(answer.clone()), PASS_OVER_AFTER)
             .after(HALF)
@@ -56,7 +56,7 @@ fn a_lock_that_is_free_for_a_moment_is_left_to_the_first_and_then_not() {
 }
 
 #[test]
-fn in_a_long_queue_too_a_vacancy_is_looked_at_again_after_a_moment() {
+fn in_a_long_queue_a_vacancy_is_looked_at_again_after_100_ms() {
     let ahead: Vec<_> = (1..=50).map(|at| ticket(own().order - at, 10)).collect();
     let tickets = in_queue(&[ahead.as_slice(), &[own()]].concat());
     let nearest = WakeSource::Ticket(ahead[0].clone());
@@ -67,7 +67,7 @@ fn in_a_long_queue_too_a_vacancy_is_looked_at_again_after_a_moment() {
 }
 
 #[test]
-fn the_first_of_many_is_passed_over_and_the_next_gets_a_moment_of_its_own() {
+fn after_the_first_is_passed_over_the_next_gets_the_full_time() {
     let passing = behind(&[first(), second()]).answer(woken(Wake::Time)).answer(absent());
     let passing =
         passing.after(PASS_OVER_AFTER).answer(woken(Wake::Time)).answer(absent()).asks(ListQueue);
@@ -85,7 +85,7 @@ fn the_first_of_many_is_passed_over_and_the_next_gets_a_moment_of_its_own() {
 }
 
 #[test]
-fn what_is_free_for_long_by_its_own_stamp_is_taken_from_the_first_at_once() {
+fn a_lock_long_free_by_its_own_stamp_is_passed_over_at_once() {
     let stamped = |ago| Entry { stamp: secs(BEGIN) - ago, ..open(7) };
     let expired = |ago| Entry { timeout: secs(10), stamp: secs(BEGIN - 10) - ago, ..held(7) };
 
@@ -98,7 +98,7 @@ fn what_is_free_for_long_by_its_own_stamp_is_taken_from_the_first_at_once() {
 }
 
 #[test]
-fn what_is_not_free_or_not_known_to_be_is_left_to_the_first() {
+fn a_lock_not_known_to_be_free_is_left_to_the_first() {
     let last = PASS_OVER_AFTER + millis(1);
     let expiry = Entry { timeout: secs(10), stamp: secs(BEGIN - 10) + last, ..held(7) };
     let symlink = Answer::Seen(Observation::Foreign(Foreign::Symlink));
@@ -106,7 +106,7 @@ fn what_is_not_free_or_not_known_to_be_is_left_to_the_first() {
     for answer in
         [seen(&[held(7)]), seen(&[expiry]), seen(&[remote(7)]), seen(&[]), symlink, failed(BROKEN)]
     {
-        // Not even for a moment: it looks as often as else.
+        // It does not look more often than otherwise.
         let later =
             looking().answer(answer.clone()).after(PASS_OVER_AFTER).answer(woken(Wake::Time));
         sleeps_on(later.answer(answer), 2 * PASS_OVER_AFTER);
@@ -114,12 +114,12 @@ fn what_is_not_free_or_not_known_to_be_is_left_to_the_first() {
 }
 
 #[test]
-fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout() {
-    // A holder elsewhere has its own timeout; an empty directory has ours.
+fn a_lock_of_another_clock_is_free_when_unchanged_for_its_timeout() {
+    // A remote holder has its own timeout; an empty directory has ours.
     let bare = |modified| found(Listing { modified, ..listing(&[]) });
     for (answer, other, timeout) in [
         (seen(&[remote(7)]), seen(&[remote(9)]), remote(7).timeout),
-        (bare(Stamp(1)), bare(Stamp(2)), wish().timeout),
+        (bare(Stamp(1)), bare(Stamp(2)), request().timeout),
     ] {
         let at = |time: Duration, answer: &Answer, before: Play<Queue>| {
             before.after(time).answer(woken(Wake::Time)).asks(Look).answer(answer.clone())
@@ -131,7 +131,7 @@ fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout
 
         let free = sleeps_on(at(millis(1), &answer, watched(&answer)), timeout + PASS_OVER_AFTER);
         at(PASS_OVER_AFTER, &answer, free).asks(ListQueue);
-        // Another one is watched anew.
+        // Another lock is watched anew.
         let other = at(millis(1) + PASS_OVER_AFTER, &answer, watched(&other));
         sleeps_on(
             at(PASS_OVER_AFTER, &answer, sleeps_on(other, timeout + 2 * PASS_OVER_AFTER)),
@@ -141,7 +141,7 @@ fn what_tells_no_time_of_ours_is_free_when_it_was_seen_unchanged_for_its_timeout
 }
 
 #[test]
-fn another_vacancy_has_a_moment_of_its_own() {
+fn another_vacancy_gets_the_full_time() {
     let [gone, far, _, _] = free();
     let look = sleeps_on(looking().answer(gone), PASS_OVER_AFTER)
         .after(PASS_OVER_AFTER)
@@ -160,7 +160,7 @@ fn a_lock_that_was_taken_meanwhile_is_not_vacant_since_before() {
 }
 
 #[test]
-fn who_finds_itself_first_after_all_passes_nobody_over() {
+fn a_waiter_that_finds_itself_first_passes_nobody_over() {
     let passing = || {
         looking().answer(absent()).after(PASS_OVER_AFTER).answer(woken(Wake::Time)).answer(absent())
     };
@@ -176,7 +176,7 @@ fn who_finds_itself_first_after_all_passes_nobody_over() {
 }
 
 #[test]
-fn who_was_passed_over_goes_to_the_end() {
+fn a_waiter_that_was_passed_over_goes_to_the_end() {
     let own_again = ticket(own().order + 1, 8);
 
     for play in [behind(&[first()]), at_the_bell()] {
@@ -188,7 +188,7 @@ fn who_was_passed_over_goes_to_the_end() {
 }
 
 #[test]
-fn who_is_passed_over_again_and_again_gives_up_when_its_patience_is_over() {
+fn a_waiter_that_is_always_passed_over_still_gives_up_in_time() {
     let over = behind(&[first()]).after(PATIENCE).answer(woken(Wake::Expelled));
 
     let leaves = over.asks(Leave(own(), Handoff::Behind(first()))).answer(failed(Fault::Missing));
@@ -197,7 +197,7 @@ fn who_is_passed_over_again_and_again_gives_up_when_its_patience_is_over() {
 }
 
 #[test]
-fn who_is_put_out_of_queue_four_times_waits_without_a_ticket() {
+fn after_four_expulsions_a_waiter_waits_without_a_ticket() {
     let mut play = behind(&[first()]);
     for turn in 1..4 {
         let again = ticket(own().order + turn - 1, 8);
@@ -217,7 +217,7 @@ fn who_is_put_out_of_queue_four_times_waits_without_a_ticket() {
 }
 
 #[test]
-fn who_gives_up_says_who_was_ahead_of_it() {
+fn a_waiter_that_gives_up_passes_on_who_was_ahead() {
     behind(&[first()])
         .after(PATIENCE)
         .answer(woken(Wake::Time))
@@ -237,9 +237,9 @@ fn who_gives_up_says_who_was_ahead_of_it() {
     behind(&[first()]).after(PATIENCE - millis(1)).answer(woken(Wake::Time)).asks(Look);
 }
 
-/// The one ahead gave up at the same moment, and left the lock that was opened for it to us.
+/// The waiter ahead gave up at the same moment, and left to us the lock that was opened for it.
 #[test]
-fn the_last_to_give_up_leaves_nothing_though_it_knew_of_one_ahead() {
+fn the_last_to_give_up_leaves_nothing_behind() {
     let left = behind(&[first()])
         .after(PATIENCE)
         .answer(woken(Wake::Time))
@@ -258,7 +258,7 @@ fn the_last_to_give_up_leaves_nothing_though_it_knew_of_one_ahead() {
 }
 
 #[test]
-fn who_has_the_lock_leaves_the_queue_and_ends() {
+fn a_waiter_with_the_lock_leaves_the_queue() {
     let rung = at_the_bell().answer(woken(Wake::Notified)).answer(seen(&[open(7)]));
     let taken = Entry {
         renewals: 0,
@@ -278,13 +278,13 @@ fn who_has_the_lock_leaves_the_queue_and_ends() {
         .ends(Waited::Ended(Acquisition::Got(taken, AcquiredFrom::HandedOver(open(7)))));
 }
 
-/// The first has given up, and nobody else waits.
+/// A first waiter that has given up, and lists the queue to see whether anybody else waits.
 fn last() -> Play<Queue> {
     let over = blocked_for_good(at_the_bell().after(PATIENCE).answer(woken(Wake::Time)));
     empties(over)
 }
 
-/// Patience is over: no try more.
+/// Patience is over: asserts that the last try found the lock held.
 fn blocked_for_good(play: Play<Queue>) -> Play<Queue> {
     assert_eq!(play.machine().blocker(), Some(&blocker()));
     play
@@ -303,7 +303,7 @@ fn the_last_to_leave_removes_the_queue() {
 }
 
 #[test]
-fn the_last_to_leave_removes_what_was_opened_for_it() {
+fn the_last_to_leave_removes_a_lock_that_was_opened_for_it() {
     let closed = || last().answer(in_queue(&[])).answer(DONE).asks(Look);
     let over = Waited::Over(blocker());
 
@@ -334,17 +334,17 @@ fn the_last_to_leave_removes_what_was_opened_for_it() {
 }
 
 #[test]
-fn a_newcomer_goes_behind_larger_numbers_seven_times_at_most() {
+fn a_newcomer_goes_behind_larger_orders_seven_times_at_most() {
     let mut play = entered(&[first()]);
     let mut own = own();
     for turn in 0..7 {
         let faster = ticket(own.order + 1, 100 + turn);
-        let word = Handoff::Behind(first());
+        let handoff = Handoff::Behind(first());
         let old = own.clone();
         own.order = faster.order + 1;
         play = play
             .answer(in_queue(&[first(), old.clone(), faster]))
-            .asks(Leave(old, word))
+            .asks(Leave(old, handoff))
             .answer(DONE)
             .asks(Enter(own.clone()))
             .answer(DONE)
@@ -357,7 +357,7 @@ fn a_newcomer_goes_behind_larger_numbers_seven_times_at_most() {
 }
 
 #[test]
-fn a_newcomer_who_is_first_says_so_when_it_goes_behind_a_larger_number() {
+fn a_first_newcomer_hands_off_when_it_goes_behind_a_larger_order() {
     let faster = ticket(own().order + 1, 9);
 
     entered(&[first()])

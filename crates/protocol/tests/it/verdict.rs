@@ -1,4 +1,4 @@
-//! The verdict: rule by rule as docs/protocol.md has them, and in doubt the holder lives.
+//! The verdict: rule by rule as in docs/protocol.md; in doubt the holder is alive.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use lockbydir_protocol::*;
 
 use crate::play::*;
 
-/// What a judge knows who has just seen the entry.
+/// The facts of a judge that has just seen the entry.
 fn facts() -> Facts {
     Facts {
         now: now(),
@@ -24,7 +24,7 @@ fn lives_until(second: u64) -> Verdict {
 }
 
 #[test]
-fn processes_are_asked_for_where_pids_mean_the_same_and_there_are_some() {
+fn processes_are_checked_only_in_the_same_pid_namespace() {
     let ask = Verdict::Ask(Question::Liveness(OWNER));
     assert_eq!(judge(&held(7), &here(), &facts()), ask);
 
@@ -57,7 +57,7 @@ fn processes_are_asked_for_where_pids_mean_the_same_and_there_are_some() {
 }
 
 #[test]
-fn start_times_are_asked_for_only_where_clocks_are_shared() {
+fn start_times_are_compared_only_where_clocks_are_shared() {
     let any = |pid| Process { pid, start: 0 };
     let started = |pid| Process { pid, start: 5 };
     for (owner, asked) in [
@@ -76,7 +76,7 @@ fn start_times_are_asked_for_only_where_clocks_are_shared() {
 }
 
 #[test]
-fn whose_processes_are_gone_is_dead_and_whose_live_is_judged_further() {
+fn a_holder_whose_processes_are_gone_is_dead() {
     let gone = Facts { life: Some(Liveness::Gone), ..facts() };
     let alive = Facts { life: Some(Liveness::Alive), ..facts() };
 
@@ -85,7 +85,7 @@ fn whose_processes_are_gone_is_dead_and_whose_live_is_judged_further() {
 }
 
 #[test]
-fn what_this_host_wrote_before_its_boot_is_dead_and_nothing_else_is() {
+fn only_entries_of_this_host_from_before_its_boot_are_dead() {
     let booted = here().booted.unwrap();
     let before = Facts { modified: Stamp(booted.0 - 1), ..facts() };
     let since = Facts { modified: booted, ..facts() };
@@ -95,36 +95,36 @@ fn what_this_host_wrote_before_its_boot_is_dead_and_nothing_else_is() {
     assert_eq!(judge(&ours, &here(), &before), DEAD);
     assert_eq!(judge(&nobody, &here(), &before), DEAD);
 
-    // A client of an exported folder, which wrote since; or whose host this is not.
+    // A client of an exported folder: it wrote since our boot, or has another host name.
     assert_ne!(judge(&ours, &here(), &since), DEAD);
     let far = Entry { host: Host::new("far"), ..ours.clone() };
     assert_ne!(judge(&far, &here(), &before), DEAD);
-    // A file system of several kernels; a boot that cannot be told; a boot that is not known.
+    // A file system that is not local; an unknown time of our boot; an unknown boot identity.
     assert_ne!(judge(&ours, &shared(), &before), DEAD);
     assert_ne!(judge(&ours, &LocalContext { booted: None, ..here() }, &before), DEAD);
     let unknown = Origin { boot: 0, ..ORIGIN };
     assert_ne!(judge(&ours, &LocalContext { origin: unknown, ..here() }, &before), DEAD);
     assert_ne!(judge(&Entry { origin: unknown, ..ours }, &here(), &before), DEAD);
-    // This very boot, whatever the change time says.
+    // An entry of this very boot, whatever the change time is.
     let nobody = Entry { owner: Owner::Nobody, ..held(7) };
     assert_ne!(judge(&nobody, &here(), &before), DEAD);
 }
 
 #[test]
-fn on_a_shared_boot_clock_a_lock_expires_at_its_stamp_and_timeout() {
+fn on_a_shared_boot_clock_a_lock_expires_at_stamp_plus_timeout() {
     let nobody = Entry { owner: Owner::Nobody, ..held(7) };
     let at = |time| Facts { now: later(now(), time), ..facts() };
     let expired = Verdict::Expired(Evidence::BootClock);
 
     assert_eq!(judge(&nobody, &here(), &at(millis(8_999))), lives_until(BEGIN + 9));
     assert_eq!(judge(&nobody, &here(), &at(secs(9))), expired);
-    // Neither watching nor the file system's clock shortens it.
+    // Neither watching nor the file system's clock shortens the timeout.
     let old = Facts { watched: secs(3600), file_clock: Some(Stamp(i128::MAX)), ..facts() };
     assert_eq!(judge(&nobody, &here(), &old), lives_until(BEGIN + 9));
 }
 
 #[test]
-fn a_stamp_from_the_future_of_our_own_clock_is_watched_like_a_strangers() {
+fn a_stamp_from_the_future_of_our_clock_is_watched() {
     let nobody = |stamp| Entry { owner: Owner::Nobody, stamp, ..held(7) };
     let watched = Facts { watched: secs(10), ..facts() };
 
@@ -136,7 +136,7 @@ fn a_stamp_from_the_future_of_our_own_clock_is_watched_like_a_strangers() {
 }
 
 #[test]
-fn without_a_shared_clock_a_lock_expires_when_it_was_watched_for_its_timeout() {
+fn without_a_shared_clock_a_lock_is_watched_for_its_timeout() {
     let watched = |time| Facts { watched: time, ..facts() };
     let expired = Verdict::Expired(Evidence::Watched);
     let time = Entry { origin: Origin { time: 2, ..ORIGIN }, owner: Owner::Nobody, ..held(7) };
@@ -152,7 +152,7 @@ fn without_a_shared_clock_a_lock_expires_when_it_was_watched_for_its_timeout() {
 }
 
 #[test]
-fn by_the_file_systems_clock_alone_it_takes_a_minute_more() {
+fn by_the_file_systems_clock_alone_expiry_takes_a_minute_more() {
     let clock = |nanos| Facts { file_clock: Some(Stamp(changed().0 + nanos)), ..facts() };
     let unread = Facts { file_clock: None, ..facts() };
 
@@ -160,12 +160,12 @@ fn by_the_file_systems_clock_alone_it_takes_a_minute_more() {
     assert_eq!(judge(&remote(7), &here(), &clock(70_000_000_000)), lives_until(BEGIN + 10));
     let expired = Verdict::Expired(Evidence::FileClock);
     assert_eq!(judge(&remote(7), &here(), &clock(70_000_000_001)), expired);
-    // A change time in the future makes no lock for ever, and no second holder.
+    // A change time in the future makes no lock that lasts for ever, and no second holder.
     assert_eq!(judge(&remote(7), &here(), &clock(i128::MIN / 2)), lives_until(BEGIN + 10));
 }
 
 #[test]
-fn one_name_is_watched_and_another_watched_anew() {
+fn another_name_is_watched_anew() {
     let mut watch = None;
     let at = |seconds| later(now(), secs(seconds));
     let renewed = Entry { renewals: 4, ..held(7) };
@@ -178,7 +178,7 @@ fn one_name_is_watched_and_another_watched_anew() {
 }
 
 #[test]
-fn a_tickets_number_tells_whether_it_was_made_before_the_boot() {
+fn a_tickets_order_shows_whether_it_was_made_before_the_boot() {
     let booted = micros(secs(WALL - BEGIN));
     let ticket = |order| ticket(order, 1);
 

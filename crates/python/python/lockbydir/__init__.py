@@ -1,15 +1,16 @@
 """Locking across processes by the existence and age of a directory.
 
-``NAME.lockdir`` exists and is recent = locked. The holder's *timeout* lives in the lock and all
-obey it; the waiter has *patience*; an expired or dead holder is replaced atomically; waiters stand in
-line and wake at once; each holding has a growing number, its *token*.
+``NAME.lockdir`` exists and is recent: the lock is held. The *timeout* of the holder is stored in the
+lock, and everybody obeys it; a waiter has *patience*; an expired or dead holding is taken over
+atomically; waiters queue in arrival order and are woken at once; each holding has an ascending number,
+its *token*.
 
 >>> from lockbydir import Lock
 >>> with Lock("jobs", timeout=10, patience=30) as held:  # doctest: +SKIP
 ...     print("fenced by", held.token)
 
-For several machines, a name may be a URL like ``"etcd://host:2379,host2:2379/jobs"``: then there is
-no directory, and etcd keeps the lock.
+For several machines, the name may be a URL like ``"etcd://host:2379,host2:2379/jobs"``: then etcd keeps
+the lock, without a directory.
 
 ``DLock`` is the interface of the first version (2015), for programs written for it.
 """

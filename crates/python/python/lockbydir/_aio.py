@@ -1,5 +1,5 @@
-"""``AsyncLock``: the same lock for asyncio. A thread of its own waits for each task, so the event
-loop is free, and nothing of the loop is needed after a fork."""
+"""``AsyncLock``: the same lock for asyncio. A separate thread waits for each task, so that the event
+loop is not blocked, and nothing of the loop is needed after a fork."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Coroutine = TypeVar("_Coroutine", bound=Callable[..., Coroutine[Any, Any, Any]]
 
 
 def _begin(work: Callable[[], _Answer]) -> "asyncio.Future[_Answer]":
-    """Has a thread do it; the future is set by the loop, if it still runs by then."""
+    """Does the work on a thread; the loop then sets the future, if it still runs."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Answer] = loop.create_future()
 
@@ -45,7 +45,7 @@ def _begin(work: Callable[[], _Answer]) -> "asyncio.Future[_Answer]":
         try:
             loop.call_soon_threadsafe(settle, answer, error)
         except RuntimeError:
-            # The loop is closed: nobody asks any more.
+            # The loop is closed: nobody waits for the answer any more.
             _give_up(answer)
 
     threading.Thread(target=do, name="lockbydir-wait", daemon=True).start()
@@ -53,13 +53,13 @@ def _begin(work: Callable[[], _Answer]) -> "asyncio.Future[_Answer]":
 
 
 def _acquiring(acquire: Callable[[], Optional[Held]]) -> "asyncio.Future[list[Optional[Held]]]":
-    """As `_begin`; what was acquired is to be taken out of the list, since the thread may refer to
-    its answer for a while yet, and what is dropped must be collected at once."""
+    """Like `_begin`, for acquisitions. The caller takes the holding out of the list: the thread may
+    refer to its answer for a while, and a dropped holding must be collected at once."""
     return _begin(lambda: [acquire()])
 
 
 def _give_up(answer: object) -> None:
-    """Releases a holding that nobody will see; what hinders that is of no interest."""
+    """Releases a holding that nobody will receive, and ignores errors."""
     for held in answer if isinstance(answer, list) else []:
         if isinstance(held, Held):
             with contextlib.suppress(Exception):
@@ -69,8 +69,8 @@ def _give_up(answer: object) -> None:
 class AsyncHeld:
     """Proof of holding a lock, for asyncio; its release and renewals do not block the loop.
 
-    Once nothing refers to it, the lock is released, with a ``ResourceWarning``: keep it, and
-    release it.
+    Dropping the last reference also releases the lock, with a ``ResourceWarning``: keep the object,
+    and release it.
     """
 
     __slots__ = ("__weakref__", "_held")
@@ -80,7 +80,7 @@ class AsyncHeld:
 
     @property
     def held(self) -> Held:
-        """The same holding for code that is not asynchronous."""
+        """The same holding for synchronous code."""
         return self._held
 
     @property
@@ -90,7 +90,7 @@ class AsyncHeld:
 
     @property
     def key(self) -> str:
-        """What renews and releases this holding from anywhere."""
+        """The key, which renews and releases this holding from anywhere."""
         return self._held.key
 
     @property
@@ -100,25 +100,25 @@ class AsyncHeld:
 
     @property
     def remaining(self) -> float:
-        """How long the lock is still held for certain, in seconds; zero when it is over or lost."""
+        """How long the lock is still held for certain, in seconds; zero when it has expired or is lost."""
         return self._held.remaining
 
     @property
     def is_held(self) -> bool:
-        """Is it still held, as far as its deadline tells?"""
+        """Whether the lock is still held, judged by its deadline."""
         return self._held.is_held
 
     async def renew(self) -> None:
-        """Renews the lock: its timeout counts anew.
+        """Renews the lock: its timeout starts anew.
 
-        :raises LockLost: when the lock is somebody else's or gone.
+        :raises LockLost: when the lock is another's or gone.
         """
         await asyncio.shield(_begin(self._held.renew))
 
     async def release(self) -> None:
-        """Releases the lock; only the first time does anything.
+        """Releases the lock; only the first call does anything.
 
-        :raises LockLost: when it was not ours any more.
+        :raises LockLost: when the lock was already lost.
         :raises OSError: when the system refuses; then it may be tried again.
         """
         await asyncio.shield(_begin(self._held.release))
@@ -140,30 +140,30 @@ class AsyncHeld:
 
 
 class _Holding:
-    """What a task has acquired. Compared by identity, so that a list of them needs no lock, which a
-    fork might find locked."""
+    """A lock that a task has acquired. Compared by identity, so that a list of them needs no mutex,
+    which might be locked at a fork."""
 
     __slots__ = ("_task", "entered", "held")
 
     def __init__(self, held: AsyncHeld, is_entered: bool) -> None:
         task = asyncio.current_task()
-        # Weak: a task that has ended may have the `AsyncHeld` as its result.
+        # Weak, since an ended task may have the `AsyncHeld` as its result.
         self._task = None if task is None else weakref.ref(task)
         self.held = weakref.ref(held)
         self.entered = held if is_entered else None
-        """The same, if an ``async with`` will release it."""
+        """The same object, if an ``async with`` will release it."""
 
     def is_own(self) -> bool:
-        """Was it the current task that acquired it?"""
+        """Returns true if the current task acquired it."""
         return self._task is not None and self._task() is asyncio.current_task()
 
 
 class AsyncLock:
     """A `Lock` for asyncio: ``async with AsyncLock("jobs") as held:``.
 
-    Takes what `Lock` takes. Tasks may share one object: each holds on its own. A task that is
-    cancelled while it waits has left the queue when its ``CancelledError`` is seen. ``on_lost`` is
-    called from a thread: use ``call_soon_threadsafe``.
+    Takes the parameters of `Lock`. Tasks may share one object: each has its own holding. A task that
+    is cancelled while it waits has left the queue before its ``CancelledError`` is raised.
+    ``on_lost`` is called on a thread: use ``call_soon_threadsafe``.
     """
 
     __slots__ = ("__weakref__", "_holdings", "_lock")
@@ -209,21 +209,21 @@ class AsyncLock:
         return self._lock.path
 
     async def acquire(self, patience: Optional[Seconds] = _UNSET) -> AsyncHeld:
-        """Waits while patience lasts, then holds the lock until `AsyncHeld.release`.
+        """Waits for the lock while patience lasts; holds it until `AsyncHeld.release`.
 
-        Keep what it returns: once nothing refers to that, the lock is released, with a
+        Keep the returned object: once nothing refers to it, the lock is released, with a
         ``ResourceWarning``.
 
-        :param patience: instead of the lock's own, in seconds; ``None`` for ever.
-        :raises PatienceOver: when the lock stayed taken.
-        :raises WouldDeadlock: when this task holds it by this object, and would wait for ever.
+        :param patience: instead of the patience of the lock, in seconds; ``None`` is for ever.
+        :raises PatienceOver: when the lock was still taken at the end of the patience.
+        :raises WouldDeadlock: when this task holds the lock by this object, and would wait for ever.
         """
         return self._remember(await self._wait(patience))
 
     async def try_acquire(self) -> Optional[AsyncHeld]:
-        """One try, without waiting: ``None`` when the lock is taken.
+        """Tries once, without waiting; returns ``None`` if the lock is taken.
 
-        As with `acquire`, keep what it returns.
+        As with `acquire`, keep the returned object.
         """
         lock = self._lock._native
         held = await _taken(_acquiring(lock.try_acquire), _native.Interrupt())
@@ -252,21 +252,21 @@ class AsyncLock:
 
     def _remember(self, held: AsyncHeld, entered: bool = False) -> AsyncHeld:
         for past in [one for one in self._holdings if one.held() is None]:
-            with contextlib.suppress(ValueError):  # A loop in another thread was sooner.
+            with contextlib.suppress(ValueError):  # A loop in another thread removed it.
                 self._holdings.remove(past)
         self._holdings.append(_Holding(held, entered))
         return held
 
     async def locked(self) -> bool:
-        """Must the next one wait?"""
+        """Returns true if another acquisition would have to wait."""
         return await _begin(self._lock.locked)
 
     async def status(self) -> Status:
-        """All that can be seen of the lock."""
+        """Returns all that can be seen of the lock."""
         return await _begin(self._lock.status)
 
     async def break_lock(self, *, force: bool = False) -> bool:
-        """Ends the hold of one that expired or is dead, or of anyone if ``force``."""
+        """Ends a stale holding, or with ``force`` any holding; returns true if there was one."""
         return await _begin(functools.partial(self._lock.break_lock, force=force))
 
     async def __aenter__(self) -> AsyncHeld:
@@ -279,7 +279,7 @@ class AsyncLock:
         traceback: Optional[TracebackType],
     ) -> None:
         entered = [one for one in self._holdings if one.entered is not None]
-        # A generator may leave in another task than it entered.
+        # A generator may leave the block in another task than it entered it.
         own = [one for one in entered if one.is_own()] or entered
         if not own:
             raise RuntimeError("this AsyncLock was not entered by an `async with`")
@@ -289,7 +289,7 @@ class AsyncLock:
         await held.__aexit__(kind, error, traceback)
 
     def __call__(self, function: _Coroutine) -> _Coroutine:
-        """Decorates a coroutine function: it runs under the lock."""
+        """Decorates a coroutine function, so that it runs under the lock."""
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"an AsyncLock decorates coroutine functions, not {function!r}")
 
@@ -312,7 +312,8 @@ class AsyncLock:
 async def _taken(
     waiting: "asyncio.Future[list[Optional[Held]]]", interrupt: _native.Interrupt
 ) -> Optional[Held]:
-    """What a thread gets; if our task is cancelled, that is let go of before it is seen to be."""
+    """Returns the holding that a thread acquires. If this task is cancelled, the holding is released
+    before the cancellation is visible."""
     made_in = _native.fork_generation()
     try:
         await asyncio.wait([waiting])
@@ -327,7 +328,7 @@ async def _taken(
 
 
 async def _given_back(held: Held) -> None:
-    """Releases what nobody will see; a loss is of no interest."""
+    """Releases a holding that nobody will receive, and ignores a loss."""
     made_in = _native.fork_generation()
     giving = _begin(held.release)
     if await _settled(giving, made_in):
@@ -335,8 +336,8 @@ async def _given_back(held: Held) -> None:
 
 
 async def _settled(future: "asyncio.Future[Any]", made_in: int) -> bool:
-    """Waits for its end, however often our task is cancelled meanwhile; the end is near. False in a
-    forked child, which has no thread that brings it: both belong to the parent."""
+    """Waits for the end of the future, which is near, however often this task is cancelled meanwhile.
+    Returns false in a forked child, which lacks the thread that sets it: both belong to the parent."""
     while not future.done():
         if _native.fork_generation() != made_in:
             return False

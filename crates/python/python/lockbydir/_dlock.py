@@ -1,8 +1,8 @@
 """``DLock``: the interface of the first version, name by name, on the locks of this one.
 
 The names are those of Andreas Krueger's ``lockbydir.py`` (2015), so that programs written for it
-run as they are. What it left open is solved: the timeout is the holder's and lives in the lock, and
-of all who find a lock timed out, exactly one gets it.
+run as they are. Its open problems are solved: the timeout is that of the holder and is stored in the
+lock, and of all waiters that find a lock timed out, exactly one gets it.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from lockbydir._native import seconds
 TIMEOUT = 10
 """How long a lock lasts, in seconds, unless the instance says otherwise."""
 PATIENCE = 30
-"""How long one waits, in seconds, unless the instance says otherwise."""
+"""How long a waiter waits, in seconds, unless the instance says otherwise."""
 CHECKEVERYXSECONDS = 0.03
-"""How often a waiter looks where nothing tells it of a change, in seconds."""
+"""How often a waiter checks the lock where no change is notified, in seconds."""
 REMOVETIMEDOUT = True
-"""Does ``isLocked`` remove a timed-out lock directory?"""
+"""Whether ``isLocked`` removes a timed-out lock directory."""
 LOCKDIREXTENSION = ".lockdir"
-"""What follows the name in that of the directory."""
+"""What follows the name of the lock in the name of the directory."""
 
 _NOT_ACQUIRED = {errno.EEXIST, errno.EACCES, errno.EPERM, errno.EPROTO, errno.ENOSPC}
-"""While the directory is made, these mean: not acquired, try again while patience lasts."""
+"""When the directory is created, these mean: not acquired, try again while patience lasts."""
 _SHORTEST = 0.1
 """The shortest timeout that a lock can have, in seconds."""
 _SHORTEST_PAUSE = 0.001
 
 
 class _Holding(NamedTuple):
-    """What an instance knows of its lock. A key only: nothing is let go of when it is dropped."""
+    """The holding of an instance. It has only the key, so dropping it releases nothing."""
 
     made_in: int
     """The `fork_generation` of the process that holds it."""
     base: str
-    """The lock directory's absolute path: neither a new ``name`` nor a ``chdir`` misleads. Or the
-    URL, as it was given."""
+    """The absolute path of the lock directory, so that neither a new ``name`` nor a ``chdir`` changes
+    it; or the URL, as given."""
     key: str
     token: int
     since: float
-    """On the clock that runs in suspend."""
+    """When it was locked, on the clock that runs during suspend."""
 
 
 class DLock:
@@ -62,48 +62,48 @@ class DLock:
     True
 
     All attributes in capitals can be set at any time: on an instance, on a class, or by a subclass
-    whose ``__init__`` calls ``DLock.__init__`` first. Instances of the same name, here and in other
-    processes, share one lock; so do ``Lock`` and the command ``lockbydir``.
+    whose ``__init__`` calls ``DLock.__init__`` first. Instances of the same name, in this and other
+    processes, share one lock, also with ``Lock`` and the command ``lockbydir``.
 
-    What has changed: the lock lasts as long as its *holder's* ``TIMEOUT`` says, whatever that of
-    the others is; a process that dies frees its lock at once (see ``OWNER``); waiters stand in
-    line.
+    Changes since the first version: the lock lasts as long as the ``TIMEOUT`` of its *holder*, whatever
+    that of the others is; the lock of a process that dies is free at once (see ``OWNER``); waiters
+    queue in arrival order.
 
     Dropping an instance unlocks nothing: the lock stays until it times out or the process ends.
-    What is locked before a fork belongs to the parent; the child's copy of the instance does not
-    own it. Threads that share an instance share what it owns: any of them unlocks it. Make one
-    instance for each thread.
+    A lock that was locked before a fork belongs to the parent; the child's copy of the instance does
+    not own it. Threads that share an instance share its ownership: any of them can unlock it. Make
+    one instance for each thread.
 
     :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. A
-        relative one begins at the directory that is the current one now, wherever the program goes
-        later. Or the URL of a lock on etcd, which has no directory: then ``exists`` says whether it
+        relative path is relative to the current directory of this moment, even if the program changes
+        it later. Or the URL of a lock on etcd, which has no directory: then ``exists`` says whether it
         is locked.
     :raises ValueError: when no lock can have this name.
-    :raises TypeError: when it is neither a ``str`` nor a path.
+    :raises TypeError: when the name is neither a ``str`` nor a path.
     """
 
     TIMEOUT: Seconds = TIMEOUT
-    """After so many seconds the lock opens by itself, from 0.1 s to ten years. It counts for what
-    this instance locks. Setting it while the lock is held makes the lock last that long, counted
-    from when it was locked; one that is over by then opens it at once (0.1 s later: it returns
-    when it is open)."""
+    """How long the lock lasts, in seconds, from 0.1 s to ten years; then it opens by itself. It applies
+    to locks that this instance locks. Setting it while the lock is held makes the lock last that long,
+    counted from when it was locked. If that time has passed already, the lock opens at once: the
+    assignment returns 0.1 s later, when it is open."""
     PATIENCE: Optional[Seconds] = PATIENCE
-    """After so many seconds a waiter gives up; 0 is one try, ``None`` or infinity is for ever."""
+    """How long a waiter waits, in seconds; 0 is one try, ``None`` or infinity is for ever."""
     CHECKEVERYXSECONDS: float = CHECKEVERYXSECONDS
-    """How often to look, in seconds, where nothing tells of a change; less than 0.001 s counts as
-    0.001 s. On one host a waiter for the lock is woken at once, whatever this is."""
+    """How often to check the lock, in seconds, where no change is notified; less than 0.001 s counts
+    as 0.001 s. On one host a waiter for the lock is woken at once, whatever this is."""
     REMOVETIMEDOUT: bool = REMOVETIMEDOUT
-    """Does ``isLocked`` remove a timed-out lock directory? Either way it counts as open."""
+    """Whether ``isLocked`` removes a timed-out lock directory. Either way it counts as open."""
     LOCKDIREXTENSION: str = LOCKDIREXTENSION
-    """What follows the name in that of the directory. It must end in ``.lockdir``, like
-    ``.web.lockdir``: only such a directory can be a lock that all others understand. Any other is a
-    ``ValueError`` when it is used. Different extensions make different locks."""
+    """What follows the name of the lock in the name of the directory. It must end in ``.lockdir``,
+    like ``.web.lockdir``: only such a directory is a lock for all other programs. Any other extension
+    raises a ``ValueError`` when it is used. Different extensions make different locks."""
     OWNER: Owner = "process"
-    """On whose life the lock depends, beside its timeout: ``"process"`` (this one), ``"nobody"``
-    (as in the first version: only the timeout opens what was forgotten), or a PID."""
+    """The process on whose life the lock depends, beside its timeout: ``"process"`` (this one),
+    ``"nobody"`` (as in the first version: only the timeout opens a forgotten lock), or a PID."""
 
     name: Name
-    """The name, as given; setting it makes this instance one of another lock."""
+    """The name, as given; after setting it, this instance is one of another lock."""
     lockingTime: Optional[float]
     """When this instance last locked, in seconds since 1970; ``None`` before that."""
     startedWaitingTime: Optional[float]
@@ -121,16 +121,16 @@ class DLock:
         self.startedWaitingTime = None
         self._lock()
 
-    # What one uses.
+    # The main methods.
 
     def LoopWhileLocked_ThenLocking(self) -> bool:
         """Waits until the lock is open or timed out, then locks it.
 
         "Exists, access denied, protocol error, no space" mean: try again while patience lasts.
 
-        :returns: true when this instance holds the lock; false when ``PATIENCE`` is gone.
-        :raises OSError: for any other trouble, such as a folder that does not exist.
-        :raises ValueError: when ``TIMEOUT``, ``PATIENCE`` or the name cannot be.
+        :returns: true when this instance holds the lock; false when ``PATIENCE`` is over.
+        :raises OSError: for any other failure, such as a folder that does not exist.
+        :raises ValueError: when ``TIMEOUT``, ``PATIENCE`` or the name is invalid.
         """
         self.startWaiting()
         while not self._take(lambda lock: lock.acquire(self._patienceLeft())):
@@ -160,16 +160,16 @@ class DLock:
         return removed
 
     def locking(self) -> bool:
-        """One try to lock, without waiting. A timed-out lock is as good as none.
+        """Tries once to lock, without waiting. A timed-out lock counts as none.
 
-        :returns: true when this instance holds the lock now; false when somebody does, be it this
-            instance itself, or when the directory cannot be made for now.
-        :raises OSError: for any other trouble, such as a folder that does not exist.
+        :returns: true when this instance holds the lock now; false when it was held already, even by
+            this instance, or when the directory cannot be created for now.
+        :raises OSError: for any other failure, such as a folder that does not exist.
         """
         return self._take(lambda lock: lock.try_acquire())
 
     def isLocked(self) -> bool:
-        """Does the lock exist, and has it not timed out?
+        """Returns true if the lock exists and has not timed out.
 
         Removes a timed-out lock directory, unless ``REMOVETIMEDOUT`` is false.
         """
@@ -180,12 +180,12 @@ class DLock:
         return False
 
     def loopWhileLocked(self) -> bool:
-        """Waits until the lock is open, or until ``PATIENCE`` is gone, and does not lock it.
+        """Waits until the lock is open, or until ``PATIENCE`` is over, and does not lock it.
 
-        Others may lock it right after. To lock, use ``LoopWhileLocked_ThenLocking``: that stands in
-        line, this one looks every ``CHECKEVERYXSECONDS``.
+        Others may lock it right after. To lock, use ``LoopWhileLocked_ThenLocking``: that queues,
+        while this method checks the lock every ``CHECKEVERYXSECONDS``.
 
-        :returns: false when it was open at once; true when there was something to wait for.
+        :returns: false when the lock was open at once; true when this call waited.
         """
         self.startWaiting()
         waited = False
@@ -197,11 +197,11 @@ class DLock:
     def breakLock(self) -> bool:
         """Removes the lock, whoever holds it.
 
-        Its holder learns of it by ``unlocking`` only, which says false: until then two may believe
-        that they hold the lock. A timed-out lock needs no breaking.
+        Its holder notices this only when ``unlocking`` returns false: until then two may believe
+        that they hold the lock. A timed-out lock need not be broken.
 
-        :returns: true when there was one.
-        :raises ForeignLock: when what is there is not a lock.
+        :returns: true when there was a lock.
+        :raises ForeignLock: when something at its path is not a lock.
         :raises OSError: when the system refuses.
         """
         try:
@@ -209,26 +209,27 @@ class DLock:
         except FileNotFoundError:
             return False
 
-    # Looks.
+    # Methods that inspect the lock.
 
     def dirname(self) -> str:
-        """The lock directory: the name and ``LOCKDIREXTENSION``, relative if the name is; the URL
-        of a lock that has none, without its secrets."""
+        """Returns the lock directory: the name and ``LOCKDIREXTENSION``, relative if the name is; for a
+        lock without a directory, its URL without secrets."""
         if _native.is_url(self._base()):
             return self._lock().path
         return self._base() + ".lockdir"
 
     def exists(self) -> bool:
-        """Is there a lock directory, timed out or not?"""
+        """Returns true if there is a lock directory, timed out or not."""
         if _native.is_url(self._base()):
             status = self._status()
             return status is not None and status.state not in ("free", "open")
         return os.path.lexists(self._place() + ".lockdir")
 
     def age(self) -> float:
-        """Seconds since the last change of the lock; -1 if there is none, or it cannot be read.
+        """Returns the seconds since the last change of the lock; -1 if there is none, or it cannot be
+        read.
 
-        Locking is a change, and so is a new ``TIMEOUT`` of the holder's.
+        Locking is a change, and so is a new ``TIMEOUT`` of the holder.
         """
         try:
             status = self._status()
@@ -241,23 +242,23 @@ class DLock:
             return -1
 
     def timedOut(self) -> bool:
-        """Is there a lock directory that binds nobody any more?
+        """Returns true if there is a lock directory that no longer locks.
 
-        So it is when its holder's timeout has passed, or its holder is dead. A directory that a
-        plain ``mkdir`` made has no timeout of its own: for that one, ``TIMEOUT`` counts.
+        That is so when the timeout of its holder has passed, or its holder is dead. A directory that a
+        plain ``mkdir`` made has no timeout of its own: for that, ``TIMEOUT`` counts.
         """
         status = self._status()
         return status is not None and status.state != "free" and not _binds(status)
 
     def existsAndNotTimedOut(self) -> bool:
-        """Is there a lock directory that has not timed out?"""
+        """Returns true if there is a lock directory that has not timed out."""
         status = self._status()
         return status is not None and _binds(status)
 
     # Helpers.
 
     def removeIfTimedOut(self) -> bool:
-        """Removes a timed-out lock directory, and never one that was locked anew meanwhile.
+        """Removes a timed-out lock directory, but never one that was locked anew meanwhile.
 
         :returns: true when it was removed by this call.
         """
@@ -271,16 +272,16 @@ class DLock:
             raise
 
     def startWaiting(self) -> None:
-        """From now on, patience counts."""
+        """Starts to count the patience."""
         self.startedWaitingTime = time.time()
         self._patienceFrom = time.monotonic()
 
     def stillPatience(self) -> bool:
-        """Is less than ``PATIENCE`` gone since ``startWaiting``?"""
+        """Returns true if less than ``PATIENCE`` has passed since ``startWaiting``."""
         left = self._patienceLeft()
         return left is None or left > 0
 
-    # Below: nothing of the first version's.
+    # The methods below are not part of the first version.
 
     def _patienceLeft(self) -> Optional[float]:
         patience = patience_of(self.PATIENCE)
@@ -294,7 +295,7 @@ class DLock:
         time.sleep(pause if left is None else min(pause, left))
 
     def _place(self) -> str:
-        """As `_base`, and absolute: where the name was set, wherever the program is now."""
+        """Like `_base`, but absolute: relative to where the name was set, wherever the program is now."""
         base = self._base()
         if not base or _native.is_url(base):
             return base
@@ -310,14 +311,14 @@ class DLock:
                 f"else the directory is no lock to others"
             )
         base = os.fspath(self.name) + extension[: -len(".lockdir")]
-        # The directory itself, as for all others.
+        # A name may already be that of the directory, as everywhere in this package.
         directory = base.rstrip("/")
         if directory.endswith(".lockdir") and not _native.is_url(base):
             return directory[: -len(".lockdir")]
         return base
 
     def _lock(self) -> _native.Lock:
-        """The lock as the attributes have it now."""
+        """Returns the lock according to the present attributes."""
         poll_interval = seconds(self.CHECKEVERYXSECONDS, "CHECKEVERYXSECONDS")
         given = (self._folder, self.name, self.LOCKDIREXTENSION, self.TIMEOUT, poll_interval, self.OWNER)
         made = self._made
@@ -326,7 +327,7 @@ class DLock:
                 raise TypeError(f"a lock's name is a str or a path, not {self.name!r}")
             name = self._place()
             if name and not _native.is_url(name):
-                # The native part takes just one extension away.
+                # The native part removes just one extension.
                 name += ".lockdir"
             lock = native(
                 name,
@@ -359,30 +360,30 @@ class DLock:
         return True
 
     def _mine(self) -> Optional[_Holding]:
-        """What this instance holds, as far as it knows; nothing in a forked child."""
+        """Returns the holding of this instance, as far as it knows; ``None`` in a forked child."""
         holding = self._holding
         is_own = holding is not None and holding.made_in == _native.fork_generation()
         return holding if is_own else None
 
     def _restamp(self, timeout: object) -> None:
-        """Makes the lock that is held last so long, counted from when it was locked."""
+        """Gives the held lock a new timeout, counted from when it was locked."""
         holding = self._mine()
         if holding is None:
             return
         rest = seconds(timeout, "TIMEOUT") - (_clock() - holding.since)
         try:
-            # Written so that what is not a number is refused by the native part.
+            # Written so that NaN is passed on, and refused by the native part.
             native(holding.base, timeout=_SHORTEST if rest < _SHORTEST else rest).renew(holding.key)
         except LockLost:
-            # It is another's by now; `unlocking` tells.
+            # Another holds it by now; `unlocking` returns false then.
             return
         if rest < _SHORTEST:
-            # No lock can be made to last that short. When this returns it is over, as was asked.
+            # No lock can last shorter. When this returns, the lock is over, as requested.
             time.sleep(_SHORTEST)
 
     if not TYPE_CHECKING:
-        # Not for the eyes of type checkers, which would let any attribute pass. And no property:
-        # a subclass may have a plain `TIMEOUT = 5` in its body.
+        # Hidden from type checkers, which would accept any attribute. Not a property, since a
+        # subclass may have a plain `TIMEOUT = 5` in its body.
         def __setattr__(self, attribute: str, value: Any) -> None:
             if attribute == "TIMEOUT":
                 self._restamp(value)
@@ -401,7 +402,7 @@ class DLock:
 
 
 def _look(lock: _native.Lock) -> Optional[Status]:
-    """None where there is not even the folder that the lock would be in."""
+    """Returns the status of the lock; ``None`` if the folder that it would be in does not exist."""
     try:
         return Status(**lock.status())
     except FileNotFoundError:
@@ -409,7 +410,7 @@ def _look(lock: _native.Lock) -> Optional[Status]:
 
 
 def _binds(status: Status) -> bool:
-    """Must others respect what is there?"""
+    """Returns true if others must respect the lock directory."""
     if status.state == "bare":
         return status.remaining != 0
     return status.state in ("held", "foreign")
@@ -419,10 +420,10 @@ def _currentFolder() -> str:
     try:
         return os.getcwd()
     except FileNotFoundError:
-        # It was removed: then a relative name has no place until the program goes elsewhere.
+        # It was removed: a relative name has no place until the program changes its directory.
         return ""
 
 
 def _clock() -> float:
-    """Seconds on the clock by which locks expire."""
+    """Returns the seconds on the clock by which locks expire."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

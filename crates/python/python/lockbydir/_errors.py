@@ -1,5 +1,5 @@
-"""What can go wrong with a lock itself. What the system refuses is an ``OSError``, with its
-``errno`` and ``filename``; a parameter that cannot be is a ``ValueError`` or a ``TypeError``."""
+"""The errors of locks. An error of the system is an ``OSError`` with its ``errno`` and ``filename``;
+an invalid parameter is a ``ValueError`` or a ``TypeError``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LostReason = Optional[Literal["gone", "taken", "renewal failed", "released"]]
 
 
 class LockError(Exception):
-    """The lock is the reason: the base of all errors of our own."""
+    """The base class of all errors whose cause is a lock."""
 
     path: Optional[str]
     """The lock directory, or the URL of the lock."""
     holder: Optional[Holder]
-    """Who holds the lock, where that is known."""
+    """The holder of the lock, where that is known."""
 
     def __init__(
         self,
@@ -34,14 +34,14 @@ class LockError(Exception):
 
 
 class PatienceOver(LockError, TimeoutError):
-    """The lock stayed taken while patience lasted; ``holder`` says by whom."""
+    """The lock was still taken at the end of the patience; ``holder`` says by whom."""
 
 
 class LockLost(LockError):
-    """The lock is not ours any more: it expired, or was broken, or was released before."""
+    """The lock is no longer held: it expired, was broken, or was released before."""
 
     reason: _LostReason
-    """Why, for programs: ``"gone"`` (its entry is gone: somebody broke it, or released it by its
+    """The reason, for programs: ``"gone"`` (its entry is gone: it was broken, or released by its
     key), ``"taken"`` (another holding has the lock; ``holder`` says whose, where that is known),
     ``"renewal failed"`` (it was not renewed before its deadline), or ``"released"`` (its `Held`
     was released or handed over before)."""
@@ -61,11 +61,11 @@ class LockLost(LockError):
 
 
 class NotHeld(LockError, RuntimeError):
-    """``release`` was called in a thread that holds nothing by this `Lock`."""
+    """``release`` was called in a thread that does not hold the lock by this `Lock`."""
 
 
 class WouldDeadlock(LockError, RuntimeError):
-    """A thread or task that holds the lock would wait for itself, without an end."""
+    """A thread or task that holds the lock would wait for itself for ever."""
 
 
 class ForeignLock(LockError):
@@ -73,4 +73,4 @@ class ForeignLock(LockError):
 
 
 class LockUnavailable(LockError, ConnectionError):
-    """The engine that keeps the lock, such as an etcd server, is out of reach."""
+    """The engine that keeps the lock, such as an etcd server, cannot be reached."""

@@ -1,4 +1,4 @@
-"""What can be seen of a lock."""
+"""The observable facts of a lock."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, or held it."""
+    """The holder of a lock, present or previous."""
 
     host: str
-    """Its host."""
+    """The name of its host."""
     pid: Optional[int]
-    """Its process, by the PID in its own namespace; none for a lock without a process."""
+    """The PID of its process, in its own namespace; ``None`` for a lock without a process."""
     child: Optional[int]
-    """The command that it runs under the lock."""
+    """The PID of the command that it runs under the lock."""
     command: Optional[str]
-    """What that command, or else the process, is called, where it can be seen."""
+    """The name of that command, or else of the process, where it can be seen."""
     label: Optional[str]
-    """What it says it holds the lock for."""
+    """Its label: what it says it holds the lock for."""
     since: float
-    """Since when, in seconds since 1970, by its own clock."""
+    """When it acquired the lock, in seconds since 1970, by its own clock."""
 
 
 @dataclass(frozen=True)
 class Predecessor:
-    """Who held a lock before."""
+    """The previous holder of a lock."""
 
     holder: Optional[Holder]
-    """Who it was; what it ran is not known any more. None for a bare lock: nobody knows who made it."""
+    """The holder; its command is not known any more. ``None`` for a bare lock, whose holder is unknown."""
     token: Optional[int]
     """Its token; a bare lock has none."""
     age: Optional[float] = None
-    """How old a bare lock was, at least, when it was removed, in seconds: since the last change of its
-    directory."""
+    """The minimum age of a bare lock when it was removed, in seconds: the time since the last change of
+    its directory."""
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """One who queues."""
+    """A waiter in the queue."""
 
     pid: Optional[int]
-    """Its process."""
+    """The PID of its process."""
     host: str
-    """Its host."""
+    """The name of its host."""
     command: Optional[str]
-    """What its process is called, where it can be seen."""
+    """The name of its process, where it can be seen."""
     label: Optional[str]
-    """What it waits for."""
+    """Its label: what it says it wants the lock for."""
     waiting: float
-    """How long already, in seconds."""
+    """How long it has waited, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +58,25 @@ class Status:
     """All that can be seen of a lock at one moment."""
 
     name: str
-    """Its name, as given."""
+    """The name, as given."""
     path: str
     """The lock directory."""
     state: str
     """``free``, ``open`` (free, its directory kept), ``held``, ``expired``, ``dead``, ``bare`` (a
     plain directory, as an ``mkdir`` lock makes it) or ``foreign`` (not ours to touch)."""
     is_locked: bool
-    """Must the next one wait?"""
+    """Whether another acquisition would have to wait."""
     token: Optional[int]
-    """The number of the present or last holding, where it is known."""
+    """The token of the present or last holding, where it is known."""
     timeout: Optional[float]
-    """How long a renewal lasts, in seconds."""
+    """The timeout in seconds, counted from the last renewal."""
     age: Optional[float]
     """Seconds since the last renewal."""
     remaining: Optional[float]
-    """Seconds until it may expire; zero when it has."""
+    """Seconds until the holding expires; zero after that."""
     holder: Optional[Holder]
-    """Who holds it, or held it when it expired or died."""
-    line: tuple[Ticket, ...]
-    """Who waits, in the order in which they will be served."""
+    """The holder; for an expired or dead holding, the last one."""
+    queue: tuple[Ticket, ...]
+    """The waiters, in the order in which they will be served."""
     note: Optional[str]
-    """A word on what is odd about it."""
+    """A remark on an unusual state."""

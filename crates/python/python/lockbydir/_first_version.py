@@ -1,4 +1,4 @@
-"""What the first version's module offered beside ``DLock``: its logger and its short examples.
+"""The rest of the first version's module beside ``DLock``: its logger and its short examples.
 
 The names are those of Andreas Krueger's ``lockbydir.py`` (2015), so that programs which import them
 run as they are.
@@ -26,14 +26,15 @@ this machine and see the same folder: a container has a /dev/shm of its own.
 
 
 def getInfoLogger(ID: str = "") -> Callable[..., None]:
-    """What prints a message to standard error, after the time of day in milliseconds and ``ID``.
+    """Returns a function that prints messages to standard error, after the time of day in milliseconds
+    and ``ID``.
 
     >>> Log = getInfoLogger("[pId=%(process)d]")
     >>> Log("L.locking = %s", True)  # [14:03:59.271] [pId=4711] L.locking = True
 
-    :param ID: what comes between time and message; it may have fields of `logging`'s records, such
+    :param ID: the text between time and message; it may contain fields of `logging`'s records, such
         as ``%(process)d`` or ``%(thread)d``.
-    :returns: the ``info`` of a logger that nobody else has, so that several may differ in ``ID``.
+    :returns: the ``info`` of a new logger, so that several may differ in ``ID``.
     """
     handler = logging.StreamHandler()
     between = f" {ID} " if ID else " "
@@ -46,15 +47,15 @@ def getInfoLogger(ID: str = "") -> Callable[..., None]:
 
 
 def print_Ramdisk_Manual() -> None:
-    """Prints how to keep locks in RAM."""
+    """Prints instructions for locks in RAM."""
     print(_RAM_DISK)
 
 
 def howToUse(secs: float = 9) -> bool:
-    """The shortest use of a lock, named ``LOCKNAME``, in the current directory.
+    """Shows the shortest use of a lock, named ``LOCKNAME``, in the current directory.
 
     :param secs: how long the scarce resource is used, in seconds; at most ``TIMEOUT``.
-    :returns: false when patience was gone before the lock was free.
+    :returns: false when patience was over before the lock was free.
     """
     lock = DLock("LOCKNAME")
     if not lock.LoopWhileLocked_ThenLocking():
@@ -65,9 +66,9 @@ def howToUse(secs: float = 9) -> bool:
 
 
 def testDLock(name: Name = "example") -> None:
-    """A tour of what a lock does, printed step by step; it takes about ten seconds.
+    """Shows what a lock does, printed step by step; it takes about ten seconds.
 
-    :param name: of the lock; one that nobody uses, since it is broken at first.
+    :param name: the name of an unused lock, since it is broken at first.
     """
     Log = getInfoLogger()
     lock, twin = DLock(name), DLock(name)

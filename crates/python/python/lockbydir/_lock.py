@@ -1,4 +1,4 @@
-"""``Lock``: what Python people use."""
+"""``Lock``: the lock for threads and processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST = 3650.0 * 24 * 3600
 
 
 def patience_of(value: object) -> Optional[float]:
-    """A number of seconds, or none for ever."""
+    """Returns a patience as a number of seconds; ``None`` is for ever."""
     return None if value is None else seconds(value, "patience")
 
 
@@ -35,7 +35,7 @@ def _checked(value: object, kind: type, name: str, what: str) -> Any:
 
 
 def _path(value: object, name: str) -> str:
-    """A path of text, which may have the surrogates that stand for bytes that are none."""
+    """Returns a path as text; surrogates in it stand for bytes that are not valid text."""
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
         raise TypeError(f"{name} is a str or a path of str, not {type(value).__name__}: {value!r}")
@@ -47,7 +47,7 @@ def _path(value: object, name: str) -> str:
 
 
 def shown(name: Name) -> str:
-    """A name as it may be shown: of a URL no user, password and query."""
+    """Returns a name in a form that may be shown: a URL without user, password and query."""
     path = os.fspath(name)
     return repr(_native.shown(path) if _native.is_url(path) else path)
 
@@ -67,7 +67,7 @@ def native(
     owner: object = "process",
     poll_interval: Optional[float] = None,
 ) -> _native.Lock:
-    """A lock of the native module, from parameters that are looked at here."""
+    """Creates a lock of the native module, after checking the parameters."""
     path = _path(name, "a lock's name")
     if not (renew is None or isinstance(renew, str)):
         raise TypeError(f'renew is None or "auto", not {type(renew).__name__}: {renew!r}')
@@ -79,7 +79,7 @@ def native(
             f"{type(on_lost).__name__}: {on_lost!r}"
         )
     if on_lost is not None and renew != "auto":
-        raise ValueError('on_lost is told by the thread that renews: it needs renew="auto"')
+        raise ValueError('on_lost is called by the thread that renews: it needs renew="auto"')
     if isinstance(owner, str):
         if owner not in ("process", "nobody"):
             raise ValueError(f'owner is "process", "nobody" or a PID, not {owner!r}')
@@ -109,7 +109,7 @@ def native(
 
 
 def _check_holding(timeout: object, label: object) -> None:
-    """At once, rather than when the lock is wanted."""
+    """Checks timeout and label at once, rather than at the first acquisition."""
     lasts = seconds(timeout, "timeout")
     if not _SHORTEST <= lasts <= _LONGEST:
         raise ValueError(f"timeout is from 0.1 seconds to ten years, not {lasts} s")
@@ -119,7 +119,7 @@ def _check_holding(timeout: object, label: object) -> None:
 
 
 class Lock(_native.With):
-    """A lock across processes and threads, by a name.
+    """A named lock across processes and threads.
 
     >>> import tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -127,37 +127,39 @@ class Lock(_native.With):
     ...     held.is_held
     True
 
-    All who use the same name exclude each other: processes, and threads of one process. Threads may
-    share one object: each holds, and releases, on its own. It is not reentrant: a thread that holds
-    it and asks again waits until patience is over, or gets a `WouldDeadlock` at once where patience
-    has no end. Make it once, before or after a fork; hold it after. What a parent holds, a forked
-    child neither renews nor releases.
+    Locks of the same name exclude each other: between processes, and between threads of one process.
+    Threads may share one object: each has its own holding, and releases it. The lock is not
+    reentrant: a thread that holds it and acquires it again waits until patience is over, or gets a
+    `WouldDeadlock` at once if patience has no end. The object may be created before or after a fork;
+    acquire the lock after it. A forked child neither renews nor releases the holding of its parent.
 
     :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. A
-        relative one begins at the directory that is the current one now, wherever the program goes
-        later. Or the URL of a lock on etcd, as a ``str``: ``"etcd://host:2379,host2:2379/jobs"``.
+        relative path is relative to the current directory of this moment, even if the program changes
+        it later. Or the URL of a lock on etcd, as a ``str``: ``"etcd://host:2379,host2:2379/jobs"``.
     :param timeout: how long the lock lasts unless renewed, in seconds or as a ``timedelta``, from
-        0.1 s to ten years. It lives in the lock, and all others obey it. Longer than the work
-        should take. **Not** how long one waits, as ``timeout`` is in other packages: that is
+        0.1 s to ten years. It is stored in the lock, and everybody obeys it. It should be longer than
+        the work takes. **Not** how long a waiter waits, as ``timeout`` is in other packages: that is
         ``patience``.
-    :param patience: how long one waits, in seconds; 0 is one try, ``None`` for ever.
+    :param patience: how long a waiter waits, in seconds; 0 is one try, ``None`` is for ever.
     :param label: what the lock is held for, in at most 40 printable ASCII characters; others see
         it.
-    :param fenced: the directory stays, so that tokens grow whatever happens to the clock.
+    :param fenced: keeps the directory, so that tokens ascend whatever happens to the clock.
     :param linger: how long, in seconds, the directory may stay after a release, so that this object
-        gets the lock again by one rename.
+        acquires the lock again by one rename.
     :param mode: of the lock directory, from ``0o700`` to ``0o777``: ``0o770`` shares the lock with
         a group.
     :param group: the GID to share it with.
     :param renew: ``"auto"`` has a thread renew the lock every third of its timeout, while it is
         held.
-    :param on_lost: called with a `LockLost`, in a thread of its own: at once when a renewal finds that
+    :param on_lost: called with a `LockLost`, on a separate thread: at once when a renewal finds that
         the holding was ended; when renewals fail, after the deadline and one more try; when a renewal
-        does not answer, at the deadline, and the error says so. Others may hold the lock a margin later: 0.5 s
-        for a timeout of 10 s. `Held.wait_lost` returns earlier, while a quarter of the timeout is left.
-    :param owner: on whose life the lock depends, beside its timeout: ``"process"`` (when this
-        process dies, the next one has the lock at once), ``"nobody"``, or a PID.
-    :raises TypeError: for a parameter of a wrong type, ValueError for one of a wrong value.
+        does not return, at the deadline, and the error says so. Others may hold the lock one margin
+        later: 0.5 s for a timeout of 10 s. `Held.wait_lost` returns earlier, while a quarter of the
+        timeout is left.
+    :param owner: the process on whose life the lock depends, beside its timeout: ``"process"`` (when
+        this process dies, the next waiter gets the lock at once), ``"nobody"``, or a PID.
+    :raises TypeError: for a parameter of a wrong type.
+    :raises ValueError: for a parameter of a wrong value.
     """
 
     __slots__ = ("__weakref__", "_native", "_patience", "name")
@@ -204,43 +206,43 @@ class Lock(_native.With):
         return self._native.path
 
     def acquire(self, patience: Optional[Seconds] = _UNSET) -> Held:
-        """Waits while patience lasts, then holds the lock until `Held.release` or `release`.
+        """Waits for the lock while patience lasts; holds it until `Held.release` or `release`.
 
         Keep this object or the `Held`: once nothing refers to either, the lock is released, with a
         ``ResourceWarning``. So ``Lock("jobs").acquire()`` by itself holds nothing.
 
-        :param patience: instead of the lock's own, in seconds; ``None`` for ever.
-        :raises PatienceOver: when the lock stayed taken.
-        :raises WouldDeadlock: when this thread holds it by this object, and would wait for ever.
+        :param patience: instead of the patience of the lock, in seconds; ``None`` is for ever.
+        :raises PatienceOver: when the lock was still taken at the end of the patience.
+        :raises WouldDeadlock: when this thread holds the lock by this object, and would wait for ever.
         :raises ForeignLock: when what is at its path is not ours to touch.
-        :raises LockUnavailable: when the engine of a URL is out of reach.
-        :raises OSError: when it cannot be made.
+        :raises LockUnavailable: when the engine of a URL cannot be reached.
+        :raises OSError: when the lock directory cannot be created.
         """
         if patience is _UNSET:
             return self._acquire()
         return self._acquire(patience_of(patience))
 
     def try_acquire(self) -> Optional[Held]:
-        """One try, without waiting: ``None`` when the lock is taken.
+        """Tries once, without waiting; returns ``None`` if the lock is taken.
 
         As with `acquire`, keep this object or the `Held`: ``if Lock("jobs").try_acquire():`` holds
         nothing.
 
         :raises ForeignLock: when what is at its path is not ours to touch.
-        :raises OSError: when it cannot be made.
+        :raises OSError: when the lock directory cannot be created.
         """
         return self._try_acquire()
 
     def release(self, key: Optional[str] = None) -> None:
-        """Releases what the calling thread acquired by `acquire` or `try_acquire` of this object.
-        Or, given a key, the holding of that key.
+        """Releases the holding that the calling thread acquired by `acquire` or `try_acquire` of this
+        object; or, given a key, the holding of that key.
 
-        What another thread or a ``with`` has acquired stays: its `Held` releases that.
+        A holding of another thread or of a ``with`` stays: its `Held` releases it.
 
-        :param key: what `Held.keep` or the shell's ``acquire`` gave.
-        :raises NotHeld: when there is nothing of this thread's to release; as for a
-            ``threading.Lock``, this is a ``RuntimeError``, too.
-        :raises LockLost: when it was not ours any more.
+        :param key: the key that `Held.keep` or the ``acquire`` of the shell returned.
+        :raises NotHeld: when this thread has no such holding; as for a ``threading.Lock``, this is
+            also a ``RuntimeError``.
+        :raises LockLost: when the lock was already lost.
         :raises OSError: when the system refuses; then it may be tried again.
         """
         if key is not None:
@@ -248,37 +250,37 @@ class Lock(_native.With):
         self._release()
 
     def renew(self, key: str) -> None:
-        """Renews the holding of this key; its timeout counts anew.
+        """Renews the holding of this key: its timeout starts anew.
 
-        :raises LockLost: when the key holds the lock no more.
+        :raises LockLost: when the holding of the key is over.
         """
         self._native.renew(key)
 
     def locked(self) -> bool:
-        """Must the next one wait?
+        """Returns true if another acquisition would have to wait.
 
         :raises ForeignLock: when what is at its path is not ours to touch.
-        :raises OSError: when nobody could acquire it; so where its folder does not exist.
+        :raises OSError: when nobody could acquire it, for example because its folder does not exist.
         """
         return self._native.is_locked()
 
     def status(self) -> Status:
-        """All that can be seen of the lock.
+        """Returns all that can be seen of the lock.
 
-        :raises OSError: when it cannot be looked at; so where its folder does not exist.
+        :raises OSError: when it cannot be inspected, for example because its folder does not exist.
         """
         return Status(**self._native.status())
 
     def break_lock(self, *, force: bool = False) -> bool:
-        """Ends the hold of one that expired or whose process is dead; true if there was one.
+        """Ends a holding that expired or whose process is dead; returns true if there was one.
 
-        :param force: ends any hold. Its holder learns of it at its next renewal only, so until then
+        :param force: ends any holding. Its holder notices this only at its next renewal, so until then
             two may believe that they hold the lock.
         """
         return self._native.break_lock(force)
 
     def __call__(self, function: _Function) -> _Function:
-        """Decorates a function: it runs under the lock."""
+        """Decorates a function, so that it runs under the lock."""
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{function!r} is asynchronous: decorate it by an AsyncLock")
         if inspect.isgeneratorfunction(function):
@@ -306,7 +308,7 @@ class Lock(_native.With):
 
 
 def list_locks(folder: Name = ".") -> list[Status]:
-    """The locks in this folder, and below it no further than 128 folders deep.
+    """Returns the locks in this folder and below it, at most 128 folders deep.
 
     :param folder: a path, or a URL like ``"etcd://host:2379/team"``.
     :raises OSError: when the folder cannot be read.
@@ -315,10 +317,10 @@ def list_locks(folder: Name = ".") -> list[Status]:
 
 
 def clean(folder: Name = ".") -> list[str]:
-    """Removes what crashes left in this folder and below it; says what it removed.
+    """Removes what crashes left in this folder and below it; returns the removed paths.
 
-    That are lines whose waiters are gone, free directories that lingered, and half made ones.
-    What a dead holder holds stays: the next one who acquires it is told of the death.
+    These are queues whose waiters are gone, free directories that lingered, and unfinished ones.
+    The lock of a dead holder stays: the next one to acquire it learns of the death.
 
     :param folder: a path, or a URL like ``"etcd://host:2379/team"``.
     :raises OSError: when the folder cannot be read.

@@ -1,4 +1,4 @@
-"""The native part: private, but for `Held`."""
+"""The native part; private except `Held`."""
 
 from datetime import timedelta
 from types import TracebackType
@@ -75,10 +75,10 @@ class With:
 
 @final
 class Held:
-    """Proof of holding a lock; a context manager that releases it at its end.
+    """Proof of holding a lock; a context manager that releases the lock at its end.
 
-    Whoever drops the last reference to it releases the lock, too, with a ``ResourceWarning``: keep
-    it, and release it.
+    Dropping the last reference also releases the lock, with a ``ResourceWarning``: keep the object,
+    and release it.
     """
 
     @property
@@ -86,29 +86,30 @@ class Held:
         """The fencing token: larger than that of every holding before."""
     @property
     def key(self) -> str:
-        """What renews and releases this holding from anywhere."""
+        """The key, which renews and releases this holding from anywhere."""
     @property
     def path(self) -> str:
         """The lock directory."""
     @property
     def how(self) -> str:
-        """How the lock was got: ``free``, ``handed over``, ``after expiry`` or ``after death``. After the
-        last two the predecessor's work may be half done; one successor is told. A bare lock that was
-        removed for its age is ``after expiry``, from an unknown holder who may work on."""
+        """How the lock was acquired: ``free``, ``handed over``, ``after expiry`` or ``after death``.
+        After the last two the work of the predecessor may be half done; only one successor sees this.
+        A bare lock that was removed for its age is ``after expiry``, from an unknown holder whose work
+        may go on."""
     @property
     def predecessor(self) -> Optional[Predecessor]:
-        """Who held the lock before; ``None`` where there was nobody. Its ``holder`` is ``None`` for a bare lock."""
+        """The previous holder; ``None`` if there was none. Its ``holder`` is ``None`` for a bare lock."""
     @property
     def remaining(self) -> float:
-        """How long the lock is still held for certain, in seconds, on a clock that runs in suspend. Zero
-        when it is over or lost."""
+        """How long the lock is still held for certain, in seconds, on a clock that runs during suspend.
+        Zero when it has expired or is lost."""
     @property
     def is_held(self) -> bool:
-        """Is the lock still held, as far as its deadline tells? Reads a clock only."""
+        """Whether the lock is still held, judged by its deadline. Only reads a clock."""
     def renew(self) -> None:
-        """Renews the lock: its timeout counts anew. Succeeds even late, if nobody took the lock.
+        """Renews the lock: its timeout starts anew. Succeeds even after the expiry, if nobody took the lock.
 
-        :raises LockLost: when the lock is somebody else's or gone.
+        :raises LockLost: when the lock is another's or gone.
         :raises OSError: when the renewal failed and may be tried again.
         """
     def set_timeout(self, timeout: Union[float, timedelta]) -> None:
@@ -117,15 +118,15 @@ class Held:
         :raises LockLost: as `renew`.
         """
     def wait_lost(self, up_to: Union[float, timedelta]) -> bool:
-        """Waits until the lock is known to be lost or about to be over; false when neither happened
-        within so many seconds."""
+        """Waits until the lock is known to be lost or is about to expire; returns false if neither
+        happened within ``up_to`` seconds."""
     def keep(self) -> str:
-        """Hands the holding over: it is not released with this object any more, and the key that is
-        returned renews and releases it from anywhere."""
+        """Hands the holding over: this object does not release it any more, and the returned key
+        renews and releases it from anywhere."""
     def release(self) -> None:
-        """Releases the lock; only the first time does anything.
+        """Releases the lock; only the first call does anything.
 
-        :raises LockLost: when it was not ours any more.
+        :raises LockLost: when the lock was already lost.
         :raises OSError: when the system refuses; then it may be tried again.
         """
     def __enter__(self) -> Held: ...

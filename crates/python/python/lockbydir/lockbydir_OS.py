@@ -1,4 +1,4 @@
-"""What programs took from the first version's module ``lockbydir_OS``: directories and their age.
+"""The first version's module ``lockbydir_OS``, for programs that use it: directories and their age.
 
 The names are those of Andreas Krueger's ``lockbydir_OS.py`` (2015). ``DLock`` uses none of it, and
 its locks are directories that are not empty: end one by ``unlocking`` or ``breakLock``.
@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 ERROR = -1
-"""The age of what cannot be looked at."""
+"""The age of a path that cannot be inspected."""
 
-# What these mean: not done, try again.
+# These mean: not done, try again.
 _NOT_MADE = (errno.EEXIST, errno.EACCES, errno.EPROTO, errno.ENOSPC)
 _NOT_REMOVED = (errno.ENOENT, errno.EACCES, errno.EPROTO)
 
@@ -44,46 +44,47 @@ def _did(do: Callable[[Name], None], pathname: Name, failures: tuple[int, ...]) 
 
 
 def pathExists(pathname: Name) -> bool:
-    """Is there such a file or directory?"""
+    """Returns true if there is such a file or directory."""
     return os.path.exists(pathname)
 
 
 def pathModificationDate(pathname: Name) -> datetime:
-    """When it was last changed, by the local clock.
+    """Returns when the path was last changed, by the local clock.
 
-    :raises OSError: when it cannot be looked at.
+    :raises OSError: when it cannot be inspected.
     """
     return datetime.fromtimestamp(os.path.getmtime(pathname))
 
 
 def millisecondsPrecisionOnly(DT: datetime) -> datetime:
-    """The same time without what is shorter than a millisecond."""
+    """Returns the time, truncated to milliseconds."""
     return DT.replace(microsecond=DT.microsecond // 1000 * 1000)
 
 
 def pathAgeInSeconds(pathname: Name) -> float:
-    """How many seconds ago it was last changed; `ERROR` when it cannot be looked at."""
+    """Returns how many seconds ago the path was last changed; `ERROR` when it cannot be inspected."""
     try:
         changed = pathModificationDate(pathname)
     except OSError:
         return ERROR
     if os.name == "nt":
-        # There, files have finer dates than the clock, and would come from the future.
+        # On Windows the times of files are finer than the clock, and would lie in the future.
         changed = millisecondsPrecisionOnly(changed)
     return (datetime.now() - changed).total_seconds()
 
 
 def mkdir_ReturnWhetherSuccessful(pathname: Name) -> bool:
-    """Makes a directory; false when it exists, access is denied, or there is no space.
+    """Creates a directory; returns false when it exists, access is denied, or there is no space.
 
-    :raises OSError: for any other trouble.
+    :raises OSError: for any other failure.
     """
     return _did(os.mkdir, pathname, _NOT_MADE)
 
 
 def rmdir_ReturnWhetherSuccessfullyRemoved(pathname: Name) -> bool:
-    """Removes an empty directory; false when there is none, or access is denied.
+    """Removes an empty directory; returns false when there is none, or access is denied.
 
-    :raises OSError: for any other trouble; so for one that is not empty, such as a lock of ours.
+    :raises OSError: for any other failure, also for a directory that is not empty, such as one of our
+        locks.
     """
     return _did(os.rmdir, pathname, _NOT_REMOVED)

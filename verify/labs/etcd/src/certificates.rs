@@ -1,4 +1,4 @@
-//! A certificate authority of a test's own, and what it has signed: the server's certificate for
+//! A certificate authority for one test, and the certificates that it has signed: the server's for
 //! loopback, and a client's.
 
 use std::{
@@ -14,15 +14,15 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 
-/// Files with certificates and keys, gone when this is dropped.
+/// Files with certificates and keys, removed when this is dropped.
 #[derive(Debug)]
 pub struct Certificates(TempDir);
 
 impl Certificates {
-    /// A fresh authority, which no other trusts.
+    /// Makes a fresh authority, which nobody else trusts.
     ///
     /// # Errors
-    /// When the files cannot be written.
+    /// If the files cannot be written.
     pub fn new() -> Outcome<Self> {
         let made = Self(tempfile::Builder::new().prefix("lockbydir-etcd-ca-").tempdir()?);
         let mut authority = CertificateParams::new(Vec::new())?;
@@ -32,7 +32,7 @@ impl Certificates {
         let key = KeyPair::generate()?;
         fs::write(made.authority(), authority.self_signed(&key)?.pem())?;
         let issuer = Issuer::new(authority, key);
-        // The server's gateway is a client of the server, by the same certificate.
+        // The server's gateway is a client of the server, with the same certificate.
         let both = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         made.sign("server", names, both, &issuer)?;
@@ -65,19 +65,19 @@ impl Certificates {
         self.0.path()
     }
 
-    /// The authority's own certificate, as PEM: who trusts it trusts the server.
+    /// Returns the authority's own certificate, as PEM: a program that trusts it trusts the server.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.file("authority", "pem")
     }
 
-    /// The server's certificate and key.
+    /// Returns the server's certificate and key.
     #[must_use]
     pub fn server(&self) -> (PathBuf, PathBuf) {
         (self.file("server", "pem"), self.file("server", "key"))
     }
 
-    /// The client's certificate and key.
+    /// Returns the client's certificate and key.
     #[must_use]
     pub fn client(&self) -> (PathBuf, PathBuf) {
         (self.file("client", "pem"), self.file("client", "key"))

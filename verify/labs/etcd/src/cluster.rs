@@ -1,4 +1,4 @@
-//! Three members, of which one may be lost.
+//! A cluster of three members, of which one may fail.
 
 use std::{
     sync::Arc,
@@ -8,12 +8,12 @@ use std::{
 
 use crate::{Options, Outcome, Server, net::Star, server::Place};
 
-/// So many members.
+/// The number of members.
 const MEMBERS: usize = 3;
-/// Longer than this nobody waits for an election.
+/// The longest wait for an election.
 const ELECTION: Duration = Duration::from_secs(20);
 
-/// Three members.
+/// A cluster of three members.
 #[derive(Debug)]
 pub struct Cluster {
     members: Vec<Server>,
@@ -22,7 +22,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Three members on loopback, which cannot be cut off.
+    /// Starts three members on loopback, which cannot be cut off.
     ///
     /// # Errors
     /// When there is no etcd, or it does not come up.
@@ -31,8 +31,8 @@ impl Cluster {
         Self::start(places?, options, None)
     }
 
-    /// Three members, each in a network namespace of its own. Clients reach them from a fourth, the
-    /// hub: see [`Cluster::enter`].
+    /// Starts three members, each in its own network namespace. Clients reach them from a fourth, the hub:
+    /// see [`Cluster::enter`].
     ///
     /// # Errors
     /// Without root, or when there is no etcd, or it does not come up.
@@ -61,8 +61,8 @@ impl Cluster {
         Ok(Self { members, star, cut: [false; MEMBERS] })
     }
 
-    /// Moves the calling thread to where clients are, with the threads and processes that it starts
-    /// from then on. On loopback everyone is there already.
+    /// Moves the calling thread to the clients' network, with the threads and processes that it starts from
+    /// then on. On loopback everyone is already there.
     ///
     /// # Errors
     /// Without root.
@@ -73,50 +73,50 @@ impl Cluster {
         }
     }
 
-    /// The members.
+    /// Returns the members.
     #[must_use]
     pub fn members(&self) -> &[Server] {
         &self.members
     }
 
-    /// One of them, to do something to it.
+    /// Returns one member, to change it.
     pub fn member(&mut self, at: usize) -> &mut Server {
         &mut self.members[at]
     }
 
-    /// `HOST:PORT,HOST:PORT,HOST:PORT`.
+    /// Returns `HOST:PORT,HOST:PORT,HOST:PORT`.
     #[must_use]
     pub fn endpoints(&self) -> String {
         let all: Vec<String> = self.members.iter().map(Server::endpoint).collect();
         all.join(",")
     }
 
-    /// `etcd://HOST:PORT,HOST:PORT,HOST:PORT/PATH`.
+    /// Returns `etcd://HOST:PORT,HOST:PORT,HOST:PORT/PATH`.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("etcd://{}/{path}", self.endpoints())
     }
 
-    /// Which member leads, once one does: asked of those that are up and not cut off.
+    /// Returns the leader, once there is one: asks the members that are up and not cut off.
     ///
     /// # Errors
-    /// When none leads for long.
+    /// If none leads for 20 seconds.
     pub fn leader(&self) -> Outcome<usize> {
         let begun = Instant::now();
         while begun.elapsed() < ELECTION {
             for (at, member) in self.members.iter().enumerate() {
-                // One that does not answer does not lead.
+                // A member that does not answer does not lead.
                 if member.is_up() && !self.cut[at] && member.is_leader().unwrap_or(false) {
                     return Ok(at);
                 }
             }
-            // Not to synchronise: how often one looks.
+            // Not to synchronise: the interval between two looks.
             thread::sleep(Duration::from_millis(20));
         }
         Err("no member leads".into())
     }
 
-    /// Cuts a member off from the others and from all clients. Nobody is told.
+    /// Cuts a member off from the others and from all clients, without any notice to them.
     ///
     /// # Errors
     /// On loopback.
@@ -126,7 +126,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Joins it again.
+    /// Connects a member again.
     ///
     /// # Errors
     /// On loopback.
@@ -139,7 +139,7 @@ impl Cluster {
     /// Waits until all members answer.
     ///
     /// # Errors
-    /// When one does not.
+    /// If one does not.
     pub fn await_health(&mut self) -> Outcome<()> {
         self.members.iter_mut().try_for_each(Server::await_health)
     }

@@ -1,9 +1,9 @@
-//! etcd for tests: servers and clusters that are started for one test, killed, stopped, cut off and
-//! looked into, and gone when they are dropped.
+//! etcd for tests: servers and clusters that are started for one test, can be killed, stopped, cut off and
+//! inspected, and are removed when they are dropped.
 //!
-//! It wants `etcd` and `etcdctl` on the path (Debian: `etcd-server`, `etcd-client`), and says so
-//! when they are not there. [`Server`] is one member on loopback, with TLS or users if wished;
-//! [`Cluster`] is three, on loopback or each in a network namespace of its own ([`net`], root only).
+//! Needs `etcd` and `etcdctl` on the path (Debian: `etcd-server`, `etcd-client`), and reports it if they are
+//! missing. [`Server`] is one member on loopback, optionally with TLS or users; [`Cluster`] is three, on
+//! loopback or each in its own network namespace ([`net`], root only).
 //!
 //! ```no_run
 //! # fn main() -> lockbydir_etcd_lab::Outcome<()> {
@@ -15,7 +15,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Nothing here knows of locks.
+//! This crate knows nothing of locks.
 
 mod certificates;
 mod cluster;
@@ -27,5 +27,5 @@ pub use certificates::Certificates;
 pub use cluster::Cluster;
 pub use server::{Options, Server, User};
 
-/// What may go wrong: it says what, and says nothing about a lock.
+/// The result of an operation of the lab. The error describes what failed, and proves nothing about a lock.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

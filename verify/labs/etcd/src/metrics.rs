@@ -1,4 +1,4 @@
-//! What a server tells of itself over plain HTTP, by its own URL for that: whether it is well, and
+//! The state of a server, which it publishes over plain HTTP at a separate URL: whether it is healthy, and
 //! its counters.
 
 use std::{
@@ -9,10 +9,10 @@ use std::{
 
 use crate::Outcome;
 
-/// Longer than this no answer is waited for.
+/// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The body of the answer to a GET.
+/// Returns the body of the answer to a GET.
 pub(crate) fn get(address: &str, path: &str) -> Outcome<String> {
     let address: SocketAddr = address.parse()?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
@@ -25,7 +25,7 @@ pub(crate) fn get(address: &str, path: &str) -> Outcome<String> {
     Ok(body.to_owned())
 }
 
-/// The sum of a counter in a page of metrics, over all its labels that contain this text.
+/// Returns the sum of a counter in a page of metrics, over all its labels that contain this text.
 #[must_use]
 pub(crate) fn sum(page: &str, name: &str, label: &str) -> f64 {
     let numbers = page.lines().filter_map(|line| {

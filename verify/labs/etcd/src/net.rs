@@ -1,6 +1,6 @@
-//! Networks of their own: a hub and spokes, each a network namespace, so that a server can be cut
-//! off by taking its link down. Nothing of the machine's own network is touched. Needs root, and
-//! `ip` (iproute2) and `unshare` (util-linux).
+//! Separate networks: a hub and spokes, each a network namespace, so that a server can be cut off by taking
+//! its link down. The machine's own network is not changed. Needs root, and `ip` (iproute2) and `unshare`
+//! (util-linux).
 
 use std::{
     fs::File,
@@ -14,36 +14,36 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::Outcome;
 
-/// The hub's address, and those of the spokes: `.11`, `.12` and so on.
+/// The network; the hub has the address `.1`, the spokes have `.11`, `.12` and so on.
 const NETWORK: &str = "10.99.0";
 
-/// A network namespace. It lasts as long as this, and whoever is in it.
+/// A network namespace. It exists as long as this value, or a process in it.
 #[derive(Debug)]
 pub struct Namespace(File);
 
 impl Namespace {
-    /// A new one, with nothing in it but a loopback device.
+    /// Makes a namespace that contains only a loopback device.
     ///
     /// # Errors
     /// Without root.
     pub fn new() -> Outcome<Self> {
-        // A process makes it; an open file keeps it when that process is gone.
-        let mut maker = Command::new("unshare")
+        // A process makes it; an open file keeps it after that process has ended.
+        let mut child = Command::new("unshare")
             .args(["--net", "cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("no `unshare` runs: {error}"))?;
-        let (into, out) = (maker.stdin.take(), maker.stdout.take());
+        let (into, out) = (child.stdin.take(), child.stdout.take());
         let (mut into, out) = into.zip(out).ok_or("it was piped")?;
         let mut echo = String::new();
-        // What comes back was said within.
-        let said =
+        // The echo shows that the process is inside.
+        let echoed =
             into.write_all(b"here\n").and_then(|()| BufReader::new(out).read_line(&mut echo));
-        let file = File::open(format!("/proc/{}/ns/net", maker.id()));
+        let file = File::open(format!("/proc/{}/ns/net", child.id()));
         drop(into);
-        let status = maker.wait()?;
-        if said.is_err() || echo != "here\n" || !status.success() {
+        let status = child.wait()?;
+        if echoed.is_err() || echo != "here\n" || !status.success() {
             return Err("no network namespace can be made: that needs root".into());
         }
         let namespace = Self(file?);
@@ -51,8 +51,8 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// Moves the calling thread into it; threads and processes that it starts from then on are in
-    /// it, too.
+    /// Moves the calling thread into the namespace; threads and processes that it starts from then on are
+    /// in it, too.
     ///
     /// # Errors
     /// Without root.
@@ -60,10 +60,10 @@ impl Namespace {
         Ok(move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))?)
     }
 
-    /// Does something within, in a thread of its own.
+    /// Calls `act` inside the namespace, in a separate thread.
     ///
     /// # Errors
-    /// Those of [`Namespace::enter`], and what it does.
+    /// Those of [`Namespace::enter`], and of `act`.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> Outcome<T> + Send) -> Outcome<T> {
         thread::scope(|scope| {
             let acting = scope.spawn(|| {
@@ -74,7 +74,7 @@ impl Namespace {
         })
     }
 
-    /// Runs `ip` within.
+    /// Runs `ip` inside the namespace.
     fn ip(&self, arguments: &[&str]) -> Outcome<()> {
         self.within(|| {
             let output = Command::new("ip").args(arguments).output();
@@ -88,7 +88,7 @@ impl Namespace {
     }
 }
 
-/// A hub, where clients are, and spokes, one for each server.
+/// A hub for the clients, and one spoke for each server.
 #[derive(Debug)]
 pub struct Star {
     hub: Namespace,
@@ -96,7 +96,7 @@ pub struct Star {
 }
 
 impl Star {
-    /// A star with so many spokes.
+    /// Makes a star with this number of spokes.
     ///
     /// # Errors
     /// Without root, or `ip`.
@@ -124,19 +124,19 @@ impl Star {
         Ok(star)
     }
 
-    /// Where clients are.
+    /// Returns the namespace of the clients.
     #[must_use]
     pub fn hub(&self) -> &Namespace {
         &self.hub
     }
 
-    /// Where this server is.
+    /// Returns the namespace of this server.
     #[must_use]
     pub fn spoke(&self, at: usize) -> &Namespace {
         &self.spokes[at]
     }
 
-    /// Cuts it off: nothing goes in or out any more, and nobody is told.
+    /// Cuts a spoke off: no packet passes any more, and nobody is notified.
     ///
     /// # Errors
     /// Those of `ip`.
@@ -144,7 +144,7 @@ impl Star {
         self.hub.ip(&["link", "set", &link(at), "down"])
     }
 
-    /// Joins it again.
+    /// Connects a spoke again.
     ///
     /// # Errors
     /// Those of `ip`.
@@ -157,7 +157,7 @@ fn link(at: usize) -> String {
     format!("spoke{at}")
 }
 
-/// The address of a spoke.
+/// Returns the address of a spoke.
 pub(crate) fn address(at: usize) -> String {
     format!("{NETWORK}.{}", 11 + at)
 }

@@ -1,4 +1,4 @@
-//! One member: a process with a folder, an address, and a state of health.
+//! One member: a process with a folder and an address.
 
 use std::{
     fs::{self, File},
@@ -19,36 +19,36 @@ use crate::{
     net::{self, Star},
 };
 
-/// Longer than this nobody waits for a server to come up.
-const COMING_UP: Duration = Duration::from_secs(20);
-/// How often one looks whether it has.
-const LOOK: Duration = Duration::from_millis(20);
+/// The longest wait until a server is up.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// The interval between checks whether it is up.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// The password of `root` once users are required.
 const ROOT: &str = "root:very secret";
 
-/// How a server is started.
+/// Options for starting a server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where its folder is made; in memory if none is said, where nothing waits for a disk.
+    /// The parent of its folder; by default in memory, where no write waits for a disk.
     pub parent: Option<PathBuf>,
-    /// It speaks TLS only, by these.
+    /// If set, it uses TLS only, with these certificates.
     pub certificates: Option<Arc<Certificates>>,
-    /// It wants a client's certificate, too.
+    /// Whether it also requires a client's certificate.
     pub clients_certified: bool,
 }
 
-/// Somebody who may read and write below a prefix of keys.
+/// A user who may read and write below a prefix of keys.
 #[derive(Clone, Copy, Debug)]
 pub struct User<'a> {
     /// Name.
     pub name: &'a str,
     /// Password.
     pub password: &'a str,
-    /// The beginning of all keys that are theirs.
+    /// The prefix of all keys of this user.
     pub prefix: &'a str,
 }
 
-/// Where one member is, and its three ports.
+/// The address of a member, and its three ports.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     host: String,
@@ -58,8 +58,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Free ports on loopback. Somebody may take one before the server does: then it does not come
-    /// up, and says why.
+    /// Chooses free ports on loopback. Another process may take one before the server does: then the server
+    /// does not start, and reports why.
     pub(crate) fn on_loopback() -> Outcome<Self> {
         let free = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0"));
         let [client, peer, metrics] = free;
@@ -69,7 +69,7 @@ impl Place {
         Ok(Self { host, client: port(client)?, peer: port(peer)?, metrics: port(metrics)? })
     }
 
-    /// In a network of its own.
+    /// Returns the address in a separate network.
     pub(crate) fn on_spoke(at: usize) -> Self {
         Self { host: net::address(at), client: 2379, peer: 2380, metrics: 2381 }
     }
@@ -79,12 +79,12 @@ impl Place {
     }
 }
 
-/// One member of a cluster, or all of it.
+/// One member of a cluster, or a cluster of one.
 #[derive(Debug)]
 pub struct Server {
     name: String,
     place: Place,
-    /// All members, as etcd wants to be told.
+    /// All members, in the form that etcd expects.
     members: String,
     options: Options,
     star: Option<(Arc<Star>, usize)>,
@@ -95,7 +95,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// One member on loopback, its data in memory, ready.
+    /// Starts one member on loopback, with its data in memory, and waits until it is ready.
     ///
     /// # Errors
     /// When there is no etcd, or it does not come up.
@@ -103,7 +103,7 @@ impl Server {
         Self::start_with(&Options::default())
     }
 
-    /// The same, as one wishes.
+    /// The same, with these options.
     ///
     /// # Errors
     /// When there is no etcd, or it does not come up.
@@ -116,7 +116,7 @@ impl Server {
         Ok(server)
     }
 
-    /// One that was not begun yet.
+    /// Returns a member that is not started yet.
     pub(crate) fn new(
         name: &str,
         place: Place,
@@ -157,7 +157,7 @@ impl Server {
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", &self.members]);
         command.args(["--listen-metrics-urls", &format!("http://{host}:{metrics}")]);
-        // The shortest lease that it grants is one and a half times the latter.
+        // The shortest lease that it grants is one and a half times the election timeout.
         command.args(["--heartbeat-interval", "50", "--election-timeout", "500"]);
         if let Some(certificates) = &self.options.certificates {
             let (certificate, key) = certificates.server();
@@ -191,7 +191,7 @@ impl Server {
                     format!("{} ended with {status}: {}", self.name, self.last_words()).into()
                 );
             }
-            if begun.elapsed() > COMING_UP {
+            if begun.elapsed() > START_TIMEOUT {
                 return Err(format!(
                     "{} is not well ({health:?}): {}",
                     self.name,
@@ -199,18 +199,18 @@ impl Server {
                 )
                 .into());
             }
-            // Not to synchronise: how often one looks.
-            thread::sleep(LOOK);
+            // Not to synchronise: the interval between two checks.
+            thread::sleep(CHECK_INTERVAL);
         }
     }
 
-    /// True if it answers, and says that it is well.
+    /// Returns true if it answers and reports that it is healthy.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.is_up() && self.get("/health").is_ok_and(|health| health.contains("\"true\""))
     }
 
-    /// What it logs.
+    /// Returns the path of its log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("log")
@@ -222,19 +222,19 @@ impl Server {
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
 
-    /// `HOST:PORT`, for clients.
+    /// Returns `HOST:PORT`, for clients.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("{}:{}", self.place.host, self.place.client)
     }
 
-    /// `etcd://HOST:PORT/PATH`.
+    /// Returns `etcd://HOST:PORT/PATH`.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("etcd://{}/{path}", self.endpoint())
     }
 
-    /// True if its process lives and is not stopped.
+    /// Returns true if its process lives and is not stopped.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.child.is_some() && !self.stopped
@@ -271,7 +271,7 @@ impl Server {
         self.begin()
     }
 
-    /// Stops its process as it stands: it takes what is sent to it, and answers nothing.
+    /// Stops its process by a signal: it receives what is sent to it, but answers nothing.
     ///
     /// # Errors
     /// Those of the system.
@@ -281,7 +281,7 @@ impl Server {
         Ok(())
     }
 
-    /// Lets it go on.
+    /// Continues its process.
     ///
     /// # Errors
     /// Those of the system.
@@ -298,8 +298,8 @@ impl Server {
         Ok(kill_process(pid, signal)?)
     }
 
-    /// The sum of one of its counters, as `/metrics` has them, over all labels that contain this
-    /// text (`""`: all).
+    /// Returns the sum of one of its counters in `/metrics`, over all labels that contain this text
+    /// (`""`: all).
     ///
     /// # Errors
     /// When it does not answer within a second.
@@ -307,7 +307,7 @@ impl Server {
         Ok(metrics::sum(&self.get("/metrics")?, name, label))
     }
 
-    /// True if it is the leader, as far as it knows itself.
+    /// Returns true if it is the leader, as far as it knows itself.
     ///
     /// # Errors
     /// When it does not answer within a second.
@@ -320,7 +320,7 @@ impl Server {
         self.at_hub(|| metrics::get(&address, path))
     }
 
-    /// An `etcdctl` that speaks to it, to which arguments may be added.
+    /// Returns an `etcdctl` command for this server, to which arguments may be added.
     #[must_use]
     pub fn etcdctl(&self) -> Command {
         let mut command = Command::new("etcdctl");
@@ -336,10 +336,10 @@ impl Server {
         command
     }
 
-    /// What `etcdctl` says.
+    /// Runs `etcdctl` and returns its output.
     ///
     /// # Errors
-    /// When it fails, with what it says.
+    /// If it fails, with its error output.
     pub fn control(&self, arguments: &[&str]) -> Outcome<String> {
         let mut command = self.etcdctl();
         command.args(arguments).stdin(Stdio::null());
@@ -354,7 +354,7 @@ impl Server {
         Err(format!("etcdctl {}: {why}", arguments.join(" ")).into())
     }
 
-    /// Forgets all revisions but the last: who watches from an older one is told so.
+    /// Removes all revisions but the last: a client that watches from an older one gets an error.
     ///
     /// # Errors
     /// Those of `etcdctl`.
@@ -365,7 +365,7 @@ impl Server {
         self.control(&["compact", "--physical", &revision]).map(drop)
     }
 
-    /// From now on everyone must say who they are, and may only what is theirs.
+    /// Requires all clients to authenticate, and restricts each user to its own keys.
     ///
     /// # Errors
     /// Those of `etcdctl`.
@@ -390,7 +390,7 @@ impl Server {
         Ok(())
     }
 
-    /// Does something where the server is.
+    /// Calls `act` in the network of the server.
     fn within<T: Send>(&self, act: impl FnOnce() -> Outcome<T> + Send) -> Outcome<T> {
         match &self.star {
             Some((star, at)) => star.spoke(*at).within(act),
@@ -398,7 +398,7 @@ impl Server {
         }
     }
 
-    /// Does something where clients are.
+    /// Calls `act` in the network of the clients.
     fn at_hub<T: Send>(&self, act: impl FnOnce() -> Outcome<T> + Send) -> Outcome<T> {
         match &self.star {
             Some((star, _)) => star.hub().within(act),
@@ -409,7 +409,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It fails only when the process is gone already.
+        // It fails only if the process has already ended.
         let _ = self.kill();
     }
 }

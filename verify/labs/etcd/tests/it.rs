@@ -1,4 +1,4 @@
-//! The servers do what tests want of them.
+//! Tests of the etcd lab itself.
 
 use std::{process::Stdio, sync::Arc};
 
@@ -46,7 +46,7 @@ fn a_server_with_tls_and_users_turns_all_others_away() {
 }
 
 #[test]
-fn a_cluster_elects_another_when_its_leader_is_stopped_killed_or_cut_off() {
+fn a_cluster_replaces_a_stopped_killed_or_cut_off_leader() {
     let mut cluster = Cluster::in_namespaces(&Options::default()).expect("etcd, and root");
 
     let first = cluster.leader().expect("a leader");

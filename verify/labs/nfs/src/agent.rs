@@ -1,5 +1,5 @@
-//! The guest's side: runs programs for the host, each for one connection, and kills them when it
-//! breaks.
+//! The guest's side of the connection: runs programs for the host, one for each connection, and kills them
+//! when the connection breaks.
 
 use std::{
     fs,
@@ -23,21 +23,22 @@ use rustix::{
 
 use crate::{Outcome, wire::Frame};
 
-/// The guests' port.
+/// The port of the agent in each guest.
 pub const PORT: u16 = 9000;
-/// A process that waits for a server that is gone feels a signal only when the server is back.
+/// The longest wait until a signal has taken effect: a process that waits for a dead server receives it only
+/// when the server is back.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Between two looks whether it was felt.
-const LOOK: Duration = Duration::from_millis(1);
+/// The interval between checks whether the signal has taken effect.
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Serves for ever.
+/// Serves connections for ever.
 ///
 /// # Errors
-/// When the port is not to be had.
+/// If the port is not available.
 pub fn serve() -> Outcome<()> {
     for stream in TcpListener::bind(("0.0.0.0", PORT))?.incoming().flatten() {
         thread::spawn(move || {
-            if let Err(error) = attend(stream) {
+            if let Err(error) = serve_connection(stream) {
                 eprintln!("agent: {error}");
             }
         });
@@ -45,14 +46,14 @@ pub fn serve() -> Outcome<()> {
     Ok(())
 }
 
-/// The way back, shared: whole frames, one after the other.
+/// The connection to the host, shared by threads that send whole frames, one after the other.
 type Back = Arc<Mutex<TcpStream>>;
 
 fn send(back: &Back, frame: &Frame) -> io::Result<()> {
     frame.write(&mut *back.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn attend(mut stream: TcpStream) -> Outcome<()> {
+fn serve_connection(mut stream: TcpStream) -> Outcome<()> {
     stream.set_nodelay(true)?;
     let Frame::Start(command) = Frame::read(&mut stream)? else {
         return Err("a connection that does not begin with a program".into());
@@ -77,7 +78,7 @@ fn attend(mut stream: TcpStream) -> Outcome<()> {
     send(&back, &Frame::Born(pid))?;
     let (input, output, trouble) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(output), Some(trouble)) = (output, trouble) else { return Err("no pipes".into()) };
-    let ear = output.as_fd().try_clone_to_owned()?;
+    let output_pipe = output.as_fd().try_clone_to_owned()?;
     let pumps = [
         pump(output, Arc::clone(&back), Frame::Output),
         pump(trouble, Arc::clone(&back), Frame::Trouble),
@@ -86,14 +87,14 @@ fn attend(mut stream: TcpStream) -> Outcome<()> {
         let back = Arc::clone(&back);
         move || end(child, pumps, &back)
     });
-    obey(stream, pid, input, ear.as_fd(), &back);
-    // Nobody listens any more, or it has ended.
+    execute(stream, pid, input, output_pipe.as_fd(), &back);
+    // The host has disconnected, or the process has ended.
     signal(pid, Signal::KILL);
     let _ = end.join();
     Ok(())
 }
 
-/// Forwards all that is told. Reading and sending are one step for those who hold the way back.
+/// Forwards all output. Holding the lock makes reading and sending one step for the other threads.
 fn pump(
     mut from: impl Read + AsFd + Send + 'static,
     back: Back,
@@ -117,7 +118,7 @@ fn pump(
     })
 }
 
-/// Tells how it ended, after all that it told.
+/// Reports how the process ended, after all its output.
 fn end(mut child: Child, pumps: [thread::JoinHandle<()>; 2], back: &Back) {
     let status = child.wait();
     for pump in pumps {
@@ -129,23 +130,23 @@ fn end(mut child: Child, pumps: [thread::JoinHandle<()>; 2], back: &Back) {
     let _ = back.lock().unwrap_or_else(PoisonError::into_inner).shutdown(std::net::Shutdown::Both);
 }
 
-/// Does what the host says, until it says nothing more.
-fn obey(
+/// Executes the host's frames until the connection ends.
+fn execute(
     mut stream: TcpStream,
     pid: u32,
     mut input: Option<ChildStdin>,
-    told: BorrowedFd<'_>,
+    output: BorrowedFd<'_>,
     back: &Back,
 ) {
     while let Ok(frame) = Frame::read(&mut stream) {
         match frame {
             Frame::Input(bytes) if bytes.is_empty() => input = None,
-            // Who does not listen is not told.
+            // A process that does not read gets no input.
             Frame::Input(bytes) => drop(input.as_mut().map(|input| input.write_all(&bytes))),
             Frame::Signal(number) => {
                 if let Some(known) = Signal::from_named_raw(i32::from(number)) {
                     signal(pid, known);
-                    await_felt(pid, known, told, back);
+                    await_felt(pid, known, output, back);
                 }
             }
             _ => return,
@@ -155,13 +156,13 @@ fn obey(
 
 fn signal(pid: u32, signal: Signal) {
     if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It fails only when all of the group are gone.
+        // It fails only if all processes of the group are gone.
         let _ = kill_process_group(group, signal);
     }
 }
 
-/// Waits until the process has felt it, and all that it told is on its way; then says so.
-fn await_felt(pid: u32, signal: Signal, told: BorrowedFd<'_>, back: &Back) {
+/// Waits until the signal has taken effect and all earlier output is sent; then reports that.
+fn await_felt(pid: u32, signal: Signal, output: BorrowedFd<'_>, back: &Back) {
     let begun = Instant::now();
     let is_felt = |state| match signal {
         Signal::STOP => matches!(state, 'T' | 'Z' | 'X'),
@@ -171,17 +172,17 @@ fn await_felt(pid: u32, signal: Signal, told: BorrowedFd<'_>, back: &Back) {
     while begun.elapsed() < LONGEST {
         if is_felt(state(pid)) {
             let mut back = back.lock().unwrap_or_else(PoisonError::into_inner);
-            if ioctl_fionread(told).unwrap_or(0) == 0 {
+            if ioctl_fionread(output).unwrap_or(0) == 0 {
                 let _ = Frame::Felt.write(&mut *back);
                 return;
             }
         }
-        // Not to synchronise: how often one looks.
-        thread::sleep(LOOK);
+        // Not to synchronise: the interval between two checks.
+        thread::sleep(CHECK_INTERVAL);
     }
 }
 
-/// The letter of its state; `X` for one that is gone.
+/// Returns the letter of the process's state; `X` if it is gone.
 fn state(pid: u32) -> char {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('X')

@@ -1,14 +1,14 @@
-//! One clock for all guests: a page of memory that they share with the host, in which the host
-//! writes the time, some ten thousand times a second.
+//! A common clock of all guests: a page of memory that they share with the host, in which the host writes
+//! the time, some ten thousand times a second.
 //!
-//! A guest's own clocks began at its boot and run at their own pace. By this one, what happened in
-//! two guests has an order: it is one number, which only grows. What is read may be a little old.
-//! So a moment that is read *before* something is asked for never lies after it; and who notes the
-//! beginning of a time after it began, and its end before it ended, makes it shorter, not longer.
-//! When it stood still for long is told by [`Clock::stops`].
+//! A guest's own clocks began at its boot and run at their own rate. The common clock orders the events of
+//! two guests: it is one number, which only grows. A reading may be a little old. So a moment that is read
+//! *before* a request never lies after it; and a program that records the beginning of an interval after
+//! it began, and its end before it ended, makes the interval shorter, not longer. [`Clock::stops`] returns
+//! the times in which the clock stood still for long.
 //!
-//! The guests' side maps the memory of a PCI device (`ivshmem-plain`), for it cannot be read
-//! otherwise: the only `unsafe` code here.
+//! The guests map the memory of a PCI device (`ivshmem-plain`), because it cannot be read otherwise: this
+//! is the only `unsafe` code here.
 
 use std::{
     fs::{self, File},
@@ -33,16 +33,16 @@ use rustix::{
 
 use crate::Outcome;
 
-/// The memory that is shared; the smallest that the device can have.
+/// The size of the shared memory in bytes; the smallest that the device permits.
 pub(crate) const SIZE: usize = 4096;
-/// How long the host rests before it writes the time again.
+/// The time for which the host waits before it writes the time again.
 const REST: Duration = Duration::from_micros(50);
-/// A longer time is noted, in nanoseconds.
+/// The shortest standstill that is recorded, in nanoseconds.
 const LONG: u64 = 10_000_000;
-/// The device's vendor and kind.
+/// The device's vendor and device ids.
 const DEVICE: (&str, &str) = ("0x1af4", "0x1110");
 
-/// The host's side.
+/// The host's side of the clock.
 #[derive(Debug)]
 pub struct Clock {
     over: Arc<AtomicBool>,
@@ -50,7 +50,7 @@ pub struct Clock {
     writer: Option<JoinHandle<()>>,
 }
 
-/// Nanoseconds of `CLOCK_BOOTTIME` of this kernel.
+/// Returns the nanoseconds of `CLOCK_BOOTTIME` of this kernel.
 #[must_use]
 pub fn boot() -> u64 {
     nanos(ClockId::Boottime)
@@ -70,12 +70,14 @@ impl Clock {
         let writer = thread::spawn({
             let (over, stops) = (Arc::clone(&over), Arc::clone(&stops));
             move || {
-                // Others may want all of the machine. Who is not root shares it.
+                // Other processes may use the whole machine. Without root this fails, and the thread
+                // shares it.
                 let _ = setpriority_process(Some(gettid()), -20);
                 let mut last = boot();
                 while !over.load(Ordering::Relaxed) {
                     let now = boot();
-                    // Twice: who reads the second before the first, and the same, read it whole.
+                    // Twice: a reader that reads the second copy before the first, and finds them
+                    // equal, has a whole value.
                     for place in [0, 8] {
                         let _ = file.write_all_at(&now.to_le_bytes(), place);
                     }
@@ -85,7 +87,7 @@ impl Clock {
                         stops.lock().unwrap_or_else(PoisonError::into_inner).push((last, now));
                     }
                     last = now;
-                    // Not to synchronise: how fine the clock is.
+                    // Not to synchronise: the granularity of the clock.
                     thread::sleep(REST);
                 }
             }
@@ -93,8 +95,8 @@ impl Clock {
         Ok(Self { over, stops, writer: Some(writer) })
     }
 
-    /// From when to when it stood still for more than 10 ms, since this was last asked: the machine
-    /// had other things to do.
+    /// Returns the spans in which the clock stood still for more than 10 ms because the machine was busy,
+    /// since the last call of this function.
     #[must_use]
     pub fn stops(&self) -> Vec<(u64, u64)> {
         std::mem::take(&mut *self.stops.lock().unwrap_or_else(PoisonError::into_inner))
@@ -110,7 +112,7 @@ impl Drop for Clock {
     }
 }
 
-/// The guests' side.
+/// The guests' side of the clock.
 #[derive(Debug)]
 pub struct Face(*const u64);
 
@@ -123,7 +125,7 @@ impl Face {
     /// Finds the device and maps its memory.
     ///
     /// # Errors
-    /// When there is none, or not root: one is not in a guest of the lab.
+    /// If there is none, or without root: then this is not a guest of the lab.
     pub fn open() -> io::Result<Self> {
         let device = device()?.ok_or(io::ErrorKind::NotFound)?;
         let memory = File::open(device.join("resource2"))?;
@@ -133,7 +135,7 @@ impl Face {
         Ok(Self(mapped.cast()))
     }
 
-    /// The time, by the host's boot clock, in nanoseconds.
+    /// Returns the time, by the host's boot clock, in nanoseconds.
     #[must_use]
     pub fn now(&self) -> u64 {
         loop {
@@ -145,10 +147,10 @@ impl Face {
         }
     }
 
-    /// Sets this kernel's wall clock by the host's, as hosts do that share a folder.
+    /// Sets this kernel's wall clock to the host's, as hosts that share a folder do.
     ///
     /// # Errors
-    /// When not root.
+    /// Without root.
     pub fn set_wall_clock(&self) -> Outcome<()> {
         let wall = self.now() + self.read(2);
         let seconds = i64::try_from(wall / 1_000_000_000)?;

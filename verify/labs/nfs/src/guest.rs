@@ -17,14 +17,14 @@ use crate::{
     remote::{Ended, Process, Sink},
 };
 
-/// Longer than this nobody waits for a guest to boot, nor for a command in it.
+/// The longest wait until a guest has booted, or until a command in it ends.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// How often one looks whether it has booted.
-const LOOK: Duration = Duration::from_millis(100);
-/// The guests' memory: what is in the image lies in it.
+/// The interval between checks whether it has booted.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// The guests' memory, which also contains the files of the image.
 const MEMORY: &str = "512M";
 
-/// Which guest.
+/// The name of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
     /// The server.
@@ -36,12 +36,12 @@ pub enum Name {
 }
 
 impl Name {
-    /// All of them.
+    /// All guests.
     pub const ALL: [Self; 3] = [Self::Server, Self::Client1, Self::Client2];
     /// The clients.
     pub const CLIENTS: [Self; 2] = [Self::Client1, Self::Client2];
 
-    /// Its host name.
+    /// Returns its host name.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -51,13 +51,13 @@ impl Name {
         }
     }
 
-    /// The guest with this host name.
+    /// Returns the guest with this host name.
     #[must_use]
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|name| name.word() == word)
     }
 
-    /// Its address in the guests' network.
+    /// Returns its address in the guests' network.
     #[must_use]
     pub fn address(self) -> Ipv4Addr {
         Ipv4Addr::new(10, 9, 0, 1 + self as u8)
@@ -68,16 +68,16 @@ impl Name {
     }
 }
 
-/// What all guests are made of.
+/// The common properties of all guests.
 #[derive(Debug)]
 pub(crate) struct Recipe {
     pub(crate) kernel: PathBuf,
     pub(crate) image: PathBuf,
-    /// Where their consoles and disks lie.
+    /// The folder of their consoles and disks.
     pub(crate) folder: PathBuf,
     pub(crate) clock: PathBuf,
     pub(crate) switch: Arc<Switch>,
-    /// The server acknowledges only what is on its disk.
+    /// Whether the server acknowledges only what is on its disk.
     pub(crate) sync: bool,
 }
 
@@ -97,12 +97,12 @@ impl Guest {
         Ok(Self { name, port, recipe: Arc::clone(recipe), child: None, frozen: false })
     }
 
-    /// The file of its disk.
+    /// Returns the file of its disk.
     pub(crate) fn disk(folder: &Path, name: Name) -> PathBuf {
         folder.join(format!("{}.disk", name.word()))
     }
 
-    /// Plugs it in, and does not wait.
+    /// Starts the guest, and does not wait.
     pub(crate) fn begin(&mut self) -> Outcome<()> {
         let Recipe { kernel, image, folder, clock, switch, sync } = &*self.recipe;
         let (name, word) = (self.name, self.name.word());
@@ -111,7 +111,7 @@ impl Guest {
             mac[3] = kind;
             mac.map(|byte| format!("{byte:02x}")).join(":")
         };
-        // Whoever is left when the lab is killed is killed with it.
+        // A guest that is left when the lab is killed is killed with it.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args(["-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1"]);
@@ -139,7 +139,7 @@ impl Guest {
             comma(clock)
         ));
         command.args(["-device", "ivshmem-plain,memdev=clock"]);
-        // What the guest has written to its disk outlives it; what it only remembered does not.
+        // The guest's writes to its disk survive it; data in its memory do not.
         let disk = Self::disk(folder, name);
         let drive = format!("file={},format=raw,if=virtio,cache=unsafe", comma(&disk));
         command.arg("-drive").arg(drive);
@@ -161,7 +161,7 @@ impl Guest {
             if let Some(status) = child.try_wait()? {
                 return Err(format!("{} ended: {status}{}", self.name.word(), self.last()).into());
             }
-            thread::sleep(LOOK);
+            thread::sleep(CHECK_INTERVAL);
         }
         Err(format!("{} does not boot{}", self.name.word(), self.last()).into())
     }
@@ -170,15 +170,15 @@ impl Guest {
         self.recipe.folder.join(format!("{}.console", self.name.word()))
     }
 
-    /// The last lines of its console and of QEMU.
+    /// Returns the last lines of its console and of QEMU.
     #[must_use]
     pub fn last(&self) -> String {
         let files = [self.console(), self.console().with_extension("qemu")];
         let mut last = String::new();
         for file in files {
-            let told = fs::read(file).unwrap_or_default();
-            let told = String::from_utf8_lossy(&told);
-            let lines: Vec<&str> = told.lines().collect();
+            let bytes = fs::read(file).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<&str> = text.lines().collect();
             for line in &lines[lines.len().saturating_sub(12)..] {
                 last.push_str("\n  ");
                 last.push_str(line.trim_end());
@@ -187,23 +187,23 @@ impl Guest {
         last
     }
 
-    /// Starts a program in it. What it tells goes to the sink, as it comes.
+    /// Starts a program in the guest. Its output goes to the sink as it arrives.
     ///
     /// # Errors
-    /// When the guest does not listen.
+    /// If the guest does not accept the connection.
     pub fn start(&self, command: &[&str], sink: Sink) -> Outcome<Process> {
         Process::start(self.port, command, sink)
     }
 
-    /// Runs a program to its end, and gives what it wrote.
+    /// Runs a program to its end, and returns its output.
     ///
     /// # Errors
-    /// When it fails: with what it wrote to its standard error.
+    /// If it fails, with its error output.
     pub fn run(&self, command: &[&str]) -> Outcome<String> {
         self.run_with(command, &[])
     }
 
-    /// Runs a shell's line.
+    /// Runs a shell command.
     ///
     /// # Errors
     /// When it fails.
@@ -211,7 +211,7 @@ impl Guest {
         self.run(&["sh", "-c", line])
     }
 
-    /// Copies a program or any file in.
+    /// Copies a program or any other file into the guest.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -221,32 +221,31 @@ impl Guest {
     }
 
     fn run_with(&self, command: &[&str], input: &[u8]) -> Outcome<String> {
-        let told = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
-        let sink = Arc::clone(&told);
-        let hear = move |bytes: &[u8], is_trouble: bool| {
-            let mut told = sink.lock().unwrap_or_else(PoisonError::into_inner);
-            told[usize::from(is_trouble)].extend(bytes);
+        let outputs = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
+        let sink = Arc::clone(&outputs);
+        let on_output = move |bytes: &[u8], is_stderr: bool| {
+            let mut outputs = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            outputs[usize::from(is_stderr)].extend(bytes);
         };
-        let mut process = self.start(command, Box::new(hear))?;
+        let mut process = self.start(command, Box::new(on_output))?;
         if !input.is_empty() {
             process.stdin().say(input)?;
         }
-        // It may have ended without listening.
+        // It may have ended without reading its input.
         let _ = process.stdin().close();
         let ended = process.wait(PATIENCE);
-        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let [output, trouble] = told.each_ref().map(|bytes| String::from_utf8_lossy(bytes));
+        let outputs = outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let [output, errors] = outputs.each_ref().map(|bytes| String::from_utf8_lossy(bytes));
         match ended {
             Some(Ended::Code(0)) => Ok(output.into_owned()),
             ended => {
-                let why =
-                    format!("{}: {command:?}: {ended:?}\n{output}{trouble}", self.name.word());
+                let why = format!("{}: {command:?}: {ended:?}\n{output}{errors}", self.name.word());
                 Err(why.trim_end().into())
             }
         }
     }
 
-    /// Pulls its plug. Nothing of what it only remembered is left.
+    /// Cuts its power. Data that were only in its memory are lost.
     ///
     /// # Errors
     /// When it was not running.
@@ -258,7 +257,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Stops all of it. Its clocks go on, as in a computer that hangs: when it thaws it sees how
+    /// Stops the whole guest. Its clocks continue, as in a computer that hangs: when it thaws, it notices how
     /// much time has passed. (QEMU's own `stop` would stop them, too.)
     ///
     /// # Errors
@@ -269,7 +268,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Lets it go on.
+    /// Continues a frozen guest.
     ///
     /// # Errors
     /// When it is not running.
@@ -279,7 +278,7 @@ impl Guest {
         Ok(())
     }
 
-    /// It runs, and is not frozen.
+    /// Whether it runs and is not frozen.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.child.is_some() && !self.frozen
@@ -294,12 +293,12 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // It fails only when it is gone already.
+        // It fails only if it has already ended.
         let _ = self.kill();
     }
 }
 
-/// A path as a value of QEMU's options.
+/// Returns a path as a value of QEMU's options, with commas escaped.
 fn comma(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }

@@ -1,5 +1,5 @@
-//! What a guest finds when it boots: an archive of Busybox, modules of the kernel, the NFS programs
-//! and programs of this machine, each with its libraries.
+//! The image that a guest boots: an archive of Busybox, kernel modules, the NFS programs and programs of
+//! this machine, each with its libraries.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +15,7 @@ use crate::{
     parts::{Parts, output},
 };
 
-/// Modules, with all that they need.
+/// The kernel modules; those that they depend on are added.
 const MODULES: [&str; 12] = [
     "virtio_pci",
     "virtio_net",
@@ -30,7 +30,7 @@ const MODULES: [&str; 12] = [
     "nls_cp437",
     "nls_ascii",
 ];
-/// Programs of the packages.
+/// Programs from the packages.
 const PROGRAMS: [&str; 12] = [
     "bin/kmod",
     "sbin/rpcbind",
@@ -45,9 +45,9 @@ const PROGRAMS: [&str; 12] = [
     "usr/sbin/nfsdcld",
     "usr/sbin/rpcinfo",
 ];
-/// Files of theirs.
+/// Files from the packages.
 const FILES: [&str; 4] = ["etc/netconfig", "etc/services", "etc/protocols", "etc/rpc"];
-/// Files of ours.
+/// Our own files.
 const OWN: [(&str, &str); 5] = [
     ("init", include_str!("init.sh")),
     (
@@ -89,7 +89,7 @@ pub(crate) fn make(parts: &Parts, programs: &[PathBuf], hosts: &str, image: &Pat
     let (mut libraries, places) = (BTreeSet::new(), library_places(&parts.programs));
     for program in PROGRAMS {
         let file = parts.programs.join(program);
-        // Debian moves programs between these, and drops some.
+        // Debian moves programs between these folders, and drops some.
         let other = parts.programs.join("usr").join(program);
         if let Some(file) = [file, other].into_iter().find(|file| file.exists()) {
             let name = file.file_name().unwrap_or_default();
@@ -99,7 +99,7 @@ pub(crate) fn make(parts: &Parts, programs: &[PathBuf], hosts: &str, image: &Pat
     }
     for program in programs {
         let to = root.join("bin").join(program.file_name().unwrap_or_default());
-        // Without what only a debugger wants: all of it lies in the guests' memory.
+        // Without debugging symbols: the whole image is in the guests' memory.
         let stripped = Command::new("strip").arg("-o").arg(&to).arg(program).status();
         if !stripped.is_ok_and(|status| status.success()) {
             fs::copy(program, &to)?;
@@ -141,24 +141,24 @@ fn add_busybox(root: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Where the packages' libraries lie.
+/// Returns the folders of the packages' libraries.
 fn library_places(programs: &Path) -> String {
     ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
         .map(|place| programs.join(place).display().to_string())
         .join(":")
 }
 
-/// The libraries that a program needs.
+/// Returns the libraries that a program needs.
 fn needed(program: &Path, places: &str) -> Outcome<Vec<PathBuf>> {
-    let told = output(Command::new("ldd").env("LD_LIBRARY_PATH", places).arg(program))?;
-    if let Some(missing) = told.lines().find(|line| line.contains("not found")) {
+    let listing = output(Command::new("ldd").env("LD_LIBRARY_PATH", places).arg(program))?;
+    if let Some(missing) = listing.lines().find(|line| line.contains("not found")) {
         return Err(format!("{}: {}", program.display(), missing.trim()).into());
     }
-    let paths = told.split_whitespace().filter(|word| word.starts_with('/'));
+    let paths = listing.split_whitespace().filter(|word| word.starts_with('/'));
     Ok(paths.map(PathBuf::from).collect())
 }
 
-/// The modules, and the table by which one finds another.
+/// Adds the modules, and the table of their dependencies.
 fn add_modules(parts: &Parts, root: &Path) -> Outcome<()> {
     let kmod = |name: &str| {
         let mut command = Command::new(parts.programs.join("bin/kmod"));
@@ -189,7 +189,7 @@ fn add_modules(parts: &Parts, root: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// As the kernel wants it: all is root's.
+/// Packs the archive in the kernel's format, with root as the owner of all files.
 fn pack(root: &Path, image: &Path) -> Outcome<()> {
     let mut names = Vec::new();
     list(root, Path::new("."), &mut names)?;
@@ -197,14 +197,14 @@ fn pack(root: &Path, image: &Path) -> Outcome<()> {
     command.args(["-o", "-H", "newc", "--quiet", "--null", "-R", "0:0"]).current_dir(root);
     command.stdin(Stdio::piped()).stdout(fs::File::create(image)?);
     let mut cpio = command.spawn()?;
-    if let Some(mut told) = cpio.stdin.take() {
-        told.write_all(names.join("\0").as_bytes())?;
+    if let Some(mut stdin) = cpio.stdin.take() {
+        stdin.write_all(names.join("\0").as_bytes())?;
     }
     let status = cpio.wait()?;
     status.success().then_some(()).ok_or_else(|| format!("cpio: {status}").into())
 }
 
-/// Each folder before what is in it.
+/// Lists each folder before its contents.
 fn list(root: &Path, folder: &Path, names: &mut Vec<String>) -> Outcome<()> {
     for file in fs::read_dir(root.join(folder))? {
         let file = file?;

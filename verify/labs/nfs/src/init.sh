@@ -1,5 +1,5 @@
 #!/bin/sh
-# The first process of every guest. Which one it is stands on the kernel's command line.
+# The first process of every guest. The kernel's command line contains the guest's name.
 export PATH=/bin:/sbin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tmpfs run /run; mount -t tmpfs tmp /tmp
@@ -24,7 +24,7 @@ if [ "$lab_name" = server ]; then
     modprobe nfsd
     mount -t nfsd nfsd /proc/fs/nfsd
     mount -t ext4 /dev/vda /export
-    # On the disk: who was mounted is asked after a boot.
+    # On the disk: after a boot the server needs to know which clients had mounted.
     mkdir -p /export/.state
     mount --bind /export/.state /var/lib/nfs
 fi
@@ -38,7 +38,7 @@ if [ "$lab_name" = server ]; then
     nfsdcld -p /run/rpc_pipefs -s /var/lib/nfs/nfsdcld
     exportfs -r
     rpc.mountd -p 4000
-    # As short as they may be: a server that comes back lets old clients in first for so long.
+    # The shortest permitted periods: a server that was restarted serves only old clients for this long.
     rpc.nfsd -G 10 -L 10 8
     sm-notify
 fi

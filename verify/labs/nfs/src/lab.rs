@@ -1,4 +1,4 @@
-//! All three guests, their network, their clock and the server's disk.
+//! The lab: three guests, their network, their clock and the server's disk.
 
 use std::{
     fs::File,
@@ -17,20 +17,20 @@ use crate::{
     parts::{Parts, output},
 };
 
-/// Where the clients have the server's folder.
+/// The path at which the clients mount the server's folder.
 pub const MOUNTED: &str = "/n";
-/// How large each guest's disk is: as much of it as is written is there. Those of the clients are
-/// empty, for whoever wants to try a file system.
+/// The size of each guest's disk in bytes; the file is sparse. The clients' disks are empty, for tests of
+/// other file systems.
 const DISK: u64 = 1 << 29;
 
-/// How a lab is made.
+/// Options for starting a lab.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Programs of this machine that the guests have in `/bin`.
     pub programs: Vec<PathBuf>,
-    /// Where its folder is made; in memory if none is said.
+    /// The parent of its folder; by default in memory.
     pub parent: Option<PathBuf>,
-    /// The server acknowledges what is not on its disk yet.
+    /// Whether the server acknowledges data that are not on its disk yet.
     pub is_async: bool,
 }
 
@@ -41,15 +41,15 @@ pub struct Lab {
     switch: Arc<Switch>,
     clock: Clock,
     options: Mutex<String>,
-    // Last: the guests' files are gone when they are.
+    // Last: the guests must be gone before their files are removed.
     _folder: TempDir,
 }
 
 impl Lab {
-    /// Boots all three, and waits until they are there.
+    /// Boots all three guests, and waits until they are ready.
     ///
     /// # Errors
-    /// When something is missing, or one does not boot: with the end of its console.
+    /// If a part is missing, or a guest does not boot: with the end of its console.
     pub fn start(options: &Options) -> Outcome<Self> {
         let parts = Parts::fetch(&cache()?)?;
         let memory = Path::new("/dev/shm");
@@ -92,27 +92,27 @@ impl Lab {
         Ok(Self { guests, switch, clock, options: Mutex::default(), _folder: folder })
     }
 
-    /// A guest: nobody else has it meanwhile.
+    /// Returns a guest, for exclusive use.
     pub fn guest(&self, name: Name) -> MutexGuard<'_, Guest> {
         self.guests[name as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Their network.
+    /// Returns the guests' network.
     #[must_use]
     pub fn switch(&self) -> &Arc<Switch> {
         &self.switch
     }
 
-    /// Their clock.
+    /// Returns the guests' clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Both clients mount the server's folder anew at [`MOUNTED`], with these options.
+    /// Mounts the server's folder again at [`MOUNTED`] on both clients, with these options.
     ///
     /// # Errors
-    /// When they are refused.
+    /// If they are refused.
     pub fn mount(&self, options: &str) -> Outcome<()> {
         options.clone_into(&mut self.options());
         Name::CLIENTS.into_iter().try_for_each(|name| self.mount_on(name))
@@ -124,18 +124,18 @@ impl Lab {
 
     fn mount_on(&self, name: Name) -> Outcome<()> {
         let (server, options) = (Name::Server.address(), self.options().clone());
-        // Version 4 begins at what the server calls its root.
+        // Version 4 begins at the server's root.
         let is_old = options.split(',').any(|option| matches!(option, "vers=3" | "nfsvers=3"));
         let place = if is_old { "/export" } else { "/" };
         let line = format!(
             "umount -l {MOUNTED} 2>/dev/null; mount.nfs {server}:{place} {MOUNTED} -o {options}"
         );
-        // And hosts that share a folder have one time.
+        // Hosts that share a folder have the same wall clock.
         self.guest(name).run(&[NAME, "set-clock"])?;
         self.guest(name).shell(&line).map(drop)
     }
 
-    /// Boots a guest whose plug was pulled, and lets a client mount as before.
+    /// Boots a guest whose power was cut, and mounts as before if it is a client.
     ///
     /// # Errors
     /// When it does not come up.
@@ -158,7 +158,7 @@ impl Drop for Lab {
     }
 }
 
-/// Where what was fetched is kept.
+/// Returns the folder of the fetched packages.
 fn cache() -> Outcome<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target"),
@@ -168,7 +168,7 @@ fn cache() -> Outcome<PathBuf> {
     Ok(target.canonicalize()?.join("nfs-lab"))
 }
 
-/// The program of this crate, which is the guests' agent: beside the one that runs, or above it.
+/// Returns the program of this crate, which is the guests' agent: beside the running one, or above it.
 fn own_program() -> Outcome<PathBuf> {
     let running = std::env::current_exe()?;
     let places = running.ancestors().skip(1).take(2);

@@ -1,15 +1,14 @@
-//! NFS between real hosts, for tests: a kernel's NFS server and two clients, three guests in QEMU,
+//! NFS between real hosts, for tests: a kernel's NFS server and two clients, which are three guests in QEMU,
 //! each with its own kernel, boot id, clocks and caches.
 //!
-//! They share nothing but a network, which is a [`switch`](Switch) of our own: it drops frames and
-//! cuts guests off as told. Programs of this machine run in them ([`Process`]), for they get its
-//! libraries. A guest is killed, frozen, thawed and booted again ([`Guest`]); all is gone when the
-//! [`Lab`] is dropped.
+//! They share nothing but a network, which is a [`switch`](Switch) of this crate: it can drop frames and
+//! cut guests off. Programs of this machine run in them ([`Process`]), because they have its libraries. A
+//! guest can be killed, frozen, thawed and booted again ([`Guest`]); everything is removed when the [`Lab`]
+//! is dropped.
 //!
-//! It wants QEMU, and what [`parts`] says: on Debian `qemu-system-x86`, `busybox-static`, `cpio`,
+//! Needs QEMU, and the programs listed in [`parts`]: on Debian `qemu-system-x86`, `busybox-static`, `cpio`,
 //! `e2fsprogs`. The guests' kernel and NFS programs are fetched by `apt-get download`, kept in
 //! `target/nfs-lab`, and never installed. Neither root nor KVM is needed.
-//!
 //! ```no_run
 //! # fn main() -> lockbydir_nfs_lab::Outcome<()> {
 //! use lockbydir_nfs_lab::{Lab, Name, Options};
@@ -23,7 +22,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Nothing here knows of locks.
+//! This crate knows nothing of locks.
 
 pub mod agent;
 pub mod clock;
@@ -40,5 +39,5 @@ pub use lab::{Lab, MOUNTED, Options};
 pub use remote::{Ended, Mouth, Process, Sink};
 pub use switch::Switch;
 
-/// What may go wrong: it says what, and says nothing about a lock.
+/// The result of an operation of the lab. The error describes what failed, and proves nothing about a lock.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,4 +1,4 @@
-//! The lab for people: boots it, and does what is told, a line at a time.
+//! The lab as a program: boots it, and executes commands, one per line.
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
@@ -11,7 +11,7 @@ use lockbydir_nfs_lab::{
     clock::{self, Face},
 };
 
-/// A program of this machine that the guests shall have.
+/// The option for a program of this machine that the guests get.
 const WITH: &str = "--with=";
 const ABOUT: &str = "\
 An NFS server and two clients in QEMU. Each client has an empty disk, /dev/vda. PROGRAM, of this
@@ -26,7 +26,7 @@ lose GUEST PERCENT    so many of its frames are lost
 put FILE GUEST PATH   copies a file in
 quit                  (or the end of the input) ends all";
 
-fn obey(lab: &Lab, line: &str) -> Outcome<()> {
+fn execute(lab: &Lab, line: &str) -> Outcome<()> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let guest = |at: usize| {
         let word = words.get(at).copied().unwrap_or_default();
@@ -59,11 +59,11 @@ fn obey(lab: &Lab, line: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// What it writes is shown as it comes.
+/// Runs a command in a guest, and shows its output as it arrives.
 fn run(lab: &Lab, name: Name, line: &str) -> Outcome<()> {
-    let show = |bytes: &[u8], is_trouble: bool| {
-        // Who does not read it is not interested.
-        let _ = match is_trouble {
+    let show = |bytes: &[u8], is_stderr: bool| {
+        // Nobody reads our output any more: that is no error.
+        let _ = match is_stderr {
             true => io::stderr().write_all(bytes),
             false => io::stdout().write_all(bytes),
         };
@@ -76,7 +76,7 @@ fn run(lab: &Lab, name: Name, line: &str) -> Outcome<()> {
     }
 }
 
-fn play(lines: &[String]) -> Outcome<()> {
+fn run_lines(lines: &[String]) -> Outcome<()> {
     let begun = Instant::now();
     let is_program = |line: &&String| line.starts_with(WITH);
     let programs = lines.iter().filter(is_program).map(|line| line[WITH.len()..].into()).collect();
@@ -84,7 +84,7 @@ fn play(lines: &[String]) -> Outcome<()> {
     let lab = Lab::start(&Options { programs, ..Options::default() })?;
     eprintln!("server, c1 and c2 are up after {:.1} s", begun.elapsed().as_secs_f64());
     if !lines.is_empty() {
-        return lines.into_iter().try_for_each(|line| obey(&lab, line));
+        return lines.into_iter().try_for_each(|line| execute(&lab, line));
     }
     let prompt = || {
         if io::stdin().is_terminal() {
@@ -100,7 +100,7 @@ fn play(lines: &[String]) -> Outcome<()> {
             "quit" => break,
             line => {
                 let begun = Instant::now();
-                if let Err(error) = obey(&lab, line) {
+                if let Err(error) = execute(&lab, line) {
                     eprintln!("{error}");
                 }
                 eprintln!("({:.2} s)", begun.elapsed().as_secs_f64());
@@ -111,14 +111,14 @@ fn play(lines: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-/// In a guest: the shared clock and its own, in seconds.
-fn tell_clocks() -> Outcome<()> {
+/// In a guest: prints the shared clock and its own, in seconds.
+fn print_clocks() -> Outcome<()> {
     let shared = Face::open()?.now();
     println!("{} {}", shared as f64 / 1e9, clock::boot() as f64 / 1e9);
     Ok(())
 }
 
-/// In a guest: its wall clock says what the host's says.
+/// In a guest: sets its wall clock to the host's.
 fn set_clock() -> Outcome<()> {
     Face::open()?.set_wall_clock()
 }
@@ -127,7 +127,7 @@ fn main() -> ExitCode {
     let lines: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match lines.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["agent"] => agent::serve(),
-        ["clock"] => tell_clocks(),
+        ["clock"] => print_clocks(),
         ["set-clock"] => set_clock(),
         ["--help" | "-h"] => {
             println!(
@@ -135,7 +135,7 @@ fn main() -> ExitCode {
             );
             Ok(())
         }
-        _ => play(&lines),
+        _ => run_lines(&lines),
     };
     outcome.map_or_else(
         |error| {

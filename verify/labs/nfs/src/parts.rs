@@ -1,5 +1,5 @@
-//! What the guests are made of: Debian's kernel for clouds and its NFS programs, fetched as packages
-//! and unpacked. Nothing is installed.
+//! The parts of the guests: Debian's kernel for clouds and its NFS programs, fetched as packages and
+//! unpacked. Nothing is installed.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::Outcome;
 
-/// Programs of this machine, and the Debian packages that have them.
+/// The required programs of this machine, and the Debian packages that contain them.
 const TOOLS: [(&str, &str); 7] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
@@ -19,33 +19,33 @@ const TOOLS: [(&str, &str); 7] = [
     ("dpkg", "dpkg"),
     ("apt-get", "apt"),
 ];
-/// The package that names the newest kernel.
+/// The package that depends on the newest kernel.
 const KERNEL: &str = "linux-image-cloud-amd64";
-/// The packages with the guests' programs; their libraries come with them.
+/// The packages with the guests' programs; the packages of their libraries are added.
 const PROGRAMS: [&str; 5] = ["nfs-kernel-server", "nfs-common", "rpcbind", "kmod", "netbase"];
 
 /// The parts, unpacked.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// Where the kernel's package was unpacked.
+    /// The folder in which the kernel's package was unpacked.
     pub kernel: PathBuf,
-    /// Its version.
+    /// The version of the kernel.
     pub version: String,
-    /// Where the programs' packages were unpacked.
+    /// The folder in which the programs' packages were unpacked.
     pub programs: PathBuf,
 }
 
 impl Parts {
-    /// The kernel itself.
+    /// Returns the path of the kernel.
     #[must_use]
     pub fn vmlinuz(&self) -> PathBuf {
         self.kernel.join(format!("boot/vmlinuz-{}", self.version))
     }
 
-    /// Fetches what is not there yet.
+    /// Fetches the parts that are missing.
     ///
     /// # Errors
-    /// When a tool is missing, or a package cannot be had.
+    /// If a tool is missing, or a package cannot be fetched.
     pub fn fetch(cache: &Path) -> Outcome<Self> {
         for (tool, package) in TOOLS {
             let path = std::env::var_os("PATH").unwrap_or_default();
@@ -67,7 +67,7 @@ impl Parts {
         let programs = cache.join("programs");
         if !programs.exists() {
             let mut packages = depends(&PROGRAMS)?;
-            // The C library is this machine's: its loader is, too.
+            // The C library is this machine's, because its loader is, too.
             packages.retain(|package| package.starts_with("lib") && !package.starts_with("libc6"));
             packages.extend(PROGRAMS.map(str::to_owned));
             unpack(&programs, &packages)?;
@@ -76,20 +76,20 @@ impl Parts {
     }
 }
 
-/// All packages that these need, and theirs, and so on.
+/// Returns all packages on which these depend, recursively.
 fn depends(packages: &[&str]) -> Outcome<Vec<String>> {
     let mut command = Command::new("apt-cache");
     command.args(["depends", "--recurse", "--important"]).args(packages);
-    let told = output(&mut command)?;
-    // Names of their own lines, without those that stand for several.
-    let names = told.lines().filter(|line| !line.starts_with([' ', '<', '|']));
+    let listing = output(&mut command)?;
+    // Names at the beginning of a line, without virtual packages.
+    let names = listing.lines().filter(|line| !line.starts_with([' ', '<', '|']));
     let mut names: Vec<String> = names.map(str::to_owned).collect();
     names.sort();
     names.dedup();
     Ok(names)
 }
 
-/// Unpacks packages into a new folder, which appears when it is whole.
+/// Unpacks packages into a new folder, which appears only when it is complete.
 fn unpack(folder: &Path, packages: &[String]) -> Outcome<()> {
     if folder.exists() {
         return Ok(());
@@ -107,12 +107,12 @@ fn unpack(folder: &Path, packages: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-/// Runs a program to its end, and gives what it wrote.
+/// Runs a program to its end, and returns its output.
 pub(crate) fn output(command: &mut Command) -> Outcome<String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{command:?}: {}: {}", output.status, told.trim_end()).into());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?}: {}: {}", output.status, errors.trim_end()).into());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

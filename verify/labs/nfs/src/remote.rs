@@ -1,4 +1,4 @@
-//! The host's side: a process in a guest, as if it were a child of ours.
+//! The host's side of the connection: a process in a guest, used like a child process.
 
 use std::{
     io,
@@ -15,13 +15,13 @@ use crate::{Outcome, wire::Frame};
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With this exit code, or by the signal that is this less 128.
+    /// It ended with this exit code, or by the signal that is this less 128.
     Code(u32),
-    /// Nobody knows: the connection broke, and it was killed or its guest is gone.
+    /// Unknown: the connection broke, and the process was killed or its guest is gone.
     Lost,
 }
 
-/// What is known of it.
+/// The known state of a process.
 #[derive(Debug, Default)]
 struct Known {
     pid: Option<u32>,
@@ -31,7 +31,7 @@ struct Known {
 
 type Shared = Arc<(Mutex<Known>, Condvar)>;
 
-/// Where its output goes: what it wrote, and whether to its standard error.
+/// The receiver of its output: the bytes, and whether they are from its standard error.
 pub type Sink = Box<dyn FnMut(&[u8], bool) + Send>;
 
 /// A process in a guest. It is killed when this is dropped.
@@ -42,7 +42,7 @@ pub struct Process {
     listener: Option<JoinHandle<()>>,
 }
 
-/// Speaks to the standard input of a [`Process`].
+/// Writes to the standard input of a [`Process`].
 #[derive(Clone, Debug)]
 pub struct Mouth(Arc<Mutex<TcpStream>>);
 
@@ -61,21 +61,21 @@ impl Process {
         Ok(Self { stream, known, listener: Some(listener) })
     }
 
-    /// Its PID in the guest, once it runs; none if it did not come to that.
+    /// Returns its PID in the guest, once it runs; `None` if it never ran.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.await_known(Duration::MAX, |known| known.pid.is_some() || known.ended.is_some());
         self.with(|known| known.pid)
     }
 
-    /// Speaks to its standard input.
+    /// Returns a writer to its standard input.
     #[must_use]
     pub fn stdin(&self) -> Mouth {
         Mouth(Arc::clone(&self.stream))
     }
 
-    /// Sends a signal to it and its children, and waits at most this long until it has felt it.
-    /// Then all is heard that it told before. False if that took longer, or it is gone.
+    /// Sends a signal to it and its children, and waits at most this long until it has taken effect. Then all
+    /// earlier output has been received. Returns false if that took longer, or the process is gone.
     pub fn signal(&self, signal: Signal, patience: Duration) -> bool {
         let before = self.with(|known| known.felt);
         let number = u8::try_from(signal.as_raw()).unwrap_or(0);
@@ -86,13 +86,13 @@ impl Process {
         self.with(|known| known.felt > before)
     }
 
-    /// How it ended, if it did.
+    /// Returns how it ended, if it did.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
         self.with(|known| known.ended)
     }
 
-    /// Waits at most this long for its end, and until all that it told is heard.
+    /// Waits at most this long for its end, and until all its output is received.
     pub fn wait(&mut self, patience: Duration) -> Option<Ended> {
         self.await_known(patience, |known| known.ended.is_some());
         let ended = self.ended()?;
@@ -114,7 +114,7 @@ impl Process {
 }
 
 impl Mouth {
-    /// Writes these bytes, some or more.
+    /// Writes these bytes.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -122,7 +122,7 @@ impl Mouth {
         bytes.chunks(1 << 16).try_for_each(|part| send(&self.0, &Frame::Input(part.to_vec())))
     }
 
-    /// Its standard input ends.
+    /// Ends its standard input.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -134,7 +134,7 @@ impl Mouth {
 impl Drop for Process {
     fn drop(&mut self) {
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        // It fails only when the connection is broken already.
+        // It fails only if the connection is already broken.
         let _ = stream.shutdown(Shutdown::Both);
     }
 }

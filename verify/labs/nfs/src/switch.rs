@@ -1,5 +1,5 @@
-//! The network of the guests: each sends its frames to a socket of ours, and we pass them on, or
-//! not.
+//! The network of the guests: each sends its frames to a socket of this process, which passes them on, or
+//! drops them.
 
 use std::{
     io,
@@ -14,27 +14,27 @@ use std::{
 
 use crate::{Name, Outcome};
 
-/// The longest frame.
+/// The size of the longest frame in bytes.
 const FRAME: usize = 1 << 16;
-/// How often one looks whether it is over.
-const LOOK: Duration = Duration::from_millis(200);
+/// The interval between checks whether the lab has ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// One guest's plug.
+/// The network connection of a guest.
 #[derive(Debug)]
 struct Plug {
-    /// Where the guest sends to.
+    /// The socket to which the guest sends.
     ours: UdpSocket,
-    /// Where it listens.
+    /// The address on which it receives.
     theirs: SocketAddr,
-    /// Nothing of what it sends is passed on.
+    /// Whether all frames that it sends are dropped.
     mute: AtomicBool,
-    /// Nothing is passed to it.
+    /// Whether all frames to it are dropped.
     deaf: AtomicBool,
-    /// Of a thousand frames that it sends, so many are lost.
+    /// The number of frames, of a thousand that it sends, that are dropped.
     loses: AtomicU32,
 }
 
-/// The switch, and the figures of it.
+/// The switch, and its counters.
 #[derive(Debug)]
 pub struct Switch {
     plugs: [Plug; Name::ALL.len()],
@@ -47,9 +47,10 @@ impl Switch {
     pub(crate) fn start() -> Outcome<Arc<Self>> {
         let plug = || -> Outcome<Plug> {
             let ours = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-            // Somebody may take it before the guest does: then it does not boot, and says why.
+            // Another process may take the port before the guest does: then the guest does not boot,
+            // and reports why.
             let theirs = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-            ours.set_read_timeout(Some(LOOK))?;
+            ours.set_read_timeout(Some(CHECK_INTERVAL))?;
             let (mute, deaf) = (AtomicBool::default(), AtomicBool::default());
             Ok(Plug { ours, theirs, mute, deaf, loses: AtomicU32::new(0) })
         };
@@ -66,29 +67,29 @@ impl Switch {
         Ok(switch)
     }
 
-    /// What QEMU is told of it.
+    /// Returns QEMU's option for the connection.
     pub(crate) fn netdev(&self, name: Name) -> Outcome<String> {
         let plug = self.plug(name);
         Ok(format!("socket,id=lab,udp={},localaddr={}", plug.ours.local_addr()?, plug.theirs))
     }
 
-    /// Of what this guest sends, such a share is lost from now on.
+    /// Drops this share of the frames that this guest sends from now on.
     pub fn lose(&self, name: Name, share: f64) {
         self.plug(name).loses.store((share * 1000.0) as u32, Ordering::Relaxed);
     }
 
-    /// Nothing of what it sends arrives: others hear no answer from it.
+    /// Drops all frames that the guest sends, or stops doing so: others receive no answer from it.
     pub fn mute(&self, name: Name, is_so: bool) {
         self.plug(name).mute.store(is_so, Ordering::SeqCst);
     }
 
-    /// It is cut off from all others, or no longer.
+    /// Cuts the guest off from all others, or connects it again.
     pub fn cut(&self, name: Name, is_so: bool) {
         self.mute(name, is_so);
         self.plug(name).deaf.store(is_so, Ordering::SeqCst);
     }
 
-    /// Frames passed on, and frames lost.
+    /// Returns the numbers of frames passed on and of frames dropped.
     #[must_use]
     pub fn frames(&self) -> (u64, u64) {
         (self.passed.load(Ordering::Relaxed), self.lost.load(Ordering::Relaxed))
@@ -107,9 +108,9 @@ impl Switch {
         let mut frame = vec![0; FRAME];
         let mut dice = 0x9e37_79b9_7f4a_7c15_u64 + from as u64;
         while !self.over.load(Ordering::Relaxed) {
-            // Errors are those of nobody listening, now or before.
+            // An error means that nobody receives, now or before.
             let Ok(length) = plug.ours.recv(&mut frame) else { continue };
-            // xorshift64: which frames are lost need not be fair, only mixed.
+            // xorshift64: the choice of lost frames need not be fair, only mixed.
             dice ^= dice << 13;
             dice ^= dice >> 7;
             dice ^= dice << 17;
@@ -122,7 +123,7 @@ impl Switch {
         }
     }
 
-    /// To the one guest that it is for, or to all others.
+    /// Sends a frame to its destination, or to all others.
     fn deliver(&self, from: Name, frame: &[u8]) -> io::Result<()> {
         let to =
             frame.get(..6).and_then(|mac| Name::ALL.into_iter().find(|name| name.mac() == mac));

@@ -1,17 +1,17 @@
-//! What goes over the connection to a guest's agent: one connection a process, frames both ways.
-//! This file spells them, and nothing else.
+//! The protocol of the connection to a guest's agent: one connection per process, frames in both
+//! directions. This file only encodes and decodes them.
 
 use std::io::{self, Read, Write};
 
-/// The longest frame that is believed.
+/// The length of the longest frame that is accepted, in bytes.
 const LONGEST: u32 = 1 << 20;
 
-/// One message. The first three go to the guest, the others come from it.
+/// A message. The first three kinds go to the guest, the others come from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// A program and its arguments, as JSON: the first frame of every connection.
     Start(Vec<u8>),
-    /// For its standard input; nothing for the end of it.
+    /// Bytes for its standard input; none for the end of it.
     Input(Vec<u8>),
     /// A signal for it and all its children.
     Signal(u8),
@@ -21,8 +21,8 @@ pub(crate) enum Frame {
     Output(Vec<u8>),
     /// From its standard error.
     Trouble(Vec<u8>),
-    /// The signal was felt: it has stopped, or goes on, or is gone. What it told before it felt it
-    /// came before this.
+    /// The signal has taken effect: the process has stopped, or continued, or is gone. All its output
+    /// before that was sent before this frame.
     Felt,
     /// It ended with this code, or by the signal that is this less 128; the last frame.
     Ended(u32),

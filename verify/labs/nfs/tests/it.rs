@@ -1,4 +1,4 @@
-//! The lab itself: one is booted for all of it, for that takes a while.
+//! Tests of the NFS lab itself. One lab is booted for all of them, because that takes a while.
 
 use std::{
     path::Path,
@@ -10,17 +10,17 @@ use std::{
 use lockbydir_nfs_lab::{Ended, Lab, Name, Options};
 use rustix::process::Signal;
 
-/// The guests' agent, which tells their shared clock, too.
+/// The guests' agent, which also prints their shared clock.
 const AGENT: &str = env!("CARGO_BIN_EXE_lockbydir-nfs-lab");
 
 fn shell(lab: &Lab, name: Name, line: &str) -> String {
     lab.guest(name).shell(line).expect("the line runs")
 }
 
-/// The shared clock and the guest's own, in seconds.
+/// Returns the shared clock and the guest's own, in seconds.
 fn clocks(lab: &Lab, name: Name) -> [f64; 2] {
-    let told = lab.guest(name).run(&["lockbydir-nfs-lab", "clock"]).expect("the guest has a clock");
-    let mut words = told.split_whitespace().map(|word| word.parse().expect("a number"));
+    let line = lab.guest(name).run(&["lockbydir-nfs-lab", "clock"]).expect("the guest has a clock");
+    let mut words = line.split_whitespace().map(|word| word.parse().expect("a number"));
     [words.next().expect("one"), words.next().expect("another")]
 }
 
@@ -31,7 +31,7 @@ fn each_guest_has_a_kernel_of_its_own(lab: &Lab) {
     assert_ne!(boot(Name::Client1), boot(Name::Server));
 }
 
-fn what_one_client_does_the_other_sees(lab: &Lab) {
+fn each_client_sees_the_changes_of_the_other(lab: &Lab) {
     shell(lab, Name::Client1, "mkdir /n/shared; mv /n/shared /n/moved");
 
     assert_eq!(shell(lab, Name::Client2, "ls /n | grep moved"), "moved\n");
@@ -49,21 +49,23 @@ fn the_shared_clock_is_the_same_for_all_and_only_grows(lab: &Lab) {
     }
 }
 
-fn a_signal_is_felt_and_what_was_told_before_is_heard(lab: &Lab) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&told);
-    let hear = move |bytes: &[u8], _| heard.lock().expect("no panic").extend_from_slice(bytes);
+fn earlier_output_is_received_when_a_signal_takes_effect(lab: &Lab) {
+    let output = Arc::new(Mutex::new(Vec::new()));
+    let received = Arc::clone(&output);
+    let on_output =
+        move |bytes: &[u8], _| received.lock().expect("no panic").extend_from_slice(bytes);
     let command = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; done"];
-    let mut process = lab.guest(Name::Client1).start(&command, Box::new(hear)).expect("it starts");
+    let mut process =
+        lab.guest(Name::Client1).start(&command, Box::new(on_output)).expect("it starts");
 
-    while told.lock().expect("no panic").is_empty() {
+    while output.lock().expect("no panic").is_empty() {
         std::thread::yield_now();
     }
     assert!(process.signal(Signal::STOP, Duration::from_secs(20)));
-    let at_stop = told.lock().expect("no panic").len();
+    let at_stop = output.lock().expect("no panic").len();
     let status =
         shell(lab, Name::Client1, &format!("cat /proc/{}/stat", process.pid().unwrap_or(0)));
-    let later = told.lock().expect("no panic").len();
+    let later = output.lock().expect("no panic").len();
     process.signal(Signal::KILL, Duration::from_secs(20));
 
     assert!(status.contains(") T "), "{status}");
@@ -71,12 +73,12 @@ fn a_signal_is_felt_and_what_was_told_before_is_heard(lab: &Lab) {
     assert_eq!(process.wait(Duration::from_secs(20)), Some(Ended::Code(128 + 9)));
 }
 
-fn a_frozen_guest_sees_how_much_time_has_passed(lab: &Lab) {
+fn a_frozen_guest_notices_how_much_time_has_passed(lab: &Lab) {
     let frozen = Duration::from_secs(3);
     let [shared, own] = clocks(lab, Name::Client1);
 
     lab.guest(Name::Client1).freeze().expect("it freezes");
-    // Not to synchronise: so long it is frozen.
+    // Not to synchronise: it is frozen for this time.
     std::thread::sleep(frozen);
     lab.guest(Name::Client1).thaw().expect("it thaws");
 
@@ -86,7 +88,7 @@ fn a_frozen_guest_sees_how_much_time_has_passed(lab: &Lab) {
     assert!((shared - own).abs() < 0.05, "{own} s have passed there, {shared} s here");
 }
 
-fn a_guest_that_is_cut_off_hears_nothing(lab: &Lab) {
+fn a_guest_that_is_cut_off_receives_nothing(lab: &Lab) {
     let ping = || lab.guest(Name::Client2).shell("ping -c 1 -W 1 10.9.0.1").is_ok();
 
     lab.switch().cut(Name::Client2, true);
@@ -130,11 +132,11 @@ fn a_lab_is_three_hosts_on_one_network() {
 
     let promises: [(&str, fn(&Lab)); 8] = [
         ("each guest has a kernel of its own", each_guest_has_a_kernel_of_its_own),
-        ("what one client does the other sees", what_one_client_does_the_other_sees),
+        ("what one client does the other sees", each_client_sees_the_changes_of_the_other),
         ("the shared clock only grows", the_shared_clock_is_the_same_for_all_and_only_grows),
-        ("a signal is felt", a_signal_is_felt_and_what_was_told_before_is_heard),
-        ("a frozen guest sees time pass", a_frozen_guest_sees_how_much_time_has_passed),
-        ("a guest that is cut off hears nothing", a_guest_that_is_cut_off_hears_nothing),
+        ("a signal is felt", earlier_output_is_received_when_a_signal_takes_effect),
+        ("a frozen guest sees time pass", a_frozen_guest_notices_how_much_time_has_passed),
+        ("a guest that is cut off receives nothing", a_guest_that_is_cut_off_receives_nothing),
         ("a server comes back", a_server_without_power_comes_back_with_its_disk),
         ("a client comes back", a_client_without_power_comes_back_and_mounts),
     ];

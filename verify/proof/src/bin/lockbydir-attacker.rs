@@ -1,8 +1,8 @@
-//! An attacker: does one hostile thing again and again, as fast as it can, until its standard
-//! input ends; then it says how often it was done.
+//! An attacker: performs one hostile action again and again, as fast as it can, until its standard input
+//! ends; then it prints how often the action succeeded.
 //!
-//! `lockbydir-attacker DEED PATH...`; the tests start it as another user, so it can do what such a
-//! user can do, and no more.
+//! `lockbydir-attacker DEED PATH...`; the tests start it as another user, so it can do what such a user
+//! can do, and no more.
 
 use std::{
     ffi::CString,
@@ -24,7 +24,7 @@ use rustix::{
     io::Errno,
 };
 
-/// One deed; true if it was done.
+/// Performs one action; returns true if it succeeded.
 type Attack = Box<dyn FnMut() -> bool>;
 
 fn exchange(one: &Path, other: &Path) -> bool {
@@ -44,19 +44,19 @@ fn names(fd: &OwnedFd) -> Vec<CString> {
         .collect()
 }
 
-/// Opens a pipe in a line, whoever made it.
-fn pipe(line: &OwnedFd, name: &CString, how: OFlags) -> Result<OwnedFd, Errno> {
-    openat(line, name, how | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+/// Opens a pipe in a queue, whoever made it.
+fn pipe(queue: &OwnedFd, name: &CString, how: OFlags) -> Result<OwnedFd, Errno> {
+    openat(queue, name, how | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn deed(arguments: &[String]) -> Option<Attack> {
+fn attack(arguments: &[String]) -> Option<Attack> {
     let path = |nth: usize| arguments.get(nth).map(|path| Path::new(path).to_owned());
     let (one, other) = (path(1)?, path(2).unwrap_or_default());
     let bell = CString::from(c"bell");
     Some(match arguments[0].as_str() {
-        // Two things change places.
+        // Exchanges two files or directories.
         "exchange" => Box::new(move || exchange(&one, &other)),
-        // A thing is moved away, out of the sight of those who look for it.
+        // Moves something away, so that others do not find it.
         "move-away" => {
             let mut nth = 0;
             Box::new(move || {
@@ -66,15 +66,15 @@ fn deed(arguments: &[String]) -> Option<Attack> {
                 rename(&one, Path::new(&away)).is_ok()
             })
         }
-        // Whatever is staged in the folder changes places with the bait, and back. If the bait was
-        // installed meanwhile, it is fetched back.
+        // Exchanges any stage in the folder with the bait, and back. If the bait was installed meanwhile, it
+        // is fetched back.
         "exchange-stages" => {
             let folder = directory(&one).ok()?;
             let mut nth = 0;
             Box::new(move || {
                 let found = names(&folder).into_iter().find(|name| {
                     let name = name.to_bytes();
-                    name.windows(9).any(|part| part == b".lockdir.") && !name.ends_with(b".line")
+                    name.windows(9).any(|part| part == b".lockdir.") && !name.ends_with(b".queue")
                 });
                 let Some(stage) = found.and_then(|name| name.into_string().ok()) else {
                     return false;
@@ -93,29 +93,30 @@ fn deed(arguments: &[String]) -> Option<Attack> {
                 done
             })
         }
-        // The name is taken whenever it is free.
+        // Takes the name whenever it is free.
         "squat" => Box::new(move || {
             let done = mkdir(&one, Mode::RWXU).is_ok();
             let _ = rmdir(&one);
             done
         }),
-        // The bell of a line is rung.
+        // Rings the bell of a queue.
         "ring" => Box::new(move || {
-            directory(&one).and_then(|line| pipe(&line, &bell, OFlags::WRONLY)).is_ok()
+            directory(&one).and_then(|queue| pipe(&queue, &bell, OFlags::WRONLY)).is_ok()
         }),
-        // The bell is filled, and held open: it is readable for ever.
+        // Fills the bell and holds it open: it is readable for ever.
         "fill-bell" => {
             let mut kept = None;
             Box::new(move || {
                 if kept.is_none() {
-                    let opened = directory(&one).and_then(|line| pipe(&line, &bell, OFlags::RDWR));
+                    let opened =
+                        directory(&one).and_then(|queue| pipe(&queue, &bell, OFlags::RDWR));
                     kept = opened.ok().filter(|bell| rustix::io::write(bell, b"x").is_ok());
                 }
                 thread::yield_now();
                 kept.is_some()
             })
         }
-        // A pipe is held open: so its maker seems to live.
+        // Holds a pipe open, so that its owner seems to live.
         "hold" => {
             let pipe = open(&one, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
             Box::new(move || {
@@ -123,30 +124,30 @@ fn deed(arguments: &[String]) -> Option<Attack> {
                 rustix::fs::fstat(&pipe).is_ok()
             })
         }
-        // Every pipe in the queue is told something.
+        // Writes something into every pipe in the queue.
         "say" => {
             let words = arguments.get(2)?.replace("\\n", "\n");
             Box::new(move || {
-                let Ok(line) = directory(&one) else { return false };
+                let Ok(queue) = directory(&one) else { return false };
                 let mut done = false;
-                for name in names(&line) {
-                    if let Ok(pipe) = pipe(&line, &name, OFlags::RDWR) {
+                for name in names(&queue) {
+                    if let Ok(pipe) = pipe(&queue, &name, OFlags::RDWR) {
                         done |= rustix::io::write(&pipe, words.as_bytes()).is_ok();
                     }
                 }
                 done
             })
         }
-        // Every name in the queue that can be removed is removed, but for those that begin so.
+        // Removes every name in the queue that can be removed, except names that begin with the argument.
         "expel" => {
             let spared = arguments.get(2).cloned().unwrap_or_default();
             Box::new(move || {
-                let Ok(line) = directory(&one) else { return false };
+                let Ok(queue) = directory(&one) else { return false };
                 let mut done = false;
-                for name in names(&line) {
+                for name in names(&queue) {
                     let spare =
                         !spared.is_empty() && name.to_bytes().starts_with(spared.as_bytes());
-                    done |= !spare && unlinkat(&line, &name, AtFlags::empty()).is_ok();
+                    done |= !spare && unlinkat(&queue, &name, AtFlags::empty()).is_ok();
                 }
                 done
             })
@@ -157,20 +158,20 @@ fn deed(arguments: &[String]) -> Option<Attack> {
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(mut deed) = arguments.first().and_then(|_| deed(&arguments)) else {
+    let Some(mut attack) = arguments.first().and_then(|_| attack(&arguments)) else {
         return Err(io::Error::other("usage: lockbydir-attacker DEED PATH [MORE]"));
     };
     println!("begun");
     io::stdout().flush()?;
     let over = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&over);
+    let ended = Arc::clone(&over);
     thread::spawn(move || {
         let _ = io::stdin().read_to_end(&mut Vec::new());
-        told.store(true, Ordering::Relaxed);
+        ended.store(true, Ordering::Relaxed);
     });
     let mut count: u64 = 0;
     while !over.load(Ordering::Relaxed) {
-        count += u64::from(deed());
+        count += u64::from(attack());
     }
     println!("{count}");
     Ok(())

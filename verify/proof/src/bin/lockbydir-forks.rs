@@ -1,7 +1,7 @@
-//! Forks in a small range of PIDs: several chains of processes want one lock. Each process holds
-//! it once, forks its successor and ends, so that most successors have the PID of an ancestor.
+//! Forks in a small range of PIDs: several chains of processes compete for one lock. Each process holds it
+//! once, forks its successor and ends, so that most successors have the PID of an ancestor.
 //!
-//! Wants to be PID 1 of a PID namespace of its own, with its `/proc`:
+//! Must be PID 1 of its own PID namespace, with the `/proc` of that namespace:
 //!
 //! ```text
 //! unshare --map-root-user --pid --fork --mount-proc lockbydir-forks FOLDER FORKS
@@ -20,25 +20,25 @@ use std::{
 use lockbydir::Lock;
 use lockbydir_proof::{chance::Dice, torture::contender::Outcome};
 
-/// Processes that want the lock at any time.
+/// The number of processes that compete for the lock at any time.
 const CHAINS: u64 = 4;
-/// The PIDs that are given.
+/// The PIDs that are assigned.
 const PIDS: std::ops::Range<u64> = 400..500;
-/// How long a process is inside: time for the others to look at it.
+/// The time for which a process holds the lock, in which the others can look at it.
 const INSIDE: Duration = Duration::from_micros(500);
 
-/// What all chains share.
+/// The folder that all chains share.
 struct Place(PathBuf);
 
 impl Place {
     fn note(&self, file: &str, line: &str) -> Outcome<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(self.0.join(file))?;
-        // One write of a line, which other processes do not tear.
+        // One write per line, which other processes do not interleave.
         file.write_all(format!("{line}\n").as_bytes())?;
         Ok(())
     }
 
-    /// Acquires the lock once, and judges whether somebody else is inside.
+    /// Acquires the lock once, and checks whether another process is inside.
     fn hold_once(&self) -> Outcome<()> {
         let lock = Lock::new(self.0.join("jobs")).timeout(Duration::from_secs(60));
         let begun = Instant::now();
@@ -61,7 +61,7 @@ impl Place {
         }
     }
 
-    /// A chain of so many processes; this is the first.
+    /// Runs a chain of `length` processes; this process is the first.
     fn chain(&self, length: u64) -> Outcome<()> {
         let mut dice = Dice::default();
         for _ in 0..length {
@@ -96,7 +96,7 @@ fn main() -> Outcome<()> {
             std::process::exit(code);
         }
     }
-    // Everybody whose parent has ended is a child of PID 1.
+    // Every process whose parent has ended is a child of PID 1.
     while fork::wait_any().is_ok() {}
 
     let read = |file: &str| fs::read_to_string(Path::new(&place.0).join(file)).unwrap_or_default();

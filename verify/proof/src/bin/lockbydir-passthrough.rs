@@ -1,4 +1,4 @@
-//! Mounts a folder anew, through a file system in user space that may lack things and lie.
+//! Mounts a folder again, through a file system in user space that may lack features and lie.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -16,7 +16,7 @@ use lockbydir_proof::passthrough::{self, FaultConfig};
 Examples:
   lockbydir-passthrough /tmp/folder /mnt --lack no-replace,flock,named-pipes
   lockbydir-passthrough /tmp/folder /mnt --lies rename-twice,stale-list
-  lockbydir-passthrough /tmp/folder /mnt --case-insensitive --grain 2s --clock -3600"
+  lockbydir-passthrough /tmp/folder /mnt --case-insensitive --granularity 2s --clock -3600"
 )]
 struct Command {
     /// The folder
@@ -24,16 +24,16 @@ struct Command {
     /// Where it is mounted
     at: PathBuf,
     #[command(flatten)]
-    manners: FaultConfig,
+    fault_config: FaultConfig,
 }
 
 fn main() -> ExitCode {
-    let Command { source, at, manners } = Command::parse();
+    let Command { source, at, fault_config } = Command::parse();
     if !rustix::process::geteuid().is_root() {
         eprintln!("lockbydir-passthrough: it needs root, to mount");
         return ExitCode::from(2);
     }
-    match passthrough::serve(&source, &at, manners) {
+    match passthrough::serve(&source, &at, fault_config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lockbydir-passthrough: {} on {}: {error}", source.display(), at.display());

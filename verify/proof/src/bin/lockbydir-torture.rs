@@ -14,7 +14,7 @@ use lockbydir_proof::{
     torture::{
         self, Ground, LEAST_RATE, Plan,
         contender::Outcome,
-        faults::Fault,
+        fault::Fault,
         hosts,
         report::{Conclusion, Report},
         set::Care,
@@ -58,7 +58,7 @@ enum Verb {
     /// Works as one of the processes of a run.
     #[command(hide = true)]
     Worker {
-        /// What it is told, as JSON.
+        /// Its orders, as JSON.
         orders: String,
     },
 }
@@ -198,8 +198,8 @@ impl FaultWord {
     }
 }
 
-/// What is not said otherwise.
-struct Usual {
+/// The defaults of options that are not given.
+struct Defaults {
     processes: usize,
     faults: Vec<Fault>,
     timeout: Duration,
@@ -229,10 +229,10 @@ impl Dials {
         }
     }
 
-    fn usual(&self, calm: &Plan) -> Usual {
+    fn defaults(&self, calm: &Plan) -> Defaults {
         let timeout = Duration::from_secs(2);
         match self.ground() {
-            Ground::Folder => Usual {
+            Ground::Folder => Defaults {
                 processes: calm.processes,
                 faults: vec![Fault::Kill, Fault::Stop, Fault::Remove],
                 timeout: match self.lock {
@@ -242,14 +242,14 @@ impl Dials {
                 hold: calm.hold,
                 least_rate: LEAST_RATE,
             },
-            Ground::Etcd => Usual {
+            Ground::Etcd => Defaults {
                 processes: 8,
                 faults: Fault::OF_A_CLUSTER.to_vec(),
                 timeout,
                 hold: Duration::from_millis(1),
                 least_rate: 50,
             },
-            Ground::Nfs => Usual {
+            Ground::Nfs => Defaults {
                 processes: 8,
                 faults: match self.lock {
                     LockUnderTest::Lockbydir => Fault::OF_HOSTS.to_vec(),
@@ -257,7 +257,7 @@ impl Dials {
                 },
                 timeout,
                 hold: Duration::from_millis(5),
-                // Its guests are emulated: nothing can be asked of their speed.
+                // Its guests are emulated, so no speed can be required.
                 least_rate: 0,
             },
         }
@@ -265,10 +265,10 @@ impl Dials {
 
     fn plan(self) -> Outcome<Plan> {
         let plan = Plan::new(std::env::current_exe()?, self.dir.canonicalize()?);
-        let usual = self.usual(&plan);
+        let defaults = self.defaults(&plan);
         let mut faults: Vec<Fault> = self.faults.iter().flat_map(|word| word.faults()).collect();
         if self.faults.is_empty() {
-            faults = usual.faults;
+            faults = defaults.faults;
         }
         faults.sort();
         faults.dedup();
@@ -277,16 +277,16 @@ impl Dials {
             ground: self.ground(),
             also: self.also,
             contestant: self.lock,
-            processes: self.processes.unwrap_or(usual.processes),
+            processes: self.processes.unwrap_or(defaults.processes),
             time: Duration::from_secs(seconds),
             handoffs: self.handoffs.unwrap_or(u64::MAX),
             until_broken: self.until_broken,
             faults,
             every: self.every,
             set: self.set,
-            timeout: self.timeout.unwrap_or(usual.timeout),
-            hold: self.hold.unwrap_or(usual.hold),
-            least_rate: self.least_rate.unwrap_or(usual.least_rate),
+            timeout: self.timeout.unwrap_or(defaults.timeout),
+            hold: self.hold.unwrap_or(defaults.hold),
+            least_rate: self.least_rate.unwrap_or(defaults.least_rate),
             poll_interval: self.poll_interval,
             fenced: self.fenced,
             seed: self.seed.unwrap_or_else(fresh_seed),
@@ -306,12 +306,12 @@ fn torture(dials: Dials) -> Outcome<ExitCode> {
     if let Some(why) = plan.refusal()? {
         return Err(why.into());
     }
-    // Whoever is stopped then must not stay so.
+    // A worker that is stopped at that moment must not stay stopped.
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&plan.over))?;
     }
     if mounts.is_empty() {
-        return Ok(told(&torture::run(&plan)?, json));
+        return Ok(print_report(&torture::run(&plan)?, json));
     }
     plan.lab = Some(hosts::lab(&plan)?);
     let mut worst = ExitCode::SUCCESS;
@@ -320,7 +320,7 @@ fn torture(dials: Dials) -> Outcome<ExitCode> {
             break;
         }
         plan.mount = mount;
-        let code = told(&torture::run(&plan)?, json);
+        let code = print_report(&torture::run(&plan)?, json);
         if worst == ExitCode::SUCCESS {
             worst = code;
         }
@@ -328,10 +328,10 @@ fn torture(dials: Dials) -> Outcome<ExitCode> {
     Ok(worst)
 }
 
-/// Tells how a run went, and gives the exit code for it.
-fn told(report: &Report, json: bool) -> ExitCode {
+/// Prints the report of a run, and returns its exit code.
+fn print_report(report: &Report, json: bool) -> ExitCode {
     if std::io::stderr().is_terminal() {
-        // Over the line of the progress.
+        // Overwrites the line of the progress.
         eprint!("\r{:40}\r", "");
     }
     if json {

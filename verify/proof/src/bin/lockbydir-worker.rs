@@ -1,5 +1,5 @@
-//! A worker process of the proofs: it does what its standard input says, one command a line
-//! (see `lockbydir_proof::scripted_worker`).
+//! A worker process of the tests: it executes commands from its standard input, one per line (see
+//! `lockbydir_proof::scripted_worker`).
 
 use std::{
     io::{self, BufRead, Write},
@@ -15,22 +15,22 @@ use lockbydir_proof::{
     torture::contender::{Outcome, how},
 };
 
-/// Why locks that are renewed were lost, as it was reported.
+/// The reported reasons for which locks with automatic renewal were lost.
 type Losses = Arc<Mutex<Vec<String>>>;
 
-/// The lock a puppet plays with, and what it holds of it.
+/// The lock that a worker uses, and its guard.
 #[derive(Default)]
-struct Toy {
+struct Worker {
     losses: Losses,
     lock: Option<Lock>,
     guard: Option<Guard>,
 }
 
-impl Toy {
-    fn obey(&mut self, words: &[&str]) -> Outcome<String> {
+impl Worker {
+    fn execute(&mut self, words: &[&str]) -> Outcome<String> {
         if let ["lock", name, options @ ..] = words {
             self.guard = None;
-            self.lock = Some(toy(name, options, &self.losses)?);
+            self.lock = Some(build_lock(name, options, &self.losses)?);
             return Ok("ok".to_owned());
         }
         let number = || -> Outcome<u64> { Ok(words.get(1).ok_or("a number is missing")?.parse()?) };
@@ -40,11 +40,11 @@ impl Toy {
             "pid" => std::process::id().to_string(),
             "wall" => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string(),
             "boot" => (clock::now() / 1_000_000_000).to_string(),
-            "acquire" => self.took(lock()?.acquire().map(Some)),
-            "try" => self.took(lock()?.try_acquire()),
+            "acquire" => self.acquired(lock()?.acquire().map(Some)),
+            "try" => self.acquired(lock()?.try_acquire()),
             "try-at" => {
                 clock::spin_until(number()?);
-                self.took(lock()?.try_acquire())
+                self.acquired(lock()?.try_acquire())
             }
             "rival-at" => {
                 let directory = PathBuf::from(words.get(2).ok_or("a path is missing")?);
@@ -62,7 +62,7 @@ impl Toy {
                 let guard = self.guard.take().ok_or("nothing is held")?;
                 done(guard.release())
             }
-            // Drops the lock, and so removes what lingers.
+            // Drops the lock, and so removes a lingering lock.
             "forget" => {
                 self.lock = None;
                 "ok".to_owned()
@@ -85,13 +85,13 @@ impl Toy {
                 rustix::thread::unshare(rustix::thread::UnshareFlags::NEWPID)?;
                 self.fork()?
             }
-            // As a crash: no guard is dropped.
+            // Ends as in a crash: no guard is dropped.
             "exit" => std::process::exit(9),
             other => return Err(format!("no such command: {other}").into()),
         })
     }
 
-    /// A forked child that uses what its parent holds in every way.
+    /// Forks a child that uses its parent's guard in every way.
     fn fork(&mut self) -> Outcome<String> {
         match fork::fork()? {
             fork::Fork::Parent(child) => Ok(match fork::waitpid(child)? {
@@ -115,7 +115,7 @@ impl Toy {
         }
     }
 
-    fn took(&mut self, result: Result<Option<Guard>, lockbydir::Error>) -> String {
+    fn acquired(&mut self, result: Result<Option<Guard>, lockbydir::Error>) -> String {
         match result {
             Ok(Some(guard)) => {
                 let answer = format!("held {} {} {}", guard.token(), clock::now(), how(&guard));
@@ -129,7 +129,7 @@ impl Toy {
     }
 }
 
-fn toy(name: &str, options: &[&str], losses: &Losses) -> Outcome<Lock> {
+fn build_lock(name: &str, options: &[&str], losses: &Losses) -> Outcome<Lock> {
     let mut lock = Lock::new(name);
     for option in options {
         let (option, value) = option.split_once('=').ok_or("OPTION=NUMBER")?;
@@ -140,10 +140,10 @@ fn toy(name: &str, options: &[&str], losses: &Losses) -> Outcome<Lock> {
             "patience_ms" => lock.patience(time),
             "linger_ms" => lock.linger(time),
             "renew" => {
-                let (told, is_auto) = (losses.clone(), number > 0);
+                let (losses, is_auto) = (losses.clone(), number > 0);
                 let on_lost = move |error: &lockbydir::Error| {
-                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                    told.extend(error.lost_reason().map(|reason| format!(" {reason:?}")));
+                    let mut losses = losses.lock().unwrap_or_else(PoisonError::into_inner);
+                    losses.extend(error.lost_reason().map(|reason| format!(" {reason:?}")));
                 };
                 lock.renew_automatically(is_auto).on_lost(on_lost)
             }
@@ -174,11 +174,11 @@ fn broken(result: Result<Broken, lockbydir::Error>) -> String {
 }
 
 fn main() -> Outcome<()> {
-    let mut toy = Toy::default();
+    let mut worker = Worker::default();
     for line in io::stdin().lock().lines() {
         let line = line?;
-        let answer = toy
-            .obey(&line.split_whitespace().collect::<Vec<_>>())
+        let answer = worker
+            .execute(&line.split_whitespace().collect::<Vec<_>>())
             .unwrap_or_else(|error| format!("error {error}"));
         let mut out = io::stdout().lock();
         writeln!(out, "{answer}")?;

@@ -1,4 +1,4 @@
-//! Hand-made histories, each with one thing wrong.
+//! Histories written by hand, each with one fault.
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn a_hold_never_ended_overlaps_until_its_deadline_and_not_after() {
 }
 
 #[test]
-fn a_killed_one_holds_until_its_death() {
+fn a_killed_worker_holds_until_its_death() {
     let killed = ("a", "start 10 100 1 free\nkilled 50\n");
 
     assert_eq!(judged(&[killed, ("b", "start 49 200 2 free\nend 120\n")]).overlaps.len(), 1);
@@ -55,7 +55,7 @@ fn a_killed_one_holds_until_its_death() {
 }
 
 #[test]
-fn one_that_is_killed_twice_died_the_first_time() {
+fn a_worker_killed_twice_died_the_first_time() {
     let killed = ("a", "start 10 100 1 free\nkilled 50\nkilled 60\n");
 
     assert!(judged(&[killed, ("b", "start 51 200 2 free\nend 120\n")]).is_clean());
@@ -75,10 +75,10 @@ fn a_late_renewal_while_another_held_is_found() {
 fn a_late_release_while_another_held_is_found() {
     let other = ("b", "start 120 220 2 expiry\nend 130\nreleased\n");
 
-    let told = ("a", "start 10 100 1 free\noutlived\nend 140\nlost 140\n");
-    assert!(judged(&[told, other]).is_clean());
-    let not_told = ("a", "start 10 100 1 free\noutlived\nend 140\nreleased\n");
-    assert_eq!(judged(&[not_told, other]).overlaps.len(), 1);
+    let noticed = ("a", "start 10 100 1 free\noutlived\nend 140\nlost 140\n");
+    assert!(judged(&[noticed, other]).is_clean());
+    let unnoticed = ("a", "start 10 100 1 free\noutlived\nend 140\nreleased\n");
+    assert_eq!(judged(&[unnoticed, other]).overlaps.len(), 1);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_token_that_does_not_grow_is_found() {
 }
 
 #[test]
-fn a_lie_and_a_line_of_no_history_are_found() {
+fn lies_and_unknown_lines_are_found() {
     assert_eq!(judged(&[("a", "lie held after the deadline\nnonsense\n")]).lies.len(), 2);
 }
 
@@ -101,7 +101,7 @@ fn a_last_line_cut_short_counts_as_not_written() {
 }
 
 #[test]
-fn a_hold_that_was_removed_by_hand_is_over_then_and_numbers_begin_anew() {
+fn removal_by_hand_ends_a_hold_and_restarts_numbers() {
     let removed = ("hand", "removed 40 45\n");
     let before = ("a", "start 10 100 9 free 5 8\n");
 
@@ -109,12 +109,12 @@ fn a_hold_that_was_removed_by_hand_is_over_then_and_numbers_begin_anew() {
     assert!(judged(&[removed, before, after]).is_clean());
     assert_eq!(judged(&[before, after]).overlaps.len(), 1);
 
-    // Published before the removal was done, noted down after: it may have been removed.
+    // Published before the removal ended, recorded after it: it may have been removed.
     let between = ("b", "start 50 150 3 free 30 44\n");
     let next = ("c", "start 55 150 4 free 30 51\n");
     assert!(judged(&[removed, between, next]).is_clean());
 
-    // Both after it: nothing excuses them.
+    // Both after the removal: it excuses neither.
     let two = ("c", "start 55 150 2 free 30 51\nend 70\n");
     let verdict = judged(&[removed, before, after, two]);
     assert_eq!(verdict.overlaps.len(), 1);
@@ -123,7 +123,7 @@ fn a_hold_that_was_removed_by_hand_is_over_then_and_numbers_begin_anew() {
 }
 
 #[test]
-fn a_hold_lost_before_its_deadline_is_found_unless_it_was_removed_by_hand() {
+fn an_early_loss_is_found_unless_removed_by_hand() {
     let robbed = ("a", "start 10 100 1 free\nlost 50\n");
 
     assert_eq!(judged(&[robbed]).robbed.len(), 1);
@@ -132,19 +132,19 @@ fn a_hold_lost_before_its_deadline_is_found_unless_it_was_removed_by_hand() {
 }
 
 #[test]
-fn an_old_write_that_is_taken_after_a_newer_holders_is_found() {
+fn an_old_write_accepted_after_a_newer_holders_is_found() {
     let newer = ("b", "start 120 220 2 after-expiry\nwrite 125 accepted\nend 130\nreleased\n");
     let late = |word: &str| format!("start 10 100 1 free\noutlived\nwrite 140 {word}\nlost 141\n");
 
     assert!(judged(&[("a", &late("refused")), newer]).is_clean());
     assert_eq!(judged(&[("a", &late("accepted")), newer]).undercut.len(), 1);
-    // Before anybody wrote, it harms nobody.
+    // Before any other write it does no harm.
     let early = "start 10 100 1 free\noutlived\nwrite 110 accepted\nlost 141\n";
     assert!(judged(&[("a", early), newer]).is_clean());
 }
 
 #[test]
-fn writes_of_those_who_held_at_a_removal_by_hand_are_in_no_order_and_those_of_older_ones_are() {
+fn removal_by_hand_excuses_only_writes_of_holds_during_it() {
     let removed = ("hand", "removed 40 45\n");
     let before = ("a", "start 48 148 5 handed-over 30 38\nwrite 50 accepted\nend 51\nlost 52\n");
     let after = ("b", "start 47 147 6 free 30 43\nwrite 55 accepted\nend 56\nreleased\n");
@@ -157,7 +157,7 @@ fn writes_of_those_who_held_at_a_removal_by_hand_are_in_no_order_and_those_of_ol
 }
 
 #[test]
-fn one_that_was_over_when_it_was_noted_down_is_no_newer_holder() {
+fn a_hold_recorded_after_its_end_is_no_newer_holder() {
     let verdict = judged(&[
         ("a", "start 130 130 1 free 10 10\noutlived\nwrite 135 accepted\nlost 136\n"),
         ("b", "start 120 220 2 after-expiry\nwrite 140 accepted\nend 150\nreleased\n"),
@@ -189,7 +189,7 @@ fn a_refused_write_of_a_valid_holder_is_found() {
 }
 
 #[test]
-fn a_stall_is_found_if_somebody_waited_who_could_have_held() {
+fn a_stall_is_found_if_an_able_worker_waited() {
     let stall = |histories: &[(&str, &str)]| {
         let mut record = Record::default();
         for (worker, history) in histories {
@@ -210,7 +210,7 @@ fn a_stall_is_found_if_somebody_waited_who_could_have_held() {
 }
 
 #[test]
-fn a_handoff_is_contended_if_it_was_waited_for_while_another_held() {
+fn a_hold_awaited_while_another_held_is_contended() {
     let mut record = Record::default();
     record.add("a", "start 10 30 1 free 5\nend 20\nreleased\n");
     record.add("b", "start 25 40 2 handed-over 15\nend 30\nreleased\n");
@@ -220,7 +220,7 @@ fn a_handoff_is_contended_if_it_was_waited_for_while_another_held() {
 }
 
 #[test]
-fn a_broken_promise_is_called_by_its_name() {
+fn a_broken_promise_is_reported_by_name() {
     let broken =
         judged(&[("a", "start 10 100 1 free\nend 30\n"), ("b", "start 29 100 2 free\nend 40\n")])
             .broken();

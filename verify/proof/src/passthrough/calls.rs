@@ -1,4 +1,4 @@
-//! The calls of the kernel, each passed through; decides nothing.
+//! The calls of the kernel, each passed through. This module decides nothing.
 
 use std::{
     ffi::OsStr,
@@ -23,15 +23,15 @@ use rustix::fs::{
 };
 
 use super::{
-    Passthrough,
     fault_config::Lack,
+    mounted::Passthrough,
     nodes::{attributes, kind, mode, path_of, stamp},
 };
 
 const NEVER: Duration = Duration::ZERO;
 const FIRST: Generation = Generation(0);
 
-/// Says one thing if it went well, and else why not.
+/// Sends one reply on success, and the error otherwise.
 macro_rules! answer {
     ($reply:ident, $result:expr, $good:ident => $say:expr) => {
         match $result {
@@ -47,13 +47,15 @@ fn errno(error: io::Error) -> Errno {
 
 impl Passthrough {
     fn shown(&self, number: INodeNo, stat: &Stat) -> FileAttr {
-        self.manners.shown(attributes(number.0, stat))
+        self.fault_config.shown(attributes(number.0, stat))
     }
 
-    /// The true time of a stamp that is to be set.
-    fn wished(&self, time: Option<TimeOrNow>) -> Timespec {
+    /// Returns the true time of a stamp that is to be set.
+    fn requested(&self, time: Option<TimeOrNow>) -> Timespec {
         stamp(time.map(|time| match time {
-            TimeOrNow::SpecificTime(time) => TimeOrNow::SpecificTime(self.manners.true_time(time)),
+            TimeOrNow::SpecificTime(time) => {
+                TimeOrNow::SpecificTime(self.fault_config.true_time(time))
+            }
             TimeOrNow::Now => TimeOrNow::Now,
         }))
     }
@@ -61,8 +63,8 @@ impl Passthrough {
 
 impl Filesystem for Passthrough {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        if self.manners.lacks(Lack::Flock) {
-            // Else the kernel does it alone.
+        if self.fault_config.lacks(Lack::Flock) {
+            // Otherwise the kernel implements it alone.
             let asked = config.add_capabilities(InitFlags::FUSE_FLOCK_LOCKS);
             asked.map_err(|_| io::Error::other("this kernel does flock alone"))?;
         }
@@ -70,7 +72,9 @@ impl Filesystem for Passthrough {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer!(reply, self.find(parent, name), found => reply.entry(&NEVER, &self.manners.shown(found), FIRST));
+        answer!(reply, self.find(parent, name), found => {
+            reply.entry(&NEVER, &self.fault_config.shown(found), FIRST);
+        });
     }
 
     fn forget(&self, _: &Request, number: INodeNo, lookups: u64) {
@@ -114,7 +118,7 @@ impl Filesystem for Passthrough {
             }
             if accessed.is_some() || modified.is_some() {
                 let (last_access, last_modification) =
-                    (self.wished(accessed), self.wished(modified));
+                    (self.requested(accessed), self.requested(modified));
                 let times = Timestamps { last_access, last_modification };
                 rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty())?;
             }
@@ -135,14 +139,14 @@ impl Filesystem for Passthrough {
     ) {
         let make = || {
             let kind = Kind::from_raw_mode(bits);
-            if kind == Kind::Fifo && self.manners.lacks(Lack::NamedPipes) {
+            if kind == Kind::Fifo && self.fault_config.lacks(Lack::NamedPipes) {
                 return Err(rustix::io::Errno::PERM.into());
             }
-            let name = &self.called(parent, name)?;
+            let name = &self.true_name(parent, name)?;
             rustix::fs::mknodat(self.nodes.node(parent)?, name, kind, mode(bits), device.into())?;
             self.nodes.give(request, parent, name)
         };
-        answer!(reply, make(), made => reply.entry(&NEVER, &self.manners.shown(made), FIRST));
+        answer!(reply, make(), made => reply.entry(&NEVER, &self.fault_config.shown(made), FIRST));
     }
 
     fn mkdir(
@@ -155,16 +159,16 @@ impl Filesystem for Passthrough {
         reply: ReplyEntry,
     ) {
         let make = || {
-            let name = &self.called(parent, name)?;
+            let name = &self.true_name(parent, name)?;
             rustix::fs::mkdirat(self.nodes.node(parent)?, name, mode(bits))?;
             self.nodes.give(request, parent, name)
         };
-        answer!(reply, make(), made => reply.entry(&NEVER, &self.manners.shown(made), FIRST));
+        answer!(reply, make(), made => reply.entry(&NEVER, &self.fault_config.shown(made), FIRST));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let unlink = || {
-            let name = self.called(parent, name)?;
+            let name = self.true_name(parent, name)?;
             Ok(rustix::fs::unlinkat(self.nodes.node(parent)?, name, AtFlags::empty())?)
         };
         answer!(reply, unlink(), _done => reply.ok());
@@ -212,12 +216,13 @@ impl Filesystem for Passthrough {
         let create = || {
             let flags = OFlags::from_bits_retain(flags.cast_unsigned()) | OFlags::CREATE;
             let flags = flags | OFlags::CLOEXEC;
-            let name = &self.called(parent, name)?;
+            let name = &self.true_name(parent, name)?;
             let file = rustix::fs::openat(self.nodes.node(parent)?, name, flags, mode(bits))?;
             Ok((self.nodes.give(request, parent, name)?, self.keep_file(file.into())))
         };
         answer!(reply, create(), made => {
-            reply.created(&NEVER, &self.manners.shown(made.0), FIRST, made.1, FopenFlags::FOPEN_DIRECT_IO);
+            let attributes = self.fault_config.shown(made.0);
+            reply.created(&NEVER, &attributes, FIRST, made.1, FopenFlags::FOPEN_DIRECT_IO);
         });
     }
 
@@ -305,7 +310,7 @@ impl Filesystem for Passthrough {
         mut reply: ReplyDirectory,
     ) {
         let mut read = || {
-            // From the beginning: a look of its own.
+            // A read from the beginning lists the directory again.
             if offset == 0 {
                 let list = self.list(number)?;
                 self.handles().lists.insert(handle.0, list);
@@ -349,7 +354,7 @@ impl Filesystem for Passthrough {
             all.f_files,
             all.f_ffree,
             u32::try_from(all.f_bsize).unwrap_or(4096),
-            u32::try_from(all.f_namemax).unwrap_or(255).min(self.manners.told_longest_name()),
+            u32::try_from(all.f_namemax).unwrap_or(255).min(self.fault_config.reported_longest_name()),
             u32::try_from(all.f_frsize).unwrap_or(4096),
         ));
     }
@@ -367,7 +372,7 @@ impl Filesystem for Passthrough {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        // It is asked only if it was said to lack this.
+        // The kernel calls this only if the configuration lacks flock.
         reply.error(Errno::ENOLCK);
     }
 }

@@ -1,5 +1,5 @@
-//! What the file system may be told: what it lacks, which lies it tells, how it reads names and
-//! stamps files. Says nothing of how.
+//! How the file system misbehaves: what it lacks, which lies it tells, how it reads names and stamps
+//! files. The implementation is elsewhere.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use fuser::FileAttr;
 
 use crate::durations;
 
-/// How the file system behaves; well, unless it is told otherwise.
+/// How the file system behaves; well, unless it is configured otherwise.
 #[derive(Args, Clone, Debug, Default)]
 pub struct FaultConfig {
     /// What it lacks, separated by commas
@@ -25,7 +25,7 @@ pub struct FaultConfig {
     pub clock: i64,
     /// All stamps of files are rounded down to multiples of this, such as 2s
     #[arg(long, value_name = "DUR", value_parser = durations::duration)]
-    pub timestamp_granularity: Option<Duration>,
+    pub granularity: Option<Duration>,
     /// Names have at most so many bytes
     #[arg(long, value_name = "BYTES", default_value_t = 255)]
     pub longest_name: u32,
@@ -66,36 +66,36 @@ impl FaultConfig {
         self.lack.contains(&what)
     }
 
-    pub(super) fn tells(&self, lie: Lie) -> bool {
+    pub(super) fn has_lie(&self, lie: Lie) -> bool {
         self.lies.contains(&lie)
     }
 
-    pub(super) fn told_longest_name(&self) -> u32 {
-        if self.tells(Lie::LongNames) { 255 } else { self.longest_name }
+    pub(super) fn reported_longest_name(&self) -> u32 {
+        if self.has_lie(Lie::LongNames) { 255 } else { self.longest_name }
     }
 
-    /// What people are told of a file.
-    pub(super) fn shown(&self, true_ones: FileAttr) -> FileAttr {
+    /// Returns the attributes of a file as users see them.
+    pub(super) fn shown(&self, true_attributes: FileAttr) -> FileAttr {
         FileAttr {
-            atime: self.stamp(true_ones.atime),
-            mtime: self.stamp(true_ones.mtime),
-            ctime: self.stamp(true_ones.ctime),
-            ..true_ones
+            atime: self.stamp(true_attributes.atime),
+            mtime: self.stamp(true_attributes.mtime),
+            ctime: self.stamp(true_attributes.ctime),
+            ..true_attributes
         }
     }
 
     fn stamp(&self, time: SystemTime) -> SystemTime {
         let shifted = later(time, self.clock);
-        match (self.timestamp_granularity, shifted.duration_since(SystemTime::UNIX_EPOCH)) {
-            (Some(timestamp_granularity), Ok(since)) if !timestamp_granularity.is_zero() => {
-                let over = since.as_nanos() % timestamp_granularity.as_nanos();
+        match (self.granularity, shifted.duration_since(SystemTime::UNIX_EPOCH)) {
+            (Some(granularity), Ok(since)) if !granularity.is_zero() => {
+                let over = since.as_nanos() % granularity.as_nanos();
                 shifted - Duration::from_nanos(u64::try_from(over).unwrap_or(0))
             }
             _ => shifted,
         }
     }
 
-    /// The true time of a stamp that somebody wants to see.
+    /// Returns the true time of a stamp that users should see.
     pub(super) fn true_time(&self, stamp: SystemTime) -> SystemTime {
         later(stamp, -self.clock)
     }

@@ -1,14 +1,12 @@
-//! What a name stands for, and what becomes of names: the calls on which the file system may lie.
+//! The lookup and the change of names: the calls about which the file system may lie.
 
 use std::{
-    collections::{HashMap, VecDeque},
     ffi::{OsStr, OsString},
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,63 +17,21 @@ use rustix::{
 };
 
 use super::{
-    Passthrough,
     fault_config::{Lack, Lie},
+    mounted::Passthrough,
     nodes::path_of,
+    past::List,
 };
 
-/// As old a listing may be.
+/// The age that a listing may have.
 const STALE: Duration = Duration::from_secs(3);
-/// So many names of the past are known.
-const MOST_GONE: usize = 64;
-
-pub(super) type List = Vec<(Kind, Vec<u8>)>;
-
-/// What liars remember.
-#[derive(Default)]
-pub(super) struct Past(Mutex<Remembered>);
-
-#[derive(Default)]
-struct Remembered {
-    lists: HashMap<u64, (Instant, List)>,
-    renamed: VecDeque<Renamed>,
-    /// How often a directory was to replace one that is not empty.
-    refused: u64,
-}
-
-/// A name that a file had.
-struct Renamed {
-    parent: u64,
-    name: OsString,
-    file: Arc<OwnedFd>,
-}
-
-impl Past {
-    fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn renamed(&self, parent: INodeNo, name: &OsStr) -> Option<Arc<OwnedFd>> {
-        let was = |past: &&Renamed| past.parent == parent.0 && past.name == name;
-        self.remembered().renamed.iter().rev().find(was).map(|past| Arc::clone(&past.file))
-    }
-
-    fn remember_renamed(&self, parent: INodeNo, name: &OsStr, file: OwnedFd) {
-        let renamed = &mut self.remembered().renamed;
-        renamed.push_back(Renamed { parent: parent.0, name: name.into(), file: Arc::new(file) });
-        if renamed.len() > MOST_GONE {
-            renamed.pop_front();
-        }
-    }
-}
-
 impl Passthrough {
-    /// How that which is asked for by a name is really called.
-    pub(super) fn called(&self, parent: INodeNo, name: &OsStr) -> io::Result<OsString> {
-        if u32::try_from(name.len()).unwrap_or(u32::MAX) > self.manners.longest_name {
+    /// Returns the real name of the file that is requested by `name`.
+    pub(super) fn true_name(&self, parent: INodeNo, name: &OsStr) -> io::Result<OsString> {
+        if u32::try_from(name.len()).unwrap_or(u32::MAX) > self.fault_config.longest_name {
             return Err(Errno::NAMETOOLONG.into());
         }
-        if self.manners.case_insensitive {
+        if self.fault_config.case_insensitive {
             let names = || list(self.nodes.node(parent)?);
             let alike = |(_, other): &(Kind, Vec<u8>)| other.eq_ignore_ascii_case(name.as_bytes());
             if let Some((_, other)) = names()?.into_iter().find(alike) {
@@ -86,8 +42,10 @@ impl Passthrough {
     }
 
     pub(super) fn find(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
-        match self.nodes.enter(parent, &self.called(parent, name)?) {
-            Err(error) if is(&error, Errno::NOENT) && self.manners.tells(Lie::RenameTwice) => {
+        match self.nodes.enter(parent, &self.true_name(parent, name)?) {
+            Err(error)
+                if is(&error, Errno::NOENT) && self.fault_config.has_lie(Lie::RenameTwice) =>
+            {
                 let file = self.past.renamed(parent, name).ok_or(error)?;
                 self.nodes.enter_file(file)
             }
@@ -101,12 +59,12 @@ impl Passthrough {
         (new_parent, new_name): (INodeNo, &OsStr),
         flags: RenameFlags,
     ) -> io::Result<()> {
-        if self.manners.lacks(Lack::NoReplace) && !flags.is_empty() {
+        if self.fault_config.lacks(Lack::NoReplace) && !flags.is_empty() {
             return Err(Errno::INVAL.into());
         }
-        let old = self.called(parent, name)?;
-        let replaced = self.called(new_parent, new_name)?;
-        // Only its case may change.
+        let old = self.true_name(parent, name)?;
+        let replaced = self.true_name(new_parent, new_name)?;
+        // Then only the case of the name may change.
         let is_same = parent == new_parent && replaced == old;
         let new = if is_same { new_name.to_owned() } else { replaced };
         let (from, to) = (self.nodes.node(parent)?, self.nodes.node(new_parent)?);
@@ -117,7 +75,7 @@ impl Passthrough {
                     rustix::fs::fstat(file)
                         .is_ok_and(|stat| Kind::from_raw_mode(stat.st_mode) != Kind::Directory)
                 };
-                if self.manners.tells(Lie::RenameTwice)
+                if self.fault_config.has_lie(Lie::RenameTwice)
                     && let Some(file) = moved.filter(is_file)
                 {
                     self.past.remember_renamed(parent, &old, file);
@@ -125,14 +83,14 @@ impl Passthrough {
                 Ok(())
             }
             Err(Errno::NOENT)
-                if self.manners.tells(Lie::RenameTwice)
+                if self.fault_config.has_lie(Lie::RenameTwice)
                     && self.past.renamed(parent, name).is_some() =>
             {
                 Ok(())
             }
             Err(Errno::NOTEMPTY | Errno::EXIST)
                 if flags.is_empty()
-                    && (self.manners.tells(Lie::ReplaceFull) || self.replaces_now()) =>
+                    && (self.fault_config.has_lie(Lie::ReplaceFull) || self.replaces_now()) =>
             {
                 rustix::fs::renameat_with(&from, &old, &to, &new, RenameFlags::EXCHANGE)?;
                 remove_all(from, &old)
@@ -144,14 +102,14 @@ impl Passthrough {
     fn replaces_now(&self) -> bool {
         let times = &mut self.past.remembered().refused;
         *times += 1;
-        self.manners.tells(Lie::ReplaceFullAtTimes) && *times % 4 != 1
+        self.fault_config.has_lie(Lie::ReplaceFullAtTimes) && *times % 4 != 1
     }
 
     pub(super) fn remove_dir(&self, parent: INodeNo, name: &OsStr) -> io::Result<()> {
-        let name = self.called(parent, name)?;
+        let name = self.true_name(parent, name)?;
         let parent = self.nodes.node(parent)?;
         match rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) if self.manners.tells(Lie::RmdirFull) => {
+            Err(Errno::NOTEMPTY | Errno::EXIST) if self.fault_config.has_lie(Lie::RmdirFull) => {
                 remove_all(parent, &name)
             }
             done => Ok(done?),
@@ -160,7 +118,7 @@ impl Passthrough {
 
     pub(super) fn list(&self, number: INodeNo) -> io::Result<List> {
         let truth = || list(self.nodes.node(number)?);
-        if !self.manners.tells(Lie::StaleList) {
+        if !self.fault_config.has_lie(Lie::StaleList) {
             return truth();
         }
         let lists = &mut self.past.remembered().lists;

@@ -1,4 +1,4 @@
-//! What the kernel calls by number: handles of files, and what is told of them.
+//! The nodes, which the kernel knows by number: handles of files, and their attributes.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ struct Node {
     lookups: u64,
 }
 
-/// A handle that stands for a name, whatever it is.
+/// Opens a handle of a name, whatever type of file it is.
 pub(super) fn node_at(folder: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(folder, name, flags, Mode::empty())?)
@@ -76,13 +76,13 @@ pub(super) fn attributes(number: u64, stat: &Stat) -> FileAttr {
     }
 }
 
-/// The path by which a handle of a name can be used as a path.
+/// Returns a path that leads to the file of a handle.
 pub(super) fn path_of(handle: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", handle.as_raw_fd())
 }
 
 impl Nodes {
-    /// The root alone.
+    /// Returns a table that contains the root only.
     pub(super) fn new(source: &Path) -> io::Result<Self> {
         let root = node_at(CWD, source.as_os_str())?;
         let stat = rustix::fs::fstat(&root)?;
@@ -96,19 +96,19 @@ impl Nodes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The handle of a node, which may be forgotten meanwhile.
+    /// Returns the handle of a node, which may be forgotten meanwhile.
     pub(super) fn node(&self, number: INodeNo) -> io::Result<Arc<OwnedFd>> {
         let nodes = self.nodes();
         let node = nodes.known.get(&number.0).ok_or(rustix::io::Errno::STALE)?;
         Ok(Arc::clone(&node.handle))
     }
 
-    /// The node of a name. Every lookup makes a new one, unless it is known already.
+    /// Returns the node of a name. Every lookup makes a new node, unless it is already known.
     pub(super) fn enter(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
         self.enter_file(Arc::new(node_at(self.node(parent)?, name)?))
     }
 
-    /// The node of what a handle stands for.
+    /// Returns the node of the file of a handle.
     pub(super) fn enter_file(&self, handle: Arc<OwnedFd>) -> io::Result<FileAttr> {
         let stat = rustix::fs::fstat(&handle)?;
         let mut nodes = self.nodes();
@@ -126,7 +126,7 @@ impl Nodes {
         Ok(attributes(number, &stat))
     }
 
-    /// What was made becomes the one's who asked for it.
+    /// Gives a new file to the user who asked for it.
     pub(super) fn give(
         &self,
         request: &Request,
@@ -140,7 +140,7 @@ impl Nodes {
         self.enter(parent, name)
     }
 
-    /// The kernel has forgotten so many lookups of a node.
+    /// Records that the kernel has forgotten this number of lookups of a node.
     pub(super) fn forget(&self, number: INodeNo, lookups: u64) {
         let mut nodes = self.nodes();
         if let Some(node) = nodes.known.get_mut(&number.0) {

@@ -1,5 +1,5 @@
-//! Two locks on etcd as they are easily written, and wrong: one has a gap between looking and
-//! putting, the other does not hear that its lease is gone.
+//! Two locks on etcd as they are easily written, and wrong: one has a gap between the look and the put, the
+//! other does not notice that its lease is gone.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,10 +16,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::Rival;
 use crate::torture::contender::Outcome;
 
-/// Longer than this no answer is waited for.
+/// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A key, and the connection to whom it is at.
+/// A key, and the connection to its server.
 struct Key {
     runtime: Runtime,
     client: RefCell<Client>,
@@ -39,7 +39,7 @@ impl Key {
         Ok(Self { runtime, client, name: name.to_owned(), ttl, lease: Cell::new(0) })
     }
 
-    /// One call, or "timed out".
+    /// Makes one call; the error may be "timed out".
     fn ask<T>(&self, call: impl Future<Output = Result<T, etcd_client::Error>>) -> io::Result<T> {
         let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await });
         answer.map_err(io::Error::from)?.map_err(io::Error::other)
@@ -57,14 +57,14 @@ impl Key {
         Ok(lease)
     }
 
-    /// The lease's end is the key's.
+    /// Ends the lease, and with it the key.
     fn revoke(&self) -> io::Result<()> {
         let mut client = self.client.borrow_mut();
         self.ask(client.lease_revoke(self.lease.get())).map(drop)
     }
 }
 
-/// It looks whether the key is there, and puts it if not. Two who look at the same time both put.
+/// Looks for the key, and puts it if it is absent. Two processes that look at the same time both put it.
 #[derive(Clone)]
 pub struct LookThenPut(Rc<Key>);
 
@@ -95,8 +95,8 @@ impl Rival for LookThenPut {
     }
 }
 
-/// It puts the key in one transaction, as one should. But it renews by keeping the lease alive, and
-/// takes any answer for a yes: also that of a lease which ended, or which another's lock follows.
+/// Puts the key in one transaction, which is correct. But it renews by keeping the lease alive, and takes any
+/// answer for success: also that of a lease which ended, or which another's lock follows.
 #[derive(Clone)]
 pub struct Deaf(Rc<Key>);
 
@@ -134,7 +134,7 @@ impl Rival for Deaf {
     fn renew(&self) -> io::Result<bool> {
         let key = &self.0;
         let mut client = key.client.borrow_mut();
-        // What the answer says is not looked at: that is its flaw.
+        // The answer is ignored: that is the flaw of this lock.
         let _ = key.ask(client.lease_keep_alive(key.lease.get()));
         Ok(true)
     }

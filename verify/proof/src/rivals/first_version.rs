@@ -1,7 +1,7 @@
-//! How the first version of lockbydir locks and breaks a timed-out lock.
+//! The first version of lockbydir: how it locks, and breaks a timed-out lock.
 //!
-//! Look at the age of the directory; too old: `rmdir` it, by its name; then `mkdir`. Between the
-//! look and the `rmdir` the directory may have become another holder's, and nothing notices.
+//! It looks at the age of the directory; if it is too old, it calls `rmdir` by its name; then `mkdir`.
+//! Between the look and the `rmdir` the directory may have become another holder's, and nothing notices.
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{Rival, is_taken};
 pub struct FirstVersion {
     /// The directory that is the lock.
     pub directory: PathBuf,
-    /// After this the lock opens by itself.
+    /// The age at which the lock expires.
     pub timeout: Duration,
 }
 

@@ -1,8 +1,8 @@
-//! Locks that are known to be bad, so that a test which ours passes can be shown to fail for them.
+//! Locks that are known to be bad: a test that ours passes must fail for them.
 //!
-//! Each has the flaw that its documentation tells, and is used as fairly as ours: a holder counts
-//! as one only before its own deadline, with the margin that ours has. `proper-lockfile` is the
-//! real package; its adapter is `verify/rivals/workers/torture.js`.
+//! Each has the flaw that its documentation describes, and is used as fairly as ours: a process counts as a
+//! holder only before its own deadline, with the margin that ours has. `proper-lockfile` is the real
+//! package; its adapter is `verify/rivals/workers/torture.js`.
 
 mod etcd;
 mod first_version;
@@ -27,15 +27,15 @@ pub use first_version::FirstVersion;
 pub use stat_unlink::StatUnlink;
 pub use utimes_lease::UtimesLease;
 
-/// A lock that is tried again and again until it is had.
+/// A lock that is tried again and again until it is acquired.
 pub trait Rival: Clone + 'static {
-    /// One try; true if it is ours now.
+    /// Tries once; returns true if the lock is ours now.
     ///
     /// # Errors
-    /// Everything but "it is locked", or was just a moment ago.
+    /// Everything except that the lock is held, or was a moment ago.
     fn try_acquire(&self) -> io::Result<bool>;
 
-    /// Lets the timeout count anew, if this lock can; false if it cannot.
+    /// Restarts the timeout, if this lock can; returns false if it cannot.
     ///
     /// # Errors
     /// "Not found" when the lock is gone.
@@ -43,14 +43,14 @@ pub trait Rival: Clone + 'static {
         Ok(false)
     }
 
-    /// Unlocks.
+    /// Releases the lock.
     ///
     /// # Errors
     /// "Not found" when the lock is gone.
     fn release(&self) -> io::Result<()>;
 }
 
-/// How often a lock of others is tried: as often as the first version could be told to.
+/// The interval between tries of these locks: the shortest that the first version permitted.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// A rival in the torture: it waits by trying.
@@ -61,7 +61,7 @@ pub struct Polled<R> {
 }
 
 impl<R: Rival> Polled<R> {
-    /// Its locks last for this timeout.
+    /// Returns an adapter whose locks last for this timeout.
     pub fn new(rival: R, timeout: Duration) -> Self {
         Self { rival, timeout }
     }
@@ -86,9 +86,9 @@ impl<R: Rival> Contender for Polled<R> {
 struct Polling<R> {
     rival: R,
     timeout: Duration,
-    /// These locks have no numbers: the time at which it was had stands in.
+    /// The time of the acquisition: these locks have no numbers.
     token: u64,
-    /// Before the call from which the timeout counts.
+    /// A moment before the call from which the timeout counts.
     asked: u64,
 }
 
@@ -128,7 +128,7 @@ impl<R: Rival> Hold for Polling<R> {
     }
 
     fn release(self: Box<Self>) -> Answer {
-        // What may be another's by now is left alone.
+        // A lock that may belong to another by now is left alone.
         if self.age() >= self.timeout {
             return Answer::Lost;
         }
@@ -143,7 +143,7 @@ fn answer(error: &io::Error) -> Answer {
     }
 }
 
-/// True for an error that says that somebody else was there first.
+/// Returns true for an error that means that another process was first.
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound)
 }

@@ -1,7 +1,7 @@
-//! The lock file of a hundred shell scripts: "stat, then unlink, then `O_EXCL`".
+//! The lock file of many shell scripts: "stat, then unlink, then `O_EXCL`".
 //!
-//! The file is made by `O_CREAT|O_EXCL`. If it is there and older than the timeout, it is unlinked
-//! and made anew. Between the look and the unlink the file may have become another holder's.
+//! The file is made with `O_CREAT|O_EXCL`. If it is there and older than the timeout, it is unlinked and
+//! made again. Between the look and the unlink the file may have become another holder's.
 
 use std::{
     fs::{self, OpenOptions},
@@ -17,7 +17,7 @@ use super::{Rival, is_taken};
 pub struct StatUnlink {
     /// The file that is the lock.
     pub file: PathBuf,
-    /// Older than this it counts as left behind.
+    /// The age from which on it counts as left behind.
     pub timeout: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! A lease that its holder renews by `utimes`: the file's date is the time of the last renewal.
 //!
-//! A renewal names the file by its path, and so renews whoever's lease is there by then: a holder
-//! that was stopped beyond its deadline wakes, renews, and believes that it holds still.
+//! A renewal names the file by its path, and so renews the lease of any holder that is there by then: a
+//! holder that was stopped beyond its deadline wakes, renews, and believes that it still holds.
 
 use std::io;
 

@@ -1,24 +1,26 @@
-//! What a contender does, deed by deed, what it believes then, and whether there was a reason for
-//! what it was told.
+//! The behavior of a process, action by action: what it believes after each, and whether the library had a
+//! reason for its answer.
 
 use std::fs;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lockbydir::{Error, ErrorKind, Guard, Key, Lock, Owner};
+use lockbydir::{Error, ErrorKind, Guard, Key, Lock};
 use lockbydir_protocol::{Entry, Nonce, State, margin, promise};
 use rustix::io::Errno;
 
-use super::contender::{Action, Holding, SimulatedProcess};
 use super::final_check;
+use super::handles::{Holding, lock, nonce};
+use super::machines::BEGIN;
 use super::mutant::{Mutant, THING};
 use super::oracle::EVERY_CALL_ENDS;
-use super::scheduler::{BEGIN, MOVED_INTO, Scheduler};
+use super::plot::{Action, SimulatedProcess};
+use super::scheduler::{MOVED_INTO, Scheduler};
 
-/// How renewals of another's holding are counted.
+/// The name under which renewals of another's holding are counted.
 pub const RENEWED_BY_KEY: &str = "renewed by another's key";
 
-/// What it has of the lock.
+/// The process's access to the lock.
 enum Has {
     Nothing,
     Guard(Rc<Guard>),
@@ -26,34 +28,21 @@ enum Has {
 }
 
 struct Actor<'a> {
-    play: &'a Scheduler,
+    scheduler: &'a Scheduler,
     me: usize,
     part: &'a SimulatedProcess,
     holding: &'a Holding,
 }
 
-/// The lock, by a path of this contender's own: so those of one process do not queue
-/// among themselves.
-pub(super) fn lock(play: &Scheduler, me: usize, part: &SimulatedProcess) -> Lock {
-    let owner = if part.is_nobodys { Owner::Nobody } else { Owner::ThisProcess };
-    let linger = if part.lingers { Duration::from_secs(3600) } else { Duration::ZERO };
-    Lock::new(play.folder.join(format!("way{me}/jobs")))
-        .timeout(part.timeout)
-        .fenced(part.fenced)
-        .linger(linger)
-        .mode(if part.shares { 0o770 } else { 0o700 })
-        .owner(owner)
-}
-
-pub(super) fn act(play: &Scheduler, me: usize, part: &SimulatedProcess, holding: &Holding) {
-    if me + 1 == play.scene().figures.len() {
-        return final_check::act(play, me, part);
+pub(super) fn act(scheduler: &Scheduler, me: usize, part: &SimulatedProcess, holding: &Holding) {
+    if me + 1 == scheduler.state().processes.len() {
+        return final_check::act(scheduler, me, part);
     }
-    let actor = Actor { play, me, part, holding };
-    let mut lock = Some(lock(play, me, part));
+    let actor = Actor { scheduler, me, part, holding };
+    let mut lock = Some(lock(scheduler, me, part));
     let mut has = Has::Nothing;
     for deed in &part.deeds {
-        play.begin(me, &format!("{deed:?}"), *deed == Action::BreakByForce);
+        scheduler.begin(me, &format!("{deed:?}"), *deed == Action::BreakByForce);
         let Some(known) = &lock else { break };
         has = match deed {
             Action::Forget => {
@@ -63,8 +52,8 @@ pub(super) fn act(play: &Scheduler, me: usize, part: &SimulatedProcess, holding:
             deed => actor.perform(known, *deed, has),
         };
     }
-    play.begin(me, "the end of its process", false);
-    play.scene().truth.beliefs.remove(&me);
+    scheduler.begin(me, "the end of its process", false);
+    scheduler.state().oracle.beliefs.remove(&me);
 }
 
 impl Actor<'_> {
@@ -96,7 +85,7 @@ impl Actor<'_> {
                 Has::Key(key)
             }
             (Action::Release, Has::Guard(guard)) => {
-                let guard = self.let_go(guard);
+                let guard = self.end_hold(guard);
                 let nonce = nonce(&guard.key());
                 self.judge(guard.release().as_ref().err(), nonce);
                 Has::Nothing
@@ -112,7 +101,7 @@ impl Actor<'_> {
                 }
             }
             (Action::Drop, Has::Guard(guard)) => {
-                drop(self.let_go(guard));
+                drop(self.end_hold(guard));
                 Has::Nothing
             }
             (Action::Keep, Has::Guard(guard)) => {
@@ -134,7 +123,7 @@ impl Actor<'_> {
                 has
             }
             (Action::Work(how_long), has) => {
-                self.play.pause(self.me, how_long);
+                self.scheduler.pause(self.me, how_long);
                 has
             }
             (Action::RenewAnothers, has) => {
@@ -142,50 +131,50 @@ impl Actor<'_> {
                 has
             }
             (Action::MakeBare, has) => {
-                self.play.make_bare(self.me);
+                self.scheduler.make_bare(self.me);
                 has
             }
             (Action::Misbehave, has) => {
                 if let Some(mutant) = self.part.mutant {
-                    mutant.misbehave(self.play, self.me, self.part);
+                    mutant.misbehave(self.scheduler, self.me, self.part);
                 }
                 has
             }
             (Action::Die, has) => {
-                self.play.dies(self.me);
+                self.scheduler.dies(self.me);
                 has
             }
             (_, has) => has,
         }
     }
 
-    /// Renews what is held now, if it depends on the life of another process: that one may have a
-    /// guard, which learns of it at its own renewal.
+    /// Renews the present holding, if it depends on the life of another process: that one may have a guard,
+    /// which learns of the change at its own renewal.
     fn renew_anothers(&self, lock: &Lock) {
-        let names = fs::read_dir(self.play.lockdir()).into_iter().flatten().flatten();
+        let names = fs::read_dir(self.scheduler.lockdir()).into_iter().flatten().flatten();
         let mut entries = names.filter_map(|name| name.file_name().to_str().and_then(Entry::parse));
         let is_anothers = |entry: &Entry| {
-            let scene = self.play.scene();
-            let who = scene.truth.drawn.get(&entry.nonce.0).copied();
-            // Nobody was given the key of an attempt that failed.
-            let has_a_key = !scene.truth.given_up.contains(&entry.nonce);
+            let state = self.scheduler.state();
+            let who = state.oracle.drawn.get(&entry.nonce.0).copied();
+            // Nobody received the key of an attempt that failed.
+            let has_a_key = !state.oracle.given_up.contains(&entry.nonce);
             entry.state == State::Held
                 && has_a_key
                 && entry.owner != lockbydir_protocol::Owner::Nobody
                 && who.is_some_and(|who| who != self.me)
         };
         let Some(entry) = entries.find(is_anothers) else { return };
-        // All guards are this very process's; by another number none is found, and nonces decide.
+        // All guards belong to this same process; by another number none is found, and nonces decide.
         let key = Key::new(0, entry.nonce);
         match lock.renew(&key) {
-            Ok(()) => *self.play.scene().counts.entry(RENEWED_BY_KEY).or_default() += 1,
+            Ok(()) => *self.scheduler.state().counts.entry(RENEWED_BY_KEY).or_default() += 1,
             Err(error) if error.is_lost() || error.kind() == ErrorKind::Usage => {}
             Err(error) => self.judge(Some(&error), entry.nonce),
         }
     }
 
     fn now(&self) -> Duration {
-        self.play.scene().now
+        self.scheduler.state().now
     }
 
     fn acquire(&self, lock: &Lock, patience: Duration) -> Has {
@@ -201,11 +190,11 @@ impl Actor<'_> {
             }
             Err(error) => {
                 self.judge(Some(&error), Nonce(0));
-                let mut scene = self.play.scene();
-                let drawn = scene.figures[self.me].drawn.clone();
-                scene.truth.given_up.extend(drawn.iter().map(|nonce| Nonce(*nonce)));
-                let nobody_lied = scene.figures[self.me].lies == 0;
-                drop(scene);
+                let mut state = self.scheduler.state();
+                let drawn = state.processes[self.me].drawn.clone();
+                state.oracle.given_up.extend(drawn.iter().map(|nonce| Nonce(*nonce)));
+                let nobody_lied = state.processes[self.me].lies == 0;
+                drop(state);
                 if nobody_lied {
                     self.assert_left_nothing(&drawn);
                 }
@@ -214,14 +203,17 @@ impl Actor<'_> {
         }
     }
 
-    /// An attempt that nobody lied to, and that has not got it, has no entry in D.
+    /// Checks that a failed attempt to which nobody lied has no entry in D.
     fn assert_left_nothing(&self, drawn: &[u128]) {
-        let names = fs::read_dir(self.play.lockdir()).into_iter().flatten().flatten();
+        let names = fs::read_dir(self.scheduler.lockdir()).into_iter().flatten().flatten();
         for name in names {
             let entry = name.file_name().to_str().and_then(Entry::parse);
             if let Some(entry) = entry.filter(|entry| drawn.contains(&entry.nonce.0)) {
-                let seen = format!("{entry} is there, and contender {} was told no", self.me);
-                self.play.scene().truth.broke(promise::WHO_GIVES_UP_NEVER_GETS_IT_LATER, seen);
+                let seen = format!("{entry} is there, and contender {} got the answer no", self.me);
+                self.scheduler
+                    .state()
+                    .oracle
+                    .broke(promise::WHO_GIVES_UP_NEVER_GETS_IT_LATER, seen);
             }
         }
     }
@@ -237,68 +229,63 @@ impl Actor<'_> {
     }
 
     fn believes(&self, key: &Key, until: Duration, is_new: bool) {
-        let mut scene = self.play.scene();
-        let now = scene.now;
+        let mut state = self.scheduler.state();
+        let now = state.now;
         let until = match self.part.mutant {
             Some(Mutant::HoldsTooLong) => until + Duration::from_secs(3600),
             _ => until,
         };
-        scene.tell(self.me, || format!("holds {key} until {:?}", until - BEGIN));
-        scene.figures[self.me].deadline = until;
-        scene.truth.believes(self.me, nonce(key), key.token(), now, until, is_new);
+        state.log(self.me, || format!("holds {key} until {:?}", until - BEGIN));
+        state.processes[self.me].deadline = until;
+        state.oracle.believes(self.me, nonce(key), key.token(), now, until, is_new);
     }
 
-    /// It holds no more, whatever becomes of the release.
-    fn let_go(&self, guard: Rc<Guard>) -> Guard {
+    /// Records that the process no longer holds, whatever the result of the release.
+    fn end_hold(&self, guard: Rc<Guard>) -> Guard {
         self.believes_no_more();
         self.holding.take();
         Rc::into_inner(guard).expect("its only owner")
     }
 
     fn believes_no_more(&self) {
-        self.play.scene().truth.beliefs.remove(&self.me);
+        self.scheduler.state().oracle.beliefs.remove(&self.me);
     }
 
-    /// Is there a reason for such an error?
+    /// Checks that there is a reason for this error.
     fn judge(&self, error: Option<&Error>, nonce: Nonce) {
         let Some(error) = error else { return };
-        let mut scene = self.play.scene();
-        scene.tell(self.me, || format!("is told: {error}"));
-        let figure = &scene.figures[self.me];
-        let was_told = |errno: Errno| figure.told.contains(&errno);
+        let mut state = self.scheduler.state();
+        state.log(self.me, || format!("gets the error: {error}"));
+        let process = &state.processes[self.me];
+        let saw_error = |errno: Errno| process.errors.contains(&errno);
         let code = error.raw_os_error();
-        // "Missing" and "taken" have one number each, whatever the system called them.
+        // "Missing" and "taken" have one number each, whatever error the system returned.
         let is_known = code.is_none_or(|code| {
-            matches!(code, 2 | 39) || figure.told.iter().any(|told| told.raw_os_error() == code)
+            matches!(code, 2 | 39)
+                || process.errors.iter().any(|errno| errno.raw_os_error() == code)
         });
         let is_right = match error.kind() {
             ErrorKind::PatienceOver => true,
             // Beyond the deadline it counts as lost, whoever removed it.
             ErrorKind::Lost => {
-                figure.lies > 0
-                    || figure.deadline <= scene.now
-                    || scene.truth.ended.contains(&nonce)
+                process.lies > 0
+                    || process.deadline <= state.now
+                    || state.oracle.ended.contains(&nonce)
             }
-            ErrorKind::PermissionDenied => was_told(Errno::ACCESS),
-            ErrorKind::CannotMake => was_told(Errno::ROFS) || was_told(Errno::NOENT),
-            // "Not empty" is said of a directory that others changed meanwhile.
+            ErrorKind::PermissionDenied => saw_error(Errno::ACCESS),
+            ErrorKind::CannotMake => saw_error(Errno::ROFS) || saw_error(Errno::NOENT),
+            // "Not empty" is returned for a directory that others changed meanwhile.
             ErrorKind::Io => {
                 code == Some(39)
-                    || figure.lies > 0 && is_known
-                    || scene.counts.contains_key(MOVED_INTO)
+                    || process.lies > 0 && is_known
+                    || state.counts.contains_key(MOVED_INTO)
             }
-            ErrorKind::Foreign => self.play.lockdir().join(THING).exists(),
+            ErrorKind::Foreign => self.scheduler.lockdir().join(THING).exists(),
             _ => false,
         };
         if !is_right {
-            let seen = format!("contender {} was told without a reason: {error:?}", self.me);
-            scene.truth.broke(EVERY_CALL_ENDS, seen);
+            let seen = format!("contender {} got an error without a reason: {error:?}", self.me);
+            state.oracle.broke(EVERY_CALL_ENDS, seen);
         }
     }
-}
-
-pub(super) fn nonce(key: &Key) -> Nonce {
-    let text = key.to_string();
-    let nonce = text.split_once('-').and_then(|(_, nonce)| Nonce::parse(nonce));
-    nonce.unwrap_or(Nonce(0))
 }

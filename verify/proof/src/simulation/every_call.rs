@@ -1,12 +1,12 @@
-//! Each verb in each state of the lock, each of its raw calls, and whatever can become of that
-//! call: once, or from then on for every call of its kind.
+//! Each verb in each state of the lock, each of its raw calls, and each possible fault of that call: once,
+//! or permanently for every call of its kind.
 
 use std::time::Duration;
 
-use super::contender::{Action, SimulatedProcess};
 use super::faults::Lie;
-use super::run::{House, Plot};
-use super::state::{FaultRates, InjectedFault};
+use super::faults::{FaultRates, InjectedFault};
+use super::plot::{Action, Plot, SimulatedProcess};
+use super::run::House;
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -16,11 +16,11 @@ const LONG: Duration = Duration::from_millis(600);
 /// Verbs in a state of the lock.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// For people.
+    /// A description.
     pub name: &'static str,
-    /// Who plays.
+    /// The processes.
     pub parts: Vec<SimulatedProcess>,
-    /// Whose calls are tried.
+    /// The process whose calls get the faults.
     pub victim: usize,
 }
 
@@ -28,7 +28,7 @@ fn part(deeds: &[Action]) -> SimulatedProcess {
     SimulatedProcess::new(TIMEOUT, deeds.to_vec())
 }
 
-/// All of them.
+/// Returns all cases.
 #[must_use]
 pub fn cases(is_local: bool) -> Vec<Case> {
     use Action::{
@@ -109,7 +109,7 @@ pub fn cases(is_local: bool) -> Vec<Case> {
     cases
 }
 
-/// What others do meanwhile.
+/// Returns what other processes may do meanwhile.
 fn intruders() -> Vec<SimulatedProcess> {
     use Action::{Acquire, BreakByForce, Keep, Release, Work};
     let all: [&[Action]; 4] = [
@@ -123,10 +123,10 @@ fn intruders() -> Vec<SimulatedProcess> {
         .collect()
 }
 
-/// Every play of a case. The calls are counted in a first one, in which nothing goes wrong.
+/// Returns every simulation of a case. The calls are counted in a first one, without faults.
 ///
 /// # Panics
-/// When a promise is broken though nothing goes wrong.
+/// If a promise is broken without any fault.
 #[must_use]
 pub fn plots(house: &mut House, case: &Case, is_local: bool) -> Vec<Plot> {
     let plot = |meanwhile: Option<SimulatedProcess>, spells: Vec<InjectedFault>| {

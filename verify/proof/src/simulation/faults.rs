@@ -1,44 +1,44 @@
-//! The lies that a file system tells, and where they fit: which of them a call can be answered
-//! with, on a file system that one kernel owns and elsewhere.
+//! The faults of a call, and where they are possible: which of them a call can be answered with, on a local
+//! file system and elsewhere.
 
 use std::time::Duration;
 
 use lockbydir::simulated::Kind;
 use rustix::io::Errno;
 
-/// What becomes of a call.
+/// A fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
-    /// It is not done, and fails with this.
+    /// It is not done, and fails with this error.
     Refused(Errno),
-    /// It is done, and fails with this all the same.
+    /// It is done, but fails with this error.
     DoneBut(Errno),
-    /// It is not done, and said to be.
+    /// It is not done, but reported as done.
     NotDone,
     /// A rename of a stage to D is answered by moving the stage into D.
     MovedInto,
-    /// The process is stopped for so long before it.
+    /// The process is stopped for this time before the call.
     StalledBefore(Duration),
-    /// The call is done, and the process stopped for so long after it.
+    /// The process is stopped for this time after the call.
     StalledAfter(Duration),
-    /// The process dies before it.
+    /// The process dies before the call.
     DiedBefore,
-    /// The process dies after it.
+    /// The process dies after the call.
     DiedAfter,
-    /// Somebody else does something from its beginning to its end before it.
+    /// Another process performs all its actions before the call.
     Meanwhile,
-    /// The same, after it.
+    /// The same, after the call.
     MeanwhileAfter,
 }
 
 impl Lie {
-    /// A lie is told by the file system; a stall, a death and a neighbour are no lies.
+    /// Whether this is a lie of the file system; a stall, a death and another process are not.
     #[must_use]
     pub fn is_of_the_file_system(self) -> bool {
         matches!(self, Lie::Refused(_) | Lie::DoneBut(_) | Lie::NotDone | Lie::MovedInto)
     }
 
-    /// How it is counted.
+    /// Returns the name under which it is counted.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Lie {
         }
     }
 
-    /// The error number it tells.
+    /// Returns the error that it reports.
     #[must_use]
     pub fn errno(self) -> Option<Errno> {
         match self {
@@ -62,17 +62,16 @@ impl Lie {
         }
     }
 
-    /// Everything that can become of such a call.
+    /// Returns every fault that is possible for such a call.
     ///
-    /// Where one kernel owns the file system, "done" is done and "no such file" is true: that much
-    /// the protocol asks of a kernel (docs/protocol.md, "Bad answers"). Other errors may be wrong there,
-    /// too.
+    /// On a local file system, "done" means done and "no such file" is true: the protocol requires that
+    /// much of a kernel (docs/protocol.md, "Bad answers"). Other errors may be wrong there, too.
     #[must_use]
     pub fn all(kind: Kind, is_local: bool, stall: Duration) -> Vec<Lie> {
         let mut lies: Vec<Lie> =
             refusals(kind, is_local).iter().copied().map(Lie::Refused).collect();
         if kind == Kind::Install {
-            // So says a file system that has no rename that refuses to replace.
+            // A file system without a rename that refuses to replace returns this.
             lies.push(Lie::Refused(Errno::INVAL));
         }
         lies.extend([Lie::StalledBefore(stall), Lie::StalledAfter(stall)]);
@@ -93,7 +92,7 @@ impl Lie {
     }
 }
 
-/// What a call that was done answers when it is done once more.
+/// Returns the error of a call that was done and is then done once more.
 fn second_answer(kind: Kind) -> Errno {
     match kind {
         Kind::MakeDir | Kind::MakeFile | Kind::MakePipe => Errno::EXIST,
@@ -101,7 +100,7 @@ fn second_answer(kind: Kind) -> Errno {
     }
 }
 
-/// The errors with which such a call may fail.
+/// Returns the errors with which such a call may fail.
 fn refusals(kind: Kind, is_local: bool) -> &'static [Errno] {
     const CHANGE: &[Errno] = &[
         Errno::IO,
@@ -117,6 +116,30 @@ fn refusals(kind: Kind, is_local: bool) -> &'static [Errno] {
     ];
     const QUESTION: &[Errno] = &[Errno::IO, Errno::ACCESS, Errno::INTR, Errno::STALE, Errno::NOENT];
     let all = if kind.is_change() { CHANGE } else { QUESTION };
-    // It is last, for a kernel's "no such file" is true.
+    // `NOENT` is last, because a kernel's "no such file" is true.
     if is_local { &all[..all.len() - 1] } else { all }
+}
+
+/// A fault that is injected into a particular call.
+#[derive(Clone, Copy, Debug)]
+pub struct InjectedFault {
+    /// The process whose call it is.
+    pub who: usize,
+    /// The number of the process's action, from 1.
+    pub deed: usize,
+    /// The number of the call in that action, from 1.
+    pub call: u32,
+    /// Whether it applies to every call of the same kind from then on.
+    pub persists: bool,
+    /// The fault.
+    pub lie: Lie,
+}
+
+/// The rates of random events, in a thousand calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FaultRates {
+    /// The call gets a fault.
+    pub lies: u64,
+    /// The turn passes to another process.
+    pub turns: u64,
 }

@@ -1,5 +1,5 @@
-//! What is true of a play, whoever is told what: who made which entry, who believes to hold, and
-//! which promise is broken first.
+//! The true state of a simulation, whatever the answers were: who made which entry, who believes to hold,
+//! and which promise is broken first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -8,20 +8,20 @@ use std::time::Duration;
 use lockbydir::simulated::{Call, Kind};
 use lockbydir_protocol::{Entry, Nonce, Owner, State, Ticket, promise};
 
-/// A promise that was broken, or something that must never be.
+/// A promise that was broken, or a state that must never exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     /// The promise by its name.
     pub promise: &'static str,
-    /// What was seen.
+    /// The observation.
     pub seen: String,
 }
 
-/// No promise of the lock's, but of the library: no panic, no hang, no error without a reason.
+/// Not a promise of the lock, but of the library: no panic, no hang, no error without a reason.
 pub const EVERY_CALL_ENDS: &str =
     "Every call ends, with an answer or an error that names its reason";
 
-/// What a contender believes of a hold of its own.
+/// The belief of a process in its own hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Belief {
     pub(super) nonce: Nonce,
@@ -29,11 +29,11 @@ pub(super) struct Belief {
     pub(super) deadline: Duration,
 }
 
-/// What a change is judged by.
+/// The process that makes a change, and the facts by which the change is judged.
 pub(super) struct Doer {
     pub(super) who: usize,
     pub(super) now: Duration,
-    /// It breaks by force just now.
+    /// Whether it is breaking by force.
     pub(super) forces: bool,
     /// The timeout that it would use itself.
     pub(super) timeout: Duration,
@@ -41,23 +41,23 @@ pub(super) struct Doer {
 
 #[derive(Default)]
 pub(super) struct Oracle {
-    /// Who drew which nonce.
+    /// The process that drew each nonce.
     pub(super) drawn: HashMap<u128, usize>,
     pub(super) dead: BTreeSet<usize>,
     /// Holds that somebody ended by force.
     pub(super) forced: BTreeSet<Nonce>,
-    /// Attempts that were told that they have not got it.
+    /// Attempts that were reported as failed.
     pub(super) given_up: BTreeSet<Nonce>,
-    /// Holds that were ended by another.
+    /// Holds that another process ended.
     pub(super) ended: BTreeSet<Nonce>,
     pub(super) beliefs: HashMap<usize, Belief>,
     pub(super) largest: u64,
     pub(super) holds: u64,
-    /// When the clock of each boot was zero, in the time of the play.
+    /// The simulated time at which the clock of each boot was zero.
     pub(super) boots: HashMap<u64, Duration>,
     /// The longest timeout of all.
     pub(super) longest: Duration,
-    /// What is in the folder that is not the lock's.
+    /// The files in the folder that do not belong to the lock.
     pub(super) others: BTreeSet<String>,
     pub(super) broken: Option<Broken>,
 }
@@ -68,7 +68,7 @@ impl Oracle {
         self.broken.get_or_insert(Broken { promise, seen });
     }
 
-    /// A change was really made.
+    /// Records and judges a change that was really made.
     pub(super) fn changed(&mut self, doer: &Doer, call: &Call<'_>) {
         let entry = |path: &Path| path.to_str().and_then(Entry::parse);
         for path in [Some(call.on), call.to].into_iter().flatten() {
@@ -97,7 +97,7 @@ impl Oracle {
         }
     }
 
-    /// Are these the names that the protocol makes?
+    /// Whether the protocol makes names like this one.
     fn is_ours(&self, path: &Path) -> bool {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return path.as_os_str().is_empty();
@@ -113,7 +113,7 @@ impl Oracle {
             || Ticket::parse(name).is_some()
     }
 
-    /// Somebody ended the hold of this entry.
+    /// Judges the end of the hold of this entry.
     fn ends(&mut self, doer: &Doer, entry: &Entry) {
         let Some(&owner) = self.drawn.get(&entry.nonce.0) else { return };
         if doer.forces {
@@ -146,7 +146,7 @@ impl Oracle {
         );
     }
 
-    /// A process that lives may have a guard, which learns of no shorter time.
+    /// Judges a renewal: a live process may have a guard, which does not learn that its time was shortened.
     fn renews(&mut self, doer: &Doer, from: &Entry, to: &Entry) {
         let is_renewal =
             from.nonce == to.nonce && (from.state, to.state) == (State::Held, State::Held);
@@ -162,13 +162,13 @@ impl Oracle {
         }
     }
 
-    /// When an entry was stamped, in the time of the play.
+    /// Returns the simulated time at which an entry was stamped.
     fn stamp(&self, entry: &Entry) -> Duration {
         let booted = self.boots.get(&entry.origin.boot).copied().unwrap_or_default();
         booted + entry.stamp
     }
 
-    /// This one believes to hold until then; `is_new` after an acquisition.
+    /// Records that this process believes to hold until `until`; `is_new` after an acquisition.
     pub(super) fn believes(
         &mut self,
         who: usize,
@@ -193,7 +193,7 @@ impl Oracle {
             .collect();
         for (other, belief) in others {
             let is_overlap = until > now && belief.deadline > now;
-            // A renewal that succeeds claims that nobody held in between.
+            // A successful renewal claims that nobody held in between.
             if is_overlap || until > now && !is_new && belief.began > began {
                 self.broke(
                     promise::AT_MOST_ONE_VALID_HOLDER,
@@ -209,7 +209,7 @@ impl Oracle {
             if self.given_up.contains(&nonce) {
                 self.broke(promise::WHO_GIVES_UP_NEVER_GETS_IT_LATER, format!("{nonce} holds"));
             }
-            // What is over when it is handed out holds nothing.
+            // A hold that is over when the acquisition returns holds nothing.
             if until > now && token <= self.largest {
                 let seen = format!("contender {who} got {token} after {}", self.largest);
                 self.broke(promise::NUMBERS_GROW, seen);

@@ -1,4 +1,4 @@
-//! One play from its beginning to its end, in a folder that serves for many.
+//! One simulation from its beginning to its end, in a folder that serves for many.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -10,43 +10,26 @@ use std::thread;
 use lockbydir::simulated::Kind;
 use tempfile::TempDir;
 
-use super::contender::{self, SimulatedProcess, boot, booted};
-use super::final_check::names;
+use super::contender;
+use super::machines::{boot, booted};
 use super::oracle::Broken;
-use super::scheduler::Scheduler;
-use super::state::{FaultRates, InjectedFault};
+use super::plot::{Plot, SimulatedProcess};
+use super::scheduler::{Scheduler, names};
 
-/// What is played.
-#[derive(Clone, Debug)]
-pub struct Plot {
-    /// Is the file system one kernel's alone?
-    pub is_local: bool,
-    /// Is it believed to be, though it lies as others do? Then a play must find it out.
-    pub is_mistaken: bool,
-    /// Who plays; the last one comes when all others are gone.
-    pub parts: Vec<SimulatedProcess>,
-    /// What becomes of which call.
-    pub spells: Vec<InjectedFault>,
-    /// What else may become of any.
-    pub mood: FaultRates,
-    /// Everything that chance decides.
-    pub seed: u64,
-}
-
-/// What a play came to.
+/// The result of a simulation.
 #[derive(Debug, Default)]
 pub struct Played {
     /// The first promise that was broken.
     pub broken: Option<Broken>,
-    /// Call by call, where it was asked for.
+    /// The story, call by call, if it was requested.
     pub story: Vec<String>,
-    /// How often the lock was had.
+    /// The number of acquisitions.
     pub holds: u64,
     /// Raw calls.
     pub calls: u64,
-    /// How often something became of a call.
+    /// The number of each fault.
     pub counts: BTreeMap<&'static str, u64>,
-    /// The calls that each contender made in each deed, where turns are not left to chance.
+    /// The calls that each process made in each action, if turns are not random.
     pub made: HashMap<(usize, usize), Vec<Kind>>,
 }
 
@@ -62,76 +45,76 @@ impl fmt::Display for Played {
     }
 }
 
-/// More contenders than this never meet.
-const MOST: usize = 8;
+/// The largest number of processes in one simulation.
+const MOST_PROCESSES: usize = 8;
 
-/// A folder in memory, where plays are played, one after the other.
+/// A folder in memory, in which simulations run one after the other.
 #[derive(Debug, Default)]
 pub struct House {
     folder: Option<TempDir>,
 }
 
 impl House {
-    /// Plays; with the whole story if it is asked for.
+    /// Runs a simulation; with the whole story if `tells`.
     ///
     /// # Panics
-    /// When there is no folder to play in.
+    /// If the folder cannot be made.
     pub fn play(&mut self, plot: &Plot, tells: bool) -> Played {
-        let folder = self.folder.get_or_insert_with(furnish).path().to_owned();
-        let cast =
+        let folder = self.folder.get_or_insert_with(make_folder).path().to_owned();
+        let processes =
             plot.parts.iter().enumerate().map(|(who, part)| {
                 (part.timeout, part.waits_for_cue || who + 1 == plot.parts.len())
             });
-        let play = Scheduler::new(
+        let scheduler = Scheduler::new(
             &folder,
             (plot.is_local, plot.is_local || plot.is_mistaken),
-            cast,
+            processes,
             plot.spells.clone(),
             plot.mood,
             plot.seed,
             tells,
         );
         {
-            let mut scene = play.scene();
-            scene.truth.others = names(&folder);
-            scene.truth.longest =
+            let mut state = scheduler.state();
+            state.oracle.others = names(&folder);
+            state.oracle.longest =
                 plot.parts.iter().map(SimulatedProcess::longest).max().unwrap_or_default();
             for part in &plot.parts {
-                scene.truth.boots.insert(boot(part.host), booted(part.host));
+                state.oracle.boots.insert(boot(part.host), booted(part.host));
             }
         }
-        let play = Arc::new(play);
+        let scheduler = Arc::new(scheduler);
         thread::scope(|scope| {
             for (me, part) in plot.parts.iter().enumerate() {
-                let play = &play;
-                scope.spawn(move || contender::play(play, me, part));
+                let scheduler = &scheduler;
+                scope.spawn(move || contender::run(scheduler, me, part));
             }
         });
-        let play = Arc::into_inner(play).expect("all contenders are gone");
-        let mut scene = play.into_scene();
+        let scheduler = Arc::into_inner(scheduler).expect("all contenders are gone");
+        let mut state = scheduler.into_state();
         let fenced = plot.parts.iter().any(|part| part.fenced);
-        if scene.truth.broken.is_some() {
-            // Whatever is there now shall not disturb the next play.
+        if state.oracle.broken.is_some() {
+            // The remains must not disturb the next simulation.
             self.folder = None;
         } else if fenced {
             let _ = fs::remove_dir_all(folder.join("jobs.lockdir"));
         }
         Played {
-            story: scene.story(),
-            holds: scene.truth.holds,
-            calls: scene.calls,
-            broken: scene.truth.broken,
-            counts: scene.counts,
-            made: scene.made,
+            story: state.story(),
+            holds: state.oracle.holds,
+            calls: state.calls,
+            broken: state.oracle.broken,
+            counts: state.counts,
+            made: state.made,
         }
     }
 }
 
-/// A folder with the ways that contenders take to it, and with what is other people's.
-fn furnish() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("lockbydir-lying-").tempdir_in("/dev/shm");
+/// Makes a folder with the paths that the processes use to it, and with files of others.
+fn make_folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("lockbydir-simulation-").tempdir_in("/dev/shm");
     let folder = folder.expect("a folder in memory");
-    contender::make_ways(folder.path(), MOST).expect("ways to it");
+    contender::make_ways(folder.path(), MOST_PROCESSES).expect("ways to it");
     let theirs = folder.path().join("other.lockdir");
     fs::create_dir(&theirs).expect("another's lock");
     for name in ["jobs.txt", "jobs.lockdir.old", "other.lockdir/note"] {
@@ -140,18 +123,18 @@ fn furnish() -> TempDir {
     folder
 }
 
-/// What many plays came to.
+/// The results of many simulations.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Plays.
+    /// The number of simulations.
     pub plays: u64,
-    /// Holds.
+    /// The number of holds.
     pub holds: u64,
     /// Raw calls.
     pub calls: u64,
-    /// What became of calls, and how often.
+    /// The number of each fault.
     pub counts: BTreeMap<&'static str, u64>,
-    /// The first of all plays in which a promise was broken, and how.
+    /// The first of all simulations in which a promise was broken, and how.
     pub broken: Option<(u64, Plot, Broken)>,
 }
 
@@ -182,10 +165,10 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Plays them all, on all processors, until a promise is broken.
+/// Runs all simulations, on all processors, until a promise is broken.
 ///
 /// # Panics
-/// When a thread of its own does.
+/// If a thread of a simulation does.
 pub fn play_all(numbers: std::ops::Range<u64>, plot: impl Fn(u64) -> Plot + Sync) -> Tally {
     let next = AtomicU64::new(numbers.start);
     let tally = Mutex::new(Tally::default());

@@ -1,11 +1,11 @@
-//! Schedules: who meets whom, on which machines, doing what, and how the file system behaves, all
-//! drawn by one seed.
+//! Schedules: which processes run, on which machines, with which actions, and how the file system behaves,
+//! all drawn by one seed.
 
 use std::time::Duration;
 
-use super::contender::{Action, SimulatedProcess};
-use super::run::Plot;
-use super::state::FaultRates;
+use super::faults::FaultRates;
+use super::mutant::Mutant;
+use super::plot::{Action, Plot, SimulatedProcess};
 use crate::chance::Dice;
 
 fn one_of<T: Copy>(dice: &mut Dice, all: &[T]) -> T {
@@ -20,14 +20,14 @@ const TIMEOUTS: [Duration; 4] = [millis(100), millis(200), millis(500), millis(2
 const PATIENCES: [Duration; 4] = [Duration::ZERO, millis(50), millis(700), millis(5_000)];
 const WORKS: [Duration; 5] = [millis(1), millis(9), millis(90), millis(300), millis(3_000)];
 
-/// The schedule of this seed.
+/// Returns the schedule of this seed.
 #[must_use]
 pub fn of(seed: u64) -> Plot {
     let dice = &mut Dice::seeded(seed);
     let is_local = dice.below(2) == 0;
     let lies = one_of(dice, &[0, 5, 20, 60, 200]);
     let mood = FaultRates { lies, turns: one_of(dice, &[5, 40, 200, 500]) };
-    // Another machine cannot write where one kernel owns the file system alone.
+    // Another machine cannot write to a local file system.
     let hosts = if is_local { 1 } else { 1 + dice.below(3) };
     let lingers = dice.below(4) == 0;
     let fenced = dice.below(4) == 0;
@@ -46,17 +46,18 @@ pub fn of(seed: u64) -> Plot {
         })
         .collect();
     if bare {
-        // Before anybody is there: a bare locker has no part in what is promised among ours.
+        // Before any other action: a program that locks with `mkdir` has no part in what is promised among
+        // processes of ours.
         parts[0].deeds.insert(0, Action::MakeBare);
     }
-    // The next one waits, or comes later and tries once.
+    // The last process waits, or starts later and tries once.
     let deeds = if dice.below(2) == 0 { Vec::new() } else { vec![Action::Look] };
     let host = dice.below(hosts);
     parts.push(SimulatedProcess { host, ..SimulatedProcess::new(one_of(dice, &TIMEOUTS), deeds) });
     Plot { is_local, is_mistaken: false, parts, spells: Vec::new(), mood, seed }
 }
 
-/// The same, and everybody renews by key what others hold, now and then.
+/// Returns the same schedule, in which each process sometimes renews another's holding by its key.
 #[must_use]
 pub fn with_keys(seed: u64) -> Plot {
     let mut plot = of(seed);
@@ -101,4 +102,19 @@ fn deeds(dice: &mut Dice) -> Vec<Action> {
         deeds.push(Action::Forget);
     }
     deeds
+}
+
+impl Mutant {
+    /// Returns the schedule of this seed, with this mutant among its processes, and no other fault.
+    #[must_use]
+    pub fn in_schedule(self, seed: u64) -> Plot {
+        let mut plot = of(seed);
+        plot.mood.lies = 0;
+        let part = &mut plot.parts[0];
+        part.mutant = Some(self);
+        let misdeed = [Action::Work(Duration::from_millis(50)), Action::Misbehave];
+        part.deeds.splice(0..0, misdeed);
+        part.deeds.push(Action::Misbehave);
+        plot
+    }
 }

@@ -1,8 +1,10 @@
-//! The stage on which contenders meet: one of them has the turn at any time, time is made, and
-//! every raw call passes by here. So a play of the real library on a real directory is repeated
+//! The scheduler of the simulated processes: one of them has the turn at any time, time is simulated, and
+//! every raw call passes through here. So a simulation of the real library on a real directory is repeated
 //! exactly by its seed.
 
+use std::collections::BTreeSet;
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,75 +14,73 @@ use lockbydir::simulated::Call;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use rustix::io::Errno;
 
-use super::faults::Lie;
-use super::final_check::names;
+use super::faults::{FaultRates, InjectedFault, Lie};
+use super::machines::BEGIN;
 use super::oracle::{Doer, Oracle};
-use super::state::{FaultRates, Figure, InjectedFault, Phase, SharedState};
+use super::state::{Phase, ProcessState, SharedState};
 use crate::chance::Dice;
 
-/// When a play begins, in its own time.
-pub(super) const BEGIN: Duration = Duration::from_secs(10_000_000);
-/// The wall clocks are so much ahead of a play's time.
+/// How far the wall clocks are ahead of the simulated time.
 pub(super) const WALL: Duration = Duration::from_secs(1_700_000_000);
-/// No play lasts as long. The real clocks are ahead of the plays' by more than that.
-const EVER: Duration = Duration::from_secs(100 * 24 * 3600);
-/// Kernels stamp directories by the tick.
+/// A time longer than any simulation. The real clocks are ahead of the simulated ones by more than that.
+const LONGEST: Duration = Duration::from_secs(100 * 24 * 3600);
+/// The granularity of a kernel's directory times, in nanoseconds.
 const TICK: u128 = 4_000_000;
-/// How long one who gave a cue stands still, unless it is told to go on.
+/// The time for which a process is stopped after it started another, unless the scheduler continues it.
 const FOR_EVER: Duration = Duration::MAX;
 
-/// A play under way.
+/// A simulation that is running.
 pub(super) struct Scheduler {
     pub(super) folder: PathBuf,
-    /// Does it lie as a file system of one kernel does?
+    /// Whether it lies only as a local file system does.
     is_truly_local: bool,
-    /// What the library is told of that.
+    /// Whether the library takes the file system for local.
     pub(super) is_local: bool,
-    scene: Mutex<SharedState>,
+    state: Mutex<SharedState>,
     turns: Vec<Condvar>,
 }
 
-/// The payload with which a contender's thread unwinds when it dies.
+/// The payload with which the thread of a process unwinds when the process dies.
 pub(super) struct Died;
 
 type Now<'a> = MutexGuard<'a, SharedState>;
 
 impl Scheduler {
-    /// `timeouts` are those that the contenders use themselves; who waits for a cue is marked.
+    /// Returns a scheduler. `processes` has each process's own timeout, and whether it waits to be started.
     pub(super) fn new(
         folder: &Path,
         (is_truly_local, is_local): (bool, bool),
-        cast: impl Iterator<Item = (Duration, bool)>,
+        processes: impl Iterator<Item = (Duration, bool)>,
         spells: Vec<InjectedFault>,
         mood: FaultRates,
         seed: u64,
         tells: bool,
     ) -> Scheduler {
-        let figure = |(timeout, waits)| Figure {
-            doing: if waits { Phase::OffStage } else { Phase::Ready },
+        let process = |(timeout, waits)| ProcessState {
+            doing: if waits { Phase::NotStarted } else { Phase::Ready },
             deed: 0,
             calls: 0,
             is_dead: false,
             forces: false,
             timeout,
             persisting: Vec::new(),
-            told: Vec::new(),
+            errors: Vec::new(),
             lies: 0,
             deadline: Duration::ZERO,
             drawn: Vec::new(),
         };
-        let figures: Vec<Figure> = cast.map(figure).collect();
-        let turns = figures.iter().map(|_| Condvar::new()).collect();
-        let scene = SharedState {
+        let processes: Vec<ProcessState> = processes.map(process).collect();
+        let turns = processes.iter().map(|_| Condvar::new()).collect();
+        let state = SharedState {
             now: BEGIN,
             turn: 0,
             events: 0,
-            figures,
-            truth: Oracle::default(),
+            processes,
+            oracle: Oracle::default(),
             spells,
             mood,
             dice: Dice::seeded(seed),
-            cued_by: None,
+            started_by: None,
             story: tells.then(Vec::new),
             calls: 0,
             counts: BTreeMap::new(),
@@ -90,17 +90,17 @@ impl Scheduler {
             folder: folder.to_owned(),
             is_truly_local,
             is_local,
-            scene: Mutex::new(scene),
+            state: Mutex::new(state),
             turns,
         }
     }
 
-    pub(super) fn scene(&self) -> Now<'_> {
-        self.scene.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> Now<'_> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn into_scene(self) -> SharedState {
-        self.scene.into_inner().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn into_state(self) -> SharedState {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lock directory.
@@ -108,64 +108,64 @@ impl Scheduler {
         self.folder.join("jobs.lockdir")
     }
 
-    /// Waits for one's first turn.
+    /// Waits for the first turn of a process.
     pub(super) fn enter(&self, me: usize) {
-        drop(self.wait(me, self.scene()));
+        drop(self.wait(me, self.state()));
     }
 
-    fn wait<'a>(&'a self, me: usize, mut scene: Now<'a>) -> Now<'a> {
-        while scene.turn != me {
-            scene = self.turns[me].wait(scene).unwrap_or_else(PoisonError::into_inner);
+    fn wait<'a>(&'a self, me: usize, mut state: Now<'a>) -> Now<'a> {
+        while state.turn != me {
+            state = self.turns[me].wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if let Phase::Stopped(_) = scene.figures[me].doing {
-            scene.figures[me].doing = Phase::Ready;
+        if let Phase::Stopped(_) = state.processes[me].doing {
+            state.processes[me].doing = Phase::Ready;
         }
-        scene
+        state
     }
 
-    fn give_turn(&self, scene: &mut SharedState, to: usize) {
-        scene.turn = to;
+    fn give_turn(&self, state: &mut SharedState, to: usize) {
+        state.turn = to;
         if let Some(turn) = self.turns.get(to) {
             turn.notify_one();
         }
     }
 
-    /// Lets somebody who can go on do so, and waits until it is our turn again.
-    fn pass<'a>(&'a self, me: usize, mut scene: Now<'a>) -> Now<'a> {
-        let next = scene.next();
+    /// Gives the turn to a process that can continue, and waits until it is our turn again.
+    fn pass<'a>(&'a self, me: usize, mut state: Now<'a>) -> Now<'a> {
+        let next = state.next();
         if next != me {
-            self.give_turn(&mut scene, next);
+            self.give_turn(&mut state, next);
         }
-        self.wait(me, scene)
+        self.wait(me, state)
     }
 
-    /// Our part is over; so is our process.
+    /// Ends a process that has performed all its actions.
     pub(super) fn leave(&self, me: usize) {
-        let mut scene = self.scene();
-        scene.figures[me].doing = Phase::Gone;
-        scene.truth.dead.insert(me);
-        scene.events += 1;
-        let next = scene.next();
-        self.give_turn(&mut scene, next);
+        let mut state = self.state();
+        state.processes[me].doing = Phase::Gone;
+        state.oracle.dead.insert(me);
+        state.events += 1;
+        let next = state.next();
+        self.give_turn(&mut state, next);
     }
 
-    /// Begins a deed.
+    /// Begins an action.
     pub(super) fn begin(&self, me: usize, deed: &str, forces: bool) {
-        let mut scene = self.scene();
-        let figure = &mut scene.figures[me];
-        figure.deed += 1;
-        figure.calls = 0;
-        figure.forces = forces;
-        figure.drawn.clear();
-        scene.tell(me, || format!("-- {deed}"));
+        let mut state = self.state();
+        let process = &mut state.processes[me];
+        process.deed += 1;
+        process.calls = 0;
+        process.forces = forces;
+        process.drawn.clear();
+        state.log(me, || format!("-- {deed}"));
     }
 
-    /// It dies: it does nothing any more, and its thread unwinds. What is dropped on the way
-    /// may still ask, and is refused.
-    fn die(&self, me: usize, mut scene: Now<'_>) -> Errno {
-        scene.figures[me].is_dead = true;
-        scene.truth.dead.insert(me);
-        drop(scene);
+    /// Kills a process: it does nothing any more, and its thread unwinds. Values that are dropped on the way
+    /// may still make calls, which are refused.
+    fn die(&self, me: usize, mut state: Now<'_>) -> Errno {
+        state.processes[me].is_dead = true;
+        state.oracle.dead.insert(me);
+        drop(state);
         if !std::thread::panicking() {
             std::panic::resume_unwind(Box::new(Died));
         }
@@ -173,78 +173,78 @@ impl Scheduler {
     }
 
     pub(super) fn dies(&self, me: usize) {
-        self.die(me, self.scene());
+        self.die(me, self.state());
     }
 
-    /// Does nothing for so long.
+    /// Does nothing for this time.
     pub(super) fn pause(&self, me: usize, how_long: Duration) {
-        drop(self.stall(me, self.scene(), how_long));
+        drop(self.stall(me, self.state(), how_long));
     }
 
     /// Makes the lock directory as a plain `mkdir` does.
     pub(super) fn make_bare(&self, me: usize) {
-        let mut scene = self.scene();
+        let mut state = self.state();
         let made = std::fs::create_dir(self.lockdir());
-        self.date(scene.now);
-        scene.tell(me, || format!("a bare directory: {made:?}"));
+        self.date(state.now);
+        state.log(me, || format!("a bare directory: {made:?}"));
     }
 
-    fn stall<'a>(&'a self, me: usize, mut scene: Now<'a>, how_long: Duration) -> Now<'a> {
-        scene.figures[me].doing = Phase::Stopped(scene.now + how_long);
-        self.pass(me, scene)
+    fn stall<'a>(&'a self, me: usize, mut state: Now<'a>, how_long: Duration) -> Now<'a> {
+        state.processes[me].doing = Phase::Stopped(state.now + how_long);
+        self.pass(me, state)
     }
 
-    /// Somebody who waits for its cue acts now, and we go on when it is done.
-    fn barrier<'a>(&'a self, me: usize, mut scene: Now<'a>) -> Now<'a> {
-        let last = scene.figures.len() - 1;
-        let waits = |figure: &Figure| figure.doing == Phase::OffStage;
-        let Some(next) = scene.figures[..last].iter().position(waits) else {
-            return scene;
+    /// Lets a process that waits to be started run to its end, and then continues.
+    fn barrier<'a>(&'a self, me: usize, mut state: Now<'a>) -> Now<'a> {
+        let last = state.processes.len() - 1;
+        let waits = |process: &ProcessState| process.doing == Phase::NotStarted;
+        let Some(next) = state.processes[..last].iter().position(waits) else {
+            return state;
         };
-        scene.figures[me].doing = Phase::Stopped(FOR_EVER);
-        scene.figures[next].doing = Phase::Ready;
-        scene.cued_by = Some(me);
-        self.give_turn(&mut scene, next);
-        self.wait(me, scene)
+        state.processes[me].doing = Phase::Stopped(FOR_EVER);
+        state.processes[next].doing = Phase::Ready;
+        state.started_by = Some(me);
+        self.give_turn(&mut state, next);
+        self.wait(me, state)
     }
 
-    /// A raw call: what becomes of it.
+    /// Performs a raw call, or injects a fault instead.
     pub(super) fn call(
         &self,
         me: usize,
         call: &Call<'_>,
         perform: &mut dyn FnMut() -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        let mut scene = self.scene();
-        if scene.figures[me].is_dead {
+        let mut state = self.state();
+        if state.processes[me].is_dead {
             return Err(Errno::IO);
         }
-        scene.begin_call(me, call.kind);
-        if scene.truth.broken.is_some() {
-            return Err(self.die(me, scene));
+        state.begin_call(me, call.kind);
+        if state.oracle.broken.is_some() {
+            return Err(self.die(me, state));
         }
-        let turns = scene.mood.turns;
-        if scene.dice.below(1000) < turns {
-            scene = self.pass(me, scene);
+        let turns = state.mood.turns;
+        if state.dice.below(1000) < turns {
+            state = self.pass(me, state);
         }
-        let lie = scene.lie(me, call.kind, self.is_truly_local);
+        let lie = state.lie(me, call.kind, self.is_truly_local);
         match lie {
-            Some(Lie::StalledBefore(how_long)) => scene = self.stall(me, scene, how_long),
-            Some(Lie::Meanwhile) => scene = self.barrier(me, scene),
+            Some(Lie::StalledBefore(how_long)) => state = self.stall(me, state, how_long),
+            Some(Lie::Meanwhile) => state = self.barrier(me, state),
             Some(Lie::DiedBefore) => {
-                scene.tell(me, || format!("dies before {call:?}"));
-                return Err(self.die(me, scene));
+                state.log(me, || format!("dies before {call:?}"));
+                return Err(self.die(me, state));
             }
             _ => {}
         }
         let answer = match lie {
             Some(Lie::Refused(errno)) => Err(errno),
             Some(Lie::NotDone) => Ok(()),
-            Some(Lie::MovedInto) => self.move_into(&mut scene, call, perform),
+            Some(Lie::MovedInto) => self.move_into(&mut state, call, perform),
             _ => {
                 let answer = perform();
                 if answer.is_ok() && call.kind.is_change() {
-                    self.changed(me, &mut scene, call);
+                    self.changed(me, &mut state, call);
                 }
                 answer
             }
@@ -253,32 +253,33 @@ impl Scheduler {
             Some(Lie::DoneBut(errno)) => answer.and(Err(errno)),
             _ => answer,
         };
-        scene.tell(me, || spell_out(call, lie, answer));
+        state.log(me, || describe(call, lie, answer));
         match lie {
-            Some(Lie::StalledAfter(how_long)) => drop(self.stall(me, scene, how_long)),
-            Some(Lie::MeanwhileAfter) => drop(self.barrier(me, scene)),
-            Some(Lie::DiedAfter) => return Err(self.die(me, scene)),
+            Some(Lie::StalledAfter(how_long)) => drop(self.stall(me, state, how_long)),
+            Some(Lie::MeanwhileAfter) => drop(self.barrier(me, state)),
+            Some(Lie::DiedAfter) => return Err(self.die(me, state)),
             _ => {}
         }
         answer
     }
 
-    fn changed(&self, me: usize, scene: &mut SharedState, call: &Call<'_>) {
-        let figure = &scene.figures[me];
-        let doer = Doer { who: me, now: scene.now, forces: figure.forces, timeout: figure.timeout };
-        scene.truth.changed(&doer, call);
-        self.date(scene.now);
+    fn changed(&self, me: usize, state: &mut SharedState, call: &Call<'_>) {
+        let process = &state.processes[me];
+        let doer =
+            Doer { who: me, now: state.now, forces: process.forces, timeout: process.timeout };
+        state.oracle.changed(&doer, call);
+        self.date(state.now);
     }
 
-    /// What the real file system has just dated by its own clock is dated by the play's: D, stages,
-    /// the line, and what was moved into D.
+    /// Sets the simulated time on what the real file system has just dated by its own clock: D, stages, the
+    /// queue, and what was moved into D.
     pub(super) fn date(&self, now: Duration) {
         for folder in [&self.folder, &self.lockdir()] {
             for name in names(folder).iter().filter(|name| name.starts_with("jobs.lockdir")) {
                 let directory = folder.join(name);
                 let is_dated_anew = |meta: &Metadata| {
                     let dated = meta.modified().unwrap_or(UNIX_EPOCH);
-                    meta.is_dir() && dated > UNIX_EPOCH + BEGIN + WALL + EVER
+                    meta.is_dir() && dated > UNIX_EPOCH + BEGIN + WALL + LONGEST
                 };
                 if std::fs::symlink_metadata(&directory).is_ok_and(|meta| is_dated_anew(&meta)) {
                     stamp(&directory, now);
@@ -287,10 +288,10 @@ impl Scheduler {
         }
     }
 
-    /// Where D is, the stage goes into it; where it is not, it becomes D as it should.
+    /// Moves the stage into D if D exists; otherwise the stage becomes D correctly.
     fn move_into(
         &self,
-        scene: &mut SharedState,
+        state: &mut SharedState,
         call: &Call<'_>,
         perform: &mut dyn FnMut() -> Result<(), Errno>,
     ) -> Result<(), Errno> {
@@ -298,68 +299,68 @@ impl Scheduler {
         if rustix::fs::rename(call.on, to.join(name)).is_err() {
             return perform();
         }
-        self.date(scene.now);
-        *scene.counts.entry(MOVED_INTO).or_default() += 1;
+        self.date(state.now);
+        *state.counts.entry(MOVED_INTO).or_default() += 1;
         Err(Errno::EXIST)
     }
 
-    /// Sleeps until this time of the play.
-    pub(super) fn sleep(&self, me: usize, until: Duration, is_heard: &mut dyn FnMut() -> bool) {
-        let mut scene = self.scene();
-        let deaths = scene.truth.dead.len();
-        scene.tell(me, || format!("sleeps until {until:?}"));
+    /// Sleeps until this simulated time.
+    pub(super) fn sleep(&self, me: usize, until: Duration, is_woken: &mut dyn FnMut() -> bool) {
+        let mut state = self.state();
+        let deaths = state.oracle.dead.len();
+        state.log(me, || format!("sleeps until {until:?}"));
         loop {
-            if scene.truth.broken.is_some() {
-                self.die(me, scene);
+            if state.oracle.broken.is_some() {
+                self.die(me, state);
                 return;
             }
-            // Who listens to a process hears its end.
-            if scene.now >= until || scene.truth.dead.len() != deaths || is_heard() {
-                scene.figures[me].doing = Phase::Ready;
+            // A sleeper that watches a process notices its end.
+            if state.now >= until || state.oracle.dead.len() != deaths || is_woken() {
+                state.processes[me].doing = Phase::Ready;
                 return;
             }
-            scene.figures[me].doing = Phase::Asleep(until, scene.events);
-            scene = self.pass(me, scene);
+            state.processes[me].doing = Phase::Asleep(until, state.events);
+            state = self.pass(me, state);
         }
     }
 
-    /// Is this name left out of a listing, as one may be that is renamed meanwhile?
+    /// Whether this name is left out of a listing, as a name may be that is renamed meanwhile.
     pub(super) fn is_hidden(&self, me: usize) -> bool {
-        let mut scene = self.scene();
-        let chance = if me + 1 == scene.figures.len() { 0 } else { scene.mood.lies / 2 };
-        let is_hidden = scene.dice.below(1000) < chance;
+        let mut state = self.state();
+        let chance = if me + 1 == state.processes.len() { 0 } else { state.mood.lies / 2 };
+        let is_hidden = state.dice.below(1000) < chance;
         if is_hidden {
-            scene.figures[me].lies += 1;
-            *scene.counts.entry("hidden").or_default() += 1;
-            scene.tell(me, || "a name is left out".into());
+            state.processes[me].lies += 1;
+            *state.counts.entry("hidden").or_default() += 1;
+            state.log(me, || "a name is left out".into());
         }
         is_hidden
     }
 
-    /// Has the process of this contender ended?
+    /// Whether this process has ended.
     pub(super) fn is_gone(&self, who: usize) -> bool {
-        self.scene()
-            .figures
+        self.state()
+            .processes
             .get(who)
-            .is_none_or(|figure| figure.is_dead || figure.doing == Phase::Gone)
+            .is_none_or(|process| process.is_dead || process.doing == Phase::Gone)
     }
 
     pub(super) fn nonce(&self, me: usize) -> u128 {
-        let mut scene = self.scene();
-        let (high, low) = (scene.dice.below(u64::MAX), scene.dice.below(u64::MAX));
+        let mut state = self.state();
+        let (high, low) = (state.dice.below(u64::MAX), state.dice.below(u64::MAX));
         let nonce = u128::from(high) << 64 | u128::from(low);
-        scene.truth.drawn.insert(nonce, me);
-        scene.figures[me].drawn.push(nonce);
+        state.oracle.drawn.insert(nonce, me);
+        state.processes[me].drawn.push(nonce);
         nonce
     }
 }
 
-/// How moves into D are counted.
+/// The name under which moves into D are counted.
 pub(super) const MOVED_INTO: &str = "moved into";
 
-fn spell_out(call: &Call<'_>, lie: Option<Lie>, answer: Result<(), Errno>) -> String {
+fn describe(call: &Call<'_>, lie: Option<Lie>, answer: Result<(), Errno>) -> String {
     let short = |path: &Path| match path.file_name() {
-        // The number of a handle is no part of the play.
+        // The number of a handle is not part of the simulation.
         Some(_) if path.starts_with("/proc/self/fd") && path.components().count() == 5 => {
             "a handle".into()
         }
@@ -374,7 +375,7 @@ fn spell_out(call: &Call<'_>, lie: Option<Lie>, answer: Result<(), Errno>) -> St
     format!("{:?} {}{to}: {answer}{lie}", call.kind, short(call.on))
 }
 
-/// Dates a directory by the time of the play.
+/// Sets the simulated time on a directory.
 fn stamp(directory: &Path, now: Duration) {
     let nanos = (now + WALL).as_nanos();
     let nanos = nanos - nanos % TICK;
@@ -384,4 +385,10 @@ fn stamp(directory: &Path, now: Duration) {
     };
     let times = Timestamps { last_access: time, last_modification: time };
     let _ = utimensat(CWD, directory, &times, AtFlags::empty());
+}
+
+/// Returns the names in a folder.
+pub(super) fn names(folder: &Path) -> BTreeSet<String> {
+    let found = fs::read_dir(folder).into_iter().flatten().flatten();
+    found.map(|name| name.file_name().to_string_lossy().into_owned()).collect()
 }

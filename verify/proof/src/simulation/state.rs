@@ -1,5 +1,5 @@
-//! What changes while a play is under way: the time, who does what, whose turn it is, and what
-//! becomes of the next call.
+//! The changing state of a simulation: the time, the actions of the processes, the turn, and the faults of
+//! the next calls.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -7,52 +7,28 @@ use std::time::Duration;
 use lockbydir::simulated::Kind;
 use rustix::io::Errno;
 
-use super::faults::Lie;
+use super::faults::{FaultRates, InjectedFault, Lie};
+use super::machines::BEGIN;
 use super::oracle::{EVERY_CALL_ENDS, Oracle};
-use super::scheduler::BEGIN;
 use crate::chance::Dice;
 
-/// A verb that makes more calls than this does not end.
+/// The number of calls after which a verb counts as endless.
 const MOST_CALLS: u32 = 20_000;
 
-/// What is to become of some call.
-#[derive(Clone, Copy, Debug)]
-pub struct InjectedFault {
-    /// Whose call.
-    pub who: usize,
-    /// In its how many-th deed, from 1.
-    pub deed: usize,
-    /// The how many-th call of that deed, from 1.
-    pub call: u32,
-    /// Does it come true for every call of the same kind from then on?
-    pub persists: bool,
-    /// What.
-    pub lie: Lie,
-}
-
-/// What else may happen: chances in a thousand calls.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FaultRates {
-    /// Something becomes of the call.
-    pub lies: u64,
-    /// The turn is another's.
-    pub turns: u64,
-}
-
-/// What somebody on stage does.
+/// The phase of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Waits for its cue.
-    OffStage,
+    /// It waits to be started.
+    NotStarted,
     Ready,
-    /// Until then, or until it hears something; it has heard nothing since that event.
+    /// It sleeps until this time, or until an event; it has seen all events up to this number.
     Asleep(Duration, u64),
     Stopped(Duration),
     Gone,
 }
 
-/// One on stage, as the play sees it.
-pub(super) struct Figure {
+/// The state of a process.
+pub(super) struct ProcessState {
     pub(super) doing: Phase,
     pub(super) deed: usize,
     pub(super) calls: u32,
@@ -61,48 +37,48 @@ pub(super) struct Figure {
     pub(super) forces: bool,
     pub(super) timeout: Duration,
     pub(super) persisting: Vec<(Kind, Lie)>,
-    /// All that it was told wrongly.
-    pub(super) told: Vec<Errno>,
-    /// How often it was lied to.
+    /// All errors that were false.
+    pub(super) errors: Vec<Errno>,
+    /// The number of lies to it.
     pub(super) lies: u32,
-    /// Of its last hold.
+    /// The deadline of its last hold.
     pub(super) deadline: Duration,
-    /// The nonces of its present deed.
+    /// The nonces of its present action.
     pub(super) drawn: Vec<u128>,
 }
 
-/// What changes while a play is under way.
+/// The changing state of a simulation.
 pub(super) struct SharedState {
     pub(super) now: Duration,
     pub(super) turn: usize,
-    /// Grows with everything that somebody may hear.
+    /// Grows with every event that may wake a sleeper.
     pub(super) events: u64,
-    pub(super) figures: Vec<Figure>,
-    pub(super) truth: Oracle,
+    pub(super) processes: Vec<ProcessState>,
+    pub(super) oracle: Oracle,
     pub(super) spells: Vec<InjectedFault>,
     pub(super) mood: FaultRates,
     pub(super) dice: Dice,
-    /// Whose turn it is again when the one on cue has done its part.
-    pub(super) cued_by: Option<usize>,
+    /// The process that gets the turn back when the process that it started has ended.
+    pub(super) started_by: Option<usize>,
     pub(super) story: Option<Vec<String>>,
-    /// Raw calls, of all.
+    /// The number of raw calls of all processes.
     pub(super) calls: u64,
-    /// How often something became of a call.
+    /// The number of each fault.
     pub(super) counts: BTreeMap<&'static str, u64>,
-    /// The calls of each deed, where they are counted.
+    /// The calls of each action, where they are counted.
     pub(super) made: HashMap<(usize, usize), Vec<Kind>>,
 }
 
 impl SharedState {
-    /// A holder says how much of its hold is left.
+    /// Records how much of its hold a holder reports to be left.
     pub(super) fn has_left(&mut self, me: usize, rest: Duration) {
         let until = self.now + rest;
-        if let Some(belief) = self.truth.beliefs.get_mut(&me) {
+        if let Some(belief) = self.oracle.beliefs.get_mut(&me) {
             belief.deadline = until;
         }
     }
 
-    pub(super) fn tell(&mut self, me: usize, what: impl FnOnce() -> String) {
+    pub(super) fn log(&mut self, me: usize, what: impl FnOnce() -> String) {
         if let Some(story) = &mut self.story {
             let at = self.now.saturating_sub(BEGIN);
             story.push(format!("{at:>14.6?} {me}  {}", what()));
@@ -117,21 +93,21 @@ impl SharedState {
         self.events += 1;
         self.calls += 1;
         self.now += Duration::from_micros(1 + self.dice.below(30));
-        let figure = &mut self.figures[me];
-        figure.calls += 1;
-        let deed = figure.deed;
-        if figure.calls > MOST_CALLS {
-            self.truth.broke(EVERY_CALL_ENDS, format!("deed {deed} of contender {me} goes on"));
+        let process = &mut self.processes[me];
+        process.calls += 1;
+        let deed = process.deed;
+        if process.calls > MOST_CALLS {
+            self.oracle.broke(EVERY_CALL_ENDS, format!("deed {deed} of contender {me} goes on"));
         }
         if self.mood.turns == 0 {
             self.made.entry((me, deed)).or_default().push(kind);
         }
     }
 
-    /// Who goes on: one who can, else the one whose sleep ends first, else one who was off stage.
-    /// Beyond all of them when everyone is gone.
+    /// Returns the process that continues: a process that can, else the sleeper whose sleep ends first, else
+    /// a process that was not started. Returns the number of processes when all are gone.
     pub(super) fn next(&mut self) -> usize {
-        if let Some(by) = self.cued_by.take() {
+        if let Some(by) = self.started_by.take() {
             return by;
         }
         loop {
@@ -140,10 +116,10 @@ impl SharedState {
                 Phase::Ready => true,
                 Phase::Asleep(until, seen) => until <= now || seen != events,
                 Phase::Stopped(until) => until <= now,
-                Phase::OffStage | Phase::Gone => false,
+                Phase::NotStarted | Phase::Gone => false,
             };
             let all: Vec<usize> =
-                (0..self.figures.len()).filter(|&who| can(self.figures[who].doing)).collect();
+                (0..self.processes.len()).filter(|&who| can(self.processes[who].doing)).collect();
             if !all.is_empty() {
                 let chosen = match self.mood.turns {
                     0 => 0,
@@ -151,7 +127,7 @@ impl SharedState {
                 };
                 return all[chosen];
             }
-            let ends = self.figures.iter().filter_map(|figure| match figure.doing {
+            let ends = self.processes.iter().filter_map(|process| match process.doing {
                 Phase::Asleep(until, _) | Phase::Stopped(until) => Some(until),
                 _ => None,
             });
@@ -159,44 +135,44 @@ impl SharedState {
                 self.now = end;
                 continue;
             }
-            let waits = |figure: &Figure| figure.doing == Phase::OffStage;
-            let Some(next) = self.figures.iter().position(waits) else {
-                return self.figures.len();
+            let waits = |process: &ProcessState| process.doing == Phase::NotStarted;
+            let Some(next) = self.processes.iter().position(waits) else {
+                return self.processes.len();
             };
-            self.figures[next].doing = Phase::Ready;
+            self.processes[next].doing = Phase::Ready;
         }
     }
 
-    /// What becomes of this call.
+    /// Returns the fault of this call, if it gets one.
     pub(super) fn lie(&mut self, me: usize, kind: Kind, is_local: bool) -> Option<Lie> {
         if kind == Kind::Thread {
-            // No thread of the library's own: it would act outside of the play.
+            // No thread of the library's own: it would act outside of the simulation.
             return Some(Lie::Refused(Errno::AGAIN));
         }
-        // Whoever comes last meets a file system that is well again.
-        if me + 1 == self.figures.len() {
+        // The last process uses a file system that works correctly again.
+        if me + 1 == self.processes.len() {
             return None;
         }
-        let figure = &self.figures[me];
-        let (deed, nth) = (figure.deed, figure.calls);
+        let process = &self.processes[me];
+        let (deed, nth) = (process.deed, process.calls);
         let spelled = self
             .spells
             .iter()
             .find(|spell| (spell.who, spell.deed, spell.call) == (me, deed, nth))
             .copied();
         if let Some(spell) = spelled.filter(|spell| spell.persists) {
-            self.figures[me].persisting.push((kind, spell.lie));
+            self.processes[me].persisting.push((kind, spell.lie));
         }
-        let persisting = || self.figures[me].persisting.iter().find(|(of, _)| *of == kind);
+        let persisting = || self.processes[me].persisting.iter().find(|(of, _)| *of == kind);
         let lie = spelled.map(|spell| spell.lie).or_else(|| persisting().map(|(_, lie)| *lie));
         let lie = lie.or_else(|| self.random_lie(kind, is_local))?;
-        let figure = &mut self.figures[me];
+        let process = &mut self.processes[me];
         if lie.is_of_the_file_system() {
-            figure.lies += 1;
-            figure.told.extend(lie.errno());
+            process.lies += 1;
+            process.errors.extend(lie.errno());
             if lie == Lie::NotDone {
-                // What was not made is missed by the next call.
-                figure.told.push(Errno::NOENT);
+                // The next call misses what was not made.
+                process.errors.push(Errno::NOENT);
             }
         }
         *self.counts.entry(lie.name()).or_default() += 1;

@@ -1,21 +1,21 @@
-//! The times of a run in which nothing was wrong.
+//! The calm times of a run: those without a fault.
 
 use std::time::Duration;
 
 use crate::history::Record;
 
-/// All of them together. A fault is over when what was wrong is in order again and somebody has got
-/// the lock since.
+/// The total of the calm times. A fault is over when its cause is repaired and somebody has acquired the
+/// lock since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calm {
-    /// How long they lasted.
+    /// Their total length.
     pub lasted: Duration,
-    /// How often somebody got the lock in them.
+    /// The number of acquisitions in them.
     pub holds: usize,
 }
 
 impl Calm {
-    /// Of a run between two moments.
+    /// Returns the calm times of a run between two moments.
     #[must_use]
     pub fn of(record: &Record, begun: u64, ended: u64) -> Self {
         let mut starts: Vec<u64> = record.holds.iter().map(|hold| hold.start).collect();
@@ -43,7 +43,7 @@ impl Calm {
         calm
     }
 
-    /// Acquisitions a second.
+    /// Returns the acquisitions per second.
     #[must_use]
     pub fn rate(self) -> f64 {
         if self.lasted.is_zero() { 0.0 } else { self.holds as f64 / self.lasted.as_secs_f64() }
@@ -58,7 +58,7 @@ mod tests {
     use crate::history::{Hold, Record, Span};
 
     #[test]
-    fn a_fault_lasts_until_somebody_has_got_the_lock_after_it() {
+    fn a_fault_lasts_until_the_next_acquisition() {
         let holds = [10, 20, 30, 60, 70, 80].map(|start| Hold { start, ..Hold::default() });
         let faults = [(25, 40), (26, 35), (65, 65)].map(|(from, to)| Span { from, to });
         let record = Record { holds: holds.into(), faults: faults.into(), ..Record::default() };

@@ -1,5 +1,5 @@
-//! The torture on etcd: three members, each in a network of its own, and what happens to them and
-//! to the workers, one thing at a time.
+//! The torture on etcd: three members, each in its own network, and the faults of members and workers,
+//! one at a time.
 
 use std::{
     thread,
@@ -9,42 +9,44 @@ use std::{
 use lockbydir_etcd_lab::{Cluster, Options};
 
 use super::{
-    NAME, Plan,
+    Plan,
     contender::Outcome,
-    faults::Fault,
+    done::Done,
+    fault::Fault,
+    plan::NAME,
     round::Round,
-    torment::{Done, Torment},
+    torment::Torment,
     worker_pool::{WorkerPool, some_seconds},
 };
 use crate::{chance::Dice, clock};
 
-/// Keys that are not the lock's, though they look like it.
+/// Keys that do not belong to the lock, though their names look like its keys.
 const BYSTANDERS: [&str; 2] = ["contended.lockdir.notes", "contended.lockdi"];
 
-/// A member that is not well, and since when.
+/// A fault of a member, from its start until the member is well again.
 struct ActiveFault {
     fault: Fault,
     member: usize,
     begun: u64,
-    /// When it is put in order.
+    /// When it is repaired.
     until: Instant,
-    /// It was, and need only come to itself.
-    mended: bool,
+    /// It is repaired, and the member only has to recover.
+    repaired: bool,
 }
 
-/// Who does it.
+/// Injects the faults.
 pub(crate) struct ClusterTormentor<'a> {
     plan: &'a Plan,
     pub(crate) cluster: Cluster,
     dice: Dice,
     next: Instant,
     round: Round,
-    trouble: Option<ActiveFault>,
+    active_fault: Option<ActiveFault>,
     done: Done,
 }
 
 impl<'a> ClusterTormentor<'a> {
-    /// A fresh cluster. The calling thread is moved to where its clients are.
+    /// Starts a fresh cluster. Moves the calling thread to the network of the cluster's clients.
     pub(crate) fn start(plan: &'a Plan) -> Outcome<Self> {
         let options = Options { parent: Some(plan.dir.clone()), ..Options::default() };
         let cluster = Cluster::in_namespaces(&options).map_err(|error| error.to_string())?;
@@ -58,14 +60,14 @@ impl<'a> ClusterTormentor<'a> {
             dice: Dice::seeded(plan.seed),
             next: Instant::now() + plan.every,
             round: Round::default(),
-            trouble: None,
+            active_fault: None,
             done: Done::default(),
         })
     }
 
-    fn strike(&mut self, fault: Fault, crew: &mut WorkerPool<'_>) -> Outcome<bool> {
+    fn strike(&mut self, fault: Fault, pool: &mut WorkerPool<'_>) -> Outcome<bool> {
         match fault {
-            Fault::Kill | Fault::Stop => return Ok(crew.strike(fault, &mut self.dice)),
+            Fault::Kill | Fault::Stop => return Ok(pool.strike(fault, &mut self.dice)),
             Fault::Member | Fault::Leader | Fault::Cut => {}
             other => return Err(format!("`{}` is nothing for etcd", other.word()).into()),
         }
@@ -85,37 +87,37 @@ impl<'a> ClusterTormentor<'a> {
             _ => self.done.cuts += 1,
         }
         let until = Instant::now() + some_seconds(&mut self.dice);
-        self.trouble = Some(ActiveFault { fault, member, begun, until, mended: false });
+        self.active_fault = Some(ActiveFault { fault, member, begun, until, repaired: false });
         Ok(true)
     }
 
-    /// Puts the member in order again, and sees whether it has come to itself.
-    fn mend(&mut self, crew: &WorkerPool<'_>) -> Outcome<()> {
-        let Some(trouble) = &mut self.trouble else { return Ok(()) };
-        let member = trouble.member;
-        if !trouble.mended {
-            let mended = match trouble.fault {
+    /// Repairs the member, and checks whether it has recovered.
+    fn repair(&mut self, pool: &WorkerPool<'_>) -> Outcome<()> {
+        let Some(active_fault) = &mut self.active_fault else { return Ok(()) };
+        let member = active_fault.member;
+        if !active_fault.repaired {
+            let repaired = match active_fault.fault {
                 Fault::Member => self.cluster.member(member).restart_begin(),
                 Fault::Leader => self.cluster.member(member).go_on(),
                 _ => self.cluster.heal(member),
             };
-            mended.map_err(|error| error.to_string())?;
-            trouble.mended = true;
+            repaired.map_err(|error| error.to_string())?;
+            active_fault.repaired = true;
         }
         if self.cluster.members()[member].is_well() {
-            let (begun, now) = (trouble.begun, clock::now());
-            crew.told.note("hand", &format!("fault {begun} {now}"));
-            self.trouble = None;
+            let (begun, now) = (active_fault.begun, clock::now());
+            pool.histories.note("hand", &format!("fault {begun} {now}"));
+            self.active_fault = None;
         }
         Ok(())
     }
 }
 
 impl Torment for ClusterTormentor<'_> {
-    fn torment(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
-        if let Some(trouble) = &self.trouble {
-            if trouble.until <= Instant::now() {
-                self.mend(crew)?;
+    fn torment(&mut self, pool: &mut WorkerPool<'_>) -> Outcome<()> {
+        if let Some(active_fault) = &self.active_fault {
+            if active_fault.until <= Instant::now() {
+                self.repair(pool)?;
             }
             return Ok(());
         }
@@ -124,16 +126,16 @@ impl Torment for ClusterTormentor<'_> {
         }
         self.next = Instant::now() + self.plan.every;
         let fault = self.round.draw(&self.plan.faults, &mut self.dice);
-        if !self.strike(fault, crew)? {
+        if !self.strike(fault, pool)? {
             self.round.put_back(fault);
         }
         Ok(())
     }
 
-    fn relieve(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
-        while self.trouble.is_some() {
-            self.mend(crew)?;
-            // Not to synchronise: how often one looks whether the member is well.
+    fn relieve(&mut self, pool: &mut WorkerPool<'_>) -> Outcome<()> {
+        while self.active_fault.is_some() {
+            self.repair(pool)?;
+            // Not to synchronise: the interval between checks of the member.
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -143,7 +145,7 @@ impl Torment for ClusterTormentor<'_> {
         &self.done
     }
 
-    /// Of the dead a key stays until its lease ends, and no longer.
+    /// The key of a dead worker stays until its lease ends, and no longer.
     fn left_behind(&self) -> Outcome<Vec<String>> {
         let begun = Instant::now();
         loop {
@@ -153,7 +155,7 @@ impl Torment for ClusterTormentor<'_> {
             if left.is_empty() || begun.elapsed() > self.plan.longest_stall() {
                 return Ok(left);
             }
-            // Not to synchronise: how often one looks.
+            // Not to synchronise: the interval between two listings.
             thread::sleep(Duration::from_millis(100));
         }
     }

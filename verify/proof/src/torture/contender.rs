@@ -1,19 +1,19 @@
-//! A lock as the torture knows it, ours or another: adapters make it the same for all.
+//! The locks that the torture can use: adapters give ours and others the same interface.
 
 use std::{error::Error, time::Duration};
 
 use lockbydir::{Guard, How, Interrupt, Lock};
 use lockbydir_protocol::margin;
 
-/// What may go wrong in a worker.
+/// A result whose error is anything that can fail in a worker.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A lock that can be waited for.
 pub trait Contender {
-    /// Waits for it; none when patience is over or the wait was interrupted.
+    /// Waits for the lock; returns `None` when patience is over or the wait was interrupted.
     ///
     /// # Errors
-    /// What the lock reports else.
+    /// Any other error that the lock reports.
     fn acquire(
         &mut self,
         patience: Duration,
@@ -25,35 +25,35 @@ pub trait Contender {
 pub trait Hold {
     /// The fencing token.
     fn token(&self) -> u64;
-    /// How it was got, in one word.
+    /// How the lock was acquired, in one word.
     fn how(&self) -> &'static str;
-    /// From when it was published to its deadline.
+    /// The time from its publication to its deadline.
     fn lasts(&self) -> Duration;
-    /// Until its deadline; nothing when it is over.
+    /// The time until its deadline; zero when it is over.
     fn remaining(&self) -> Duration;
-    /// Lets the timeout count anew.
+    /// Restarts the timeout.
     fn renew(&mut self) -> Answer;
-    /// Lets go.
+    /// Releases the lock.
     fn release(self: Box<Self>) -> Answer;
 }
 
-/// How a renewal or a release ended.
+/// The result of a renewal or a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It was done.
     Done,
-    /// The lock was another's, or gone.
+    /// The lock belonged to another holder, or was gone.
     Lost,
-    /// This lock has no such thing.
+    /// This lock has no such operation.
     Unable,
-    /// It failed, and says why.
+    /// It failed, for this reason.
     Failed(String),
 }
 
 /// Our lock.
 #[derive(Debug)]
 pub struct Ours {
-    /// With all its options.
+    /// The lock with all its options.
     pub lock: Lock,
     /// Its timeout.
     pub timeout: Duration,
@@ -114,7 +114,7 @@ fn answer(result: Result<(), lockbydir::Error>) -> Answer {
     }
 }
 
-/// How a lock was got, in one word.
+/// Returns how a lock was acquired, in one word.
 #[must_use]
 pub fn how(guard: &Guard) -> &'static str {
     match guard.how() {

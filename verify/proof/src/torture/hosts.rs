@@ -1,5 +1,5 @@
-//! The torture between two hosts: an NFS server and two clients in QEMU, the workers in the
-//! clients, and what happens to guests, network and workers, one thing at a time.
+//! The torture between two hosts: an NFS server and two clients in QEMU, the workers in the clients, and
+//! the faults of guests, network and workers, one at a time.
 
 use std::{
     sync::Arc,
@@ -13,37 +13,34 @@ use rustix::process::Signal;
 use super::{
     Plan,
     contender::Outcome,
-    faults::Fault,
+    done::Done,
+    fault::Fault,
     round::Round,
-    torment::{Done, Torment},
+    torment::Torment,
     worker_pool::{WorkerPool, beyond_deadline, client, some_seconds},
 };
-use crate::{
-    chance::Dice,
-    clock,
-    history::{Record, Span},
-};
+use crate::{chance::Dice, clock, history::Span};
 
-/// Names that are not the lock's, though they look like it.
+/// Names that do not belong to the lock, though they look like its names.
 const BYSTANDERS: [&str; 2] = ["contended.lockdir.notes", "contended.lockdi"];
-/// Where those stand who wait.
-const LINE: &str = "contended.lockdir.queue";
-/// Of what the server sends, so much is lost while answers are.
+/// The name of the queue's directory.
+const QUEUE: &str = "contended.lockdir.queue";
+/// The fraction of the server's packets that is lost while replies are lost.
 const LOSS: f64 = 0.05;
-/// The server's answers are held back for so long before its plug is pulled, half of the time: what
-/// it did last, nobody was told.
+/// The time for which the server's replies are held back before its power is cut, half of the time: so
+/// that nobody receives the replies to its last operations.
 const MUTE: Duration = Duration::from_millis(300);
 
-/// Something that is not well.
+/// A fault of a guest or of the network, from its start until it is repaired.
 struct ActiveFault {
     fault: Fault,
     guest: Name,
     begun: u64,
-    /// When it is put in order.
+    /// When it is repaired.
     until: Instant,
 }
 
-/// Who does it.
+/// Injects the faults.
 pub(crate) struct HostsTormentor<'a> {
     plan: &'a Plan,
     lab: Arc<Lab>,
@@ -52,16 +49,16 @@ pub(crate) struct HostsTormentor<'a> {
     dice: Dice,
     next: Instant,
     round: Round,
-    trouble: Option<ActiveFault>,
+    active_fault: Option<ActiveFault>,
     done: Done,
-    /// What the hosts had asked of the server before.
+    /// The number of calls by both hosts to the server before the run.
     called: u64,
 }
 
-/// A lab whose guests have this program.
+/// Starts a lab whose guests have this program.
 ///
 /// # Errors
-/// When it cannot be had here.
+/// If the lab cannot be started here.
 pub fn lab(plan: &Plan) -> Outcome<Arc<Lab>> {
     let programs = vec![plan.program.clone()];
     let options = Options { programs, ..Options::default() };
@@ -69,7 +66,7 @@ pub fn lab(plan: &Plan) -> Outcome<Arc<Lab>> {
 }
 
 impl<'a> HostsTormentor<'a> {
-    /// A fresh folder, mounted as the plan says.
+    /// Makes a fresh folder, mounted according to the plan.
     pub(crate) fn start(plan: &'a Plan, lab: &Arc<Lab>) -> Outcome<Self> {
         let folder = format!("{MOUNTED}/torture-{}", clock::now());
         lab.mount(&plan.mount).map_err(|error| error.to_string())?;
@@ -89,13 +86,13 @@ impl<'a> HostsTormentor<'a> {
             dice: Dice::seeded(plan.seed),
             next: Instant::now() + plan.every,
             round: Round::default(),
-            trouble: None,
+            active_fault: None,
             done: Done::default(),
             called: calls(lab)?,
         })
     }
 
-    /// How long this one lasts.
+    /// Returns how long this fault lasts.
     fn lasts(&mut self, fault: Fault) -> Duration {
         match fault {
             Fault::Freeze => beyond_deadline(self.plan.timeout, &mut self.dice),
@@ -104,11 +101,11 @@ impl<'a> HostsTormentor<'a> {
         }
     }
 
-    /// False if nobody was caught in the middle of holding.
-    fn strike(&mut self, fault: Fault, crew: &mut WorkerPool<'_>) -> Outcome<bool> {
+    /// Injects the fault. Returns false if no worker was caught in the middle of holding.
+    fn strike(&mut self, fault: Fault, pool: &mut WorkerPool<'_>) -> Outcome<bool> {
         let guest = match fault {
-            Fault::Kill | Fault::Stop => return Ok(crew.strike(fault, &mut self.dice)),
-            Fault::Freeze | Fault::Power => match crew.catch_holding() {
+            Fault::Kill | Fault::Stop => return Ok(pool.strike(fault, &mut self.dice)),
+            Fault::Freeze | Fault::Power => match pool.catch_holding() {
                 Some(place) => client(place),
                 None => return Ok(false),
             },
@@ -118,24 +115,24 @@ impl<'a> HostsTormentor<'a> {
         let begun = clock::now();
         match fault {
             Fault::Freeze => {
-                crew.note_all(guest, "stopped");
-                crew.away = Some(guest);
+                pool.note_all(guest, "stopped");
+                pool.away = Some(guest);
                 self.lab.guest(guest).freeze().map_err(|error| error.to_string())?;
                 self.done.frozen += 1;
             }
             Fault::Power => {
                 self.lab.switch().cut(guest, true);
-                crew.note_all(guest, "killed");
-                // What they told is to be heard, though they are gone.
-                crew.signal_all(guest, Signal::KILL);
-                crew.away = Some(guest);
+                pool.note_all(guest, "killed");
+                // Their output up to here must be read, though they are gone.
+                pool.signal_all(guest, Signal::KILL);
+                pool.away = Some(guest);
                 self.lab.guest(guest).kill().map_err(|error| error.to_string())?;
                 self.done.powered_off += 1;
             }
             Fault::Server => {
                 if self.dice.once_in(2) {
                     self.lab.switch().mute(guest, true);
-                    // Not to synchronise: so long nobody hears an answer.
+                    // Not to synchronise: for this time nobody receives a reply.
                     thread::sleep(MUTE);
                 }
                 self.lab.guest(guest).kill().map_err(|error| error.to_string())?;
@@ -147,69 +144,69 @@ impl<'a> HostsTormentor<'a> {
             }
         }
         let until = Instant::now() + self.lasts(fault);
-        self.trouble = Some(ActiveFault { fault, guest, begun, until });
+        self.active_fault = Some(ActiveFault { fault, guest, begun, until });
         Ok(true)
     }
 
-    /// Puts it in order again.
-    fn mend(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
-        let Some(ActiveFault { fault, guest, begun, .. }) = self.trouble.take() else {
+    /// Repairs the fault.
+    fn repair(&mut self, pool: &mut WorkerPool<'_>) -> Outcome<()> {
+        let Some(ActiveFault { fault, guest, begun, .. }) = self.active_fault.take() else {
             return Ok(());
         };
         match fault {
             Fault::Freeze => {
                 self.lab.guest(guest).thaw().map_err(|error| error.to_string())?;
-                crew.away = None;
-                // Whoever was caught goes on holding, as far as it knows.
-                crew.signal_all(guest, Signal::CONT);
+                pool.away = None;
+                // A worker that was caught continues to hold, as far as it knows.
+                pool.signal_all(guest, Signal::CONT);
             }
             Fault::Power => {
                 self.lab.boot(guest).map_err(|error| error.to_string())?;
-                crew.away = None;
+                pool.away = None;
             }
             Fault::Server => {
                 self.lab.boot(guest).map_err(|error| error.to_string())?;
-                // Until both can change something there again, nobody could lock.
+                // Nobody could lock until both clients can change something there again.
                 for name in Name::CLIENTS {
                     let probe = format!("{}/probe-{}", self.folder, name.word());
                     shell(&self.lab, name, &format!("mkdir {probe}; rmdir {probe}"))?;
                 }
-                crew.told.note("hand", &format!("hindered {begun} {}", clock::now()));
+                pool.histories.note("hand", &format!("hindered {begun} {}", clock::now()));
             }
             _ => self.lab.switch().lose(guest, 0.0),
         }
-        crew.told.note("hand", &format!("fault {begun} {}", clock::now()));
+        pool.histories.note("hand", &format!("fault {begun} {}", clock::now()));
         Ok(())
     }
 
     fn listing(&self) -> Outcome<Vec<String>> {
-        let told = shell(&self.lab, Name::Client2, &format!("ls -A {}", self.folder))?;
-        Ok(told.lines().map(str::to_owned).collect())
+        let output = shell(&self.lab, Name::Client2, &format!("ls -A {}", self.folder))?;
+        Ok(output.lines().map(str::to_owned).collect())
     }
 }
 
 impl Torment for HostsTormentor<'_> {
-    fn torment(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
-        if let Some(trouble) = &self.trouble {
-            if trouble.until <= Instant::now() {
-                self.mend(crew)?;
+    fn torment(&mut self, pool: &mut WorkerPool<'_>) -> Outcome<()> {
+        if let Some(active_fault) = &self.active_fault {
+            if active_fault.until <= Instant::now() {
+                self.repair(pool)?;
                 self.next = self.next.max(Instant::now() + self.plan.every / 2);
             }
             return Ok(());
         }
-        if self.next > Instant::now() || self.plan.faults.is_empty() || crew.stopped() > 0 {
+        if self.next > Instant::now() || self.plan.faults.is_empty() || pool.stopped() > 0 {
             return Ok(());
         }
         self.next = Instant::now() + self.plan.every;
         let fault = self.round.draw(&self.plan.faults, &mut self.dice);
-        if !self.strike(fault, crew)? {
+        if !self.strike(fault, pool)? {
             self.round.put_back(fault);
         }
         Ok(())
     }
 
-    fn relieve(&mut self, crew: &mut WorkerPool<'_>) -> Outcome<()> {
-        self.mend(crew)
+    fn relieve(&mut self, pool: &mut WorkerPool<'_>) -> Outcome<()> {
+        self.repair(pool)
     }
 
     fn done(&self) -> &Done {
@@ -226,15 +223,15 @@ impl Torment for HostsTormentor<'_> {
     fn left_behind(&self) -> Outcome<Vec<String>> {
         let mut left = self.listing()?;
         left.retain(|name| !BYSTANDERS.contains(&name.as_str()));
-        // Tickets of a host without power stay for an hour, for nobody can tell whether it lives.
-        // Beside them there may be pipes that it still had open when it removed them.
-        if let Some(at) = left.iter().position(|name| name == LINE)
+        // Tickets of a host without power stay for an hour, because nobody can know whether it lives. Beside
+        // them there may be pipes that it still had open when it removed them.
+        if let Some(at) = left.iter().position(|name| name == QUEUE)
             && self.done.powered_off > 0
         {
-            let line = format!("ls -A {}/{LINE}", self.folder);
-            let told = shell(&self.lab, Name::Client2, &line)?;
+            let command = format!("ls -A {}/{QUEUE}", self.folder);
+            let output = shell(&self.lab, Name::Client2, &command)?;
             let may_stay = |name: &str| name.starts_with("t1.") || name.starts_with(".nfs");
-            if told.lines().all(|name| may_stay(name) || name == "bell") {
+            if output.lines().all(|name| may_stay(name) || name == "bell") {
                 left.swap_remove(at);
             }
         }
@@ -250,17 +247,18 @@ impl Torment for HostsTormentor<'_> {
 
 impl Drop for HostsTormentor<'_> {
     fn drop(&mut self) {
-        // As it was before: another run may follow.
+        // Restores the network: another run may follow.
         self.lab.switch().lose(Name::Server, 0.0);
     }
 }
 
-/// How often both hosts have called a server since they booted.
+/// Returns how many calls both hosts have sent to a server since they booted.
 fn calls(lab: &Lab) -> Outcome<u64> {
     let mut all = 0;
     for name in Name::CLIENTS {
-        let told = shell(lab, name, "grep ^rpc /proc/net/rpc/nfs")?;
-        all += told.split_whitespace().nth(1).ok_or("a client counts no calls")?.parse::<u64>()?;
+        let output = shell(lab, name, "grep ^rpc /proc/net/rpc/nfs")?;
+        let calls = output.split_whitespace().nth(1).ok_or("a client counts no calls")?;
+        all += calls.parse::<u64>()?;
     }
     Ok(all)
 }
@@ -270,47 +268,20 @@ fn shell(lab: &Lab, name: Name, line: &str) -> Outcome<String> {
 }
 
 impl WorkerPool<'_> {
-    /// Adds the same to the histories of all in a guest, with this moment.
+    /// Adds this word with the present time to the histories of all workers in a guest.
     fn note_all(&mut self, guest: Name, word: &str) {
         let now = clock::now();
         for (place, member) in self.members.iter_mut().enumerate() {
             if client(place) == guest {
                 member.killed |= word == "killed";
-                self.told.note(&member.name, &format!("{word} {now}"));
+                self.histories.note(&member.name, &format!("{word} {now}"));
             }
         }
     }
 
-    /// A signal for all in a guest; what they told before they felt it is heard.
+    /// Sends a signal to all workers in a guest; their output before its arrival is read.
     fn signal_all(&self, guest: Name, signal: Signal) {
         let there = self.members.iter().enumerate().filter(|(place, _)| client(*place) == guest);
-        there.for_each(|(_, member)| member.body.signal(signal));
+        there.for_each(|(_, member)| member.process.signal(signal));
     }
-}
-
-/// From when a holder began to let go until one who waited had the lock, sorted: on the same host,
-/// and between two.
-#[must_use]
-pub fn handoffs(record: &Record) -> [Vec<Duration>; 2] {
-    let mut by_start: Vec<_> = record.holds.iter().filter(|hold| hold.end > hold.start).collect();
-    by_start.sort_by_key(|hold| hold.start);
-    let place = |worker: &str| worker.split('.').next().and_then(|place| place.parse().ok());
-    let host = |worker: &str| place(worker).map(client);
-    let mut between = [Vec::new(), Vec::new()];
-    for pair in by_start.windows(2) {
-        let (before, after) = (pair[0], pair[1]);
-        // Who came when it was free already is no measure, nor who follows upon a fault.
-        let is_calm =
-            !record.faults.iter().any(|fault| fault.from <= after.start && before.end <= fault.to);
-        if after.since < before.end
-            && before.end <= after.start
-            && is_calm
-            && after.how != "after-expiry"
-        {
-            let other = usize::from(host(&before.worker) != host(&after.worker));
-            between[other].push(Duration::from_nanos(after.start - before.end));
-        }
-    }
-    between.iter_mut().for_each(|gaps| gaps.sort());
-    between
 }

@@ -1,14 +1,18 @@
-//! The torture: many real processes, one lock, faults by dice, and the judge at the end.
+//! The torture: many real processes, one lock, faults chosen by dice, and the judge at the end.
 //!
-//! [`Plan`] says what is done, [`run`] does it, [`Report`] tells how it went. The workers
-//! ([`worker`]) tell their histories into one pipe, so nothing that was told is lost with the one
-//! who told it; [`crew`](self) gives birth to them, [`faults`] is what happens to them in a folder,
-//! [`cluster`](self) what happens on etcd, [`hosts`] what happens between two hosts on NFS.
+//! [`Plan`] says what a run does, [`run`] does it, [`Report`] shows the result. The workers ([`worker`])
+//! write their histories into one pipe, so a history survives its worker; [`worker_pool`](self) starts
+//! them, [`faults`](self) injects the faults in a folder, [`cluster`](self) those on etcd, [`hosts`] those
+//! between two hosts on NFS.
 
 mod calm;
 mod cluster;
 pub mod contender;
-pub mod faults;
+mod done;
+pub mod fault;
+mod faults;
+mod handoffs;
+mod histories;
 pub mod hosts;
 mod plan;
 mod refusal;
@@ -35,24 +39,27 @@ use lockbydir_protocol::promise;
 
 pub use self::{
     calm::Calm,
+    handoffs::handoffs,
     plan::{Ground, LEAST_RATE, Plan},
 };
 use self::{
-    cluster::ClusterTormentor, contender::Outcome, faults::Tormentor, hosts::HostsTormentor,
-    report::Report, torment::Torment, worker::LockUnderTest, worker_pool::WorkerPool,
+    cluster::ClusterTormentor,
+    contender::Outcome,
+    faults::Tormentor,
+    hosts::HostsTormentor,
+    plan::{NAME, SET},
+    report::Report,
+    torment::Torment,
+    worker::LockUnderTest,
+    worker_pool::WorkerPool,
 };
 use crate::clock;
 
-/// How fine the torturer looks.
+/// The interval of the main loop, in which faults are injected and workers are checked.
 const TICK: Duration = Duration::from_millis(2);
-/// How often it looks whether a promise is broken already, where one waits for that.
-const LOOK: Duration = Duration::from_secs(1);
-/// The lock's name.
-const NAME: &str = "contended";
-/// The set's file.
-const SET: &str = "set";
-
-/// A folder of the run's own, which the workers may use.
+/// The interval between checks for a broken promise, in a run that ends with one.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Makes a folder for this run only, which the workers may use.
 fn folder(parent: &Path, plan: &Plan) -> Outcome<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("lockbydir-torture-").tempdir_in(parent)?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700))?;
@@ -62,18 +69,18 @@ fn folder(parent: &Path, plan: &Plan) -> Outcome<tempfile::TempDir> {
     Ok(folder)
 }
 
-/// Tortures.
+/// Runs the torture.
 ///
 /// # Errors
-/// When it cannot be done, which says nothing about the lock.
+/// If the run cannot be done, which proves nothing about the lock.
 pub fn run(plan: &Plan) -> Outcome<Report> {
-    // What must not be hit by the faults lies elsewhere: the store, a counter, a set.
-    let desk = folder(Path::new("/dev/shm"), plan)?;
+    // The store, the counter and the set must not be affected by the faults, so they are elsewhere.
+    let records = folder(Path::new("/dev/shm"), plan)?;
     match plan.ground {
         Ground::Folder => {
             let place = folder(&plan.dir, plan)?;
             let mut tormentor = Tormentor::new(plan, place.path().to_owned())?;
-            torture(plan, desk.path(), place.path().join(NAME), &mut tormentor)
+            torture(plan, records.path(), place.path().join(NAME), &mut tormentor)
         }
         Ground::Nfs => {
             let lab = match &plan.lab {
@@ -83,69 +90,70 @@ pub fn run(plan: &Plan) -> Outcome<Report> {
             let plan = &Plan { lab: Some(Arc::clone(&lab)), ..plan.clone() };
             let mut tormentor = HostsTormentor::start(plan, &lab)?;
             let name = Path::new(&tormentor.folder).join(NAME);
-            torture(plan, desk.path(), name, &mut tormentor)
+            torture(plan, records.path(), name, &mut tormentor)
         }
-        // In a thread of its own, for it leaves the machine's network.
+        // In a separate thread, because it leaves the machine's network.
         Ground::Etcd => thread::scope(|scope| {
-            let on_etcd = || torture_on_etcd(plan, desk.path()).map_err(|error| error.to_string());
+            let on_etcd =
+                || torture_on_etcd(plan, records.path()).map_err(|error| error.to_string());
             let report = scope.spawn(on_etcd).join();
             Ok(report.unwrap_or_else(|panic| resume_unwind(panic))?)
         }),
     }
 }
 
-fn torture_on_etcd(plan: &Plan, desk: &Path) -> Outcome<Report> {
+fn torture_on_etcd(plan: &Plan, records: &Path) -> Outcome<Report> {
     let mut tormentor = ClusterTormentor::start(plan)?;
     let name = tormentor.cluster.url(NAME).into();
-    torture(plan, desk, name, &mut tormentor)
+    torture(plan, records, name, &mut tormentor)
 }
 
-/// The lock of this name, with the tormentor for its place.
+/// Tortures the lock of this name; `tormentor` injects the faults there.
 fn torture(
     plan: &Plan,
-    desk: &Path,
+    records: &Path,
     name: PathBuf,
     tormentor: &mut dyn Torment,
 ) -> Outcome<Report> {
     if plan.counting {
-        fs::write(desk.join("counter"), "0\n")?;
+        fs::write(records.join("counter"), "0\n")?;
     }
     let begun = Instant::now();
     let begun_at = clock::now();
-    let mut crew = WorkerPool::start(plan, plan.orders(name, desk))?;
+    let mut pool = WorkerPool::start(plan, plan.orders(name, records))?;
     let mut looked = Instant::now();
     while !plan.over.load(Ordering::Relaxed)
-        && !plan.is_done(begun.elapsed(), &crew.told, tormentor.done())
+        && !plan.is_done(begun.elapsed(), &pool.histories, tormentor.done())
     {
-        // Not to synchronise: how finely this loop looks.
+        // Not to synchronise: the interval of this loop.
         thread::sleep(TICK);
-        tormentor.torment(&mut crew)?;
-        crew.tend()?;
-        if looked.elapsed() >= LOOK {
+        tormentor.torment(&mut pool)?;
+        pool.tend()?;
+        if looked.elapsed() >= CHECK_INTERVAL {
             looked = Instant::now();
-            if let Some(tell) = plan.progress {
-                tell(begun.elapsed(), crew.told.holds.load(Ordering::Relaxed));
+            if let Some(show) = plan.progress {
+                show(begun.elapsed(), pool.histories.holds.load(Ordering::Relaxed));
             }
-            if plan.until_broken && plan.judge(&crew.told.record()).broken().is_some() {
+            if plan.until_broken && plan.judge(&pool.histories.record()).broken().is_some() {
                 break;
             }
         }
     }
-    tormentor.relieve(&mut crew)?;
+    tormentor.relieve(&mut pool)?;
     let took = begun.elapsed();
-    let last = crew.last()?;
-    let told = crew.end()?;
-    let record = told.record();
+    let last = pool.last()?;
+    let histories = pool.end()?;
+    let record = histories.record();
     let verdict = plan.judge(&record);
     tormentor.conclude();
     let done = tormentor.done().clone();
-    let mut report = Report::new(plan, &told, record, verdict, done, took, begun_at);
+    let mut report = Report::new(plan, &histories, record, verdict, done, took, begun_at);
     if plan.counting {
-        let counter = fs::read_to_string(desk.join("counter")).unwrap_or_default();
+        let counter = fs::read_to_string(records.join("counter")).unwrap_or_default();
         report.count(&counter);
     }
     if let Some(care) = plan.set {
-        report.compare(care, &fs::read_to_string(desk.join(SET)).unwrap_or_default());
+        report.compare(care, &fs::read_to_string(records.join(SET)).unwrap_or_default());
     }
     if plan.contestant == LockUnderTest::Lockbydir && !plan.alone {
         if let Err(why) = last.acquire(plan)? {

@@ -1,4 +1,4 @@
-//! What a run does, and when it is over.
+//! The plan of a run: its actions, and when it ends.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,17 +17,21 @@ use rustix::{
 };
 
 use super::{
-    NAME, SET,
-    faults::Fault,
+    done::Done,
+    fault::Fault,
+    histories::Histories,
     set::Care,
-    torment::Done,
     worker::{LockUnderTest, Orders},
-    worker_pool::Told,
 };
 use crate::{chance::Dice, clock, history::Record, judge::Verdict};
 
-/// So much longer than it should a run lasts at most for a fault that has put nothing to the test.
+/// How much longer than planned a run lasts at most, if one of its faults has not tested anything yet.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// The lock's name.
+pub(super) const NAME: &str = "contended";
+/// The file name of the set.
+pub(super) const SET: &str = "set";
 
 /// Where the lock is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,71 +44,71 @@ pub enum Ground {
     Nfs,
 }
 
-/// What a run does.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The program whose verb `worker` is a worker.
+    /// The program whose subcommand `worker` is a worker.
     pub program: PathBuf,
     /// Where the lock is.
     pub ground: Ground,
-    /// Where a folder for the run is made; on etcd, its members' data.
+    /// The folder in which a folder for the run is made; on etcd, for the members' data.
     pub dir: PathBuf,
-    /// The same folder by other paths: workers take turns at them.
+    /// Other paths of the same folder: workers use them in turn.
     pub also: Vec<PathBuf>,
     /// The hosts, on NFS.
     pub lab: Option<Arc<Lab>>,
-    /// And how they mount.
+    /// The options with which they mount.
     pub mount: String,
-    /// Which lock.
+    /// The lock that is tortured.
     pub contestant: LockUnderTest,
-    /// How many workers.
+    /// The number of workers.
     pub processes: usize,
-    /// It ends after this time, and a little later if a fault has put nothing to the test by then;
-    /// with a number of handoffs it lasts so long at most.
+    /// The run ends after this time, and a little later if a fault has tested nothing by then; with a number
+    /// of handoffs it is the longest time.
     pub time: Duration,
-    /// It ends with so many contended handoffs, once each fault has put something to the test.
+    /// The run ends with this number of contended handoffs, once each fault has tested something.
     pub handoffs: u64,
-    /// Before that a write of one that was stopped for too long is to be refused.
+    /// Whether, before that, the store must refuse a write of a worker that was stopped for too long.
     pub late: bool,
-    /// It ends when a promise is broken.
+    /// Whether the run ends when a promise is broken.
     pub until_broken: bool,
-    /// What happens meanwhile.
+    /// The faults that are injected.
     pub faults: Vec<Fault>,
-    /// How often one happens, on etcd and NFS.
+    /// The interval between two faults, on etcd and NFS.
     pub every: Duration,
     /// The lock's timeout.
     pub timeout: Duration,
     /// A hold lasts a random time up to this.
     pub hold: Duration,
-    /// Fewer acquisitions a second than this, and the run has shown nothing.
+    /// The least number of acquisitions per second: with fewer the run proves nothing.
     pub least_rate: u32,
-    /// How long it keeps D after a release.
+    /// The time for which a worker keeps D after a release.
     pub linger: Duration,
-    /// How often one looks where nothing tells of a change, if not as usual.
+    /// The interval between looks where no event announces a change; `None` for the default.
     pub poll_interval: Option<Duration>,
-    /// A fenced lock. So it is anyway where clocks are stepped.
+    /// Whether the lock is fenced. It always is where clocks are stepped.
     pub fenced: bool,
-    /// Each hold increments a counter, unguarded.
+    /// Whether each hold increments a counter that only the lock guards.
     pub counting: bool,
-    /// Each hold adds to a set, unguarded, with this care.
+    /// With what care each hold adds to a set that only the lock guards, if there is one.
     pub set: Option<Care>,
-    /// Some waits are short, some are interrupted.
+    /// Whether some waits are short and some are interrupted.
     pub restless: bool,
-    /// Everyone has a lock of its own, which excludes nobody: to show that the judge bites.
+    /// Whether every worker has its own lock, which excludes nobody: to show that the judge finds faults.
     pub alone: bool,
-    /// Of the dice.
+    /// The seed of the dice.
     pub seed: u64,
-    /// It is called now and then, with the time passed and the holds so far.
+    /// A function that is called from time to time, with the time passed and the holds so far.
     pub progress: Option<fn(Duration, u64)>,
-    /// It ends when this is true.
+    /// The run ends when this is true.
     pub over: Arc<AtomicBool>,
 }
 
-/// The least rate, unless told otherwise.
+/// The default of [`Plan::least_rate`], in acquisitions per second.
 pub const LEAST_RATE: u32 = 200;
 
 impl Plan {
-    /// A calm run of our lock.
+    /// Returns a run of our lock without faults.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -142,35 +146,35 @@ impl Plan {
         self.faults.contains(&fault)
     }
 
-    /// D is kept for its number: where wall clocks go back, only so do numbers grow.
+    /// Whether D is kept for its number: where wall clocks are set back, numbers grow only so.
     pub(super) fn is_fenced(&self) -> bool {
         self.fenced || self.has(Fault::Clock)
     }
 
-    /// How far ahead a worker's wall clock may be, in seconds. Who shares no boot clock with the
-    /// holder has only the file system's, and takes a minute for slack: that is a condition of the
-    /// promise.
+    /// Returns how far ahead a worker's wall clock may be, in seconds. A process that shares no boot clock
+    /// with the holder has only the file system's clock, and tolerates a difference of a minute: that is a
+    /// condition of the promise.
     pub(super) fn most_ahead(&self) -> i64 {
         if self.has(Fault::Namespace) { 50 } else { 3600 }
     }
 
-    /// How many are spared all faults: so somebody always waits.
+    /// Returns how many workers no fault affects: so somebody always waits.
     pub(super) fn spared(&self) -> usize {
         (self.processes / 4).max(2)
     }
 
-    /// The user that the workers are, if they are another than we: root is told of no permission.
+    /// Returns the user of the workers, if it is not our own: no missing permission stops root.
     pub(super) fn user(&self) -> Option<u32> {
         const NOBODY: u32 = 65534;
         (self.has(Fault::Permission) && geteuid().is_root()).then_some(NOBODY)
     }
 
-    /// The program's name in a guest.
+    /// Returns the program's name in a guest.
     pub(super) fn guest_program(&self) -> &str {
         self.program.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// The preloaded library.
+    /// Returns the path of the preloaded library.
     pub(super) fn stepped_clock(&self) -> PathBuf {
         self.program.with_file_name("examples").join("libstepped_clock.so")
     }
@@ -185,23 +189,23 @@ impl Plan {
             .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(installed), PathBuf::from)
     }
 
-    /// The lock directory in the folder of the run.
+    /// Returns the path of the lock directory in the folder of the run.
     pub(super) fn directory(&self, folder: &Path) -> PathBuf {
         folder.join(format!("{NAME}.lockdir"))
     }
 
-    /// Nobody holds for at most this long while somebody waits: a holder that was stopped or
-    /// killed before it could say so expires, another may have to watch it for its whole timeout,
-    /// and an emptied directory must be as old as that; then the queue's own bound (docs/protocol.md,
-    /// "Who does not come"), with half of the processes stopped; and a second, for the machine may
-    /// be busy.
+    /// Returns the longest time for which the lock may be free while somebody waits: a holder that was
+    /// stopped or killed before it could write its entry expires, another may have to watch it for its whole
+    /// timeout, and an emptied directory must be as old as that; then the queue's own bound
+    /// (docs/protocol.md, "Who does not come"), with half of the processes stopped; and a second, because the
+    /// machine may be busy.
     ///
-    /// On etcd one who is gone expires after the timeout, and a new leader lets all leases count
-    /// anew; then there are the longest trouble of a member, an election, and the time in which a
-    /// client finds that nobody answers any more.
+    /// On etcd a dead holder expires after the timeout, and a new leader restarts all leases; then there are
+    /// the longest fault of a member, an election, and the time in which a client notices that its member
+    /// no longer answers.
     ///
-    /// On NFS all tickets of a host without power may have to be passed over, one after the other,
-    /// by those who only look; and a lost answer is sent again after a second or two.
+    /// On NFS all tickets of a host without power may have to be passed over, one after the other, by waiters
+    /// that only poll; and a lost reply is requested again after a second or two.
     #[must_use]
     pub fn longest_stall(&self) -> Duration {
         if self.ground == Ground::Etcd {
@@ -212,13 +216,13 @@ impl Plan {
             return self.timeout * 3 + PASS_OVER_AFTER * 4 * processes + Duration::from_secs(3);
         }
         let processes = u32::try_from(self.processes).unwrap_or(u32::MAX);
-        let line = PASS_OVER_AFTER * 2 + Duration::from_millis(20) * processes;
+        let queue = PASS_OVER_AFTER * 2 + Duration::from_millis(20) * processes;
         let stopped = PASS_OVER_AFTER * (processes / 2);
-        self.timeout * 3 + line + stopped + Duration::from_secs(1)
+        self.timeout * 3 + queue + stopped + Duration::from_secs(1)
     }
 
-    /// Judges what was told. A known-bad lock has no numbers and no queue: it is asked only never to
-    /// have two holders.
+    /// Judges a record. A known-bad lock has no numbers and no queue: it is required only never to have two
+    /// holders.
     pub(super) fn judge(&self, record: &Record) -> Verdict {
         match self.contestant {
             LockUnderTest::Lockbydir => record.judge_within(self.longest_stall()),
@@ -226,26 +230,26 @@ impl Plan {
         }
     }
 
-    /// What was asked for was seen, or cannot be waited for any longer.
-    pub(super) fn is_done(&self, ran: Duration, told: &Told, done: &Done) -> bool {
+    /// Whether the run has shown what it must, or cannot wait for it any longer.
+    pub(super) fn is_done(&self, ran: Duration, histories: &Histories, done: &Done) -> bool {
         let (is_enough, most) = match self.handoffs {
             u64::MAX => (ran >= self.time, self.time + GRACE),
-            count => (told.contended.load(Ordering::Relaxed) >= count, self.time),
+            count => (histories.contended.load(Ordering::Relaxed) >= count, self.time),
         };
         let has_shown_all = || {
-            let record = told.record();
+            let record = histories.record();
             done.untested(&self.faults, &record).is_none()
                 && (!self.late || record.late_writes().refused > 0)
         };
         ran >= most || is_enough && (self.contestant != LockUnderTest::Lockbydir || has_shown_all())
     }
 
-    pub(super) fn orders(&self, name: PathBuf, desk: &Path) -> Orders {
+    pub(super) fn orders(&self, name: PathBuf, records: &Path) -> Orders {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Orders {
             contestant: self.contestant,
-            counter: self.counting.then(|| desk.join("counter")),
-            set: self.set.map(|care| (desk.join(SET), care)),
+            counter: self.counting.then(|| records.join("counter")),
+            set: self.set.map(|care| (records.join(SET), care)),
             timeout_ms: millis(self.timeout),
             linger_ms: millis(self.linger),
             pace_ms: self.poll_interval.map(millis),
@@ -256,12 +260,12 @@ impl Plan {
             restless: self.restless,
             behind_ns: behind(),
             seed: self.seed,
-            ..Orders::new("last", name, desk.join("store"))
+            ..Orders::new("last", name, records.join("store"))
         }
     }
 }
 
-/// How far the monotonic clock is behind the boot clock: the machine's suspensions.
+/// Returns how far the monotonic clock is behind the boot clock: the machine's suspensions.
 fn behind() -> u64 {
     let monotonic = clock_gettime(ClockId::Monotonic);
     let monotonic =

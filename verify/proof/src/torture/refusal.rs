@@ -1,21 +1,16 @@
-//! What of a plan cannot be done here, or makes no sense.
+//! The parts of a plan that are impossible here, or make no sense.
 
 use std::time::Duration;
 
 use rustix::process::geteuid;
 
-use super::{
-    Ground, Plan,
-    contender::Outcome,
-    faults::{self, Fault},
-    worker::LockUnderTest,
-};
+use super::{Ground, Plan, contender::Outcome, fault::Fault, faults, worker::LockUnderTest};
 
 impl Plan {
-    /// What this machine cannot do of it, in a sentence.
+    /// Returns what this machine cannot do of the plan, in a sentence.
     ///
     /// # Errors
-    /// When the place cannot be looked at.
+    /// If the folder cannot be examined.
     pub fn refusal(&self) -> Outcome<Option<String>> {
         if let Some(why) = self.refusal_of_ground() {
             return Ok(Some(why));
@@ -91,7 +86,7 @@ impl Plan {
 
     fn shortest_timeout(&self) -> Duration {
         match self.contestant {
-            // A lease's least, in whole seconds.
+            // The shortest lease, in whole seconds.
             _ if self.ground == Ground::Etcd => Duration::from_secs(1),
             LockUnderTest::ProperLockfile => Duration::from_secs(2),
             _ => lockbydir_protocol::MIN_TIMEOUT,

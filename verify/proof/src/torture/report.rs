@@ -1,4 +1,4 @@
-//! How a run went: the figures, and the verdict in words.
+//! The report of a run: the figures, and the verdict in words.
 
 mod json;
 
@@ -8,12 +8,12 @@ use lockbydir_protocol::promise;
 
 use super::{
     Calm, Ground, Plan,
-    faults::Fault,
-    hosts,
+    done::Done,
+    fault::Fault,
+    handoffs::handoffs,
+    histories::Histories,
     set::{Care, Kept},
-    torment::Done,
     worker::LockUnderTest,
-    worker_pool::Told,
 };
 use crate::{
     history::Record,
@@ -24,59 +24,58 @@ use crate::{
 #[derive(Debug)]
 pub struct Report {
     plan: Plan,
-    /// All that was told.
+    /// The histories of the run.
     pub record: Record,
-    /// What the judge says.
+    /// The verdict of the judge.
     pub verdict: Verdict,
-    /// Holds that were waited for while another held.
+    /// The number of holds that were waited for while another held.
     pub contended: usize,
-    /// What became of late writes.
+    /// The results of late writes.
     pub late: LateWrites,
-    /// The longest time nobody held while somebody waited who could have.
+    /// The longest time in which nobody held while a process waited that could have held.
     pub stall: Duration,
-    /// How long it took.
+    /// The duration of the run.
     pub took: Duration,
-    /// Increments that the unguarded counter lost, if there was one.
+    /// The increments that the unguarded counter lost, if there was one.
     pub lost_increments: Option<u64>,
-    /// What became of the set, if there was one.
+    /// The state of the set at the end, if there was one.
     pub kept: Option<Kept>,
     /// The times in which no member of a cluster and no worker had a fault.
     pub calm: Calm,
-    /// How long handoffs took on one host, and between two, on NFS.
+    /// The durations of handoffs on one host, and between two, on NFS.
     pub handoffs: [Vec<Duration>; 2],
-    /// When two held for the first time, from the beginning, and after how many holds.
+    /// When two held at once for the first time, counted from the beginning, and after how many holds.
     pub first_overlap: Option<(Duration, usize)>,
-    /// What the two of the first fault told around it.
+    /// The lines of the two histories around the first fault.
     evidence: Vec<String>,
     done: Done,
     others: Vec<(&'static str, String)>,
 }
 
-/// What a run came to.
+/// The conclusion of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conclusion {
     /// All promises were kept.
     Kept,
     /// This promise was broken, and how.
     Broken(&'static str, String),
-    /// The run has shown nothing, and why.
+    /// The run proves nothing, for this reason.
     Invalid(String),
 }
 
 impl Report {
     pub(crate) fn new(
         plan: &Plan,
-        told: &Told,
+        histories: &Histories,
         record: Record,
         verdict: Verdict,
         done: Done,
         took: Duration,
         begun: u64,
     ) -> Self {
-        let around = told;
         let evidence = verdict.first_pair().map_or_else(Vec::new, |(one, other)| {
-            let told = [(&one.worker, other.start), (&other.worker, other.start)];
-            told.iter().flat_map(|(worker, moment)| around.around(worker, *moment)).collect()
+            let places = [(&one.worker, other.start), (&other.worker, other.start)];
+            places.iter().flat_map(|(worker, moment)| histories.around(worker, *moment)).collect()
         });
         let calm = Calm::of(&record, begun, begun + took.as_nanos() as u64);
         let first = verdict.overlaps.iter().map(|(_, second)| second.start).min();
@@ -87,7 +86,7 @@ impl Report {
         Self {
             plan: plan.clone(),
             contended: record.contended(),
-            handoffs: hosts::handoffs(&record),
+            handoffs: handoffs(&record),
             late: record.late_writes(),
             stall: record.longest_stall().map_or(Duration::ZERO, |(longest, _)| longest),
             record,
@@ -103,7 +102,7 @@ impl Report {
         }
     }
 
-    /// Something beside the histories breaks a promise.
+    /// Records a promise that is broken, with evidence from outside the histories.
     pub(crate) fn breaks(&mut self, promise: &'static str, why: String) {
         self.others.push((promise, why));
     }
@@ -119,8 +118,8 @@ impl Report {
         }
     }
 
-    /// Compares the set with what was promised of it. Only where numbers are looked at is nothing
-    /// lost; else it is counted.
+    /// Compares the set with the elements whose writes were reported done. Nothing may be lost only where
+    /// numbers are checked; otherwise losses are just counted.
     pub(crate) fn compare(&mut self, care: Care, all: &str) {
         let kept = Kept::of(&self.record.added, all);
         self.kept = Some(kept);
@@ -130,7 +129,7 @@ impl Report {
         }
     }
 
-    /// Acquisitions a second. On etcd and NFS: outside of faults.
+    /// Returns the acquisitions per second. On etcd and NFS: outside of faults.
     #[must_use]
     pub fn rate(&self) -> f64 {
         if self.plan.ground != Ground::Folder {
@@ -139,7 +138,7 @@ impl Report {
         self.record.holds.len() as f64 / self.took.as_secs_f64()
     }
 
-    /// What it came to.
+    /// Returns the conclusion.
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {
         if self.is_an_old_reading() {
@@ -157,13 +156,13 @@ impl Report {
         }
     }
 
-    /// Fails the test if a promise was broken, or nothing was shown.
+    /// Fails the test if a promise was broken, or the run proves nothing.
     pub fn assert_kept(&self) {
         assert!(matches!(self.conclusion(), Conclusion::Kept), "{self}");
     }
 
-    /// Who takes over an expired lock while the hosts' common clock stands still is noted down too
-    /// early. True if all overlaps may be of that kind.
+    /// Whether all overlaps may have been recorded with an old reading of the clock: a takeover of an
+    /// expired lock while the hosts' common clock stands still is recorded too early.
     fn is_an_old_reading(&self) -> bool {
         let stops =
             |moment| self.done.stops.iter().any(|stop| (stop.from..stop.to).contains(&moment));
@@ -176,21 +175,21 @@ impl Report {
         Duration::from_nanos(lengths.max().unwrap_or(0))
     }
 
-    /// A fault that happened too seldom to show anything.
+    /// Returns a fault that happened too seldom to show anything.
     fn untested(&self) -> Option<&'static str> {
         self.done.untested(&self.plan.faults, &self.record).map(Fault::word)
     }
 
     fn nothing_shown(&self) -> Option<String> {
         let rate = self.rate();
-        // A known-bad lock waits by trying, and is not asked for speed.
+        // A known-bad lock waits by trying, and needs no speed.
         let least = self.plan.least_rate;
         if self.plan.contestant == LockUnderTest::Lockbydir && rate < f64::from(least) {
             return Some(format!(
                 "{rate:.0} acquisitions a second; below {least} nothing is shown"
             ));
         }
-        // Told by the judge's count, which may differ a little from what was counted on the way.
+        // By the judge's count, which may differ a little from the count during the run.
         let (asked, done) = (self.plan.handoffs, self.contended as u64);
         if asked != u64::MAX && done + done / 100 < asked {
             return Some(format!("only {done} of {asked} contended handoffs in the time given"));
@@ -209,13 +208,13 @@ impl Report {
     }
 }
 
-/// So many of them are not longer.
+/// Returns the duration that this share of them does not exceed.
 fn quantile(sorted: &[Duration], share: f64) -> Duration {
     let at = (sorted.len() as f64 * share) as usize;
     sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
-/// A number with its thousands apart.
+/// Formats a number with separated thousands.
 fn number(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -251,7 +250,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {left:<26}{value:>12}      {right:<26}{found:>12}").map(|()| ())
         };
         let text = |value: usize| number(value);
-        // A known-bad lock has no numbers and no queue: there is nothing to judge.
+        // A known-bad lock has no numbers and no queue, so they are not judged.
         let judged = |value: String| match plan.contestant {
             LockUnderTest::Lockbydir => value,
             _ => "-".to_owned(),
@@ -274,7 +273,7 @@ impl fmt::Display for Report {
         row("stopped", text(record.stopped), "  after another's", text(late.overtaken))?;
         row("outlived", text(record.outlived), "  of those refused", text(late.refused))?;
         let shut_out = counted(verdict.shut_out.len());
-        row("told of a loss", text(record.lost), "valid writes refused", shut_out)?;
+        row("losses reported", text(record.lost), "valid writes refused", shut_out)?;
         let gave_up = text(record.gave_up);
         row("gave up, interrupted", gave_up, "longest stall", format!("{stall:.2?}"))?;
         row("calls failed", text(record.failed), "  allowed", judged(format!("{allowed:.2?}")))?;

@@ -1,14 +1,14 @@
-//! Faults in rounds: in each, every fault happens once, in an order by dice.
+//! Faults in rounds: in each round every fault happens once, in random order.
 
-use super::faults::Fault;
+use super::fault::Fault;
 use crate::chance::Dice;
 
-/// What is left of this round.
+/// The faults that are left in this round.
 #[derive(Debug, Default)]
 pub(crate) struct Round(Vec<Fault>);
 
 impl Round {
-    /// The next one; after the last, a new round of all of them begins.
+    /// Draws the next fault; after the last one, a new round of all faults begins.
     pub(crate) fn draw(&mut self, all: &[Fault], dice: &mut Dice) -> Fault {
         if self.0.is_empty() {
             self.0.extend_from_slice(all);
@@ -17,7 +17,7 @@ impl Round {
         self.0.swap_remove(at)
     }
 
-    /// It could not be done, and is still to happen in this round.
+    /// Puts back a fault that could not be injected: it must still happen in this round.
     pub(crate) fn put_back(&mut self, fault: Fault) {
         self.0.push(fault);
     }

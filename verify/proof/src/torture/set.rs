@@ -1,7 +1,7 @@
-//! A set that nothing guards but the lock: who holds reads all of it, adds an element, and writes
-//! all of it back. A writer that comes late undoes what others have added meanwhile.
+//! A set that only the lock guards: the holder reads all of it, adds an element, and writes all of it
+//! back. A late writer undoes what others have added meanwhile.
 //!
-//! Each element whose write was done counts as promised, and is looked for at the end.
+//! Each element whose write was reported done counts as promised, and is looked for at the end.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::Store;
 
-/// What a writer does about being late.
+/// What a writer does against late writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Care {
@@ -31,16 +31,16 @@ pub enum Care {
 #[derive(Debug)]
 pub struct Set {
     file: PathBuf,
-    /// What is being written, before it is put in place.
+    /// The file that is written before it is renamed into place.
     draft: PathBuf,
     tokens: Option<Store>,
 }
 
 impl Set {
-    /// Opens it, for a writer of this name.
+    /// Opens the set, for a writer of this name.
     ///
     /// # Errors
-    /// When the numbers cannot be kept.
+    /// If the store of the numbers cannot be opened.
     pub fn open(file: &Path, care: Care, writer: &str) -> io::Result<Self> {
         let tokens = match care {
             Care::Tokens => Some(Store::open(&file.with_extension("tokens"))?),
@@ -49,7 +49,7 @@ impl Set {
         Ok(Self { file: file.to_owned(), draft: file.with_extension(writer), tokens })
     }
 
-    /// All of it; none if the number was refused.
+    /// Reads all of it; returns `None` if the number was refused.
     ///
     /// # Errors
     /// Those of the file.
@@ -60,7 +60,7 @@ impl Set {
         })
     }
 
-    /// Writes all of it; none if the number was refused.
+    /// Writes all of it; returns `None` if the number was refused.
     ///
     /// # Errors
     /// Those of the file.
@@ -81,17 +81,17 @@ impl Set {
     }
 }
 
-/// What became of the elements.
+/// The state of the elements at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Their writes were done.
+    /// The number of elements whose writes were reported done.
     pub promised: usize,
-    /// Those of them that are not in the set.
+    /// The number of those that are not in the set.
     pub lost: usize,
 }
 
 impl Kept {
-    /// Compares what is in the set with what was promised.
+    /// Compares the contents of the set with the promised elements.
     #[must_use]
     pub fn of(promised: &[String], all: &str) -> Self {
         let kept: BTreeSet<&str> = all.lines().collect();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_writer_undoes_what_another_added_unless_numbers_are_looked_at() {
+    fn late_writers_undo_additions_unless_numbers_are_checked() {
         for (care, lost) in [(Care::None, 1), (Care::Tokens, 0)] {
             let (_folder, one, other) = two(care);
             let late = one.read(1).expect("a set").expect("it is the first");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_number_cannot_come_between_anothers_reading_and_writing() {
+    fn old_numbers_cannot_write_between_a_read_and_its_write() {
         let (_folder, one, other) = two(Care::Tokens);
         let late = one.read(1).expect("a set").expect("it is the first");
         assert!(other.read(2).expect("a set").is_some());

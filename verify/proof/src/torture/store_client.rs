@@ -1,34 +1,34 @@
-//! Where a worker writes by its token: a store on its machine, or the host's, which it asks by a line
-//! among its history.
+//! The store as a worker sees it: a file on its machine, or the host's store, which it asks by a line in
+//! its history.
 
 use std::sync::mpsc::Receiver;
 
 use super::contender::Outcome;
 use crate::store::{self, Store};
 
-/// Tells a worker in a guest to end, as the end of its standard input does.
+/// The line that asks a worker in a guest to end, as the end of its standard input does.
 pub(crate) const END: &str = "end";
 
-/// A question of a worker in a guest: may this token write? None if the line is of its history.
+/// Returns the token for which a worker in a guest asks to write; `None` if the line is of its history.
 pub(crate) fn asked(line: &[u8]) -> Option<u64> {
     let line = std::str::from_utf8(line).ok()?.trim_end();
     line.split_once(" ask ")?.1.parse().ok()
 }
 
-/// Where it writes by token.
+/// The store to which a worker writes with its token.
 pub(super) enum StoreClient {
     /// A store on this machine.
-    LocalContext(Store),
+    Local(Store),
     /// The host's store, which answers on the standard input.
     Host(Receiver<String>),
 }
 
 impl StoreClient {
-    pub(super) fn write(&self, token: u64, tell: impl Fn(&str)) -> Outcome<store::Answer> {
+    pub(super) fn write(&self, token: u64, send: impl Fn(&str)) -> Outcome<store::Answer> {
         match self {
-            Self::LocalContext(store) => Ok(store.write(token)?),
+            Self::Local(store) => Ok(store.write(token)?),
             Self::Host(answers) => {
-                tell(&format!("ask {token}"));
+                send(&format!("ask {token}"));
                 let answer = answers.recv()?;
                 let (word, moment) = answer.split_once(' ').ok_or("the store says nothing")?;
                 let moment = moment.parse().map_err(|_| format!("the store says {answer}"))?;

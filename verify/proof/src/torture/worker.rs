@@ -1,5 +1,5 @@
-//! One worker process: it waits, holds, writes to the store and lets go, again and again, and tells
-//! its history on its standard output. It ends when its standard input does.
+//! One worker process: it waits, holds, writes to the store and releases, again and again, and writes
+//! its history to its standard output. It ends when its standard input does.
 
 use std::{
     fs::{self, File},
@@ -52,80 +52,80 @@ pub enum LockUnderTest {
 }
 
 impl LockUnderTest {
-    /// It can only be tortured on etcd.
+    /// Whether it can only be tortured on etcd.
     #[must_use]
     pub fn is_on_etcd(self) -> bool {
         matches!(self, Self::EtcdLookThenPut | Self::EtcdDeaf)
     }
 }
 
-/// Whose `/proc` a worker in a PID namespace of its own sees.
+/// The `/proc` that a worker in a PID namespace of its own sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Proc {
-    /// That of its own namespace.
+    /// The `/proc` of its own namespace.
     Own,
-    /// The torturer's: its own PID is another process there.
+    /// The `/proc` of the torture: there its own PID is another process.
     Outer,
 }
 
-/// One hold in so many is long: up to so many times as long as the others.
-const LONG: u64 = 32;
-const LONGER: u64 = 100;
+/// One hold in `LONG_EVERY` is long: up to `LONG_FACTOR` times as long as the others.
+const LONG_EVERY: u64 = 32;
+const LONG_FACTOR: u64 = 100;
 
-/// What a worker is told.
+/// The instructions of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Orders {
     /// Its name in the histories.
     pub name: String,
-    /// Which lock.
+    /// The lock that is tortured.
     pub contestant: LockUnderTest,
     /// The lock's name, as a path.
     pub lock: PathBuf,
     /// The token-checking store.
     pub store: PathBuf,
-    /// A counter that each hold increments, unguarded.
+    /// A counter that each hold increments and that only the lock guards.
     pub counter: Option<PathBuf>,
-    /// A set that each hold adds to, and with what care.
+    /// A set to which each hold adds, and with what care.
     pub set: Option<(PathBuf, Care)>,
-    /// How long a hold lasts unless renewed, in milliseconds.
+    /// The timeout of a hold, in milliseconds.
     pub timeout_ms: u64,
-    /// How long it waits at most, in milliseconds.
+    /// Its patience, in milliseconds.
     pub patience_ms: u64,
-    /// How long it keeps D after a release, in milliseconds.
+    /// The time for which it keeps D after a release, in milliseconds.
     pub linger_ms: u64,
-    /// How often it looks where nothing tells of a change, in milliseconds; if none, as usual.
+    /// The interval between looks where no event announces a change, in milliseconds; `None` for the default.
     pub pace_ms: Option<u64>,
-    /// A fenced lock.
+    /// Whether the lock is fenced.
     pub fenced: bool,
     /// Permissions of the lock directory.
     pub mode: u32,
-    /// It ends after so many milliseconds; if none, when its standard input ends.
+    /// It ends after this number of milliseconds; if `None`, when its standard input ends.
     pub time_ms: Option<u64>,
     /// A hold lasts a random time up to this, in nanoseconds; a few last much longer.
     pub hold_ns: u64,
-    /// It renews half of its holds.
+    /// Whether it renews half of its holds.
     pub renewing: bool,
-    /// It is sometimes hasty, and sometimes interrupted.
+    /// Whether some of its waits are short, and some are interrupted.
     pub restless: bool,
-    /// One acquisition, and a clean folder: the proof that the lock can be had after all.
+    /// Whether it only acquires once and cleans the folder: the proof that the lock is still usable.
     pub last: bool,
-    /// How many seconds its boot clock is ahead of the torturer's.
+    /// The number of seconds that its boot clock is ahead of the torture's.
     pub ahead_s: u64,
-    /// It has a PID namespace of its own, and whose `/proc`.
+    /// The `/proc` that it sees, if it has its own PID namespace.
     pub pids: Option<Proc>,
-    /// How many nanoseconds the monotonic clock is behind the boot clock: for those who have only
-    /// the former.
+    /// The number of nanoseconds that the monotonic clock is behind the boot clock: for workers that have
+    /// only the former.
     pub behind_ns: u64,
-    /// It is in a guest of a lab: the host has the clock, and the store, which it asks by its
+    /// Whether it runs in a guest of a lab: the host has the clock and the store, which it asks by its
     /// standard output.
     pub is_guest: bool,
-    /// Its dice.
+    /// The seed of its dice.
     pub seed: u64,
 }
 
 impl Orders {
-    /// A calm worker of our lock.
+    /// Returns the instructions of a worker of our lock that has no special behavior.
     #[must_use]
     pub fn new(name: &str, lock: PathBuf, store: PathBuf) -> Self {
         Self {
@@ -160,7 +160,7 @@ impl Orders {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// The lock's name is a URL.
+    /// Whether the lock's name is a URL.
     fn is_on_etcd(&self) -> bool {
         self.lock.starts_with("etcd:")
     }
@@ -201,24 +201,24 @@ impl Orders {
     }
 }
 
-/// The worker's side of its history: every line is one write into a pipe that all share, short
-/// enough to be whole.
-struct Teller {
+/// Writes the history of a worker: each line is one write into a pipe that all workers share, short
+/// enough to be atomic.
+struct HistoryWriter {
     name: String,
     ahead: u64,
     pipe: File,
 }
 
-impl Teller {
-    fn tell(&self, line: &str) {
+impl HistoryWriter {
+    fn write(&self, line: &str) {
         let line = format!("{} {line}\n", self.name);
-        // Nobody listens any more: there is nothing left to do.
+        // Nobody reads the pipe any more: the run is over.
         if (&self.pipe).write_all(line.as_bytes()).is_err() {
             std::process::exit(0);
         }
     }
 
-    /// The moment, by the torturer's clock.
+    /// Converts a moment to the torture's clock.
     fn at(&self, moment: u64) -> u64 {
         moment.saturating_sub(self.ahead)
     }
@@ -228,9 +228,9 @@ impl Teller {
     }
 }
 
-/// A hold's deadline, not later than the true one, and by our own clock not earlier. The former is
-/// none when nothing remains: a process that was stopped inside of the call cannot tell when its
-/// hold ended.
+/// Returns a hold's deadline: one value not later than the true one, and one, by our own clock, not
+/// earlier. The former is `None` when no time remains: a process that was stopped inside the call
+/// cannot know when its hold ended.
 fn deadline(hold: &dyn Hold) -> (Option<u64>, u64) {
     let before = clock::now();
     let remaining = u64::try_from(hold.remaining().as_nanos()).unwrap_or(u64::MAX / 2);
@@ -243,7 +243,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 fn increment(counter: &Path) -> io::Result<()> {
-    // Where another meddles it may be found empty: that is lost, and the sum will show it.
+    // If another process writes at the same time it may be found empty: the sum shows that loss.
     let number: u64 = fs::read_to_string(counter)?.trim().parse().unwrap_or(0);
     thread::yield_now();
     fs::write(counter, format!("{}\n", number + 1))
@@ -252,9 +252,9 @@ fn increment(counter: &Path) -> io::Result<()> {
 /// Works until its standard input ends.
 ///
 /// # Errors
-/// When it cannot begin, or the last acquisition fails.
+/// If it cannot start, or the last acquisition fails.
 pub fn work(orders: &Orders) -> Outcome<()> {
-    // What is tortured is the lock itself, also where it would not be begun.
+    // The lock itself is tortured, also on mounts on which it would refuse to start.
     lockbydir::simulated::take_mounts_as_known(true);
     if orders.is_guest {
         clock::share()?;
@@ -265,7 +265,7 @@ pub fn work(orders: &Orders) -> Outcome<()> {
     if orders.last {
         return finish(orders);
     }
-    // Also one that is stopped shall not outlive the torturer.
+    // A stopped worker must not outlive the torture either.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let over = Arc::new(AtomicBool::new(false));
     let interrupt = Interrupt::new();
@@ -284,7 +284,7 @@ pub fn work(orders: &Orders) -> Outcome<()> {
                 None => {
                     for line in io::stdin().lines().map_while(Result::ok) {
                         match line.as_str() {
-                            // The store's last answer may come after it.
+                            // The store's last answer may arrive after it.
                             END => end(),
                             _ => drop(answer.send(line)),
                         }
@@ -295,7 +295,7 @@ pub fn work(orders: &Orders) -> Outcome<()> {
         }
     });
     let mut worker = Worker {
-        teller: Teller {
+        history: HistoryWriter {
             name: orders.name.clone(),
             ahead: orders.ahead_s * 1_000_000_000,
             pipe: File::from(io::stdout().as_fd().try_clone_to_owned()?),
@@ -303,7 +303,7 @@ pub fn work(orders: &Orders) -> Outcome<()> {
         contender: orders.contender()?,
         store: match orders.is_guest {
             true => StoreClient::Host(answers),
-            false => StoreClient::LocalContext(Store::open(&orders.store)?),
+            false => StoreClient::Local(Store::open(&orders.store)?),
         },
         set: match &orders.set {
             Some((file, care)) => Some((Set::open(file, *care, &orders.name)?, *care)),
@@ -322,18 +322,18 @@ pub fn work(orders: &Orders) -> Outcome<()> {
 
 struct Worker<'a> {
     orders: &'a Orders,
-    teller: Teller,
+    history: HistoryWriter,
     contender: Box<dyn Contender>,
     store: StoreClient,
     set: Option<(Set, Care)>,
-    /// Elements so far.
+    /// The number of elements so far.
     added: u64,
     dice: Dice,
     interrupt: Interrupt,
 }
 
 impl Worker<'_> {
-    /// One wait, and one hold if it comes to that.
+    /// Waits once, and holds if the wait succeeds.
     fn turn(&mut self, over: &AtomicBool) -> Outcome<()> {
         let mut patience = Duration::from_millis(self.orders.patience_ms);
         if self.orders.restless && self.dice.once_in(8) {
@@ -348,7 +348,7 @@ impl Worker<'_> {
                 interrupt.raise();
             });
         }
-        let since = self.teller.now();
+        let since = self.history.now();
         let got = self.contender.acquire(patience, &self.interrupt);
         self.interrupt.lower();
         if over.load(Ordering::SeqCst) {
@@ -356,17 +356,17 @@ impl Worker<'_> {
         }
         match got {
             Ok(Some(hold)) => self.hold(since, hold)?,
-            Ok(None) => self.teller.tell(&format!("gave-up {} {since}", self.teller.now())),
+            Ok(None) => self.history.write(&format!("gave-up {} {since}", self.history.now())),
             Err(error) => {
                 self.failed("acquire", &error.to_string());
-                // Not to synchronise: what fails at once is not tried hotly.
+                // Not to synchronise: a call that fails at once is not repeated in a busy loop.
                 thread::sleep(Duration::from_millis(1));
             }
         }
         Ok(())
     }
 
-    /// Writes the set back, with an element more.
+    /// Writes the set back with one more element.
     fn add(&mut self, hold: &dyn Hold, mut all: String) -> Outcome<()> {
         let Some((set, care)) = &self.set else { return Ok(()) };
         self.added += 1;
@@ -375,24 +375,24 @@ impl Worker<'_> {
         all.push('\n');
         let may_write = *care != Care::Asks || !hold.remaining().is_zero();
         if may_write && set.write(hold.token(), &all)?.is_some() {
-            self.teller.tell(&format!("added {element}"));
+            self.history.write(&format!("added {element}"));
         }
         Ok(())
     }
 
     fn failed(&self, verb: &str, why: &str) {
-        self.teller.tell(&format!("failed {verb}: {}", why.replace('\n', " ")));
+        self.history.write(&format!("failed {verb}: {}", why.replace('\n', " ")));
     }
 
     fn hold(&mut self, since: u64, mut hold: Box<dyn Hold>) -> Outcome<()> {
         let start = clock::now();
         let (earliest, latest) = deadline(&*hold);
         let lasts = nanos(hold.lasts());
-        let stamp = earliest.map_or(since, |end| self.teller.at(end.saturating_sub(lasts)));
-        self.teller.tell(&format!(
+        let stamp = earliest.map_or(since, |end| self.history.at(end.saturating_sub(lasts)));
+        self.history.write(&format!(
             "start {} {} {} {} {since} {}",
-            self.teller.at(start),
-            self.teller.at(earliest.unwrap_or(start)),
+            self.history.at(start),
+            self.history.at(earliest.unwrap_or(start)),
             hold.token(),
             hold.how(),
             stamp.max(since),
@@ -404,9 +404,9 @@ impl Worker<'_> {
             Some((set, _)) => set.read(hold.token())?,
             None => None,
         };
-        if self.dice.once_in(LONG) {
-            // Not to synchronise: one of the holds in which a fault is likely to come.
-            thread::sleep(Duration::from_nanos(self.dice.below(self.orders.hold_ns * LONGER)));
+        if self.dice.once_in(LONG_EVERY) {
+            // Not to synchronise: one of the holds in which a fault is likely to happen.
+            thread::sleep(Duration::from_nanos(self.dice.below(self.orders.hold_ns * LONG_FACTOR)));
         } else {
             clock::spin_until(start + self.dice.below(self.orders.hold_ns));
         }
@@ -417,27 +417,27 @@ impl Worker<'_> {
         let asked = clock::own();
         let held = !hold.remaining().is_zero();
         if asked > latest && held {
-            self.teller.tell("lie is_held after the deadline");
+            self.history.write("lie is_held after the deadline");
         } else if !held && clock::own() > latest {
-            self.teller.tell("outlived");
+            self.history.write("outlived");
         }
-        // On purpose it does not ask whether it is late: the store has to see that.
-        let answer = self.store.write(hold.token(), |line| self.teller.tell(line))?;
+        // It deliberately does not check whether it is late: the store has to detect that.
+        let answer = self.store.write(hold.token(), |line| self.history.write(line))?;
         let word = if answer.accepted { "accepted" } else { "refused" };
-        self.teller.tell(&format!("write {} {word}", self.teller.at(answer.moment)));
+        self.history.write(&format!("write {} {word}", self.history.at(answer.moment)));
 
-        // Sometimes it is the renewal that is told of a loss, sometimes the release.
+        // Sometimes the renewal learns of a loss, sometimes the release.
         if self.orders.renewing && self.dice.once_in(2) {
             match hold.renew() {
                 Answer::Done => {
                     if let (Some(earliest), _) = deadline(&*hold) {
-                        self.teller.tell(&format!("renew {}", self.teller.at(earliest)));
+                        self.history.write(&format!("renew {}", self.history.at(earliest)));
                     }
                 }
                 Answer::Lost => {
-                    self.teller.tell(&format!("lost {}", self.teller.now()));
+                    self.history.write(&format!("lost {}", self.history.now()));
                     if !hold.remaining().is_zero() {
-                        self.teller.tell("lie is_held after a loss");
+                        self.history.write("lie is_held after a loss");
                     }
                     return Ok(());
                 }
@@ -445,17 +445,17 @@ impl Worker<'_> {
                 Answer::Unable => {}
             }
         }
-        self.teller.tell(&format!("end {}", self.teller.now()));
+        self.history.write(&format!("end {}", self.history.now()));
         match hold.release() {
-            Answer::Done | Answer::Unable => self.teller.tell("released"),
-            Answer::Lost => self.teller.tell(&format!("lost {}", self.teller.now())),
+            Answer::Done | Answer::Unable => self.history.write("released"),
+            Answer::Lost => self.history.write(&format!("lost {}", self.history.now())),
             Answer::Failed(why) => self.failed("release", &why),
         }
         Ok(())
     }
 }
 
-/// Whatever the dead left: the lock can be had, and the place be cleaned.
+/// Checks that the lock can be acquired and the folder cleaned, whatever dead workers left.
 fn finish(orders: &Orders) -> Outcome<()> {
     let interrupt = Interrupt::new();
     let patience = Duration::from_millis(orders.patience_ms);
@@ -473,9 +473,9 @@ fn finish(orders: &Orders) -> Outcome<()> {
     Ok(())
 }
 
-/// Cleans away what crashes left beside locks. A stage that its maker had no time to put an entry
-/// into tells nobody whose it is, and only its age speaks against it, as against a doctor's folder: a
-/// day is made to pass.
+/// Removes what crashes left beside locks. A stage that its process had no time to put an entry into does
+/// not show whose it is, so that only its age permits its removal, as for a doctor's folder: it is made a
+/// day old.
 fn clean(folder: &Path) -> Outcome<()> {
     for file in fs::read_dir(folder)? {
         let stage = file?.path();

@@ -1,9 +1,9 @@
-//! A wall clock that is stepped by an hour, either way, changes nothing but numbers.
+//! Steps of the wall clock by an hour, in either direction, which must change nothing but numbers.
 //!
-//! Nothing here steps the machine's clock. A step shows itself to a process in two ways, and both
-//! are made: its wall clock is an hour off (by a preloaded library), and a directory's time of
-//! change is an hour off. The boot clock cannot be stepped at all; a process may only have
-//! another one, in a time namespace.
+//! These tests do not step the machine's clock. A step affects a process in two ways, and the tests produce
+//! both: its wall clock is an hour off (by a preloaded library), and a directory's time of change is an
+//! hour off. The boot clock cannot be stepped at all; a process may only have another one, in a time
+//! namespace.
 
 use std::{
     fs,
@@ -26,18 +26,18 @@ fn wall() -> i64 {
     i64::try_from(now.as_secs()).expect("a time before the end of time")
 }
 
-/// A worker whose wall clock is so many seconds ahead.
+/// Starts a worker whose wall clock is `ahead` seconds ahead.
 fn stepped(stage: &Stage, ahead: i64, options: &str) -> ScriptedWorker {
     let library = Path::new(WORKER).with_file_name("examples").join("libstepped_clock.so");
     assert!(library.exists(), "`cargo build --examples` makes {}", library.display());
-    let mut puppet = ScriptedWorker::start_with_stepped_clock(WORKER, &library, ahead);
-    let off = i64::try_from(puppet.number("wall")).expect("a time") - wall();
+    let mut worker = ScriptedWorker::start_with_stepped_clock(WORKER, &library, ahead);
+    let off = i64::try_from(worker.number("wall")).expect("a time") - wall();
     assert!((off - ahead).abs() < 60, "its wall clock is {off} s ahead");
-    puppet.lock(&stage.path("steady"), options);
-    puppet
+    worker.lock(&stage.path("steady"), options);
+    worker
 }
 
-/// The waiter neither takes nor breaks what the holder holds.
+/// Checks that the waiter neither takes nor breaks the holder's lock.
 fn assert_respects(waiter: &mut ScriptedWorker, holder: &mut ScriptedWorker) {
     assert_eq!(waiter.ask("try"), "no");
     assert_eq!(waiter.ask("break-expired"), "still-held");
@@ -47,10 +47,10 @@ fn assert_respects(waiter: &mut ScriptedWorker, holder: &mut ScriptedWorker) {
 }
 
 #[test]
-fn a_waiter_whose_wall_clock_is_an_hour_off_takes_nothing_from_a_living_holder() {
+fn a_waiter_with_a_wrong_wall_clock_respects_a_live_holder() {
     let stage = Stage::on_disk();
     for ahead in [-HOUR, HOUR] {
-        let mut holder = stage.puppet("steady", LONG);
+        let mut holder = stage.worker("steady", LONG);
         let mut waiter = stepped(&stage, ahead, LONG);
         holder.hold("acquire");
 
@@ -62,11 +62,11 @@ fn a_waiter_whose_wall_clock_is_an_hour_off_takes_nothing_from_a_living_holder()
 }
 
 #[test]
-fn a_holder_whose_wall_clock_is_an_hour_off_keeps_its_lock() {
+fn a_holder_with_a_wrong_wall_clock_keeps_its_lock() {
     let stage = Stage::on_disk();
     for ahead in [-HOUR, HOUR] {
         let mut holder = stepped(&stage, ahead, LONG);
-        let mut waiter = stage.puppet("steady", LONG);
+        let mut waiter = stage.worker("steady", LONG);
         holder.hold("acquire");
 
         assert_respects(&mut waiter, &mut holder);
@@ -76,8 +76,8 @@ fn a_holder_whose_wall_clock_is_an_hour_off_keeps_its_lock() {
     stage.assert_empty();
 }
 
-/// The next one holds after the timeout of the first, not before and not much later, with a
-/// larger number.
+/// Checks that the next process acquires the lock after the timeout of the first, not before and not much
+/// later, with a larger number.
 fn assert_follows(holder: &mut ScriptedWorker, next: &mut ScriptedWorker) {
     let before = clock::now();
     let held = holder.hold("acquire");
@@ -93,24 +93,24 @@ fn assert_follows(holder: &mut ScriptedWorker, next: &mut ScriptedWorker) {
 }
 
 #[test]
-fn an_expired_lock_is_followed_after_its_timeout_whatever_wall_clocks_say() {
+fn wall_clocks_do_not_affect_the_takeover_of_an_expired_lock() {
     let stage = Stage::on_disk();
     for ahead in [-HOUR, HOUR] {
-        let mut steady = stage.puppet("steady", SHORT);
+        let mut steady = stage.worker("steady", SHORT);
         assert_follows(&mut steady, &mut stepped(&stage, ahead, PATIENT));
 
-        let mut steady = stage.puppet("steady", PATIENT);
+        let mut steady = stage.worker("steady", PATIENT);
         assert_follows(&mut stepped(&stage, ahead, SHORT), &mut steady);
     }
     stage.assert_empty();
 }
 
 #[test]
-fn a_dead_holder_is_followed_at_once_whatever_wall_clocks_say() {
+fn wall_clocks_do_not_delay_the_takeover_from_a_dead_holder() {
     let stage = Stage::on_disk();
     for ahead in [-HOUR, HOUR] {
         let mut next = stepped(&stage, ahead, PATIENT);
-        let mut holder = stage.puppet("steady", LONG);
+        let mut holder = stage.worker("steady", LONG);
         let held = holder.hold("acquire");
 
         holder.signal(Signal::KILL);
@@ -137,18 +137,18 @@ fn a_fenced_locks_numbers_grow_though_the_wall_clock_steps_back() {
 }
 
 #[test]
-fn a_lock_whose_directory_is_dated_an_hour_off_is_held_until_its_timeout_and_no_longer() {
+fn a_lock_with_a_wrong_directory_date_is_held_for_its_timeout() {
     let stage = Stage::on_disk();
     let hour = Duration::from_secs(HOUR.unsigned_abs());
     for time in [SystemTime::now() - hour, SystemTime::now() + hour] {
-        let mut holder = stage.puppet("steady", LONG);
+        let mut holder = stage.worker("steady", LONG);
         holder.hold("acquire");
         date(&stage.directory("steady"), time);
-        assert_respects(&mut stage.puppet("steady", LONG), &mut holder);
+        assert_respects(&mut stage.worker("steady", LONG), &mut holder);
         assert_eq!(holder.ask("release"), "ok");
 
-        let mut holder = stage.puppet("steady", SHORT);
-        let mut next = stage.puppet("steady", PATIENT);
+        let mut holder = stage.worker("steady", SHORT);
+        let mut next = stage.worker("steady", PATIENT);
         let before = clock::now();
         holder.hold("acquire");
         date(&stage.directory("steady"), time);
@@ -161,12 +161,12 @@ fn a_lock_whose_directory_is_dated_an_hour_off_is_held_until_its_timeout_and_no_
 }
 
 #[test]
-fn a_bare_directory_dated_an_hour_ahead_is_not_locked_for_longer_than_the_lookers_timeout() {
+fn a_bare_directory_dated_ahead_is_locked_for_the_waiters_timeout() {
     let stage = Stage::on_disk();
     let bare = stage.directory("steady");
     fs::create_dir(&bare).expect("a bare lock");
     date(&bare, SystemTime::now() + Duration::from_secs(HOUR.unsigned_abs()));
-    let mut looker = stage.puppet("steady", "timeout_ms=300 patience_ms=5000");
+    let mut looker = stage.worker("steady", "timeout_ms=300 patience_ms=5000");
     let begun = clock::now();
 
     let held = looker.hold("acquire");
@@ -178,21 +178,21 @@ fn a_bare_directory_dated_an_hour_ahead_is_not_locked_for_longer_than_the_looker
 }
 
 #[test]
-fn a_waiter_whose_boot_clock_is_an_hour_ahead_lets_the_holder_have_its_timeout() {
+fn a_waiter_with_a_boot_clock_ahead_waits_for_the_timeout() {
     let stage = Stage::on_disk();
     let mut waiter = ScriptedWorker::start_in_another_time_namespace(WORKER, HOUR);
     let off = waiter.number("boot").abs_diff(clock::now() / 1_000_000_000);
     assert!(off.abs_diff(HOUR.unsigned_abs()) < 60, "its boot clock is {off} s off");
 
     waiter.lock(&stage.path("steady"), LONG);
-    let mut holder = stage.puppet("steady", LONG);
+    let mut holder = stage.worker("steady", LONG);
     holder.hold("acquire");
     assert_respects(&mut waiter, &mut holder);
     assert_eq!(holder.ask("release"), "ok");
 
     // It cannot compare the clocks, and so it watches for the whole timeout.
     waiter.lock(&stage.path("steady"), PATIENT);
-    let mut holder = stage.puppet("steady", "timeout_ms=1000");
+    let mut holder = stage.worker("steady", "timeout_ms=1000");
     let begun = clock::now();
     holder.hold("acquire");
     assert_eq!(waiter.hold("acquire").how, "after-expiry");

@@ -1,4 +1,4 @@
-//! A crash before every single change of the file system, of every verb.
+//! Crashes before every single change of the file system, in every verb.
 
 use std::{fs, time::Duration};
 
@@ -7,10 +7,10 @@ use rustix::process::Signal;
 
 use crate::stage::{Stage, make_expired};
 
-/// What the next process would use itself, and so the longest that a crash may cost.
+/// The timeout of the next process, and so the longest time that a crash may cost.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What is there before the verb.
+/// The state of the lock before the verb.
 #[derive(Clone, Copy)]
 enum Before {
     Nothing,
@@ -21,7 +21,7 @@ enum Before {
     /// Kept open for its number.
     Open,
     /// Held by another for most of the timeout, while the victim queues.
-    SoonLapsed,
+    SoonExpired,
     HeldByAnother,
     HeldByTheVictim,
     /// The victim released it a moment ago.
@@ -33,7 +33,7 @@ fn prepare(stage: &Stage, before: Before, options: &str) {
         Before::Nothing | Before::HeldByTheVictim | Before::LeftByTheVictim => {}
         Before::Expired => make_expired(&[stage.path("fragile")]),
         Before::Dead => {
-            stage.puppet("fragile", options).hold("acquire");
+            stage.worker("fragile", options).hold("acquire");
         }
         Before::Bare => {
             let directory = stage.directory("fragile");
@@ -44,25 +44,25 @@ fn prepare(stage: &Stage, before: Before, options: &str) {
             let guard = Lock::new(stage.path("fragile")).fenced(true).acquire().expect("a holder");
             guard.release().expect("its release");
         }
-        Before::HeldByAnother | Before::SoonLapsed => {
+        Before::HeldByAnother | Before::SoonExpired => {
             let lock = Lock::new(stage.path("fragile")).timeout(TIMEOUT).owner(Owner::Nobody);
             let _key = lock.acquire().expect("a holder").keep();
         }
     }
 }
 
-/// The lock can be had again, at once or within the timeout, and then nothing is left but
-/// `leaves`. True if it was had at once.
-fn next_holds(stage: &Stage, fenced: bool, leaves: &[&str], told: &str) -> bool {
+/// Checks that the lock can be acquired again, at once or within the timeout, and that then only `leaves` is
+/// left. Returns true if it was acquired at once.
+fn next_holds(stage: &Stage, fenced: bool, leaves: &[&str], context: &str) -> bool {
     let next = Lock::new(stage.path("fragile")).timeout(TIMEOUT).fenced(fenced);
-    let first = next.try_acquire().unwrap_or_else(|error| panic!("{told}: {error}"));
+    let first = next.try_acquire().unwrap_or_else(|error| panic!("{context}: {error}"));
     let at_once = first.is_some();
     let guard = first.map_or_else(|| next.clone().patience(TIMEOUT * 2).acquire(), Ok);
-    let guard = guard.unwrap_or_else(|error| panic!("{told}: {error}"));
-    guard.release().unwrap_or_else(|error| panic!("{told}: {error}"));
+    let guard = guard.unwrap_or_else(|error| panic!("{context}: {error}"));
+    guard.release().unwrap_or_else(|error| panic!("{context}: {error}"));
 
     stage.clean();
-    assert_eq!(stage.names(), leaves, "{told}");
+    assert_eq!(stage.names(), leaves, "{context}");
     at_once
 }
 
@@ -73,7 +73,7 @@ fn crash_everywhere(before: Before, verb: &str, more: &str, leaves: &[&str]) {
     let mut at_once = 0;
     for n in 1.. {
         prepare(&stage, before, &options);
-        let mut victim = stage.puppet("fragile", &options);
+        let mut victim = stage.worker("fragile", &options);
         if matches!(before, Before::HeldByTheVictim | Before::LeftByTheVictim) {
             victim.hold("acquire");
         }
@@ -85,10 +85,10 @@ fn crash_everywhere(before: Before, verb: &str, more: &str, leaves: &[&str]) {
         let survived = victim.answer();
         drop(victim);
 
-        let told = format!("{verb} {more}, crash before change {n}");
-        at_once += u32::from(next_holds(&stage, more.contains("fenced"), leaves, &told));
+        let context = format!("{verb} {more}, crash before change {n}");
+        at_once += u32::from(next_holds(&stage, more.contains("fenced"), leaves, &context));
 
-        // The next round is to begin as this one did, though a fenced lock's directory stays.
+        // The next round must begin as this one did, though a fenced lock's directory stays.
         for name in leaves {
             fs::remove_dir_all(stage.path(name)).expect("a fenced lock's directory");
         }
@@ -103,92 +103,92 @@ fn crash_everywhere(before: Before, verb: &str, more: &str, leaves: &[&str]) {
 }
 
 #[test]
-fn a_crash_anywhere_in_acquire_leaves_the_lock_to_the_next() {
+fn crash_in_acquire_leaves_the_lock_usable() {
     crash_everywhere(Before::Nothing, "acquire", "", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_taking_over_an_expired_lock_leaves_it_to_the_next() {
+fn crash_in_takeover_of_an_expired_lock_leaves_it_usable() {
     crash_everywhere(Before::Expired, "acquire", "", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_taking_over_from_the_dead_leaves_the_lock_to_the_next() {
+fn crash_in_takeover_from_the_dead_leaves_the_lock_usable() {
     crash_everywhere(Before::Dead, "acquire", "", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_taking_over_an_old_bare_directory_leaves_the_lock_to_the_next() {
+fn crash_in_takeover_of_a_bare_directory_leaves_it_usable() {
     crash_everywhere(Before::Bare, "acquire", "", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_acquiring_a_fenced_lock_leaves_it_to_the_next() {
+fn crash_in_acquiring_a_fenced_lock_leaves_it_usable() {
     crash_everywhere(Before::Nothing, "acquire", "fenced=1", &["fragile.lockdir"]);
 }
 
 #[test]
-fn a_crash_anywhere_in_taking_an_open_lock_leaves_it_to_the_next() {
+fn crash_in_taking_an_open_lock_leaves_it_usable() {
     crash_everywhere(Before::Open, "acquire", "fenced=1", &["fragile.lockdir"]);
 }
 
 #[test]
-fn a_crash_anywhere_in_taking_back_a_lingering_lock_leaves_it_to_the_next() {
+fn crash_in_taking_back_a_lingering_lock_leaves_it_usable() {
     crash_everywhere(Before::LeftByTheVictim, "acquire", "linger_ms=1000", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_renew_leaves_the_lock_to_the_next() {
+fn crash_in_renew_leaves_the_lock_usable() {
     crash_everywhere(Before::HeldByTheVictim, "renew", "", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_release_leaves_the_lock_to_the_next() {
+fn crash_in_release_leaves_the_lock_usable() {
     crash_everywhere(Before::HeldByTheVictim, "release", "", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_a_lingering_release_leaves_the_lock_to_the_next() {
+fn crash_in_a_lingering_release_leaves_the_lock_usable() {
     crash_everywhere(Before::HeldByTheVictim, "release", "linger_ms=1000", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_removing_what_lingered_leaves_the_lock_to_the_next() {
+fn crash_in_removing_a_lingering_lock_leaves_it_usable() {
     crash_everywhere(Before::LeftByTheVictim, "forget", "linger_ms=1000", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_a_fenced_release_leaves_the_lock_to_the_next() {
+fn crash_in_a_fenced_release_leaves_the_lock_usable() {
     crash_everywhere(Before::HeldByTheVictim, "release", "fenced=1", &["fragile.lockdir"]);
 }
 
 #[test]
-fn a_crash_anywhere_in_breaking_an_expired_lock_leaves_it_to_the_next() {
+fn crash_in_breaking_an_expired_lock_leaves_it_usable() {
     crash_everywhere(Before::Expired, "break-expired", "", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_breaking_a_dead_ones_lock_leaves_it_to_the_next() {
+fn crash_in_breaking_a_dead_lock_leaves_it_usable() {
     crash_everywhere(Before::Dead, "break-expired", "", &[]);
 }
 
 #[test]
-fn a_crash_anywhere_in_breaking_a_fenced_lock_leaves_it_to_the_next() {
+fn crash_in_breaking_a_fenced_lock_leaves_it_usable() {
     crash_everywhere(Before::Dead, "break-expired", "fenced=1", &["fragile.lockdir"]);
 }
 
 #[test]
-fn a_crash_anywhere_in_breaking_by_force_leaves_the_lock_to_the_next() {
+fn crash_in_breaking_by_force_leaves_the_lock_usable() {
     crash_everywhere(Before::HeldByAnother, "break-by-force", "", &[]);
 }
 
 #[test]
-fn a_crash_after_a_lost_race_leaves_nothing_that_cleaning_does_not_remove() {
+fn clean_removes_all_remains_of_a_crash_after_a_lost_race() {
     let stage = Stage::on_disk();
-    // Staging is two changes, installing the third; after losing, two more remove the stage.
+    // Staging makes two changes, installing the third; after a loss, two more remove the stage.
     for n in 4..=5 {
-        let mut victim = stage.puppet("fragile", "timeout_ms=1000");
-        let mut winner = stage.puppet("fragile", "timeout_ms=1000");
+        let mut victim = stage.worker("fragile", "timeout_ms=1000");
+        let mut winner = stage.worker("fragile", "timeout_ms=1000");
         assert_eq!(victim.ask("stop-before 3"), "ok");
         assert_eq!(victim.ask(&format!("crash-before {n}")), "ok");
         victim.order("try");
@@ -207,6 +207,6 @@ fn a_crash_after_a_lost_race_leaves_nothing_that_cleaning_does_not_remove() {
 }
 
 #[test]
-fn a_crash_anywhere_in_waiting_in_queue_leaves_the_lock_to_the_next() {
-    crash_everywhere(Before::SoonLapsed, "acquire", "", &[]);
+fn crash_while_queued_leaves_the_lock_usable() {
+    crash_everywhere(Before::SoonExpired, "acquire", "", &[]);
 }

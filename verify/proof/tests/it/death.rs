@@ -1,4 +1,4 @@
-//! A holder that died frees its lock at once, where its death can be proven.
+//! The death of a holder, which frees its lock at once where the death can be proven.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError},
@@ -14,10 +14,10 @@ use rustix::process::Signal;
 
 use crate::stage::{Stage, WORKER, assert_followed};
 
-/// Runs something, and tells how late the machine woke a sleeper meanwhile, at worst.
+/// Runs `run`, and returns the worst lateness with which the machine woke a sleeper meanwhile.
 fn with_lateness(run: impl FnOnce()) -> Duration {
     const NAP: Duration = Duration::from_millis(5);
-    // When this end is dropped, the sleeper is done.
+    // Dropping this end stops the sleeper.
     let (running, over) = mpsc::channel::<()>();
     let sleeper = thread::spawn(move || {
         let mut worst = Duration::ZERO;
@@ -36,15 +36,15 @@ fn with_lateness(run: impl FnOnce()) -> Duration {
 #[test]
 fn the_next_holds_within_60_ms_of_the_holders_death() {
     let stage = Stage::on_disk();
-    let mut waiter = stage.puppet("mortal", "timeout_ms=30000 patience_ms=20000");
+    let mut waiter = stage.worker("mortal", "timeout_ms=30000 patience_ms=20000");
     let mut waits = Vec::new();
 
     let lateness = with_lateness(|| {
         for round in 0..DEATHS.number() {
-            let mut holder = stage.puppet("mortal", "timeout_ms=30000");
+            let mut holder = stage.worker("mortal", "timeout_ms=30000");
             holder.hold("acquire");
             waiter.order("acquire");
-            // The waiter looks at first often, later seldom: die at any time of that.
+            // The waiter polls often at first, and less often later: kill the holder at any time of that.
             clock::spin_until(clock::now() + 25_000_000 * (round % 12));
 
             let killed = clock::now();
@@ -71,12 +71,12 @@ fn the_next_holds_within_60_ms_of_the_holders_death() {
 }
 
 #[test]
-fn a_holder_in_another_pid_namespace_is_followed_only_after_its_timeout() {
+fn a_holder_in_another_pid_namespace_keeps_its_timeout() {
     let stage = Stage::on_disk();
     let mut holder = ScriptedWorker::start_in_another_pid_namespace(WORKER);
     holder.lock(&stage.path("elsewhere"), "timeout_ms=1000");
     assert_eq!(holder.number("pid"), 1, "it is in a PID namespace of its own");
-    let mut waiter = stage.puppet("elsewhere", "timeout_ms=30000 patience_ms=20000");
+    let mut waiter = stage.worker("elsewhere", "timeout_ms=30000 patience_ms=20000");
 
     let before = clock::now();
     let held = holder.hold("acquire");
@@ -95,10 +95,10 @@ fn a_holder_in_another_pid_namespace_is_followed_only_after_its_timeout() {
 }
 
 #[test]
-fn a_holder_that_lives_is_not_taken_for_dead_while_it_is_stopped() {
+fn a_stopped_holder_does_not_count_as_dead() {
     let stage = Stage::on_disk();
-    let mut holder = stage.puppet("sleeping", "timeout_ms=30000");
-    let mut waiter = stage.puppet("sleeping", "timeout_ms=30000 patience_ms=700");
+    let mut holder = stage.worker("sleeping", "timeout_ms=30000");
+    let mut waiter = stage.worker("sleeping", "timeout_ms=30000 patience_ms=700");
     holder.hold("acquire");
 
     holder.signal(Signal::STOP);

@@ -1,5 +1,5 @@
-//! The doctor on file systems that lie or lack things (FUSE), and locks there: what the doctor calls
-//! not safe is refused to a lock, too, as far as its quick look goes. Wants root, to mount.
+//! The doctor on file systems that lie or lack features (FUSE), and locks there: a lock is also refused where
+//! the doctor reports "not safe", as far as its quick check detects it. Needs root, to mount.
 
 use std::{
     path::Path,
@@ -21,12 +21,12 @@ const PASSTHROUGH: &str = env!("CARGO_BIN_EXE_lockbydir-passthrough");
 struct Mounted {
     place: TempDir,
     server: Child,
-    /// Only who has it measures and counts.
+    /// Only the test that has it may measure and count.
     _stage: Stage,
 }
 
 impl Mounted {
-    fn with(manners: &[&str]) -> Self {
+    fn with(faults: &[&str]) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests mount file systems, which only root can: run them as root"
@@ -38,7 +38,7 @@ impl Mounted {
             std::fs::create_dir(folder).expect("a folder");
         }
         let mut command = Command::new(PASSTHROUGH);
-        let mut server = command.args([&source, &at]).args(manners).spawn().expect("it starts");
+        let mut server = command.args([&source, &at]).args(faults).spawn().expect("it starts");
         let end = Instant::now() + Duration::from_secs(20);
         while !is_mounted(&at) {
             let ended = server.try_wait().expect("it can be asked");
@@ -96,20 +96,20 @@ fn assert_not_safe(report: &Report, name: &str) {
     assert_eq!(report.verdict(), Verdict::NotSafe, "{report:#?}");
 }
 
-/// A lock is refused there, and told why.
+/// Checks that a lock is refused there, with this reason.
 #[track_caller]
 fn assert_refused(mounted: &Mounted, why: &str) {
     for _ in 0..2 {
         let error = mounted.try_to_lock().expect_err("it must be refused");
         assert_eq!(error.kind(), ErrorKind::Unfit, "{error:?}");
         assert!(error.is_unfit());
-        let said = error.to_string();
-        assert!(said.contains(why) && said.contains("`lockbydir doctor "), "{said}");
+        let text = error.to_string();
+        assert!(text.contains(why) && text.contains("`lockbydir doctor "), "{text}");
     }
 }
 
 #[test]
-fn an_honest_fuse_is_safe_and_remarked_as_one_that_others_may_share() {
+fn a_correct_fuse_is_safe_with_a_remark_on_sharing() {
     let mounted = Mounted::with(&[]);
 
     let report = mounted.examined();
@@ -123,7 +123,7 @@ fn an_honest_fuse_is_safe_and_remarked_as_one_that_others_may_share() {
 }
 
 #[test]
-fn a_file_system_that_renames_one_file_twice_is_not_safe_and_has_no_locks() {
+fn renaming_one_file_twice_is_not_safe_and_locks_are_refused() {
     let mounted = Mounted::with(&["--lies", "rename-twice"]);
 
     assert_refused(&mounted, "rename one file twice");
@@ -134,7 +134,7 @@ fn a_file_system_that_renames_one_file_twice_is_not_safe_and_has_no_locks() {
 }
 
 #[test]
-fn whoever_locks_there_all_the_same_holds_by_a_look_and_not_by_an_answer() {
+fn a_lock_with_the_check_off_relies_on_looks_not_on_answers() {
     let mounted = Mounted::with(&["--lies", "rename-twice"]);
     lockbydir::simulated::take_mounts_as_known(true);
 
@@ -145,7 +145,7 @@ fn whoever_locks_there_all_the_same_holds_by_a_look_and_not_by_an_answer() {
 }
 
 #[test]
-fn a_file_system_that_replaces_what_is_full_is_not_safe_and_has_no_locks() {
+fn replacing_full_directories_is_not_safe_and_locks_are_refused() {
     let mounted = Mounted::with(&["--lies", "replace-full"]);
 
     assert_refused(&mounted, "rename over a full one");
@@ -155,9 +155,9 @@ fn a_file_system_that_replaces_what_is_full_is_not_safe_and_has_no_locks() {
     assert_not_safe(&report, "race-install-plain");
 }
 
-/// One try in four finds nothing, so a lock is refused by many tries.
+/// One try in four detects nothing, so a lock is refused by several tries.
 #[test]
-fn a_file_system_that_replaces_what_is_full_at_times_is_not_safe_and_has_no_locks() {
+fn sometimes_replacing_full_directories_is_detected_too() {
     let mounted = Mounted::with(&["--lies", "replace-full-at-times"]);
 
     assert_refused(&mounted, "rename over a full one");
@@ -167,7 +167,7 @@ fn a_file_system_that_replaces_what_is_full_at_times_is_not_safe_and_has_no_lock
 }
 
 #[test]
-fn a_file_system_that_removes_what_is_full_is_not_safe_and_has_no_locks() {
+fn removing_full_directories_is_not_safe_and_locks_are_refused() {
     let mounted = Mounted::with(&["--lies", "rmdir-full"]);
 
     assert_refused(&mounted, "rmdir of a full one");
@@ -187,7 +187,7 @@ fn old_listings_are_not_safe() {
 }
 
 #[test]
-fn what_a_file_system_lacks_is_remarked_and_locks_do_without() {
+fn missing_features_are_remarked_and_locks_work_without_them() {
     let mounted = Mounted::with(&["--lack", "no-replace,flock,named-pipes"]);
 
     let report = mounted.examined();
@@ -200,8 +200,8 @@ fn what_a_file_system_lacks_is_remarked_and_locks_do_without() {
 }
 
 #[test]
-fn other_clocks_coarse_stamps_and_names_without_case_are_remarked() {
-    let mounted = Mounted::with(&["--clock", "3600", "--grain", "2s", "--case-insensitive"]);
+fn unusual_clocks_stamps_and_case_rules_are_remarked() {
+    let mounted = Mounted::with(&["--clock", "3600", "--granularity", "2s", "--case-insensitive"]);
 
     let report = mounted.examined();
 
@@ -216,7 +216,7 @@ fn other_clocks_coarse_stamps_and_names_without_case_are_remarked() {
 }
 
 #[test]
-fn a_mount_is_looked_at_once_in_a_process() {
+fn a_mount_is_checked_once_per_process() {
     let mounted = Mounted::with(&[]);
     let changes = || lockbydir::simulated::operations();
     let lock_once = || {

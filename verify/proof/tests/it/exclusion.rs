@@ -30,7 +30,7 @@ fn many_processes_count(stage: &Stage, plan: &Plan) -> Report {
     let report = torture::run(plan).expect("a run");
 
     println!("{report}");
-    // A lost wake-up costs a tenth of a second: most handoffs need no help.
+    // A lost wake-up costs a tenth of a second: most handoffs must not depend on polling.
     let gaps = report.record.gaps();
     let median = gaps[gaps.len() / 2];
     println!("  half of the handoffs took less than {median:.1?}");
@@ -60,7 +60,7 @@ fn many_processes_lose_no_increment_and_never_overlap_on_tmpfs() {
 }
 
 #[test]
-fn many_processes_that_linger_lose_no_increment_and_never_overlap() {
+fn lingering_processes_lose_no_increment_and_never_overlap() {
     let stage = Stage::on_disk();
     let plan = Plan { linger: Duration::from_millis(50), ..counting(&stage) };
 
@@ -71,7 +71,7 @@ fn many_processes_that_linger_lose_no_increment_and_never_overlap() {
 }
 
 #[test]
-fn many_processes_with_a_fenced_lock_lose_no_increment_and_leave_only_its_directory() {
+fn a_fenced_lock_loses_no_increment_and_leaves_only_its_directory() {
     let stage = Stage::on_tmpfs();
     let plan = Plan { fenced: true, ..counting(&stage) };
 

@@ -1,4 +1,4 @@
-//! Forked children: none holds what its parent holds, whatever PID it is given.
+//! Forked children: none holds its parent's lock, whatever PID it has.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use lockbydir_proof::{
 use crate::stage::{Stage, WORKER};
 
 #[test]
-fn processes_that_reuse_pids_of_their_ancestors_exclude_each_other() {
+fn processes_that_reuse_ancestors_pids_exclude_each_other() {
     let stage = Stage::on_tmpfs();
     let forks = FORKS.number();
 
@@ -21,18 +21,18 @@ fn processes_that_reuse_pids_of_their_ancestors_exclude_each_other() {
         .output()
         .expect("the program starts");
 
-    let (said, failed) =
+    let (output, failed) =
         (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{failed}");
-    println!("{forks} forks in a range of 100 PIDs: {said}");
+    println!("{forks} forks in a range of 100 PIDs: {output}");
     let figure = |name: &str| -> u64 {
-        let mut words = said.split_whitespace().skip_while(|word| *word != name).skip(1);
+        let mut words = output.split_whitespace().skip_while(|word| *word != name).skip(1);
         words.next().and_then(|word| word.parse().ok()).expect(name)
     };
-    assert!(figure("reused") > forks / 4, "PIDs were hardly given twice: {said}");
-    assert_eq!((figure("overlaps"), figure("lost")), (0, 0), "{said}");
-    // A fresh process stands in no line of its ancestors.
-    assert!(figure("longest_wait_ms") < 30_000, "{said}");
+    assert!(figure("reused") > forks / 4, "PIDs were hardly given twice: {output}");
+    assert_eq!((figure("overlaps"), figure("lost")), (0, 0), "{output}");
+    // A fresh process must not take a queue position of its ancestors for its own.
+    assert!(figure("longest_wait_ms") < 30_000, "{output}");
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::{fs, time::Duration};
 
 use lockbydir_proof::{
     TORTURED, clock,
-    torture::{self, Plan, faults::Fault},
+    torture::{self, Plan, fault::Fault},
 };
 use rustix::process::Signal;
 
 use crate::stage::Stage;
 
-fn killed_and_stopped_holders_never_make_two_valid_holds(stage: &Stage) {
+fn killed_and_stopped_holders_never_overlap(stage: &Stage) {
     let faults = vec![Fault::Kill, Fault::Stop, Fault::Remove];
     let time = Duration::from_secs(600);
     let plan = Plan { faults, time, handoffs: TORTURED.number(), late: true, ..stage.plan() };
@@ -24,17 +24,17 @@ fn killed_and_stopped_holders_never_make_two_valid_holds(stage: &Stage) {
 }
 
 #[test]
-fn killed_and_stopped_holders_never_make_two_valid_holds_on_disk() {
-    killed_and_stopped_holders_never_make_two_valid_holds(&Stage::on_disk());
+fn killed_and_stopped_holders_never_overlap_on_disk() {
+    killed_and_stopped_holders_never_overlap(&Stage::on_disk());
 }
 
 #[test]
-fn killed_and_stopped_holders_never_make_two_valid_holds_on_tmpfs() {
-    killed_and_stopped_holders_never_make_two_valid_holds(&Stage::on_tmpfs());
+fn killed_and_stopped_holders_never_overlap_on_tmpfs() {
+    killed_and_stopped_holders_never_overlap(&Stage::on_tmpfs());
 }
 
 #[test]
-fn a_run_with_stopped_holders_goes_on_until_a_late_write_was_refused() {
+fn a_run_with_stops_lasts_until_a_late_write_is_refused() {
     let stage = Stage::on_tmpfs();
     let time = Duration::from_secs(600);
     let plan = Plan { faults: vec![Fault::Stop], time, handoffs: 1, late: true, ..stage.plan() };
@@ -47,7 +47,7 @@ fn a_run_with_stopped_holders_goes_on_until_a_late_write_was_refused() {
 }
 
 #[test]
-fn a_run_goes_on_until_each_fault_put_something_to_the_test() {
+fn a_run_lasts_until_each_fault_has_tested_something() {
     let stage = Stage::on_tmpfs();
     let faults = || vec![Fault::Stop];
     let time = Duration::from_secs(600);
@@ -64,10 +64,10 @@ fn a_run_goes_on_until_each_fault_put_something_to_the_test() {
 }
 
 #[test]
-fn a_stopped_holder_that_outlived_its_deadline_finds_that_it_lost_the_lock() {
+fn a_holder_stopped_beyond_its_deadline_finds_its_lock_lost() {
     let stage = Stage::on_tmpfs();
-    let mut holder = stage.puppet("one", "timeout_ms=100");
-    let mut next = stage.puppet("one", "timeout_ms=10000 patience_ms=5000");
+    let mut holder = stage.worker("one", "timeout_ms=100");
+    let mut next = stage.worker("one", "timeout_ms=10000 patience_ms=5000");
     holder.hold("acquire");
 
     holder.signal(Signal::STOP);
@@ -85,9 +85,9 @@ fn a_stopped_holder_that_outlived_its_deadline_finds_that_it_lost_the_lock() {
 }
 
 #[test]
-fn a_holder_that_expired_and_that_nobody_followed_holds_again_by_a_late_renewal() {
+fn a_late_renewal_succeeds_if_nobody_took_the_lock() {
     let stage = Stage::on_tmpfs();
-    let mut holder = stage.puppet("alone", "timeout_ms=300");
+    let mut holder = stage.worker("alone", "timeout_ms=300");
     let held = holder.hold("acquire");
     clock::spin_until(held.moment + 300_000_000);
     assert_eq!(holder.ask("is-held"), "false");
@@ -103,8 +103,8 @@ fn a_holder_that_expired_and_that_nobody_followed_holds_again_by_a_late_renewal(
 #[test]
 fn a_forked_child_neither_renews_nor_releases_its_parents_lock() {
     let stage = Stage::on_tmpfs();
-    let mut parent = stage.puppet("forked", "timeout_ms=30000");
-    let mut other = stage.puppet("forked", "timeout_ms=30000");
+    let mut parent = stage.worker("forked", "timeout_ms=30000");
+    let mut other = stage.worker("forked", "timeout_ms=30000");
     parent.hold("acquire");
     let entry = || fs::read_dir(stage.directory("forked")).expect("D").next().expect("an entry");
     let before = entry().expect("an entry").file_name();

@@ -1,12 +1,12 @@
-//! It bites: the same torture and judge find two holders in locks that are known to be bad.
+//! Locks that are known to be bad: the same torture and the same judge must find two holders in them.
 //!
-//! `proper-lockfile` needs Node and its package: `verify/gate/torture` does it.
+//! `proper-lockfile` needs Node and its package: `verify/gate/known_bad` runs it.
 
 use std::time::Duration;
 
 use lockbydir_proof::torture::{
     self, Plan,
-    faults::Fault,
+    fault::Fault,
     report::{Conclusion, Report},
     worker::LockUnderTest,
 };
@@ -33,8 +33,9 @@ fn assert_convicted(contestant: LockUnderTest) {
     let report = tortured(&stage, contestant, 120);
 
     let conclusion = report.conclusion();
-    let told = matches!(conclusion, Conclusion::Broken(promise::AT_MOST_ONE_VALID_HOLDER, _));
-    assert!(told, "{conclusion:?}");
+    let is_convicted =
+        matches!(conclusion, Conclusion::Broken(promise::AT_MOST_ONE_VALID_HOLDER, _));
+    assert!(is_convicted, "{conclusion:?}");
 }
 
 #[test]
@@ -43,7 +44,7 @@ fn the_first_versions_lock_has_two_holders_within_two_minutes() {
 }
 
 #[test]
-fn a_lock_file_that_is_unlinked_when_old_has_two_holders_within_two_minutes() {
+fn unlinking_old_lock_files_makes_two_holders_in_two_minutes() {
     assert_convicted(LockUnderTest::StatUnlink);
 }
 

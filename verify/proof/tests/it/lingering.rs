@@ -1,4 +1,4 @@
-//! What lingers goes with its handle.
+//! A lingering lock, which is removed with its handle.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use lockbydir::Lock;
 use crate::stage::Stage;
 
 #[test]
-fn a_handle_dropped_right_after_its_release_takes_what_lingered_with_it() {
+fn dropping_a_handle_after_release_removes_the_lingering_lock() {
     let stage = Stage::on_tmpfs();
     for round in 1..=1000 {
         let lock = Lock::new(stage.path("brief")).linger(Duration::from_secs(10));

@@ -1,5 +1,5 @@
-//! Lockbydir's promises, between real processes, on real file systems. How long they look is
-//! said in the documentation of the `lockbydir_proof` crate.
+//! Lockbydir's promises, between real processes, on real file systems. The documentation of the
+//! `lockbydir_proof` crate describes how long the tests run.
 
 mod attacks;
 mod clock_steps;

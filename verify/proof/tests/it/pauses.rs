@@ -1,4 +1,4 @@
-//! A holder that was stopped beyond its deadline: its lock is lost only if somebody has taken it.
+//! A holder that was stopped beyond its deadline: it loses its lock only if another process took it.
 
 use std::{thread, time::Duration};
 
@@ -7,33 +7,33 @@ use rustix::process::Signal;
 
 use crate::stage::Stage;
 
-/// Stops it until others may take its lock, of a timeout of a second.
+/// Stops the holder until others may take its lock, which has a timeout of a second.
 fn stop_beyond_the_deadline(holder: &mut ScriptedWorker) {
     holder.signal(Signal::STOP);
     assert!(holder.wait_stopped());
     clock::spin_until(clock::now() + 1_200_000_000);
 }
 
-/// Waits for this answer.
+/// Repeats the question until the answer is this one.
 #[track_caller]
-fn see(puppet: &mut ScriptedWorker, question: &str, answer: &str) {
+fn wait_for(worker: &mut ScriptedWorker, question: &str, answer: &str) {
     let until = clock::now() + 60_000_000_000;
-    while puppet.ask(question) != answer {
+    while worker.ask(question) != answer {
         assert!(clock::now() < until, "{question} was never answered {answer}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn a_pause_in_which_nobody_came_loses_no_lock() {
+fn a_pause_without_a_waiter_loses_no_lock() {
     let stage = Stage::on_disk();
-    let mut holder = stage.puppet("alone", "timeout_ms=1000 renew=1");
+    let mut holder = stage.worker("alone", "timeout_ms=1000 renew=1");
     holder.hold("acquire");
 
     for _ in 0..4 {
         stop_beyond_the_deadline(&mut holder);
         holder.signal(Signal::CONT);
-        see(&mut holder, "is-held", "true");
+        wait_for(&mut holder, "is-held", "true");
     }
 
     assert_eq!(holder.ask("losses"), "losses");
@@ -42,17 +42,17 @@ fn a_pause_in_which_nobody_came_loses_no_lock() {
 }
 
 #[test]
-fn a_pause_in_which_somebody_came_is_reported_once() {
+fn a_lock_taken_during_a_pause_is_reported_lost_once() {
     let stage = Stage::on_disk();
-    let mut holder = stage.puppet("taken", "timeout_ms=1000 renew=1");
-    let mut next = stage.puppet("taken", "timeout_ms=60000 patience_ms=60000");
+    let mut holder = stage.worker("taken", "timeout_ms=1000 renew=1");
+    let mut next = stage.worker("taken", "timeout_ms=60000 patience_ms=60000");
     holder.hold("acquire");
 
     stop_beyond_the_deadline(&mut holder);
     assert_eq!(next.hold("acquire").how, "after-expiry");
     holder.signal(Signal::CONT);
 
-    see(&mut holder, "losses", "losses Taken");
+    wait_for(&mut holder, "losses", "losses Taken");
     assert_eq!(holder.ask("is-held"), "false");
     assert_eq!(holder.ask("renew"), "lost");
     assert_eq!(holder.ask("losses"), "losses Taken");

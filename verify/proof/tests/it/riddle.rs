@@ -1,4 +1,5 @@
-//! The riddle: what must be removed exactly once? Many judge the same expired lock at once.
+//! The central race of locks that expire: many processes judge the same expired lock at once, and exactly one
+//! may remove it.
 
 use std::{
     fs,
@@ -11,18 +12,18 @@ use lockbydir_proof::{ROUNDS, clock, scripted_worker::ScriptedWorker};
 use crate::stage::{Stage, make_expired, make_older};
 
 const JUDGES: usize = 8;
-/// From the order to the common moment, in nanoseconds: long enough for all to hear it.
+/// The time from the command to the common moment, in nanoseconds: long enough for all to receive it.
 const NOTICE: u64 = 400_000;
-/// The rival is tried in up to so many times as many rounds.
+/// The rival is tried in up to this many times as many rounds.
 const PATIENCE: u64 = 20;
-/// So many locks expire together.
+/// The number of locks that expire together.
 const BATCH: u64 = 50;
 
 fn judges(stage: &Stage) -> Vec<ScriptedWorker> {
-    (0..JUDGES).map(|_| stage.puppet("unused", "")).collect()
+    (0..JUDGES).map(|_| stage.worker("unused", "")).collect()
 }
 
-/// All try at the same moment; the answers of those who won.
+/// Lets all try at the same moment; returns the answers of the winners.
 fn all_at_once(judges: &mut [ScriptedWorker], command: impl Fn(u64) -> String) -> Vec<String> {
     let command = command(clock::now() + NOTICE);
     for judge in judges.iter_mut() {
@@ -35,7 +36,7 @@ fn all_at_once(judges: &mut [ScriptedWorker], command: impl Fn(u64) -> String) -
 }
 
 #[test]
-fn of_eight_who_judge_an_expired_lock_at_the_same_moment_exactly_one_wins() {
+fn exactly_one_of_eight_takes_over_an_expired_lock() {
     let stage = Stage::on_disk();
     let mut judges = judges(&stage);
     let rounds = ROUNDS.number();
@@ -72,14 +73,14 @@ fn make_old(directory: &Path) {
 }
 
 #[test]
-fn the_same_eight_with_the_first_versions_break_make_two_winners() {
+fn eight_with_the_first_versions_break_make_two_winners() {
     let stage = Stage::on_disk();
     let mut judges = judges(&stage);
     let directory = stage.path("rival.lockdir");
     let rounds = ROUNDS.number();
 
-    // A busy machine lets them come one after the other: until it happened.
-    let bitten = (1..=rounds * PATIENCE).find(|_| {
+    // On a busy machine they may run one after the other: repeat until it has happened.
+    let found = (1..=rounds * PATIENCE).find(|_| {
         make_old(&directory);
         let won =
             all_at_once(&mut judges, |moment| format!("rival-at {moment} {}", directory.display()));
@@ -87,7 +88,7 @@ fn the_same_eight_with_the_first_versions_break_make_two_winners() {
         won.len() > 1
     });
 
-    println!("the first version's break: two winners in round {bitten:?}");
-    assert!(bitten.is_some(), "the riddle's test would not bite");
+    println!("the first version's break: two winners in round {found:?}");
+    assert!(found.is_some(), "the riddle's test would not bite");
     stage.assert_empty();
 }

@@ -1,4 +1,4 @@
-//! Where a test plays: a folder on a file system of its choice, and the machine for itself.
+//! The environment of a test: a folder on a file system of its choice, and exclusive use of the machine.
 
 use std::{
     fs::{self, File},
@@ -17,10 +17,10 @@ pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_lockbydir-worker");
 /// The torture program.
 pub(crate) const TORTURE: &str = env!("CARGO_BIN_EXE_lockbydir-torture");
 
-/// Every test here starts many processes or measures time: one at a time.
+/// Serializes the tests: each of them starts many processes or measures time.
 static MACHINE: Mutex<()> = Mutex::new(());
 
-/// A fresh folder, and the machine.
+/// A fresh folder, and exclusive use of the machine.
 pub(crate) struct Stage {
     folder: TempDir,
     begun: Instant,
@@ -28,13 +28,13 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// On the disk that the build is on, or wherever `LOCKBYDIR_PROOF_DIR` says.
+    /// Makes a folder on the disk of the build, or in the folder in `LOCKBYDIR_PROOF_DIR`.
     pub(crate) fn on_disk() -> Self {
         let chosen = std::env::var_os("LOCKBYDIR_PROOF_DIR");
         Self::on(Path::new(chosen.as_deref().unwrap_or(env!("CARGO_TARGET_TMPDIR").as_ref())))
     }
 
-    /// In memory.
+    /// Makes a folder in memory.
     pub(crate) fn on_tmpfs() -> Self {
         Self::on(Path::new("/dev/shm"))
     }
@@ -55,30 +55,30 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    /// The directory of the lock `name`.
+    /// Returns the directory of the lock `name`.
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
         self.path(&format!("{name}.lockdir"))
     }
 
-    /// How long this test has had the machine.
+    /// Returns how long this test has used the machine.
     pub(crate) fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// A worker that plays with the lock `name`.
-    pub(crate) fn puppet(&self, name: &str, options: &str) -> ScriptedWorker {
-        let mut puppet = ScriptedWorker::start(WORKER);
-        puppet.lock(&self.path(name), options);
-        puppet
+    /// Starts a worker that uses the lock `name`.
+    pub(crate) fn worker(&self, name: &str, options: &str) -> ScriptedWorker {
+        let mut worker = ScriptedWorker::start(WORKER);
+        worker.lock(&self.path(name), options);
+        worker
     }
 
-    /// A run of the torture here. How fast it is is not asked: tests are built for debugging, and run
+    /// Returns a plan of the torture here. No speed is required: tests are built for debugging, and run
     /// beside others.
     pub(crate) fn plan(&self) -> Plan {
         Plan { least_rate: 1, ..Plan::new(TORTURE, self.folder()) }
     }
 
-    /// What is in the folder.
+    /// Returns the names in the folder.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.folder())
             .expect("the stage can be listed")
@@ -88,7 +88,7 @@ impl Stage {
         names
     }
 
-    /// Breaks what the dead held, and cleans.
+    /// Breaks the locks of dead processes, and cleans.
     pub(crate) fn sweep(&self) {
         for name in self.names() {
             if let Some(name) = name.strip_suffix(".lockdir") {
@@ -98,9 +98,9 @@ impl Stage {
         self.clean();
     }
 
-    /// Cleans away what crashes left beside locks. A stage that its maker had no time to put an
-    /// entry into tells nobody whose it is, and only its age speaks against it, as against a
-    /// doctor's folder: a day is made to pass.
+    /// Removes what crashes left beside locks. A stage that its process had no time to put an entry into does
+    /// not show whose it is, so that only its age permits its removal, as for a doctor's folder: it is made a
+    /// day old.
     pub(crate) fn clean(&self) {
         let is_empty = |stage: &Path| fs::read_dir(stage).expect("a stage").next().is_none();
         for name in self.names() {
@@ -113,31 +113,31 @@ impl Stage {
         lockbydir::clean(self.folder()).expect("the folder can be cleaned");
     }
 
-    /// Fails when something of the test was left.
+    /// Fails if the test left anything.
     pub(crate) fn assert_empty(&self) {
         assert_eq!(self.names(), Vec::<String>::new(), "something was left behind");
     }
 }
 
-/// Fails unless a lock of this timeout was followed when it expired, not before and soon after. The
-/// holder's stamp may be up to a millisecond early, for names count whole ones.
+/// Fails unless a lock with this timeout was taken over when it expired, not before and soon after. The
+/// holder's stamp may be up to a millisecond early, because names contain whole milliseconds.
 pub(crate) fn assert_followed(waited: Duration, timeout: Duration) {
     assert!(waited + Duration::from_millis(1) > timeout, "followed after {waited:?} already");
     assert!(waited < timeout + Duration::from_secs(2), "followed after {waited:?} only");
 }
 
-/// Dates a directory back.
+/// Sets the time of a directory back by `age`.
 pub(crate) fn make_older(directory: &Path, age: Duration) {
     date(directory, SystemTime::now() - age);
 }
 
-/// Dates a directory.
+/// Sets the time of a directory.
 pub(crate) fn date(directory: &Path, time: SystemTime) {
     let dated = File::open(directory).and_then(|open| open.set_modified(time));
     dated.expect("a directory of ours can be dated");
 }
 
-/// Makes locks that expired, held by no process.
+/// Makes locks that have expired and that no process holds.
 pub(crate) fn make_expired(names: &[PathBuf]) {
     let locks: Vec<Lock> = names
         .iter()

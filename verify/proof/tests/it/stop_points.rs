@@ -1,5 +1,5 @@
-//! A stop before every single change of the file system, of every verb, while another takes the
-//! lock; then the stopped one goes on. However late it comes, it harms nobody.
+//! Stops before every single change of the file system, in every verb, while another process takes the lock;
+//! then the stopped process continues. However late that is, it must harm nobody.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::stage::{Stage, make_expired};
 
-/// What is there when the slow one begins.
+/// The state of the lock when the slow process begins.
 #[derive(Clone, Copy)]
 enum Before {
     Nothing,
@@ -17,18 +17,18 @@ enum Before {
     /// An old directory without an entry.
     Bare,
     HeldByIt,
-    /// It released it a moment ago, and it lingers.
+    /// The slow process released it a moment ago, and it lingers.
     LeftByIt,
 }
 
-/// The slow one, about to do its verb. What it holds expires soon.
+/// Starts the slow process, ready for its verb. Its holding expires soon.
 fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> ScriptedWorker {
-    let mut slow = stage.puppet(name, &format!("timeout_ms=100 patience_ms=2000 {more}"));
+    let mut slow = stage.worker(name, &format!("timeout_ms=100 patience_ms=2000 {more}"));
     match before {
         Before::Nothing => {}
         Before::Expired => make_expired(&[stage.path(name)]),
         Before::Dead => {
-            stage.puppet(name, "timeout_ms=30000").hold("acquire");
+            stage.worker(name, "timeout_ms=30000").hold("acquire");
         }
         Before::Bare => {
             let directory = stage.directory(name);
@@ -46,7 +46,7 @@ fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> ScriptedWorker
     slow
 }
 
-/// How many changes the verb makes when nobody stops it.
+/// Returns the number of changes that the verb makes when nobody stops it.
 fn count(stage: &Stage, before: Before, verb: &str, more: &str) -> u64 {
     let mut calm = slow(stage, "calm", before, more);
     let changes = calm.number("changes");
@@ -56,7 +56,7 @@ fn count(stage: &Stage, before: Before, verb: &str, more: &str) -> u64 {
     count
 }
 
-/// Stops before every change. `late` is what the slow one may say when it comes too late.
+/// Stops before every change. `late` contains the permitted answers of the slow process when it is too late.
 fn stop_everywhere(before: Before, verb: &str, more: &str, late: &[&str]) {
     let stage = Stage::on_disk();
     let count = count(&stage, before, verb, more);
@@ -64,7 +64,7 @@ fn stop_everywhere(before: Before, verb: &str, more: &str, late: &[&str]) {
     for n in 1..=count {
         let mut slow = slow(&stage, "stalled", before, more);
         // Its own timeout is how long it waits for a directory that a stopped release left empty.
-        let mut other = stage.puppet("stalled", "timeout_ms=1000 patience_ms=5000");
+        let mut other = stage.worker("stalled", "timeout_ms=1000 patience_ms=5000");
         slow.ask(&format!("stop-before {n}"));
         slow.order(verb);
         assert!(slow.wait_stopped(), "{verb} {more}: it died before change {n}");
@@ -73,15 +73,15 @@ fn stop_everywhere(before: Before, verb: &str, more: &str, late: &[&str]) {
         slow.signal(Signal::CONT);
         let answer = slow.answer().expect("an answer");
 
-        let told = format!(
+        let context = format!(
             "{verb} {more}, stopped before change {n}: the other '{got}', then the slow '{answer}'"
         );
-        assert!(got.starts_with("held"), "{told}");
-        assert!(late.contains(&answer.as_str()), "{told}");
-        assert_ne!(slow.ask("is-held"), "true", "{told}, and thinks it holds");
-        assert_eq!(other.ask("is-held"), "true", "{told}, and the other lost it");
-        assert_eq!(other.ask("renew"), "ok", "{told}, and the other lost it");
-        assert_eq!(other.ask("release"), "ok", "{told}, and the other lost it");
+        assert!(got.starts_with("held"), "{context}");
+        assert!(late.contains(&answer.as_str()), "{context}");
+        assert_ne!(slow.ask("is-held"), "true", "{context}, and thinks it holds");
+        assert_eq!(other.ask("is-held"), "true", "{context}, and the other lost it");
+        assert_eq!(other.ask("renew"), "ok", "{context}, and the other lost it");
+        assert_eq!(other.ask("release"), "ok", "{context}, and the other lost it");
     }
 
     println!("{verb} {more}: stopped before each of {count} changes");
@@ -91,79 +91,79 @@ fn stop_everywhere(before: Before, verb: &str, more: &str, late: &[&str]) {
 }
 
 #[test]
-fn a_newcomer_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_newcomer_harms_no_later_holder() {
     stop_everywhere(Before::Nothing, "try", "", &["no"]);
 }
 
 #[test]
-fn a_newcomer_to_a_fenced_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_newcomer_to_a_fenced_lock_harms_no_later_holder() {
     stop_everywhere(Before::Nothing, "try", "fenced=1", &["no"]);
 }
 
 #[test]
-fn a_taker_of_an_expired_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_takeover_of_an_expired_lock_harms_no_later_holder() {
     stop_everywhere(Before::Expired, "try", "", &["no"]);
 }
 
 #[test]
-fn a_taker_of_a_dead_ones_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_takeover_of_a_dead_lock_harms_no_later_holder() {
     stop_everywhere(Before::Dead, "try", "", &["no"]);
 }
 
 #[test]
-fn a_taker_of_a_bare_directory_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_takeover_of_a_bare_lock_harms_no_later_holder() {
     stop_everywhere(Before::Bare, "try", "", &["no"]);
 }
 
 #[test]
-fn a_taker_of_its_lingering_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_reuse_of_a_lingering_lock_harms_no_later_holder() {
     stop_everywhere(Before::LeftByIt, "try", "linger_ms=10000", &["no"]);
 }
 
 #[test]
-fn a_breaker_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_break_harms_no_later_holder() {
     stop_everywhere(Before::Expired, "break-expired", "", &["still-held", "removed"]);
 }
 
 #[test]
-fn a_breaker_of_a_dead_ones_lock_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_break_of_a_dead_lock_harms_no_later_holder() {
     stop_everywhere(Before::Dead, "break-expired", "", &["still-held", "removed"]);
 }
 
 #[test]
-fn a_renewal_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_renewal_harms_no_later_holder() {
     stop_everywhere(Before::HeldByIt, "renew", "", &["lost"]);
 }
 
 #[test]
-fn a_release_stopped_before_any_change_harms_nobody_who_came_between() {
-    // Before its second change it has let go already.
+fn a_stopped_release_harms_no_later_holder() {
+    // Before its second change it has already released the lock.
     stop_everywhere(Before::HeldByIt, "release", "", &["lost", "ok"]);
 }
 
 #[test]
-fn a_lingering_release_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_lingering_release_harms_no_later_holder() {
     stop_everywhere(Before::HeldByIt, "release", "linger_ms=10000", &["lost"]);
 }
 
 #[test]
-fn a_fenced_release_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_fenced_release_harms_no_later_holder() {
     stop_everywhere(Before::HeldByIt, "release", "fenced=1", &["lost"]);
 }
 
 #[test]
-fn removing_what_lingered_stopped_before_any_change_harms_nobody_who_came_between() {
+fn a_stopped_removal_of_a_lingering_lock_harms_no_later_holder() {
     stop_everywhere(Before::LeftByIt, "forget", "linger_ms=10000", &["ok"]);
 }
 
 #[test]
-fn a_taker_stopped_before_any_change_gets_a_larger_number_than_those_who_held_meanwhile() {
+fn a_stopped_acquire_gets_a_larger_number_than_other_holders() {
     let stage = Stage::on_disk();
     let count = count(&stage, Before::Nothing, "acquire", "");
-    let mut other = stage.puppet("numbered", "timeout_ms=30000");
+    let mut other = stage.worker("numbered", "timeout_ms=30000");
 
     for n in 1..=count {
-        let mut slow = stage.puppet("numbered", "timeout_ms=30000 patience_ms=5000");
+        let mut slow = stage.worker("numbered", "timeout_ms=30000 patience_ms=5000");
         slow.ask(&format!("stop-before {n}"));
         slow.order("acquire");
         assert!(slow.wait_stopped(), "acquire: it died before change {n}");
@@ -175,10 +175,10 @@ fn a_taker_stopped_before_any_change_gets_a_larger_number_than_those_who_held_me
         slow.signal(Signal::CONT);
         let later = Held::parse(&slow.answer().expect("an answer")).expect("the lock");
 
-        // Where the other got nothing, the slow one had stopped with the lock in its hands.
+        // If the other got nothing, the slow process was stopped while it had the lock.
         if let Some(got) = Held::parse(&got) {
-            let told = format!("stopped before change {n}: {later:?} after {got:?}");
-            assert!(later.token > got.token, "{told}");
+            let context = format!("stopped before change {n}: {later:?} after {got:?}");
+            assert!(later.token > got.token, "{context}");
         }
         assert_eq!(slow.ask("release"), "ok");
     }

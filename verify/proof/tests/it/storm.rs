@@ -1,11 +1,11 @@
-//! A storm: many processes join, wait with random patience, are killed, stopped, continued and
-//! interrupted at random moments, and the queue moves on all the same.
+//! A storm: many processes join, wait with random patience, are killed, stopped, continued and interrupted
+//! at random moments, and the queue must still move.
 
 use std::time::Duration;
 
 use lockbydir_proof::{
     STORM,
-    torture::{self, Plan, faults::Fault},
+    torture::{self, Plan, fault::Fault},
 };
 
 use crate::stage::Stage;

@@ -1,4 +1,4 @@
-//! The timeout is the holder's, the patience the waiter's.
+//! Timeouts, which the holder chooses, and patience, which the waiter chooses.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use lockbydir_proof::clock;
 use crate::stage::{Stage, assert_followed};
 
 #[test]
-fn a_waiter_with_a_timeout_of_1_s_never_takes_a_living_holders_30_s_lock() {
+fn a_waiter_with_a_1_s_timeout_respects_a_live_30_s_lock() {
     let stage = Stage::on_disk();
-    let mut holder = stage.puppet("long", "timeout_ms=30000");
-    let mut waiter = stage.puppet("long", "timeout_ms=1000 patience_ms=2500");
+    let mut holder = stage.worker("long", "timeout_ms=30000");
+    let mut waiter = stage.worker("long", "timeout_ms=1000 patience_ms=2500");
     holder.hold("acquire");
 
     let answer = waiter.ask("acquire");
@@ -23,10 +23,10 @@ fn a_waiter_with_a_timeout_of_1_s_never_takes_a_living_holders_30_s_lock() {
 }
 
 #[test]
-fn a_waiter_with_a_timeout_of_30_s_takes_an_expired_lock_of_1_s() {
+fn a_waiter_with_a_30_s_timeout_takes_an_expired_1_s_lock() {
     let stage = Stage::on_disk();
-    let mut holder = stage.puppet("short", "timeout_ms=1000");
-    let mut waiter = stage.puppet("short", "timeout_ms=30000 patience_ms=5000");
+    let mut holder = stage.worker("short", "timeout_ms=1000");
+    let mut waiter = stage.worker("short", "timeout_ms=30000 patience_ms=5000");
 
     let before = clock::now();
     holder.hold("acquire");

@@ -1,11 +1,11 @@
-//! The torture program, as people run it.
+//! The torture program, as users run it.
 
 use std::{
     process::{Command, Output},
     time::Duration,
 };
 
-use lockbydir_proof::{history::Record, torture::hosts};
+use lockbydir_proof::{history::Record, torture::handoffs};
 use lockbydir_protocol::promise;
 use serde_json::Value;
 
@@ -25,27 +25,33 @@ fn text(bytes: &[u8]) -> String {
 fn a_run_that_breaks_nothing_names_its_seed_and_exits_with_0() {
     let stage = Stage::on_tmpfs();
 
-    // Calm, so that it is fast enough to be valid also when built for debugging.
+    // Without faults, so that it is fast enough to be valid also when built for debugging.
     let output = torture(&stage, &["--seconds", "2", "--seed", "7", "--faults", "none"]);
 
-    let told = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{told}{}", text(&output.stderr));
-    assert!(told.contains("seed 7") && told.contains("All promises were kept."), "{told}");
+    let output_text = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output_text}{}", text(&output.stderr));
+    assert!(
+        output_text.contains("seed 7") && output_text.contains("All promises were kept."),
+        "{output_text}"
+    );
     assert_eq!(text(&output.stderr), "", "no progress where there is no terminal");
     stage.assert_empty();
 }
 
 #[test]
-fn a_run_that_breaks_a_promise_names_it_with_two_holds_and_exits_with_1() {
+fn a_run_that_breaks_a_promise_shows_it_and_exits_with_1() {
     let stage = Stage::on_tmpfs();
     let arguments = ["--lock", "utimes-lease", "--faults", "kill,stop", "--until-broken"];
 
     let output = torture(&stage, &[&arguments[..], &["--seconds", "120"]].concat());
 
-    let told = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{told}{}", text(&output.stderr));
+    let output_text = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{output_text}{}", text(&output.stderr));
     let broken = format!("BROKEN: \"{}\"", promise::AT_MOST_ONE_VALID_HOLDER);
-    assert!(told.contains(&broken) && told.contains("first: worker "), "{told}");
+    assert!(
+        output_text.contains(&broken) && output_text.contains("first: worker "),
+        "{output_text}"
+    );
     stage.assert_empty();
 }
 
@@ -64,20 +70,20 @@ fn a_run_with_less_than_200_acquisitions_a_second_is_not_valid() {
 }
 
 #[test]
-fn a_run_that_does_not_come_to_its_handoffs_is_not_valid() {
+fn a_run_that_does_not_reach_its_handoffs_is_not_valid() {
     let stage = Stage::on_tmpfs();
     let arguments = ["--faults", "none", "--handoffs", "1000000", "--seconds", "1"];
 
     let output = torture(&stage, &arguments);
 
-    let told = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(2), "{told}{}", text(&output.stderr));
-    assert!(told.contains("NOT VALID: "), "{told}");
+    let output_text = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{output_text}{}", text(&output.stderr));
+    assert!(output_text.contains("NOT VALID: "), "{output_text}");
     stage.assert_empty();
 }
 
 #[test]
-fn what_cannot_be_done_here_is_refused_in_a_sentence() {
+fn impossible_runs_are_refused_in_a_sentence() {
     let stage = Stage::on_tmpfs();
 
     for arguments in [
@@ -101,27 +107,30 @@ fn what_cannot_be_done_here_is_refused_in_a_sentence() {
             .output()
             .expect("the torture program runs");
 
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
-        assert!(told.starts_with("lockbydir-torture: ") && told.lines().count() == 1, "{told}");
+        let output_text = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output_text}");
+        assert!(
+            output_text.starts_with("lockbydir-torture: ") && output_text.lines().count() == 1,
+            "{output_text}"
+        );
     }
     stage.assert_empty();
 }
 
 #[test]
-fn handoffs_between_two_hosts_are_told_from_those_on_one() {
+fn handoffs_between_hosts_are_distinguished_from_local_ones() {
     let mut record = Record::default();
-    // Places in turn are on one host and the other.
+    // Places are alternately on one host and the other.
     record.add("0.1", "start 100 9000 5 free 50 60\nend 200\nreleased\n");
     record.add("1.2", "start 300 9000 6 handed-over 150 250\nend 400\nreleased\n");
     record.add("3.3", "start 450 9000 7 handed-over 150 420\nend 500\nreleased\n");
-    // It came when the lock was free.
+    // This one arrived when the lock was free.
     record.add("0.4", "start 700 9000 8 free 600 650\nend 800\nreleased\n");
-    // A fault was between these.
+    // A fault happened between these.
     record.add("1.5", "start 900 9000 9 handed-over 750 850\nend 950\nreleased\n");
     record.add("hand", "fault 820 840\n");
 
-    let [on_one, between] = hosts::handoffs(&record);
+    let [on_one, between] = handoffs(&record);
 
     assert_eq!(
         (on_one, between),

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use lockbydir_proof::torture::faults::Fault;
+use lockbydir_proof::torture::fault::Fault;
 
 use crate::{
     namespaces::{LONG, assert_respects},
@@ -18,7 +18,7 @@ fn two_never_hold_at_once_by_three_paths_to_one_folder() {
     let inner = outer.join("inner");
     fs::create_dir_all(&inner).expect("folders");
     open_to_all(&inner);
-    // The folder itself, and the one above it, bound elsewhere.
+    // The folder itself, and its parent, bound elsewhere.
     let (bound, above) = (place.bind("bound", &inner), place.bind("above", &outer));
     let mut plan = place.plan(&inner);
     plan.also = vec![bound, above.join("inner")];
@@ -27,17 +27,17 @@ fn two_never_hold_at_once_by_three_paths_to_one_folder() {
 }
 
 #[test]
-fn a_holder_is_seen_and_told_of_by_another_path_and_a_release_wakes_across_them() {
+fn a_holder_is_visible_and_wakes_waiters_by_another_path() {
     let mut place = Place::new();
     let volume = place.tmpfs("volume");
     let bound = place.bind("bound", &volume);
-    let mut holder = puppet(&volume, LONG);
+    let mut holder = scripted_worker(&volume, LONG);
     holder.hold("acquire");
-    assert_respects(&mut puppet(&bound, LONG), &mut holder);
+    assert_respects(&mut scripted_worker(&bound, LONG), &mut holder);
     run(&bound, &["run", "-n", "jobs", "--", "true"])
         .refused(75, "bound/jobs.lockdir: held by pid");
 
-    let mut waiter = puppet(&bound, "timeout_ms=30000 patience_ms=20000");
+    let mut waiter = scripted_worker(&bound, "timeout_ms=30000 patience_ms=20000");
     waiter.order("acquire");
     while !bound.join("jobs.lockdir.queue/bell").exists() {
         std::thread::yield_now();
@@ -51,7 +51,7 @@ fn a_holder_is_seen_and_told_of_by_another_path_and_a_release_wakes_across_them(
 }
 
 #[test]
-fn a_container_with_the_folder_at_another_path_excludes_and_is_excluded() {
+fn a_container_with_another_path_excludes_and_is_excluded() {
     let mut place = Place::new();
     let volume = place.tmpfs("volume");
     let elsewhere = place.folder("elsewhere");
@@ -64,14 +64,14 @@ fn a_container_with_the_folder_at_another_path_excludes_and_is_excluded() {
     let within = || run_within(&place.path("."), &["--mount", "--pid", "--mount-proc"], &script);
 
     let refused = within();
-    refused.said("75");
-    assert!(refused.err.contains("held by a key given out on"), "{refused:?}");
+    refused.printed("75");
+    assert!(refused.err.contains("held by a key, no process, from"), "{refused:?}");
     assert_eq!(run(&volume, &["release", "jobs", key.out.trim()]).code, 0);
-    within().said("in\n0");
+    within().printed("in\n0");
 }
 
 #[test]
-fn a_lock_directory_that_is_a_mount_itself_is_told_so() {
+fn a_lock_directory_that_is_a_mount_is_reported() {
     let mut place = Place::new();
     let volume = place.tmpfs("volume");
     let directory = volume.join("jobs.lockdir");
@@ -82,5 +82,5 @@ fn a_lock_directory_that_is_a_mount_itself_is_told_so() {
     let ran = run(&volume, &["run", "-w", "300ms", "-t", "100ms", "jobs", "--", "true"]);
 
     assert!(mounted.exists());
-    ran.refused(75, "it is a mount itself and never vanishes; mount the folder it is in");
+    ran.refused(75, "it is a mount point and cannot be removed; mount its parent folder instead");
 }

@@ -1,4 +1,4 @@
-//! Stamps of files that are an hour off, or rounded to two seconds.
+//! File times that are an hour off, or rounded to two seconds.
 
 use std::{
     fs,
@@ -14,17 +14,17 @@ use crate::{
         LONG, PATIENT, SHORT, assert_follows_after_the_timeout, assert_respects, container,
     },
     place::{Place, names},
-    program::{playing, run, scripted_worker},
+    program::{run, scripted_worker, with_jobs},
 };
 
-/// One that shares no boot clock and no PIDs with us, as on another host.
-fn stranger(folder: &Path, options: &str) -> ScriptedWorker {
-    playing(container(&["--time", "--boottime", "3600"]), folder, options)
+/// Starts a worker that shares no boot clock and no PIDs with us, as on another host.
+fn foreign_worker(folder: &Path, options: &str) -> ScriptedWorker {
+    with_jobs(container(&["--time", "--boottime", "3600"]), folder, options)
 }
 
-/// Makes a bare lock, and tells how long a looker with a timeout of 0.3 s waits for it.
+/// Makes a bare lock, and returns how long a waiter with a timeout of 0.3 s waits for it.
 fn wait_for_bare(at: &Path) -> Duration {
-    let mut looker = puppet(at, "timeout_ms=300 patience_ms=10000");
+    let mut looker = scripted_worker(at, "timeout_ms=300 patience_ms=10000");
     fs::create_dir(at.join("jobs.lockdir")).expect("a bare lock");
     let begun = clock::now();
     let held = looker.hold("acquire");
@@ -33,7 +33,7 @@ fn wait_for_bare(at: &Path) -> Duration {
 }
 
 #[test]
-fn where_stamps_are_an_hour_off_a_lock_lasts_for_its_timeout_and_no_longer() {
+fn wrong_stamps_do_not_change_the_timeout_of_a_lock() {
     let mut place = Place::new();
     let source = place.folder("source");
     for clock in ["+3600", "-3600"] {
@@ -43,13 +43,16 @@ fn where_stamps_are_an_hour_off_a_lock_lasts_for_its_timeout_and_no_longer() {
         let off = now.duration_since(off).unwrap_or_else(|ahead| ahead.duration());
         assert!(off.abs_diff(Duration::from_secs(3600)) < Duration::from_secs(60), "{off:?}");
 
-        let mut holder = puppet(&at, LONG);
+        let mut holder = scripted_worker(&at, LONG);
         holder.hold("acquire");
-        assert_respects(&mut puppet(&at, LONG), &mut holder);
-        assert_respects(&mut stranger(&at, LONG), &mut holder);
+        assert_respects(&mut scripted_worker(&at, LONG), &mut holder);
+        assert_respects(&mut foreign_worker(&at, LONG), &mut holder);
         assert_eq!(holder.ask("release"), "ok");
 
-        assert_follows_after_the_timeout(stranger(&at, SHORT), &mut puppet(&at, PATIENT));
+        assert_follows_after_the_timeout(
+            foreign_worker(&at, SHORT),
+            &mut scripted_worker(&at, PATIENT),
+        );
         let waited = wait_for_bare(&at);
         assert!(waited >= Duration::from_millis(300), "a bare lock after {waited:?}");
         assert!(waited < Duration::from_secs(2), "a bare lock after {waited:?} only");
@@ -58,14 +61,14 @@ fn where_stamps_are_an_hour_off_a_lock_lasts_for_its_timeout_and_no_longer() {
 }
 
 #[test]
-fn the_commands_for_people_tell_the_truth_where_stamps_are_an_hour_off() {
+fn commands_report_the_true_state_despite_wrong_stamps() {
     let mut place = Place::new();
     let source = place.folder("source");
     for clock in ["+3600", "-3600"] {
         let at = place.fuse(clock, &source, &["--clock", clock]);
         let key = run(&at, &["acquire", "-t", "20s", "jobs"]);
 
-        // To us, and to one who shares no clock.
+        // For us, and for a process that shares no clock.
         let status = run(&at, &["status", "jobs"]);
 
         assert!(status.out.contains("state      held"), "{status:?}");
@@ -83,11 +86,12 @@ fn the_commands_for_people_tell_the_truth_where_stamps_are_an_hour_off() {
 }
 
 #[test]
-fn where_stamps_are_of_two_seconds_a_bare_lock_is_not_too_old_too_early() {
+fn a_bare_lock_is_not_old_too_early_with_two_second_stamps() {
     let mut place = Place::new();
     let source = place.folder("source");
-    let at = place.fuse("at", &source, &["--grain", "2s"]);
-    // Made shortly before the stamp changes, it looks two seconds old at once: wait for such a moment.
+    let at = place.fuse("at", &source, &["--granularity", "2s"]);
+    // If it is made shortly before the stamp changes, it looks two seconds old at once: wait for such a
+    // moment.
     let is_late = || {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
         (1800..1900).contains(&(since.as_millis() % 2000))
@@ -103,9 +107,9 @@ fn where_stamps_are_of_two_seconds_a_bare_lock_is_not_too_old_too_early() {
 }
 
 #[test]
-fn where_stamps_are_of_a_second_a_bare_lock_is_not_too_old_too_early() {
+fn a_bare_lock_is_not_old_too_early_with_one_second_stamps() {
     let mut place = Place::new();
-    // Inodes of 128 bytes have no room for more.
+    // Inodes of 128 bytes have no space for finer times.
     let at = place.ext4("ext4", &["-I", "128"]);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(2) {

@@ -1,5 +1,5 @@
-//! A file system that is frozen for a while under a lock (`fsfreeze`, as for a snapshot): what holds it
-//! can neither renew nor release, and nobody else can acquire.
+//! A file system that is frozen for a while under a lock (`fsfreeze`, as for a snapshot): the holder can
+//! neither renew nor release, and nobody else can acquire.
 
 use std::{
     fs,
@@ -14,9 +14,9 @@ use crate::{
     program::{Ran, lockbydir},
 };
 
-/// How long the lock lasts without a renewal.
+/// The timeout of the lock.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The freezes: one that ends before the timeout, one that does not.
+/// The lengths of the freezes: one ends before the timeout, the other does not.
 const SHORT: Duration = Duration::from_secs(8);
 const LONG: Duration = Duration::from_secs(15);
 
@@ -49,7 +49,7 @@ fn fsfreeze(option: &str, at: &Path) -> bool {
     Command::new("fsfreeze").arg(option).arg(at).status().expect("fsfreeze").success()
 }
 
-/// A job that writes outside of the frozen file system until it is asked to end.
+/// A job that writes outside the frozen file system until it is asked to end.
 struct Job {
     log: PathBuf,
     stop: PathBuf,
@@ -96,7 +96,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits for a renewal: a freeze that begins then has all of the timeout before it.
+/// Waits for a renewal: a freeze that begins then has the whole timeout before it.
 fn await_renewal(at: &Path) {
     let lock = at.join("jobs.lockdir");
     let before = names(&lock);
@@ -104,7 +104,7 @@ fn await_renewal(at: &Path) {
 }
 
 #[test]
-fn a_job_goes_on_after_a_freeze_in_which_nobody_else_held_the_lock() {
+fn a_job_continues_after_a_freeze_without_another_holder() {
     for freeze in [SHORT, LONG] {
         let mut place = Place::new();
         let at = place.ext4("ext4", &[]);
@@ -113,7 +113,7 @@ fn a_job_goes_on_after_a_freeze_in_which_nobody_else_held_the_lock() {
 
         let frozen = Frozen::new(&at);
         if freeze > TIMEOUT {
-            // Past the deadline it may not run.
+            // Past the deadline it must not run.
             frozen.wait(TIMEOUT + Duration::from_secs(1));
             let stopped_at = job.written();
             frozen.wait(freeze);
@@ -144,7 +144,7 @@ fn after_a_long_freeze_with_a_waiter_there_is_one_holder() {
     frozen.wait(LONG);
     let thawed_at = job.written();
     drop(frozen);
-    // One of the two has it now: the job, or the waiter, who ends it.
+    // One of the two has it now: the job, or the waiter, which ends the job.
     let lock = at.join("jobs.lockdir");
     until("a decision", || job.written() > thawed_at || !lock.exists());
     let job = job.finish();

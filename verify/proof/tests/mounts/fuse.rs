@@ -1,8 +1,8 @@
-//! FUSE, and file systems that lack things, lie, or do not tell case apart.
+//! FUSE, and file systems that lack features, lie, or ignore case.
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use lockbydir_proof::torture::faults::Fault;
+use lockbydir_proof::torture::fault::Fault;
 
 use crate::{
     place::{Place, names},
@@ -10,13 +10,13 @@ use crate::{
 };
 
 const FAT: [&str; 5] =
-    ["--lack", "no-replace,flock,named-pipes", "--case-insensitive", "--grain", "2s"];
+    ["--lack", "no-replace,flock,named-pipes", "--case-insensitive", "--granularity", "2s"];
 
-/// Tortures through FUSE, where every call goes through a server: time enough to be held up by it.
-fn torture(manners: &[&str], also: Option<&str>, faults: &[Fault]) {
+/// Tortures through FUSE, where every call goes through a server: with time for the delays that it causes.
+fn torture(options: &[&str], also: Option<&str>, faults: &[Fault]) {
     let mut place = Place::new();
     let source = place.folder("source");
-    let at = place.fuse("at", &source, manners);
+    let at = place.fuse("at", &source, options);
     let folder = at.join("folder");
     fs::create_dir(&folder).expect("a folder");
     let also: Vec<PathBuf> = also.iter().map(|name| at.join(name)).collect();
@@ -28,22 +28,22 @@ fn torture(manners: &[&str], also: Option<&str>, faults: &[Fault]) {
 }
 
 #[test]
-fn two_never_hold_at_once_where_flock_pipes_and_a_rename_that_refuses_are_lacking() {
+fn two_never_hold_at_once_without_flock_pipes_and_no_replace() {
     torture(&["--lack", "no-replace,flock,named-pipes"], None, &[Fault::Kill, Fault::Stop]);
 }
 
 #[test]
-fn two_never_hold_at_once_where_stamps_are_of_two_seconds_and_case_does_not_count() {
+fn two_never_hold_at_once_on_a_file_system_like_fat() {
     torture(&FAT, Some("FOLDER"), &[Fault::Kill, Fault::Stop]);
 }
 
 #[test]
-fn two_never_hold_at_once_where_a_second_rename_of_a_name_says_done() {
+fn two_never_hold_at_once_where_a_second_rename_succeeds() {
     torture(&["--lies", "rename-twice"], None, &[Fault::Kill, Fault::Stop, Fault::Remove]);
 }
 
 #[test]
-fn two_never_hold_at_once_where_stamps_are_an_hour_off_and_no_clock_is_shared() {
+fn two_never_hold_at_once_with_wrong_stamps_and_no_shared_clock() {
     let faults = [Fault::Kill, Fault::Stop, Fault::Pids, Fault::Namespace];
     for clock in ["+3600", "-3600"] {
         torture(&["--clock", clock], None, &faults);
@@ -51,7 +51,7 @@ fn two_never_hold_at_once_where_stamps_are_an_hour_off_and_no_clock_is_shared() 
 }
 
 #[test]
-fn two_never_hold_at_once_through_two_mounts_with_clocks_two_hours_apart() {
+fn two_never_hold_at_once_through_mounts_with_different_clocks() {
     let mut place = Place::new();
     let source = place.folder("source");
     let ahead = place.fuse("ahead", &source, &["--clock", "+3600"]);
@@ -63,7 +63,7 @@ fn two_never_hold_at_once_through_two_mounts_with_clocks_two_hours_apart() {
 }
 
 #[test]
-fn names_that_differ_only_by_case_are_one_lock_where_case_does_not_count() {
+fn names_that_differ_by_case_are_one_lock_if_case_is_ignored() {
     let mut place = Place::new();
     let source = place.folder("source");
     let at = place.fuse("at", &source, &FAT);
@@ -75,24 +75,24 @@ fn names_that_differ_only_by_case_are_one_lock_where_case_does_not_count() {
     refused.refused(75, "jobs.lockdir: held by a key, no process, from ");
     assert!(refused.err.contains("`nightly`"), "{refused:?}");
     assert_eq!(run(&at, &["release", "JOBS", key.out.trim()]).code, 0);
-    run(&at, &["run", "-n", "jobs", "--", "echo", "in"]).said("in");
+    run(&at, &["run", "-n", "jobs", "--", "echo", "in"]).printed("in");
     assert_eq!(names(&at), Vec::<String>::new(), "left behind");
 }
 
 #[test]
-fn who_waits_where_there_are_no_pipes_gets_the_lock_when_it_is_released() {
+fn waiters_without_pipes_get_the_lock_when_it_is_released() {
     let mut place = Place::new();
     let source = place.folder("source");
     let at = place.fuse("at", &source, &FAT);
-    let mut holder = puppet(&at, "timeout_ms=30000");
-    let mut waiters = [(); 3].map(|()| puppet(&at, "timeout_ms=30000 patience_ms=20000"));
+    let mut holder = scripted_worker(&at, "timeout_ms=30000");
+    let mut waiters = [(); 3].map(|()| scripted_worker(&at, "timeout_ms=30000 patience_ms=20000"));
     holder.hold("acquire");
     waiters.iter_mut().for_each(|waiter| waiter.order("acquire"));
 
     assert_eq!(holder.ask("release"), "ok");
 
     let begun = std::time::Instant::now();
-    // Whichever comes first lets go at once.
+    // The first to acquire it releases it at once.
     waiters.iter_mut().for_each(|waiter| waiter.order("release"));
     let mut tokens: Vec<u64> = Vec::new();
     for waiter in &mut waiters {
@@ -108,20 +108,20 @@ fn who_waits_where_there_are_no_pipes_gets_the_lock_when_it_is_released() {
 }
 
 #[test]
-fn where_listings_are_seconds_old_no_lock_is_begun() {
+fn locks_are_refused_where_listings_are_seconds_old() {
     let mut place = Place::new();
     let source = place.folder("source");
     let at = place.fuse("at", &source, &["--lies", "stale-list"]);
 
     for _ in 0..2 {
         let ran = run(&at, &["run", "-w", "300ms", "jobs", "--", "echo", "in"]);
-        ran.refused(73, "its file system is unfit for locks (rename one file twice: ");
+        ran.refused(73, "its file system is not safe for locks (rename one file twice: ");
         assert_eq!(ran.out, "");
     }
 }
 
 #[test]
-fn what_is_foreign_is_not_removed_where_rmdir_would_remove_it() {
+fn foreign_files_survive_where_rmdir_would_remove_them() {
     let mut place = Place::new();
     let source = place.folder("source");
     let at =
@@ -132,14 +132,17 @@ fn what_is_foreign_is_not_removed_where_rmdir_would_remove_it() {
     let broken = run(&at, &["break", "--force", "jobs"]);
     broken.refused(73, "it holds `mine`, which is not ours; move it away");
     let ran = run(&at, &["run", "-n", "jobs", "--", "true"]);
-    ran.refused(73, "its file system is unfit for locks (rename over a full one: the full one was");
+    ran.refused(
+        73,
+        "its file system is not safe for locks (rename over a full one: the full one was",
+    );
 
     assert_eq!(fs::read(at.join("jobs.lockdir/mine")).expect("still there"), b"precious");
 }
 
-/// File systems that encrypt names have short ones: encfs 175 bytes, and says 189; eCryptfs 143.
+/// File systems that encrypt names have short ones: encfs 175 bytes, though it reports 189; eCryptfs 143.
 #[test]
-fn where_names_are_short_a_lock_is_kept_through_many_renewals_or_refused_at_once() {
+fn short_names_allow_many_renewals_or_are_refused_at_once() {
     let mut place = Place::new();
     let source = place.folder("source");
     let at = place.fuse("at", &source, &["--longest-name", "175", "--lies", "long-names"]);

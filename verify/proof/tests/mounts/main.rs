@@ -1,6 +1,6 @@
-//! The lock on other mounts and in containers: exclusion, judged, and what a person is told.
+//! The lock on other mounts and in containers: exclusion, with a judge, and the messages to the user.
 //!
-//! All of it needs root, to mount and to make namespaces; `verify/gate/mounts` runs it.
+//! All tests need root, to mount and to make namespaces; `verify/gate/mounts` runs them.
 
 #![allow(missing_docs, reason = "test names are sentences")]
 

@@ -1,24 +1,24 @@
-//! Containers: PIDs and boot clocks that mean something else in each.
+//! Containers: PIDs and boot clocks have a different meaning in each.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use lockbydir_proof::{
     clock,
     scripted_worker::{Held, ScriptedWorker, send},
-    torture::faults::Fault,
+    torture::fault::Fault,
 };
 use rustix::process::Signal;
 
 use crate::{
     place::Place,
-    program::{WORKER, playing, run, run_within, scripted_worker},
+    program::{WORKER, run, run_within, scripted_worker, with_jobs},
 };
 
 pub(crate) const LONG: &str = "timeout_ms=30000 patience_ms=300";
 pub(crate) const SHORT: &str = "timeout_ms=1000";
 pub(crate) const PATIENT: &str = "timeout_ms=30000 patience_ms=10000";
 
-/// The first process of a container: PIDs, host name and mounts of its own, and nothing in `/etc`.
+/// Starts the first process of a container: PIDs, host name and mounts of its own, and an empty `/etc`.
 pub(crate) fn container(options: &[&str]) -> ScriptedWorker {
     let script = "echo box > /proc/sys/kernel/hostname; mount -t tmpfs lockbydir /etc; exec $W";
     let mut command = Command::new("unshare");
@@ -28,14 +28,14 @@ pub(crate) fn container(options: &[&str]) -> ScriptedWorker {
     first
 }
 
-/// One more process in it.
+/// Starts another process in a container.
 fn one_more(container: &ScriptedWorker) -> ScriptedWorker {
     let mut command = Command::new("nsenter");
     command.args(["--target", &container.inner().to_string(), "--all", WORKER]);
     ScriptedWorker::spawn(&mut command)
 }
 
-/// The waiter neither takes nor breaks what the holder holds.
+/// Checks that the waiter neither takes nor breaks the holder's lock.
 #[track_caller]
 pub(crate) fn assert_respects(waiter: &mut ScriptedWorker, holder: &mut ScriptedWorker) {
     assert_eq!(waiter.ask("try"), "no");
@@ -45,14 +45,14 @@ pub(crate) fn assert_respects(waiter: &mut ScriptedWorker, holder: &mut Scripted
     assert_eq!(holder.ask("renew"), "ok");
 }
 
-/// Kills the one that does the work.
-fn kill(mut puppet: ScriptedWorker) {
-    send(puppet.inner(), Signal::KILL);
-    puppet.wait();
+/// Kills the process that does the work.
+fn kill(mut worker: ScriptedWorker) {
+    send(worker.inner(), Signal::KILL);
+    worker.wait();
 }
 
-/// The holder gets the lock and is killed; the next one gets it after its timeout of a second, not
-/// before and not much later.
+/// Lets the holder acquire the lock, kills it, and checks that the next process gets the lock after its
+/// timeout of a second, not before and not much later.
 #[track_caller]
 pub(crate) fn assert_follows_after_the_timeout(
     mut holder: ScriptedWorker,
@@ -69,7 +69,7 @@ pub(crate) fn assert_follows_after_the_timeout(
     assert_eq!(next.ask("release"), "ok");
 }
 
-/// The next one leaves a living holder of the lock `jobs` there in peace, and follows a killed one.
+/// Checks that the next process respects a live holder of the lock `jobs` there, and follows a killed one.
 #[track_caller]
 pub(crate) fn assert_respects_and_follows(
     mut holder: ScriptedWorker,
@@ -85,12 +85,12 @@ pub(crate) fn assert_respects_and_follows(
     assert_follows_after_the_timeout(holder, &mut next);
 }
 
-/// On tmpfs, and on ext4.
+/// Mounts a tmpfs and an ext4.
 fn volumes(place: &mut Place) -> [std::path::PathBuf; 2] {
     [place.tmpfs("tmpfs"), place.ext4("ext4", &[])]
 }
 
-/// What the name of the one entry there says of its owner.
+/// Returns the owner that the name of the only entry there contains.
 fn owner(folder: &Path) -> String {
     let mut entries = fs::read_dir(folder.join("jobs.lockdir")).expect("it is held");
     let name = entries.next().expect("an entry").expect("an entry").file_name();
@@ -98,11 +98,11 @@ fn owner(folder: &Path) -> String {
 }
 
 #[test]
-fn the_first_process_of_one_container_never_takes_that_of_another_for_dead() {
+fn pid_1_of_a_container_does_not_count_as_dead_in_another() {
     let mut place = Place::new();
     for folder in volumes(&mut place) {
-        let mut holder = playing(container(&[]), &folder, LONG);
-        let mut waiter = playing(container(&[]), &folder, LONG);
+        let mut holder = with_jobs(container(&[]), &folder, LONG);
+        let mut waiter = with_jobs(container(&[]), &folder, LONG);
 
         for _ in 0..2 {
             holder.hold("acquire");
@@ -115,21 +115,21 @@ fn the_first_process_of_one_container_never_takes_that_of_another_for_dead() {
 }
 
 #[test]
-fn a_holder_with_the_pid_and_the_start_of_a_living_one_elsewhere_lives_and_dies_by_itself() {
+fn holders_with_equal_pid_and_start_are_judged_separately() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
-    let owners = |puppet: &mut ScriptedWorker| {
-        puppet.hold("acquire");
+    let owners = |worker: &mut ScriptedWorker| {
+        worker.hold("acquire");
         let owner = owner(&folder);
-        assert_eq!(puppet.ask("release"), "ok");
+        assert_eq!(worker.ask("release"), "ok");
         owner
     };
-    // Clocks count in hundredths of a second here, so two that start together soon are alike.
+    // These clocks count in hundredths of a second, so two that start together are soon alike.
     let (mut one, mut other) = (0..200)
         .find_map(|_| {
             let starts: Vec<_> = (0..2).map(|_| std::thread::spawn(|| container(&[]))).collect();
             let mut both = starts.into_iter().map(|start| start.join().expect("a container"));
-            let mut next = || playing(both.next().expect("two"), &folder, PATIENT);
+            let mut next = || with_jobs(both.next().expect("two"), &folder, PATIENT);
             let (mut one, mut other) = (next(), next());
             (owners(&mut one) == owners(&mut other)).then_some((one, other))
         })
@@ -145,13 +145,13 @@ fn a_holder_with_the_pid_and_the_start_of_a_living_one_elsewhere_lives_and_dies_
 }
 
 #[test]
-fn a_killed_holder_is_followed_at_once_in_its_container_and_after_its_timeout_in_another() {
+fn death_is_noticed_at_once_in_the_same_container_only() {
     let mut place = Place::new();
     for folder in volumes(&mut place) {
         let (here, there) = (container(&[]), container(&[]));
-        let mut beside = playing(one_more(&here), &folder, PATIENT);
+        let mut beside = with_jobs(one_more(&here), &folder, PATIENT);
 
-        let mut holder = playing(one_more(&here), &folder, "timeout_ms=30000");
+        let mut holder = with_jobs(one_more(&here), &folder, "timeout_ms=30000");
         holder.hold("acquire");
         beside.order("acquire");
         kill(holder);
@@ -159,13 +159,13 @@ fn a_killed_holder_is_followed_at_once_in_its_container_and_after_its_timeout_in
         assert_eq!(Held::parse(&answer).expect("the lock").how, "after-death");
         assert_eq!(beside.ask("release"), "ok");
 
-        let holder = playing(one_more(&here), &folder, SHORT);
-        assert_follows_after_the_timeout(holder, &mut playing(there, &folder, PATIENT));
+        let holder = with_jobs(one_more(&here), &folder, SHORT);
+        assert_follows_after_the_timeout(holder, &mut with_jobs(there, &folder, PATIENT));
     }
 }
 
 #[test]
-fn a_holder_has_its_timeout_though_boot_clocks_are_a_thousand_hours_apart() {
+fn boot_clocks_far_apart_do_not_change_the_timeout() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
     let ahead = "3600000".to_owned();
@@ -175,17 +175,17 @@ fn a_holder_has_its_timeout_though_boot_clocks_are_a_thousand_hours_apart() {
         let [of_holder, of_waiter] =
             [holders, waiters].map(|offset| ["--time", "--boottime", offset.as_str()]);
 
-        let holder = playing(container(&of_holder), &folder, LONG);
-        let waiter = playing(container(&of_waiter), &folder, LONG);
+        let holder = with_jobs(container(&of_holder), &folder, LONG);
+        let waiter = with_jobs(container(&of_waiter), &folder, LONG);
         assert_respects_and_follows(holder, waiter, &folder);
-        // And one outside of all containers.
-        let holder = playing(container(&of_holder), &folder, SHORT);
-        assert_follows_after_the_timeout(holder, &mut puppet(&folder, PATIENT));
+        // And a process outside all containers.
+        let holder = with_jobs(container(&of_holder), &folder, SHORT);
+        assert_follows_after_the_timeout(holder, &mut scripted_worker(&folder, PATIENT));
     }
 }
 
 #[test]
-fn a_key_that_outlives_its_time_namespace_is_not_cut_short_in_another_of_the_same_number() {
+fn a_reused_time_namespace_number_does_not_shorten_a_key() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
     let number = "readlink /proc/self/ns/time; ";
@@ -195,7 +195,7 @@ fn a_key_that_outlives_its_time_namespace_is_not_cut_short_in_another_of_the_sam
     let made = within("0", "$L acquire -t 60s jobs");
     let (of_maker, key) = made.out.trim().split_once('\n').expect("a number and a key");
 
-    // The kernel gives the number of one that is gone to the next one.
+    // The kernel gives the number of a namespace that is gone to the next one.
     let mut numbers = Vec::new();
     while !numbers.iter().any(|number| number == of_maker) {
         assert!(numbers.len() < 100, "{of_maker} does not come again: {numbers:?}");
@@ -207,14 +207,14 @@ fn a_key_that_outlives_its_time_namespace_is_not_cut_short_in_another_of_the_sam
 }
 
 #[test]
-fn a_holder_that_sees_the_proc_of_another_namespace_is_not_taken_for_dead() {
+fn a_holder_with_the_wrong_proc_does_not_count_as_dead() {
     let place = Place::new();
     let folder = place.folder("volume");
     let holder = ScriptedWorker::start_in_another_pid_namespace_with_our_proc(WORKER);
-    let mut holder = playing(holder, &folder, LONG);
-    let mut beside = playing(ScriptedWorker::start_beside(WORKER, holder.inner()), &folder, LONG);
+    let mut holder = with_jobs(holder, &folder, LONG);
+    let mut beside = with_jobs(ScriptedWorker::start_beside(WORKER, holder.inner()), &folder, LONG);
 
-    // Whichever of the two holds, the other one has another process for it in its /proc.
+    // Whichever of the two holds, the other sees another process of that PID in its /proc.
     for _ in 0..2 {
         holder.hold("acquire");
         assert_respects(&mut beside, &mut holder);

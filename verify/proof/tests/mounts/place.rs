@@ -1,4 +1,4 @@
-//! Mounts of a test's own, unmounted when it ends.
+//! Mounts that belong to one test, and are unmounted when it ends.
 
 use std::{
     fs,
@@ -17,10 +17,10 @@ use lockbydir_proof::{
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
-/// A torture has the machine for itself.
+/// Gives a torture exclusive use of the machine.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// A folder, and what is mounted in it.
+/// A folder, and the mounts in it.
 pub(crate) struct Place {
     folder: TempDir,
     mounted: Vec<PathBuf>,
@@ -38,12 +38,12 @@ impl Place {
         Self { folder, mounted: Vec::new(), servers: Vec::new(), shared: Some(shared), alone: None }
     }
 
-    /// What is called so here.
+    /// Returns the path of this name in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A folder that everybody may write.
+    /// Makes a folder that everybody may write to.
     pub(crate) fn folder(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(&path).expect("a folder");
@@ -66,7 +66,7 @@ impl Place {
         at
     }
 
-    /// A small ext4 made with these options.
+    /// Mounts a small ext4 made with these options.
     pub(crate) fn ext4(&mut self, name: &str, options: &[&str]) -> PathBuf {
         let image = self.path(&format!("{name}.img"));
         fs::File::create(&image).and_then(|file| file.set_len(32 << 20)).expect("an image");
@@ -77,9 +77,9 @@ impl Place {
         at
     }
 
-    /// Lays an empty folder over one that is to be below.
+    /// Mounts an overlay with an empty upper layer over this lower one.
     pub(crate) fn overlay(&mut self, name: &str, lower: &Path) -> PathBuf {
-        // The upper layer must be on a file system that is no overlay itself.
+        // The upper layer must be on a file system that is not an overlay itself.
         let above = self.tmpfs(&format!("{name}.above"));
         let (upper, work) = (above.join("upper"), above.join("work"));
         for folder in [&upper, &work] {
@@ -94,17 +94,17 @@ impl Place {
         at
     }
 
-    /// The same folder by another path.
+    /// Mounts the same folder at another path.
     pub(crate) fn bind(&mut self, name: &str, folder: &Path) -> PathBuf {
         self.mount(name, &["--bind"], folder)
     }
 
-    /// A folder through FUSE, with these manners.
-    pub(crate) fn fuse(&mut self, name: &str, folder: &Path, manners: &[&str]) -> PathBuf {
+    /// Mounts a folder through FUSE, with these options.
+    pub(crate) fn fuse(&mut self, name: &str, folder: &Path, options: &[&str]) -> PathBuf {
         let at = self.path(name);
         fs::create_dir(&at).expect("a place to mount on");
         let mut server = Command::new(env!("CARGO_BIN_EXE_lockbydir-passthrough"));
-        let server = server.arg(folder).arg(&at).args(manners).stdin(Stdio::null()).spawn();
+        let server = server.arg(folder).arg(&at).args(options).stdin(Stdio::null()).spawn();
         self.servers.push(server.expect("the FUSE server starts"));
         let begun = Instant::now();
         while !is_mounted(&at) {
@@ -115,14 +115,14 @@ impl Place {
         at
     }
 
-    /// Mounts it anew, read-only or not.
+    /// Mounts it again, read-only or not.
     pub(crate) fn set_read_only(&self, at: &Path, read_only: bool) {
         let options = if read_only { "remount,bind,ro" } else { "remount,bind,rw" };
         let mounted = Command::new("mount").args(["-o", options]).arg(at).status();
         assert!(mounted.expect("mount").success(), "{options} {}", at.display());
     }
 
-    /// A torture of some seconds in a folder, with the machine for itself.
+    /// Returns a plan for a torture of some seconds in a folder, with exclusive use of the machine.
     pub(crate) fn plan(&mut self, folder: &Path) -> Plan {
         self.shared = None;
         if self.alone.is_none() {
@@ -134,13 +134,13 @@ impl Place {
         }
     }
 
-    /// Tortures, and fails if a promise was broken, or if hardly anybody ever waited.
+    /// Runs the torture, and fails if a promise was broken, or if hardly any process ever waited.
     pub(crate) fn judge(&self, plan: Plan) {
         self.judge_above(plan, 500);
     }
 
-    /// The same, where every call goes through a server, twice between processes: time enough to be
-    /// held up by it.
+    /// The same for a folder in which every call goes through a server, twice between processes: with time
+    /// for the delays that it causes.
     pub(crate) fn judge_slow(&self, plan: Plan) {
         let (timeout, hold) = (Duration::from_millis(200), Duration::from_micros(50));
         self.judge_above(Plan { timeout, hold, processes: 8, ..plan }, 30);
@@ -148,7 +148,7 @@ impl Place {
 
     fn judge_above(&self, plan: Plan, handoffs: u64) {
         assert!(self.alone.is_some(), "a plan of this place");
-        // How much it must show is asked below.
+        // The required number of handoffs is checked below.
         let report = torture::run(&Plan { least_rate: 1, ..plan }).expect("a run");
         println!("{report}");
         assert!(matches!(report.conclusion(), Conclusion::Kept), "{report}");
@@ -185,7 +185,7 @@ pub(crate) fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("a mode");
 }
 
-/// What is in a folder.
+/// Returns the names in a folder.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let list = fs::read_dir(folder).expect("a folder");
     let name = |file: std::io::Result<fs::DirEntry>| {

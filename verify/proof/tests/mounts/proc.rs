@@ -1,4 +1,4 @@
-//! No `/proc`, or one that hides things: nothing is known of processes, and nobody is called dead.
+//! No `/proc`, or one that hides processes: then nothing is known of processes, and none counts as dead.
 
 use std::{
     process::Command,
@@ -10,10 +10,10 @@ use lockbydir_proof::scripted_worker::ScriptedWorker;
 use crate::{
     namespaces::{LONG, assert_respects, assert_respects_and_follows},
     place::Place,
-    program::{WORKER, playing, run_within, scripted_worker},
+    program::{WORKER, run_within, scripted_worker, with_jobs},
 };
 
-/// In a PID namespace with nothing in `/proc`, and with a PID that is nobody's in any other.
+/// Starts a worker in a PID namespace with an empty `/proc`, and with a PID that is unused in any other.
 fn blind() -> ScriptedWorker {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -24,7 +24,7 @@ fn blind() -> ScriptedWorker {
     ScriptedWorker::spawn(command.env("W", WORKER).env("N", others.to_string()))
 }
 
-/// With a `/proc` that shows nobody else's processes, as this user.
+/// Starts a worker as this user, with a `/proc` that hides the processes of other users.
 fn hidden(user: u32) -> ScriptedWorker {
     let mut command = Command::new("unshare");
     command.args(["--fork", "--kill-child", "--mount", "sh", "-ec"]);
@@ -33,11 +33,11 @@ fn hidden(user: u32) -> ScriptedWorker {
 }
 
 #[test]
-fn without_proc_nobody_is_taken_for_dead_and_the_timeout_holds() {
+fn without_proc_nobody_counts_as_dead_and_the_timeout_holds() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
-    let seeing = || puppet(&folder, LONG);
-    let blind = || playing(blind(), &folder, LONG);
+    let seeing = || scripted_worker(&folder, LONG);
+    let blind = || with_jobs(blind(), &folder, LONG);
 
     for (holder, waiter) in [(blind(), seeing()), (seeing(), blind()), (blind(), blind())] {
         assert_respects_and_follows(holder, waiter, &folder);
@@ -56,18 +56,18 @@ fn the_program_works_without_proc() {
 
     let ran = run_within(&folder, &["--pid", "--mount"], script);
 
-    ran.said("first\ncode 75\nsecond");
+    ran.printed("first\ncode 75\nsecond");
     assert!(ran.err.contains("waited 0.1 s"), "{ran:?}");
 }
 
 #[test]
-fn where_others_processes_are_hidden_they_are_not_taken_for_dead() {
+fn hidden_processes_of_others_do_not_count_as_dead() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
     let shared = format!("{LONG} mode={}", 0o777);
     for (one, other) in [(1234, 4321), (4321, 1234)] {
-        let mut holder = playing(hidden(one), &folder, &shared);
-        let mut waiter = playing(hidden(other), &folder, &shared);
+        let mut holder = with_jobs(hidden(one), &folder, &shared);
+        let mut waiter = with_jobs(hidden(other), &folder, &shared);
 
         holder.hold("acquire");
 

@@ -1,4 +1,4 @@
-//! The program `lockbydir`, as people run it.
+//! The program `lockbydir`, as users run it.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use lockbydir_proof::scripted_worker::ScriptedWorker;
 /// The worker program.
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_lockbydir-worker");
 
-/// Where it is.
+/// Returns the path of the program.
 pub(crate) fn lockbydir() -> PathBuf {
     let program = Path::new(WORKER).with_file_name("lockbydir");
     let shown = program.display();
@@ -18,7 +18,7 @@ pub(crate) fn lockbydir() -> PathBuf {
     program
 }
 
-/// What a finished one left.
+/// The result of a finished program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -35,26 +35,26 @@ impl Ran {
         }
     }
 
-    /// Ended with this code, and these words on stderr.
+    /// Checks that it ended with this code, and with these words on stderr.
     #[track_caller]
     pub(crate) fn refused(&self, code: i32, words: &str) {
         assert_eq!(self.code, code, "{self:?}");
         assert!(self.err.contains(words), "no `{words}` in {self:?}");
     }
 
-    /// Ended well, having said only this.
+    /// Checks that it succeeded, and printed only this.
     #[track_caller]
-    pub(crate) fn said(&self, out: &str) {
+    pub(crate) fn printed(&self, out: &str) {
         assert_eq!((self.code, self.out.trim()), (0, out), "{self:?}");
     }
 }
 
-/// Runs it in a folder.
+/// Runs the program in a folder.
 pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Ran {
     finished(Command::new(lockbydir()).args(arguments).current_dir(folder))
 }
 
-/// Runs a shell's script in a folder and in namespaces of its own, with the program as `$L`.
+/// Runs a shell script in a folder and in namespaces of its own, with the program as `$L`.
 pub(crate) fn run_within(folder: &Path, namespaces: &[&str], script: &str) -> Ran {
     let mut command = Command::new("unshare");
     command.args(["--fork", "--kill-child"]).args(namespaces).args(["sh", "-ec", script]);
@@ -68,13 +68,17 @@ pub(crate) fn finished(command: &mut Command) -> Ran {
     Ran::of(&command.stdin(Stdio::null()).output().expect("it runs"))
 }
 
-/// A worker that plays with the lock `jobs` in a folder.
-pub(crate) fn puppet(folder: &Path, options: &str) -> ScriptedWorker {
-    playing(ScriptedWorker::start(WORKER), folder, options)
+/// Starts a worker that uses the lock `jobs` in a folder.
+pub(crate) fn scripted_worker(folder: &Path, options: &str) -> ScriptedWorker {
+    with_jobs(ScriptedWorker::start(WORKER), folder, options)
 }
 
-/// The same, of a worker that was started already.
-pub(crate) fn playing(mut puppet: ScriptedWorker, folder: &Path, options: &str) -> ScriptedWorker {
-    puppet.lock(&folder.join("jobs"), options);
-    puppet
+/// The same, with a worker that was started already.
+pub(crate) fn with_jobs(
+    mut worker: ScriptedWorker,
+    folder: &Path,
+    options: &str,
+) -> ScriptedWorker {
+    worker.lock(&folder.join("jobs"), options);
+    worker
 }

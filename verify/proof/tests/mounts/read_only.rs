@@ -1,4 +1,4 @@
-//! Folders that can be read only, from the first or suddenly.
+//! Folders that are read-only, from the beginning or suddenly.
 
 use std::{
     io::Read,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[test]
-fn a_lock_in_a_read_only_folder_is_refused_at_once_with_what_to_do() {
+fn a_lock_in_a_read_only_folder_is_refused_with_advice() {
     let mut place = Place::new();
     let volume = place.ext4("volume", &[]);
     let bound = place.bind("bound", &volume);
@@ -34,19 +34,19 @@ fn a_lock_in_a_read_only_folder_is_refused_at_once_with_what_to_do() {
 }
 
 #[test]
-fn who_reads_only_sees_the_holder_and_waits_but_is_refused_when_it_is_free() {
+fn a_read_only_waiter_is_refused_when_the_lock_is_free() {
     let mut place = Place::new();
     let volume = place.tmpfs("volume");
     let bound = place.bind("bound", &volume);
     place.set_read_only(&bound, true);
-    let mut holder = puppet(&volume, LONG);
+    let mut holder = scripted_worker(&volume, LONG);
     holder.hold("acquire");
 
     let status = run(&bound, &["status", "jobs"]);
     assert!(status.out.contains("state      held"), "{status:?}");
     run(&bound, &["run", "-w", "300ms", "jobs", "--", "true"]).refused(75, "held by pid");
     run(&bound, &["break", "--force", "jobs"]).refused(73, "Read-only file system");
-    let mut waiter = puppet(&bound, "timeout_ms=30000 patience_ms=20000");
+    let mut waiter = scripted_worker(&bound, "timeout_ms=30000 patience_ms=20000");
     waiter.order("acquire");
     assert_eq!(holder.ask("release"), "ok");
 
@@ -55,20 +55,20 @@ fn who_reads_only_sees_the_holder_and_waits_but_is_refused_when_it_is_free() {
 }
 
 #[test]
-fn a_lock_that_becomes_read_only_is_lost_before_its_timeout_and_followed_after_it() {
+fn a_lock_that_becomes_read_only_is_lost_before_its_timeout() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let mut place = Place::new();
     let volume = place.tmpfs("volume");
     let bound = place.bind("bound", &volume);
-    let script = "echo in; trap 'echo told; exit' TERM; while :; do sleep 0.01; done";
+    let script = "echo in; trap 'echo asked; exit' TERM; while :; do sleep 0.01; done";
     let mut holder = Command::new(lockbydir());
     holder.args(["run", "-t", "2s", "jobs", "--", "sh", "-c", script]).current_dir(&bound);
     let piped = holder.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut holder = piped.spawn().expect("it starts");
-    let mut said = [0; 3];
-    holder.stdout.as_mut().expect("piped").read_exact(&mut said).expect("it holds");
+    let mut output = [0; 3];
+    holder.stdout.as_mut().expect("piped").read_exact(&mut output).expect("it holds");
 
-    let mut next = puppet(&volume, "timeout_ms=30000 patience_ms=20000");
+    let mut next = scripted_worker(&volume, "timeout_ms=30000 patience_ms=20000");
     next.order("acquire");
     place.set_read_only(&bound, true);
     let shut = Instant::now();
@@ -80,7 +80,7 @@ fn a_lock_that_becomes_read_only_is_lost_before_its_timeout_and_followed_after_i
     assert_eq!(ended.status.code(), Some(76), "{ended:?}");
     let (out, err) =
         (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
-    assert_eq!(out, "told\n", "{err}");
+    assert_eq!(out, "asked\n", "{err}");
     assert!(err.contains("could not be renewed in time (Read-only file system"), "{err}");
     assert!(lost < TIMEOUT, "lost after {lost:?}");
     assert!(answer.ends_with("after-expiry") || answer.ends_with("after-death"), "{answer}");

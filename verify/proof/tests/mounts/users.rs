@@ -13,14 +13,14 @@ use rustix::process::Signal;
 use crate::{
     namespaces::assert_respects,
     place::Place,
-    program::{Ran, WORKER, finished, lockbydir, playing, run},
+    program::{Ran, WORKER, finished, lockbydir, run, with_jobs},
 };
 
 /// A user namespace, for as long as its first process lives.
 struct Users(Child);
 
 impl Users {
-    /// In which these users' numbers begin from 0.
+    /// Makes a namespace in which the user `first` outside has the number 0, or no user has a number.
     fn from(first: Option<u32>) -> Self {
         let mut command = Command::new("unshare");
         let piped = command.args(["--user", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
@@ -40,7 +40,7 @@ impl Users {
         Self(child)
     }
 
-    /// A command within, as this user of it, or as who we are.
+    /// Returns a command in the namespace, as this user of it, or as our own user.
     fn command(&self, user: Option<u32>, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.0.id().to_string(), "--user"]);
@@ -56,9 +56,9 @@ impl Users {
         finished(self.command(user, &lockbydir()).args(arguments).current_dir(folder))
     }
 
-    fn puppet(&self, folder: &Path, options: &str) -> ScriptedWorker {
+    fn worker(&self, folder: &Path, options: &str) -> ScriptedWorker {
         let mut command = self.command(Some(0), Path::new(WORKER));
-        playing(ScriptedWorker::spawn(&mut command), folder, options)
+        with_jobs(ScriptedWorker::spawn(&mut command), folder, options)
     }
 }
 
@@ -74,14 +74,14 @@ const ONE: u32 = 100_000;
 const OTHER: u32 = 200_000;
 
 #[test]
-fn a_lock_of_another_user_namespace_is_refused_with_its_owners_number_there() {
+fn a_lock_of_another_user_namespace_is_refused_with_its_owner() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
     let (one, other) = (Users::from(Some(ONE)), Users::from(Some(OTHER)));
     let key = one.run(ROOT, &folder, &["acquire", "jobs"]);
     assert_eq!(key.code, 0, "{key:?}");
 
-    // Its owner has no number there, and so the kernel's for nobody.
+    // Its owner has no number there, and so the kernel's number for nobody.
     for verb in [&["run", "-n", "jobs", "--", "true"][..], &["break", "jobs"]] {
         let words = "belongs to user 65534";
         other.run(ROOT, &folder, verb).refused(77, words);
@@ -91,12 +91,12 @@ fn a_lock_of_another_user_namespace_is_refused_with_its_owners_number_there() {
 }
 
 #[test]
-fn a_lock_shared_on_purpose_goes_from_user_namespace_to_user_namespace() {
+fn a_shared_lock_passes_between_user_namespaces() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
     let (one, other) = (Users::from(Some(ONE)), Users::from(Some(OTHER)));
     let shared = format!("timeout_ms=30000 patience_ms=300 mode={}", 0o777);
-    let (mut holder, mut waiter) = (one.puppet(&folder, &shared), other.puppet(&folder, &shared));
+    let (mut holder, mut waiter) = (one.worker(&folder, &shared), other.worker(&folder, &shared));
 
     for _ in 0..2 {
         holder.hold("acquire");
@@ -104,7 +104,7 @@ fn a_lock_shared_on_purpose_goes_from_user_namespace_to_user_namespace() {
         assert_eq!(holder.ask("release"), "ok");
         std::mem::swap(&mut holder, &mut waiter);
     }
-    // They see each other's processes, though not who they are.
+    // They see each other's processes, though not whose they are.
     holder.hold("acquire");
     holder.signal(Signal::KILL);
     holder.wait();
@@ -113,17 +113,17 @@ fn a_lock_shared_on_purpose_goes_from_user_namespace_to_user_namespace() {
 }
 
 #[test]
-fn who_has_no_number_takes_nobody_elses_lock_for_its_own() {
+fn an_unmapped_user_owns_no_other_users_lock() {
     let mut place = Place::new();
     let folder = place.tmpfs("volume");
     let (one, nobody) = (Users::from(Some(ONE)), Users::from(None));
     let key = one.run(ROOT, &folder, &["acquire", "--mode", "777", "jobs"]);
     assert_eq!(key.code, 0, "{key:?}");
 
-    // To it, both it and the owner are 65534.
+    // For it, both it and the owner are 65534.
     let verb = ["run", "-n", "jobs", "--", "true"];
     nobody.run(None, &folder, &verb).refused(77, "belongs to user 65534");
     assert_eq!(one.run(ROOT, &folder, &["release", "jobs", key.out.trim()]).code, 0);
-    // It may have a lock of its own.
-    nobody.run(None, &folder, &["run", "-n", "jobs", "--", "echo", "in"]).said("in");
+    // It may have its own lock.
+    nobody.run(None, &folder, &["run", "-n", "jobs", "--", "echo", "in"]).printed("in");
 }

@@ -1,8 +1,8 @@
-//! Speaks for lockbydir in the comparison: takes one command a line, answers with one line.
-//! The Python and the Node workers speak the same language; see `workers/README.md`.
+//! The worker for lockbydir in the comparison: reads one command per line, and answers with one line. The
+//! Python and the Node workers use the same protocol; see `workers/README.md`.
 //!
-//! Two more uses: `child` is the command that a lock runs in the shell, `loop` runs a command
-//! again and again and counts.
+//! It has two other uses: `child` is the command that a lock of the shell runs; `loop` runs a command again
+//! and again and counts.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use lockbydir::{Guard, Lock, Owner};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// The clock that all workers of all languages share.
+/// Returns the time of the clock that all workers of all languages share.
 fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
@@ -31,7 +31,7 @@ fn spin_until(at: u64) {
     }
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut out = stdout();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
@@ -41,7 +41,7 @@ fn lock(path: &str, linger: bool) -> Lock {
     if linger { lock.linger(Duration::from_secs(1)) } else { lock }
 }
 
-/// A word of shared memory: who is in the critical section.
+/// Maps a word of shared memory that contains the process in the critical section.
 fn witness(path: &str) -> Outcome<&'static AtomicU64> {
     use rustix::mm::{MapFlags, ProtFlags, mmap};
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
@@ -92,7 +92,7 @@ fn hammer(lock: &Lock, start: u64, end: u64, shared: &str) -> Outcome<String> {
     Ok(format!("hammered {count} {longest} {overlaps}"))
 }
 
-/// One try at this very time; in it, is somebody else in?
+/// Tries once at exactly this time; reports whether another process is in the critical section, too.
 fn try_at(lock: &Lock, at: u64, hold: u64, shared: &str) -> Outcome<String> {
     spin_until(at);
     let Some(guard) = lock.try_acquire()? else {
@@ -103,13 +103,13 @@ fn try_at(lock: &Lock, at: u64, hold: u64, shared: &str) -> Outcome<String> {
     if alone {
         std::fs::remove_file(shared)?;
     }
-    // After an overlap the release may fail; that is told by the count.
+    // After an overlap the release may fail; the count shows the overlap.
     let _ = guard.release();
     Ok(format!("tried {}", if alone { "in" } else { "overlap" }))
 }
 
-/// Leaves a lock that nobody holds any more: every other time that of a dead process, every
-/// other time one that has expired.
+/// Leaves a lock that nobody holds any more: alternately that of a dead process, and one that has
+/// expired.
 fn corpse(path: &str, expired: bool) -> Outcome {
     if expired {
         let timeout = Duration::from_millis(10);
@@ -155,28 +155,29 @@ fn serve(linger: bool) -> Outcome {
                 "ok".into()
             }
             ["work"] => {
-                let told = |error: &lockbydir::Error| say(&format!("told {} {error}", now()));
-                let lock = current.clone().renew_automatically(true).on_lost(told);
+                let on_lost =
+                    |error: &lockbydir::Error| print_line(&format!("notified {} {error}", now()));
+                let lock = current.clone().renew_automatically(true).on_lost(on_lost);
                 guard = Some(lock.acquire()?);
                 format!("got {}", now())
             }
             _ => return Err(format!("no such command: {line}").into()),
         };
-        say(&answer);
+        print_line(&answer);
     }
     Ok(())
 }
 
-/// Under a lock of the shell: says when it began, ends when it is told to.
+/// Runs under a lock of the shell: reports when it started, and ends when it receives a line.
 fn child() -> Outcome {
-    say(&format!("got {}", now()));
+    print_line(&format!("got {}", now()));
     let mut line = String::new();
     stdin().read_line(&mut line)?;
-    say(&format!("released {}", now()));
+    print_line(&format!("released {}", now()));
     Ok(())
 }
 
-/// Runs a command again and again: so many times, or from a time until a time.
+/// Runs a command again and again: a number of times, or from one time until another.
 fn run_loop(words: &[String]) -> Outcome {
     let run = |command: &[String]| -> Outcome {
         let status = Command::new(&command[0]).args(&command[1..]).stdin(Stdio::null()).status()?;
@@ -191,7 +192,7 @@ fn run_loop(words: &[String]) -> Outcome {
             times.push(now() - start);
         }
         times.sort_unstable();
-        say(&format!("cost {}", times[turns / 2]));
+        print_line(&format!("cost {}", times[turns / 2]));
         return Ok(());
     }
     let (start, end): (u64, u64) = (words[0].parse()?, words[1].parse()?);
@@ -207,7 +208,7 @@ fn run_loop(words: &[String]) -> Outcome {
         longest = longest.max(done - asked);
         count += u64::from(done < end);
     }
-    say(&format!("hammered {count} {longest} 0"));
+    print_line(&format!("hammered {count} {longest} 0"));
     Ok(())
 }
 

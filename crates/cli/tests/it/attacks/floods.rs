@@ -1,4 +1,4 @@
-//! More of everything than anybody needs: names in a lock, tickets in a line, stages, a deep tree.
+//! Floods: names in a lock, tickets in a queue, stages, a deep tree.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 
 use super::{ATTACKER, Arena, BEYOND, PATIENCE, VICTIM, boot_clock, entry, ticket};
 
-/// How many names a flood has: a million, or fewer in a quick look.
+/// Returns the number of names of a flood: a million, or 20 000 in a quick run.
 fn million() -> usize {
     match std::env::var_os("LOCKBYDIR_ATTACK_SECONDS") {
         Some(_) => 1_000_000,
@@ -17,11 +17,11 @@ fn million() -> usize {
     }
 }
 
-/// Reading ten thousand tickets, and asking each for life, takes a while, each time; so much longer
-/// where nothing was optimised.
+/// The time that a verb may take to read ten thousand tickets and check each for life; a debug build needs
+/// longer.
 const READING: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } else { 1 });
 
-/// So many names of one file of the attacker's.
+/// Makes a file of the attacker's with all these names.
 fn flood(folder: &Path, kind: FileType, names: impl Iterator<Item = String>) {
     let first = folder.join("first");
     rustix::fs::mknodat(rustix::fs::CWD, &first, kind, rustix::fs::Mode::from_raw_mode(0o666), 0)
@@ -54,9 +54,9 @@ fn a_lock_with_a_million_names_is_refused_at_once() {
     println!("{} names in a lock: {:.1?} for every verb, twice", million(), begun.elapsed());
 }
 
-/// Tickets of those who seem to live, and of those who are long dead.
+/// Tickets of waiters that seem to live, and of waiters that are long dead.
 #[test]
-fn a_queue_with_a_million_tickets_costs_a_bounded_time_and_memory() {
+fn a_million_tickets_cost_bounded_time_and_memory() {
     for is_held_open in [false, true] {
         let arena = Arena::sticky();
         arena.attackers_directory("jobs.lockdir.queue", 0o777);
@@ -100,7 +100,7 @@ fn a_queue_with_a_million_tickets_costs_a_bounded_time_and_memory() {
 }
 
 #[test]
-fn a_hundred_thousand_stages_and_locks_are_listed_and_cleaned_in_bounded_memory() {
+fn a_hundred_thousand_stages_cost_bounded_memory() {
     let arena = Arena::sticky();
     for nth in 0..million() / 10 {
         let stage = arena.path(&format!("s{nth}.lockdir.0000000000000000000000000b"));
@@ -128,9 +128,9 @@ fn a_hundred_thousand_stages_and_locks_are_listed_and_cleaned_in_bounded_memory(
     assert_eq!(fs::read_dir(arena.path("")).unwrap().count(), million() / 10 + 1_001);
 }
 
-/// Deeper than there are handles, and longer than a path may be.
+/// The tree is deeper than the limit of descriptors, and its paths are longer than a path may be.
 #[test]
-fn a_deep_tree_is_listed_and_cleaned_as_far_as_it_goes() {
+fn a_deep_tree_is_listed_and_cleaned_as_far_as_possible() {
     let arena = Arena::sticky();
     arena.attackers_directory("deep", 0o755);
     fs::create_dir(arena.path("later.lockdir")).unwrap();

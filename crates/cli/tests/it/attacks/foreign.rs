@@ -1,4 +1,4 @@
-//! Files of others inside of what is ours: moved in for us to delete, or left there.
+//! Files of others inside our directories: moved in so that we delete them, or left there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,13 +8,13 @@ use rustix::fs::FileType;
 
 use super::{ATTACKER, Arena, VICTIM, entry, ticket};
 
-/// All names in the folder but for what is in the lock and line.
+/// Returns all paths in the folder.
 fn names(arena: &Arena) -> Vec<PathBuf> {
     arena.seen().into_keys().collect()
 }
 
 #[test]
-fn foreign_files_in_a_lock_outlive_break_and_clean_and_are_named() {
+fn foreign_files_in_a_lock_are_named_and_kept() {
     let arena = Arena::sticky();
     let key = arena.run(VICTIM, &["acquire", "--mode", "777", "jobs"]);
     assert_eq!(key.code, 0, "{key:?}");
@@ -34,7 +34,7 @@ fn foreign_files_in_a_lock_outlive_break_and_clean_and_are_named() {
     }
     assert_eq!(arena.seen(), before);
 
-    // Its holder gets rid of the lock; what is foreign stays, and is said to.
+    // The holder releases the lock; the foreign things stay, and are reported.
     let ran = arena.run(VICTIM, &["release", "jobs", key.out.trim()]);
     assert!(ran.err.contains("letter") || ran.err.contains("deep"), "{ran:?}");
     let left = names(&arena);
@@ -44,12 +44,12 @@ fn foreign_files_in_a_lock_outlive_break_and_clean_and_are_named() {
     assert_eq!(left.len(), before.len() - 1, "all but the entry: {left:?}");
 }
 
-/// A hard link under a name of ours may be removed: the file has its other name. A move is
-/// another matter: who can move a file can remove it.
+/// A hard link under a name of ours may be removed: the file keeps its other name. A moved file is no
+/// target: a user who can move a file can also remove it.
 #[test]
-fn a_file_that_is_linked_under_a_name_of_ours_keeps_its_own_name_and_content() {
+fn a_file_linked_under_a_name_of_ours_is_kept() {
     let stage = "jobs.lockdir.0000000000000000000000000b";
-    let arena = Arena::lawless();
+    let arena = Arena::without_sticky();
     for folder in ["jobs.lockdir", "jobs.lockdir.queue", stage] {
         fs::create_dir(arena.path(folder)).unwrap();
         fs::set_permissions(arena.path(folder), fs::Permissions::from_mode(0o777)).unwrap();
@@ -81,17 +81,17 @@ fn a_file_that_is_linked_under_a_name_of_ours_keeps_its_own_name_and_content() {
         assert_eq!(is, was, "{name:?}");
     };
     ["things", "things/letter", "things/empty"].into_iter().for_each(kept);
-    // What is no pipe is neither a ticket nor a bell, and so even the link is kept.
+    // A thing that is not a pipe is neither a ticket nor a bell, so even the link is kept.
     for name in ["bell".to_owned(), ticket(5, 1)] {
         assert!(after.contains_key(&PathBuf::from("jobs.lockdir.queue").join(name)), "{after:?}");
     }
 }
 
 #[test]
-fn a_directory_of_the_victims_that_was_renamed_to_a_name_of_ours_keeps_its_files() {
+fn a_directory_renamed_to_a_name_of_ours_keeps_its_files() {
     for name in ["jobs.lockdir", "jobs.lockdir.queue", "jobs.lockdir.0000000000000000000000000b"] {
         for user in [VICTIM, 0] {
-            let arena = Arena::lawless();
+            let arena = Arena::without_sticky();
             fs::rename(arena.path("things"), arena.path(name)).unwrap();
             fs::create_dir(arena.path("things")).unwrap();
             arena.give(ATTACKER, "things");
@@ -100,18 +100,18 @@ fn a_directory_of_the_victims_that_was_renamed_to_a_name_of_ours_keeps_its_files
             arena.run_every_verb(user, &["--mode", "777"]);
 
             let mut after = arena.seen();
-            // Tickets may have come and gone.
+            // Tickets may have been added and removed.
             after.get_mut(&PathBuf::from(name)).unwrap().4 = before[&PathBuf::from(name)].4;
             assert_eq!(after, before, "{name} {user}");
         }
     }
 }
 
-/// Whoever may move directories puts the victim's own in the place of the folder that `bench` made
-/// for itself, and removes with all that is in it.
+/// A user who may move directories puts the victim's directory in the place of the folder that `bench` made
+/// for itself and removes with its contents.
 #[test]
-fn a_directory_of_the_victims_in_the_place_of_the_folder_of_bench_keeps_its_files() {
-    let arena = Arena::lawless();
+fn bench_does_not_empty_a_directory_put_in_its_place() {
+    let arena = Arena::without_sticky();
     let things = fs::File::open(arena.path("things")).unwrap();
     let mut bench = std::process::Command::new(arena.program());
     bench.args(["bench", "--seconds", "0.05", "--waiters", "1"]);

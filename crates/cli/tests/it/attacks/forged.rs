@@ -1,5 +1,5 @@
-//! Entries that lie, in a lock that attacker and victim share on purpose: who lives, since when,
-//! which number, how long.
+//! Forged entries, in a lock that attacker and victim share on purpose: with a false process, time, number
+//! or timeout.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use super::{ATTACKER, Arena, VICTIM, boot_clock, entry};
 const TEN_YEARS: u64 = 315_360_000_000;
 const LARGEST: u64 = 999_999_999_999_999_999;
 
-/// A shared lock that holds this entry, made by the attacker and dated so.
+/// Makes a shared lock with this entry, made by the attacker and with this date.
 fn forged(name: &str, date: SystemTime) -> Arena {
     let arena = Arena::sticky();
     arena.attackers_directory("jobs.lockdir", 0o777);
@@ -27,20 +27,20 @@ fn hour(ahead: bool) -> SystemTime {
 }
 
 #[test]
-fn a_forged_entry_is_judged_by_its_own_words_and_no_date_makes_two_holders() {
+fn no_date_of_a_forged_entry_makes_two_holders() {
     let now = boot_clock();
     let living = format!("{}-0", std::process::id());
     let long_ago = 1;
     for (entry, is_taken) in [
-        // Who is dead, or says to have expired, holds nothing.
+        // A dead holder, or one whose entry has expired, holds nothing.
         (entry("held", 5, TEN_YEARS, now, "4194303-1"), true),
         (entry("held", 5, TEN_YEARS, now, "1-99999999"), true),
         (entry("held", 5, 100, long_ago, &living), true),
         (entry("open", 5, 100, 99_999_999_999_999, "none"), true),
-        // Who lives and says to hold does, whatever the date of the directory.
+        // A living holder with a valid entry holds, whatever the date of the directory.
         (entry("held", 5, TEN_YEARS, now, &living), false),
         (entry("held", 5, TEN_YEARS, now, "none"), false),
-        // A stamp of the future says nothing: then the change time tells, which nobody can set.
+        // A stamp of the future is ignored: then the change time decides, which nobody can set.
         (entry("held", 5, 600_000, 99_999_999_999_999, "none"), false),
         (entry("held", LARGEST, 600_000, now, "none"), false),
     ] {
@@ -59,7 +59,7 @@ fn a_forged_entry_is_judged_by_its_own_words_and_no_date_makes_two_holders() {
 }
 
 #[test]
-fn a_lock_held_for_ten_years_in_a_shared_place_is_broken_by_force_and_then_free() {
+fn a_lock_held_for_ten_years_is_broken_by_force() {
     let arena = forged(&entry("held", 5, TEN_YEARS, boot_clock(), "none"), SystemTime::now());
     let run = ["run", "--mode", "777", "-n", "jobs", "--", "true"];
 
@@ -73,7 +73,7 @@ fn a_lock_held_for_ten_years_in_a_shared_place_is_broken_by_force_and_then_free(
 }
 
 #[test]
-fn the_largest_number_is_followed_by_none_and_refused() {
+fn the_largest_number_is_refused() {
     for name in [entry("open", LARGEST, 100, 1, "none"), entry("held", LARGEST, 100, 1, "none")] {
         let arena = forged(&name, SystemTime::now());
         let before = arena.seen();
@@ -84,7 +84,7 @@ fn the_largest_number_is_followed_by_none_and_refused() {
             }
         }
 
-        // Breaking frees a held one; nothing else was done.
+        // Breaking frees a held lock; all other verbs change nothing.
         if name.contains(".open.") {
             assert_eq!(arena.seen(), before);
         }
@@ -92,9 +92,9 @@ fn the_largest_number_is_followed_by_none_and_refused() {
 }
 
 #[test]
-fn in_a_group_those_who_are_not_members_can_do_nothing() {
+fn non_members_of_a_group_can_do_nothing() {
     const GROUP: &str = "4321";
-    let arena = Arena::lawless();
+    let arena = Arena::without_sticky();
     fs::set_permissions(arena.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     let place = arena.path("team");
     fs::create_dir(&place).unwrap();

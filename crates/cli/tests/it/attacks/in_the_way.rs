@@ -17,11 +17,11 @@ const KINDS: [FileType; 7] = [
     FileType::Symlink,
 ];
 
-/// Both a user and root fall into traps.
+/// The victims: an ordinary user, and root.
 const VICTIMS: [u32; 2] = [VICTIM, 0];
 
 #[test]
-fn a_lock_that_another_user_made_first_is_refused_and_left_alone() {
+fn a_lock_that_another_user_made_is_refused_and_kept() {
     let forged = [
         None,
         Some(entry("held", 5, 600_000, boot_clock(), "none")),
@@ -87,7 +87,7 @@ fn a_link_in_the_place_of_a_lock_or_a_queue_is_never_followed() {
         for target in ["things", "things/empty", "nowhere", "other.lockdir", "jobs.lockdir", "/etc"]
         {
             for user in VICTIMS {
-                let arena = if user == 0 { Arena::lawless() } else { Arena::sticky() };
+                let arena = if user == 0 { Arena::without_sticky() } else { Arena::sticky() };
                 let key = arena.run(VICTIM, &["acquire", "other"]);
                 assert_eq!(key.code, 0, "{key:?}");
                 symlink(target, arena.path(place)).unwrap();
@@ -107,7 +107,7 @@ fn a_link_in_the_place_of_a_lock_or_a_queue_is_never_followed() {
 }
 
 #[test]
-fn what_is_no_directory_is_refused_and_nobody_hangs_at_it() {
+fn things_that_are_no_directories_are_refused_at_once() {
     for place in ["jobs.lockdir", "jobs.lockdir.queue"] {
         for kind in KINDS.into_iter().filter(|kind| *kind != FileType::Directory) {
             let arena = Arena::sticky();
@@ -128,10 +128,10 @@ fn what_is_no_directory_is_refused_and_nobody_hangs_at_it() {
     }
 }
 
-/// In a lock that attacker and victim share: whatever is called like an entry and is no file is
+/// In a lock that attacker and victim share, a thing that is named like an entry but is not a file is
 /// neither opened nor removed.
 #[test]
-fn whatever_is_called_like_an_entry_is_never_opened() {
+fn things_named_like_an_entry_are_never_opened() {
     let names = [
         entry("held", 5, 600_000, boot_clock(), "none"),
         entry("open", 5, 100, 1, "none"),
@@ -166,7 +166,7 @@ fn whatever_is_called_like_an_entry_is_never_opened() {
 }
 
 #[test]
-fn whatever_is_called_like_a_ticket_or_the_bell_is_never_followed_nor_read() {
+fn things_named_like_a_ticket_or_the_bell_are_not_read() {
     for kind in KINDS {
         let arena = Arena::sticky();
         arena.attackers_directory("jobs.lockdir.queue", 0o777);
@@ -190,7 +190,7 @@ fn whatever_is_called_like_a_ticket_or_the_bell_is_never_followed_nor_read() {
         }
 
         if kind != FileType::Fifo {
-            // Their change time is that of tickets that came and went.
+            // The queue's change time differs, since tickets were added and removed.
             let mut after = arena.seen();
             let line = std::path::PathBuf::from("jobs.lockdir.queue");
             let old = before[&line].4;

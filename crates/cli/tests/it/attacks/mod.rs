@@ -1,5 +1,5 @@
-//! Attacks by a second user that are no races: things put in the way, forged, flooded, named to
-//! hurt. Those that are races are with the proofs between real processes.
+//! Attacks by a second user without races: obstacles, forged entries, floods, malicious names. The attacks
+//! by races are with the proofs between real processes.
 
 mod floods;
 mod foreign;
@@ -21,14 +21,15 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::Ran;
 
-/// Users that need not exist. They share no group but where a test says so.
+/// A user that need not exist. It shares no group with the attacker unless a test says so.
 pub(crate) const VICTIM: u32 = 1234;
+/// The second user, who need not exist either.
 pub(crate) const ATTACKER: u32 = 65_534;
-/// How long a verb may take beyond its patience: a second, and one for a busy machine.
+/// How long a verb may take beyond its patience: one second, and another for a busy machine.
 const BEYOND: Duration = Duration::from_secs(2);
 /// The patience of verbs that wait.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// All the memory that a victim is given, in KiB, with all its code and libraries.
+/// The address space that a victim is given, in KiB, including its code and libraries.
 const MEMORY: u32 = 64 * 1024;
 
 /// Every verb that takes a name or a folder.
@@ -56,20 +57,20 @@ pub(crate) struct Arena {
     _machine: MutexGuard<'static, ()>,
 }
 
-/// Time is measured, and some floods are heavy: one attack at a time.
+/// Held during an attack: time is measured and some floods are heavy, so attacks run one at a time.
 static MACHINE: Mutex<()> = Mutex::new(());
 
-/// What is seen of a thing: kind and mode, owner, links, size, change time, content.
+/// The observed properties of a thing: kind and mode, owner, links, size, change time, content.
 type Seen = (u32, u32, u64, u64, (i64, i64), Vec<u8>);
 
 impl Arena {
-    /// Like `/tmp`.
+    /// Makes a folder like `/tmp`.
     pub(crate) fn sticky() -> Arena {
         Arena::of_mode(0o1777)
     }
 
-    /// Anybody may move anything.
-    pub(crate) fn lawless() -> Arena {
+    /// Makes a folder in which any user may move anything.
+    pub(crate) fn without_sticky() -> Arena {
         Arena::of_mode(0o777)
     }
 
@@ -83,7 +84,8 @@ impl Arena {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
         let place = tempfile::tempdir().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // Not by this process: what it has open for writing while another test forks is busy.
+        // The copy is not made by this process: a file that it has open for writing while another test
+        // forks cannot be run.
         let copied =
             Command::new("cp").arg(env!("CARGO_BIN_EXE_lockbydir")).arg(place.path()).status();
         assert!(copied.unwrap().success(), "a copy of the program");
@@ -106,19 +108,19 @@ impl Arena {
         self.place.path().join("lockbydir")
     }
 
-    /// As if this user had made it.
+    /// Gives a thing to this user, as if this user had made it.
     pub(crate) fn give(&self, user: u32, name: impl AsRef<Path>) {
         lchown(self.folder.path().join(name), Some(user), Some(user)).unwrap();
     }
 
-    /// A directory of the attacker's.
+    /// Makes a directory of the attacker's.
     pub(crate) fn attackers_directory(&self, name: &str, mode: u32) {
         fs::create_dir(self.path(name)).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
         self.give(ATTACKER, name);
     }
 
-    /// A file of the attacker's, which all may write.
+    /// Makes a file of the attacker's, which all may write.
     pub(crate) fn attackers_file(&self, name: impl AsRef<Path>, kind: FileType) {
         let path = self.folder.path().join(&name);
         match kind {
@@ -132,7 +134,7 @@ impl Arena {
         self.give(ATTACKER, name);
     }
 
-    /// `lockbydir` as this user, in this folder.
+    /// Returns a `lockbydir` command as this user, in this folder.
     pub(crate) fn command(&self, user: u32, args: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command.args(["-s", "KILL", "60", "sh", "-c"]);
@@ -144,7 +146,7 @@ impl Arena {
         command
     }
 
-    /// Runs it to its end, which must come in time; prints nothing that moves a cursor.
+    /// Runs `lockbydir` to its end. Asserts that it ends in time and prints nothing that moves a cursor.
     #[track_caller]
     pub(crate) fn run(&self, user: u32, args: &[&str]) -> Ran {
         self.run_within(user, args, PATIENCE + BEYOND)
@@ -163,7 +165,7 @@ impl Arena {
         ran
     }
 
-    /// Every verb as this user; with `more` for those that know it.
+    /// Runs every verb as this user; with the options `more` for the verbs that have them.
     #[track_caller]
     pub(crate) fn run_every_verb(&self, user: u32, more: &[&str]) -> Vec<(&'static str, Ran)> {
         let run_one = |verb: &&'static [&'static str]| {
@@ -176,7 +178,7 @@ impl Arena {
         VERBS.iter().map(run_one).collect()
     }
 
-    /// All that is in the folder and whose it is, but for the change time of the folder itself.
+    /// Returns the properties of all things in the folder, without the folder itself.
     pub(crate) fn seen(&self) -> BTreeMap<PathBuf, Seen> {
         let mut found = BTreeMap::new();
         look_below(self.folder.path(), Path::new(""), &mut found);
@@ -184,7 +186,7 @@ impl Arena {
     }
 }
 
-/// The device that gives zeros for ever.
+/// The number of the device `/dev/zero`, which can be read without end.
 const ZERO: u64 = (1 << 8) | 5;
 
 fn is_harmless(c: char) -> bool {
@@ -205,7 +207,7 @@ fn look_below(folder: &Path, path: &Path, found: &mut BTreeMap<PathBuf, Seen>) {
     }
 }
 
-/// The name of an entry: state, token, nonce, timeout and stamp in milliseconds, and who.
+/// Returns the name of an entry: state, token, nonce, timeout and stamp in milliseconds, and owner.
 pub(crate) fn entry(state: &str, token: u64, timeout: u64, stamp: u64, owner: &str) -> String {
     let origin = origin();
     format!(
@@ -213,12 +215,12 @@ pub(crate) fn entry(state: &str, token: u64, timeout: u64, stamp: u64, owner: &s
     )
 }
 
-/// The name of a ticket.
+/// Returns the name of a ticket.
 pub(crate) fn ticket(order: u64, nth: usize) -> String {
     format!("t1.{order}.{nth:026}.5.{}.1-1.forged.-", origin())
 }
 
-/// Boot and namespaces of this process, as names spell them.
+/// Returns boot and namespaces of this process, as in names of entries.
 fn origin() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let boot: String = boot.chars().filter(char::is_ascii_hexdigit).take(16).collect();
@@ -230,7 +232,7 @@ fn origin() -> String {
     format!("{boot}.{:08x}.{:08x}", space("time"), space("pid"))
 }
 
-/// Now on the boot clock, in milliseconds.
+/// Returns the time of the boot clock, in milliseconds.
 pub(crate) fn boot_clock() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec * 1000 + now.tv_nsec / 1_000_000).unwrap()

@@ -1,4 +1,4 @@
-//! Names that are made to hurt a terminal or a reader of JSON.
+//! Names that are made to harm a terminal or a reader of JSON.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -30,7 +30,7 @@ fn nothing_that_moves_a_cursor_comes_from_a_name() {
             all.push(end);
             all
         };
-        // Locks, lines, stages, folders that are called so, and what is in a lock and a line.
+        // Locks, queues, stages and folders with this name, and things in a lock and a queue.
         arena.attackers_directory("jobs.lockdir", 0o777);
         arena
             .attackers_file(std::path::Path::new("jobs.lockdir").join(name), FileType::RegularFile);

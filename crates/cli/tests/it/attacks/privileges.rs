@@ -1,4 +1,4 @@
-//! Raised privileges and odd umasks.
+//! Raised privileges and unusual umasks.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -20,13 +20,13 @@ fn a_program_with_the_set_user_id_bit_refuses_to_run() {
         arena.run(ATTACKER, &["--help"]).refused(77, "set-user-ID");
 
         assert_eq!(arena.seen(), before);
-        // Who is its owner and group anyway has nothing raised.
+        // For its own owner and group the bit raises nothing.
         assert_eq!(arena.run(owner, &["run", "-n", "jobs", "--", "true"]).code, 0);
     }
 }
 
 #[test]
-fn no_umask_opens_a_lock_to_others_and_none_closes_a_shared_one() {
+fn a_umask_neither_opens_nor_closes_a_lock() {
     for (umask, mode) in
         [("000", "700"), ("022", "777"), ("077", "770"), ("077", "777"), ("000", "777")]
     {
@@ -51,7 +51,7 @@ fn no_umask_opens_a_lock_to_others_and_none_closes_a_shared_one() {
 
 /// A umask that takes the owner's own rights makes a directory that the owner cannot enter.
 #[test]
-fn a_umask_that_shuts_out_its_own_user_is_refused_and_leaves_nothing() {
+fn a_umask_that_denies_the_owner_all_is_refused() {
     let arena = Arena::sticky();
     let before = arena.seen();
     let mut command = std::process::Command::new("sh");

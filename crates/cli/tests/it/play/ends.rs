@@ -1,4 +1,4 @@
-//! Whatever ends a play ends all that it started, and its folder is gone.
+//! Whatever ends a play also ends all that it started and removes its folder.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -8,7 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{command, processes};
 use crate::{Folder, until};
 
-/// Starts a play, waits until it says this, does this to it, and sees that nothing stays.
+/// Starts a play, waits until it prints these words, sends it this signal, and checks that no process or
+/// file is left.
 fn nothing_stays(args: &[&str], words: &str, signal: Signal) {
     let folder = Folder::new();
     let mut child = command(&folder, args).stdout(Stdio::piped()).spawn().unwrap();
@@ -30,12 +31,12 @@ fn a_killed_play_leaves_nothing() {
 }
 
 #[test]
-fn a_killed_play_leaves_nothing_that_is_stopped() {
+fn a_killed_play_leaves_no_stopped_process() {
     nothing_stays(&["storm"], "stopped at the helm", Signal::KILL);
 }
 
 #[test]
-fn a_play_that_is_told_to_end_leaves_nothing() {
+fn a_terminated_play_leaves_nothing() {
     nothing_stays(&["storm"], "holds it", Signal::TERM);
 }
 
@@ -45,7 +46,7 @@ fn an_interrupted_play_leaves_nothing() {
 }
 
 #[test]
-fn who_reads_no_further_ends_the_play() {
+fn a_reader_that_stops_ends_the_play() {
     let folder = Folder::new();
     let mut child = command(&folder, &["one-bed"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
@@ -68,14 +69,14 @@ fn a_stage_that_is_killed_takes_all_with_it() {
     let stage = processes(folder.path())
         .into_iter()
         .find(|pid| {
-            let told = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-            told.contains("play-stage")
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+            command.contains("play-stage")
         })
         .expect("a stage");
 
     kill_process(Pid::from_raw(stage).unwrap(), Signal::KILL).unwrap();
 
-    // No verdict is a bad one.
+    // A play without a verdict counts as a bad one.
     assert_eq!(child.wait().unwrap().code(), Some(1));
     until("the end of all", || processes(folder.path()).is_empty());
 }

@@ -1,4 +1,4 @@
-//! `play`: the examples as real processes, what is left of them, and their recordings.
+//! `play`: the examples as real processes, what they leave behind, and their recordings.
 
 mod ends;
 mod recordings;
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use crate::{Folder, Ran, until};
 
-/// `play` with all its temporary files in this folder, which is empty in the end.
+/// Returns a `play` command with all its temporary files in this folder, which must be empty in the end.
 fn command(folder: &Folder, args: &[&str]) -> Command {
     let mut command = folder.command(&[&["play"], args].concat());
     command.env("TMPDIR", folder.path()).stdin(Stdio::null());
@@ -21,12 +21,12 @@ fn play(folder: &Folder, args: &[&str]) -> Ran {
     Ran::of(command(folder, args).output().expect("lockbydir runs"))
 }
 
-/// All processes that were told this folder, or a path below it.
+/// Returns all processes with this folder, or a path below it, in their arguments.
 fn processes(folder: &Path) -> Vec<i32> {
     let folder = folder.to_str().unwrap().as_bytes();
     let is_of = |pid: &i32| {
-        let told = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        told.windows(folder.len()).any(|part| part == folder)
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.windows(folder.len()).any(|part| part == folder)
     };
     std::fs::read_dir("/proc")
         .unwrap()
@@ -35,7 +35,7 @@ fn processes(folder: &Path) -> Vec<i32> {
         .collect()
 }
 
-/// The lock directory of this name in the play's own folder, once it is there.
+/// Waits for the lock directory of this name in the play's own folder, and returns its path.
 fn lock_directory(folder: &Folder, name: &str) -> PathBuf {
     let mut found = None;
     until("the lock", || {
@@ -48,7 +48,7 @@ fn lock_directory(folder: &Folder, name: &str) -> PathBuf {
     found.unwrap()
 }
 
-/// The last line but for what is empty.
+/// Returns the last line that is not empty.
 fn verdict(text: &str) -> &str {
     text.lines().rfind(|line| !line.is_empty()).unwrap_or_default().trim_end()
 }
@@ -59,7 +59,7 @@ fn played_well(ran: &Ran) {
 }
 
 #[test]
-fn of_two_cooks_one_waits() {
+fn one_of_two_cooks_waits() {
     let folder = Folder::new();
 
     let ran = play(&folder, &["how-to-use"]);
@@ -71,7 +71,7 @@ fn of_two_cooks_one_waits() {
 }
 
 #[test]
-fn the_tour_is_told_beside_what_happens() {
+fn the_tour_prints_its_text_and_the_events() {
     let folder = Folder::new();
 
     let ran = play(&folder, &["inner-workings"]);
@@ -80,7 +80,10 @@ fn the_tour_is_told_beside_what_happens() {
     for words in ["\n4. Waiting for a timeout\n", " let it expire\n"] {
         assert!(ran.out.contains(words), "no `{words}` in {}", ran.out);
     }
-    assert_eq!(verdict(&ran.out), "Verdict: every scene went as told, and nothing is left behind.");
+    assert_eq!(
+        verdict(&ran.out),
+        "Verdict: every scene went as planned, and nothing is left behind."
+    );
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn a_bed_that_is_not_empty_is_a_bad_verdict() {
         .spawn()
         .unwrap();
 
-    // Somebody leaves a thing in the bed which is not ours to touch.
+    // A foreign thing is put into the lock directory.
     std::fs::write(lock_directory(&folder, "bed").join("teddy"), "").unwrap();
 
     let ran = Ran::of(child.wait_with_output().unwrap());
@@ -113,7 +116,7 @@ fn a_bed_that_is_not_empty_is_a_bad_verdict() {
 }
 
 #[test]
-fn processes_stand_in_queue_and_their_times_are_compared() {
+fn processes_queue_and_their_times_are_compared() {
     let folder = Folder::new();
 
     let ran = play(&folder, &["massive", "--processes", "30", "--scale", "0.3"]);
@@ -127,7 +130,7 @@ fn processes_stand_in_queue_and_their_times_are_compared() {
 }
 
 #[test]
-fn in_a_storm_some_die_some_expiry_and_the_lock_moves_on() {
+fn the_lock_survives_a_storm_of_deaths_and_expiries() {
     let folder = Folder::new();
 
     let ran = play(&folder, &["storm", "--scale", "0.3", "--seed", "7"]);
@@ -146,7 +149,7 @@ fn in_a_storm_some_die_some_expiry_and_the_lock_moves_on() {
 }
 
 #[test]
-fn what_an_example_does_not_take_is_wrong_usage() {
+fn an_option_that_an_example_lacks_is_wrong_usage() {
     let folder = Folder::new();
     play(&folder, &["how-to-use", "--scale", "2"]).refused(64, "how-to-use has no --scale");
     play(&folder, &["massive", "--forgets", "1"]).refused(64, "massive has no --forgets");

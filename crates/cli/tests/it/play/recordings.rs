@@ -1,9 +1,9 @@
-//! Recordings as people make them and see them again.
+//! Recordings, as people make and replay them.
 
 use super::play;
 use crate::Folder;
 
-/// A recording, and what was told while it was made.
+/// Makes a recording, and returns the output of that play.
 fn recorded(folder: &Folder) -> String {
     let ran = play(folder, &["one-bed", "--scale", "0.1", "--record", "night.jsonl"]);
     assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
@@ -23,7 +23,7 @@ fn remove(folder: &Folder, names: &[&str]) {
 }
 
 #[test]
-fn what_was_recorded_is_seen_again_with_its_verdict() {
+fn a_recording_is_replayed_with_its_verdict() {
     let folder = Folder::new();
     let live = recorded(&folder);
 
@@ -37,7 +37,7 @@ fn what_was_recorded_is_seen_again_with_its_verdict() {
 }
 
 #[test]
-fn a_recording_is_replayed_at_the_speed_that_is_asked_for() {
+fn a_recording_is_replayed_at_the_given_speed() {
     let folder = Folder::new();
     let event = |at: f64| format!(r#"{{"at":{at},"what":"said","text":"now"}}"#) + "\n";
     let header = r#"{"format":"lockbydir events","version":1,"program":"a test"}"#;
@@ -56,7 +56,7 @@ fn a_recording_is_replayed_at_the_speed_that_is_asked_for() {
 }
 
 #[test]
-fn a_torn_recording_is_seen_but_for_its_last_line() {
+fn a_torn_recording_is_replayed_without_its_last_line() {
     let folder = Folder::new();
     let live = recorded(&folder);
     let whole = read(&folder, "night.jsonl");
@@ -65,8 +65,8 @@ fn a_torn_recording_is_seen_but_for_its_last_line() {
     let ran = play(&folder, &["--replay", "night.jsonl", "--speed", "100"]);
 
     let lines = whole.lines().count();
-    let told = format!("lockbydir: night.jsonl, line {lines}: cut off, so it is left out\n");
-    assert_eq!((ran.code, ran.err), (0, told));
+    let note = format!("lockbydir: night.jsonl, line {lines}: cut off, so it is left out\n");
+    assert_eq!((ran.code, ran.err), (0, note));
     assert_eq!(ran.out.lines().count(), live.lines().count() - 1, "{}", ran.out);
     remove(&folder, &["night.jsonl"]);
 }
@@ -89,7 +89,7 @@ fn bad_files_are_refused_with_what_is_wrong() {
     replay("poem.txt").refused(64, "poem.txt, line 1: no recording of lockbydir");
     replay("wrong.jsonl").refused(64, "wrong.jsonl, line 2: ");
 
-    // Neither the file nor an example is touched.
+    // The file is not changed and no example is started.
     let record = |name: &str| play(&folder, &["--record", name]);
     record("poem.txt").refused(73, "poem.txt: cannot be recorded into: it is there already");
     record("no/where").refused(74, "no/where: cannot be recorded into: No such file");

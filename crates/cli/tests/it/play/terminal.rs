@@ -26,7 +26,7 @@ fn on(folder: &Folder, terminal: &str, args: &str) -> Child {
         .expect("script runs")
 }
 
-/// What it wrote until this.
+/// Reads its output up to these words.
 fn seen_until(child: &mut Child, words: &str) -> String {
     let mut seen = Vec::new();
     let mut byte = [0];
@@ -51,7 +51,7 @@ fn its_lanes_are_shown_and_its_last_frame_and_verdict_stay() {
     let (code, all) = rest(on_terminal(&folder, "one-bed --scale 0.2 --forgets 0"));
 
     assert_eq!(code, 0, "{all}");
-    // The screen of its own is left before what stays is printed.
+    // The alternate screen is left before the last frame and the verdict are printed.
     let (frames, stays) = all.rsplit_once("\u{1b}[?1049l").expect("a screen of its own");
     assert!(frames.contains("sleeper"), "{frames}");
     assert!(stays.contains("sleeper 1") && stays.contains("sleeper 4"), "{stays}");
@@ -67,13 +67,13 @@ fn q_ends_the_play_and_all_of_it() {
     child.stdin.as_mut().unwrap().write_all(b"q").unwrap();
     let (code, _) = rest(child);
 
-    // No verdict is no good one.
+    // Without a verdict the play does not succeed.
     assert_eq!(code, 130);
     assert_eq!(processes(folder.path()), Vec::<i32>::new());
 }
 
 #[test]
-fn a_terminal_that_goes_away_ends_the_play_and_all_of_it() {
+fn a_vanished_terminal_ends_the_play_and_all_of_it() {
     let folder = Folder::new();
     let mut child = on_terminal(&folder, "storm");
     seen_until(&mut child, "steady");
@@ -86,7 +86,7 @@ fn a_terminal_that_goes_away_ends_the_play_and_all_of_it() {
 }
 
 #[test]
-fn a_replay_ends_in_the_frame_that_the_play_ended_in() {
+fn a_replay_ends_in_the_same_frame_as_the_play() {
     let folder = Folder::new();
     let stays = |args: &str| {
         let (code, all) = rest(on_terminal(&folder, args));
@@ -111,7 +111,7 @@ fn a_replay_ends_in_the_frame_that_the_play_ended_in() {
 }
 
 #[test]
-fn a_replay_that_is_paused_stays_when_it_is_over_until_it_goes_on_or_is_quit() {
+fn a_paused_replay_stays_until_it_is_resumed_or_quit() {
     let folder = Folder::new();
     let by = r#"{"id":"a","host":"web1","label":"nightly"}"#;
     let acquired = r#""token":1,"timeout_s":60,"remaining_s":60,"how":"free""#;
@@ -129,7 +129,7 @@ fn a_replay_that_is_paused_stays_when_it_is_over_until_it_goes_on_or_is_quit() {
         terminal.press(" ");
         terminal.shows("paused; over at ");
         terminal.press("-");
-        terminal.shows("(1.0s a sign)");
+        terminal.shows("1 column = 1.0s");
         terminal.press(key);
 
         let all = terminal.end();
@@ -142,7 +142,7 @@ fn a_replay_that_is_paused_stays_when_it_is_over_until_it_goes_on_or_is_quit() {
 }
 
 #[test]
-fn on_a_terminal_that_places_no_cursor_it_is_told_in_lines() {
+fn a_terminal_without_a_cursor_gets_lines() {
     let folder = Folder::new();
 
     let (code, all) = rest(on(&folder, "dumb", "--scale 0.05 --forgets 0"));

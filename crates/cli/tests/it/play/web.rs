@@ -1,4 +1,4 @@
-//! `play --web`: the same in a page. What the page itself does is tested where it is.
+//! `play --web`: a play in a page. The page itself has its own tests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,11 +9,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{command, processes, verdict};
 use crate::{Folder, until};
 
-/// A play, and the address of its page.
+/// Starts a play and returns the address of its page.
 fn served(folder: &Folder, args: &[&str]) -> (Child, String) {
     let args = [args, &["--web", "--listen", "127.0.0.1:0"]].concat();
     let mut child = command(folder, &args).stdout(Stdio::piped()).spawn().unwrap();
-    // Byte by byte: what comes later is read later.
+    // Byte by byte: the output after this line is read later.
     let mut line = Vec::new();
     let mut byte = [0];
     while byte[0] != b'\n' {
@@ -25,10 +25,10 @@ fn served(folder: &Folder, args: &[&str]) -> (Child, String) {
     (child, address.to_owned())
 }
 
-/// What comes when nothing more will come; first where it comes at once.
+/// The messages that mark the end of all events; the first one is in a page that is opened afterwards.
 const OVER: [&str; 2] = ["\"is_over\":true", "event: over"];
 
-/// Reads what the page is sent until one of these comes.
+/// Reads the page's stream until one of these texts arrives.
 fn sent_until(address: &str, words: &[&str]) {
     let mut page = TcpStream::connect(address).unwrap();
     write!(page, "GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
@@ -44,13 +44,13 @@ fn interrupted(child: Child) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_page_stays_after_the_end_until_it_is_interrupted_and_the_verdict_is_told() {
+fn a_page_stays_until_interrupted_then_prints_the_verdict() {
     let folder = Folder::new();
     let (child, address) = served(&folder, &["how-to-use"]);
     sent_until(&address, &["Verdict: both have cooked"]);
     sent_until(&address, &OVER);
 
-    // Whoever comes late sees all of it.
+    // A viewer that connects late sees all of it.
     sent_until(&address, &OVER[..1]);
     let (code, out) = interrupted(child);
 
@@ -66,13 +66,13 @@ fn a_page_that_is_interrupted_ends_the_play_and_all_of_it() {
 
     let (code, _) = interrupted(child);
 
-    // No verdict is no good one.
+    // Without a verdict the play does not succeed.
     assert_eq!(code, Some(130));
     until("the end of all", || processes(folder.path()).is_empty());
 }
 
 #[test]
-fn a_recording_is_seen_again_in_a_page() {
+fn a_recording_is_replayed_in_a_page() {
     let folder = Folder::new();
     let ran = super::play(&folder, &["--scale", "0.05", "--record", "night.jsonl"]);
     assert_eq!(ran.code, 0, "{ran:?}");

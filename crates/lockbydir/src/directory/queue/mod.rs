@@ -1,42 +1,45 @@
-//! The queue: the directory `NAME.lockdir.queue` beside D, with one file a ticket. What is the same on
-//! each system is here: where it is, who is in it, entering it, and that nobody is woken for ever. How
-//! one who stands in it hears of the others is not: `pipes.rs` for Unix, `events.rs` for Windows. Each
-//! has the same functions: `knock`, `ring`, `expel`, `close_queue`, `is_alive`, and of a [`Place`]
-//! `make_ticket`, `leave`, `listen`, `is_expelled`, `hear`. Decides nothing.
+//! The queue: the directory `NAME.lockdir.queue` beside the lock directory, with one file per
+//! ticket. This file has the parts that are the same on all systems: its path, its tickets,
+//! entering it, and a limit on wake-ups. How a waiter notices the others differs: `pipes.rs` for
+//! Unix, `events.rs` for Windows. Both have the same functions: `has_waiters`, `wake_first`,
+//! `expel`, `close_queue`, and for a [`Place`] `make_ticket`, `leave`, `listen`,
+//! `is_expelled`, `wait_for_event`. Decides nothing.
 
-#[cfg(unix)]
-mod pipes;
-#[cfg(unix)]
-use pipes as system_queue;
+#[cfg(windows)]
+mod event;
 #[cfg(windows)]
 mod events;
-#[cfg(windows)]
-use events as system_queue;
+#[cfg(unix)]
+mod pipe;
+#[cfg(unix)]
+mod pipes;
+mod place;
+mod tickets;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lockbydir_protocol::{Answer, LocalContext, Operation, Ticket, Wake, WakeSource};
+use lockbydir_protocol::{Answer, Operation, Ticket, Wake, WakeSource};
 
-use self::system_queue::{Open, is_ours, is_ticket};
+#[cfg(windows)]
+use self::event::{Open, is_ours};
+#[cfg(unix)]
+use self::pipe::{Open, is_ours};
+pub(crate) use self::place::Place;
+use self::tickets::{is_waiting, tickets};
 use crate::directory::executor::{Directory, OpenHandles};
-use crate::interrupt::Interrupt;
 use crate::os::clock;
-use crate::os::syscalls::{about, list_of, mkdir, open_to_list, rmdir, sleep_on, unlinkat};
+use crate::os::syscalls::{about, mkdir, open_to_list, rmdir, sleep_on, unlinkat};
 use crate::os::{Errno, Handle, Source, fault};
 
-/// What the queue is called: D's name and this.
+/// The ending of the queue's name, after the name of the lock directory.
 pub(crate) const SUFFIX: &str = ".queue";
-/// More tickets than this are not read.
-const MOST_TICKETS: usize = 10_000;
-/// A ticket of another kernel that is older goes with the queue, when nobody else is in it. Who still
-/// waits there takes a new one.
-const STALE_TICKET: Duration = Duration::from_secs(3600);
-/// In so long, one is woken so often; then one hears nothing for the rest of it.
-const WAKES: (Duration, u32) = (Duration::from_millis(100), 32);
-/// How often the queue may be removed while we come to it.
-const ROUNDS: u8 = 8;
+/// The limit on wake-ups: in each interval of this length, a waiter wakes up at most this often;
+/// then it ignores wake-ups for the rest of the interval.
+const WAKE_LIMIT: (Duration, u32) = (Duration::from_millis(100), 32);
+/// How often a waiter tries again when others remove the queue while it enters.
+const MAX_ROUNDS: u8 = 8;
 
 impl Directory {
     pub(crate) fn queue_path(&self) -> PathBuf {
@@ -45,40 +48,40 @@ impl Directory {
         PathBuf::from(path)
     }
 
-    /// The queue, if it is one that we may trust.
+    /// Opens the queue, if it is one that we may trust.
     fn queue(&self) -> Result<Handle, Errno> {
         let queue = open_to_list(&self.queue_path())?;
-        match self.stranger(&about(&queue)?) {
+        match self.other_user(&about(&queue)?) {
             Some(_) => Err(Errno::PERM),
             None => Ok(queue),
         }
     }
 
-    /// Removes the tickets of those who are gone.
+    /// Removes the tickets of waiters that are gone.
     ///
     /// # Errors
-    /// [`Errno::NOTEMPTY`] while somebody waits.
+    /// [`Errno::NOTEMPTY`] while a waiter is alive.
     fn clear(&self, queue: &Handle) -> Result<(), Errno> {
         let here = self.here();
         let (living, gone): (Vec<_>, Vec<_>) =
-            tickets(queue)?.into_iter().partition(|ticket| is_alive(queue, ticket, &here));
+            tickets(queue)?.into_iter().partition(|ticket| is_waiting(queue, ticket, &here));
         for ticket in gone {
             let _ = unlinkat(queue, ticket.to_string().as_ref());
         }
         if living.is_empty() { Ok(()) } else { Err(Errno::NOTEMPTY) }
     }
 
-    /// Those in the queue now, in their order.
+    /// Returns the tickets in the queue now, in arrival order.
     pub(crate) fn queue_now(&self) -> Vec<Ticket> {
         let mut queue = self.queue().and_then(|queue| tickets(&queue)).unwrap_or_default();
         queue.sort();
         queue
     }
 
-    /// Performs what needs no place of one's own.
+    /// Performs the operations that need no place in the queue.
     pub(crate) fn perform_on_queue(&self, operation: &Operation, kept: &mut OpenHandles) -> Answer {
         let done = match operation {
-            Operation::HasWaiters => return Answer::Somebody(self.knock(kept)),
+            Operation::HasWaiters => return Answer::Somebody(self.has_waiters(kept)),
             Operation::ListQueue => {
                 return match self.queue().and_then(|queue| tickets(&queue)) {
                     Ok(queue) => Answer::Queue(queue),
@@ -86,8 +89,8 @@ impl Directory {
                     Err(errno) => Answer::Failed(fault(errno)),
                 };
             }
-            Operation::WakeFirst => self.ring(kept),
-            Operation::Expel(ticket, word) => self.expel(ticket, word),
+            Operation::WakeFirst => self.wake_first(kept),
+            Operation::Expel(ticket, handoff) => self.expel(ticket, handoff),
             Operation::CloseQueue => self.close_queue(),
             _ => Err(Errno::INVAL),
         };
@@ -98,55 +101,11 @@ impl Directory {
     }
 }
 
-/// The tickets in a queue, in no order.
-fn tickets(queue: &Handle) -> Result<Vec<Ticket>, Errno> {
-    let mut found = Vec::new();
-    for entry in list_of(queue)?.take(MOST_TICKETS) {
-        let entry = entry?;
-        if is_ticket(entry.kind()) {
-            found.extend(entry.text().and_then(Ticket::parse));
-        }
-    }
-    Ok(found)
-}
-
-/// Does the one of this ticket still wait? Of another kernel's tickets only the age tells.
-fn is_alive(queue: &Handle, ticket: &Ticket, here: &LocalContext) -> bool {
-    if ticket.origin.is_same_boot(&here.origin) {
-        return system_queue::is_alive(queue, ticket);
-    }
-    let age = clock::now().wall.saturating_sub(Duration::from_micros(ticket.order));
-    age < STALE_TICKET && !(here.is_local && here.is_before_boot(ticket))
-}
-
-/// One waiter's own place in the queue: what it keeps open.
-pub(crate) struct Place<'a> {
-    directory: &'a Directory,
-    interrupts: Vec<&'a Interrupt>,
-    /// The queue as we entered it.
-    queue: Option<Handle>,
-    open: Open,
-    kept: OpenHandles,
-    /// Until when wakes are counted, and how many there were.
-    wakes: (Duration, u32),
-}
-
-impl<'a> Place<'a> {
-    pub(crate) fn new(directory: &'a Directory, interrupts: Vec<&'a Interrupt>) -> Place<'a> {
-        Place {
-            directory,
-            interrupts,
-            queue: None,
-            open: Open::default(),
-            kept: OpenHandles::default(),
-            wakes: (Duration::ZERO, 0),
-        }
-    }
-
+impl Place<'_> {
     pub(crate) fn perform(&mut self, operation: &Operation) -> Answer {
         let done = match operation {
             Operation::Enter(ticket) => self.enter(ticket),
-            Operation::Leave(ticket, word) => self.leave(ticket, word),
+            Operation::Leave(ticket, handoff) => self.leave(ticket, handoff),
             Operation::Listen => self.listen(),
             Operation::Sleep(..) => return Answer::Woken(Wake::Time),
             other => return self.directory.perform(other, &mut self.kept),
@@ -160,7 +119,7 @@ impl<'a> Place<'a> {
     fn enter(&mut self, ticket: &Ticket) -> Result<(), Errno> {
         self.open = Open::default();
         let path = self.directory.queue_path();
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             match mkdir(&path, self.directory.mode()) {
                 Ok(()) => {
                     let queue = self.directory.open_made(&path, is_ours)?;
@@ -174,7 +133,7 @@ impl<'a> Place<'a> {
                 Ok(queue)
             });
             match made {
-                // Removed while we came: make it anew.
+                // The queue was removed while we entered: make it anew.
                 Err(Errno::NOENT) => {}
                 Ok(queue) => {
                     self.queue = Some(queue);
@@ -184,7 +143,8 @@ impl<'a> Place<'a> {
                     if let Ok(queue) = self.directory.queue() {
                         let _ = unlinkat(&queue, ticket.to_string().as_ref());
                     }
-                    // Nobody may be in the queue that was made for us; else the kernel refuses.
+                    // The queue that was made for us may be empty; if it is not, the kernel refuses
+                    // this.
                     let _ = rmdir(&path);
                     return Err(errno);
                 }
@@ -197,19 +157,19 @@ impl<'a> Place<'a> {
         self.interrupts.iter().any(|interrupt| interrupt.is_raised())
     }
 
-    /// The rest of this moment, where somebody has woken us too often in it: whoever may write to
-    /// a pipe in this queue could keep us awake for ever.
+    /// Counts a wake-up. Returns the end of the current interval if there were too many in it:
+    /// another user who may write to a pipe in this queue could otherwise keep us awake forever.
     fn throttled_until(&mut self) -> Option<Duration> {
         let now = clock::boot();
         if now >= self.wakes.0 {
-            self.wakes = (now + WAKES.0, 0);
+            self.wakes = (now + WAKE_LIMIT.0, 0);
         }
         self.wakes.1 += 1;
-        (self.wakes.1 > WAKES.1).then_some(self.wakes.0)
+        (self.wakes.1 > WAKE_LIMIT.1).then_some(self.wakes.0)
     }
 
-    /// Sleeps until something is heard, or `until`.
-    pub(crate) fn sleep(&mut self, ear: &WakeSource, until: Duration) -> Wake {
+    /// Sleeps until an event occurs, or until `until`.
+    pub(crate) fn sleep(&mut self, wake_source: &WakeSource, until: Duration) -> Wake {
         if self.is_interrupted() {
             return Wake::Interrupted;
         }
@@ -219,16 +179,16 @@ impl<'a> Place<'a> {
         if self.is_expelled() {
             return Wake::Expelled;
         }
-        self.hear(ear, until)
+        self.wait_for_event(wake_source, until)
     }
 
-    /// Sleeps on these until then, and on what may interrupt it, which gives none. Has the first
-    /// something to tell?
+    /// Sleeps until `until` on these sources and on the interrupts. Returns `None` if the wait was
+    /// interrupted; otherwise whether the first source is ready.
     fn poll(&self, on: &[Source<'_>], until: Duration) -> Option<bool> {
         let interrupts = self.interrupts.iter().filter_map(|interrupt| interrupt.event());
         let all: Vec<_> =
             on.iter().copied().chain(interrupts.map(|alarm| alarm.source())).collect();
-        let told = sleep_on(&all, until);
-        (!self.is_interrupted()).then_some(told == Some(0) && !on.is_empty())
+        let ready = sleep_on(&all, until);
+        (!self.is_interrupted()).then_some(ready == Some(0) && !on.is_empty())
     }
 }

@@ -1,34 +1,25 @@
-//! The queue on Unix: a ticket is a named pipe that its waiter keeps open, and the first in the queue listens
-//! to the bell, another one. Nothing is ever written to the bell, so nobody is killed by SIGPIPE:
-//! opening and closing it rings.
+//! The queue on Unix. A ticket is a named pipe that its waiter keeps open, and the first waiter in
+//! the queue also listens to another pipe, the bell. Nothing is ever written to the bell, so
+//! SIGPIPE cannot kill anybody: opening and closing it rings it.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use lockbydir_protocol::{Handoff, Liveness, Ticket, Wake, WakeSource};
 
-use super::{Place, is_alive as waits, tickets};
+use super::pipe::{BELL, open_pipe};
+use super::place::Place;
+use super::tickets::{is_waiting, tickets};
 use crate::directory::executor::{Directory, OpenHandles};
 use crate::os::process;
-use crate::os::syscalls::{
-    about, mkfifoat, open_pipe_at, read, reopen_to_write, rmdir, unlinkat, write,
-};
-use crate::os::{Errno, FileKind, Found, Handle, PipeEnd};
-
-const BELL: &str = "bell";
-
-/// What a waiter keeps open.
-#[derive(Default)]
-pub(super) struct Open {
-    own: Option<Handle>,
-    ahead: Option<(Ticket, Handle)>,
-    bell: Option<Handle>,
-}
+use crate::os::syscalls::{about, mkfifoat, read, reopen_to_write, rmdir, unlinkat, write};
+use crate::os::{Errno, Handle, PipeEnd};
 
 impl Directory {
-    /// A pipe opens for writing only while somebody reads it, and its end is heard: so the bell
-    /// is opened before the release and closed after it.
-    pub(super) fn knock(&self, kept: &mut OpenHandles) -> bool {
+    /// Returns true if a waiter may be in the queue. A pipe opens for writing only while somebody
+    /// reads it, and the reader notices when it is closed: so the bell is opened before the release
+    /// and closed after it.
+    pub(super) fn has_waiters(&self, kept: &mut OpenHandles) -> bool {
         let Ok(queue) = self.queue() else {
             return false;
         };
@@ -36,41 +27,42 @@ impl Directory {
         if kept.bell.is_some() {
             return true;
         }
-        // Of another kernel's waiters nobody can tell whether they live, and none of them hears:
-        // a ticket that one of them left must not keep others from trying for ever.
+        // It is unknown whether waiters of another kernel are alive, and they cannot be woken: a
+        // ticket that one of them left behind must not keep others from trying forever.
         let here = self.here();
-        let may_come = |ticket: &Ticket| {
-            ticket.origin.is_same_boot(&here.origin) && waits(&queue, ticket, &here)
+        let is_reachable = |ticket: &Ticket| {
+            ticket.origin.is_same_boot(&here.origin) && is_waiting(&queue, ticket, &here)
         };
-        tickets(&queue).is_ok_and(|found| found.iter().any(may_come))
+        tickets(&queue).is_ok_and(|found| found.iter().any(is_reachable))
     }
 
-    /// Whoever removed the queue may have taken the bell away that we have in hand: who still waits
-    /// has made another one by now, and listens to that.
-    pub(super) fn ring(&self, kept: &mut OpenHandles) -> Result<(), Errno> {
-        let in_hand = kept.bell.take();
-        if in_hand.as_ref().is_none_or(is_removed) {
+    /// Wakes the first waiter. A process that removed the queue may have removed the bell that we
+    /// have open: a waiter that is still there has made another bell by now, and listens to that.
+    pub(super) fn wake_first(&self, kept: &mut OpenHandles) -> Result<(), Errno> {
+        let open_bell = kept.bell.take();
+        if open_bell.as_ref().is_none_or(is_removed) {
             let queue = self.queue()?;
             open_pipe(&queue, BELL, PipeEnd::Write).map_err(|_| Errno::BUSY)?;
         }
         Ok(())
     }
 
-    pub(super) fn expel(&self, ticket: &Ticket, word: &Handoff) -> Result<(), Errno> {
+    pub(super) fn expel(&self, ticket: &Ticket, handoff: &Handoff) -> Result<(), Errno> {
         let queue = self.queue()?;
         let name = ticket.to_string();
         if let Ok(pipe) = open_pipe(&queue, &name, PipeEnd::Both) {
-            say(&pipe, &spell(word));
+            write_line(&pipe, &encode(handoff));
         }
         unlinkat(&queue, name.as_ref())
     }
 
-    /// Whoever comes while the queue is being removed may listen to the old bell: it is rung once
-    /// more, through a handle that is neither a reader nor a writer until then.
+    /// Removes the queue. A waiter that enters while the queue is being removed may listen to the
+    /// old bell: so the bell is rung once more, through a handle that is neither a reader nor a
+    /// writer until then.
     pub(crate) fn close_queue(&self) -> Result<(), Errno> {
         let queue = self.queue()?;
         self.clear(&queue)?;
-        // What is called so and is no pipe is somebody's file.
+        // A file of this name that is not a pipe belongs to somebody.
         let bell = open_pipe(&queue, BELL, PipeEnd::Hold);
         if bell.is_ok() {
             let _ = unlinkat(&queue, BELL.as_ref());
@@ -83,66 +75,39 @@ impl Directory {
     }
 }
 
-/// Is this a name that a queue gives?
-pub(super) fn is_ours(found: &Found) -> bool {
-    found.text().is_some_and(|name| name == BELL || Ticket::parse(name).is_some())
+fn write_line(pipe: &Handle, line: &str) {
+    let _ = write(pipe, format!("{line}\n").as_bytes());
 }
 
-/// Can it be a ticket?
-pub(super) fn is_ticket(kind: FileKind) -> bool {
-    matches!(kind, FileKind::Pipe | FileKind::Unknown)
-}
-
-/// Opens a named pipe, and nothing else that may be there in its place.
-fn open_pipe(queue: &Handle, name: &str, end: PipeEnd) -> Result<Handle, Errno> {
-    let pipe = open_pipe_at(queue, name.as_ref(), end)?;
-    match about(&pipe)?.kind {
-        FileKind::Pipe => Ok(pipe),
-        _ => Err(Errno::INVAL),
-    }
-}
-
-/// Has somebody the ticket's pipe open?
-pub(super) fn is_alive(queue: &Handle, ticket: &Ticket) -> bool {
-    match open_pipe(queue, &ticket.to_string(), PipeEnd::Read) {
-        Ok(pipe) => !matches!(read(&pipe, &mut [0; 1]), Ok(0)),
-        Err(_) => false,
-    }
-}
-
-fn say(pipe: &Handle, words: &str) {
-    let _ = write(pipe, format!("{words}\n").as_bytes());
-}
-
-fn spell(word: &Handoff) -> String {
-    match word {
+fn encode(handoff: &Handoff) -> String {
+    match handoff {
         Handoff::First => "first".into(),
         Handoff::Behind(ticket) => format!("behind {ticket}"),
     }
 }
 
-/// The last thing said, if it is a word of ours.
-fn understand(said: &str) -> Option<Handoff> {
-    match said.lines().last()?.split_once(' ') {
-        None => (said.lines().last() == Some("first")).then_some(Handoff::First),
+/// Parses the last line, if it is a handoff message.
+fn decode(content: &str) -> Option<Handoff> {
+    match content.lines().last()?.split_once(' ') {
+        None => (content.lines().last() == Some("first")).then_some(Handoff::First),
         Some(("behind", ticket)) => Ticket::parse(ticket).map(Handoff::Behind),
         Some(_) => None,
     }
 }
 
-/// What was said on a pipe: nothing yet, words, or the end.
-enum Said {
+/// The result of reading a pipe: nothing yet, text, or the end.
+enum PipeRead {
     Nothing,
-    Words(String),
+    Text(String),
     End,
 }
 
-fn heard_on(pipe: &Handle) -> Said {
-    let mut said = [0; 4096];
-    match read(pipe, &mut said) {
-        Ok(0) => Said::End,
-        Ok(length) => Said::Words(String::from_utf8_lossy(&said[..length]).into_owned()),
-        Err(_) => Said::Nothing,
+fn read_pipe(pipe: &Handle) -> PipeRead {
+    let mut content = [0; 4096];
+    match read(pipe, &mut content) {
+        Ok(0) => PipeRead::End,
+        Ok(length) => PipeRead::Text(String::from_utf8_lossy(&content[..length]).into_owned()),
+        Err(_) => PipeRead::Nothing,
     }
 }
 
@@ -156,14 +121,15 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// First the word, then the unlink, then the end of the pipe: who hears it end finds no
-    /// ticket, and who opened it before hears it end.
-    pub(super) fn leave(&mut self, ticket: &Ticket, word: &Handoff) -> Result<(), Errno> {
+    /// Sends the handoff, then unlinks the ticket, then closes the pipe. In this order a waiter
+    /// that sees the end of the pipe finds no ticket, and a waiter that opened the pipe before sees
+    /// its end.
+    pub(super) fn leave(&mut self, ticket: &Ticket, handoff: &Handoff) -> Result<(), Errno> {
         self.open.ahead = None;
         self.open.bell = None;
         let own = self.open.own.take();
         if let Some(own) = &own {
-            say(own, &spell(word));
+            write_line(own, &encode(handoff));
         }
         let queue = self.queue.take().map_or_else(|| self.directory.queue(), Ok)?;
         unlinkat(&queue, ticket.to_string().as_ref())
@@ -186,34 +152,38 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// A bell that was rung, or removed, is heard no more. Before the next sleep it is opened
-    /// anew, and D looked at once more; most often D is ours before.
-    fn rung(&mut self) -> Wake {
+    /// Closes a bell that was rung or removed. Before the next sleep it is opened anew, and the
+    /// lock directory is examined once more; usually the lock is ours before that.
+    fn bell_rang(&mut self) -> Wake {
         self.open.bell = None;
         Wake::Notified
     }
 
-    /// A pipe that has come to its end tells no more: the ticket may have another one by now.
-    fn told(&mut self, said: Said) -> Wake {
-        match said {
-            Said::Words(said) => understand(&said).map_or(Wake::PeerGone, Wake::HandoffReceived),
-            Said::Nothing => Wake::PeerGone,
-            Said::End => {
+    /// Interprets what was read from the pipe of the ticket ahead. At its end the pipe is closed:
+    /// the ticket may have another one by now.
+    fn pipe_was_read(&mut self, content: PipeRead) -> Wake {
+        match content {
+            PipeRead::Text(content) => {
+                decode(&content).map_or(Wake::PeerGone, Wake::HandoffReceived)
+            }
+            PipeRead::Nothing => Wake::PeerGone,
+            PipeRead::End => {
                 self.open.ahead = None;
                 Wake::PeerGone
             }
         }
     }
 
-    /// Is our ticket gone? Then its pipe is of no use: that is told once.
+    /// Returns true if our ticket was removed. Its pipe is then of no use and is closed, so this is
+    /// reported once.
     pub(super) fn is_expelled(&mut self) -> bool {
         self.open.own.take_if(|own| is_removed(own)).is_some()
     }
 
-    /// Sleeps until something is heard, or `until`.
-    pub(super) fn hear(&mut self, ear: &WakeSource, until: Duration) -> Wake {
+    /// Sleeps until an event occurs, or until `until`.
+    pub(super) fn wait_for_event(&mut self, wake_source: &WakeSource, until: Duration) -> Wake {
         let mut life = None;
-        match ear {
+        match wake_source {
             WakeSource::Ticket(ticket) => {
                 if self.open.ahead.as_ref().is_none_or(|(open, _)| open != ticket) {
                     let opened = self
@@ -222,21 +192,21 @@ impl Place<'_> {
                         .and_then(|queue| open_pipe(&queue, &ticket.to_string(), PipeEnd::Read));
                     self.open.ahead = opened.ok().map(|pipe| (ticket.clone(), pipe));
                 }
-                match self.open.ahead.as_ref().map(|(_, pipe)| heard_on(pipe)) {
+                match self.open.ahead.as_ref().map(|(_, pipe)| read_pipe(pipe)) {
                     None => return Wake::PeerGone,
-                    Some(Said::Nothing) => {}
-                    Some(said) => return self.told(said),
+                    Some(PipeRead::Nothing) => {}
+                    Some(content) => return self.pipe_was_read(content),
                 }
             }
             WakeSource::Bell(owner) => {
                 if self.open.bell.as_ref().is_some_and(is_removed) {
-                    return self.rung();
+                    return self.bell_rang();
                 }
                 if self.open.bell.is_none() && self.listen().is_ok() {
                     return Wake::Notified;
                 }
                 life = process::first_living(*owner);
-                // Where no handle can be had of one who lives, only looks tell of its end.
+                // If no handle is available for a living process, only looks show its end.
                 if life.is_none() && process::life(*owner) == Liveness::Gone {
                     return Wake::Ended;
                 }
@@ -244,24 +214,24 @@ impl Place<'_> {
             WakeSource::Nothing => {}
         }
 
-        let heard = match ear {
+        let pipe_to_read = match wake_source {
             WakeSource::Ticket(_) => self.open.ahead.as_ref().map(|(_, pipe)| pipe),
             WakeSource::Bell(_) => self.open.bell.as_ref(),
             WakeSource::Nothing => None,
         };
-        let pipe = heard.map(AsFd::as_fd);
+        let pipe = pipe_to_read.map(AsFd::as_fd);
         let all: Vec<_> =
             [pipe, life.as_ref().map(|life| life.source())].into_iter().flatten().collect();
-        let Some(first_is_heard) = self.poll(&all, until) else {
+        let Some(first_is_ready) = self.poll(&all, until) else {
             return Wake::Interrupted;
         };
-        let is_heard = heard.is_some() && first_is_heard;
-        match ear {
-            WakeSource::Ticket(_) if is_heard => {
-                let said = heard.map_or(Said::End, heard_on);
-                self.told(said)
+        let is_ready = pipe_to_read.is_some() && first_is_ready;
+        match wake_source {
+            WakeSource::Ticket(_) if is_ready => {
+                let content = pipe_to_read.map_or(PipeRead::End, read_pipe);
+                self.pipe_was_read(content)
             }
-            WakeSource::Bell(_) if is_heard => self.rung(),
+            WakeSource::Bell(_) if is_ready => self.bell_rang(),
             _ if life.as_ref().is_some_and(|life| life.has_ended()) => Wake::Ended,
             _ if self.is_expelled() => Wake::Expelled,
             _ => Wake::Time,

@@ -1,4 +1,4 @@
-//! Sleeping on several things at once, and being woken by another thread.
+//! Sleeping on several sources at once, and being woken by another thread.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -7,30 +7,31 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Handle, ProcessHandle, alarm};
 
-/// Raised from any thread, it wakes whoever sleeps on it.
+/// Wakes the threads that sleep on it when any thread raises it.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    /// By which it is raised, if that is another handle.
+    /// The handle that raises it, if that is a separate one.
     raise: Option<Handle>,
-    hear: Handle,
+    read_end: Handle,
 }
 
 impl Alarm {
     pub(crate) fn new() -> Option<Alarm> {
-        alarm().ok().map(|(raise, hear)| Alarm { raise, hear })
+        alarm().ok().map(|(raise, read_end)| Alarm { raise, read_end })
     }
 
     pub(crate) fn raise(&self) {
-        let _ = rustix::io::write(self.raise.as_ref().unwrap_or(&self.hear), &1u64.to_ne_bytes());
+        let _ =
+            rustix::io::write(self.raise.as_ref().unwrap_or(&self.read_end), &1u64.to_ne_bytes());
     }
 
     pub(crate) fn lower(&self) {
-        // All that it was raised: one number, or as many as were written.
-        while matches!(rustix::io::read(&self.hear, &mut [0; 64]), Ok(64)) {}
+        // Reads everything that was written: one number, or as many as it was raised times.
+        while matches!(rustix::io::read(&self.read_end, &mut [0; 64]), Ok(64)) {}
     }
 
     pub(crate) fn source(&self) -> Source<'_> {
-        self.hear.as_fd()
+        self.read_end.as_fd()
     }
 }
 
@@ -40,10 +41,11 @@ impl ProcessHandle {
     }
 }
 
-/// What one sleeps on.
+/// Something that a thread can sleep on.
 pub(crate) type Source<'a> = BorrowedFd<'a>;
 
-/// Sleeps until one of these has something to tell, so long at most: which one is the first?
+/// Sleeps until one of these sources is ready, for `up_to` at most; returns the index of the first
+/// that is ready.
 pub(crate) fn sleep_on(on: &[Source<'_>], up_to: Duration) -> Option<usize> {
     let mut polled: Vec<PollFd<'_>> = on.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
     let timeout = Timespec {

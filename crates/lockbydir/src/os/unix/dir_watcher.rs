@@ -1,4 +1,4 @@
-//! Hearing what happens in many folders, where the kernel tells of it.
+//! A directory watcher for many folders, on a kernel that notifies of changes.
 
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
@@ -10,29 +10,29 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
 use super::{Errno, Handle, Source};
 
-/// Hears of names that come and go in folders.
+/// Reports the names that are added to and removed from folders.
 pub(crate) struct DirWatcher(Handle);
 
-/// Something that was heard.
-pub(crate) enum Heard {
-    /// This name has come into the folder of this number; is it a folder's?
-    AcquiredFrom(i32, OsString, bool),
-    /// This name has gone from it; or was it moved, perhaps within it?
-    Went(i32, OsString, bool),
-    /// The folder is gone, and its number with it.
+/// A change that the kernel has reported.
+pub(crate) enum DirEvent {
+    /// This name was added to the folder of this number; whether it is a directory's.
+    Added(i32, OsString, bool),
+    /// This name was removed from it; whether it was moved away, perhaps within the folder.
+    Removed(i32, OsString, bool),
+    /// The folder is gone, and its number is no longer valid.
     Ended(i32),
-    /// More happened than could be kept.
+    /// Events were lost because the kernel's queue was full.
     Overflow,
 }
 
 impl DirWatcher {
-    /// Each process and each user has a few at most.
+    /// Creates a watcher. The system limits their number per process and per user.
     pub(crate) fn new() -> Result<DirWatcher, Errno> {
         inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(DirWatcher)
     }
 
-    /// Listens to a folder that is no link, too, and says its number.
-    pub(crate) fn listen(&self, folder: &Path) -> Result<i32, Errno> {
+    /// Watches a folder, which must not be a link, in addition to others, and returns its number.
+    pub(crate) fn watch(&self, folder: &Path) -> Result<i32, Errno> {
         const WHAT: WatchFlags = WatchFlags::CREATE
             .union(WatchFlags::DELETE)
             .union(WatchFlags::MOVED_FROM)
@@ -42,12 +42,12 @@ impl DirWatcher {
         inotify::add_watch(&self.0, folder, WHAT)
     }
 
-    pub(crate) fn forget(&self, number: i32) {
+    pub(crate) fn unwatch(&self, number: i32) {
         let _ = inotify::remove_watch(&self.0, number);
     }
 
-    /// All that was heard since, in its order.
-    pub(crate) fn heard(&self, tell: &mut dyn FnMut(Heard)) {
+    /// Reports all events since the last call, in order.
+    pub(crate) fn read_events(&self, report: &mut dyn FnMut(DirEvent)) {
         let mut room = [MaybeUninit::uninit(); 64 * 1024];
         let mut reader = Reader::new(&self.0, &mut room);
         while let Ok(event) = reader.next() {
@@ -57,13 +57,13 @@ impl DirWatcher {
             };
             let (what, number) = (event.events(), event.wd());
             if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-                tell(Heard::Overflow);
+                report(DirEvent::Overflow);
             } else if what.contains(ReadFlags::IGNORED) {
-                tell(Heard::Ended(number));
+                report(DirEvent::Ended(number));
             } else if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
-                tell(Heard::AcquiredFrom(number, name(), what.contains(ReadFlags::ISDIR)));
+                report(DirEvent::Added(number, name(), what.contains(ReadFlags::ISDIR)));
             } else if what.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
-                tell(Heard::Went(number, name(), what.contains(ReadFlags::MOVED_FROM)));
+                report(DirEvent::Removed(number, name(), what.contains(ReadFlags::MOVED_FROM)));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Files: handles relative to a directory, and no symbolic link is followed.
+//! File operations. Calls are relative to the handle of a directory, and follow no symbolic link.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::io;
@@ -17,30 +17,30 @@ pub use rustix::io::Errno;
 /// An open directory or pipe.
 pub(crate) type Handle = std::os::fd::OwnedFd;
 
-/// The error number of a thing that is taken, for people.
+/// The error numbers of a call that is not permitted, and of a thing that is taken, for people.
 pub(crate) const NOT_PERMITTED: i32 = Errno::PERM.raw_os_error();
 pub(crate) const TAKEN: i32 = Errno::NOTEMPTY.raw_os_error();
 
 /// The error number of a name that is too long.
 pub(crate) const NAME_TOO_LONG: i32 = Errno::NAMETOOLONG.raw_os_error();
 
-/// Can files be given to a group?
+/// Whether files can be given to a group.
 pub(crate) const HAS_GROUPS: bool = true;
 
 const LOOK: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// A handle to change what is in a directory, not to list it.
+/// Flags of a handle that can change the entries of a directory, but not list them.
 const CHANGE: OFlags = LOOK.union(NEITHER);
-/// A directory to be read; the folder itself may be a link.
+/// Flags of a handle that can list a folder; the folder itself may be a link.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const PIPE: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Why no lock's name can end in this part.
+/// Returns why no lock's name can end in this part, if that is so.
 pub(crate) fn refuses_name(_last: &OsStr) -> Option<&'static str> {
     None
 }
 
-/// What this error is to the protocol.
+/// Returns what this error means to the protocol.
 pub(crate) fn fault(errno: Errno) -> Fault {
     let code = errno.raw_os_error();
     match errno {
@@ -57,12 +57,13 @@ pub(crate) fn fault(errno: Errno) -> Fault {
     }
 }
 
-/// Is it an error of a file system that has no such call?
+/// Returns true if the error means that the file system does not support the call.
 pub(crate) fn is_no_such_call(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
 }
 
-/// Is it an error of a process, a user or a system that has no more handles, watches or memory?
+/// Returns true if the error means that a process, user or system has no more handles, watches or
+/// memory.
 pub(crate) fn is_exhausted(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC)
 }
@@ -71,7 +72,7 @@ pub(crate) fn errno_of(error: &io::Error) -> Option<Errno> {
     Errno::from_io_error(error)
 }
 
-/// A directory, to list what is in it.
+/// Opens a directory to list its entries.
 pub(crate) fn open_to_list(path: &Path) -> Result<Handle, Errno> {
     fs::open(path, LOOK, Mode::empty())
 }
@@ -80,24 +81,24 @@ pub(crate) fn open_to_list_at(dir: &Handle, name: &Path) -> Result<Handle, Errno
     fs::openat(dir, name, LOOK, Mode::empty())
 }
 
-/// A directory, to change what is in it.
+/// Opens a directory to change its entries.
 pub(crate) fn open_to_change(path: &Path) -> Result<Handle, Errno> {
     fs::open(path, CHANGE, Mode::empty())
 }
 
-/// A folder, to walk through it; it may be a link.
+/// Opens a folder to walk through it; it may be a link.
 pub(crate) fn open_folder(path: &Path) -> Result<Handle, Errno> {
     fs::open(path, FOLDER, Mode::empty())
 }
 
-/// A folder in this one, which is no link.
+/// Opens a folder in this one; it must not be a link.
 pub(crate) fn open_folder_at(dir: &Handle, name: &OsStr) -> Result<Handle, Errno> {
     fs::openat(dir, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
 }
 
-/// Of a link itself.
+/// Returns the metadata of a path; for a symbolic link, that of the link itself.
 pub(crate) fn about_path(path: &Path) -> Result<Metadata, Errno> {
-    fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| told(&stat))
+    fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| metadata_from(&stat))
 }
 
 pub(crate) fn about(fd: &Handle) -> Result<Metadata, Errno> {
@@ -105,17 +106,17 @@ pub(crate) fn about(fd: &Handle) -> Result<Metadata, Errno> {
 }
 
 fn about_open(fd: impl AsFd, stat: &Stat) -> Result<Metadata, Errno> {
-    let about = told(stat);
-    let is_strangers = about.owner == FileOwner::Ours && stat.st_uid == NOBODY && !is_own(fd);
-    let owner = if is_strangers { FileOwner::Strangers(NOBODY) } else { about.owner };
+    let about = metadata_from(stat);
+    let is_other_users = about.owner == FileOwner::Ours && stat.st_uid == NOBODY && !is_own(fd);
+    let owner = if is_other_users { FileOwner::Strangers(NOBODY) } else { about.owner };
     Ok(Metadata { owner, ..about })
 }
 
-/// The number that a user namespace shows for all users that it has no number for; it may be our
-/// own, too.
+/// The number that a user namespace shows for all users without a number in it; it may also be our
+/// own.
 const NOBODY: u32 = 65534;
 
-pub(super) fn told(stat: &Stat) -> Metadata {
+pub(super) fn metadata_from(stat: &Stat) -> Metadata {
     let own = rustix::process::geteuid().as_raw();
     Metadata {
         kind: kind(FileType::from_raw_mode(stat.st_mode)),
@@ -132,7 +133,7 @@ pub(super) fn told(stat: &Stat) -> Metadata {
     }
 }
 
-/// The name of a user, and the mode of what they own there, for people.
+/// Returns the name of a user, and the mode of their file at this path, for people.
 pub(crate) fn owner_and_mode(path: &Path, uid: u32) -> (Option<String>, Option<u32>) {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
@@ -144,12 +145,12 @@ pub(crate) fn owner_and_mode(path: &Path, uid: u32) -> (Option<String>, Option<u
     (named, stat.map(|stat| low_bits(stat.st_mode)))
 }
 
-/// The type of this field differs between systems.
+/// Returns the permission bits of a mode. The type of this field differs between systems.
 fn low_bits(mode: impl Into<u32>) -> u32 {
     mode.into() & 0o777
 }
 
-/// The types of these fields differ between systems.
+/// Combines seconds and nanoseconds. The types of these fields differ between systems.
 fn stamp(seconds: impl Into<i128>, nanoseconds: impl Into<i128>) -> Stamp {
     Stamp(seconds.into() * 1_000_000_000 + nanoseconds.into())
 }
@@ -165,7 +166,7 @@ fn kind(of: FileType) -> FileKind {
     }
 }
 
-/// As wide as the system has it.
+/// Converts a mode to the width that the system uses.
 fn permissions(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode as _)
 }
@@ -174,7 +175,7 @@ pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
     fs::mkdir(path, permissions(mode))
 }
 
-/// A new, empty file.
+/// Creates a new, empty file.
 pub(crate) fn createat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
     const NEW: OFlags = OFlags::WRONLY
         .union(OFlags::CREATE)
@@ -188,7 +189,7 @@ pub(crate) fn fchmod(fd: &Handle, mode: u32) -> Result<(), Errno> {
     fs::fchmod(fd, permissions(mode))
 }
 
-/// Gives it to a group.
+/// Sets the group.
 pub(crate) fn fchown(fd: &Handle, group: u32) -> Result<(), Errno> {
     fs::fchown(fd, None, Some(Gid::from_raw(group)))
 }
@@ -197,12 +198,12 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
     fs::rename(from, to)
 }
 
-/// Refuses to replace anything.
+/// Renames a path; refuses to replace anything.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
 }
 
-/// Within one directory.
+/// Renames an entry within one directory.
 pub(crate) fn renameat(dir: &Handle, from: &Path, to: &Path) -> Result<(), Errno> {
     fs::renameat(dir, from, dir, to)
 }
@@ -223,17 +224,17 @@ pub(crate) fn rmdirat(dir: &Handle, name: &Path) -> Result<(), Errno> {
     fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
-/// What one does with a pipe.
+/// What a pipe is opened for.
 #[derive(Clone, Copy)]
 pub(crate) enum PipeEnd {
     Read,
     Write,
     Both,
-    /// Neither, until it is opened again.
+    /// Neither reading nor writing, until it is opened again.
     Hold,
 }
 
-/// Opens what is called so, without waiting for anybody; it may be no pipe.
+/// Opens the file of this name, without waiting for the other end; it may not be a pipe.
 pub(crate) fn open_pipe_at(dir: &Handle, name: &Path, end: PipeEnd) -> Result<Handle, Errno> {
     let how = match end {
         PipeEnd::Read => OFlags::RDONLY,
@@ -252,7 +253,7 @@ pub(crate) fn write(pipe: &Handle, what: &[u8]) -> Result<usize, Errno> {
     rustix::io::write(pipe, what)
 }
 
-/// What is in a directory but itself and its parent.
+/// The entries of a directory, without `.` and `..`.
 pub(crate) struct Names(fs::Dir);
 
 impl Names {
@@ -260,12 +261,12 @@ impl Names {
         fs::Dir::new(dir).map(Names)
     }
 
-    /// The same, of a handle that is needed further.
+    /// Lists a directory like [`of`](Names::of), without consuming its handle.
     pub(crate) fn of_open(dir: &Handle) -> Result<Names, Errno> {
         fs::Dir::read_from(dir).map(Names)
     }
 
-    /// Of the directory itself.
+    /// Returns the metadata of the directory itself.
     pub(crate) fn about(&self) -> Result<Metadata, Errno> {
         about_open(self.0.fd()?, &self.0.stat()?)
     }
@@ -285,7 +286,7 @@ impl Iterator for Names {
     }
 }
 
-/// One of them.
+/// An entry of a directory.
 pub(crate) struct Found(fs::DirEntry);
 
 impl Found {
@@ -293,7 +294,7 @@ impl Found {
         kind(self.0.file_type())
     }
 
-    /// Its name, where that is text.
+    /// Returns its name, if that is valid UTF-8.
     pub(crate) fn text(&self) -> Option<&str> {
         self.0.file_name().to_str().ok()
     }
@@ -302,7 +303,7 @@ impl Found {
         OsStr::from_bytes(self.0.file_name().to_bytes()).to_owned()
     }
 
-    /// For people.
+    /// Returns its name for people.
     pub(crate) fn printable(&self) -> String {
         crate::status::printable_bytes(self.0.file_name().to_bytes())
     }

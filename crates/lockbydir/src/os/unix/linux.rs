@@ -1,4 +1,4 @@
-//! What only Linux does so.
+//! The parts that are specific to Linux.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,16 +18,16 @@ use crate::os::{FileSystem, LONGEST_NAME, Mount};
 /// The clock that runs while the machine is suspended.
 pub(super) const BOOT_CLOCK: ClockId = ClockId::Boottime;
 
-/// A handle that can neither read nor write.
+/// Flags of a handle that can neither read nor write.
 pub(super) const NEITHER: OFlags = OFlags::PATH;
 
-/// What the file system of this folder is like, by one call.
+/// Returns the properties of the file system of this folder, by one call.
 pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
     let Ok(stat) = rustix::fs::statfs(folder) else {
         return FileSystem { is_local: false, longest_name: LONGEST_NAME };
     };
     let longest_name = match usize::try_from(stat.f_namelen) {
-        // Some say nothing.
+        // Some file systems report nothing.
         Ok(0) | Err(_) => LONGEST_NAME,
         Ok(length) => length,
     };
@@ -38,7 +38,8 @@ pub(crate) fn is_local(folder: &Path) -> bool {
     file_system_of(folder).is_local
 }
 
-/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
+/// Returns true for the file systems that a single kernel owns: a process that wrote there under
+/// another boot is dead.
 fn is_local_kind(kind: u64) -> bool {
     const EXT: u64 = 0xEF53;
     const XFS: u64 = 0x5846_5342;
@@ -51,43 +52,45 @@ fn is_local_kind(kind: u64) -> bool {
     matches!(kind, EXT | XFS | BTRFS | TMPFS | RAMFS | OVERLAY | F2FS | ZFS)
 }
 
-/// Is it known to do what a lock needs: by one kernel's own rules, or measured (NFS)?
+/// Returns true if the file system is known to do what a lock needs: because one kernel owns it, or
+/// because it was measured (NFS).
 pub(crate) fn is_known(folder: &Path) -> bool {
     const NFS: u64 = 0x6969;
     is_local(folder) || rustix::fs::statfs(folder).is_ok_and(|stat| stat.f_type as u64 == NFS)
 }
 
-/// The file system of a folder, as `mount` tells of it.
+/// Returns the file system of a folder, as `mount` describes it.
 pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
     let folder = fs::canonicalize(folder).ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     Mount::among(&mounts, folder.as_os_str().as_bytes())
 }
 
-/// Tells one mount from another: its device, and where the kernel has it (6.8) a number that is
-/// given once, for that of a device is given again.
+/// Returns what distinguishes one mount from another: its device, and a number that the kernel
+/// never reuses, if it has one (6.8). Device numbers are reused.
 pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
     const NUMBER_GIVEN_ONCE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
     let asked = rustix::fs::statx(CWD, folder, AtFlags::empty(), NUMBER_GIVEN_ONCE);
-    let number = asked.ok().filter(|told| told.stx_mask & NUMBER_GIVEN_ONCE.bits() != 0);
+    let number = asked.ok().filter(|answer| answer.stx_mask & NUMBER_GIVEN_ONCE.bits() != 0);
     let device = fs::metadata(folder).ok()?.dev();
-    Some((device, number.map_or(0, |told| told.stx_mnt_id)))
+    Some((device, number.map_or(0, |answer| answer.stx_mnt_id)))
 }
 
-/// A path to what is in this directory, whatever has taken its place meanwhile.
+/// Returns a path to an entry of this directory, even if another directory has taken its place
+/// meanwhile.
 pub(crate) fn path_in(dir: &Handle, name: &OsStr) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
 }
 
-/// Is this directory our own, whatever numbers say? Only its owner may leave its time of access
-/// alone.
+/// Returns true if this directory is our own, whatever the user numbers say. Only the owner of a
+/// directory may open it without an update of its access time (`O_NOATIME`).
 pub(super) fn is_own(dir: impl AsFd) -> bool {
     const QUIETLY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     rustix::fs::openat(dir, ".", QUIETLY | OFlags::NOATIME, Mode::empty()).err()
         != Some(Errno::PERM)
 }
 
-/// Is something mounted just there?
+/// Returns true if something is mounted at this path.
 pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
     let about = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())?;
     Ok(about.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
@@ -97,25 +100,27 @@ pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno
     rustix::fs::mknodat(dir, name, FileType::Fifo, Mode::from_raw_mode(mode), 0)
 }
 
-/// The same pipe, to write to, whatever became of its name.
+/// Opens the same pipe for writing, even if its name was removed.
 pub(crate) fn reopen_to_write(pipe: &Handle) -> Result<Handle, Errno> {
     let again = format!("/proc/self/fd/{}", pipe.as_raw_fd());
     rustix::fs::open(again, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Does the clock count from the kernel's boot? In a time namespace of its own it does not.
+/// Returns true if the clock counts from the kernel's boot. In a time namespace of its own it does
+/// not.
 pub(crate) fn counts_from_boot(time_space: u32) -> bool {
-    /// The number of the first time namespace, the same on every kernel.
+    /// The number of the first time namespace, which is the same on every kernel.
     const FIRST: u32 = 0xEFFF_FFFA;
     time_space == FIRST
 }
 
-/// A handle to raise an alarm by, if it is another one than that it is heard on, and that one.
+/// Creates an alarm: a handle to raise it, if that differs from the handle to sleep on, and the
+/// latter.
 pub(super) fn alarm() -> Result<(Option<Handle>, Handle), Errno> {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(|both| (None, both))
 }
 
-/// A handle on a process, which tells of its end.
+/// A handle on a process, which becomes readable when the process ends.
 pub(crate) struct ProcessHandle(pub(super) Handle);
 
 impl ProcessHandle {
@@ -131,10 +136,11 @@ impl ProcessHandle {
     }
 }
 
-/// What the process between `lockbydir run` and its command calls itself.
+/// The name that the process between `lockbydir run` and its command gives itself.
 const SUPERVISOR: &[u8] = b"run-supervisor";
 
-/// The program a PID of our namespace runs, for people: below a supervisor, the command.
+/// Returns the program that a PID of our namespace runs, for people. For a supervisor, this is its
+/// command.
 pub(crate) fn command(pid: u32) -> Option<String> {
     let name_of = |pid: u32| fs::read(format!("/proc/{pid}/comm")).ok();
     let name = name_of(pid).filter(|_| is_proc_of_our_pids())?;
@@ -147,45 +153,47 @@ pub(crate) fn command(pid: u32) -> Option<String> {
     Some(crate::status::printable_bytes(name.trim_ascii_end()))
 }
 
-/// What tells a process from an earlier one that had its PID.
+/// Returns the start time of a process, which distinguishes it from an earlier process with the
+/// same PID.
 pub(crate) fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name, in parentheses, may hold anything; the last one closes it.
+    // The program's name, in parentheses, may contain anything; the last parenthesis closes it.
     let close = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok().filter(|_| is_proc_of_our_pids())
 }
 
-/// Does `/proc` show the PIDs of our own namespace? A process may be put into another one and keep
-/// the `/proc` of the one before: there, its PIDs are other processes.
+/// Returns true if `/proc` shows the PIDs of our own namespace. A process may be moved to another
+/// namespace and keep the `/proc` of the previous one: there, its PIDs are other processes.
 fn is_proc_of_our_pids() -> bool {
     let Ok(status) = fs::read("/proc/self/status") else { return false };
     let status = String::from_utf8_lossy(&status);
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    // Our PID in each namespace from that of this /proc down to ours.
+    // Our PID in each namespace, from that of this /proc down to our own.
     let pids = field("NSpid:").or_else(|| field("Pid:")).unwrap_or_default();
     pids.trim() == std::process::id().to_string()
 }
 
-/// What tells this boot from all others; 0 where it can't be read.
+/// Returns a number that identifies this boot; 0 if it cannot be read.
 pub(crate) fn boot_id() -> u64 {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     super::process::boot_number(&id)
 }
 
-/// Whose boot clock we read; 0 where it can't be told. A lock may outlive the time namespace that it
-/// was made in, and the kernel gives the number of one that is gone to the next one, of another
-/// clock: so only the first one is told, which stays.
+/// Returns the number of the time namespace of our boot clock; 0 if it is unknown. A lock may
+/// outlive the time namespace in which it was made, and the kernel gives the number of a namespace
+/// that is gone to a later one, with another clock. So only the first namespace, which always
+/// remains, is reported.
 pub(crate) fn time_space() -> u32 {
     Some(namespace("time")).filter(|&number| counts_from_boot(number)).unwrap_or(0)
 }
 
-/// Whose PIDs we see; 0 where it can't be told.
+/// Returns the number of our PID namespace; 0 if it is unknown.
 pub(crate) fn pid_space() -> u32 {
     namespace("pid")
 }
 
-/// The number of one of our namespaces.
+/// Returns the number of one of our namespaces.
 fn namespace(kind: &str) -> u32 {
     fs::read_link(format!("/proc/self/ns/{kind}"))
         .ok()

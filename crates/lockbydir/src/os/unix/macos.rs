@@ -1,4 +1,4 @@
-//! What macOS does in its own way. It is type-checked; nobody has run it yet.
+//! The parts that are specific to macOS. They are type-checked; nobody has run them yet.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
@@ -15,32 +15,34 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use super::{Errno, Handle};
 use crate::os::{FileSystem, LONGEST_NAME, Mount};
 
-/// Its monotonic clock counts sleep, unlike that of Linux.
+/// The monotonic clock of macOS counts sleep, unlike that of Linux.
 pub(super) const BOOT_CLOCK: ClockId = ClockId::Monotonic;
 
-/// There is no such handle: this one can read.
+/// Flags of a handle that can neither read nor write. macOS has none, so this one can read.
 pub(super) const NEITHER: OFlags = OFlags::empty();
 
-/// What the file system of this folder is like.
+/// Returns the properties of the file system of this folder.
 pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
-    let told = rustix::fs::statvfs(folder).ok().and_then(|stat| stat.f_namemax.try_into().ok());
+    let reported = rustix::fs::statvfs(folder).ok().and_then(|stat| stat.f_namemax.try_into().ok());
     FileSystem {
         is_local: is_local(folder),
-        longest_name: told.filter(|length| *length > 0).unwrap_or(LONGEST_NAME),
+        longest_name: reported.filter(|length| *length > 0).unwrap_or(LONGEST_NAME),
     }
 }
 
-/// File systems that a single kernel owns: whoever wrote there under another boot is dead.
+/// Returns true if a single kernel owns the file system: then a process that wrote there under
+/// another boot is dead.
 pub(crate) fn is_local(folder: &Path) -> bool {
     mount_of(folder).is_some_and(|mount| matches!(&*mount.kind, "apfs" | "hfs"))
 }
 
-/// Is it known to do what a lock needs: by one kernel's own rules, or measured (NFS)?
+/// Returns true if the file system is known to do what a lock needs: because one kernel owns it, or
+/// because it was measured (NFS).
 pub(crate) fn is_known(folder: &Path) -> bool {
     mount_of(folder).is_some_and(|mount| matches!(&*mount.kind, "apfs" | "hfs" | "nfs"))
 }
 
-/// The file system of a folder.
+/// Returns the file system of a folder.
 pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
     let stat = rustix::fs::statfs(folder).ok()?;
     let text = |chars: &[i8]| {
@@ -51,25 +53,25 @@ pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
     Some(Mount { kind, source, options: String::new() })
 }
 
-/// Tells one mount from another.
+/// Returns a number that distinguishes one mount from another.
 pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(folder).ok().map(|known| (known.dev(), 0))
 }
 
-/// A path to what is in this directory. It is that of this moment: here a handle cannot be walked
-/// through.
+/// Returns a path to an entry of this directory. It is the path at this moment: here a path cannot
+/// go through a handle.
 pub(crate) fn path_in(dir: &Handle, name: &OsStr) -> PathBuf {
     let path = rustix::fs::getpath(dir).map(|path| OsString::from_vec(path.into_bytes()));
-    // What has no path any more has nothing in it.
+    // A directory that has no path any more has no entries.
     path.map_or_else(|_| PathBuf::from("/dev/null"), PathBuf::from).join(name)
 }
 
-/// Is this directory our own? Numbers of users are the same for all here.
+/// Returns true if this directory is our own. User numbers mean the same to all processes here.
 pub(super) fn is_own(_dir: impl AsFd) -> bool {
     true
 }
 
-/// Is something mounted just there? Here that is not told.
+/// Returns true if something is mounted at this path. Here the system does not report it.
 pub(crate) fn is_mount(_path: &Path) -> Result<bool, Errno> {
     Ok(false)
 }
@@ -80,27 +82,29 @@ pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno
         .map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
-/// A pipe without a name cannot be opened again here: who listens to it hears by looking.
+/// Always fails: here a pipe without a name cannot be opened again. Its reader notices changes by
+/// looking.
 pub(crate) fn reopen_to_write(_pipe: &Handle) -> Result<Handle, Errno> {
     Err(Errno::NOTSUP)
 }
 
-/// Does the clock count from the kernel's boot?
+/// Returns true if the clock counts from the kernel's boot.
 pub(crate) fn counts_from_boot(_time_space: u32) -> bool {
     true
 }
 
-/// A handle to raise an alarm by, and one that it is heard on.
+/// Creates an alarm: a handle to raise it, and a handle to sleep on.
 pub(super) fn alarm() -> Result<(Option<Handle>, Handle), Errno> {
-    let (hear, raise) = rustix::pipe::pipe()?;
-    for end in [&hear, &raise] {
+    let (read_end, raise) = rustix::pipe::pipe()?;
+    for end in [&read_end, &raise] {
         rustix::io::fcntl_setfd(end, FdFlags::CLOEXEC)?;
         rustix::fs::fcntl_setfl(end, OFlags::NONBLOCK)?;
     }
-    Ok((Some(raise), hear))
+    Ok((Some(raise), read_end))
 }
 
-/// A handle on a process, which tells of its end: here there is none, and looks tell.
+/// A handle on a process, which would notify of its end. There is none here; waiters notice the end
+/// by looking.
 pub(crate) struct ProcessHandle(pub(super) Handle);
 
 impl ProcessHandle {
@@ -113,17 +117,18 @@ impl ProcessHandle {
     }
 }
 
-/// The program a PID runs, for people.
+/// Returns the program that a PID runs, for people.
 pub(crate) fn command(pid: u32) -> Option<String> {
-    asked(pid, |process| crate::status::printable_bytes(process.name().as_encoded_bytes()))
+    query(pid, |process| crate::status::printable_bytes(process.name().as_encoded_bytes()))
 }
 
-/// What tells a process from an earlier one that had its PID: the second in which it was made.
+/// Returns the start time of a process in seconds, which distinguishes it from an earlier process
+/// with the same PID.
 pub(crate) fn start_of(pid: u32) -> Option<u64> {
-    asked(pid, sysinfo::Process::start_time)
+    query(pid, sysinfo::Process::start_time)
 }
 
-fn asked<T>(pid: u32, what: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+fn query<T>(pid: u32, what: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     let mut system = System::new();
     let pid = Pid::from_u32(pid);
     let only = ProcessesToUpdate::Some(&[pid]);
@@ -131,18 +136,18 @@ fn asked<T>(pid: u32, what: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     system.process(pid).map(what)
 }
 
-/// What tells this boot from all others; 0 where it can't be read.
+/// Returns a number that identifies this boot; 0 if it cannot be read.
 pub(crate) fn boot_id() -> u64 {
     let id = sysctl::Ctl::new("kern.bootsessionuuid").and_then(|id| id.value_string());
     super::process::boot_number(&id.unwrap_or_default())
 }
 
-/// Whose boot clock we read: there is one.
+/// Returns the number of the namespace of our boot clock: there is only one.
 pub(crate) fn time_space() -> u32 {
     1
 }
 
-/// Whose PIDs we see: there is one kind.
+/// Returns the number of our PID namespace: there is only one.
 pub(crate) fn pid_space() -> u32 {
     1
 }

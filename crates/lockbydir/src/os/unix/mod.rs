@@ -1,4 +1,5 @@
-//! Unix: what all have, and a file for what each does in its own way, with the same functions.
+//! Unix: the parts that are common to all Unix systems, and one file for each system's own parts,
+//! with the same functions.
 
 mod alarm;
 mod clock;

@@ -1,4 +1,4 @@
-//! Processes: who lives.
+//! Processes, and whether they are alive.
 
 use lockbydir_protocol::Process;
 use rustix::io::Errno;
@@ -8,7 +8,7 @@ use super::{ProcessHandle, start_of};
 
 pub(crate) use lockbydir_unix::fork_generation;
 
-/// Is this process gone for certain?
+/// Returns true if this process is gone for certain.
 pub(crate) fn is_gone(process: Process) -> bool {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
         return false;
@@ -20,25 +20,25 @@ pub(crate) fn is_gone(process: Process) -> bool {
         && process.start != 0
         && start != process.start
     {
-        return true; // Another process that was given the same PID.
+        return true; // Another process that got the same PID.
     }
-    // A pidfd polls readable once the whole process ended, reaped or not. The state letter in
-    // /proc would also call a process dead whose first thread alone has ended.
+    // A pidfd polls readable once the whole process has ended, reaped or not. By the state letter
+    // in /proc, a process would count as dead when only its first thread has ended.
     ProcessHandle::of(process.pid).is_some_and(|life| life.has_ended())
 }
 
-/// Can this be a PID?
+/// Returns true if this can be a PID.
 pub(crate) fn is_pid(pid: u32) -> bool {
     pid != 0 && i32::try_from(pid).is_ok()
 }
 
-/// A boot's number, of its identifier.
+/// Returns the number of a boot, from its identifier.
 pub(super) fn boot_number(id: &str) -> u64 {
     let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
     u64::from_str_radix(&digits, 16).unwrap_or(0)
 }
 
-/// The host's name.
+/// Returns the host's name.
 pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! What wakes a sleeping thread: an event of the kernel.
+//! An alarm that wakes a sleeping thread: an event of the kernel.
 
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 
@@ -6,7 +6,7 @@ use lockbydir_windows::Event;
 
 use super::ProcessHandle;
 
-/// Raised from any thread, it wakes whoever sleeps on it.
+/// Wakes the threads that sleep on it when any thread raises it.
 #[derive(Debug)]
 pub(crate) struct Alarm(Event);
 
@@ -34,7 +34,7 @@ impl ProcessHandle {
     }
 }
 
-/// What one sleeps on.
+/// Something that a thread can sleep on.
 pub(crate) type Source<'a> = BorrowedHandle<'a>;
 
 pub(crate) use lockbydir_windows::sleep_on;

@@ -1,4 +1,5 @@
-//! Files. Permissions come from the folder: a mode says only whether the lock is shared on purpose.
+//! File operations. Permissions come from the folder: a mode says only whether the lock is shared
+//! on purpose.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,16 +17,17 @@ pub use lockbydir_windows::Errno;
 pub(crate) type Handle = OwnedHandle;
 
 /// The error number of a thing that is taken, for people: "the directory is not empty".
+/// `NOT_PERMITTED` never occurs here.
 pub(crate) const NOT_PERMITTED: i32 = -1;
 pub(crate) const TAKEN: i32 = 145;
 
 /// The error number of a name that is too long.
 pub(crate) const NAME_TOO_LONG: i32 = 206;
 
-/// Can files be given to a group?
+/// Whether files can be given to a group.
 pub(crate) const HAS_GROUPS: bool = false;
 
-/// Why no lock's name can end in this part.
+/// Returns why no lock's name can end in this part, if that is so.
 pub(crate) fn refuses_name(last: &OsStr) -> Option<&'static str> {
     const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
     let text = last.to_string_lossy().to_lowercase();
@@ -50,7 +52,7 @@ pub(crate) fn refuses_name(last: &OsStr) -> Option<&'static str> {
     }
 }
 
-/// What this error is to the protocol.
+/// Returns what this error means to the protocol.
 pub(crate) fn fault(errno: Errno) -> Fault {
     let code = errno.raw_os_error();
     match errno {
@@ -64,12 +66,13 @@ pub(crate) fn fault(errno: Errno) -> Fault {
     }
 }
 
-/// Is it an error of a file system that has no such call?
+/// Returns true if the error means that the file system does not support the call.
 pub(crate) fn is_no_such_call(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOTSUP)
 }
 
-/// Is it an error of a process, a user or a system that has no more handles, watches or memory?
+/// Returns true if the error means that a process, user or system has no more handles, watches or
+/// memory.
 pub(crate) fn is_exhausted(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NOMEM | Errno::NOSPC)
 }
@@ -78,18 +81,19 @@ pub(crate) fn errno_of(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
-/// What the file system of this folder is like. The names of all that Windows has are of 254
-/// characters at least.
+/// Returns the properties of the file system of this folder. All file systems of Windows allow
+/// names of at least 254 characters.
 pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
     FileSystem { is_local: is_local(folder), longest_name: LONGEST_NAME }
 }
 
-/// Does this kernel alone own the file system: whoever wrote there under another boot is dead?
+/// Returns true if this kernel alone owns the file system: then a process that wrote there under
+/// another boot is dead.
 pub(crate) fn is_local(folder: &Path) -> bool {
     windows::is_local(folder)
 }
 
-/// A directory, to list what is in it.
+/// Opens a directory to list its entries.
 pub(crate) fn open_to_list(path: &Path) -> Result<Handle, Errno> {
     windows::open_dir(None, path, Access::List)
 }
@@ -98,12 +102,12 @@ pub(crate) fn open_to_list_at(dir: &Handle, name: &Path) -> Result<Handle, Errno
     windows::open_dir(Some(dir.as_handle()), name, Access::List)
 }
 
-/// A directory, to change what is in it.
+/// Opens a directory to change its entries.
 pub(crate) fn open_to_change(path: &Path) -> Result<Handle, Errno> {
     windows::open_dir(None, path, Access::Change)
 }
 
-/// A folder, to walk through it; it may be a link.
+/// Opens a folder to walk through it; it may be a link.
 pub(crate) fn open_folder(path: &Path) -> Result<Handle, Errno> {
     match open_to_list(path) {
         Err(Errno::LOOP) => {
@@ -114,27 +118,27 @@ pub(crate) fn open_folder(path: &Path) -> Result<Handle, Errno> {
     }
 }
 
-/// A folder in this one, which is no link.
+/// Opens a folder in this one; it must not be a link.
 pub(crate) fn open_folder_at(dir: &Handle, name: &OsStr) -> Result<Handle, Errno> {
     open_to_list_at(dir, name.as_ref())
 }
 
-/// A path to what is in this directory, whatever it was opened by.
+/// Returns a path to an entry of this directory, whatever path the directory was opened by.
 pub(crate) fn path_in(dir: &Handle, name: &OsStr) -> PathBuf {
-    // Without a path nothing is found, and so nothing removed.
+    // Without a path nothing is found, so nothing is removed.
     windows::final_path(dir.as_handle()).unwrap_or_default().join(name)
 }
 
-/// Of a link itself.
+/// Returns the metadata of a path; for a symbolic link, that of the link itself.
 pub(crate) fn about_path(path: &Path) -> Result<Metadata, Errno> {
-    windows::about_path(path).map(told)
+    windows::about_path(path).map(metadata_from)
 }
 
 pub(crate) fn about(fd: &Handle) -> Result<Metadata, Errno> {
-    windows::about(fd.as_handle()).map(told)
+    windows::about(fd.as_handle()).map(metadata_from)
 }
 
-fn told(facts: Facts) -> Metadata {
+fn metadata_from(facts: Facts) -> Metadata {
     Metadata {
         kind: kind(facts.kind),
         modified: Stamp(facts.modified),
@@ -144,14 +148,15 @@ fn told(facts: Facts) -> Metadata {
             Owner::Administrators => FileOwner::Administrators,
             Owner::Another(user) => FileOwner::Strangers(user),
         },
-        // There is no mode that could say so.
+        // There is no mode that could indicate it.
         is_shared: false,
         keeps_owner_out: false,
         is_removed: facts.is_removed,
     }
 }
 
-/// The name of a user, and the mode of what they own there, for people: neither is known here.
+/// Returns the name of a user, and the mode of their file at this path, for people: neither is
+/// known here.
 pub(crate) fn owner_and_mode(_: &Path, _: u32) -> (Option<String>, Option<u32>) {
     (None, None)
 }
@@ -164,7 +169,8 @@ fn kind(of: Kind) -> FileKind {
     }
 }
 
-/// Is something mounted just there? Such a thing is a link here, and refused as one.
+/// Returns true if something is mounted at this path. Here a mount point is a link, and is refused
+/// as one.
 pub(crate) fn is_mount(_path: &Path) -> Result<bool, Errno> {
     Ok(false)
 }
@@ -173,17 +179,17 @@ pub(crate) fn mkdir(path: &Path, _mode: u32) -> Result<(), Errno> {
     windows::make_dir(path)
 }
 
-/// A new, empty file.
+/// Creates a new, empty file.
 pub(crate) fn createat(dir: &Handle, name: &Path, _mode: u32) -> Result<(), Errno> {
     windows::create_file(dir.as_handle(), name.as_os_str()).map(drop)
 }
 
-/// The same, kept open: nobody else can open it to write.
+/// Creates a new, empty file and keeps it open: nobody else can open it for writing.
 pub(crate) fn create_and_keep_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
     windows::create_file(dir.as_handle(), name.as_os_str())
 }
 
-/// Opens a file to write.
+/// Opens a file for writing.
 pub(crate) fn open_to_write_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
     windows::open_file(dir.as_handle(), name.as_os_str())
 }
@@ -192,22 +198,23 @@ pub(crate) fn fchmod(_fd: &Handle, _mode: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// There are no groups: no lock that asks for one gets so far.
+/// Always fails, since there are no groups. A lock that asks for a group is refused before this
+/// call.
 pub(crate) fn fchown(_fd: &Handle, _group: u32) -> Result<(), Errno> {
     Err(Errno::NOTSUP)
 }
 
-/// Never replaces anything here.
+/// Renames a path; never replaces anything here.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
     windows::rename_path(from, to)
 }
 
-/// Refuses to replace anything.
+/// Renames a path; refuses to replace anything.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     windows::rename_path(from, to)
 }
 
-/// Within one directory.
+/// Renames an entry within one directory.
 pub(crate) fn renameat(dir: &Handle, from: &Path, to: &Path) -> Result<(), Errno> {
     windows::rename_within(dir.as_handle(), from.as_os_str(), to.as_os_str())
 }
@@ -228,7 +235,7 @@ pub(crate) fn rmdirat(dir: &Handle, name: &Path) -> Result<(), Errno> {
     windows::remove_dir(Some(dir.as_handle()), name)
 }
 
-/// What is in a directory but itself and its parent.
+/// The entries of a directory, without `.` and `..`.
 pub(crate) struct Names(windows::Names<Handle>);
 
 impl Names {
@@ -236,14 +243,14 @@ impl Names {
         Ok(Names(windows::Names::of(dir)))
     }
 
-    /// The same, of a handle that is needed further.
+    /// Lists a directory like [`of`](Names::of), without consuming its handle.
     pub(crate) fn of_open(dir: &Handle) -> Result<Names, Errno> {
         dir.try_clone().map_err(|_| Errno::AGAIN).and_then(Names::of)
     }
 
-    /// Of the directory itself.
+    /// Returns the metadata of the directory itself.
     pub(crate) fn about(&self) -> Result<Metadata, Errno> {
-        windows::about(self.0.dir()).map(told)
+        windows::about(self.0.dir()).map(metadata_from)
     }
 }
 
@@ -255,7 +262,7 @@ impl Iterator for Names {
     }
 }
 
-/// One of them.
+/// An entry of a directory.
 pub(crate) struct Found(Name);
 
 impl Found {
@@ -263,7 +270,7 @@ impl Found {
         kind(self.0.kind)
     }
 
-    /// Its name, where that is text.
+    /// Returns its name, if that is valid Unicode.
     pub(crate) fn text(&self) -> Option<&str> {
         self.0.name.to_str()
     }
@@ -272,7 +279,7 @@ impl Found {
         self.0.name.clone()
     }
 
-    /// For people.
+    /// Returns its name for people.
     pub(crate) fn printable(&self) -> String {
         crate::status::printable_bytes(self.0.name.to_string_lossy().as_bytes())
     }

@@ -1,5 +1,5 @@
-//! Windows. The calls themselves, and all that is unsafe about them, are in the crate
-//! `lockbydir-windows`; here they are given the names that this library uses.
+//! Windows. The calls themselves, and all unsafe code for them, are in the crate
+//! `lockbydir-windows`; this module gives them the names that this library uses.
 
 mod alarm;
 mod clock;

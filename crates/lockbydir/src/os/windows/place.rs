@@ -1,5 +1,5 @@
-//! What a place is like, as far as Windows is asked; calls that only `doctor` tries, and that are
-//! not here.
+//! The properties of a folder, as far as Windows reports them. Calls that only `doctor` uses are
+//! not available here.
 
 use std::path::Path;
 
@@ -8,35 +8,36 @@ use lockbydir_windows as windows;
 use super::{Errno, Handle, about, is_local, open_folder};
 use crate::os::{Mount, Trust};
 
-/// The file system of a folder, as far as it is asked for.
+/// Returns the file system of a folder, if it is NTFS or ReFS.
 pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
     let [source, options] = [String::new(), String::new()];
     windows::keeps_times(folder).then(|| Mount { kind: "NTFS or ReFS".into(), source, options })
 }
 
-/// Nothing that tells one mount from another for certain.
+/// Returns `None`: nothing distinguishes one mount from another for certain.
 pub(crate) fn mount_number(_folder: &Path) -> Option<(u64, u64)> {
     None
 }
 
-/// Is it known to do what a lock needs?
+/// Returns true if the file system is known to do what a lock needs.
 pub(crate) fn is_known(folder: &Path) -> bool {
     is_local(folder) || windows::keeps_times(folder)
 }
 
-/// Who may move what is in a folder, as its owner says.
+/// Returns who may move the entries of a folder, by its owner.
 pub(crate) fn trust(folder: &Path) -> Result<Trust, Errno> {
     let owner = about(&open_folder(folder)?)?.owner;
     Ok(Trust { owner, mode: None, is_world_writable_without_sticky: false })
 }
 
-/// May we remove this directory from its folder? Here no sticky bit keeps others' things; what a list
-/// of rights forbids shows when it is tried.
+/// Returns true if we may remove this directory from its folder. There is no sticky bit that
+/// protects other users' files here; if an access control list forbids the removal, the attempt
+/// shows it.
 pub(crate) fn is_removable(_path: &Path, _folder: &Path) -> Result<bool, Errno> {
     Ok(true)
 }
 
-/// There is no flock(2).
+/// Always fails: there is no flock(2).
 pub(crate) fn flock(_dir: &Handle, _name: &Path) -> Result<Option<Handle>, Errno> {
     Err(Errno::NOTSUP)
 }

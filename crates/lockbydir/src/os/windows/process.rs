@@ -5,30 +5,32 @@ use lockbydir_windows::Errno;
 
 pub(crate) use lockbydir_windows::{boot_id, crash, host};
 
-/// There is one space of PIDs and one boot clock. It has a number all the same: 0 is unknown.
+/// The number of the only PID namespace and the only boot clock. It is not 0, since 0 means
+/// unknown.
 const ONLY: u32 = 1;
 
-/// The program that a PID runs, for people.
+/// Returns the program that a PID runs, for people.
 pub(crate) fn command(pid: u32) -> Option<String> {
     let program = lockbydir_windows::Process::open(pid).ok()?.program()?;
     let name = program.file_stem()?.to_string_lossy().into_owned();
     Some(crate::status::printable_bytes(name.as_bytes()))
 }
 
-/// Is this process gone for certain? One that is not for us to look at is not.
+/// Returns true if this process is gone for certain. A process that we may not examine does not
+/// count as gone.
 pub(crate) fn is_gone(process: Process) -> bool {
     match lockbydir_windows::Process::open(process.pid) {
         Err(errno) => errno == Errno::INVAL,
         Ok(found) => {
             let start = found.start().unwrap_or(0);
-            // Another process that was given the same PID.
+            // Another process that got the same PID.
             let is_another = start != 0 && process.start != 0 && start != process.start;
             is_another || found.has_ended()
         }
     }
 }
 
-/// A handle on a process, which tells of its end.
+/// A handle on a process, which is signaled when the process ends.
 pub(crate) struct ProcessHandle(pub(super) lockbydir_windows::Process);
 
 impl ProcessHandle {
@@ -41,30 +43,31 @@ impl ProcessHandle {
     }
 }
 
-/// Can this be a PID?
+/// Returns true if this can be a PID.
 pub(crate) fn is_pid(pid: u32) -> bool {
     pid != 0
 }
 
-/// What tells a process from an earlier one that had its PID.
+/// Returns the start time of a process, which distinguishes it from an earlier process with the
+/// same PID.
 pub(crate) fn start_of(pid: u32) -> Option<u64> {
     lockbydir_windows::Process::open(pid).ok()?.start()
 }
 
-/// Whose boot clock we read.
+/// Returns the number of the namespace of our boot clock.
 pub(crate) fn time_space() -> u32 {
     ONLY
 }
 
-/// Whose PIDs we see.
+/// Returns the number of our PID namespace.
 pub(crate) fn pid_space() -> u32 {
     ONLY
 }
 
-/// There is no fork here: a process has no child that shares what it has made.
+/// Returns a constant: there is no fork here, so no child shares what a process has made.
 pub(crate) fn fork_generation() -> u64 {
     1
 }
 
-/// There is no such thing as stopping a process here: nothing happens.
+/// Does nothing: a process cannot be stopped here.
 pub(crate) fn stop() {}

@@ -1,10 +1,10 @@
-// cards.js: locks as cards, each with its state, its holder, the time it lasts, and its queue.
+// cards.js: locks as cards, each with its state, its holder, the rest of its timeout, and its queue.
 
 const cards = {
   made: new Map(), // name -> parts
-  states: new Set(), // only these, if any
+  states: new Set(), // show only these, if any
   text: '',
-  chosen: null, // the name of a lock; none: all of them
+  chosen: null, // the name of a lock; null: all of them
   onChoose: () => {},
 };
 
@@ -14,7 +14,7 @@ const cardOf = (lock) => {
   let parts = cards.made.get(lock.name);
   if (parts) return parts;
   parts = { item: element('li'), card: element('button', undefined, { type: 'button', class: 'card', 'aria-pressed': 'false' }) };
-  for (const row of ['head', 'who', 'time', 'line', 'foot']) {
+  for (const row of ['head', 'who', 'time', 'queue', 'foot']) {
     parts[row] = element('span', undefined, { class: row });
     parts.card.append(parts[row]);
   }
@@ -30,22 +30,22 @@ const cardOf = (lock) => {
   parts.time.append(parts.bar);
   parts.card.addEventListener('click', () => cards.onChoose(lock.name));
   parts.item.append(parts.card);
-  // In the order of their names, as the server keeps them.
+  // Sorted by name, as on the server.
   const after = [...$('cards').children].find((item) => item.lockName > lock.name);
   parts.item.lockName = lock.name;
   $('cards').insertBefore(parts.item, after ?? null);
   cards.made.set(lock.name, parts);
-  sight.observe(parts.item);
+  visibility.observe(parts.item);
   return parts;
 };
 
-const lineOf = (card) => {
-  const named = card.line.map(({ lane }) => world.lanes.get(lane)).filter(Boolean);
+const queueOf = (card) => {
+  const named = card.queue.map(({ lane }) => world.lanes.get(lane)).filter(Boolean);
   return { named, text: named.slice(0, 4).map((lane) => called(lane.who)).join(' · ') };
 };
 
-// Cards that nobody sees are drawn once a second, for those who have them read aloud.
-const sight = new IntersectionObserver((changes) => {
+// Cards outside the window are drawn once a second, for screen readers.
+const visibility = new IntersectionObserver((changes) => {
   for (const { target, isIntersecting } of changes) {
     const parts = cards.made.get(target.lockName);
     if (!parts) continue;
@@ -68,9 +68,9 @@ const drawCard = (lock, isDue) => {
   write(parts.state, `${state.glyph} ${state.word}`);
   write(parts.holder, card.holder ? called(card.holder) : card.state === 'bare' ? 'holder unknown' : 'nobody holds it');
   write(parts.where, card.holder ? place(card.holder) : '');
-  const { text } = lineOf(card);
+  const { text } = queueOf(card);
   const more = card.waiting > 4 ? ' …' : '';
-  write(parts.line, card.waiting ? `${card.waiting} ${card.waiting === 1 ? 'waits' : 'wait'}: ${text}${more}` : 'nobody waits');
+  write(parts.queue, card.waiting ? `${card.waiting} ${card.waiting === 1 ? 'waits' : 'wait'}: ${text}${more}` : 'nobody waits');
   write(parts.rate, card.a_second ? `${card.is_busy ? '≈ ' : ''}${rate(card.a_second)}/s` : '');
   const token = card.token === null ? '' : String(card.token);
   write(parts.token, token && `#${token.length > 6 ? '…' + token.slice(-5) : token}`);
@@ -80,7 +80,7 @@ const drawCard = (lock, isDue) => {
   drawLasts(lock, parts);
 };
 
-// The bar runs by itself from now to the timeout; the browser moves it, not this script.
+// The bar shrinks from now to the timeout as an animation of the browser, not by this script.
 const moveBar = (card, parts) => {
   const key = card.state === 'held' ? `${card.renewed_at} ${card.expires_at} ${clock.stopped}` : card.state;
   if (parts.moving === key) return;
@@ -114,7 +114,7 @@ const drawLasts = (lock, parts) => {
   if (isQuiet.matches && card.state === 'held') parts.bar.style.transform = `scaleX(${partLeft(card)})`;
 };
 
-// What only time changes; the cards that can be seen.
+// Updates what only time changes, on the visible cards.
 const tickCards = () => {
   for (const [name, parts] of cards.made) {
     const lock = world.locks.get(name);
@@ -129,10 +129,10 @@ const isShown = (lock) => {
   if (!cards.text || matches(lock.name)) return true;
   const { holder } = lock.card;
   if (holder && matches(`${called(holder)} ${place(holder)}`)) return true;
-  return lineOf(lock.card).named.some((lane) => matches(`${called(lane.who)} ${place(lane.who)}`));
+  return queueOf(lock.card).named.some((lane) => matches(`${called(lane.who)} ${place(lane.who)}`));
 };
 
-// How many are in each state, and which are shown at all.
+// Counts the locks in each state, and shows those that match.
 const sortOut = () => {
   const counts = { held: 0, free: 0, expired: 0, dead: 0, bare: 0, foreign: 0 };
   let shown = 0;
@@ -149,13 +149,13 @@ const sortOut = () => {
   }
   for (const [state, n] of Object.entries(counts)) {
     write(cards.counts[state], String(n));
-    // Odd ones are rare.
+    // These states are rare.
     cards.counts[state].parentElement.hidden = !n && (state === 'bare' || state === 'foreign') && !cards.states.has(state);
   }
   const none = $('none');
   none.hidden = shown > 0;
-  write(none, world.locks.size ? 'No lock is like that.' : 'There is no lock here yet. As soon as somebody takes one, it appears.');
-  // Who is told something bad should see it in the tab, too.
+  write(none, world.locks.size ? 'No lock matches.' : 'No locks yet. A lock appears here when it is taken.');
+  // Locks in trouble also show in the title of the tab.
   const bad = counts.expired + counts.dead + counts.foreign;
   const title = `${bad ? `(${bad}) ` : ''}${world.title ? clean(world.title) + ' · ' : ''}lockbydir`;
   if (document.title !== title) document.title = title;
@@ -177,18 +177,18 @@ const makeStates = () => {
   }
 };
 
-// Those of locks that are not there any more.
+// Removes the cards of locks that do not exist any more.
 const dropCards = () => {
   for (const [name, parts] of cards.made) {
     if (world.locks.get(name)?.card) continue;
     parts.motion?.cancel();
-    sight.unobserve(parts.item);
+    visibility.unobserve(parts.item);
     parts.item.remove();
     cards.made.delete(name);
   }
 };
 
-// All anew, as after the server came back.
+// Resets all cards, after a message with the whole state.
 const resetCards = () => {
   dropCards();
   for (const parts of cards.made.values()) parts.moving = null;

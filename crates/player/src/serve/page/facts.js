@@ -1,5 +1,5 @@
-// facts.js: what is told in words: the facts of a span, the lanes as a table, what was said and
-// happened, and what a screen reader is told.
+// facts.js: what is shown as text: the facts of a span, the lanes as a table, messages and events, and
+// announcements for screen readers.
 
 const factsOf = (lane, span) => {
   const { who, lock } = lane;
@@ -45,7 +45,7 @@ const placeTip = (x, y) => {
   tip.style.transform = `translate(${Math.max(8, left)}px, ${Math.max(8, top)}px)`;
 };
 
-// The mouse points there.
+// Shows the facts of what the mouse points at.
 const point = (found, x, y) => {
   const before = view.pointed?.lane;
   view.pointed = found && { ...found, x, y };
@@ -58,8 +58,8 @@ const point = (found, x, y) => {
   placeTip(x, y);
 };
 
-// Beside what the keyboard chose; and a screen reader says it.
-const tellChosen = () => {
+// Shows the facts beside the span that the keyboard chose, and has a screen reader announce them.
+const announceChosen = () => {
   const span = chosenSpan();
   if (!span) return;
   const facts = factsOf(span.lane, span).map(([name, value]) => `${name} ${value}`).join(', ');
@@ -76,7 +76,7 @@ const tellChosen = () => {
   });
 };
 
-// Facts of what lasts go on while they are shown.
+// Updates the facts of a span that still lasts while they are shown.
 const tickTip = () => {
   if ($('tip').hidden || !view.pointed) return;
   const found = view.pointed;
@@ -135,30 +135,30 @@ const log = (at, text, tone) => {
   if (isAtEnd) list.scrollTop = list.scrollHeight;
 };
 
-// What matters is told to those who do not see it, one sentence in three seconds.
-const told = { waiting: [], last: 0 };
-const tell = (text) => told.waiting.push(text);
-const tickTold = () => {
-  if (!told.waiting.length || performance.now() - told.last < 3000) return;
-  const some = told.waiting.slice(0, 3).join('. ');
-  const more = told.waiting.length - 3;
-  told.waiting = [];
-  told.last = performance.now();
-  $('told').textContent = more > 0 ? `${some}. And ${more} more.` : some;
+// Announces important events to screen readers, one sentence every three seconds.
+const announced = { waiting: [], last: 0 };
+const announce = (text) => announced.waiting.push(text);
+const tickAnnouncements = () => {
+  if (!announced.waiting.length || performance.now() - announced.last < 3000) return;
+  const some = announced.waiting.slice(0, 3).join('. ');
+  const more = announced.waiting.length - 3;
+  announced.waiting = [];
+  announced.last = performance.now();
+  $('announcement').textContent = more > 0 ? `${some}. And ${more} more.` : some;
 };
 
-// What happened to a lock, if it is news.
-const tellOf = (lock) => {
+// Announces and logs the change of a lock, if it is important.
+const announceChange = (lock) => {
   const { card, before } = lock;
   if (!before) return;
   const holder = card.holder && called(card.holder);
   const at = clock.now();
   const say = (text, tone) => {
-    tell(text);
+    announce(text);
     log(at, text, tone);
   };
-  if (card.state === 'expired' && before.state !== 'expired') say(`${lock.shown}: expired; ${holder} let its time pass`, 'expired');
-  if (card.state === 'foreign' && before.state !== 'foreign') say(`${lock.shown}: cannot be had: ${clean(card.note ?? '')}`, 'dead');
+  if (card.state === 'expired' && before.state !== 'expired') say(`${lock.shown}: expired; ${holder} did not renew it`, 'expired');
+  if (card.state === 'foreign' && before.state !== 'foreign') say(`${lock.shown}: cannot be locked: ${clean(card.note ?? '')}`, 'dead');
   if (card.state === 'dead' && before.state !== 'dead') say(`${lock.shown}: ${holder} died`, 'dead');
   const isTaken = card.how === 'after-expiry' || card.how === 'after-death';
   if (isTaken && card.state === 'held' && card.since !== before.since && card.token !== before.token) {

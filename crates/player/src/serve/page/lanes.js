@@ -1,12 +1,11 @@
-// lanes.js: draws lanes over time into a canvas, the rows that can be seen and no other. Knows
-// nothing of input.
+// lanes.js: draws lanes over time into a canvas, only the rows that are visible. Handles no input.
 
 const ROW = 28;
 const HEAD = 30;
 
 const paint = { colours: {}, patterns: {}, ratio: 1 };
 
-// Colours are those of the page.
+// Reads the colours of the page.
 const readColours = () => {
   const style = getComputedStyle(document.documentElement);
   for (const name of ['ground', 'card', 'line', 'faint', 'ink', 'soft', 'accent', 'focus', 'waiting', 'held', 'on-held', 'free', 'expired', 'dead', 'forgotten', 'now']) {
@@ -37,7 +36,7 @@ const hatch = (context, colour) => {
   return (paint.patterns[colour] = context.createPattern(tile, 'repeat'));
 };
 
-// A canvas as large as it is shown, in pixels of the screen.
+// Gives a canvas the size at which it is shown, in pixels of the screen.
 const fit = (canvas, width, height) => {
   const [wide, high] = [Math.round(width * paint.ratio), Math.round(height * paint.ratio)];
   if (canvas.width !== wide) canvas.width = wide;
@@ -76,7 +75,7 @@ const cross = (context, x, y, size) => {
   context.stroke();
 };
 
-// How a span came to its end, where that is remarkable.
+// Draws how a span ended, where that is remarkable.
 const mark = (context, end, x, y) => {
   const { colours } = paint;
   context.lineWidth = 2;
@@ -119,7 +118,7 @@ const spanShape = (context, kind, x, middle, width) => {
   }
 };
 
-// The first span that reaches into a time; spans are in the order in which they begin.
+// Returns the index of the first span that reaches into a time; spans are sorted by their beginnings.
 const firstFrom = (spans, t) => {
   let [low, high] = [0, spans.length];
   while (low < high) {
@@ -127,7 +126,7 @@ const firstFrom = (spans, t) => {
     if (spans[middle].from < t) low = middle + 1;
     else high = middle;
   }
-  // Those that began before may go on; of one lane there are few at once.
+  // Spans that began before may still last; few of one lane overlap.
   let first = Math.max(0, low - 3);
   if (spans.length && spans[0].to === null) first = 0;
   return first;
@@ -166,7 +165,7 @@ const drawLane = (context, view, { spans }, middle) => {
   }
 };
 
-// How a lock passes from lane to lane.
+// Draws how a lock passes from lane to lane.
 const drawPassing = (context, view, lock) => {
   const { holds } = lock;
   const paths = { plain: new Path2D(), expiry: new Path2D(), death: new Path2D() };
@@ -198,7 +197,7 @@ const drawPassing = (context, view, lock) => {
   context.globalAlpha = 1;
 };
 
-// Who a lane is of, on its left.
+// Draws the name of a lane, on its left.
 const drawName = (context, view, row, y) => {
   const { gutter, colours } = view;
   const lane = row.lanes.at(-1);
@@ -338,7 +337,7 @@ const drawLanes = (canvas, view) => {
   context.stroke();
 };
 
-// The same shapes, small, for the legend.
+// Draws the same shapes at a small size, for the legend.
 const drawSample = (canvas, kind, end) => {
   const context = fit(canvas, 30, 16);
   if (kind) {

@@ -1,6 +1,6 @@
-// main.js: the connection to the server, and everything put to work.
+// main.js: the connection to the server, and the start of everything.
 
-const connection = { source: null, heard: 0, again: null };
+const connection = { source: null, lastMessage: 0, again: null };
 
 const showConnection = (is, word) => {
   const node = $('connection');
@@ -8,21 +8,20 @@ const showConnection = (is, word) => {
   write($('connection-word'), word);
 };
 
-// The browser connects again by itself, unless it was refused; or nothing comes and it has not
-// noticed.
+// The browser reconnects by itself, unless it was refused, or no messages arrive and it has not noticed.
 const connect = () => {
   clearTimeout(connection.again);
   connection.source?.close();
   const source = new EventSource('events');
   connection.source = source;
-  connection.heard = performance.now();
+  connection.lastMessage = performance.now();
   const listen = (kind, act) => source.addEventListener(kind, (event) => {
-    connection.heard = performance.now();
+    connection.lastMessage = performance.now();
     act(JSON.parse(event.data));
   });
   listen('all', (all) => show(all, true));
   listen('changes', (changes) => show(changes, false));
-  listen('clock', (now) => clock.hear(now));
+  listen('clock', (now) => clock.sync(now));
   listen('over', (now) => {
     world.isOver = true;
     clock.stop(now);
@@ -59,11 +58,11 @@ const show = (what, isAll) => {
   showState();
   for (const lock of changed) {
     drawCard(lock);
-    if (!isAll) tellOf(lock);
+    if (!isAll) announceChange(lock);
   }
   for (const [at, text] of what.said) {
     log(at, clean(text).replace(/\\u\{a\}/g, '\n'));
-    tell(clean(text));
+    announce(clean(text));
   }
   if (isAll) sortOut();
   else if (changed.length) isUnsorted = true;
@@ -71,7 +70,8 @@ const show = (what, isAll) => {
 };
 let isUnsorted = true;
 
-// One lock, or all: as cards, or `hasLanes` as lanes, of which a narrow window has room for one.
+// Shows one lock or all: as cards, or with `hasLanes` as lanes; a narrow window has room for only one of the
+// two.
 const showLock = (name, hasLanes) => {
   cards.chosen = name;
   view.follows = true;
@@ -89,14 +89,14 @@ const chooseLock = (name, hasLanes = name !== null) => {
   showLock(name, hasLanes);
 };
 
-// The address names the lock: as a link does, somebody who types, or the browser's way back.
+// Shows the lock that the address names, after a link, a typed address, or the back button.
 const readAddress = () => {
   const text = location.hash.slice(1);
   let name = text || null;
   try {
     name = text ? decodeURIComponent(text) : null;
   } catch {
-    // Then it is a name as it stands; there will be no such lock.
+    // The text is then taken as the name; no lock has it.
   }
   const hasLanes = history.state?.hasLanes ?? name !== null;
   if (name === cards.chosen && hasLanes === ($('main').dataset.shows === 'lanes')) return;
@@ -110,7 +110,7 @@ const filterBy = (text) => {
   changed();
 };
 
-const THEMES = { auto: ['◐', 'Colours: as the system is'], light: ['☀', 'Colours: light'], dark: ['☾', 'Colours: dark'] };
+const THEMES = { auto: ['◐', 'Colours: system'], light: ['☀', 'Colours: light'], dark: ['☾', 'Colours: dark'] };
 const darkness = matchMedia('(prefers-color-scheme: dark)');
 const theme = { is: 'auto' };
 const showTheme = () => {
@@ -130,7 +130,7 @@ const nextTheme = () => {
   try {
     localStorage.setItem('lockbydir-theme', theme.is);
   } catch {
-    // Then it is not remembered.
+    // The theme is then not remembered.
   }
   showTheme();
 };
@@ -164,7 +164,7 @@ const listen = () => {
   $('back').addEventListener('click', leaveLock);
   $('all').addEventListener('click', () => chooseLock(null, true));
   $('filter').addEventListener('input', () => filterBy($('filter').value));
-  // Its address names a place of the page, and would be taken for that of a lock.
+  // Its address names an element of the page, and would be taken for the name of a lock.
   document.querySelector('.skip').addEventListener('click', (event) => {
     event.preventDefault();
     $('scroller').focus();
@@ -198,7 +198,7 @@ const listen = () => {
     if (event.ctrlKey || event.metaKey || event.altKey || $('keys').open) return;
     const isTyped = event.target.matches('input[type=search]');
     if (isTyped) {
-      // While letters are composed it ends that.
+      // While an input method composes letters, Escape ends the composition.
       if (event.key !== 'Escape' || event.isComposing) return;
       event.preventDefault();
       filterBy('');
@@ -233,8 +233,8 @@ const eachQuarter = () => {
   }
   tickCards();
   tickTip();
-  tickTold();
-  if (performance.now() - connection.heard > 8000 && connection.source.readyState === EventSource.OPEN) connect();
+  tickAnnouncements();
+  if (performance.now() - connection.lastMessage > 8000 && connection.source.readyState === EventSource.OPEN) connect();
 };
 
 const begin = () => {
@@ -254,7 +254,7 @@ const begin = () => {
   setInterval(eachQuarter, 250);
   setInterval(() => {
     forget();
-    // What stands still may be forgotten.
+    // What is shown while paused may have become too old.
     if (!isLive()) dirty();
     drawStale();
     drawTable();

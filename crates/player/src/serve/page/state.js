@@ -1,5 +1,5 @@
-// state.js: what the server told: cards, lanes, and what time it is there. Draws nothing, and works
-// out nothing that the server knows.
+// state.js: the state that the server sent: cards, lanes, and its time. Draws nothing, and computes nothing
+// that the server knows.
 
 const world = {
   title: '',
@@ -11,14 +11,14 @@ const world = {
   version: 0,
 };
 
-// What time it is there, from what was told last. Messages come late, never early, so the one that
-// came with the least delay is right.
+// The time of the server, estimated from its messages. Messages arrive late, never early, so the one with the
+// least delay is right.
 const clock = {
   offset: null,
   pace: 1,
   first: null,
   stopped: null,
-  hear(at) {
+  sync(at) {
     const here = performance.now() / 1000;
     if (!this.first) this.first = { at, here };
     const passed = here - this.first.here;
@@ -27,8 +27,8 @@ const clock = {
       this.pace = Math.abs(pace - 1) < 0.1 ? 1 : pace;
     }
     const offset = at - here * this.pace;
-    const is_far = this.offset === null || Math.abs(offset - this.offset) > 2 * Math.max(1, this.pace);
-    if (is_far || offset > this.offset) this.offset = offset;
+    const isFar = this.offset === null || Math.abs(offset - this.offset) > 2 * Math.max(1, this.pace);
+    if (isFar || offset > this.offset) this.offset = offset;
     else this.offset += (offset - this.offset) * 0.05;
     if (passed > 20) this.first = { at, here };
   },
@@ -54,23 +54,23 @@ const lockOf = (name) => {
   return lock;
 };
 
-const takeLane = (told) => {
-  let lane = world.lanes.get(told.number);
-  const lock = lockOf(told.lock);
+const takeLane = (update) => {
+  let lane = world.lanes.get(update.number);
+  const lock = lockOf(update.lock);
   if (!lane) {
-    lane = { number: told.number, lock, who: told.who, start: told.start, spans: [] };
-    world.lanes.set(told.number, lane);
+    lane = { number: update.number, lock, who: update.who, start: update.start, spans: [] };
+    world.lanes.set(update.number, lane);
     lock.lanes.add(lane);
   }
-  lane.who = told.who;
-  // From `start` on it is as told now.
-  let known = told.start - lane.start;
+  lane.who = update.who;
+  // From `start` on, the spans of the update replace the known ones.
+  let known = update.start - lane.start;
   if (known < 0 || known > lane.spans.length) {
-    Object.assign(lane, { start: told.start, spans: [] });
+    Object.assign(lane, { start: update.start, spans: [] });
     known = 0;
   }
   lane.spans.length = known;
-  for (const span of told.spans) {
+  for (const span of update.spans) {
     span.lane = lane;
     lane.spans.push(span);
     if (span.kind !== 'waiting') takeHold(lock, span);
@@ -79,8 +79,8 @@ const takeLane = (told) => {
   world.version += 1;
 };
 
-// Who comes again under the same name, as another process, is shown in the same row: a track has
-// lanes one after the other. Those who are there at once have tracks of their own.
+// A contender that returns under the same name, as another process, is shown in the same row: a track has
+// lanes one after the other. Contenders that are there at once have tracks of their own.
 const takeTrack = (lane) => {
   const { lock, who, spans } = lane;
   const key = JSON.stringify([who.label || who.command || lane.number, who.host]);
@@ -111,7 +111,7 @@ const leaveTrack = (lane) => {
   if (!others.length) lock.byKey.delete(track.key);
 };
 
-// Holdings of a lock in their order, to draw how it passes from lane to lane.
+// Keeps the holdings of a lock in order, to draw how it passes from lane to lane.
 const takeHold = (lock, span) => {
   const { holds } = lock;
   let index = holds.length;
@@ -130,30 +130,30 @@ const dropLane = (number) => {
   world.version += 1;
 };
 
-// Tells which cards are different.
-const take = (told, isAll) => {
+// Applies a message, and returns the locks whose cards changed.
+const take = (message, isAll) => {
   if (isAll) {
     world.locks.clear();
     world.lanes.clear();
-    Object.assign(world, { title: told.title, history: told.history, isOver: told.is_over });
+    Object.assign(world, { title: message.title, history: message.history, isOver: message.is_over });
     clock.reset();
   }
-  world.isAway = told.is_away;
-  clock.hear(told.now);
-  if (isAll && told.is_over) clock.stop(told.now);
-  for (const card of told.cards) {
+  world.isAway = message.is_away;
+  clock.sync(message.now);
+  if (isAll && message.is_over) clock.stop(message.now);
+  for (const card of message.cards) {
     const lock = lockOf(card.lock);
     lock.before = lock.card;
     lock.card = card;
   }
-  told.lanes.sort((one, two) => one.number - two.number);
-  for (const lane of told.lanes) takeLane(lane);
-  for (const number of told.gone) dropLane(number);
-  for (const name of told.forgotten) world.locks.delete(name);
-  return told.cards.map((card) => world.locks.get(card.lock));
+  message.lanes.sort((one, two) => one.number - two.number);
+  for (const lane of message.lanes) takeLane(lane);
+  for (const number of message.gone) dropLane(number);
+  for (const name of message.forgotten) world.locks.delete(name);
+  return message.cards.map((card) => world.locks.get(card.lock));
 };
 
-// What is too old is forgotten here as there.
+// Drops what is too old, as the server does.
 const forget = () => {
   const before = (clock.now() ?? 0) - world.history;
   for (const lock of world.locks.values()) {

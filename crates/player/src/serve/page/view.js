@@ -1,16 +1,16 @@
-// view.js: which time and which rows of the lanes are shown, and how people change that.
+// view.js: which period and which rows of the lanes are shown, and how people change that.
 
 const ZOOMS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900];
 
 const view = {
-  zoom: 60, // so many seconds are shown
-  end: null, // until then; none: now, and on
+  zoom: 60, // seconds that are shown
+  end: null, // the right end while paused; null: follows the present
   rows: [],
-  emptiness: '', // why there are none
+  emptiness: '', // why there are no rows
   rowOf: new Map(), // lane -> its y
   chosen: null, // {lane, number} of a span
   pointed: null, // {lane, span, x, y} under the mouse
-  follows: true, // its rows scroll along with the holder
+  follows: true, // scrolls so that the holder stays visible
   isTable: false,
   isDirty: true,
   drawnAt: 0,
@@ -20,7 +20,7 @@ const view = {
 
 const isLive = () => view.end === null;
 
-// Right of now is a little room.
+// The right end of the shown period; while live, a little after the present.
 const edge = () => (isLive() ? (clock.now() ?? 0) + view.zoom * 0.04 : view.end);
 
 const dirty = () => {
@@ -39,21 +39,21 @@ const isSeen = ({ spans }, from, to) => {
   return isLate(spans.at(-1)) || spans.some(isLate);
 };
 
-// Why there is no row at all.
+// Explains why there are no rows.
 const emptiness = (to, isFiltered) => {
   if (cards.chosen !== null && !world.locks.has(cards.chosen)) {
-    return `No lock ${clean(cards.chosen)} has been seen here. As soon as somebody takes it, it appears.`;
+    return `No lock ${clean(cards.chosen)} has been seen here. It appears when it is taken.`;
   }
-  if (to < clock.now() - world.history) return `This time is forgotten: ${duration(world.history)} are kept.`;
-  if (isFiltered) return 'Nobody who matches the filter waits or holds in this time.';
-  return isLive() ? 'Nobody waits or holds.' : 'Nobody waited or held in this time.';
+  if (to < clock.now() - world.history) return `No longer recorded: ${duration(world.history)} are kept.`;
+  if (isFiltered) return 'No waiter or holder matches the filter in this period.';
+  return isLive() ? 'No waiters or holders.' : 'No waiters or holders in this period.';
 };
 
-// Rows: lanes that did something in this time; with a heading each where there are several locks.
+// Finds the rows: lanes with spans in this period, under a heading per lock where there are several locks.
 const findRows = (from, to) => {
   const rows = [];
   const all = [...world.locks.values()];
-  // One that is not there has no rows: those of others are not what was asked for.
+  // A chosen lock that does not exist has no rows; those of other locks were not asked for.
   const locks = all.filter((lock) => (cards.chosen === null ? isShown(lock) : lock.name === cards.chosen));
   const chosen = cards.chosen !== null;
   let isFiltered = !chosen && locks.length < all.length;
@@ -83,7 +83,7 @@ const findRows = (from, to) => {
 
 const gutterOf = (width) => Math.round(Math.min(240, Math.max(104, width * 0.22)));
 
-// What a frame draws.
+// Returns what a frame draws.
 const sceneOf = (now) => {
   const scroller = $('scroller');
   const [width, height] = [scroller.clientWidth, scroller.clientHeight];
@@ -106,7 +106,7 @@ const sceneOf = (now) => {
   return scene;
 };
 
-// Keeps whoever holds in sight, until somebody scrolls.
+// Scrolls so that the holder stays visible, until the user scrolls.
 const follow = (scene) => {
   if (!view.follows || !isLive() || cards.chosen === null) return;
   const lock = world.locks.get(cards.chosen);
@@ -120,7 +120,7 @@ const follow = (scene) => {
   }
 };
 
-// Draws when something is different: what was told, who looks where, or time by half a pixel.
+// Draws if something has changed: new data, user input, or time by half a pixel.
 const frame = () => {
   const now = clock.now();
   if (now === null || view.isTable) return;
@@ -129,7 +129,7 @@ const frame = () => {
   if (!view.isDirty && moved < least) return;
   if (world.version !== view.version || performance.now() - view.sortedAt > 250) {
     view.version = world.version;
-    // Of very many this takes its time, and is done the less often.
+    // Finding many rows takes long; the longer it takes, the less often it is done.
     const begun = performance.now();
     if (begun - view.sortedAt > Math.max(120, view.sortCost * 10) || view.isDirty === 'all') {
       findRows(edge() - view.zoom, edge());
@@ -146,7 +146,7 @@ const frame = () => {
   const lanes = view.rowOf.size;
   scene.count = scene.gutter > 120 ? count(lanes, 'contender') : String(lanes);
   $('lanes').style.height = `${scene.height}px`;
-  // Beside a scroll bar it is narrower than what is around it.
+  // A scroll bar makes it narrower than its container.
   $('axis').style.width = `${scene.width}px`;
   drawAxis($('axis'), scene);
   drawLanes($('lanes'), scene);
@@ -157,7 +157,7 @@ const showTools = () => {
   const pause = $('pause');
   pause.setAttribute('aria-pressed', String(!isLive()));
   write(pause, isLive() ? 'Pause' : 'Resume');
-  pause.title = `${isLive() ? 'Stop the time' : 'Back to now'} (Space)`;
+  pause.title = `${isLive() ? 'Pause' : 'Back to live'} (Space)`;
   $('live').dataset.is = isLive() ? 'live' : 'away';
   write($('span'), view.zoom < 60 ? `${view.zoom} s` : `${view.zoom / 60} min`);
   $('in').disabled = view.zoom === ZOOMS[0];
@@ -193,13 +193,13 @@ const showUntil = (end) => {
   const now = clock.now() ?? 0;
   const latest = now + view.zoom * 0.04;
   $('tip').hidden = true;
-  // What is not yet cannot be shown: it goes on with the time.
+  // The future cannot be shown: the view goes live.
   if (end >= latest) view.end = null;
   else view.end = Math.max(now - world.history + view.zoom * 0.1, end);
   changed();
 };
 
-// One step of longer or shorter, around a moment that stays where it is.
+// Zooms by one step, around a moment that stays in place.
 const zoomBy = (step, around) => {
   const index = ZOOMS.findIndex((zoom) => zoom >= view.zoom);
   const zoom = ZOOMS[Math.max(0, Math.min(ZOOMS.length - 1, index + step))];
@@ -208,7 +208,7 @@ const zoomBy = (step, around) => {
   changed();
 };
 
-// What is drawn at this point of the canvas.
+// Returns what is drawn at this point of the canvas.
 const spanAt = (x, y) => {
   const { scene } = view;
   if (!scene) return null;
@@ -223,7 +223,7 @@ const spanAt = (x, y) => {
       if (span.from > t + near) break;
       const end = span.to ?? scene.now;
       const off = t < span.from ? span.from - t : t > end ? t - end : 0;
-      // Of two as near the later one, which is drawn above.
+      // Of two spans at the same distance, the later one, which is drawn above.
       if (off <= distance) [best, distance] = [span, off];
     }
   }
@@ -242,10 +242,10 @@ const choose = (span) => {
   }
   view.follows = false;
   dirty();
-  tellChosen();
+  announceChosen();
 };
 
-// Arrow keys: up and down to what another contender did at that time, left and right in one lane.
+// Moves the choice: up and down to the span of another contender at that time, left and right within a lane.
 const step = (byRows, bySpans) => {
   const rows = view.rows.filter((row) => row.track);
   const spansOf = (row) => row.lanes.flatMap((lane) => lane.spans);

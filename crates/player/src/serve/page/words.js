@@ -1,10 +1,10 @@
-// words.js: how things are said. Holds no state. What comes from others passes `clean`, and goes
-// into the page as text alone.
+// words.js: texts. Holds no state. Text from other processes passes `clean`, and is put into the page only as
+// text, never as HTML.
 'use strict';
 
 const $ = (id) => document.getElementById(id);
 
-// What could hide, turn or break a line is written as its number.
+// Writes characters that could hide, reverse or break a line as their numbers.
 const clean = (text) => {
   const said = String(text ?? '').replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
   return said.length > 300 ? said.slice(0, 299) + '…' : said;
@@ -17,7 +17,7 @@ const element = (kind, text, attributes = {}) => {
   return made;
 };
 
-// Writes only what is different: most is not.
+// Writes only changed text: most is unchanged.
 const write = (node, text) => {
   if (node.textContent !== text) node.textContent = text;
 };
@@ -43,7 +43,7 @@ const clockTime = (at, digits = 0) => {
 const rate = (n) => (n >= 10 ? String(Math.round(n)) : n.toFixed(1));
 const count = (n, one, many = one + 's') => `${n} ${n === 1 ? one : many}`;
 
-// Who somebody is, for people: what it wants the lock for, else what it runs, else its number.
+// Returns the name of a contender for people: its label, otherwise its command, otherwise its process id.
 const called = (who) => clean(who.label || who.command || (who.pid ? `pid ${who.pid}` : 'a key'));
 const place = (who) => (who.pid ? `pid ${who.pid} @ ` : '') + clean(who.host);
 
@@ -60,17 +60,17 @@ const KINDS = {
   waiting: 'queues',
   holding: 'holds the lock',
   forgotten: 'held, but was not renewed',
-  expired: 'expired: its time is over, its lock still there',
-  dead: 'dead, its lock still there',
+  expired: 'expired, its lock still exists',
+  dead: 'dead, its lock still exists',
 };
-// The same when it is over.
+// The same for spans that have ended.
 const WAS = { waiting: 'waited in the queue', holding: 'held the lock', forgotten: 'held, but was not renewed', expired: 'had let it expire', dead: 'was dead' };
 
 const ENDS = {
   served: 'got the lock',
   'gave-up': 'gave up',
   died: 'died',
-  gone: 'waits no more; why was not seen',
+  gone: 'stopped waiting (reason not seen)',
   released: 'released it',
   expired: 'let it expire',
   taken: 'another took it over',
@@ -79,7 +79,7 @@ const ENDS = {
 };
 
 const HOWS = {
-  before: 'held before we looked',
+  before: 'held before the view started',
   free: 'found free',
   'handed-over': 'handed over in the queue',
   'after-expiry': 'taken over after expiry',

@@ -1,11 +1,11 @@
-//! Bytes read as choices: whatever they are, they make something. Read round and round, so that
-//! a world of few bytes can lie for ever.
+//! Bytes read as choices: any bytes make valid ones. They are read round and round, so that a world of
+//! few bytes can give false answers for ever.
 
 use std::time::Duration;
 
 use lockbydir_protocol::*;
 
-/// The choices.
+/// A source of choices.
 #[derive(Clone)]
 pub(crate) struct Chance<'a> {
     bytes: &'a [u8],
@@ -13,34 +13,34 @@ pub(crate) struct Chance<'a> {
 }
 
 impl<'a> Chance<'a> {
-    /// Choices made by these bytes.
+    /// Creates a source that reads these bytes.
     pub(crate) fn new(bytes: &'a [u8]) -> Chance<'a> {
         Chance { bytes, at: 0 }
     }
 
-    /// The next byte.
+    /// Returns the next byte.
     pub(crate) fn byte(&mut self) -> u8 {
         let byte = self.bytes.get(self.at % self.bytes.len().max(1)).copied().unwrap_or(0);
         self.at += 1;
         byte
     }
 
-    /// A number below this one.
+    /// Returns a number below `count`.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         usize::from(self.byte()) % count.max(1)
     }
 
-    /// True once in so many times.
+    /// Returns true once in `count` times.
     pub(crate) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == count - 1
     }
 
-    /// One of these.
+    /// Returns one of these.
     pub(crate) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())].clone()
     }
 
-    /// A number of any size up to this one: small ones, large ones, and those at the edge.
+    /// Returns a number of any size up to `most`: small and large ones, and those at the limit.
     pub(crate) fn number(&mut self, most: u64) -> u64 {
         let width = self.below(12);
         match width {
@@ -58,13 +58,13 @@ impl<'a> Chance<'a> {
         u32::try_from(self.number(u64::from(u32::MAX))).unwrap_or(0)
     }
 
-    /// Any text of printable characters, at most so long.
+    /// Returns any text of at most `most` printable characters.
     fn text(&mut self, most: usize) -> String {
         let length = self.below(most + 1);
         (0..length).map(|_| char::from(b' ' + self.byte() % 95)).collect()
     }
 
-    /// Any label: often one of those that are spelled in a way of their own.
+    /// Returns any label; often one with a spelling of its own.
     fn label(&mut self) -> Label {
         let text = match self.one_in(3) {
             true => self.pick(&["", "-", "--", ".", "..", "a.", "=", "A"]).into(),
@@ -77,12 +77,12 @@ impl<'a> Chance<'a> {
         Process { pid: self.narrow(), start: self.number(10u64.pow(12)) }
     }
 
-    /// Any origin.
+    /// Returns any origin.
     pub(crate) fn origin(&mut self) -> Origin {
         Origin { boot: self.number(u64::MAX), time: self.narrow(), pids: self.narrow() }
     }
 
-    /// Any owner.
+    /// Returns any owner.
     pub(crate) fn owner(&mut self) -> Owner {
         match self.below(3) {
             0 => Owner::Nobody,
@@ -91,7 +91,7 @@ impl<'a> Chance<'a> {
         }
     }
 
-    /// Any nonce, most often one of a few.
+    /// Returns any nonce, usually one of a few.
     pub(crate) fn nonce(&mut self) -> Nonce {
         let few = self.below(8);
         Nonce(match few {
@@ -100,7 +100,7 @@ impl<'a> Chance<'a> {
         })
     }
 
-    /// Any entry that may be published.
+    /// Returns any entry that may be published.
     pub(crate) fn entry(&mut self) -> Entry {
         let most = u64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(0);
         let least = u64::try_from(MIN_TIMEOUT.as_millis()).unwrap_or(0);
@@ -119,7 +119,7 @@ impl<'a> Chance<'a> {
         }
     }
 
-    /// Any ticket.
+    /// Returns any ticket.
     pub(crate) fn ticket(&mut self) -> Ticket {
         Ticket {
             order: self.number(MAX_TOKEN),
@@ -132,7 +132,7 @@ impl<'a> Chance<'a> {
         }
     }
 
-    /// Any fault.
+    /// Returns any fault.
     pub(crate) fn fault(&mut self) -> Fault {
         let code = i32::from(self.byte());
         match code % 7 {
@@ -146,7 +146,7 @@ impl<'a> Chance<'a> {
         }
     }
 
-    /// What is left, as one name: for what no structure makes.
+    /// Returns a name of any `length` bytes, such as no structure would give.
     pub(crate) fn name(&mut self, length: usize) -> String {
         let bytes: Vec<u8> = (0..length).map(|_| self.byte()).collect();
         String::from_utf8_lossy(&bytes).into_owned()

@@ -6,7 +6,7 @@ use lockbydir_protocol::*;
 use super::rules::{Rules, Verb};
 
 impl Rules {
-    pub(crate) fn acquired(&self, outcome: &Acquisition, wish: &AcquireRequest, now: Now) {
+    pub(crate) fn acquired(&self, outcome: &Acquisition, request: &AcquireRequest, now: Now) {
         hold!(
             WHO_GIVES_UP_NEVER_GETS_IT_LATER,
             self.staged.is_none(),
@@ -23,43 +23,43 @@ impl Rules {
                     _ => false,
                 };
                 hold!(AT_MOST_ONE_VALID_HOLDER, shown || done, "it is not there: {entry}");
-                assert_eq!((entry.nonce, entry.state), (wish.nonce, State::Held));
+                assert_eq!((entry.nonce, entry.state), (request.nonce, State::Held));
                 let is_forged =
                     |shown: &Entry| shown.nonce == self.nonce && !self.made.contains(shown);
                 if !self.shown.iter().any(|(shown, _)| is_forged(shown)) {
-                    assert_eq!((entry.timeout, entry.owner), (wish.timeout, wish.owner));
-                    assert!(entry.fenced >= wish.fenced);
+                    assert_eq!((entry.timeout, entry.owner), (request.timeout, request.owner));
+                    assert!(entry.fenced >= request.fenced);
                 }
                 let half = entry.stamp + entry.timeout / 2;
-                assert!(now.boot < half, "handed out with little of its time left: {entry}");
+                assert!(now.boot < half, "returned with little of its time left: {entry}");
             }
             Acquisition::Blocked(Blocker::Held { entry, until }) => {
-                assert!(self.is_shown(entry), "in the way, and not there: {entry}");
+                assert!(self.is_shown(entry), "blocks, and is not there: {entry}");
                 assert!(*until > now.boot, "blocked by what has expired: {entry}");
             }
             _ => {}
         }
     }
 
-    pub(crate) fn renewed(&self, outcome: &Renewal, terms: &RenewRequest, now: Now) {
+    pub(crate) fn renewed(&self, outcome: &Renewal, request: &RenewRequest, now: Now) {
         let Renewal::Renewed(entry) = outcome else {
             return;
         };
         assert_eq!((entry.nonce, entry.state), (self.nonce, State::Held));
         hold!(AT_MOST_ONE_VALID_HOLDER, self.made.contains(entry), "not what was asked: {entry}");
         assert!(entry.stamp <= now.boot);
-        assert!(terms.timeout.is_none_or(|timeout| timeout == entry.timeout));
-        assert!(terms.owner.is_none_or(|owner| owner == entry.owner));
+        assert!(request.timeout.is_none_or(|timeout| timeout == entry.timeout));
+        assert!(request.owner.is_none_or(|owner| owner == entry.owner));
     }
 
     pub(crate) fn released(&self, outcome: &Released) {
         match outcome {
-            // What was open and stays so for somebody.
+            // An open entry that stays open for somebody.
             Released::Opened(_)
                 if (self.somebody || self.may_not_remove)
                     && self.verb == Verb::Release(State::Open) => {}
             Released::Left | Released::Opened(_) | Released::Remains(..) => {
-                hold!(THE_QUEUE_MOVES, self.has_rung, "nobody is told: {outcome:?}");
+                hold!(THE_QUEUE_MOVES, self.has_rung, "nobody is woken: {outcome:?}");
             }
             Released::Lost(Some(by)) => assert!(by.state == State::Held, "{by}"),
             Released::Lost(None) | Released::Failed(_) => {}
@@ -68,7 +68,7 @@ impl Rules {
 
     pub(crate) fn evicted(&self, outcome: &Eviction) {
         if let Eviction::Removed(_) | Eviction::Remains(..) = outcome {
-            hold!(THE_QUEUE_MOVES, self.has_rung, "nobody is told: {outcome:?}");
+            hold!(THE_QUEUE_MOVES, self.has_rung, "nobody is woken: {outcome:?}");
         }
     }
 

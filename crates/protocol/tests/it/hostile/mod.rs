@@ -1,8 +1,8 @@
-//! Machines that are told anything at all: a world made of bytes answers every operation, honestly
-//! or with lies, and every operation asked is held to the rules that no lie may bend. The fuzzer
-//! and the tests bring the bytes.
+//! Machines that get arbitrary answers: a world made of bytes answers every operation truly or falsely,
+//! and every operation of the machine is checked against the rules that hold whatever the answers are.
+//! The bytes are from the fuzzer and from the tests.
 
-/// A rule that serves a promise.
+/// Asserts a rule that serves a promise.
 macro_rules! hold {
     ($promise:expr, $rule:expr, $($said:tt)+) => {
         assert!($rule, "\"{}\" is broken: {}", $promise, format!($($said)+))
@@ -21,20 +21,21 @@ use world::{PATIENT, World};
 
 use lockbydir_protocol::*;
 
-/// Operations that a verb asks for at most, whatever it is told.
+/// The most operations of one acquisition, whatever its answers are; the next constants are those of the
+/// other verbs.
 const MOST_OF_ACQUIRE: usize = 150;
 const MOST_OF_RENEW: usize = 20;
 const MOST_OF_RELEASE: usize = 25;
 const MOST_OF_EVICT: usize = 111;
 const MOST_OF_INSPECT: usize = 11;
-/// Of [`Queue`] from one sleep to the next, not counting those that remove one dead ticket after
-/// the other; these end with its patience.
+/// The most operations of [`Queue`] from one sleep to the next, not counting those that remove dead
+/// tickets, one after the other, which end with its patience.
 const MOST_OF_QUEUE: usize = 220;
 
-/// Makes a world of these bytes and runs one verb in it, up to three times.
+/// Makes a world from these bytes and runs one verb in it, up to three times.
 ///
 /// # Panics
-/// When a rule is broken.
+/// If a rule is broken.
 pub(crate) fn attack(bytes: &[u8]) {
     let mut chance = Chance::new(bytes);
     let verb = chance.below(6);
@@ -50,15 +51,15 @@ pub(crate) fn attack(bytes: &[u8]) {
     }
 }
 
-/// Runs a machine to its end, each operation and answer watched.
+/// Runs a machine to its end and checks each operation.
 fn run<M: Machine>(
     world: &mut World<'_>,
     rules: &mut Rules,
     machine: &mut M,
     most: usize,
 ) -> M::Outcome {
-    // The story of an input that breaks a rule: for whoever looks into it.
-    let tells = std::env::var_os("LOCKBYDIR_FUZZ_STORY").is_some();
+    // Prints the operations and answers of an input, to investigate a broken rule.
+    let prints = std::env::var_os("LOCKBYDIR_FUZZ_STORY").is_some();
     let mut step = machine.start(world.now);
     rules.begun();
     let (mut all, mut steps) = (0, 0);
@@ -77,46 +78,46 @@ fn run<M: Machine>(
         assert!(all <= 3 * PATIENT, "goes on, its patience long over: {operation:?}");
         rules.asked(&operation, world.now);
         let answer = world.answer(&operation);
-        if tells {
+        if prints {
             eprintln!("{:?}\n    {operation:?}\n    -> {answer:?}", world.now.boot);
         }
-        rules.told(&operation, &answer, world.now);
+        rules.answered(&operation, &answer, world.now);
         step = machine.resume(world.now, answer);
     }
 }
 
 fn acquire(mut world: World<'_>, turns: usize) {
-    let wish = world.wish();
+    let request = world.request();
     let shortcut = world.chance.one_in(4).then(|| world.left_open());
-    let mut rules = Rules::new(Verb::Acquire, &world, wish.nonce, wish.timeout);
+    let mut rules = Rules::new(Verb::Acquire, &world, request.nonce, request.timeout);
     rules.given.extend(shortcut.clone());
-    let mut machine = Acquire::new(wish.clone(), world.here, shortcut);
+    let mut machine = Acquire::new(request.clone(), world.here, shortcut);
     for _ in 0..turns {
         let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_ACQUIRE);
-        rules.acquired(&outcome, &wish, world.now);
+        rules.acquired(&outcome, &request, world.now);
     }
 }
 
 fn renew(mut world: World<'_>, turns: usize) {
     let mine = world.mine(State::Held);
-    let terms = world.terms();
+    let request = world.renew_request();
     let mut rules = Rules::new(Verb::Renew, &world, mine.nonce, mine.timeout);
     let mut machine = if world.chance.one_in(3) {
-        Renew::by_nonce(mine.nonce, terms, world.here)
+        Renew::by_nonce(mine.nonce, request, world.here)
     } else {
         rules.given.push(mine.clone());
-        Renew::new(mine.clone(), terms, world.here)
+        Renew::new(mine.clone(), request, world.here)
     };
     for _ in 0..turns {
         let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_RENEW);
-        rules.renewed(&outcome, &terms, world.now);
+        rules.renewed(&outcome, &request, world.now);
     }
 }
 
 fn release(mut world: World<'_>, turns: usize) {
     let state = if world.chance.one_in(4) { State::Open } else { State::Held };
     let mut mine = world.mine(state);
-    // An open one is removed only by who parked it, and never a fenced one.
+    // Only the process that parked an open entry removes it, and never a fenced one.
     mine.fenced &= state == State::Held;
     let stay = world.chance.one_in(3);
     let mut rules = Rules::new(Verb::Release(state), &world, mine.nonce, mine.timeout);
@@ -137,9 +138,9 @@ fn release(mut world: World<'_>, turns: usize) {
 
 fn evict(mut world: World<'_>, turns: usize) {
     let force = world.chance.one_in(2);
-    let wish = world.wish();
-    let mut rules = Rules::new(Verb::Evict { force }, &world, wish.nonce, wish.timeout);
-    let mut machine = Evict::new(world.here, force, wish.timeout);
+    let request = world.request();
+    let mut rules = Rules::new(Verb::Evict { force }, &world, request.nonce, request.timeout);
+    let mut machine = Evict::new(world.here, force, request.timeout);
     for _ in 0..turns {
         let outcome = run(&mut world, &mut rules, &mut machine, MOST_OF_EVICT);
         rules.evicted(&outcome);
@@ -147,8 +148,8 @@ fn evict(mut world: World<'_>, turns: usize) {
 }
 
 fn inspect(mut world: World<'_>, turns: usize) {
-    let wish = world.wish();
-    let mut rules = Rules::new(Verb::Inspect, &world, wish.nonce, wish.timeout);
+    let request = world.request();
+    let mut rules = Rules::new(Verb::Inspect, &world, request.nonce, request.timeout);
     let mut machine = Inspect::new(world.here);
     for _ in 0..turns {
         let view = run(&mut world, &mut rules, &mut machine, MOST_OF_INSPECT);
@@ -157,11 +158,11 @@ fn inspect(mut world: World<'_>, turns: usize) {
 }
 
 fn queue(mut world: World<'_>, turns: usize) {
-    let wish = world.wish();
+    let request = world.request();
     let own_ticket = world.own_ticket();
     for _ in 0..turns {
-        let mut rules = Rules::new(Verb::Queue, &world, wish.nonce, wish.timeout);
-        let acquire = Acquire::new(wish.clone(), world.here, None);
+        let mut rules = Rules::new(Verb::Queue, &world, request.nonce, request.timeout);
+        let acquire = Acquire::new(request.clone(), world.here, None);
         let until = world.until();
         let mut machine = Queue::new(acquire, own_ticket.clone(), world.here, Some(until));
         rules.until = until;

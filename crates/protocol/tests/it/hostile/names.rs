@@ -1,17 +1,18 @@
-//! Names: any bytes are read, and any entry or ticket is printed.
+//! Names: any bytes can be parsed, and any entry or ticket can be printed.
 
 use lockbydir_protocol::*;
 
 use super::Chance;
 
-/// Lower case, portable to Windows and to file systems that do not tell cases apart.
+/// Returns true if a name is lower case, and portable to Windows and to file systems that do not
+/// distinguish cases.
 fn is_portable(name: &str) -> bool {
     let is =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.+=".contains(&byte);
     name.len() <= MAX_NAME && name.bytes().all(is) && !name.ends_with('.')
 }
 
-/// A label is read back as it was, unless the name had no room for all of it.
+/// Asserts that a label parses back unchanged, unless the name had no room for all of it.
 fn assert_is_kept(name: &str, fields: usize, label: &Label, back: &Label) {
     let spelled = name.splitn(fields, '.').last().expect("a label").len();
     let plain =
@@ -23,8 +24,10 @@ fn assert_is_kept(name: &str, fields: usize, label: &Label, back: &Label) {
     assert!(is_whole || !fits && text.starts_with(back.as_str()), "{text:?} in {name}");
 }
 
+/// Checks that an entry parses back from its name.
+///
 /// # Panics
-/// When an entry is not what its name says.
+/// If it does not.
 pub(crate) fn entry(bytes: &[u8]) {
     if let Some(entry) = std::str::from_utf8(bytes).ok().and_then(Entry::parse) {
         assert_eq!(entry.to_string().as_bytes(), bytes, "two spellings");
@@ -42,8 +45,10 @@ pub(crate) fn entry(bytes: &[u8]) {
     assert_eq!(back, Entry { label: back.label.clone(), ..entry });
 }
 
+/// Checks that a ticket parses back from its name, and has a place among others.
+///
 /// # Panics
-/// When a ticket is not what its name says, or has no place among others.
+/// If it does not.
 pub(crate) fn ticket(bytes: &[u8]) {
     if let Some(ticket) = std::str::from_utf8(bytes).ok().and_then(Ticket::parse) {
         assert_eq!(ticket.to_string().as_bytes(), bytes, "two spellings");
@@ -58,7 +63,7 @@ pub(crate) fn ticket(bytes: &[u8]) {
     assert_is_kept(&name, 10, &one.label, &back.label);
     assert_eq!(back, Ticket { label: back.label.clone(), ..one.clone() });
 
-    // One order, that of the protocol: the number, then the nonce.
+    // Tickets have the order of the protocol: first the order, then the nonce.
     assert_eq!(one.cmp(&other), other.cmp(&one).reverse());
     if (one.order, one.nonce) != (other.order, other.nonce) {
         assert_eq!(one < other, (one.order, one.nonce) < (other.order, other.nonce));

@@ -1,5 +1,5 @@
-//! The rules that hold whatever a machine is told. They are said anew here, from docs/protocol.md and
-//! not from the machines; each carries the promise that it serves.
+//! The rules that hold whatever answers a machine gets. They are written from docs/protocol.md and not
+//! from the machines; each names the promise that it serves.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use lockbydir_protocol::*;
 
 use super::world::World;
 
-/// Who is watched.
+/// The verb that is checked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Verb {
     Acquire,
@@ -19,16 +19,16 @@ pub(crate) enum Verb {
     Queue,
 }
 
-/// What was asked and told so far.
+/// The operations and answers so far, as far as the rules need them.
 pub(crate) struct Rules {
     pub(super) verb: Verb,
     pub(super) here: LocalContext,
     pub(super) nonce: Nonce,
     timeout: Duration,
-    /// What it may change without a look: its own.
+    /// The entries that it may change without a look: its own.
     pub(crate) given: Vec<Entry>,
     pub(crate) until: Duration,
-    /// Names that it has published, or meant to.
+    /// The names that it has published, or tried to.
     pub(super) made: Vec<Entry>,
     /// The last look, if nothing was changed since.
     look: Option<Observation>,
@@ -37,8 +37,9 @@ pub(crate) struct Rules {
     /// When each name was shown for the first time, and when each change time of an empty D.
     pub(super) shown: Vec<(Entry, Duration)>,
     bare: Vec<(Stamp, Duration)>,
-    /// Told since the last look.
+    /// The owner that is gone, by an answer since the last look.
     gone: Option<Owner>,
+    /// The file system's clock, by an answer since the last look.
     clock: Option<Stamp>,
     /// D's change times after its own unlinks.
     emptied: Vec<Stamp>,
@@ -50,7 +51,7 @@ pub(crate) struct Rules {
     listed: Vec<Ticket>,
     pub(super) has_rung: bool,
     pub(super) somebody: bool,
-    /// It may not remove D, as it was told.
+    /// Whether the answer was that it may not remove D.
     pub(super) may_not_remove: bool,
     pub(super) interrupted: bool,
     pub(super) last: Option<(Operation, Answer)>,
@@ -86,7 +87,7 @@ impl Rules {
         }
     }
 
-    /// A new turn.
+    /// Begins a new turn.
     pub(crate) fn begun(&mut self) {
         self.look = None;
         self.has_rung = false;
@@ -128,11 +129,11 @@ impl Rules {
         }
     }
 
-    /// A name of its own.
+    /// Checks a name that the machine publishes.
     fn publishes(&mut self, entry: &Entry, now: Now) {
         let name = entry.to_string();
         assert!(Entry::parse(&name).is_some(), "published, and not of the grammar: {name}");
-        // The rename that opens a lock may be asked again, where an answer was a lie.
+        // After a false answer the rename that opens a lock may be asked for again.
         let is_again = entry.state == State::Held && self.made.contains(entry);
         let is_again = is_again && !(self.verb == Verb::Renew && self.may_wrap());
         hold!(AT_MOST_ONE_VALID_HOLDER, !is_again, "a name comes back: {name}");
@@ -144,7 +145,7 @@ impl Rules {
         self.made.push(entry.clone());
     }
 
-    /// After four thousand million renewals the count begins anew.
+    /// Returns true if the count of renewals may wrap around, as it does after 2^32 renewals.
     fn may_wrap(&self) -> bool {
         let shown = self.shown.iter().map(|(shown, _)| shown);
         self.given.iter().chain(shown).any(|entry| entry.renewals > u32::MAX - 64)
@@ -154,7 +155,7 @@ impl Rules {
         let is_own = from.nonce == self.nonce;
         let is_given = self.given.contains(from) || self.made.contains(from);
         let sole = self.sole();
-        // Its own it may have seen at an earlier turn.
+        // It may have seen its own entry at an earlier turn.
         let was_shown = is_own && self.shown.iter().any(|(shown, _)| shown == from);
         let is_shown = was_shown || self.is_shown(from);
         hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, is_given || is_shown, "never seen: {from}");
@@ -162,7 +163,7 @@ impl Rules {
         hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, may, "not alone, or not ours to touch: {from}");
         hold!(NUMBERS_GROW, to.fenced >= from.fenced, "no more fenced: {to}");
         match self.verb {
-            // What it won too slowly it gives back.
+            // It releases what it won too slowly.
             Verb::Acquire | Verb::Queue if is_own && to.state == State::Open => {
                 assert_opens(from, to, from.next(State::Open, now.boot, &self.here.origin));
             }
@@ -195,7 +196,7 @@ impl Rules {
         let is_given = self.given.contains(entry) || is_own && self.made.contains(entry);
         let is_shown = was_shown || is_given || self.is_shown(entry) || self.is_surplus(entry);
         hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, is_shown, "never seen: {entry}");
-        // Of several entries one stays: that empties nothing.
+        // Of several entries one stays, so D is not emptied.
         let empties = !self.is_surplus(entry);
         assert!(!(empties && self.may_not_remove), "empties what it may not remove");
         let is_lost = entry.fenced && !self.is_surplus(entry);
@@ -211,7 +212,7 @@ impl Rules {
                 hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, is_own, "another's: {entry}");
             }
             Verb::Acquire | Verb::Queue if is_own && entry.state == State::Held => {}
-            // The last to leave a queue removes what was opened for it.
+            // The last to leave a queue removes the lock that was opened for it.
             Verb::Queue => {
                 hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, entry.state == State::Open, "{entry}");
                 assert!(self.standing.is_none(), "unlinks while in the queue");
@@ -225,7 +226,7 @@ impl Rules {
         let own = self.emptied.contains(&stamp) && self.look.is_none();
         let seen = match &self.look {
             Some(Observation::Directory(listing)) if listing.entries.is_empty() => {
-                assert_eq!(listing.modified, stamp, "a stamp that was not told");
+                assert_eq!(listing.modified, stamp, "a stamp that no look has shown");
                 let is_clean = listing.foreign.is_none() && listing.stranger.is_none();
                 self.has_unlinked || is_clean && self.is_old(stamp, now)
             }
@@ -234,7 +235,7 @@ impl Rules {
         hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, own || seen, "rmdir of {stamp:?}");
     }
 
-    /// Is a bare D of this change time old enough for us?
+    /// Returns true if a bare D of this change time is old enough to be removed.
     fn is_old(&self, stamp: Stamp, now: Now) -> bool {
         let by_clock = |clock: Stamp| {
             clock.0.saturating_sub(stamp.0) > i128::try_from(self.timeout.as_nanos()).unwrap_or(0)
@@ -250,13 +251,13 @@ impl Rules {
         }
     }
 
-    /// May this hold be ended now? docs/protocol.md, "The verdict".
+    /// Checks that this hold may be ended now (docs/protocol.md, "The verdict").
     fn ends(&self, entry: &Entry, now: Now) {
         let (theirs, here) = (entry.origin, self.here.origin);
         if entry.state == State::Open || matches!(self.verb, Verb::Evict { force: true }) {
             return;
         }
-        // Its own nonce is all that it knows itself by.
+        // A machine recognizes its own entry by the nonce alone.
         if entry.nonce == self.nonce && !self.made.is_empty() {
             return;
         }
@@ -294,7 +295,7 @@ impl Rules {
         matches!(&self.look, Some(Observation::Directory(listing)) if listing.entries.contains(entry))
     }
 
-    /// By force: one of several, and one with a larger number stays.
+    /// Returns true if, by force, this is one of several entries, of which one with a larger token stays.
     fn is_surplus(&self, entry: &Entry) -> bool {
         let thins = |listing: &Listing| {
             let number =
@@ -307,7 +308,7 @@ impl Rules {
         self.verb == Verb::Evict { force: true } && self.torn.as_ref().is_some_and(thins)
     }
 
-    /// The one entry of a directory that is ours to change.
+    /// Returns the only entry of a directory that is ours to change.
     fn sole(&self) -> Option<Entry> {
         match &self.look {
             Some(Observation::Directory(listing))
@@ -323,7 +324,7 @@ impl Rules {
 
     fn asked_of_queue(&mut self, operation: &Operation, now: Now) {
         assert_eq!(self.verb, Verb::Queue, "{operation:?}");
-        let behind = |word: &Handoff, ticket: &Ticket| match word {
+        let behind = |handoff: &Handoff, ticket: &Ticket| match handoff {
             Handoff::First => true,
             Handoff::Behind(before) => before < ticket,
         };
@@ -333,48 +334,47 @@ impl Rules {
                 hold!(THE_QUEUE_MOVES, is_last || ticket.order == MAX_TOKEN, "pushes in: {ticket}");
                 assert_eq!(ticket.nonce, self.nonce);
             }
-            (Operation::Leave(ticket, word), Some(own)) => {
+            (Operation::Leave(ticket, handoff), Some(own)) => {
                 assert_eq!(ticket, own);
-                hold!(THE_QUEUE_MOVES, behind(word, ticket), "a circle: {ticket}");
+                hold!(THE_QUEUE_MOVES, behind(handoff, ticket), "a circle: {ticket}");
             }
-            (Operation::Expel(ticket, word), Some(own)) => {
+            (Operation::Expel(ticket, handoff), Some(own)) => {
                 let may = ticket < own && self.listed.contains(ticket);
                 hold!(THE_QUEUE_MOVES, may, "expels one that it may not: {ticket}");
-                hold!(THE_QUEUE_MOVES, behind(word, ticket), "a circle: {ticket}");
+                hold!(THE_QUEUE_MOVES, behind(handoff, ticket), "a circle: {ticket}");
             }
-            // A try without patience passes over who had its moment.
-            (Operation::Expel(ticket, word), None) => {
+            // A try without patience passes over a first waiter that had its time.
+            (Operation::Expel(ticket, handoff), None) => {
                 let may = self.listed.contains(ticket) && now.boot >= self.until;
                 hold!(THE_QUEUE_MOVES, may, "expels one that it may not: {ticket}");
-                hold!(THE_QUEUE_MOVES, behind(word, ticket), "a circle: {ticket}");
+                hold!(THE_QUEUE_MOVES, behind(handoff, ticket), "a circle: {ticket}");
             }
-            // What is gone already may be left all the same.
-            (Operation::Leave(ticket, word), None) => {
+            // A ticket that is gone already may be removed all the same.
+            (Operation::Leave(ticket, handoff), None) => {
                 assert_eq!(Some(ticket), self.removed.as_ref());
-                hold!(THE_QUEUE_MOVES, behind(word, ticket), "a circle: {ticket}");
+                hold!(THE_QUEUE_MOVES, behind(handoff, ticket), "a circle: {ticket}");
             }
             (Operation::Listen, Some(_)) => {}
-            (Operation::Sleep(ear, wake), own) => {
-                if let (WakeSource::Ticket(ahead), Some(own)) = (ear, own) {
+            (Operation::Sleep(source, wake), own) => {
+                if let (WakeSource::Ticket(ahead), Some(own)) = (source, own) {
                     hold!(THE_QUEUE_MOVES, ahead < own, "waits for one behind: {ahead}");
                 }
-                let moment = now.boot.saturating_add(Duration::from_millis(100));
-                let gives_a_moment =
-                    own.is_none() && *ear == WakeSource::Nothing && *wake <= moment;
-                assert!(*wake <= self.until || gives_a_moment, "sleeps over its patience");
+                let soon = now.boot.saturating_add(Duration::from_millis(100));
+                let is_pause = own.is_none() && *source == WakeSource::Nothing && *wake <= soon;
+                assert!(*wake <= self.until || is_pause, "sleeps over its patience");
                 assert!(*wake > now.boot || *wake >= self.until, "sleeps into the past");
             }
             _ => panic!("without a ticket, or with two: {operation:?}"),
         }
     }
 
-    pub(crate) fn told(&mut self, operation: &Operation, answer: &Answer, now: Now) {
+    pub(crate) fn answered(&mut self, operation: &Operation, answer: &Answer, now: Now) {
         match (operation, answer) {
             (Operation::Look, Answer::Seen(sight)) => {
                 (self.gone, self.clock, self.look) = (None, None, Some(sight.clone()));
                 if let Observation::Directory(listing) = sight {
                     self.torn = Some(listing.clone()).filter(|seen| seen.entries.len() > 1);
-                    self.is_told_of(listing, now);
+                    self.note_listing(listing, now);
                 }
             }
             (Operation::AskLiveness(owner), Answer::Liveness(Liveness::Gone)) => {
@@ -418,7 +418,7 @@ impl Rules {
         self.last = Some((operation.clone(), answer.clone()));
     }
 
-    fn is_told_of(&mut self, listing: &Listing, now: Now) {
+    fn note_listing(&mut self, listing: &Listing, now: Now) {
         for entry in &listing.entries {
             if !self.shown.iter().any(|(shown, _)| shown == entry) {
                 self.shown.push((entry.clone(), now.boot));
@@ -435,7 +435,7 @@ impl Rules {
     }
 }
 
-/// The same holding, opened; where the name has no room for them its texts are cut.
+/// Asserts that `to` is the same holding, opened; its texts may be cut where the name has no room.
 fn assert_opens(from: &Entry, to: &Entry, next: Entry) {
     assert_eq!(*to, Entry { host: to.host, label: to.label.clone(), ..next });
     assert!(from.host.as_str().starts_with(to.host.as_str()), "{from} -> {to}");

@@ -1,6 +1,6 @@
-//! A world made of choices: a lock directory and a queue that others change at will, and answers
-//! that are true, or lies, as the world pleases. Every answer is of the kind that its operation
-//! has; the boot clock goes forward; all else is open.
+//! A world made of choices: a lock directory and a queue that others change at will, and answers that
+//! are true or false at random. Every answer is of the kind that its operation has, and the boot clock
+//! never goes back; everything else is possible.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use lockbydir_protocol::*;
 
 use super::Chance;
 
-/// The nonce of whoever is under attack.
+/// The nonce of the machine under attack.
 const OWN: Nonce = Nonce(5);
-/// After so many answers the patience of whoever is under attack is over.
+/// The number of answers after which the patience of the machine under attack is over.
 pub(crate) const PATIENT: usize = 120;
 
-/// The world.
+/// The world around the machine under attack.
 pub(crate) struct World<'a> {
     pub(crate) chance: Chance<'a>,
     pub(crate) now: Now,
     pub(crate) here: LocalContext,
-    /// One answer in so many is a lie.
-    liar: usize,
-    /// What is in D, where it is there.
+    /// One answer in this many is false.
+    one_false_in: usize,
+    /// The entries of D; none if D is absent.
     entries: Option<Vec<Entry>>,
     changed: Stamp,
     queue: Vec<Ticket>,
-    /// Entries seen before: hostile names are often old ones, changed a little.
+    /// Entries that were there before: hostile names are often old ones with a small change.
     known: Vec<Entry>,
     until: Duration,
     answers: usize,
@@ -57,7 +57,7 @@ impl<'a> World<'a> {
         let mut world = World {
             now,
             here,
-            liar: chance.pick(&[1, 2, 5, 60]),
+            one_false_in: chance.pick(&[1, 2, 5, 60]),
             entries: None,
             changed: Stamp(0),
             queue: Vec::new(),
@@ -73,8 +73,8 @@ impl<'a> World<'a> {
         world
     }
 
-    /// What whoever is under attack wants.
-    pub(crate) fn wish(&mut self) -> AcquireRequest {
+    /// Returns the request of the machine under attack.
+    pub(crate) fn request(&mut self) -> AcquireRequest {
         AcquireRequest {
             nonce: OWN,
             timeout: millis(self.chance.pick(&[100, 200, 10_000, 315_360_000_000])),
@@ -86,7 +86,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A holding of whoever is under attack; perhaps it is in D.
+    /// Returns a holding of the machine under attack; perhaps it is in D.
     pub(crate) fn mine(&mut self, state: State) -> Entry {
         let timeout = millis(self.chance.pick(&[100, 200, 10_000]));
         let origin = if self.chance.one_in(4) { self.origin() } else { self.here.origin };
@@ -100,7 +100,7 @@ impl<'a> World<'a> {
         mine
     }
 
-    /// An open entry that whoever is under attack left behind; perhaps it is in D.
+    /// Returns an open entry that the machine under attack left behind; perhaps it is in D.
     pub(crate) fn left_open(&mut self) -> Entry {
         let open = printed(Entry { state: State::Open, ..self.entry() });
         if self.chance.one_in(2) {
@@ -109,7 +109,7 @@ impl<'a> World<'a> {
         open
     }
 
-    pub(crate) fn terms(&mut self) -> RenewRequest {
+    pub(crate) fn renew_request(&mut self) -> RenewRequest {
         RenewRequest {
             timeout: self.chance.one_in(3).then(|| millis(self.chance.pick(&[100, 10_000]))),
             owner: self.chance.one_in(3).then(|| self.chance.owner()),
@@ -120,7 +120,7 @@ impl<'a> World<'a> {
         Ticket { nonce: OWN, origin: self.here.origin, ..self.chance.ticket() }
     }
 
-    /// When the patience of whoever is under attack ends.
+    /// Sets and returns when the patience of the machine under attack ends.
     pub(crate) fn until(&mut self) -> Duration {
         self.until = self.now.boot + millis(self.chance.pick(&[0, 10, 1000, 3_600_000]));
         self.until
@@ -143,7 +143,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// An entry as a hostile directory has it: a known one, a known one changed, or any.
+    /// Returns an entry of a hostile directory: a known one, a known one with a change, or any.
     fn entry(&mut self) -> Entry {
         let count = self.known.len();
         let old = (count > 0).then(|| self.chance.below(count)).map(|at| self.known[at].clone());
@@ -181,7 +181,7 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Whatever may be at D's path, of hostile names.
+    /// Returns anything that may be at D's path, with hostile names.
     fn hostile_sight(&mut self) -> Observation {
         match self.chance.below(10) {
             0 => return Observation::Absent,
@@ -236,14 +236,14 @@ impl<'a> World<'a> {
         queue
     }
 
-    /// The time until what is in D expires, or a little less.
-    fn nearly_a_expiry(&mut self) -> Duration {
+    /// Returns the time until the entry in D expires, or a little less.
+    fn until_nearly_expired(&mut self) -> Duration {
         let expiry = self.entries.iter().flatten().next().map_or(Duration::ZERO, Entry::expires_at);
         let less = millis(self.chance.pick(&[0, 1, 400]));
         expiry.saturating_sub(self.now.boot).saturating_sub(less)
     }
 
-    /// Time goes by, and others change the directory.
+    /// Lets time pass, and others change the directory.
     fn meanwhile(&mut self) {
         let step = match self.chance.below(24) {
             0 => millis(1),
@@ -251,7 +251,7 @@ impl<'a> World<'a> {
             2 => millis(150),
             3 => millis(20_000),
             4 => millis(400_000_000_000),
-            5 => self.nearly_a_expiry(),
+            5 => self.until_nearly_expired(),
             _ => Duration::ZERO,
         };
         self.now.boot += step;
@@ -272,32 +272,34 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What comes of this operation.
+    /// Returns the answer to this operation.
     pub(crate) fn answer(&mut self, operation: &Operation) -> Answer {
         self.answers += 1;
         self.meanwhile();
-        let lies = self.chance.one_in(self.liar);
+        let is_false = self.chance.one_in(self.one_false_in);
         match operation {
-            Operation::Look if lies && self.chance.one_in(4) => Answer::Failed(self.chance.fault()),
-            Operation::Look if lies => Answer::Seen(self.hostile_sight()),
+            Operation::Look if is_false && self.chance.one_in(4) => {
+                Answer::Failed(self.chance.fault())
+            }
+            Operation::Look if is_false => Answer::Seen(self.hostile_sight()),
             Operation::Look => Answer::Seen(self.true_sight()),
             Operation::AskLiveness(_) => {
                 Answer::Liveness(self.chance.pick(&[Liveness::Alive, Liveness::Gone]))
             }
-            Operation::ReadFileClock if lies => Answer::Failed(self.chance.fault()),
+            Operation::ReadFileClock if is_false => Answer::Failed(self.chance.fault()),
             Operation::ReadFileClock => Answer::FileClock(self.stamp()),
-            Operation::AskRemovable if lies => Answer::Failed(self.chance.fault()),
+            Operation::AskRemovable if is_false => Answer::Failed(self.chance.fault()),
             Operation::AskRemovable => Answer::Removable(!self.chance.one_in(4)),
             Operation::HasWaiters => Answer::Somebody(self.chance.one_in(2)),
-            Operation::ListQueue if lies && self.chance.one_in(4) => {
+            Operation::ListQueue if is_false && self.chance.one_in(4) => {
                 Answer::Failed(self.chance.fault())
             }
             Operation::ListQueue => Answer::Queue(self.hostile_queue()),
             Operation::Sleep(_, wake) => Answer::Woken(self.wake(*wake)),
             change => {
-                let is_done = !lies || self.chance.one_in(2);
+                let is_done = !is_false || self.chance.one_in(2);
                 let done = if is_done { self.change(change) } else { Answer::Done(None) };
-                match lies && self.chance.one_in(2) {
+                match is_false && self.chance.one_in(2) {
                     true => Answer::Failed(self.chance.fault()),
                     false => done,
                 }
@@ -334,7 +336,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Changes the directory as it is asked, and says what came of it.
+    /// Changes the directory as the operation asks, and returns the true answer.
     fn change(&mut self, operation: &Operation) -> Answer {
         let there = |entries: &Option<Vec<Entry>>, entry: &Entry| {
             entries.as_ref().and_then(|found| found.iter().position(|other| other == entry))
@@ -395,7 +397,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// An entry as a directory shows it: what its name does not say is not there.
+/// Returns an entry as a directory shows it: only with what its name contains.
 fn printed(entry: Entry) -> Entry {
     let name = entry.to_string();
     assert!(name.len() <= MAX_NAME, "{name}");

@@ -1,4 +1,4 @@
-//! In taking, judging and letting go.
+//! Faults in acquiring, judging, renewing and releasing.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use lockbydir_protocol::*;
 use super::*;
 
 #[test]
-fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
+fn an_entry_staged_twice_gets_a_new_token_once_installed() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
-    let wish = |nonce| AcquireRequest {
+    let request = |nonce| AcquireRequest {
         nonce: Nonce(nonce),
         timeout: Duration::from_secs(3600),
         fenced: false,
@@ -18,8 +18,8 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
         label: Label::new("").unwrap(),
         names_child: false,
     };
-    // Somebody else's entry, made by the machine itself.
-    let mut other = Acquire::new(wish(7), here, None);
+    // Another holder's entry, made by the machine itself.
+    let mut other = Acquire::new(request(7), here, None);
     other.start(at(1));
     let Step::Perform(Operation::Stage(theirs)) =
         other.resume(at(1), Answer::Seen(Observation::Absent))
@@ -28,7 +28,7 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
     };
 
     for losses in [0, 1] {
-        let mut slow = Acquire::new(wish(8), here, None);
+        let mut slow = Acquire::new(request(8), here, None);
         slow.start(at(2));
         let mut step = slow.resume(at(2), Answer::Seen(Observation::Absent));
         for _ in 0..losses {
@@ -49,7 +49,7 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
         }
         let Step::Perform(Operation::Stage(staged)) = step else { panic!("{step:?}") };
         slow.resume(at(2), Answer::Done(None)); // -> install
-        // A hundred seconds later, others have held and left meanwhile.
+        // A hundred seconds later: others have held and left meanwhile.
         let step = slow.resume(at(102), Answer::Done(None));
         assert!(
             matches!(step, Step::Perform(Operation::Rename(_, ref to)) if to.token > staged.token),
@@ -58,8 +58,8 @@ fn an_entry_staged_for_the_second_time_is_numbered_anew_once_installed() {
     }
 }
 
-/// A look's verdict on an entry that another boot of some kernel wrote, of this host and age.
-fn verdict_on_another_boots(host: &str, modified: Stamp) -> Verdict {
+/// Returns the verdict on an entry of another boot, with this host and change time.
+fn verdict_on_another_boot(host: &str, modified: Stamp) -> Verdict {
     let judge_here = here(Origin { boot: 1, time: 1, pids: 1 });
     let entry = "v1.held.p.5.00000000000000000000000007.0.600000.512345.963d455590f24dec.00000001.00000001.none.h.x";
     let entry = Entry { host: Host::new(host), ..Entry::parse(entry).expect("an entry") };
@@ -74,17 +74,17 @@ fn verdict_on_another_boots(host: &str, modified: Stamp) -> Verdict {
 }
 
 #[test]
-fn only_what_this_host_wrote_before_its_boot_is_dead_by_a_reboot() {
+fn a_reboot_makes_only_entries_of_this_host_dead() {
     let (before, since) = (Stamp(999_999_000_000_000), Stamp(1_000_001_000_000_000));
 
-    assert_eq!(verdict_on_another_boots("h", before), Verdict::Dead(Evidence::EarlierBoot));
-    // A client of an exported folder, whose entry a stepped clock makes look old.
-    assert!(matches!(verdict_on_another_boots("client", before), Verdict::Live { .. }));
-    assert!(matches!(verdict_on_another_boots("h", since), Verdict::Live { .. }));
+    assert_eq!(verdict_on_another_boot("h", before), Verdict::Dead(Evidence::EarlierBoot));
+    // A client of an exported folder, whose entry looks old because our clock was set forward.
+    assert!(matches!(verdict_on_another_boot("client", before), Verdict::Live { .. }));
+    assert!(matches!(verdict_on_another_boot("h", since), Verdict::Live { .. }));
 }
 
 #[test]
-fn a_release_that_was_done_is_no_loss_though_the_next_one_was_faster_than_our_look() {
+fn a_release_before_a_fast_next_holder_is_no_loss() {
     let here = LocalContext { is_local: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
     let mine = published(here, 7, at(1));
     let next = published(here, 8, at(2));
@@ -94,7 +94,7 @@ fn a_release_that_was_done_is_no_loss_though_the_next_one_was_faster_than_our_lo
 
     let step = release.resume(at(2), Answer::Done(None));
     assert_eq!(step, Step::Perform(Operation::Look));
-    release.resume(at(2), holding(vec![next])); // -> ring
+    release.resume(at(2), holding(vec![next])); // -> wakes the first
     let step = release.resume(at(2), Answer::Done(None));
 
     assert_eq!(step, Step::Finished(Released::Left));
@@ -105,8 +105,8 @@ fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
     let mine = Entry { fenced: false, ..published(here, 7, at(1)) };
     let mut release = Release::new(mine, false, here);
-    release.start(at(2)); // -> knock
-    release.resume(at(2), Answer::Somebody(false)); // -> may we remove it?
+    release.start(at(2)); // -> asks for waiters
+    release.resume(at(2), Answer::Somebody(false)); // -> asks whether D is removable
     let step = release.resume(at(2), Answer::Removable(true));
     assert!(matches!(step, Step::Perform(Operation::Unlink(_))), "{step:?}");
     let broken = Answer::Failed(Fault::Broken { code: 5 });
@@ -114,13 +114,13 @@ fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
     let step = release.resume(at(2), broken);
     assert!(matches!(step, Step::Finished(Released::Failed(_))), "{step:?}");
 
-    release.start(at(2)); // -> knock
-    release.resume(at(2), Answer::Somebody(false)); // -> may we remove it?
+    release.start(at(2)); // -> asks for waiters
+    release.resume(at(2), Answer::Somebody(false)); // -> asks whether D is removable
     let step = release.resume(at(2), Answer::Removable(true));
     assert_eq!(step, Step::Perform(Operation::Look));
     let step = release.resume(at(2), holding(Vec::new()));
     let step = match step {
-        // It may be a torn listing: the machine looks some times more.
+        // The listing may be torn, so the machine looks some more times.
         Step::Perform(Operation::Look) => (0..8)
             .map(|_| release.resume(at(2), holding(Vec::new())))
             .find(|step| *step != Step::Perform(Operation::Look))
@@ -132,11 +132,11 @@ fn a_release_whose_look_failed_is_no_loss_at_its_second_try() {
 }
 
 #[test]
-fn a_server_that_says_done_and_does_nothing_holds_up_no_verb_for_ever() {
+fn a_server_that_falsely_answers_done_blocks_no_verb_for_ever() {
     let here = LocalContext { is_local: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
     let mine = published(here, 7, at(1));
     let open = Entry { state: State::Open, ..mine.clone() };
-    let deaf = |seen: Answer| {
+    let ineffective = |seen: Answer| {
         move |operation: &Operation| match operation {
             Operation::Look => seen.clone(),
             Operation::HasWaiters => Answer::Somebody(false),
@@ -144,25 +144,25 @@ fn a_server_that_says_done_and_does_nothing_holds_up_no_verb_for_ever() {
             _ => Answer::Done(None),
         }
     };
-    let wish = wish_of(8);
+    let request = request_of(8);
     let busy = Acquisition::Blocked(Blocker::Busy(Fault::Taken));
 
     let mut renew = Renew::new(mine.clone(), RenewRequest::default(), here);
-    let renewed = ends(&mut renew, deaf(holding(vec![mine.clone()])));
+    let renewed = ends(&mut renew, ineffective(holding(vec![mine.clone()])));
     assert_eq!(renewed, Renewal::Failed(Fault::Taken));
     let mut release = Release::new(mine.clone(), true, here);
-    let released = ends(&mut release, deaf(holding(vec![mine])));
+    let released = ends(&mut release, ineffective(holding(vec![mine])));
     assert_eq!(released, Released::Failed(Fault::Taken));
-    let mut take = Acquire::new(wish.clone(), here, None);
-    assert_eq!(ends(&mut take, deaf(holding(vec![open]))), busy);
-    let mut install = Acquire::new(wish.clone(), here, None);
-    assert_eq!(ends(&mut install, deaf(Answer::Seen(Observation::Absent))), busy);
-    let mut remove_bare = Acquire::new(wish, here, None);
-    assert_eq!(ends(&mut remove_bare, deaf(holding(Vec::new()))), busy);
+    let mut take = Acquire::new(request.clone(), here, None);
+    assert_eq!(ends(&mut take, ineffective(holding(vec![open]))), busy);
+    let mut install = Acquire::new(request.clone(), here, None);
+    assert_eq!(ends(&mut install, ineffective(Answer::Seen(Observation::Absent))), busy);
+    let mut remove_bare = Acquire::new(request, here, None);
+    assert_eq!(ends(&mut remove_bare, ineffective(holding(Vec::new()))), busy);
 }
 
 #[test]
-fn an_emptied_directory_that_cannot_be_looked_at_holds_up_no_verb_for_ever() {
+fn an_emptied_directory_without_a_look_blocks_no_verb_for_ever() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
     let mine = Entry { fenced: false, ..published(here, 7, at(1)) };
     let stale = |operation: &Operation| match operation {
@@ -190,7 +190,7 @@ fn an_emptied_directory_that_cannot_be_looked_at_holds_up_no_verb_for_ever() {
 fn a_try_that_lost_four_races_and_then_installs_gets_the_lock() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
     let theirs = published(here, 7, at(1));
-    let mut acquire = Acquire::new(wish_of(8), here, None);
+    let mut acquire = Acquire::new(request_of(8), here, None);
     acquire.start(at(2));
     let mut step = acquire.resume(at(2), Answer::Seen(Observation::Absent));
     for _ in 0..4 {
@@ -204,7 +204,7 @@ fn a_try_that_lost_four_races_and_then_installs_gets_the_lock() {
     assert!(matches!(step, Step::Perform(Operation::Stage(_))), "{step:?}");
     acquire.resume(at(2), Answer::Done(None)); // -> install
 
-    // A second later by the wall clock its number is raised.
+    // A second later by the wall clock the token is raised.
     let step = acquire.resume(at(3), Answer::Done(None));
     assert!(matches!(step, Step::Perform(Operation::Rename(..))), "{step:?}");
     let step = acquire.resume(at(3), Answer::Done(None));
@@ -213,9 +213,9 @@ fn a_try_that_lost_four_races_and_then_installs_gets_the_lock() {
 }
 
 #[test]
-fn a_try_that_is_too_slow_each_time_gives_the_lock_back() {
+fn a_try_that_is_always_too_slow_releases_the_lock() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
-    let mut acquire = Acquire::new(wish_of(8), here, None);
+    let mut acquire = Acquire::new(request_of(8), here, None);
     acquire.start(at(2));
     acquire.resume(at(2), Answer::Seen(Observation::Absent)); // -> stage
     acquire.resume(at(2), Answer::Done(None)); // -> install
@@ -223,30 +223,30 @@ fn a_try_that_is_too_slow_each_time_gives_the_lock_back() {
     let mut mine = None;
 
     let step = loop {
-        // Each call takes longer than half of the timeout.
+        // Each call takes more than half of the timeout.
         second += 6;
         match acquire.resume(at(second), Answer::Done(None)) {
             Step::Perform(Operation::Rename(_, to)) => mine = Some(to),
             step => break step,
         }
-        assert!(second < 60, "it goes on without an end");
+        assert!(second < 60, "it does not end");
     };
 
     assert_eq!(step, Step::Perform(Operation::HasWaiters));
-    acquire.resume(at(second), Answer::Somebody(false)); // -> may we remove it?
+    acquire.resume(at(second), Answer::Somebody(false)); // -> asks whether D is removable
     let step = acquire.resume(at(second), Answer::Removable(true));
     assert_eq!(step, Step::Perform(Operation::Unlink(mine.expect("a name"))));
     let step = acquire.resume(at(second), Answer::Done(Some(Stamp(5))));
     assert_eq!(step, Step::Perform(Operation::RemoveDir(Stamp(5))));
-    acquire.resume(at(second), Answer::Done(None)); // -> ring
+    acquire.resume(at(second), Answer::Done(None)); // -> wakes the first
     let step = acquire.resume(at(second), Answer::Failed(Fault::Missing));
     assert_eq!(step, Step::Finished(Acquisition::Blocked(Blocker::Busy(Fault::Taken))));
 }
 
 #[test]
-fn an_install_that_could_not_be_seen_is_numbered_anew_when_its_maker_takes_it_over() {
+fn an_install_found_later_by_its_own_process_gets_a_new_token() {
     let here = LocalContext { is_local: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
-    let mut acquire = Acquire::new(wish_of(8), here, None);
+    let mut acquire = Acquire::new(request_of(8), here, None);
     acquire.start(at(2));
     let Step::Perform(Operation::Stage(staged)) =
         acquire.resume(at(2), Answer::Seen(Observation::Absent))
@@ -254,7 +254,7 @@ fn an_install_that_could_not_be_seen_is_numbered_anew_when_its_maker_takes_it_ov
         panic!("nothing is in the way");
     };
     acquire.resume(at(2), Answer::Done(None)); // -> install
-    // Seconds later, others may have held and left.
+    // Seconds later others may have held and left.
     acquire.resume(at(20), Answer::Done(None)); // -> look
     acquire.resume(at(20), Answer::Failed(Fault::Taken)); // -> unstage
     acquire.resume(at(20), Answer::Failed(Fault::Taken)); // the try is over

@@ -1,4 +1,4 @@
-//! Faults that were found and mended: machines told the answers that once led them astray.
+//! Faults that were found and fixed: the machines get the answers that once misled them.
 
 mod holding;
 mod waiting;
@@ -16,9 +16,9 @@ pub(super) fn here(origin: Origin) -> LocalContext {
     LocalContext { origin, is_local: true, booted, host: Host::new("h"), longest_name: 255 }
 }
 
-/// Somebody's entry, as the machine itself makes it.
+/// Returns an entry as the machine itself makes it.
 pub(super) fn published(here: LocalContext, nonce: u128, now: Now) -> Entry {
-    let wish = AcquireRequest {
+    let request = AcquireRequest {
         nonce: Nonce(nonce),
         timeout: Duration::from_secs(10),
         fenced: true,
@@ -27,7 +27,7 @@ pub(super) fn published(here: LocalContext, nonce: u128, now: Now) -> Entry {
         label: Label::new("").unwrap(),
         names_child: false,
     };
-    let mut acquire = Acquire::new(wish, here, None);
+    let mut acquire = Acquire::new(request, here, None);
     acquire.start(now);
     match acquire.resume(now, Answer::Seen(Observation::Absent)) {
         Step::Perform(Operation::Stage(entry)) => entry,
@@ -41,7 +41,7 @@ pub(super) fn holding(entries: Vec<Entry>) -> Answer {
     Answer::Seen(Observation::Directory(listing))
 }
 
-/// Runs a machine to its end, against a world that always answers the same.
+/// Runs a machine to its end; each operation always gets the same answer.
 pub(super) fn ends<M: Machine>(
     machine: &mut M,
     answer: impl Fn(&Operation) -> Answer,
@@ -53,10 +53,10 @@ pub(super) fn ends<M: Machine>(
             Step::Perform(operation) => step = machine.resume(at(2), answer(&operation)),
         }
     }
-    panic!("it goes on without an end");
+    panic!("it does not end");
 }
 
-pub(super) fn wish_of(nonce: u128) -> AcquireRequest {
+pub(super) fn request_of(nonce: u128) -> AcquireRequest {
     AcquireRequest {
         nonce: Nonce(nonce),
         timeout: Duration::from_secs(10),

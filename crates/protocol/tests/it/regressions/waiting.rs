@@ -1,4 +1,4 @@
-//! In the queue.
+//! Faults in the queue.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use lockbydir_protocol::*;
 use super::*;
 
 #[test]
-fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
+fn a_newcomer_goes_behind_a_larger_order_than_its_own() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
-    let wish = wish_of(8);
+    let request = request_of(8);
     let own_ticket = Ticket {
         order: 0,
         nonce: Nonce(8),
@@ -22,16 +22,16 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
     let first = Ticket { order: 1, nonce: Nonce(1), ..own_ticket.clone() };
     let faster =
         Ticket { order: u64::from(u32::MAX) * 1_000_000, nonce: Nonce(2), ..own_ticket.clone() };
-    let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, None);
+    let mut queue = Queue::new(Acquire::new(request, here, None), own_ticket, here, None);
     queue.start(at(2));
     let Step::Perform(Operation::Enter(early)) =
         queue.resume(at(2), Answer::Queue(vec![first.clone()]))
     else {
-        panic!("it enters a line that is there");
+        panic!("it enters the queue");
     };
     assert!(early < faster);
 
-    // Between its listing and its ticket another one came, who cannot know of it.
+    // Between its listing and its ticket another waiter came, which cannot know of it.
     queue.resume(at(2), Answer::Done(None));
     let tickets = vec![first.clone(), early.clone(), faster.clone()];
     let step = queue.resume(at(2), Answer::Queue(tickets));
@@ -49,10 +49,10 @@ fn a_newcomer_who_finds_a_larger_number_than_its_own_goes_behind_it() {
     );
 }
 
-/// A queue of this host behind one ticket of another, which nobody can hear: asleep at second 3. And
-/// the queue.
-fn behind_a_stranger(here: LocalContext) -> (Queue, Vec<Ticket>) {
-    let wish = wish_of(8);
+/// Returns a waiter of this host behind a ticket of another host, which cannot notify it, asleep at
+/// second 3; and the queue.
+fn behind_remote(here: LocalContext) -> (Queue, Vec<Ticket>) {
+    let request = request_of(8);
     let own_ticket = Ticket {
         order: 0,
         nonce: Nonce(8),
@@ -64,12 +64,12 @@ fn behind_a_stranger(here: LocalContext) -> (Queue, Vec<Ticket>) {
     };
     let elsewhere = Origin { boot: 2, time: 1, pids: 1 };
     let first = Ticket { order: 1, nonce: Nonce(1), origin: elsewhere, ..own_ticket.clone() };
-    let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, None);
+    let mut queue = Queue::new(Acquire::new(request, here, None), own_ticket, here, None);
     queue.start(at(2));
     let Step::Perform(Operation::Enter(ours)) =
         queue.resume(at(2), Answer::Queue(vec![first.clone()]))
     else {
-        panic!("it enters a line that is there");
+        panic!("it enters the queue");
     };
     queue.resume(at(2), Answer::Done(None));
     let tickets = vec![first, ours];
@@ -78,7 +78,8 @@ fn behind_a_stranger(here: LocalContext) -> (Queue, Vec<Ticket>) {
     (queue, tickets)
 }
 
-/// Looks at the same thing each second until the first in the queue is passed over.
+/// Wakes the waiter each second and answers each look with `seen`, until it passes the first waiter
+/// over; returns the second in which it does.
 fn passes_over_at((mut queue, tickets): (Queue, Vec<Ticket>), seen: &Answer) -> u64 {
     for second in 4..100 {
         let step = queue.resume(at(second), Answer::Woken(Wake::Time));
@@ -91,36 +92,38 @@ fn passes_over_at((mut queue, tickets): (Queue, Vec<Ticket>), seen: &Answer) -> 
             step => panic!("{step:?}"),
         }
     }
-    panic!("the first in the queue is waited for without an end");
+    panic!("the first waiter is never passed over");
 }
 
 #[test]
-fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_the_lock_has_expired() {
+fn a_dead_remote_waiter_is_passed_over_when_the_lock_has_expired() {
     let here = LocalContext { is_local: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
     let elsewhere = LocalContext { origin: Origin { boot: 2, time: 1, pids: 1 }, ..here };
-    let waiting = behind_a_stranger(here);
+    let waiting = behind_remote(here);
 
     let second = passes_over_at(waiting, &holding(vec![published(elsewhere, 9, at(1))]));
 
-    // Its timeout is ten seconds, counted from the first look at it, at 4; and a moment.
+    // Its timeout is ten seconds, counted from the first look at it, at 4; then the first waiter has
+    // its 0.1 s.
     assert_eq!(second, 15);
 }
 
 #[test]
-fn who_waits_behind_a_dead_one_of_another_host_passes_it_over_when_a_bare_lock_is_old() {
+fn a_dead_remote_waiter_is_passed_over_when_a_bare_lock_is_old() {
     let here = LocalContext { is_local: false, ..here(Origin { boot: 1, time: 1, pids: 1 }) };
-    let waiting = behind_a_stranger(here);
+    let waiting = behind_remote(here);
 
     let second = passes_over_at(waiting, &holding(Vec::new()));
 
     assert_eq!(second, 15);
 }
 
-/// A waiter that has come until so many seconds, and stands behind this ticket of an earlier boot.
+/// Returns a waiter with patience until this second, which enters behind a ticket of an earlier boot;
+/// and that ticket.
 fn behind_the_dead(until: u64) -> (Queue, Ticket) {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
     let (host, label) = (Host::new("h"), Label::new("").unwrap());
-    let wish = AcquireRequest {
+    let request = AcquireRequest {
         nonce: Nonce(8),
         timeout: Duration::from_secs(10),
         fenced: false,
@@ -145,7 +148,7 @@ fn behind_the_dead(until: u64) -> (Queue, Ticket) {
         ..own_ticket.clone()
     };
     let until = Some(Duration::from_secs(until));
-    let mut queue = Queue::new(Acquire::new(wish, here, None), own_ticket, here, until);
+    let mut queue = Queue::new(Acquire::new(request, here, None), own_ticket, here, until);
     queue.start(at(2));
     let step = queue.resume(at(2), Answer::Queue(vec![dead.clone()]));
     assert!(matches!(step, Step::Perform(Operation::Enter(_))), "{step:?}");
@@ -153,7 +156,7 @@ fn behind_the_dead(until: u64) -> (Queue, Ticket) {
 }
 
 #[test]
-fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
+fn dead_tickets_ahead_are_removed_up_to_a_limit_or_patience() {
     let (done, denied) = (Answer::Done(None), Answer::Failed(Fault::Denied { code: 1 }));
     for (until, now, answer, most) in [(60, 3, &done, 15), (60, 3, &denied, 1), (60, 61, &done, 0)]
     {
@@ -176,8 +179,7 @@ fn the_dead_ahead_are_removed_until_there_are_too_many_or_patience_is_over() {
 }
 
 #[test]
-fn who_is_put_out_of_queue_again_and_again_waits_without_a_ticket_and_no_longer_than_its_patience()
-{
+fn an_expelled_waiter_waits_without_a_ticket_within_its_patience() {
     for until in [60, 5] {
         let (mut queue, dead) = behind_the_dead(until);
         let living = Ticket { origin: Origin { boot: 1, time: 1, pids: 1 }, ..dead };

@@ -64,7 +64,7 @@ impl Report {
             "killed": self.record.killed,
             "stopped": self.record.stopped,
             "outlived": self.record.outlived,
-            "told_of_loss": self.record.lost,
+            "losses_reported": self.record.lost,
             "gave_up": self.record.gave_up,
             "failed_calls": self.record.failed,
             "disks_filled": self.done.full,

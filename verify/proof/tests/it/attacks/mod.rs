@@ -1,8 +1,7 @@
-//! Attacks that are races: another user, in a folder that both can write, does one hostile thing
-//! as fast as it can, while victims lock there. Those that are no races are with the program's own
-//! tests.
+//! Attacks that are races: another user, in a folder that both can write to, repeats one hostile action as
+//! fast as possible while victims lock there. Attacks without a race are tested with the program.
 //!
-//! A quick look takes a second or two a test; `LOCKBYDIR_ATTACK_SECONDS=30` says for how long.
+//! A quick run takes a second or two per test; `LOCKBYDIR_ATTACK_SECONDS=30` sets the length.
 
 mod nonces;
 mod pipes;
@@ -28,21 +27,21 @@ use rustix::process::geteuid;
 
 use crate::stage::{Stage, TORTURE, WORKER};
 
-/// Users that need not exist. They share no group.
+/// The users of the attacks. They need not exist, and share no group.
 const VICTIM: u32 = 1234;
 const ATTACKER: u32 = 65_534;
 
-/// How long one of so many attacks of a test lasts.
+/// Returns the length of one of `attacks` attacks of a test.
 fn one_of(attacks: u32) -> Duration {
     let seconds = std::env::var("LOCKBYDIR_ATTACK_SECONDS");
     let all = seconds.map_or(1, |text| text.parse().expect("a number of seconds"));
     (Duration::from_secs(all) / attacks).max(SHORTEST)
 }
 
-/// Shorter attacks would see nothing.
+/// The shortest useful attack: shorter ones would detect nothing.
 const SHORTEST: Duration = Duration::from_millis(250);
 
-/// A folder that everybody may write, in which the victim has a directory full of its own files.
+/// A folder that everybody may write to, in which the victim has a directory full of its own files.
 struct Ground {
     stage: Stage,
     programs: tempfile::TempDir,
@@ -50,7 +49,7 @@ struct Ground {
     precious: fs::File,
 }
 
-/// All that must not change of a file of the victim's.
+/// Everything that must not change in a file of the victim.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     kind_and_mode: u32,
@@ -80,7 +79,8 @@ fn look_at(folder: &Path, found: &mut BTreeMap<PathBuf, Seen>) {
 }
 
 impl Ground {
-    /// `0o1777` is like `/tmp`; without the sticky bit anybody may move anything there.
+    /// Makes a folder of this mode. `0o1777` is like `/tmp`; without the sticky bit anybody may move anything
+    /// there.
     fn of_mode(mode: u32) -> Self {
         assert!(
             geteuid().is_root(),
@@ -92,8 +92,8 @@ impl Ground {
         fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
         for program in [WORKER, TORTURE, env!("CARGO_BIN_EXE_lockbydir-attacker")] {
             let name = Path::new(program).file_name().expect("a name");
-            // Not by this process: what another test starts meanwhile would have it open for
-            // writing, and then it cannot be run.
+            // Not copied by this process: a program that another test starts meanwhile would have it open for
+            // writing, and then it could not be executed.
             let copied = Command::new("cp").arg(program).arg(programs.path().join(name)).status();
             assert!(copied.expect("cp").success(), "a copy of a program");
         }
@@ -115,17 +115,17 @@ impl Ground {
         ground
     }
 
-    /// Like `/tmp`.
+    /// Makes a folder like `/tmp`.
     fn sticky() -> Self {
         Self::of_mode(0o1777)
     }
 
-    /// Anybody may move anything.
-    fn lawless() -> Self {
+    /// Makes a folder in which anybody may move anything.
+    fn non_sticky() -> Self {
         Self::of_mode(0o777)
     }
 
-    /// The victim's things, wherever an attacker has moved them.
+    /// Returns the victim's files, wherever an attacker has moved them.
     fn seen(&self) -> BTreeMap<PathBuf, Seen> {
         use std::os::fd::AsRawFd;
 
@@ -147,8 +147,8 @@ impl Ground {
         assert_eq!(self.seen(), self.before, "the victim's things");
     }
 
-    /// The same, where for a moment a line's place was taken by the victim's own directory: named
-    /// pipes may have come and gone in it, or stay.
+    /// The same for a test in which the victim's own directory was in the place of a queue for a moment:
+    /// named pipes may have been made and removed in it, or be left.
     fn assert_untouched_but_for_pipes(&self) {
         let is_pipe = |seen: &Seen| seen.kind_and_mode & 0o170_000 == 0o010_000;
         let mut seen = self.seen();
@@ -162,14 +162,14 @@ impl Ground {
         Command::new(self.programs.path().join(name))
     }
 
-    /// Attackers of their own user.
-    fn attacker(&self, deed: &[&str]) -> Attacker {
+    /// Starts an attacker with its own user.
+    fn attacker(&self, action: &[&str]) -> Attacker {
         let mut command = self.program("lockbydir-attacker");
-        command.args(deed).current_dir(self.stage.folder()).uid(ATTACKER).gid(ATTACKER);
+        command.args(action).current_dir(self.stage.folder()).uid(ATTACKER).gid(ATTACKER);
         Attacker::start(command)
     }
 
-    /// Two victims that lock again and again as `user`, for so long.
+    /// Starts two victims that lock again and again as `user`, for this time.
     fn victims(&self, user: u32, time: Duration, options: &[&str]) -> Vec<Victim> {
         let store = self.programs.path().join("store");
         fs::write(&store, "").expect("a store");
@@ -190,26 +190,26 @@ impl Ground {
                     }
                 }
                 let history = self.programs.path().join(name);
-                let told = fs::File::create(&history).expect("a place for a history");
+                let output = fs::File::create(&history).expect("a place for a history");
                 let mut command = self.program("lockbydir-torture");
                 command.arg("worker").arg(orders.to_string()).uid(user).gid(user);
-                let child = command.stdin(Stdio::null()).stdout(told).spawn();
+                let child = command.stdin(Stdio::null()).stdout(output).spawn();
                 Victim { name, child: child.expect("a victim starts"), history }
             })
             .into()
     }
 
-    /// Waits for victims that must end by themselves, and reads what they told.
+    /// Waits for victims that must end by themselves, and reads their histories.
     fn record(&self, victims: Vec<Victim>) -> Record {
         let mut record = Record::default();
         for mut victim in victims {
             let status = victim.child.wait().expect("a victim ends");
             assert!(status.success(), "a victim failed: {status}");
-            let told = fs::read_to_string(victim.history).expect("its history");
-            record.add(victim.name, &told.replace(&format!("{} ", victim.name), ""));
+            let lines = fs::read_to_string(victim.history).expect("its history");
+            record.add(victim.name, &lines.replace(&format!("{} ", victim.name), ""));
         }
         for hold in &mut record.holds {
-            // Where somebody attacks, a loss may be told before the deadline: it ends the hold.
+            // Under attack a loss may be reported before the deadline: it ends the hold.
             hold.end = hold.end.min(hold.lost.take().unwrap_or(u64::MAX));
         }
         // A refused acquisition is no reason to end.
@@ -218,14 +218,14 @@ impl Ground {
     }
 }
 
-/// Who locks while somebody attacks.
+/// A process that locks during an attack.
 struct Victim {
     name: &'static str,
     child: Child,
     history: PathBuf,
 }
 
-/// An attacker at work.
+/// A running attacker.
 struct Attacker {
     child: Child,
     answers: BufReader<ChildStdout>,
@@ -242,7 +242,7 @@ impl Attacker {
         Self { child, answers }
     }
 
-    /// Ends it; how often it did its deed.
+    /// Ends the attacker; returns how often its action succeeded.
     fn end(mut self) -> u64 {
         drop(self.child.stdin.take());
         let mut count = String::new();
@@ -253,7 +253,7 @@ impl Attacker {
 
 impl Drop for Attacker {
     fn drop(&mut self) {
-        // Both fail only when it is gone already.
+        // Both fail only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Names that an attacker would have to guess: 128 bits of the kernel's, fresh for every holding.
+//! Names that an attacker would have to guess: 128 bits from the kernel, fresh for every holding.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,10 @@ use lockbydir::Lock;
 use super::one_of;
 use crate::stage::Stage;
 
-/// No more names than this are looked at, however long the attack lasts.
+/// The largest number of names that are examined, however long the attack lasts.
 const MOST: usize = 2_000_000;
 
-/// The bits of a nonce as its 26 characters spell it.
+/// Returns the bits of a nonce from its 26 characters.
 fn bits(spelled: &str) -> u128 {
     const DIGITS: &str = "0123456789abcdefghjkmnpqrstvwxyz";
     spelled
@@ -18,7 +18,7 @@ fn bits(spelled: &str) -> u128 {
         .fold(0, |all, digit| all << 5 | DIGITS.find(digit).expect("a digit of a nonce") as u128)
 }
 
-/// How often each bit is set, of 128.
+/// The number of times that each of the 128 bits is set.
 #[derive(Clone)]
 struct Bits(Vec<usize>);
 
@@ -33,8 +33,8 @@ impl Bits {
         }
     }
 
-    /// Is one of them further from half than six standard deviations? Of honest dice that is so
-    /// once in some millions of runs.
+    /// Returns the largest distance of a count from half, in standard deviations. With true random numbers it
+    /// exceeds six once in some millions of runs.
     fn worst(&self, of: usize) -> f64 {
         let deviation = (of as f64).sqrt() / 2.0;
         let far = |count: &usize| (*count as f64 - of as f64 / 2.0).abs() / deviation;
@@ -42,7 +42,7 @@ impl Bits {
     }
 }
 
-/// What is wrong with these nonces.
+/// Returns the faults of these nonces.
 fn judge(nonces: &[u128]) -> Vec<String> {
     let mut wrong = Vec::new();
     let different: HashSet<_> = nonces.iter().collect();
@@ -65,7 +65,7 @@ fn judge(nonces: &[u128]) -> Vec<String> {
 }
 
 #[test]
-fn no_name_repeats_or_can_be_told_from_the_one_before() {
+fn names_never_repeat_and_cannot_be_predicted() {
     let stage = Stage::on_tmpfs();
     let lock = Lock::new(stage.path("n"));
 
@@ -84,7 +84,7 @@ fn no_name_repeats_or_can_be_told_from_the_one_before() {
 }
 
 #[test]
-fn names_that_are_counted_or_made_of_the_time_are_found_out() {
+fn counted_and_time_based_names_are_detected() {
     let time = |nth: u128| 1_795_000_000_000_000_000 + nth * 25_000;
     let counted: Vec<u128> = (0..1_000).collect();
     let timed: Vec<u128> = (0..1_000).map(|nth| time(nth) << 64 | 4242).collect();

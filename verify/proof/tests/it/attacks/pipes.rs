@@ -1,5 +1,6 @@
-//! Bells and tickets in a line that attacker and victim share on purpose: rung, filled, forged,
-//! removed, told rubbish. Order and wakes may suffer; patience, progress and the machine may not.
+//! Attacks on bells and tickets in a queue that attacker and victim share on purpose: they are rung, filled,
+//! forged, removed, or filled with garbage. Order and wake-ups may suffer; patience, progress and the machine
+//! must not.
 
 use std::{
     fs,
@@ -21,27 +22,27 @@ use rustix::{
 
 use super::{ATTACKER, Ground, VICTIM, one_of};
 
-/// Everybody may use the lock: attacks on a line need that.
+/// The mode by which everybody may use the lock: attacks on a queue need that.
 const SHARED: &str = "mode=511";
-/// More of a processor than this is no waiting.
+/// The share of a processor above which a wait counts as busy.
 const MOST_OF_A_PROCESSOR: f64 = 0.25;
-/// Beside the work of reading thousands of tickets, a few times.
+/// The additional time for reading thousands of tickets a few times.
 const READING: Duration = Duration::from_secs(1);
-/// A lock that was released is had after so long by the only one who can take it.
+/// The time within which a released lock must be acquired by the only process that can take it.
 const NOTICED: Duration = Duration::from_millis(1_500);
-/// How long a wait may last beyond its patience: a second, and one for a busy machine.
+/// The time that a wait may last beyond its patience: a second, and another for a busy machine.
 const BEYOND: Duration = Duration::from_secs(2);
-/// Who is not done so long after its patience hangs.
+/// The time after its patience at which a wait counts as hanging.
 const HANGS: Duration = Duration::from_secs(5);
 
-/// Time on a processor, so far.
-fn worked(puppet: &mut ScriptedWorker) -> Duration {
-    let pid = puppet.number("pid");
+/// Returns the processor time of a worker so far.
+fn worked(worker: &mut ScriptedWorker) -> Duration {
+    let pid = worker.number("pid");
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("its times");
     Duration::from_nanos(text.split(' ').next().and_then(|text| text.parse().ok()).expect("a time"))
 }
 
-/// A ticket's name with this order, of this boot or of one long ago, whose maker is nobody.
+/// Returns a ticket's name with this order, of this boot or of one long ago, of no real process.
 fn ticket(order: u64, nonce: u32, is_of_this_boot: bool) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot");
     let boot: String = boot.chars().filter(char::is_ascii_hexdigit).take(16).collect();
@@ -49,89 +50,89 @@ fn ticket(order: u64, nonce: u32, is_of_this_boot: bool) -> String {
     format!("t1.{order}.{nonce:026}.5.{boot}.00000001.00000001.1-1.forged.-")
 }
 
-fn make_ticket(line: &Path, name: &str) {
-    let path = line.join(name);
+fn make_ticket(queue: &Path, name: &str) {
+    let path = queue.join(name);
     mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o666), 0).expect("a ticket");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("a mode");
     chown(&path, Some(ATTACKER), Some(ATTACKER)).expect("root may give away");
 }
 
-/// A line of the attacker's.
-fn make_line(ground: &Ground, mode: u32) -> std::path::PathBuf {
-    let line = ground.stage.path("n.lockdir.queue");
-    fs::create_dir(&line).expect("a line");
-    fs::set_permissions(&line, fs::Permissions::from_mode(mode)).expect("a mode");
-    chown(&line, Some(ATTACKER), Some(ATTACKER)).expect("root may give away");
-    line
+/// Makes a queue that belongs to the attacker.
+fn make_queue(ground: &Ground, mode: u32) -> std::path::PathBuf {
+    let queue = ground.stage.path("n.lockdir.queue");
+    fs::create_dir(&queue).expect("a line");
+    fs::set_permissions(&queue, fs::Permissions::from_mode(mode)).expect("a mode");
+    chown(&queue, Some(ATTACKER), Some(ATTACKER)).expect("root may give away");
+    queue
 }
 
-/// Prepares a line, and says what the attackers do.
+/// Prepares a queue, and returns the actions of the attackers.
 type Prepare = fn(&Ground) -> Vec<Vec<String>>;
 
-fn deed(words: &[&str]) -> Vec<String> {
+fn action(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// One live ticket of the attacker's stands ahead of all.
+/// Puts a live ticket of the attacker ahead of all others.
 fn live_one_ahead(ground: &Ground, mode: u32) -> Vec<String> {
-    let line = make_line(ground, mode);
-    make_ticket(&line, &ticket(5, 1, true));
-    deed(&["hold", &format!("n.lockdir.queue/{}", ticket(5, 1, true))])
+    let queue = make_queue(ground, mode);
+    make_ticket(&queue, &ticket(5, 1, true));
+    action(&["hold", &format!("n.lockdir.queue/{}", ticket(5, 1, true))])
 }
 
 const THOUSANDS: &str = "thousands of an earlier boot are ahead";
-const LINE: &str = "n.lockdir.queue";
+const QUEUE: &str = "n.lockdir.queue";
 
 const ATTACKS: [(&str, Prepare); 11] = [
-    ("the bell is rung", |_| vec![deed(&["ring", LINE])]),
-    ("the bell is full", |_| vec![deed(&["fill-bell", LINE])]),
-    ("tickets are removed", |_| vec![deed(&["expel", LINE])]),
+    ("the bell is rung", |_| vec![action(&["ring", QUEUE])]),
+    ("the bell is full", |_| vec![action(&["fill-bell", QUEUE])]),
+    ("tickets are removed", |_| vec![action(&["expel", QUEUE])]),
     ("tickets behind a live one are removed", |ground| {
-        vec![live_one_ahead(ground, 0o777), deed(&["expel", LINE, "t1.5."])]
+        vec![live_one_ahead(ground, 0o777), action(&["expel", QUEUE, "t1.5."])]
     }),
     ("a live one ahead says `first`", |ground| {
-        vec![live_one_ahead(ground, 0o777), deed(&["say", LINE, "first\\n"])]
+        vec![live_one_ahead(ground, 0o777), action(&["say", QUEUE, "first\\n"])]
     }),
     ("a live one ahead says rubbish", |ground| {
-        vec![live_one_ahead(ground, 0o777), deed(&["say", LINE, "\u{1b}[2J"])]
+        vec![live_one_ahead(ground, 0o777), action(&["say", QUEUE, "\u{1b}[2J"])]
     }),
     ("a live one ahead says much", |ground| {
-        vec![live_one_ahead(ground, 0o777), deed(&["say", LINE, &"behind\\n".repeat(5_000)])]
+        vec![live_one_ahead(ground, 0o777), action(&["say", QUEUE, &"behind\\n".repeat(5_000)])]
     }),
     (THOUSANDS, |ground| {
-        let line = make_line(ground, 0o777);
-        (0..9_000).for_each(|nth| make_ticket(&line, &ticket(5, nth, false)));
+        let queue = make_queue(ground, 0o777);
+        (0..9_000).for_each(|nth| make_ticket(&queue, &ticket(5, nth, false)));
         Vec::new()
     }),
     ("one of an earlier boot is ahead and cannot be removed", |ground| {
-        make_ticket(&make_line(ground, 0o1777), &ticket(5, 1, false));
+        make_ticket(&make_queue(ground, 0o1777), &ticket(5, 1, false));
         Vec::new()
     }),
     ("a dead one is ahead and cannot be removed", |ground| {
-        make_ticket(&make_line(ground, 0o1777), &ticket(5, 1, true));
+        make_ticket(&make_queue(ground, 0o1777), &ticket(5, 1, true));
         Vec::new()
     }),
     ("a live one is ahead and cannot be removed", |ground| vec![live_one_ahead(ground, 0o1777)]),
 ];
 
-/// Waits for a lock that stays held, and then for one that is released at half of its patience.
-/// Tells what was wrong.
+/// Waits for a lock that stays held, and then for one that is released at half of its patience. Returns the
+/// faults.
 fn wait_under(what: &str, prepare: Prepare) -> Vec<String> {
     let patience = one_of(11);
     let options = format!("{SHARED} timeout_ms=600000 patience_ms={}", patience.as_millis());
     let ground = Ground::sticky();
     let name = ground.stage.path("n");
     let [mut holder, mut victim] = [(); 2].map(|()| {
-        let mut puppet =
+        let mut worker =
             ScriptedWorker::start_as(ground.programs.path().join("lockbydir-worker"), VICTIM);
-        puppet.lock(&name, &options);
-        puppet
+        worker.lock(&name, &options);
+        worker
     });
     holder.hold("acquire");
-    let deeds = prepare(&ground);
-    let attackers: Vec<_> = deeds
+    let actions = prepare(&ground);
+    let attackers: Vec<_> = actions
         .iter()
-        .map(|deed| ground.attacker(&deed.iter().map(String::as_str).collect::<Vec<_>>()))
+        .map(|action| ground.attacker(&action.iter().map(String::as_str).collect::<Vec<_>>()))
         .collect();
 
     let (begun, before) = (Instant::now(), worked(&mut victim));
@@ -164,7 +165,7 @@ fn wait_under(what: &str, prepare: Prepare) -> Vec<String> {
     victim.lock(&name, &longer);
     let begun = Instant::now();
     victim.order("acquire");
-    thread::sleep(patience / 2); // not to synchronise: it is the attack that lasts so long
+    thread::sleep(patience / 2); // not to synchronise: the length of the attack
     holder.ask("release");
     let released = begun.elapsed();
     let then = victim.answer().expect("an answer");
@@ -193,7 +194,7 @@ fn wait_under(what: &str, prepare: Prepare) -> Vec<String> {
 }
 
 #[test]
-fn whatever_is_done_to_the_queue_patience_and_progress_hold() {
+fn attacks_on_the_queue_break_no_patience_and_no_progress() {
     let wrong: Vec<_> =
         ATTACKS.into_iter().flat_map(|(what, prepare)| wait_under(what, prepare)).collect();
 

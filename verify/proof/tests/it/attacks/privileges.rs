@@ -1,5 +1,5 @@
-//! A program with the set-user-ID bit that uses the library: it acts as its owner, and heeds
-//! nothing of who started it.
+//! A program with the set-user-ID bit that uses the library: it acts as its owner, and ignores the
+//! environment of the user who started it.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use lockbydir_proof::scripted_worker::ScriptedWorker;
 use super::{ATTACKER, Ground, VICTIM};
 
 #[test]
-fn a_set_user_id_program_locks_as_its_owner_and_heeds_no_environment() {
+fn set_user_id_programs_lock_as_their_owner_without_environment() {
     let ground = Ground::sticky();
     let program = ground.programs.path().join("lockbydir-worker");
     chown(&program, Some(VICTIM), Some(VICTIM)).expect("root may give away");

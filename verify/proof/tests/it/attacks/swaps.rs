@@ -1,5 +1,5 @@
-//! The tree is swapped between a victim's look and its next call: directories change places with
-//! the attacker's own, with the victim's own, with links.
+//! Swaps in the directory tree between a victim's look and its next call: directories are exchanged with
+//! the attacker's own, with the victim's own, and with links.
 
 use std::{
     fs,
@@ -13,24 +13,24 @@ use lockbydir_proof::history::Record;
 
 use super::{ATTACKER, Ground, VICTIM, one_of};
 
-/// What is swapped in.
+/// The object that is swapped in.
 #[derive(Clone, Copy, Debug)]
 enum Bait {
     /// The victim's own directory, full of files.
     Things,
     /// A link to it.
     Link,
-    /// An empty directory of the attacker's, which all may write.
+    /// An empty directory of the attacker, which all may write to.
     Trap,
-    /// A directory of the attacker's with a held lock in it, which all may write.
+    /// A directory of the attacker with a held lock in it, which all may write to.
     ForgedLock,
-    /// Another lock of the victim's, which is held.
+    /// Another lock of the victim, which is held.
     OtherLock,
 }
 
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Gives a directory and what is in it to this user.
+/// Gives a directory and its files to this user.
 fn give_all(directory: &Path, user: u32) {
     for file in fs::read_dir(directory).expect("a directory") {
         chown(file.expect("a file").path(), Some(user), Some(user)).expect("root may give away");
@@ -42,7 +42,7 @@ impl Bait {
     const ALL: [Bait; 5] =
         [Bait::Things, Bait::Link, Bait::Trap, Bait::ForgedLock, Bait::OtherLock];
 
-    /// Its place in the folder.
+    /// Makes the bait; returns its name in the folder.
     fn lay(self, ground: &Ground) -> &'static str {
         let path = ground.stage.path("bait");
         match self {
@@ -72,8 +72,8 @@ impl Bait {
     }
 }
 
-/// Victims lock while `deed` is done at a place with the bait; the ground, and what they noted. Where
-/// the attacker found no moment for it in that time, there is another try, for longer.
+/// Lets victims lock while the attacker performs its action with the bait; returns the ground and their
+/// histories. If the action did not succeed in that time, it is tried again, for longer.
 fn attack(
     bait: Bait,
     what: (u32, &str, &str),
@@ -91,23 +91,23 @@ fn attack(
     panic!("nothing was attacked");
 }
 
-/// And how often it was done.
+/// The same for a single try; also returns how often the action succeeded.
 fn try_attack(
     bait: Bait,
-    (user, deed, at): (u32, &str, &str),
+    (user, action, at): (u32, &str, &str),
     time: Duration,
     options: &[&str],
 ) -> (Ground, Record, u64) {
-    let ground = Ground::lawless();
+    let ground = Ground::non_sticky();
     let place = bait.lay(&ground);
-    let attacker = ground.attacker(&[deed, at, place]);
+    let attacker = ground.attacker(&[action, at, place]);
 
     let victims = ground.victims(user, time, options);
     let record = ground.record(victims);
 
     let count = attacker.end();
     println!(
-        "{deed} {at} with {bait:?}, victims of user {user}, for {time:.1?}: done {count} times; {} holds, \
+        "{action} {at} with {bait:?}, victims of user {user}, for {time:.1?}: done {count} times; {} holds, \
          {} waits ended without one, {} lost; {}",
         record.holds.len(),
         record.gave_up,
@@ -134,15 +134,15 @@ fn a_stage_that_changes_places_is_filled_by_its_handle_only() {
 }
 
 #[test]
-fn a_lock_that_changes_places_is_never_held_twice_nor_are_others_things_touched() {
+fn a_swapped_lock_has_one_holder_and_others_files_stay_untouched() {
     let options = ["timeout_ms=100", "patience_ms=100", "hold_us=2000", "renewing=1"];
     for user in [VICTIM, 0] {
         for bait in Bait::ALL {
             let (ground, record) =
                 attack(bait, (user, "exchange", "contended.lockdir"), one_of(10), &options);
 
-            // In place of an empty trap our own `rmdir` removes the trap, and the name is free: as
-            // if the attacker had moved the lock away, which is told below.
+            // If the lock was exchanged with an empty trap, our own `rmdir` removes the trap, and the name is
+            // free, as if the attacker had moved the lock away (see the test of that below).
             if !matches!(bait, Bait::Trap) {
                 record.judge().assert_clean();
             }
@@ -152,7 +152,7 @@ fn a_lock_that_changes_places_is_never_held_twice_nor_are_others_things_touched(
 }
 
 #[test]
-fn a_queue_that_changes_places_leaves_safety_and_others_things_alone() {
+fn a_swapped_queue_is_safe_and_others_files_stay_untouched() {
     for mode in ["mode=448", "mode=511"] {
         let options = ["patience_ms=100", "hold_us=2000", mode];
         for bait in Bait::ALL {
@@ -169,13 +169,13 @@ fn a_queue_that_changes_places_leaves_safety_and_others_things_alone() {
 fn in_a_sticky_folder_nothing_of_the_victims_can_be_moved() {
     let ground = Ground::sticky();
     Bait::Trap.lay(&ground);
-    let deeds = [
+    let actions = [
         &["exchange", "contended.lockdir", "bait"][..],
         &["exchange", "contended.lockdir.queue", "bait"],
         &["exchange-stages", ".", "bait"],
         &["move-away", "contended.lockdir", "away"],
     ];
-    let attackers = deeds.map(|deed| ground.attacker(deed));
+    let attackers = actions.map(|action| ground.attacker(action));
 
     let record = ground.record(ground.victims(VICTIM, one_of(1), &["hold_us=1000"]));
 
@@ -188,7 +188,7 @@ fn in_a_sticky_folder_nothing_of_the_victims_can_be_moved() {
 }
 
 #[test]
-fn a_name_that_is_taken_in_every_gap_is_refused_and_never_held_twice() {
+fn a_name_taken_in_every_gap_is_refused_and_never_held_twice() {
     let ground = Ground::sticky();
     let attacker = ground.attacker(&["squat", "contended.lockdir"]);
 
@@ -201,16 +201,16 @@ fn a_name_that_is_taken_in_every_gap_is_refused_and_never_held_twice() {
     record.judge().assert_clean();
 }
 
-/// Who may move the lock directory away breaks the lock by force: the holder learns of it at its
-/// next renewal, and not before. Who moves it back as well can have two go on. That is why the
-/// folder must be sticky, or its writers trusted.
+/// A user who may move the lock directory away can break the lock by force: the holder learns of it at its
+/// next renewal, and not before. If that user moves it back as well, two may continue to hold. That is why
+/// the folder must be sticky, or its writers trusted.
 #[test]
 fn a_lock_that_is_moved_away_is_broken_by_force() {
-    let ground = Ground::lawless();
+    let ground = Ground::non_sticky();
     let moved = |from: &str, to: &str| {
         fs::rename(ground.stage.path(from), ground.stage.path(to)).expect("anybody may");
     };
-    let (mut one, mut other) = (ground.stage.puppet("n", ""), ground.stage.puppet("n", ""));
+    let (mut one, mut other) = (ground.stage.worker("n", ""), ground.stage.worker("n", ""));
     let first = one.hold("acquire");
 
     moved("n.lockdir", "away");
@@ -220,8 +220,8 @@ fn a_lock_that_is_moved_away_is_broken_by_force() {
     assert_eq!((one.ask("is-held"), other.ask("renew")), ("false".into(), "ok".into()));
     assert!(second.token > first.token, "the store knows the later one");
 
-    // A third one that never renewed while it was away is never told.
-    let mut third = ground.stage.puppet("n", "");
+    // A third process that did not renew while it was away never learns of it.
+    let mut third = ground.stage.worker("n", "");
     moved("n.lockdir", "aside");
     third.hold("try");
     moved("n.lockdir", "hidden");
@@ -230,18 +230,18 @@ fn a_lock_that_is_moved_away_is_broken_by_force() {
     assert_eq!((other.ask("is-held"), third.ask("is-held")), ("true".into(), "true".into()));
 }
 
-/// The attack bites: a stage that is filled by its path, as a simple program would, is filled
-/// wherever the attacker wants. This one is as slow between its look and its call as it takes.
+/// Shows that the attack is effective: a stage that is filled by its path, as a simple program would fill it,
+/// is filled wherever the attacker wants. This program waits between its look and its call as long as needed.
 #[test]
 fn a_stage_that_is_filled_by_its_path_touches_others_things() {
-    let ground = Ground::lawless();
+    let ground = Ground::non_sticky();
     let stage = ground.stage.path("n.lockdir.00000000000000000000000001");
     fs::create_dir(&stage).expect("a stage");
     let attacker = ground.attacker(&["exchange", "n.lockdir.00000000000000000000000001", "things"]);
 
     let begun = Instant::now();
     let is_in_time = || begun.elapsed() < Duration::from_secs(30);
-    // What it wrote may stay in its own stage, if that was exchanged before it removes it.
+    // Its entry may stay in its own stage, if that was exchanged before it removes the entry.
     let is_ours = || !stage.join("bell").exists();
     while ground.seen() == ground.before && is_in_time() {
         if is_ours() {

@@ -1,4 +1,4 @@
-//! Folders that change places with links while somebody lists or cleans what is around them.
+//! Folders that are exchanged with links while a program lists or cleans the folders around them.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 
 use super::{ATTACKER, Ground, one_of};
 
-/// What is left of an attempt that died before the last boot: `clean` would remove it.
+/// Makes the remains of an attempt that died before the last boot: `clean` would remove them.
 fn leave_a_dead_stage(folder: &Path) {
     let stage = folder.join("far.lockdir.00000000000000000000000007");
     let entry = "v1.held.p.1.00000000000000000000000007.0.100.1.0.0.0.none.far.-";
@@ -21,7 +21,7 @@ fn leave_a_dead_stage(folder: &Path) {
 }
 
 #[test]
-fn a_folder_that_becomes_a_link_leads_neither_list_nor_clean_astray() {
+fn list_and_clean_do_not_follow_folders_that_become_links() {
     let ground = Ground::sticky();
     let far = tempfile::tempdir_in("/dev/shm").expect("a far folder");
     leave_a_dead_stage(far.path());
@@ -49,6 +49,6 @@ fn a_folder_that_becomes_a_link_leads_neither_list_nor_clean_astray() {
     assert!(count > 0, "nothing was attacked");
     assert_eq!(astray, Vec::<std::path::PathBuf>::new());
     ground.assert_untouched();
-    // And it would have been removed: that is what the attack is for.
+    // `clean` would have removed it: that is the aim of the attack.
     assert_eq!(lockbydir::clean(far.path()).expect("cleaned").len(), 1, "the far stage");
 }

@@ -1,0 +1,15 @@
+//! Random bits. Nothing else in this library asks the system for any.
+
+use lockbydir_protocol::Nonce;
+
+use crate::os::simulated;
+
+/// Returns fresh random bits from the kernel.
+pub(crate) fn nonce() -> Nonce {
+    if let Some(world) = simulated::world() {
+        return Nonce(world.nonce());
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    Nonce(u128::from_ne_bytes(bytes))
+}
