@@ -263,6 +263,8 @@ impl Machine for Release {
     fn start(&mut self, now: Now) -> Step<Released> {
         let is_open = self.state == State::Open;
         if !is_open && (self.stay || self.known.as_ref().is_some_and(|mine| mine.fenced)) {
+            // Nobody asks whether we may remove D. So whatever entry of ours a look finds stays, too.
+            self.stays_in_place = true;
             return self.let_go_and_wake(now);
         }
         self.queue_step = QueueStep::AskingWaiters;
