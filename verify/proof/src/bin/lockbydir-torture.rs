@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockbydir_proof::{
     durations,
@@ -105,8 +106,8 @@ struct Dials {
     processes: Option<usize>,
     /// What happens to them, separated by commas [default: kill,stop,remove;
     /// kill,stop,member,leader,cut with --etcd; kill,stop,freeze,power,server,replies with --nfs]
-    #[arg(long, value_name = "FAULTS", value_delimiter = ',', value_enum)]
-    faults: Vec<FaultWord>,
+    #[arg(long, value_name = "FAULTS", value_delimiter = ',', value_parser = fault_words())]
+    faults: Vec<Faults>,
     /// Of the dice: the same seed, the same faults at the same times [default: another each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -136,66 +137,22 @@ struct Dials {
     json: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FaultWord {
-    /// SIGKILL; another takes the dead one's place
-    Kill,
-    /// SIGSTOP, and SIGCONT after 0.1 to 5 timeouts
-    Stop,
-    /// Wall clocks up to an hour off either way (with `namespace`: less than a minute ahead)
-    Clock,
-    /// Other boot clocks, in time namespaces (root)
-    Namespace,
-    /// PID namespaces of their own, half of them with the /proc of another (root)
-    Pids,
-    /// A full disk for a moment (DIR must be on a small file system)
-    Full,
-    /// The lock directory, or the line, removed by `rm -r`
-    Remove,
-    /// The lock directory or its folder closed by chmod (as root: the workers are another user)
-    Permission,
-    /// A member of etcd killed, and started again after 1 to 3 s
-    Member,
-    /// The leader of etcd stopped, for 1 to 3 s
-    Leader,
-    /// A member of etcd cut off from all others, for 1 to 3 s
-    Cut,
-    /// A whole host stopped for 1.25 to 3 timeouts, while somebody there holds
-    Freeze,
-    /// A host's plug pulled, while somebody there holds; then booted again
-    Power,
-    /// The NFS server's plug pulled, half of the time after its last answers were lost; then booted
-    Server,
-    /// 5 % of what the NFS server sends lost, for 5 to 10 s
-    Replies,
-    /// All of those that happen to folders
-    All,
-    /// None of these
-    None,
-}
+/// The faults that one word of `--faults` means.
+#[derive(Clone)]
+struct Faults(Vec<Fault>);
 
-impl FaultWord {
-    fn faults(self) -> Vec<Fault> {
-        match self {
-            Self::Kill => vec![Fault::Kill],
-            Self::Stop => vec![Fault::Stop],
-            Self::Clock => vec![Fault::Clock],
-            Self::Namespace => vec![Fault::Namespace],
-            Self::Pids => vec![Fault::Pids],
-            Self::Full => vec![Fault::Full],
-            Self::Remove => vec![Fault::Remove],
-            Self::Permission => vec![Fault::Permission],
-            Self::Member => vec![Fault::Member],
-            Self::Leader => vec![Fault::Leader],
-            Self::Cut => vec![Fault::Cut],
-            Self::Freeze => vec![Fault::Freeze],
-            Self::Power => vec![Fault::Power],
-            Self::Server => vec![Fault::Server],
-            Self::Replies => vec![Fault::Replies],
-            Self::All => Fault::ALL.to_vec(),
-            Self::None => Vec::new(),
-        }
-    }
+/// Reads a word of `--faults`: the name of a fault, `all` or `none`.
+fn fault_words() -> impl TypedValueParser<Value = Faults> {
+    let named = Fault::value_variants().iter().filter_map(Fault::to_possible_value);
+    let sets = [
+        PossibleValue::new("all").help("All of those that happen to folders"),
+        PossibleValue::new("none").help("None of these"),
+    ];
+    PossibleValuesParser::new(named.chain(sets)).map(|word| match Fault::from_str(&word, false) {
+        Ok(fault) => Faults(vec![fault]),
+        Err(_) if word == "all" => Faults(Fault::ALL.to_vec()),
+        Err(_) => Faults(Vec::new()),
+    })
 }
 
 /// The defaults of options that are not given.
@@ -266,7 +223,7 @@ impl Dials {
     fn plan(self) -> Outcome<Plan> {
         let plan = Plan::new(std::env::current_exe()?, self.dir.canonicalize()?);
         let defaults = self.defaults(&plan);
-        let mut faults: Vec<Fault> = self.faults.iter().flat_map(|word| word.faults()).collect();
+        let mut faults: Vec<Fault> = self.faults.iter().flat_map(|word| word.0.clone()).collect();
         if self.faults.is_empty() {
             faults = defaults.faults;
         }

@@ -1,37 +1,37 @@
 //! The kinds of faults.
 
 /// One kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Fault {
-    /// SIGKILL.
+    /// SIGKILL; another takes the dead one's place
     Kill,
-    /// SIGSTOP of 0.1 to 5 timeouts.
+    /// SIGSTOP, and SIGCONT after 0.1 to 5 timeouts
     Stop,
-    /// Wall clocks that are up to an hour ahead or behind.
+    /// Wall clocks up to an hour off either way (with `namespace`: less than a minute ahead)
     Clock,
-    /// Other boot clocks, in time namespaces.
+    /// Other boot clocks, in time namespaces (root)
     Namespace,
-    /// PID namespaces of their own, where no process outside sees them die.
+    /// PID namespaces of their own, half of them with the /proc of another (root)
     Pids,
-    /// No space on the disk.
+    /// A full disk for a moment (DIR must be on a small file system)
     Full,
-    /// The lock directory, or the queue, removed by hand.
+    /// The lock directory, or the queue, removed by `rm -r`
     Remove,
-    /// Permission taken from the lock directory, or from its folder.
+    /// The lock directory or its folder closed by chmod (as root: the workers are another user)
     Permission,
-    /// A member of a cluster killed, and started again.
+    /// A member of etcd killed, and started again after 1 to 3 s
     Member,
-    /// The leader of a cluster stopped.
+    /// The leader of etcd stopped, for 1 to 3 s
     Leader,
-    /// A member of a cluster cut off from all others.
+    /// A member of etcd cut off from all others, for 1 to 3 s
     Cut,
-    /// A whole host stopped, while its clocks go on.
+    /// A whole host stopped for 1.25 to 3 timeouts, while somebody there holds
     Freeze,
-    /// A host without power, in the middle of a hold; then booted again.
+    /// A host's plug pulled, while somebody there holds; then booted again
     Power,
-    /// The file server without power; then booted again.
+    /// The NFS server's plug pulled, half of the time after its last answers were lost; then booted
     Server,
-    /// One in twenty of the packets that the file server sends is lost.
+    /// 5 % of what the NFS server sends lost, for 5 to 10 s
     Replies,
 }
 
