@@ -61,7 +61,7 @@ fn a_filter_without_a_match_says_so() {
     page.press("z");
 
     page.see(&format!("{CARDS} === 0"));
-    page.see(&format!("{EMPTY}?.startsWith('Nobody who matches the filter')"));
+    page.see(&format!("{EMPTY}?.startsWith('No waiter or holder matches the filter')"));
     page.was_fine(&scene.url.replace("#jobs", ""));
 }
 

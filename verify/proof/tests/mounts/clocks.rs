@@ -80,7 +80,7 @@ fn commands_report_the_true_state_despite_wrong_stamps() {
 
         fs::create_dir(at.join("bare.lockdir")).expect("a bare lock");
         assert_eq!(run(&at, &["is-locked", "bare"]).code, 0, "it is locked");
-        run(&at, &["run", "-n", "bare", "--", "true"]).refused(75, "locked by a bare directory");
+        run(&at, &["run", "-n", "bare", "--", "true"]).refused(75, "holder unknown");
         fs::remove_dir(at.join("bare.lockdir")).expect("it is there");
     }
 }

@@ -170,7 +170,7 @@ fn short_names_allow_many_renewals_or_are_refused_at_once() {
     assert_eq!(run(&short, &["release", "jobs", key.out.trim()]).code, 0);
     let long = "x".repeat(109);
     let refused = run(&short, &["acquire", "-n", &long]);
-    refused.refused(73, "what is made beside it needs 144; take 1 off the lock's name");
+    refused.refused(73, "the files beside it need 144; shorten the lock's name by 1");
     let fits = run(&short, &["acquire", "-n", &long[1..]]);
     assert_eq!(fits.code, 0, "{fits:?}");
     assert_eq!(run(&short, &["release", &long[1..], fits.out.trim()]).code, 0);
