@@ -9,7 +9,7 @@ mod bench;
 #[cfg(not(target_os = "linux"))]
 #[path = "bench/missing.rs"]
 mod bench;
-mod breaking;
+mod break_lock;
 mod child;
 mod current_exe;
 mod descriptors;

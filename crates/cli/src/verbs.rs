@@ -53,7 +53,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         }
         #[cfg(feature = "player")]
         Command::Watch(args) => crate::watch::watch(&args),
-        Command::Break(args) => crate::breaking::break_lock(&args),
+        Command::Break(args) => crate::break_lock::break_lock(&args),
         Command::Clean(clean) => {
             let removed = lockbydir::clean(&clean.dir)?;
             output::print(

@@ -4,7 +4,7 @@
 //! `lockbydir-passthrough` mounts a folder again through FUSE, and lies if configured to.
 //!
 //! They and the tests use: the [`torture`], the [`history`] that its workers write and the exact
-//! [`judge`] of it, the token-checking [`store`], the known-bad [`rivals`] that show that it finds faults,
+//! [`judge`] of it, the token-checking [`store`], the known-bad [`known_bad`] that show that it finds faults,
 //! the [`clock`] and the dice ([`chance`]), the [`scripted_worker`], a worker process that executes one
 //! command at a time, the durations that users type ([`durations`]), and the sizes of tests ([`Size`]).
 //! `tests/it` has one test for each promise, named by a sentence; `tests/mounts` tests the promises on other
@@ -26,8 +26,8 @@ pub mod clock;
 pub mod durations;
 pub mod history;
 pub mod judge;
+pub mod known_bad;
 pub mod passthrough;
-pub mod rivals;
 pub mod scripted_worker;
 pub mod simulation;
 pub mod store;

@@ -3,9 +3,9 @@
 //! `view.rs` is the state of the view, and how keys change it; `frame.rs` draws it, with `list.rs`
 //! for all locks and `lanes.rs` and `chart.rs` for one; `paint.rs`, `style.rs` and `words.rs` are
 //! used for drawing; `text.rs` turns a frame into text. `screen.rs`, `input.rs` and `signals.rs`
-//! handle the terminal, `feed.rs` the source, and `breaking.rs` breaks locks.
+//! handle the terminal, `feed.rs` the source, and `break_lock.rs` breaks locks.
 
-mod breaking;
+mod break_lock;
 mod chart;
 mod feed;
 mod frame;
@@ -207,7 +207,7 @@ impl Watching {
                     Action::Suspend => screen.without(|| signals.suspend()).map_err(terminal)?,
                     Action::Break(question) => {
                         if let Some(locks) = &self.locks {
-                            breaking::begin(locks, question, self.answers.0.clone());
+                            break_lock::begin(locks, question, self.answers.0.clone());
                         }
                     }
                 }

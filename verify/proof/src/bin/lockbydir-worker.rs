@@ -11,7 +11,7 @@ use std::{
 use lockbydir::{Broken, Guard, Lock};
 use lockbydir_proof::{
     clock,
-    rivals::{FirstVersion, Rival},
+    known_bad::{FirstVersion, Rival},
     torture::contender::{Outcome, how},
 };
 

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     chance::Dice,
     clock,
-    rivals::{Deaf, FirstVersion, LookThenPut, Polled, StatUnlink, UtimesLease},
+    known_bad::{Deaf, FirstVersion, LookThenPut, Polled, StatUnlink, UtimesLease},
     store::Store,
 };
 

@@ -135,8 +135,7 @@ fn a_bare_directory_of_the_lower_layer_is_a_bare_lock() {
     });
 
     let begun = std::time::Instant::now();
-    run(&folder, &["run", "-n", "-t", "20s", "jobs", "--", "true"])
-        .refused(75, "holder unknown");
+    run(&folder, &["run", "-n", "-t", "20s", "jobs", "--", "true"]).refused(75, "holder unknown");
     run(&folder, &["run", "-w", "10s", "-t", "1s", "jobs", "--", "echo", "in"]).printed("in");
 
     assert!(begun.elapsed() >= std::time::Duration::from_millis(500));

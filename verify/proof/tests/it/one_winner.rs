@@ -89,6 +89,6 @@ fn eight_with_the_first_versions_break_make_two_winners() {
     });
 
     println!("the first version's break: two winners in round {found:?}");
-    assert!(found.is_some(), "the riddle's test would not bite");
+    assert!(found.is_some(), "the test would not find the fault");
     stage.assert_empty();
 }
