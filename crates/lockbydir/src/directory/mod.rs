@@ -7,3 +7,4 @@ pub(crate) mod executor;
 mod foreign;
 pub(crate) mod inspect;
 pub(crate) mod queue;
+mod status;
