@@ -1,16 +1,16 @@
 //! One lock: its facts, and the lane of each contender over time.
 
-use lockbydir::printable;
 use ratatui::layout::Rect;
 use ratatui::text::Span as Text;
 
 use super::chart::{LEGEND, Stretch};
+use super::facts;
 use super::paint::Paint;
-use super::style::{Tone, state};
+use super::style::Tone;
 use super::view::View;
 use super::window::HISTORY;
-use super::words::{clock, how, lane_of, longest_wait, rate, rest, short, unknown_holder, whole};
-use crate::board::{Board, Card, Lane, State};
+use super::words::{clock, lane_of, short};
+use crate::board::{Board, Card, Lane};
 
 /// The number of rows of the facts.
 const FACTS: u16 = 5;
@@ -24,11 +24,11 @@ pub(super) fn draw(paint: &mut Paint<'_>, area: Rect, view: &mut View, board: &B
         return;
     };
     let is_high = area.height >= HIGH;
-    let facts = if is_high { FACTS } else { 1 };
-    draw_facts(paint, Rect { height: facts, ..area }, card, board.now());
+    let rows = if is_high { FACTS } else { 1 };
+    facts::draw(paint, Rect { height: rows, ..area }, card, board.now());
     let legend = u16::from(is_high);
-    let height = area.height.saturating_sub(facts + legend);
-    let chart = Rect { y: area.y + facts, height, ..area };
+    let height = area.height.saturating_sub(rows + legend);
+    let chart = Rect { y: area.y + rows, height, ..area };
     draw_chart(paint, chart, view, board, card);
     if is_high {
         let y = area.bottom() - 1;
@@ -37,104 +37,6 @@ pub(super) fn draw(paint: &mut Paint<'_>, area: Rect, view: &mut View, board: &B
             let pieces = [(&*format!("{mark} "), tone), (word, Tone::Faint), ("  ", Tone::Faint)];
             x = paint.pieces((x, y), area.right().saturating_sub(x), &pieces);
         }
-    }
-}
-
-fn draw_facts(paint: &mut Paint<'_>, area: Rect, card: &Card, now: f64) {
-    let width = area.width.saturating_sub(2);
-    let (word, tone) = state(card.state);
-    let name = printable(&card.lock);
-    let mut rows = area.rows().map(|row| (row.x + 1, row.y));
-    let mut next = |pieces: &[(&str, Tone)]| {
-        if let Some(at) = rows.next() {
-            paint.pieces(at, width, pieces);
-        }
-    };
-    let unseen = match card.missed {
-        0 => String::new(),
-        missed => format!(", {missed} of them too fast to be seen"),
-    };
-    let plural = if card.holdings == 1 { "" } else { "s" };
-    let a_second = match card.a_second {
-        0.0 => String::new(),
-        a_second => format!(", {} a second", rate(a_second)),
-    };
-    let holdings = format!("{} holding{plural}{unseen}{a_second}", card.holdings);
-    let gap = ("  ", Tone::Plain);
-    next(&[(&name, Tone::Strong), gap, (word, tone), gap, (&holdings, Tone::Faint)]);
-    let verb = match card.state {
-        State::Held | State::Foreign => "holder   ",
-        _ => "was      ",
-    };
-    let holder = card.holder.as_ref().map(whole);
-    match (card.state, &holder, unknown_holder(card)) {
-        (State::Foreign, _, Some(why)) => {
-            let stays = ": nobody can take the lock until that is gone";
-            next(&[("foreign  ", Tone::Bad), (&why, Tone::Plain), (stays, Tone::Faint)]);
-        }
-        (_, Some(holder), _) => next(&[(verb, Tone::Faint), (holder, Tone::Plain)]),
-        (_, None, why) => {
-            let who = why.map_or_else(|| "nobody".into(), |why| format!("unknown: {why}"));
-            next(&[("holder   ", Tone::Faint), (&who, Tone::Plain)]);
-        }
-    }
-    let since = card.since.map(|since| {
-        let how = card.how.map_or("", how);
-        format!("{} ({}), {how}", clock(since, false, paint.look), short(now - since))
-    });
-    let token = card.token.map(|token| format!("; token {token}")).unwrap_or_default();
-    let mut next = |pieces: &[(&str, Tone)]| {
-        if let Some(at) = rows.next() {
-            paint.pieces(at, width, pieces);
-        }
-    };
-    match (since, &holder) {
-        (_, Some(holder)) if card.state == State::Foreign => {
-            next(&[(verb, Tone::Faint), (holder, Tone::Plain)]);
-        }
-        (Some(since), _) => {
-            next(&[("since    ", Tone::Faint), (&since, Tone::Plain), (&token, Tone::Faint)])
-        }
-        (None, _) => next(&[("since    ", Tone::Faint), ("-", Tone::Plain)]),
-    }
-    let waiting = match (card.queue.first(), longest_wait(card, now)) {
-        (Some(first), Some(longest)) => {
-            let who = lane_of(&first.who);
-            format!("{} in the queue, the first for {}: {who}", card.waiting, short(longest))
-        }
-        _ => "nobody".into(),
-    };
-    let time = rest(card, now).filter(|_| card.holder.is_some());
-    let timeout = card.expires_at.zip(card.renewed_at).map_or(0.0, |(to, from)| to - from);
-    if let Some((x, y)) = rows.next() {
-        let x = paint.text((x, y), width, "time     ", Tone::Faint);
-        match time {
-            Some((left, share)) => {
-                paint.bar(
-                    (x, y),
-                    20.min(width),
-                    share,
-                    if share < 0.25 { Tone::Warning } else { Tone::Good },
-                );
-                let age = short(now - card.renewed_at.unwrap_or(now));
-                let text = match left < 0.0 {
-                    true => format!("over for {}; it was {}", short(-left), short(timeout)),
-                    false => {
-                        format!("{} left of {}; renewed {age} ago", short(left), short(timeout))
-                    }
-                };
-                let tone = if left < 0.0 { Tone::Bad } else { Tone::Plain };
-                paint.text((x + 21, y), area.right().saturating_sub(x + 22), &text, tone);
-            }
-            None if card.state == State::Dead => {
-                let text = "its process is gone: the next one takes the lock over at once";
-                paint.text((x, y), area.right().saturating_sub(x + 1), text, Tone::Bad);
-            }
-            None => drop(paint.text((x, y), width, "-", Tone::Plain)),
-        }
-    }
-    if let Some(at) = rows.next() {
-        paint.pieces(at, width, &[("waiting  ", Tone::Faint), (&*waiting, Tone::Plain)]);
     }
 }
 

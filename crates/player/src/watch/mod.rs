@@ -7,6 +7,7 @@
 
 mod break_lock;
 mod chart;
+mod facts;
 mod feed;
 mod frame;
 mod input;
