@@ -87,17 +87,7 @@ impl Table {
             | What::Said { .. }
             | What::Unreachable { .. }
             | What::Reachable { .. } => {}
-            What::Joined { by } => {
-                let since = by.since.map_or(at, |since| since.min(at));
-                let lane = self.lane(by, numbers);
-                if lane.wait.is_none() {
-                    lane.wait = Some(since);
-                    lane.open(Span::new(Kind::Waiting, since));
-                    let place = lane.rank(since);
-                    self.queue.insert(place.clone());
-                    self.update_waiters(&place);
-                }
-            }
+            What::Joined { by } => self.joined(at, by, numbers),
             What::Left { by, why, ago_s } => {
                 let end = match why {
                     Why::Served => End::Served,
@@ -107,72 +97,12 @@ impl Table {
                 };
                 self.wait_ends(by, at - ago_s, end, numbers);
             }
-            What::Acquired { by, token, timeout_s, remaining_s, how } => {
-                // If it was still held, its release was not seen.
-                self.end_hold(at, End::Taken);
-                self.wait_ends(by, at, End::Served, numbers);
-                // A holder from before the observation reports itself since when it holds.
-                let since = by.since.filter(|_| *how == How::Before);
-                let since = since.map_or(at, |since| since.min(at));
-                let lane = self.lane(by, numbers);
-                let span = Span::new(Kind::Holding, since);
-                lane.open(Span { token: Some(*token), how: Some(*how), ..span });
-                self.holder = Some(by.id.clone());
-                let expires_at = at + remaining_s;
-                self.set_state(State::Held);
-                self.seen_at = at;
-                self.card.holder = Some(by.clone());
-                (self.card.token, self.card.how) = (Some(*token), Some(*how));
-                self.card.since = Some(since);
-                self.card.renewed_at = Some(expires_at - timeout_s);
-                self.card.expires_at = Some(expires_at);
-                match how {
-                    // When it was acquired was not observed, so it does not count into the rate.
-                    How::Before => self.card.holdings = self.card.holdings.saturating_add(1),
-                    _ => self.held(at, 1),
-                }
-            }
+            What::Acquired { .. } => self.acquired(at, what, numbers),
             What::Renewed { by, times, timeout_s } => {
-                let times = times.unwrap_or(1);
-                let (token, how) = (self.card.token, self.card.how);
-                let lane = self.lane(by, numbers);
-                if let Some(span) = lane.hold_now().filter(|span| span.kind == Kind::Holding) {
-                    span.renewals = span.renewals.saturating_add(times);
-                } else {
-                    lane.hold_ends(at, End::Renewed);
-                    let span = Span::new(Kind::Holding, at);
-                    lane.open(Span { token, how, renewals: times, ..span });
-                }
-                self.holder = Some(by.id.clone());
-                self.set_state(State::Held);
-                self.card.holder = Some(by.clone());
-                self.card.renewed_at = Some(at);
-                self.card.expires_at = Some(at + timeout_s);
+                self.renewed(at, by, times.unwrap_or(1), *timeout_s, numbers);
             }
-            What::Expired { by } => {
-                // An expiry is seen after it happened: shortly after, or, if it happened before the
-                // observation began, any time after.
-                let since = self.card.expires_at.map_or(at, |expires_at| expires_at.min(at));
-                let silent_since = self.card.renewed_at.unwrap_or(since);
-                let token = self.card.token;
-                self.lane(by, numbers).expires(since, silent_since, token);
-                self.set_state(State::Expired);
-            }
-            What::Died { by } => {
-                let token = self.card.token;
-                let was_before =
-                    self.card.how == Some(How::Before) && at - self.seen_at < FIRST_VERDICT;
-                // The time of a death before the observation is unknown: it was some time after the
-                // last sign of life.
-                let lived = self.card.renewed_at.filter(|_| was_before);
-                let lived = lived.map_or(at, |lived| lived.min(at));
-                let lane = self.lane(by, numbers);
-                lane.hold_ends(lived, End::Died);
-                lane.open(Span { token, ..Span::new(Kind::Dead, at) });
-                self.set_state(State::Dead);
-                // Nobody waits for the timeout: the next waiter takes the lock over at once.
-                self.card.expires_at = None;
-            }
+            What::Expired { by } => self.expired(at, by, numbers),
+            What::Died { by } => self.died(at, by, numbers),
             What::Released { .. } => self.freed(at, End::Released),
             What::Broken { .. } => self.freed(at, End::Broken),
             What::Missed { count } => {
@@ -191,6 +121,92 @@ impl Table {
                 self.card.a_second = f64::from(*a_second);
             }
             What::Calm => self.card.is_busy = false,
+        }
+    }
+
+    /// A waiter joins the queue.
+    fn joined(&mut self, at: f64, by: &Contender, numbers: &mut u64) {
+        let since = by.since.map_or(at, |since| since.min(at));
+        let lane = self.lane(by, numbers);
+        if lane.wait.is_none() {
+            lane.wait = Some(since);
+            lane.open(Span::new(Kind::Waiting, since));
+            let place = lane.rank(since);
+            self.queue.insert(place.clone());
+            self.update_waiters(&place);
+        }
+    }
+
+    /// The holder has renewed the lock.
+    fn renewed(&mut self, at: f64, by: &Contender, times: u32, timeout_s: f64, numbers: &mut u64) {
+        let (token, how) = (self.card.token, self.card.how);
+        let lane = self.lane(by, numbers);
+        if let Some(span) = lane.hold_now().filter(|span| span.kind == Kind::Holding) {
+            span.renewals = span.renewals.saturating_add(times);
+        } else {
+            lane.hold_ends(at, End::Renewed);
+            let span = Span::new(Kind::Holding, at);
+            lane.open(Span { token, how, renewals: times, ..span });
+        }
+        self.holder = Some(by.id.clone());
+        self.set_state(State::Held);
+        self.card.holder = Some(by.clone());
+        self.card.renewed_at = Some(at);
+        self.card.expires_at = Some(at + timeout_s);
+    }
+
+    /// The lock has expired.
+    fn expired(&mut self, at: f64, by: &Contender, numbers: &mut u64) {
+        // An expiry is seen after it happened: shortly after, or, if it happened before the
+        // observation began, any time after.
+        let since = self.card.expires_at.map_or(at, |expires_at| expires_at.min(at));
+        let silent_since = self.card.renewed_at.unwrap_or(since);
+        let token = self.card.token;
+        self.lane(by, numbers).expires(since, silent_since, token);
+        self.set_state(State::Expired);
+    }
+
+    /// The holder is dead.
+    fn died(&mut self, at: f64, by: &Contender, numbers: &mut u64) {
+        let token = self.card.token;
+        let was_before = self.card.how == Some(How::Before) && at - self.seen_at < FIRST_VERDICT;
+        // The time of a death before the observation is unknown: it was some time after the
+        // last sign of life.
+        let lived = self.card.renewed_at.filter(|_| was_before);
+        let lived = lived.map_or(at, |lived| lived.min(at));
+        let lane = self.lane(by, numbers);
+        lane.hold_ends(lived, End::Died);
+        lane.open(Span { token, ..Span::new(Kind::Dead, at) });
+        self.set_state(State::Dead);
+        // Nobody waits for the timeout: the next waiter takes the lock over at once.
+        self.card.expires_at = None;
+    }
+
+    /// A contender has acquired the lock, as this event says.
+    fn acquired(&mut self, at: f64, what: &What, numbers: &mut u64) {
+        let What::Acquired { by, token, timeout_s, remaining_s, how } = what else { return };
+        // If it was still held, its release was not seen.
+        self.end_hold(at, End::Taken);
+        self.wait_ends(by, at, End::Served, numbers);
+        // A holder from before the observation reports itself since when it holds.
+        let since = by.since.filter(|_| *how == How::Before);
+        let since = since.map_or(at, |since| since.min(at));
+        let lane = self.lane(by, numbers);
+        let span = Span::new(Kind::Holding, since);
+        lane.open(Span { token: Some(*token), how: Some(*how), ..span });
+        self.holder = Some(by.id.clone());
+        let expires_at = at + remaining_s;
+        self.set_state(State::Held);
+        self.seen_at = at;
+        self.card.holder = Some(by.clone());
+        (self.card.token, self.card.how) = (Some(*token), Some(*how));
+        self.card.since = Some(since);
+        self.card.renewed_at = Some(expires_at - timeout_s);
+        self.card.expires_at = Some(expires_at);
+        match how {
+            // When it was acquired was not observed, so it does not count into the rate.
+            How::Before => self.card.holdings = self.card.holdings.saturating_add(1),
+            _ => self.held(at, 1),
         }
     }
 
