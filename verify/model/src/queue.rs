@@ -107,105 +107,107 @@ impl TicketQueue {
         step: u8,
         mutant: Option<Mutant>,
     ) -> Progress {
-        let is = |other| mutant == Some(other);
         if !matches!(operation, Operation::Enter(_) | Operation::Leave(..)) {
             self.drop_renamed(who);
         }
-        match (operation, step) {
-            (Operation::ListQueue, _) => {
+        match operation {
+            Operation::ListQueue => {
                 Progress::Done(Answer::Queue(self.tickets().cloned().collect()))
             }
-            (Operation::HasWaiters, _) => {
-                let has_listener = self.open_bell(who);
-                if is(Mutant::RingsBeforeTheRelease) {
-                    self.close_bell(who);
-                }
-                Progress::Done(Answer::Somebody(has_listener || self.has_living()))
-            }
-            (Operation::WakeFirst, _) if is(Mutant::RingsBeforeTheRelease) => {
-                done(true, Fault::Taken)
-            }
-            (Operation::WakeFirst, _) if self.has_current_bell_open(who, mutant) => {
-                self.close_bell(who);
-                done(true, Fault::Taken)
-            }
-            (Operation::WakeFirst, _) if !self.is_there => {
-                self.close_bell(who);
-                done(false, Fault::Missing)
-            }
-            (Operation::WakeFirst, _) => {
-                self.close_bell(who);
-                let has_listener = self.open_bell(who);
-                self.close_bell(who);
-                done(has_listener, Fault::Taken)
-            }
-            (Operation::Enter(ticket), 0) => {
-                let handles = &mut self.handles[who];
-                (handles.ahead, handles.listens) = (None, None);
-                self.is_there = true;
-                if let Some(old) = self.handles[who].renamed.take() {
-                    if let Some(fifo) = self.fifo(&old) {
-                        fifo.ticket = ticket.clone();
-                    }
-                    // A process that has the pipe open keeps it.
-                    for handles in &mut self.handles {
-                        if handles.ahead.as_ref() == Some(&old) {
-                            handles.ahead = Some(ticket.clone());
-                        }
-                    }
-                    self.handles[who].own = Some(ticket.clone());
-                    return done(true, Fault::Taken);
-                }
-                self.fifos.retain(|fifo| fifo.ticket != *ticket);
-                let ticket = ticket.clone();
-                self.fifos.push(TicketFifo {
-                    ticket,
-                    is_linked: true,
-                    is_open: false,
-                    message: None,
-                });
-                Progress::More
-            }
-            (Operation::Enter(ticket), _) => {
-                let Some(fifo) = self.fifo(ticket).filter(|fifo| fifo.is_linked) else {
-                    // Removed while we entered: it is made again.
-                    return self.perform(who, operation, 0, mutant);
-                };
-                fifo.is_open = true;
-                self.handles[who].own = Some(ticket.clone());
-                done(true, Fault::Taken)
-            }
-            (Operation::Leave(ticket, _), 0) if is(Mutant::TicketRenamed) => {
+            Operation::HasWaiters => self.ask_for_waiters(who, mutant),
+            Operation::WakeFirst => self.wake_first(who, mutant),
+            Operation::Enter(ticket) if step == 0 => self.make_ticket(who, ticket),
+            Operation::Enter(ticket) => self.open_ticket(who, ticket),
+            Operation::Leave(ticket, _) if step == 0 && mutant == Some(Mutant::TicketRenamed) => {
                 self.handles[who].renamed = Some(ticket.clone());
                 done(true, Fault::Missing)
             }
-            (Operation::Leave(ticket, handoff), 0) => {
+            Operation::Leave(ticket, handoff) if step == 0 => {
                 let handles = &mut self.handles[who];
                 (handles.ahead, handles.listens) = (None, None);
                 self.send(ticket, handoff);
                 Progress::More
             }
-            (Operation::Leave(ticket, _), _) => {
+            Operation::Leave(ticket, _) => {
                 let is_linked = self.unlink(ticket);
                 self.close_own(who);
                 done(is_linked, Fault::Missing)
             }
-            (Operation::Expel(ticket, handoff), _) => {
+            Operation::Expel(ticket, handoff) => {
                 self.send(ticket, handoff);
                 done(self.unlink(ticket), Fault::Missing)
             }
-            (Operation::Listen, _) => {
+            Operation::Listen => {
                 self.handles[who].ahead = None;
                 done(self.listen(who), Fault::Missing)
             }
-            (Operation::CloseQueue, _) if !self.is_there => done(false, Fault::Missing),
-            (Operation::CloseQueue, 0) => match self.clear() {
-                true => Progress::More,
-                false => done(false, Fault::Taken),
-            },
-            (Operation::CloseQueue, _) => done(self.remove(), Fault::Taken),
+            Operation::CloseQueue if !self.is_there => done(false, Fault::Missing),
+            Operation::CloseQueue if step == 0 && self.clear() => Progress::More,
+            Operation::CloseQueue if step == 0 => done(false, Fault::Taken),
+            Operation::CloseQueue => done(self.remove(), Fault::Taken),
             _ => done(false, Fault::Missing),
         }
+    }
+
+    /// Opens the bell, which shows whether somebody listens; a ticket shows it, too.
+    fn ask_for_waiters(&mut self, who: usize, mutant: Option<Mutant>) -> Progress {
+        let has_listener = self.open_bell(who);
+        if mutant == Some(Mutant::RingsBeforeTheRelease) {
+            self.close_bell(who);
+        }
+        Progress::Done(Answer::Somebody(has_listener || self.has_living()))
+    }
+
+    /// Closes the bell, which wakes its listener. If another bell has replaced it, that one is rung.
+    fn wake_first(&mut self, who: usize, mutant: Option<Mutant>) -> Progress {
+        if mutant == Some(Mutant::RingsBeforeTheRelease) {
+            return done(true, Fault::Taken);
+        }
+        let is_current = self.has_current_bell_open(who, mutant);
+        self.close_bell(who);
+        if is_current {
+            return done(true, Fault::Taken);
+        }
+        if !self.is_there {
+            return done(false, Fault::Missing);
+        }
+        let has_listener = self.open_bell(who);
+        self.close_bell(who);
+        done(has_listener, Fault::Taken)
+    }
+
+    /// Makes the ticket's pipe, or gives a renamed one this name.
+    fn make_ticket(&mut self, who: usize, ticket: &Ticket) -> Progress {
+        let handles = &mut self.handles[who];
+        (handles.ahead, handles.listens) = (None, None);
+        self.is_there = true;
+        let Some(old) = self.handles[who].renamed.take() else {
+            self.fifos.retain(|fifo| fifo.ticket != *ticket);
+            let ticket = ticket.clone();
+            self.fifos.push(TicketFifo { ticket, is_linked: true, is_open: false, message: None });
+            return Progress::More;
+        };
+        if let Some(fifo) = self.fifo(&old) {
+            fifo.ticket = ticket.clone();
+        }
+        // A process that has the pipe open keeps it.
+        for handles in &mut self.handles {
+            if handles.ahead.as_ref() == Some(&old) {
+                handles.ahead = Some(ticket.clone());
+            }
+        }
+        self.handles[who].own = Some(ticket.clone());
+        done(true, Fault::Taken)
+    }
+
+    /// Opens the pipe that was made. If it was removed meanwhile, it is made again.
+    fn open_ticket(&mut self, who: usize, ticket: &Ticket) -> Progress {
+        let Some(fifo) = self.fifo(ticket).filter(|fifo| fifo.is_linked) else {
+            return self.make_ticket(who, ticket);
+        };
+        fifo.is_open = true;
+        self.handles[who].own = Some(ticket.clone());
+        done(true, Fault::Taken)
     }
 
     /// Returns what ends a sleep before it begins, if anything does.
