@@ -160,6 +160,6 @@ fn a_forgotten_time_is_not_shown_as_free() {
     page.see("document.querySelector('#pause').getAttribute('aria-pressed') === 'true'");
     leaps.store(true, Ordering::Relaxed);
 
-    page.see(&format!("{EMPTY}?.startsWith('This time is forgotten: 15 min are kept')"));
+    page.see(&format!("{EMPTY}?.startsWith('No longer recorded: 15 min are kept')"));
     page.was_fine(&url);
 }
