@@ -112,3 +112,11 @@ fn a_nonce_of_more_than_128_bits_is_refused() {
     assert_eq!(Nonce::parse(&most), Some(Nonce(u128::MAX)));
     assert_eq!(Nonce::parse(&format!("8{}", &most[1..])), None);
 }
+
+#[test]
+fn a_label_of_one_dash_is_escaped_where_it_fits() {
+    let dash = crate::text::Label::new("-").expect("a label");
+
+    assert_eq!(dash.spell(3), "=2d");
+    assert_eq!(dash.spell(2), "-");
+}
