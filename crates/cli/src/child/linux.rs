@@ -21,7 +21,7 @@ use signal_hook::consts::signal::SIGCHLD;
 use super::contain::{Containment, Refused, Side};
 use super::linux_signals::were_children_ignored;
 use super::orders::{GO, Order, Report};
-use super::{Event, Plan, Signals, raw, supervisor, tree};
+use super::{Event, Plan, Signals, cannot_run, raw, supervisor, tree};
 use crate::exit::{CANNOT_RUN, Failure, SIGNAL};
 
 /// Limits the wait for the supervisor's report on an end. It reports the end of all processes, or those
@@ -63,10 +63,8 @@ impl Child {
         signals: &Arc<Signals>,
         named: impl FnOnce(u32) -> Result<Duration, Failure>,
     ) -> Result<Child, Failure> {
-        let cannot =
-            |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"));
-        let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
-        let (gate_out, gate_in) = io::pipe().map_err(cannot)?;
+        let (ours, theirs) = UnixStream::pair().map_err(cannot_run)?;
+        let (gate_out, gate_in) = io::pipe().map_err(cannot_run)?;
         // If this process has inherited children from its caller, it would adopt their orphans too.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let adopts = waitid(WaitId::All, look).err() == Some(Errno::CHILD);
@@ -74,8 +72,7 @@ impl Child {
             let _ = set_child_subreaper(Some(getpid()));
         }
 
-        let mut prepared = Command::new(plan.command.first().cloned().unwrap_or_default());
-        prepared.args(plan.command.iter().skip(1)).envs(plan.variables);
+        let mut prepared = plan.prepared();
         let starting = signals.starting();
         let split = Split {
             orders: theirs,
@@ -98,7 +95,8 @@ impl Child {
             }
             Ok(())
         };
-        let thread = thread::Builder::new().name("start".into()).spawn(start).map_err(cannot)?;
+        let thread =
+            thread::Builder::new().name("start".into()).spawn(start).map_err(cannot_run)?;
         let mut child = Child {
             signals: signals.clone(),
             supervisor: Arc::new(ours),
@@ -150,7 +148,7 @@ impl Child {
                     _ => Errno::CHILD.raw_os_error(),
                 };
                 let error = child.started().err();
-                Err(cannot(error.unwrap_or_else(|| io::Error::from_raw_os_error(errno))))
+                Err(cannot_run(error.unwrap_or_else(|| io::Error::from_raw_os_error(errno))))
             }
         }
     }

@@ -19,7 +19,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals as Received;
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System as Processes};
 
-use super::{Event, Plan, Signals};
+use super::{Event, Plan, Signals, cannot_run};
 use crate::exit::{CANNOT_RUN, Failure, IO, SIGNAL};
 
 /// The state of signals on this system.
@@ -135,20 +135,17 @@ impl Child {
         signals: &Arc<Signals>,
         named: impl FnOnce(u32) -> Result<Duration, Failure>,
     ) -> Result<Child, Failure> {
-        let cannot =
-            |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"));
-        let (pid_out, pid_in) = io::pipe().map_err(cannot)?;
-        let (go_out, go_in) = io::pipe().map_err(cannot)?;
+        let (pid_out, pid_in) = io::pipe().map_err(cannot_run)?;
+        let (go_out, go_in) = io::pipe().map_err(cannot_run)?;
 
-        let mut prepared = Command::new(plan.command.first().cloned().unwrap_or_default());
-        prepared.args(plan.command.iter().skip(1)).envs(plan.variables);
+        let mut prepared = plan.prepared();
         let own_group = !signals.system().has_terminal;
         let gate = Gate { own_group, parent: getpid(), pid_in, go_out };
         pass_gate(&mut prepared, gate);
         let (sender, events) = channel();
         let passing = signals.clone();
         let run = move || run_to_end(prepared, &passing, &sender);
-        thread::Builder::new().name("command".into()).spawn(run).map_err(cannot)?;
+        thread::Builder::new().name("command".into()).spawn(run).map_err(cannot_run)?;
 
         let mut pid = [0; 4];
         if rustix::io::read(&pid_out, &mut pid) == Ok(4) {

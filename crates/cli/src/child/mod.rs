@@ -2,6 +2,10 @@
 //! process gets, and ended with all that it started. Each system has the same [`Signals`] and [`Child`].
 
 use std::ffi::OsString;
+use std::io;
+use std::process::Command;
+
+use crate::exit::{CANNOT_RUN, Failure};
 
 mod signals;
 
@@ -48,6 +52,20 @@ pub(crate) struct Plan<'a> {
     /// Whether it runs in a PID namespace of its own, which ends with it.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "elsewhere it is refused"))]
     pub(crate) is_contained: bool,
+}
+
+impl Plan<'_> {
+    /// Returns the command with its arguments and variables.
+    fn prepared(&self) -> Command {
+        let mut prepared = Command::new(self.command.first().cloned().unwrap_or_default());
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
+        prepared.args(self.command.iter().skip(1)).envs(variables);
+        prepared
+    }
+}
+
+fn cannot_run(error: io::Error) -> Failure {
+    Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"))
 }
 
 /// Fails: only Linux has PID namespaces.

@@ -1,10 +1,8 @@
 //! The command on Windows: in a job, which ends with this process, and in a process group of its own,
 //! which can be asked to end.
 
-use std::io;
 use std::os::windows::io::AsHandle;
 use std::os::windows::process::CommandExt;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +11,7 @@ use std::time::Duration;
 
 use lockbydir_windows::{Control, Job, interrupt_group, on_control, resume};
 
-use super::{Event, Plan, Signals};
+use super::{Event, Plan, Signals, cannot_run};
 use crate::exit::{CANNOT_RUN, Failure};
 
 /// Flag of a new process: it does nothing until it is resumed.
@@ -113,12 +111,9 @@ impl Child {
         signals: &Arc<Signals>,
         named: impl FnOnce(u32) -> Result<Duration, Failure>,
     ) -> Result<Child, Failure> {
-        let cannot =
-            |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run the command: {error}"));
-        let job = Job::new().map_err(|errno| cannot(errno.into()))?;
+        let job = Job::new().map_err(|errno| cannot_run(errno.into()))?;
         let (sender, events) = channel();
-        let mut prepared = Command::new(plan.command.first().cloned().unwrap_or_default());
-        prepared.args(plan.command.iter().skip(1)).envs(plan.variables);
+        let mut prepared = plan.prepared();
         prepared.creation_flags(SUSPENDED | NEW_GROUP);
         let starting = signals.starting();
         match prepared.spawn() {
@@ -129,9 +124,9 @@ impl Child {
                 let pid = child.id();
                 let begun = job
                     .take(child.as_handle())
-                    .map_err(|errno| cannot(errno.into()))
+                    .map_err(|errno| cannot_run(errno.into()))
                     .and_then(|()| named(pid))
-                    .and_then(|_| resume(pid).map_err(|errno| cannot(errno.into())));
+                    .and_then(|_| resume(pid).map_err(|errno| cannot_run(errno.into())));
                 if let Err(failure) = begun {
                     let _ = child.kill();
                     let _ = child.wait();
@@ -141,7 +136,7 @@ impl Child {
                 let passing = signals.clone();
                 let wait = move || wait_for_end(child, &passing, &sender);
                 // The job ends with this process, and the command with it.
-                thread::Builder::new().name("command".into()).spawn(wait).map_err(cannot)?;
+                thread::Builder::new().name("command".into()).spawn(wait).map_err(cannot_run)?;
             }
         }
         Ok(Child { signals: signals.clone(), job, events })
