@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::limits::*;
+use super::limits::{ENTERING_TIME, MAX_ORDERS, MAX_REMOVALS, NAP};
 use super::{Next, Phase, Queue, Waited};
 use crate::acquisition::Blocker;
 use crate::entry::Owner;

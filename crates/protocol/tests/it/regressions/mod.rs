@@ -67,3 +67,16 @@ pub(super) fn request_of(nonce: u128) -> AcquireRequest {
         names_child: false,
     }
 }
+
+/// Returns the ticket of process 1 with this nonce, before it has an order.
+pub(super) fn ticket_of(nonce: u128, here: LocalContext) -> Ticket {
+    Ticket {
+        order: 0,
+        nonce: Nonce(nonce),
+        stamp: Duration::ZERO,
+        origin: here.origin,
+        process: Process { pid: 1, start: 1 },
+        host: Host::new("h"),
+        label: Label::new("").unwrap(),
+    }
+}

@@ -10,15 +10,7 @@ use super::*;
 fn a_newcomer_goes_behind_a_larger_order_than_its_own() {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
     let request = request_of(8);
-    let own_ticket = Ticket {
-        order: 0,
-        nonce: Nonce(8),
-        stamp: Duration::ZERO,
-        origin: here.origin,
-        process: Process { pid: 1, start: 1 },
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
+    let own_ticket = ticket_of(8, here);
     let first = Ticket { order: 1, nonce: Nonce(1), ..own_ticket.clone() };
     let faster =
         Ticket { order: u64::from(u32::MAX) * 1_000_000, nonce: Nonce(2), ..own_ticket.clone() };
@@ -53,15 +45,7 @@ fn a_newcomer_goes_behind_a_larger_order_than_its_own() {
 /// second 3; and the queue.
 fn behind_remote(here: LocalContext) -> (Queue, Vec<Ticket>) {
     let request = request_of(8);
-    let own_ticket = Ticket {
-        order: 0,
-        nonce: Nonce(8),
-        stamp: Duration::ZERO,
-        origin: here.origin,
-        process: Process { pid: 1, start: 1 },
-        host: Host::new("h"),
-        label: Label::new("").unwrap(),
-    };
+    let own_ticket = ticket_of(8, here);
     let elsewhere = Origin { boot: 2, time: 1, pids: 1 };
     let first = Ticket { order: 1, nonce: Nonce(1), origin: elsewhere, ..own_ticket.clone() };
     let mut queue = Queue::new(Acquire::new(request, here, None), own_ticket, here, None);
@@ -122,25 +106,7 @@ fn a_dead_remote_waiter_is_passed_over_when_a_bare_lock_is_old() {
 /// and that ticket.
 fn behind_the_dead(until: u64) -> (Queue, Ticket) {
     let here = here(Origin { boot: 1, time: 1, pids: 1 });
-    let (host, label) = (Host::new("h"), Label::new("").unwrap());
-    let request = AcquireRequest {
-        nonce: Nonce(8),
-        timeout: Duration::from_secs(10),
-        fenced: false,
-        owner: Owner::Nobody,
-        host,
-        label: label.clone(),
-        names_child: false,
-    };
-    let own_ticket = Ticket {
-        order: 0,
-        nonce: Nonce(8),
-        stamp: Duration::ZERO,
-        origin: here.origin,
-        process: Process { pid: 1, start: 1 },
-        host,
-        label,
-    };
+    let (request, own_ticket) = (request_of(8), ticket_of(8, here));
     let dead = Ticket {
         order: 1,
         nonce: Nonce(1),
