@@ -97,7 +97,11 @@ impl Table {
                 };
                 self.wait_ends(by, at - ago_s, end, numbers);
             }
-            What::Acquired { .. } => self.acquired(at, what, numbers),
+            What::Acquired { by, token, timeout_s, remaining_s, how } => {
+                let expires_at = at + remaining_s;
+                let lasts = (expires_at - timeout_s, expires_at);
+                self.acquired(at, by, (*token, *how), lasts, numbers);
+            }
             What::Renewed { by, times, timeout_s } => {
                 self.renewed(at, by, times.unwrap_or(1), *timeout_s, numbers);
             }
@@ -182,26 +186,31 @@ impl Table {
         self.card.expires_at = None;
     }
 
-    /// A contender has acquired the lock, as this event says.
-    fn acquired(&mut self, at: f64, what: &What, numbers: &mut u64) {
-        let What::Acquired { by, token, timeout_s, remaining_s, how } = what else { return };
+    /// A contender has acquired the lock, which lasts from its last renewal to its expiry.
+    fn acquired(
+        &mut self,
+        at: f64,
+        by: &Contender,
+        (token, how): (u64, How),
+        (renewed_at, expires_at): (f64, f64),
+        numbers: &mut u64,
+    ) {
         // If it was still held, its release was not seen.
         self.end_hold(at, End::Taken);
         self.wait_ends(by, at, End::Served, numbers);
         // A holder from before the observation reports itself since when it holds.
-        let since = by.since.filter(|_| *how == How::Before);
+        let since = by.since.filter(|_| how == How::Before);
         let since = since.map_or(at, |since| since.min(at));
         let lane = self.lane(by, numbers);
         let span = Span::new(Kind::Holding, since);
-        lane.open(Span { token: Some(*token), how: Some(*how), ..span });
+        lane.open(Span { token: Some(token), how: Some(how), ..span });
         self.holder = Some(by.id.clone());
-        let expires_at = at + remaining_s;
         self.set_state(State::Held);
         self.seen_at = at;
         self.card.holder = Some(by.clone());
-        (self.card.token, self.card.how) = (Some(*token), Some(*how));
+        (self.card.token, self.card.how) = (Some(token), Some(how));
         self.card.since = Some(since);
-        self.card.renewed_at = Some(expires_at - timeout_s);
+        self.card.renewed_at = Some(renewed_at);
         self.card.expires_at = Some(expires_at);
         match how {
             // When it was acquired was not observed, so it does not count into the rate.
