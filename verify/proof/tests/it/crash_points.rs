@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use lockbydir::{Lock, Owner};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, make_expired};
+use crate::stage::{Stage, make_expired, make_old_bare};
 
 /// The timeout of the next process, and so the longest time that a crash may cost.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -35,11 +35,7 @@ fn prepare(stage: &Stage, before: Before, options: &str) {
         Before::Dead => {
             stage.worker("fragile", options).hold("acquire");
         }
-        Before::Bare => {
-            let directory = stage.directory("fragile");
-            fs::create_dir(&directory).expect("a bare lock");
-            std::thread::sleep(TIMEOUT * 2);
-        }
+        Before::Bare => make_old_bare(&stage.directory("fragile")),
         Before::Open => {
             let guard = Lock::new(stage.path("fragile")).fenced(true).acquire().expect("a holder");
             guard.release().expect("its release");

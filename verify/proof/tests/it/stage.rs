@@ -153,3 +153,9 @@ pub(crate) fn make_expired(names: &[PathBuf]) {
         }
     }
 }
+
+/// Makes a bare lock, older than a timeout of 100 ms.
+pub(crate) fn make_old_bare(directory: &Path) {
+    fs::create_dir(directory).expect("a bare lock");
+    thread::sleep(Duration::from_millis(200));
+}

@@ -1,12 +1,10 @@
 //! Stops before every single change of the file system, in every verb, while another process takes the lock;
 //! then the stopped process continues. However late that is, it must harm nobody.
 
-use std::time::Duration;
-
 use lockbydir_proof::scripted_worker::{Held, ScriptedWorker};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, make_expired};
+use crate::stage::{Stage, make_expired, make_old_bare};
 
 /// The state of the lock when the slow process begins.
 #[derive(Clone, Copy)]
@@ -30,11 +28,7 @@ fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> ScriptedWorker
         Before::Dead => {
             stage.worker(name, "timeout_ms=30000").hold("acquire");
         }
-        Before::Bare => {
-            let directory = stage.directory(name);
-            std::fs::create_dir(&directory).expect("a bare lock");
-            std::thread::sleep(Duration::from_millis(150));
-        }
+        Before::Bare => make_old_bare(&stage.directory(name)),
         Before::HeldByIt => {
             slow.hold("acquire");
         }
