@@ -395,7 +395,7 @@ impl Queue<'_, '_> {
                 let error = trouble.map(|trouble| trouble.error("acquire", &self.etcd.path));
                 return Err(error.unwrap_or_else(|| self.given_up()).into());
             }
-            let end = until.min(self.wait.next_telling()).min(self.last.unwrap_or(Duration::MAX));
+            let end = until.min(self.wait.next_report()).min(self.last.unwrap_or(Duration::MAX));
             let mut event = WatchEvent::Nothing;
             let mut failed = None;
             let wake = self.wait.pause(&mut || {
@@ -403,7 +403,7 @@ impl Queue<'_, '_> {
                     Ok(what) => event = what,
                     Err(error) => failed = Some(error),
                 }
-                self.wait.tell(|| self.etcd.glance_at(self.own.as_deref()));
+                self.wait.report(|| self.etcd.glance_at(self.own.as_deref()));
                 if event == WatchEvent::Interrupted { Wake::Interrupted } else { Wake::Time }
             });
             if let Some(error) = failed {

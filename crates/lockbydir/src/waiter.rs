@@ -108,7 +108,7 @@ impl<'a> Wait<'a> {
     /// Returns when the next report about the wait is due, on the boot clock; [`Duration::MAX`] if
     /// nobody wants reports.
     #[must_use]
-    pub fn next_telling(&self) -> Duration {
+    pub fn next_report(&self) -> Duration {
         match self.on_wait {
             Some(_) => self.started.saturating_add(self.report_at.get()),
             None => Duration::MAX,
@@ -118,7 +118,7 @@ impl<'a> Wait<'a> {
     /// Reports how the wait stands, if a report is due. Only then it calls `look`, which returns
     /// the lock's status and our place in its queue, from 1. Best called within a
     /// [pause](Wait::pause).
-    pub fn tell(&self, look: impl FnOnce() -> (Status, Option<usize>)) {
+    pub fn report(&self, look: impl FnOnce() -> (Status, Option<usize>)) {
         let waited = self.waited();
         let Some(on_wait) = self.on_wait.filter(|_| waited >= self.report_at.get()) else {
             return;
@@ -159,7 +159,7 @@ pub(crate) fn acquire(
     let mut wait = Wait::since(clock::boot(), patience, settings, None, &mut plain);
     let path = engine.path();
     let local_waiter = LocalWaiter::take(path);
-    let report = || wait.tell(|| (engine.glance(), None));
+    let report = || wait.report(|| (engine.glance(), None));
     match local_waiter.wait(wait.until(), settings.interrupt.as_ref(), report) {
         Called::Yes => engine.acquire(request, &mut wait),
         Called::Over => Err(wait.given_up(path, &engine.glance())),

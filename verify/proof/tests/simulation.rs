@@ -131,7 +131,7 @@ fn no_schedule_of_contenders_verbs_and_faults_breaks_a_promise() {
     let tally = play_all(0..count, schedule::of);
 
     if let Some((seed, ..)) = &tally.broken {
-        println!("LOCKBYDIR_SIMULATION_SEED={seed} tells this story again");
+        println!("LOCKBYDIR_SIMULATION_SEED={seed} prints this story again");
     }
     assert_kept(&tally, began);
 }

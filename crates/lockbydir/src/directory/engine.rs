@@ -130,8 +130,8 @@ impl Engine for LockDirectory {
                 Step::Perform(Operation::Sleep(wake_source, until)) => {
                     Answer::Woken(wait.pause(&mut || {
                         loop {
-                            let wake = place.sleep(&wake_source, until.min(wait.next_telling()));
-                            wait.tell(|| self.seen_from(&queue));
+                            let wake = place.sleep(&wake_source, until.min(wait.next_report()));
+                            wait.report(|| self.seen_from(&queue));
                             if wake != Wake::Time || clock::boot() >= until {
                                 break wake;
                             }

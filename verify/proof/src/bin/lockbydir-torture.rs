@@ -28,7 +28,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 ///
 /// Many processes wait for one lock, hold it for a moment, write to a store that checks fencing
 /// tokens, and let go. Meanwhile they are killed, stopped beyond their deadline, and worse, by
-/// dice. Each tells what it did, and when, on the boot clock. At the end a judge looks for two that
+/// dice. Each reports what it did, and when, on the boot clock. At the end a judge looks for two that
 /// held at once, for numbers that did not grow, for a time in which nobody held though somebody
 /// waited, and for a late write that the store let through.
 #[derive(Parser)]
@@ -123,7 +123,7 @@ struct Dials {
     /// or outside of faults 50 with --etcd, and none with --nfs]
     #[arg(long, value_name = "N")]
     least_rate: Option<u32>,
-    /// How often one looks where nothing tells of a change [default: 50ms]
+    /// How often a waiter looks where nothing reports a change [default: 50ms]
     #[arg(long, value_name = "DUR", value_parser = durations::duration)]
     poll_interval: Option<Duration>,
     /// A lock whose directory is kept for its number; always so with the fault `clock`

@@ -1,4 +1,4 @@
-//! How the file system misbehaves: what it lacks, which lies it tells, how it reads names and stamps
+//! How the file system misbehaves: what it lacks, which false answers it gives, how it reads names and stamps
 //! files. The implementation is elsewhere.
 
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ pub struct FaultConfig {
     /// What it lacks, separated by commas
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_enum)]
     pub lack: Vec<Lack>,
-    /// The lies that it tells, separated by commas
+    /// The false answers that it gives, separated by commas
     #[arg(long, value_name = "LIES", value_delimiter = ',', value_enum)]
     pub lies: Vec<Lie>,
     /// Names that differ only by case are one

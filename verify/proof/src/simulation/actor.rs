@@ -109,7 +109,7 @@ impl Actor<'_> {
                 let guard = Rc::into_inner(guard).expect("its only owner");
                 Has::Key(guard.keep())
             }
-            (Action::BreakLapsed, has) => {
+            (Action::BreakStale, has) => {
                 self.judge(lock.break_stale().as_ref().err(), Nonce(0));
                 has
             }

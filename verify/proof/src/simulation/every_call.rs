@@ -32,7 +32,7 @@ fn part(deeds: &[Action]) -> SimulatedProcess {
 #[must_use]
 pub fn cases(is_local: bool) -> Vec<Case> {
     use Action::{
-        Acquire, BreakByForce, BreakLapsed, Die, Forget, Keep, Look, MakeBare, Release, Renew,
+        Acquire, BreakByForce, BreakStale, Die, Forget, Keep, Look, MakeBare, Release, Renew,
         SetTimeout, Work,
     };
     let fenced = |part: SimulatedProcess| SimulatedProcess { fenced: true, ..part };
@@ -44,7 +44,7 @@ pub fn cases(is_local: bool) -> Vec<Case> {
     let dead = part(&[Acquire(PATIENCE), Die]);
     let holder = part(&[Acquire(PATIENCE), Work(Duration::from_millis(60)), Release]);
     let waiter = part(&[Acquire(PATIENCE), Renew, Release]);
-    let breaks = part(&[Work(2 * LONG), BreakLapsed]);
+    let breaks = part(&[Work(2 * LONG), BreakStale]);
     let case = |name, parts: Vec<SimulatedProcess>, victim| Case { name, parts, victim };
     let mut cases = vec![
         case("a free lock", vec![part(&whole)], 0),
@@ -84,7 +84,7 @@ pub fn cases(is_local: bool) -> Vec<Case> {
         ),
         case("an expired lock to break", vec![left.clone(), breaks.clone()], 1),
         case("a fenced one to break", vec![fenced(left.clone()), breaks.clone()], 1),
-        case("a dead one's to break", vec![dead.clone(), part(&[BreakLapsed])], 1),
+        case("a dead one's to break", vec![dead.clone(), part(&[BreakStale])], 1),
         case("a bare one to break", vec![part(&[MakeBare]), breaks.clone()], 1),
         case("a break by force", vec![left.clone(), part(&[BreakByForce])], 1),
         case("a look", vec![left.clone(), part(&[Look])], 1),

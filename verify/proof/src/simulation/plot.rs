@@ -45,7 +45,7 @@ pub enum Action {
     /// Drops its lock handle, and the lock that lingers with it.
     Forget,
     /// Breaks an expired lock.
-    BreakLapsed,
+    BreakStale,
     /// Breaks by force.
     BreakByForce,
     /// Reads the status of the lock.

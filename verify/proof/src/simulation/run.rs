@@ -55,11 +55,11 @@ pub struct House {
 }
 
 impl House {
-    /// Runs a simulation; with the whole story if `tells`.
+    /// Runs a simulation; with the whole story if `has_story`.
     ///
     /// # Panics
     /// If the folder cannot be made.
-    pub fn play(&mut self, plot: &Plot, tells: bool) -> Played {
+    pub fn play(&mut self, plot: &Plot, has_story: bool) -> Played {
         let folder = self.folder.get_or_insert_with(make_folder).path().to_owned();
         let processes =
             plot.parts.iter().enumerate().map(|(who, part)| {
@@ -72,7 +72,7 @@ impl House {
             plot.spells.clone(),
             plot.mood,
             plot.seed,
-            tells,
+            has_story,
         );
         {
             let mut state = scheduler.state();

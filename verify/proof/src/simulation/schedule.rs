@@ -77,7 +77,7 @@ fn deeds(dice: &mut Dice) -> Vec<Action> {
     let mut deeds = Vec::new();
     for _ in 0..1 + dice.below(3) {
         deeds.extend(match dice.below(20) {
-            0 => Some(Action::BreakLapsed),
+            0 => Some(Action::BreakStale),
             1 => Some(Action::BreakByForce),
             2 => Some(Action::Look),
             3..=6 => Some(Action::Work(one_of(dice, &WORKS))),

@@ -54,7 +54,7 @@ impl Scheduler {
         spells: Vec<InjectedFault>,
         mood: FaultRates,
         seed: u64,
-        tells: bool,
+        has_story: bool,
     ) -> Scheduler {
         let process = |(timeout, waits)| ProcessState {
             doing: if waits { Phase::NotStarted } else { Phase::Ready },
@@ -81,7 +81,7 @@ impl Scheduler {
             mood,
             dice: Dice::seeded(seed),
             started_by: None,
-            story: tells.then(Vec::new),
+            story: has_story.then(Vec::new),
             calls: 0,
             counts: BTreeMap::new(),
             made: HashMap::new(),
