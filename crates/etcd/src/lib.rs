@@ -36,6 +36,7 @@
 //! [`Lock::linger`]: lockbydir::Lock::linger
 //! [`Lock::poll_interval`]: lockbydir::Lock::poll_interval
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod acquire;
 mod address;

@@ -49,6 +49,7 @@
 //! - A process that is checkpointed and restored (CRIU) counts as dead for the locks that it held.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
@@ -71,7 +72,8 @@ mod renewer;
 mod settings;
 mod status;
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../tests/README.md")]
 mod readme {}
 mod waiter;
 mod waiting;

@@ -436,7 +436,7 @@ fn a_hundred_thousand_events_are_replayed_fast() {
 
 #[test]
 fn the_lines_in_the_manual_are_a_recording() {
-    let manual = include_str!("../../../docs/player.md");
+    let manual = include_str!("player.md");
     let blocks = manual.split("\n```").filter_map(|block| block.strip_prefix("json\n"));
     let file =
         File::with(blocks.map(|block| format!("{}\n", block.trim_end())).collect::<String>());

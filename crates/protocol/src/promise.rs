@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn every_promise_is_a_heading_of_the_protocol_and_every_such_heading_a_promise() {
-        let text = include_str!("../../../docs/protocol.md");
+        let text = include_str!("../tests/protocol.md");
         let (_, promises) = text.split_once("\n## Promises\n").expect("the chapter");
         let (promises, _) = promises.split_once("\n## ").expect("the next chapter");
 

@@ -27,11 +27,11 @@ macro_rules! examples {
 }
 
 examples! {
-    how_to_use in "../../../../examples/how_to_use.rs";
-    inner_workings in "../../../../examples/inner_workings.rs";
-    one_bed in "../../../../examples/one_bed.rs";
-    massive in "../../../../examples/massive.rs";
-    storm in "../../../../examples/storm.rs";
+    how_to_use in "../../examples/how_to_use.rs";
+    inner_workings in "../../examples/inner_workings.rs";
+    one_bed in "../../examples/one_bed.rs";
+    massive in "../../examples/massive.rs";
+    storm in "../../examples/storm.rs";
 }
 
 /// Limits the time until the end of the watching process is noticed.

@@ -38,7 +38,7 @@ fn example(name: &str, folder: &Path, arguments: &[&str]) -> Command {
 
 /// Returns true if the program is older than its source.
 fn is_stale(name: &str, program: &Path) -> bool {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/{name}.rs"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
     let changed = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     changed(&source) > changed(program)
 }

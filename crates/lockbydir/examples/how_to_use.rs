@@ -1,0 +1,1 @@
+../../cli/examples/how_to_use.rs

@@ -1,0 +1,1 @@
+../../cli/examples/inner_workings.rs

@@ -1,0 +1,1 @@
+../../cli/examples/massive.rs

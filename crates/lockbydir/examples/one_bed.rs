@@ -1,0 +1,1 @@
+../../cli/examples/one_bed.rs
