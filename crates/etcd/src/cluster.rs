@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Certificate, Channel, Client, ConnectOptions, Identity, TlsOptions};
 use lockbydir::engine::{ForkLocal, boot};
 use tokio::time::{sleep, timeout};
-use tonic::transport::Endpoint;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::address::{Access, Servers};
+use crate::api::{Call, Client, Login, Status, StatusRequest};
 use crate::error::EngineError;
 use crate::runtime::has_thread_to_look_up;
 use crate::version_check::{is_sound, warn_of_old};
@@ -101,7 +101,7 @@ impl Cluster {
         question: impl Fn(Client) -> F,
     ) -> Result<Answered<T>, EngineError>
     where
-        F: Future<Output = Result<T, etcd_client::Error>>,
+        F: Future<Output = Result<T, Status>>,
     {
         let mut is_repeated = false;
         loop {
@@ -138,6 +138,19 @@ impl Cluster {
         }
     }
 
+    /// Sends a request to one member after the other until one answers.
+    pub(crate) async fn call<R: Call>(
+        &self,
+        limit: Limit,
+        request: R,
+    ) -> Result<Answered<R::Answer>, EngineError> {
+        let question = |client: Client| {
+            let request = request.clone();
+            async move { client.call(request).await }
+        };
+        self.ask(limit, question).await
+    }
+
     /// Makes one try. Returns the answer and when the try was sent, or the error and whether the try was
     /// sent.
     async fn ask_one<T, F>(
@@ -147,7 +160,7 @@ impl Cluster {
         question: &impl Fn(Client) -> F,
     ) -> Result<(T, Duration), (EngineError, bool)>
     where
-        F: Future<Output = Result<T, etcd_client::Error>>,
+        F: Future<Output = Result<T, Status>>,
     {
         let silent =
             || EngineError::Unreachable(format!("{} does not answer", self.members[nth].host));
@@ -160,7 +173,7 @@ impl Cluster {
         let rest = (begun + a_try).saturating_sub(sent).max(a_try / 4);
         match timeout(rest, question(client)).await {
             Ok(Ok(what)) => Ok((what, sent)),
-            Ok(Err(error)) => Err((EngineError::of(error), true)),
+            Ok(Err(status)) => Err((EngineError::of_status(&status), true)),
             Err(_) => Err((silent(), true)),
         }
     }
@@ -182,8 +195,8 @@ impl Cluster {
 
     /// Returns true if the leases of the cluster have no known faults; false in doubt.
     pub(crate) async fn is_sound(&self, limit: Limit) -> bool {
-        let asked = self.ask(limit, |mut client| async move { client.status().await }).await;
-        asked.is_ok_and(|answered| is_sound(answered.what.version()))
+        let asked = self.call(limit, StatusRequest {}).await;
+        asked.is_ok_and(|answered| is_sound(&answered.what.version))
     }
 
     /// Returns the client of the member that answered last, for a watch, which is not a single request.
@@ -213,12 +226,11 @@ async fn connect(host: &str, access: &Access) -> Result<Client, EngineError> {
             EngineError::Refused(format!("no thread can be started to look up {host}: {error}"))
         })?;
     }
-    let channel = Channel::Tonic(endpoint.connect().await.map_err(setup)?);
-    let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
-    if let (Some(user), Some(password)) = (&access.user, &access.password) {
-        options = options.with_user(user, password);
-    }
-    Client::from_channel(channel, Some(options)).await.map_err(EngineError::of)
+    let channel = endpoint.connect().await.map_err(setup)?;
+    let login = access.user.as_ref().zip(access.password.as_ref());
+    let client = Client::new(channel, login.map(|(user, password)| Login::new(user, password)));
+    client.log_in().await.map_err(|status| EngineError::of_status(&status))?;
+    Ok(client)
 }
 
 /// Returns true if the host is a name that must be looked up, not an address.
@@ -226,12 +238,12 @@ fn is_name(host: &str) -> bool {
     host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }
 
-fn tls(access: &Access) -> Result<TlsOptions, EngineError> {
+fn tls(access: &Access) -> Result<ClientTlsConfig, EngineError> {
     let read = |path: &std::path::Path| {
         std::fs::read(path)
             .map_err(|error| EngineError::Setup(format!("cannot read {}: {error}", path.display())))
     };
-    let mut tls = TlsOptions::new();
+    let mut tls = ClientTlsConfig::new();
     tls = match &access.ca {
         Some(ca) => tls.ca_certificate(Certificate::from_pem(read(ca)?)),
         None => tls.with_native_roots(),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use etcd_client::{Client, GetOptions};
 use lockbydir::engine::{Engine, Holding, Scheme, Wait, boot, here};
 use lockbydir::{Broken, Error, ErrorKind, How, Key, State, Status, printable};
 use lockbydir_protocol::{AcquireRequest, Owner, RenewRequest};
 
 use crate::acquire::acquire;
 use crate::address::{Access, Address, EXTENSION, SCHEME};
+use crate::api::{RangeRequest, end_of_prefix};
 use crate::cluster::{Answered, Limit, cluster};
 use crate::contender::Contender;
 use crate::error::EngineError;
@@ -68,22 +68,22 @@ fn list(url: &str) -> Result<Vec<Status>, Error> {
         let mut names: Vec<String> = Vec::new();
         let mut from = prefix.clone();
         loop {
-            let end =
-                GetOptions::new().with_range(end_of(&prefix)).with_keys_only().with_limit(PAGE);
-            let page = cluster.ask(limit, |mut client: Client| {
-                let (from, end) = (from.clone(), end.clone());
-                // A key cannot be empty: the smallest is a zero byte.
-                let from = if from.is_empty() { vec![0] } else { from.into_bytes() };
-                async move { client.get(from, Some(end)).await }
-            });
-            let Answered { what: page, .. } = page.await?;
-            for found in page.kvs() {
-                from = format!("{}\0", String::from_utf8_lossy(found.key()));
-                if let Some(name) = name_of(found.key()).filter(|name| names.last() != Some(name)) {
+            // A key cannot be empty: the smallest is a zero byte.
+            let request = RangeRequest {
+                key: if from.is_empty() { vec![0] } else { from.clone().into_bytes() },
+                range_end: end_of_prefix(prefix.as_bytes()),
+                keys_only: true,
+                limit: PAGE,
+                ..RangeRequest::default()
+            };
+            let Answered { what: page, .. } = cluster.call(limit, request).await?;
+            for found in &page.kvs {
+                from = format!("{}\0", String::from_utf8_lossy(&found.key));
+                if let Some(name) = name_of(&found.key).filter(|name| names.last() != Some(name)) {
                     names.push(name);
                 }
             }
-            if !page.more() {
+            if !page.more {
                 names.sort();
                 names.dedup();
                 return Ok(names);
@@ -109,18 +109,6 @@ fn name_of(key: &[u8]) -> Option<String> {
         .map_or(key, |(before, _)| if before.ends_with(EXTENSION) { before } else { key });
     let name = record.strip_suffix(EXTENSION)?;
     (!name.is_empty() && !name.ends_with('/')).then(|| name.to_owned())
-}
-
-/// Returns the first key after all keys with this prefix.
-fn end_of(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    while let Some(last) = end.pop() {
-        if last < 0xff {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    vec![0]
 }
 
 /// Removes nothing: whatever a crash leaves behind ends with its lease.

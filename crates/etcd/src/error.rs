@@ -3,9 +3,8 @@
 use std::error::Error as _;
 use std::path::Path;
 
-use etcd_client::Error as EtcdError;
 use lockbydir::{Error, ErrorKind, printable};
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// Why a request was not carried out, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +26,8 @@ pub(crate) enum EngineError {
 }
 
 impl EngineError {
-    /// Classifies an error of `etcd-client`.
-    pub(crate) fn of(error: EtcdError) -> EngineError {
-        match error {
-            EtcdError::GRpcStatus(status) => EngineError::of_status(&status),
-            EtcdError::TransportError(error) => EngineError::of_transport(&error),
-            EtcdError::IoError(error) => EngineError::Unreachable(error.to_string()),
-            EtcdError::LeaseKeepAliveError(why) if why.contains("not found") => {
-                EngineError::NoLease
-            }
-            EtcdError::LeaseKeepAliveError(why) | EtcdError::WatchError(why) => {
-                EngineError::Unreachable(why)
-            }
-            other => EngineError::Refused(other.to_string()),
-        }
-    }
-
-    fn of_status(status: &tonic::Status) -> EngineError {
+    /// Classifies the error of a call.
+    pub(crate) fn of_status(status: &Status) -> EngineError {
         let said = status.message();
         let words = said.strip_prefix("etcdserver: ").unwrap_or(said).to_owned();
         match status.code() {

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{
-    Client, Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, LeaseGrantOptions, PutOptions,
-    SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, TxnResponse,
-};
 use lockbydir::engine::boot;
 
+use crate::api::{
+    Client, Compare, KeyValue, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+    RangeRequest, RequestOp, TxnRequest, TxnResponse,
+};
 use crate::cluster::{Answered, Cluster, Limit};
 use crate::contender::Contender;
 use crate::error::EngineError;
@@ -117,18 +117,13 @@ impl Keys {
         let ttl = i64::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
         loop {
             let began = boot();
-            let options = || Some(LeaseGrantOptions::new().with_id(id));
-            let granted = self.cluster.ask(limit, |mut client: Client| async move {
-                client.lease_grant(ttl, options()).await
-            });
+            let granted = self.cluster.call(limit, LeaseGrantRequest { id, ttl });
             let (granted, sent) = match granted.await {
-                Ok(Answered { what, sent, .. }) => (what.ttl(), sent),
+                Ok(Answered { what, sent, .. }) => (what.ttl, sent),
                 Err(EngineError::LeaseExists { is_ours: true }) => {
                     // An earlier try was carried out, and its answer was lost.
-                    let found = self.cluster.ask(limit, |mut client: Client| async move {
-                        client.lease_time_to_live(id, None).await
-                    });
-                    match found.await?.what.granted_ttl() {
+                    let found = self.cluster.call(limit, LeaseTimeToLiveRequest { id });
+                    match found.await?.what.granted_ttl {
                         ..=0 => return Err(EngineError::NoLease),
                         granted => (granted, began),
                     }
@@ -146,11 +141,8 @@ impl Keys {
 
     /// Ends a lease, and with it the key that it queues with.
     pub(crate) async fn revoke(&self, limit: Limit, id: i64) {
-        let revoked = self
-            .cluster
-            .ask(limit, |mut client: Client| async move { client.lease_revoke(id).await });
         // A lease that is not revoked runs out by itself.
-        let _ = revoked.await;
+        let _ = self.cluster.call(limit, LeaseRevokeRequest { id }).await;
     }
 
     /// Keeps a lease alive; returns when the request was sent, and the leader's term in the answer.
@@ -159,19 +151,11 @@ impl Keys {
         limit: Limit,
         id: i64,
     ) -> Result<(Duration, u64), EngineError> {
-        let kept = self.cluster.ask(limit, |mut client: Client| async move {
-            // Opening the stream already sends a request, whose answer the client does not show.
-            let (mut keeper, mut answers) = client.lease_keep_alive(id).await?;
-            let sent = boot();
-            keeper.keep_alive().await?;
-            Ok((answers.message().await?, sent))
-        });
-        match kept.await?.what {
-            (Some(answer), sent) if answer.ttl() > 0 => {
-                Ok((sent, answer.header().map_or(0, |header| header.raft_term())))
-            }
-            (Some(_), _) => Err(EngineError::NoLease),
-            (None, _) => Err(EngineError::Unreachable("the stream of keep-alives ended".into())),
+        let question = |client: Client| async move { client.keep_alive(id).await };
+        let Answered { what, sent, .. } = self.cluster.ask(limit, question).await?;
+        match what.ttl {
+            ..=0 => Err(EngineError::NoLease),
+            _ => Ok((sent, what.header.map_or(0, |header| header.raft_term))),
         }
     }
 
@@ -186,22 +170,19 @@ impl Keys {
         joins: bool,
     ) -> Result<Done, EngineError> {
         let key = self.key(lease);
-        let put = || {
-            let options = PutOptions::new().with_lease(lease);
-            TxnOp::put(key.clone(), who.to_json(), Some(options))
-        };
+        let put = || RequestOp::put(key.clone(), who.to_json(), lease);
         let taken = who.holding(None).to_json();
         let when = vec![
-            Compare::create_revision(self.queue(), CompareOp::Equal, 0).with_prefix(),
-            Compare::mod_revision(self.record.clone(), CompareOp::Equal, record),
+            Compare::created_at(self.queue(), 0).with_prefix(),
+            Compare::changed_at(self.record.clone(), record),
         ];
-        let then = vec![put(), TxnOp::put(self.record.clone(), taken, None)];
+        let then = vec![put(), RequestOp::put(self.record.clone(), taken, 0)];
         let mut instead = Vec::new();
         if joins {
             instead.push(put());
         }
-        instead.extend(self.looks(Some(&key), first(1)));
-        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+        instead.extend(self.looks(Some(&key), self.first(1)));
+        self.transact(limit, when, then, instead).await
     }
 
     /// Takes the lock for our key if it still has its revision and is the first in the queue, and the
@@ -215,18 +196,20 @@ impl Keys {
     ) -> Result<Done, EngineError> {
         let taken = who.holding(Some(token(own.since))).to_json();
         let when = vec![
-            Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
-            Compare::create_revision(self.queue(), CompareOp::Greater, own.since - 1).with_prefix(),
-            Compare::mod_revision(self.record.clone(), CompareOp::Equal, record),
+            Compare::created_at(own.key.clone(), own.since),
+            Compare::created_after(self.queue(), own.since - 1).with_prefix(),
+            Compare::changed_at(self.record.clone(), record),
         ];
-        let then = vec![TxnOp::put(self.record.clone(), taken, None)];
-        let before = GetOptions::new()
-            .with_prefix()
-            .with_max_create_revision(own.since - 1)
-            .with_sort(SortTarget::Create, SortOrder::Descend)
-            .with_limit(1);
+        let then = vec![RequestOp::put(self.record.clone(), taken, 0)];
+        let before = RangeRequest {
+            max_create_revision: own.since - 1,
+            sort_target: RangeRequest::CREATE,
+            sort_order: RangeRequest::DESCEND,
+            limit: 1,
+            ..RangeRequest::prefix(self.queue())
+        };
         let instead = self.looks(Some(&own.key), before);
-        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+        self.transact(limit, when, then, instead).await
     }
 
     /// Writes the holder's record anew, if its key is on the lease that we know; and with `rewritten` the
@@ -241,17 +224,16 @@ impl Keys {
     ) -> Result<Done, EngineError> {
         let taken = who.holding(Some(token)).to_json();
         let when = vec![
-            Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since),
+            Compare::created_at(own.key.clone(), own.since),
             // An older request of ours that is still under way must not move the key back.
-            Compare::lease(own.key.clone(), CompareOp::Equal, own.lease),
+            Compare::on_lease(own.key.clone(), own.lease),
         ];
-        let mut then = vec![TxnOp::put(self.record.clone(), taken, None)];
+        let mut then = vec![RequestOp::put(self.record.clone(), taken, 0)];
         if let Some(lease) = rewritten {
-            let options = PutOptions::new().with_lease(lease);
-            then.push(TxnOp::put(own.key.clone(), who.to_json(), Some(options)));
+            then.push(RequestOp::put(own.key.clone(), who.to_json(), lease));
         }
-        let instead = self.looks(Some(&own.key), first(1));
-        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+        let instead = self.looks(Some(&own.key), self.first(1));
+        self.transact(limit, when, then, instead).await
     }
 
     /// Restores the key of a holder whose lease has run out, on another lease, if the holder's own
@@ -266,16 +248,15 @@ impl Keys {
     ) -> Result<Done, EngineError> {
         let taken = who.holding(Some(record.token())).to_json();
         let when = vec![
-            Compare::create_revision(self.queue(), CompareOp::Equal, 0).with_prefix(),
-            Compare::mod_revision(self.record.clone(), CompareOp::Equal, record.revision),
+            Compare::created_at(self.queue(), 0).with_prefix(),
+            Compare::changed_at(self.record.clone(), record.revision),
         ];
-        let options = PutOptions::new().with_lease(lease);
         let then = vec![
-            TxnOp::put(key, who.to_json(), Some(options)),
-            TxnOp::put(self.record.clone(), taken, None),
+            RequestOp::put(key, who.to_json(), lease),
+            RequestOp::put(self.record.clone(), taken, 0),
         ];
-        let instead = self.looks(Some(key), first(1));
-        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+        let instead = self.looks(Some(key), self.first(1));
+        self.transact(limit, when, then, instead).await
     }
 
     /// Removes a key of the queue if it still has its revision, and with `with_record` the record, too.
@@ -285,13 +266,13 @@ impl Keys {
         own: &QueueKey,
         with_record: bool,
     ) -> Result<Done, EngineError> {
-        let when = vec![Compare::create_revision(own.key.clone(), CompareOp::Equal, own.since)];
-        let mut then = vec![TxnOp::delete(own.key.clone(), None::<DeleteOptions>)];
+        let when = vec![Compare::created_at(own.key.clone(), own.since)];
+        let mut then = vec![RequestOp::delete(own.key.clone())];
         if with_record {
-            then.push(TxnOp::delete(self.record.clone(), None));
+            then.push(RequestOp::delete(self.record.clone()));
         }
-        let instead = self.looks(Some(&own.key), first(1));
-        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+        let instead = self.looks(Some(&own.key), self.first(1));
+        self.transact(limit, when, then, instead).await
     }
 
     /// Removes the record if it is of this revision; with `if_alone` only if nobody queues.
@@ -301,20 +282,21 @@ impl Keys {
         record: i64,
         if_alone: bool,
     ) -> Result<Done, EngineError> {
-        let mut when = vec![Compare::mod_revision(self.record.clone(), CompareOp::Equal, record)];
+        let mut when = vec![Compare::changed_at(self.record.clone(), record)];
         if if_alone {
-            let alone = Compare::create_revision(self.queue(), CompareOp::Equal, 0);
+            let alone = Compare::created_at(self.queue(), 0);
             when.push(alone.with_prefix());
         }
-        let then = vec![TxnOp::delete(self.record.clone(), None)];
-        let instead = self.looks(None, first(1));
-        self.transact(limit, Txn::new().when(when).and_then(then).or_else(instead)).await
+        let then = vec![RequestOp::delete(self.record.clone())];
+        let instead = self.looks(None, self.first(1));
+        self.transact(limit, when, then, instead).await
     }
 
     /// Reads the whole lock.
     pub(crate) async fn look(&self, limit: Limit, own: Option<&str>) -> Result<View, EngineError> {
-        let txn = Txn::new().and_then(self.looks(own, first(SHOWN)));
-        Ok(View::of(&self.ask(limit, txn).await?))
+        let success = self.looks(own, self.first(SHOWN));
+        let txn = TxnRequest { success, ..TxnRequest::default() };
+        Ok(View::of(&self.cluster.call(limit, txn).await?))
     }
 
     /// Returns the time that a lease still has, and its granted timeout; `None` if it is gone.
@@ -323,35 +305,40 @@ impl Keys {
         limit: Limit,
         lease: i64,
     ) -> Result<Option<(Duration, Duration)>, EngineError> {
-        let found = self.cluster.ask(limit, |mut client: Client| async move {
-            client.lease_time_to_live(lease, None).await
-        });
-        let found = found.await?.what;
+        let found = self.cluster.call(limit, LeaseTimeToLiveRequest { id: lease }).await?.what;
         let seconds = |number: i64| Duration::from_secs(number.max(0).unsigned_abs());
-        Ok((found.ttl() >= 0).then(|| (seconds(found.ttl()), seconds(found.granted_ttl()))))
+        Ok((found.ttl >= 0).then(|| (seconds(found.ttl), seconds(found.granted_ttl))))
     }
 
     /// Returns the requests that read the queue (or a part of it), the record, and our own key.
-    fn looks(&self, own: Option<&str>, queue: GetOptions) -> Vec<TxnOp> {
-        let own = own.map(|own| TxnOp::get(own, None));
-        let mut looks = vec![TxnOp::get(self.queue(), Some(queue))];
-        looks.push(TxnOp::get(self.record.clone(), None));
-        looks.extend(own);
-        looks
+    fn looks(&self, own: Option<&str>, queue: RangeRequest) -> Vec<RequestOp> {
+        let own = own.map(RangeRequest::of);
+        let looks = [queue, RangeRequest::of(self.record.clone())];
+        looks.into_iter().chain(own).map(RequestOp::from).collect()
     }
 
-    async fn ask(&self, limit: Limit, txn: Txn) -> Result<Answered<TxnResponse>, EngineError> {
-        let asked = self.cluster.ask(limit, |mut client: Client| {
-            let txn = txn.clone();
-            async move { client.txn(txn).await }
-        });
-        asked.await
+    /// Selects the oldest keys of the queue.
+    fn first(&self, limit: i64) -> RangeRequest {
+        RangeRequest {
+            sort_target: RangeRequest::CREATE,
+            sort_order: RangeRequest::ASCEND,
+            limit,
+            ..RangeRequest::prefix(self.queue())
+        }
     }
 
-    async fn transact(&self, limit: Limit, txn: Txn) -> Result<Done, EngineError> {
-        let answered = self.ask(limit, txn).await?;
+    /// Does `then` if all of `when` is true, and else looks with `instead`.
+    async fn transact(
+        &self,
+        limit: Limit,
+        when: Vec<Compare>,
+        then: Vec<RequestOp>,
+        instead: Vec<RequestOp>,
+    ) -> Result<Done, EngineError> {
+        let txn = TxnRequest { compare: when, success: then, failure: instead };
+        let answered = self.cluster.call(limit, txn).await?;
         let view = View::of(&answered);
-        Ok(match answered.what.succeeded() {
+        Ok(match answered.what.succeeded {
             true => Done::Yes { revision: view.revision, term: view.term },
             false => Done::No(view.into()),
         })
@@ -369,20 +356,18 @@ impl View {
 
     /// Reads the answer to [`Keys::looks`].
     fn of(answered: &Answered<TxnResponse>) -> View {
-        let header = answered.what.header();
-        let read = answered.what.op_responses().into_iter().filter_map(|response| match response {
-            TxnOpResponse::Get(found) => {
-                Some(found.kvs().iter().map(QueueKey::of).collect::<Vec<_>>())
-            }
-            _ => None,
+        let header = answered.what.header.unwrap_or_default();
+        let read = answered.what.responses.iter().filter_map(|response| {
+            let found = response.range.as_ref()?;
+            Some(found.kvs.iter().map(QueueKey::of).collect::<Vec<_>>())
         });
         let mut read = read.fuse();
         let queue = read.next().unwrap_or_default();
         let record = read.next().unwrap_or_default().pop();
         let own = read.next().unwrap_or_default().pop();
         View {
-            revision: header.map_or(0, |header| header.revision()),
-            term: header.map_or(0, |header| header.raft_term()),
+            revision: header.revision,
+            term: header.raft_term,
             is_repeated: answered.is_repeated,
             own: own.map(|(own, _)| own),
             queue: queue.into_iter().map(|(key, _)| key).collect(),
@@ -395,21 +380,13 @@ impl QueueKey {
     /// Returns a key and the revision of its last change.
     fn of(found: &KeyValue) -> (QueueKey, i64) {
         let key = QueueKey {
-            key: String::from_utf8_lossy(found.key()).into_owned(),
-            since: found.create_revision(),
-            lease: found.lease(),
-            who: Contender::parse(found.value()),
+            key: String::from_utf8_lossy(&found.key).into_owned(),
+            since: found.create_revision,
+            lease: found.lease,
+            who: Contender::parse(&found.value),
         };
-        (key, found.mod_revision())
+        (key, found.mod_revision)
     }
-}
-
-/// Selects the oldest keys of a queue.
-fn first(limit: i64) -> GetOptions {
-    GetOptions::new()
-        .with_prefix()
-        .with_sort(SortTarget::Create, SortOrder::Ascend)
-        .with_limit(limit)
 }
 
 /// Makes the number of a lease from random bits; never zero, with which the server would choose.

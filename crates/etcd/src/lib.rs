@@ -40,6 +40,8 @@
 
 mod acquire;
 mod address;
+#[doc(hidden)]
+pub mod api;
 mod cluster;
 mod contender;
 mod engine;

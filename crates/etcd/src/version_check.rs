@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
-use etcd_client::Client;
 use lockbydir::printable;
+
+use crate::api::{Client, StatusRequest};
 
 /// The function that receives warnings.
 static ON_WARNING: OnceLock<fn(&str)> = OnceLock::new();
@@ -20,12 +21,12 @@ pub fn on_warning(warn: fn(&str)) {
 const SOUND: [[u32; 3]; 3] = [[3, 4, 38], [3, 5, 23], [3, 6, 5]];
 
 /// Asks a member for its version and warns if it is old.
-pub(crate) async fn warn_of_old(mut client: Client, host: String) {
+pub(crate) async fn warn_of_old(client: Client, host: String) {
     let Some(warn) = ON_WARNING.get() else { return };
     // Not every user has the right to ask.
-    let Ok(status) = client.status().await else { return };
-    if let Some(sound) = upgrade_to(status.version()) {
-        let version = printable(status.version());
+    let Ok(status) = client.call(StatusRequest {}).await else { return };
+    if let Some(sound) = upgrade_to(&status.version) {
+        let version = printable(&status.version);
         warn(&format!(
             "etcd {version} at {host} has known faults in its leases; locks guard against them, but upgrade it to {sound} or later"
         ));

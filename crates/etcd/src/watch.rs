@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use etcd_client::{EventType, WatchOptions, WatchStream};
 use lockbydir::engine::boot;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::api::{Event, Watch};
 use crate::cluster::{Cluster, Limit};
+use crate::error::EngineError;
 
 /// How long after a failed attempt to start a watch the next one may begin: long enough not to load a
 /// server that refuses watches.
@@ -20,7 +21,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 pub(crate) struct KeyWatch {
     /// The keys that it watches: one for its removal, and perhaps one for writes.
     keys: Option<(String, Option<String>)>,
-    stream: Option<WatchStream>,
+    stream: Option<Watch>,
     /// No new watch starts before this time of the boot clock.
     retry_at: Duration,
 }
@@ -74,15 +75,14 @@ impl KeyWatch {
         self.stream = None;
         self.retry_at = boot() + RETRY_AFTER;
         let watched = async {
-            let mut client = cluster.preferred(limit.a_try).await.ok()?;
-            let options = WatchOptions::new().with_start_revision(revision + 1);
-            let mut stream = client.watch(gone, Some(options.clone())).await.ok()?;
-            if let Some(written) = written {
-                stream.watch(written, Some(options)).await.ok()?;
-            }
-            Some(stream)
+            let client = cluster.preferred(limit.a_try).await?;
+            let keys: Vec<&str> = [gone].into_iter().chain(written).collect();
+            client
+                .watch(&keys, revision + 1)
+                .await
+                .map_err(|status| EngineError::of_status(&status))
         };
-        if let Ok(Some(stream)) = tokio::time::timeout(limit.a_try, watched).await {
+        if let Ok(Ok(stream)) = tokio::time::timeout(limit.a_try, watched).await {
             (self.keys, self.stream, self.retry_at) = (keys, Some(stream), Duration::ZERO);
         }
     }
@@ -112,25 +112,57 @@ impl KeyWatch {
                 self.stream = None;
                 return WatchEvent::Nothing;
             };
-            if message.canceled() {
+            if message.canceled {
                 // The revision was compacted, or the server ended the watch: the next look shows what
                 // the watch missed.
                 self.stream = None;
                 return WatchEvent::Nothing;
             }
             let Some((gone, written)) = &self.keys else { continue };
-            for event in message.events() {
-                let Some(kv) = event.kv() else { continue };
-                match event.event_type() {
-                    EventType::Delete if kv.key() == gone.as_bytes() => return WatchEvent::Gone,
-                    EventType::Put
-                        if written.as_ref().is_some_and(|key| kv.key() == key.as_bytes()) =>
-                    {
-                        return WatchEvent::Written(kv.mod_revision());
-                    }
-                    _ => {}
-                }
+            let mut seen = message.events.iter().filter_map(|event| seen(event, gone, written));
+            if let Some(event) = seen.next() {
+                return event;
             }
+        }
+    }
+}
+
+/// Returns what a change of a key means to a waiter that waits for the removal of `gone` and, perhaps, for
+/// writes of `written`; `None` for another key and for a kind of change that we do not know.
+fn seen(event: &Event, gone: &str, written: &Option<String>) -> Option<WatchEvent> {
+    let kv = event.kv.as_ref()?;
+    let is_of = |key: &str| kv.key == key.as_bytes();
+    match event.kind {
+        Event::DELETE if is_of(gone) => Some(WatchEvent::Gone),
+        Event::PUT if written.as_deref().is_some_and(is_of) => {
+            Some(WatchEvent::Written(kv.mod_revision))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::KeyValue;
+
+    #[test]
+    fn only_known_changes_of_the_watched_keys_are_seen() {
+        let seen = |kind, key: &str| {
+            let kv = KeyValue { key: key.into(), mod_revision: 9, ..KeyValue::default() };
+            seen(&Event { kind, kv: Some(kv) }, "q/7", &Some("q".into()))
+        };
+
+        assert_eq!(seen(Event::DELETE, "q/7"), Some(WatchEvent::Gone));
+        assert_eq!(seen(Event::PUT, "q"), Some(WatchEvent::Written(9)));
+        for (kind, key) in [
+            (Event::PUT, "q/7"),
+            (Event::DELETE, "q"),
+            (Event::DELETE, "q/8"),
+            (7, "q/7"),
+            (7, "q"),
+        ] {
+            assert_eq!(seen(kind, key), None, "{kind} {key}");
         }
     }
 }

@@ -23,9 +23,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_client::{Client, GetOptions, PutOptions};
 use lockbydir::Lock;
 use lockbydir_bench::{Ratio, median};
+use lockbydir_etcd::api::{
+    Channel, Client, Endpoint, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
+};
 use lockbydir_etcd_lab::{Cluster, Options, Server};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::{Builder, Runtime};
@@ -142,10 +144,10 @@ impl Bench {
         let begun = Instant::now();
         for _ in 0..TURNS {
             self.runtime.block_on(async {
-                let lease = self.client.lease_grant(TTL, None).await?.id();
-                let options = PutOptions::new().with_lease(lease);
-                self.client.put("bare", "held", Some(options)).await?;
-                self.client.lease_revoke(lease).await
+                let lease = self.client.call(LeaseGrantRequest { id: 0, ttl: TTL }).await?.id;
+                let (key, value) = ("bare".into(), "held".into());
+                self.client.call(PutRequest { key, value, lease }).await?;
+                self.client.call(LeaseRevokeRequest { id: lease }).await
             })?;
         }
         Ok(Self::microseconds(begun, TURNS))
@@ -176,10 +178,9 @@ impl Bench {
 
     /// Returns the number of processes in the queue, the holder included.
     fn in_queue(&mut self, name: &str) -> Outcome<i64> {
-        let options = GetOptions::new().with_prefix().with_count_only();
-        let prefix = format!("{name}.lockdir/");
-        let counted = self.runtime.block_on(self.client.get(prefix, Some(options)))?;
-        Ok(counted.count())
+        let prefix = RangeRequest::prefix(format!("{name}.lockdir/"));
+        let counting = self.client.call(RangeRequest { count_only: true, ..prefix });
+        Ok(self.runtime.block_on(counting)?.count)
     }
 
     fn await_in_queue(&mut self, name: &str, number: usize) -> Outcome<()> {
@@ -322,8 +323,10 @@ fn main() -> Outcome<()> {
     let ends = cluster.as_ref().map(Cluster::endpoints);
     let endpoints = ends.or(server.as_ref().map(Server::endpoint)).unwrap_or_default();
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let hosts: Vec<&str> = endpoints.split(',').collect();
-    let client = runtime.block_on(Client::connect(hosts, None))?;
+    let hosts = endpoints.split(',').map(|host| Endpoint::from_shared(format!("http://{host}")));
+    let hosts: Vec<Endpoint> = hosts.collect::<Result<_, _>>()?;
+    let channel = runtime.block_on(async { Channel::balance_list(hosts.into_iter()) });
+    let client = Client::new(channel, None);
     println!("etcd, {members} member(s); medians of {rounds} rounds; only ratios compare.\n");
     let mut bench = Bench { runtime, client, endpoints, cluster, server, rounds, waiters };
     bench.costs()?;

@@ -133,6 +133,21 @@ fn a_restarted_server_ends_neither_a_hold_nor_a_wait() {
 }
 
 #[test]
+fn a_user_logs_in_again_when_the_server_has_forgotten_it() {
+    let mut server = server();
+    server.require_users(&[User { name: "team", password: "pw", prefix: "jobs" }]).unwrap();
+    let url = format!("etcd://team:pw@{}/jobs", server.endpoint());
+    let guard = lock(&url).timeout(secs(20)).acquire().unwrap();
+
+    // A server keeps its tokens in memory.
+    server.kill().unwrap();
+    server.restart().unwrap();
+
+    see("a renewal", || guard.renew().is_ok());
+    guard.release().unwrap();
+}
+
+#[test]
 fn a_compaction_during_a_wait_costs_no_wake_up() {
     let server = server();
     let lock = lock(&server.url("jobs")).timeout(secs(60));

@@ -1,16 +1,12 @@
 //! Two locks on etcd as they are easily written, and wrong: one has a gap between the look and the put, the
 //! other does not notice that its lease is gone.
 
-use std::{
-    cell::{Cell, RefCell},
-    future::Future,
-    io,
-    path::Path,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, future::Future, io, path::Path, rc::Rc, time::Duration};
 
-use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
+use lockbydir_etcd::api::{
+    Channel, Client, Compare, Endpoint, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
+    RangeRequest, RequestOp, Status, TxnRequest,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Rival;
@@ -22,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A key, and the connection to its server.
 struct Key {
     runtime: Runtime,
-    client: RefCell<Client>,
+    client: Client,
     name: String,
     ttl: i64,
     lease: Cell<i64>,
@@ -32,35 +28,35 @@ impl Key {
     fn new(url: &Path, timeout: Duration) -> Outcome<Self> {
         let url = url.to_str().and_then(|url| url.strip_prefix("etcd://"));
         let (hosts, name) = url.and_then(|url| url.split_once('/')).ok_or("etcd://HOSTS/NAME")?;
-        let hosts: Vec<&str> = hosts.split(',').collect();
+        let members = hosts.split(',').map(|host| Endpoint::from_shared(format!("http://{host}")));
+        let members: Vec<Endpoint> = members.collect::<Result<_, _>>()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let client = RefCell::new(runtime.block_on(Client::connect(hosts, None))?);
+        let channel = runtime.block_on(async { Channel::balance_list(members.into_iter()) });
+        let client = Client::new(channel, None);
         let ttl = i64::try_from(timeout.as_secs())?;
         Ok(Self { runtime, client, name: name.to_owned(), ttl, lease: Cell::new(0) })
     }
 
     /// Makes one call; the error may be "timed out".
-    fn ask<T>(&self, call: impl Future<Output = Result<T, etcd_client::Error>>) -> io::Result<T> {
+    fn ask<T>(&self, call: impl Future<Output = Result<T, Status>>) -> io::Result<T> {
         let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await });
         answer.map_err(io::Error::from)?.map_err(io::Error::other)
     }
 
     fn exists(&self) -> io::Result<bool> {
-        let mut client = self.client.borrow_mut();
-        Ok(!self.ask(client.get(self.name.as_str(), None))?.kvs().is_empty())
+        let found = self.ask(self.client.call(RangeRequest::of(self.name.as_str())))?;
+        Ok(!found.kvs.is_empty())
     }
 
     fn grant(&self) -> io::Result<i64> {
-        let mut client = self.client.borrow_mut();
-        let lease = self.ask(client.lease_grant(self.ttl, None))?.id();
+        let lease = self.ask(self.client.call(LeaseGrantRequest { id: 0, ttl: self.ttl }))?.id;
         self.lease.set(lease);
         Ok(lease)
     }
 
     /// Ends the lease, and with it the key.
     fn revoke(&self) -> io::Result<()> {
-        let mut client = self.client.borrow_mut();
-        self.ask(client.lease_revoke(self.lease.get())).map(drop)
+        self.ask(self.client.call(LeaseRevokeRequest { id: self.lease.get() })).map(drop)
     }
 }
 
@@ -84,9 +80,9 @@ impl Rival for LookThenPut {
         if key.exists()? {
             return Ok(false);
         }
-        let options = PutOptions::new().with_lease(key.grant()?);
-        let mut client = key.client.borrow_mut();
-        key.ask(client.put(key.name.as_str(), "held", Some(options)))?;
+        let lease = key.grant()?;
+        let (name, value) = (key.name.clone().into(), "held".into());
+        key.ask(key.client.call(PutRequest { key: name, value, lease }))?;
         Ok(true)
     }
 
@@ -116,15 +112,13 @@ impl Rival for Deaf {
         if key.exists()? {
             return Ok(false);
         }
-        let options = PutOptions::new().with_lease(key.grant()?);
         let name = key.name.as_str();
-        let absent = Compare::create_revision(name, CompareOp::Equal, 0);
-        let put = TxnOp::put(name, "held", Some(options));
-        let txn = Txn::new().when([absent]).and_then([put]);
-        let was_put = {
-            let mut client = key.client.borrow_mut();
-            key.ask(client.txn(txn))?.succeeded()
+        let txn = TxnRequest {
+            compare: vec![Compare::created_at(name, 0)],
+            success: vec![RequestOp::put(name, "held", key.grant()?)],
+            failure: vec![],
         };
+        let was_put = key.ask(key.client.call(txn))?.succeeded;
         if !was_put {
             key.revoke()?;
         }
@@ -133,9 +127,8 @@ impl Rival for Deaf {
 
     fn renew(&self) -> io::Result<bool> {
         let key = &self.0;
-        let mut client = key.client.borrow_mut();
         // The answer is ignored: that is the flaw of this lock.
-        let _ = key.ask(client.lease_keep_alive(key.lease.get()));
+        let _ = key.ask(key.client.keep_alive(key.lease.get()));
         Ok(true)
     }
 
