@@ -26,6 +26,10 @@ model *ARGS:
 torture SECONDS="20":
     cargo run --release -q -p lockbydir-proof --bin lockbydir-torture -- --seconds {{SECONDS}}
 
+# The book into target/book; its links; its recipes, with a lock and without.
+book:
+    verify/gate/book
+
 # The wheel and the sdist, into crates/python/dist.
 wheel:
     crates/python/build

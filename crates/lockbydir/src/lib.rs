@@ -75,6 +75,9 @@ mod status;
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../tests/README.md")]
 mod readme {}
+#[cfg(doctest)]
+#[doc = include_str!("../tests/rust.md")]
+mod book {}
 mod waiter;
 mod waiting;
 

@@ -19,6 +19,8 @@ def python_of(page: Path) -> list[str]:
 
 BLOCKS = python_of(PAGE)
 READMES = python_of(PACKAGE / "README.md") + python_of(PACKAGE.parents[1] / "README.md")
+STARTED = python_of(PACKAGE.parents[1] / "docs" / "python.md")
+RUN = BLOCKS + READMES + STARTED
 
 
 def test_all_parts_have_examples() -> None:
@@ -37,11 +39,12 @@ def test_all_parts_have_examples() -> None:
     assert any("import FileLock" in block for block in BLOCKS)
 
 
-def test_both_readmes_have_python_to_run() -> None:
+def test_readmes_and_getting_started_have_python_to_run() -> None:
     assert len(READMES) == 2
+    assert len(STARTED) >= 5
 
 
-@pytest.mark.parametrize("block", BLOCKS + READMES, ids=range(len(BLOCKS + READMES)))
+@pytest.mark.parametrize("block", RUN, ids=range(len(RUN)))
 def test_its_python_runs_as_it_stands_and_leaves_no_lock(tmp_path: Path, block: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
