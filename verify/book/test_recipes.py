@@ -7,15 +7,13 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
-import pytest
 import yaml
-from conftest import World, recipe
+from conftest import Overlap, World, recipe
 from pages import recipe as page_block
 
 
@@ -128,6 +126,16 @@ def test_compose_replicas_work_one_after_the_other(world: World) -> None:
     assert target in service["command"], "the locks are in the volume"
 
     assert world.excludes(lambda: world.start(contained(service["command"]))) == [0, 0]
+
+
+def test_compose_file_keeps_to_the_specification(world: World) -> None:
+    file = world.write("compose.yaml", page_block("compose.yaml"))
+    check = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+
+    world.run([*check, file])
+
+    wrong = world.write("wrong.yaml", page_block("compose.yaml").replace("command:", "commands:"))
+    assert world.finish(world.start([*check, wrong])) == 1
 
 
 def test_compose_killed_container_is_followed_after_its_timeout(world: World) -> None:
@@ -276,8 +284,6 @@ def test_gpu_is_used_by_one_at_a_time(world: World) -> None:
     if world.has_locks:
         assert world.journal() == ["train 0", "train 1"]
     else:
-        from conftest import Overlap
-
         assert world.journal() == ["train 0", "train 0"]
         raise Overlap("two train on one GPU")
     third = start("0 1")

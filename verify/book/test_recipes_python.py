@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import List
 
-import pytest
-from conftest import Overlap, World, recipe
+from conftest import World, recipe
 from pages import recipe as page_block
 
 SCHEDULER = """
@@ -164,7 +160,6 @@ def test_celery_task_comes_again_while_another_works(world: World) -> None:
     world.start(["celery", "-A", "tasks", "worker", "-c", "2", "-P", "prefork", "--without-mingle", "--without-gossip", "-l", "info"])
     world.run([sys.executable, "send.py"])
 
-    log = world.folder
     world.until(lambda: world.inside() > 1 or (world.inside() == 1 and retried(world)), "one works, one comes again")
     world.alone()
     world.go()
