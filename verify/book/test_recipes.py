@@ -114,7 +114,8 @@ def test_systemd_unit_excludes_a_person_in_a_shell(world: World) -> None:
 
 def contained(command: List[str]) -> List[str]:
     """Returns the command to run it as containers do: as process 1 of a PID namespace, with a /proc of its own."""
-    return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
+    may = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *may, "--pid", "--fork", "--kill-child", "--mount-proc", *command]
 
 
 @recipe
