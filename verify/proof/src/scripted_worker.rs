@@ -137,7 +137,7 @@ impl ScriptedWorker {
 
     /// Sets the lock that the next commands use.
     pub fn lock(&mut self, name: &Path, options: &str) {
-        assert_eq!(self.ask(&format!("lock {} {options}", name.display())), "ok");
+        assert_eq!(self.ask(&format!("lock {options}\t{}", name.display())), "ok");
     }
 
     /// Returns the PID, in our namespace, of the process that does the work, whether it has its own

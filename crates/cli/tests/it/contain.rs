@@ -5,10 +5,11 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use lockbydir_testbed::{leave_out, needs};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::others::{NOBODY, another_user_cannot_be_had, as_user, is_root, shared};
-use crate::{Folder, Holding, below, is_alive, until, ways};
+use crate::others::{NOBODY, as_user, is_root, shared};
+use crate::{Folder, Holding, below, is_alive, quoted, quoted_program, until, ways};
 
 /// Whether it can be tried here. If not, `ways` has printed why.
 fn can_contain() -> bool {
@@ -83,9 +84,7 @@ fn without_its_supervisor_a_contained_command_is_gone_at_once() {
 
 #[test]
 fn processes_of_other_users_end_with_a_contained_command() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     let folder = Folder::new();
     let script = "setpriv --reuid 54321 --regid 54321 --clear-groups setsid sleep 60 & \
          setpriv --reuid 1234 --regid 1234 --clear-groups sleep 60 & wait; sleep 60";
@@ -109,14 +108,12 @@ fn processes_of_other_users_end_with_a_contained_command() {
 /// Without `--contain` such a process works on, which `others.rs` shows.
 #[test]
 fn a_contained_command_cannot_raise_privileges() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(SetUserId);
     let (folder, place, program) = shared();
     let able = as_user(54321, &folder, &program, &["run", "--contain", "jobs", "--", "true"]);
     if able.code != 0 {
         able.refused(64, "--contain is not possible here");
-        return;
+        return leave_out!("--contain as an ordinary user", able.err.trim());
     }
     let raise = place.path().join("raise");
     assert!(Command::new("cp").arg("/usr/bin/setpriv").arg(&raise).status().unwrap().success());
@@ -124,7 +121,7 @@ fn a_contained_command_cannot_raise_privileges() {
     std::fs::set_permissions(&raise, mode).unwrap();
     let script = format!(
         "echo $$; {} --reuid 0 sleep 60 2>/dev/null || id -u; (setsid sleep 60 &); exec sleep 60",
-        raise.display()
+        quoted(&raise)
     );
     let mut command = Command::new(&program);
     command.args(["run", "--contain", "-t", "3s", "jobs", "--", "sh", "-c", &script]);
@@ -143,6 +140,7 @@ fn a_contained_command_cannot_raise_privileges() {
 /// The command would write a file if it were run; the kernel allows no such namespace.
 #[test]
 fn without_containment_nothing_is_locked_or_run() {
+    needs!(UserNamespaces);
     let (folder, _place, program) = shared();
     let within = |script: &str| {
         let mut command = Command::new("unshare");
@@ -153,13 +151,9 @@ fn without_containment_nothing_is_locked_or_run() {
         }
         crate::Ran::of(command.output().unwrap())
     };
-    if within(":").code != 0 {
-        eprintln!("not tried: there are no user namespaces here");
-        return;
-    }
     // The refusal comes before the lock is examined: this lock is held.
     std::fs::create_dir(folder.path().join("jobs.lockdir")).unwrap();
-    let run = "exec $L run --contain -n jobs -- touch ran";
+    let run = "exec \"$L\" run --contain -n jobs -- touch ran";
 
     let limited = within(&format!("echo 0 > /proc/sys/user/max_pid_namespaces; {run}"));
     // Without a capability, and without user namespaces.
@@ -184,7 +178,7 @@ fn locks_hold_across_the_namespace_boundary() {
         return;
     }
     let folder = Folder::new();
-    let program = env!("CARGO_BIN_EXE_lockbydir");
+    let program = quoted_program();
     let script = format!(
         "{program} run -n jobs true; echo $?; exec {program} run -t 60s inner -- sh -c 'echo in; cat'"
     );

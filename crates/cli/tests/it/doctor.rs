@@ -7,6 +7,7 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use lockbydir_testbed::needs;
 use serde_json::Value;
 
 use crate::attacks::{Arena, VICTIM};
@@ -119,15 +120,20 @@ fn an_unexaminable_folder_is_an_error_with_advice() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_refused_with_its_reason() {
+    needs!(AnotherUser);
     let arena = Arena::sticky();
     arena.attackers_directory("theirs", 0o755);
 
     arena.run_within(VICTIM, &["doctor", "theirs"], Duration::from_secs(5)).refused(77, "theirs");
+}
 
+#[test]
+fn a_folder_on_a_read_only_disk_is_refused_with_its_reason() {
+    needs!(Mounts);
     let mount = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o ro lockbydir $M; $L doctor $M";
+    let script = "mount -t tmpfs -o ro lockbydir \"$M\"; \"$L\" doctor \"$M\"";
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .args(["--mount", "sh", "-c", script])
         .env("M", mount.path())
         .env("L", env!("CARGO_BIN_EXE_lockbydir"))
         .output()
@@ -137,6 +143,7 @@ fn a_folder_that_cannot_be_written_is_refused_with_its_reason() {
 
 #[test]
 fn a_world_writable_folder_gets_a_remark() {
+    needs!(AnotherUser);
     let arena = Arena::without_sticky();
 
     let ran = arena.run_within(VICTIM, &["doctor"], Duration::from_secs(30));
@@ -165,6 +172,7 @@ fn the_other_process_ends_with_the_first_one() {
 
 #[test]
 fn clean_leaves_the_folders_of_another_users_doctor_alone() {
+    needs!(AnotherUser);
     let arena = Arena::sticky();
     let name = format!("lockbydir-doctor.{NONCE}");
     arena.attackers_directory(&name, 0o777);

@@ -8,6 +8,8 @@ use std::os::unix::{fs::PermissionsExt, process::CommandExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use lockbydir_testbed::needs;
+
 use crate::serve::Server;
 use crate::{Folder, Ran};
 
@@ -55,6 +57,7 @@ fn read_until(viewer: &mut BufReader<TcpStream>, words: &[&str]) {
 #[test]
 #[cfg(target_os = "linux")]
 fn without_notifications_changes_are_seen_and_the_limit_named() {
+    needs!(UserNamespaces);
     for (limit, name) in [
         ("max_inotify_instances", "max_user_instances"),
         ("max_inotify_watches", "max_user_watches"),
@@ -146,14 +149,14 @@ fn idle_connections_leave_descriptors_for_viewers() {
 /// Runs `lockbydir` as a user who may have this many threads.
 #[cfg(target_os = "linux")]
 fn with_threads(count: u32, folder: &Folder, args: &[&str]) -> Ran {
+    // The limit is that of another user for root, who has none: that user must reach the program.
     let everybody = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), everybody).unwrap();
-    let program = folder.command(&[]);
+    let (_, _place, program) = crate::others::shared();
     let mut command = Command::new("timeout");
     command.args(["60", "prlimit", &format!("--nproc={count}:{count}")]);
-    command.arg(program.get_program()).args(args).current_dir(folder.path());
+    command.arg(program).args(args).current_dir(folder.path());
     command.env("TMPDIR", folder.path()).env_remove("LOCKBYDIR_DIR").stdin(Stdio::null());
-    // Root has no such limit.
     if rustix::process::getuid().is_root() {
         command.uid(54_321).gid(54_321);
     }

@@ -1,5 +1,4 @@
-//! Other users: their locks are refused, their folders deny access. These tests become another user,
-//! which needs root; run by another user they check what that user can observe.
+//! Other users: their locks are refused, their folders deny access.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,7 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::{Folder, Ran};
+use lockbydir_testbed::needs;
+
+use crate::{Folder, Ran, quoted};
 
 pub(crate) const NOBODY: u32 = 65534;
 
@@ -41,9 +42,7 @@ pub(crate) fn as_user(uid: u32, folder: &Folder, program: &str, args: &[&str]) -
 
 #[test]
 fn another_users_lock_is_refused_and_left_alone() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     let (folder, _place, program) = shared();
     let key = as_user(NOBODY, &folder, &program, &["acquire", "jobs"]);
     assert_eq!(key.code, 0, "{key:?}");
@@ -71,9 +70,7 @@ fn another_users_lock_is_refused_and_left_alone() {
 
 #[test]
 fn a_lock_shared_on_purpose_goes_from_user_to_user() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     let (folder, _place, program) = shared();
     for uid in [NOBODY, 1234] {
         let got =
@@ -120,9 +117,7 @@ fn where_only_the_first_user_removes(test: impl Fn(&dyn Fn(u32, &[&str]) -> Ran,
 
 #[test]
 fn a_user_who_may_not_remove_a_shared_lock_leaves_it_open() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     where_only_the_first_user_removes(|run, _, mode| {
         let acquire = ["acquire", "--mode", mode, "-t", "500ms", "-w", "9s", "jobs"];
         assert_eq!(run(FIRST, &acquire).code, 0);
@@ -142,9 +137,7 @@ fn a_user_who_may_not_remove_a_shared_lock_leaves_it_open() {
 
 #[test]
 fn an_empty_directory_that_a_user_may_not_remove_says_who_may() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     where_only_the_first_user_removes(|run, folder, mode| {
         assert_eq!(run(FIRST, &["acquire", "--mode", mode, "-t", "1h", "jobs"]).code, 0);
         // As after a release that was killed between its two calls.
@@ -166,9 +159,7 @@ fn an_empty_directory_that_a_user_may_not_remove_says_who_may() {
 
 #[test]
 fn a_key_is_good_in_a_directory_that_another_user_made() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     let (folder, _place, program) = shared();
     as_user(NOBODY, &folder, &program, &["acquire", "--mode", "777", "-t", "500ms", "jobs"]);
     let got = as_user(1234, &folder, &program, &["acquire", "--mode", "777", "jobs"]);
@@ -181,9 +172,7 @@ fn a_key_is_good_in_a_directory_that_another_user_made() {
 
 #[test]
 fn a_parent_folder_that_may_not_be_written_says_so() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     let (folder, _place, program) = shared();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for verb in [&["run", "-n", "jobs", "--", "true"][..], &["acquire", "jobs"]] {
@@ -194,9 +183,7 @@ fn a_parent_folder_that_may_not_be_written_says_so() {
 
 #[test]
 fn a_queue_that_may_not_be_written_stops_nobody() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     let (folder, _place, program) = shared();
     let line = folder.path().join("jobs.lockdir.queue");
     fs::create_dir(&line).unwrap();
@@ -211,9 +198,7 @@ fn a_queue_that_may_not_be_written_stops_nobody() {
 
 #[test]
 fn a_private_lock_is_waited_for_and_its_owner_is_named() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     let (folder, _place, program) = shared();
     // A lock of a user, and one of root: a private lock of a trusted user is refused, too.
     for (uid, words) in [(NOBODY, "belongs to user 65534"), (0, "belongs to user 0 (root)")] {
@@ -254,26 +239,25 @@ fn a_umask_that_denies_the_owner_is_harmless() {
     assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{ran:?}");
 }
 
-/// Runs without root: checks at least that a folder without write permission is reported.
-pub(crate) fn another_user_cannot_be_had() {
-    let folder = Folder::new();
+#[test]
+fn a_folder_that_its_owner_may_not_write_is_reported() {
+    let (folder, _place, program) = shared();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
-    folder.run(&["run", "-n", "jobs", "--", "true"]).refused(77, "Permission denied");
+    as_user(NOBODY, &folder, &program, &["run", "-n", "jobs", "--", "true"])
+        .refused(77, "Permission denied");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]
 fn a_process_with_raised_privileges_is_named_as_left() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(SetUserId);
     let (folder, place, program) = shared();
     let raise = place.path().join("raise");
     let copied = Command::new("cp").arg("/usr/bin/setpriv").arg(&raise).status();
     assert!(copied.unwrap().success());
     fs::set_permissions(&raise, fs::Permissions::from_mode(0o4755)).unwrap();
     let script =
-        format!("echo $$; {} --reuid 0 sh -c 'echo $$; exec sleep 60' & wait", raise.display());
+        format!("echo $$; {} --reuid 0 sh -c 'echo $$; exec sleep 60' & wait", quoted(&raise));
     let mut command = Command::new(&program);
     command.args(["run", "-t", "3s", "jobs", "--", "sh", "-c", &script]);
     command.current_dir(folder.path()).uid(4322).gid(4322);
@@ -302,9 +286,7 @@ fn a_process_with_raised_privileges_is_named_as_left() {
 
 #[test]
 fn a_thread_limit_is_reported_without_a_panic() {
-    if !is_root() {
-        return another_user_cannot_be_had();
-    }
+    needs!(AnotherUser);
     let (folder, _place, program) = shared();
     let mut refused = 0;
     for limit in 1..=8 {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::{Ran, command_in, until};
+use crate::{Ran, command_in, quoted, until};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
@@ -198,7 +198,7 @@ fn start(folder: &Path, outside: &Path, args: &[&str], broken: Broken, stream: S
     let program = env!("CARGO_BIN_EXE_lockbydir");
     let (number, other) = if stream == Stream::Out { ("1", "2") } else { ("2", "1") };
     let redirected =
-        |target: &str| format!("{number}>{target} {other}>{}/other", outside.display());
+        |target: &str| format!("{number}>{target} {other}>{}", quoted(outside.join("other")));
     let shell = |target: &str| {
         let mut command = Command::new("sh");
         command
@@ -224,14 +224,13 @@ fn start(folder: &Path, outside: &Path, args: &[&str], broken: Broken, stream: S
             (command, reader, None)
         }
         Broken::StoppedTerminal => {
-            let quoted: String =
-                args.iter().map(|arg| format!(" '{}'", arg.replace('\'', "'\\''"))).collect();
+            let words: String = args.iter().map(|arg| format!(" {}", quoted(arg))).collect();
             let code = outside.join("code");
             // The typed Ctrl-S stops the terminal before the newline ends `read`.
             let script = format!(
-                "read go; \"$L\"{quoted} {}; echo $? >{at}.new; mv {at}.new {at}",
+                "read go; \"$L\"{words} {}; echo $? >{at}.new; mv {at}.new {at}",
                 redirected("/dev/tty"),
-                at = code.display()
+                at = quoted(&code)
             );
             let mut command = Command::new("script");
             command.args(["--quiet", "--command", &script, "/dev/null"]).stdin(Stdio::piped());

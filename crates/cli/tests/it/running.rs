@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::{Folder, Holding, Ran, is_alive, until, ways};
+use crate::{Folder, Holding, Ran, is_alive, quoted_program, until, ways};
 
 #[test]
 fn the_command_sees_the_lock_its_name_and_its_token() {
@@ -171,7 +171,7 @@ fn all_stop_and_wake(way: &[&str]) {
 #[test]
 fn a_signal_ignored_at_the_start_stays_ignored() {
     let folder = Folder::new();
-    let program = env!("CARGO_BIN_EXE_lockbydir");
+    let program = quoted_program();
     let script =
         format!("trap '' HUP; exec {program} run jobs -- sh -c 'kill -HUP $PPID $$; echo on'");
     let output = std::process::Command::new("sh")

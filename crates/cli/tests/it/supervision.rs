@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::{Folder, Holding, Ran, below, is_alive, until, ways};
+use crate::{Folder, Holding, Ran, below, is_alive, quoted, quoted_program, until, ways};
 
 /// The number of kills at varied moments; `LOCKBYDIR_KILLS` in the environment sets another one.
 const KILLS: u64 = 6;
@@ -132,7 +132,7 @@ fn chains_end(way: &[&str]) {
         my $pid = fork; POSIX::_exit(0) if $pid; POSIX::setsid() if defined $pid }";
     let (folder, outside) = (Folder::new(), Outside::new());
     let chain = outside.script("chain", CHAIN);
-    let log = outside.file("log").to_str().unwrap().to_owned();
+    let (chain, log) = (quoted(chain), quoted(outside.file("log")));
     let script = format!("for i in 1 2 3 4; do perl {chain} {log} & done; exec sleep 60");
     let holding = folder.hold(&[&["-t", "3s"], way].concat(), &format!("({script}) >/dev/null; :"));
     until("the chains", || outside.log().len() > 100);
@@ -169,11 +169,11 @@ fn orphans_are_reaped(way: &[&str]) {
 #[test]
 fn children_that_lockbydir_did_not_start_are_left_alone() {
     let (folder, outside) = (Folder::new(), Outside::new());
-    let program = env!("CARGO_BIN_EXE_lockbydir");
+    let program = quoted_program();
     let pid = outside.file("pid");
     let script = format!(
         "sleep 60 >/dev/null 2>&1 & echo $! > {}; exec {program} run -t 2s jobs -- sh -c 'echo $$; exec sleep 60'",
-        pid.display()
+        quoted(&pid)
     );
     let mut command = Command::new("sh");
     command.args(["-c", &script]).current_dir(folder.path());
@@ -192,7 +192,7 @@ fn children_that_lockbydir_did_not_start_are_left_alone() {
 #[test]
 fn a_commands_end_does_not_hang_up_on_a_stopped_group() {
     let folder = Folder::new();
-    let program = env!("CARGO_BIN_EXE_lockbydir");
+    let program = quoted_program();
     let script = format!(
         "sleep 60 & kill -STOP $!; {program} run jobs -- true; cut -d' ' -f3 /proc/$!/stat; kill -KILL $!"
     );
@@ -257,7 +257,7 @@ fn all_stop_at_the_deadline(way: &[&str]) {
     let (folder, outside) = (Folder::new(), Outside::new());
     let log = outside.file("log");
     let tree = outside.script("tree", TREE);
-    let script = format!("exec sh {tree} {} 1", log.display());
+    let script = format!("exec sh {} {} 1", quoted(tree), quoted(&log));
     let first = folder.hold(&[&["-t", "1s"], way].concat(), &script);
     until("the work", || outside.log().lines().count() > 10);
 
@@ -298,7 +298,7 @@ fn a_lock_is_kept_for_the_commands_children_on_request() {
 fn children_keep_the_lock(way: &[&str]) {
     let (folder, outside) = (Folder::new(), Outside::new());
     let pipe = outside.file("pipe");
-    let script = format!("mkfifo {0}; (read go < {0}; echo late) & exit 3", pipe.display());
+    let script = format!("mkfifo {0}; (read go < {0}; echo late) & exit 3", quoted(&pipe));
     let holding = folder.hold(&[&["--wait-children"], way].concat(), &script);
     let pid = holding.pid;
     until("the command's end", || !is_alive(pid));
@@ -339,7 +339,7 @@ fn a_changed_link_does_not_move_the_lock() {
 #[test]
 fn a_caller_that_ignores_its_children_gets_the_commands_code() {
     let folder = Folder::new();
-    let program = env!("CARGO_BIN_EXE_lockbydir");
+    let program = quoted_program();
     // Other shells do not ignore SIGCHLD even after `trap '' CHLD`.
     let run = |command: &str| {
         let caller = format!("trap '' CHLD; exec {program} run jobs -- {command}");

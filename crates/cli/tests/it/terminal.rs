@@ -36,7 +36,7 @@ pub(crate) fn output(mut child: Child) -> (i32, String) {
 fn waiting_shows_a_live_line_and_removes_it() {
     let folder = Folder::new();
     let holding = folder.hold(&["--label", "backup"], "cat");
-    let mut child = on_terminal(&folder, "$L run jobs -- echo in");
+    let mut child = on_terminal(&folder, "\"$L\" run jobs -- echo in");
 
     let mut seen = Vec::new();
     let mut byte = [0];
@@ -58,7 +58,7 @@ fn waiting_shows_a_live_line_and_removes_it() {
 fn a_quiet_waiter_shows_no_live_line() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
-    let (code, out) = output(on_terminal(&folder, "$L run -q -w 800ms jobs -- true"));
+    let (code, out) = output(on_terminal(&folder, "\"$L\" run -q -w 800ms jobs -- true"));
     assert_eq!(code, 75);
     assert!(!out.contains('\u{1b}') && !out.contains("waiting"), "{out:?}");
     assert_eq!(holding.finish().code, 0);
@@ -71,7 +71,7 @@ fn the_command_keeps_the_terminal_and_control_c_reaches_it_once() {
 
 fn control_c_comes_once(way: &[&str]) {
     let folder = Folder::new();
-    let script = "exec $L run $WAY jobs -- sh -c 'test -t 0 && test -t 1 && test -t 2 && echo tty; trap \"echo once; exit 5\" INT; echo set; while :; do sleep 0.01; done'";
+    let script = "exec \"$L\" run $WAY jobs -- sh -c 'test -t 0 && test -t 1 && test -t 2 && echo tty; trap \"echo once; exit 5\" INT; echo set; while :; do sleep 0.01; done'";
     let mut child = on_terminal_with(&folder, script, way);
     let mut seen = Vec::new();
     let mut byte = [0];
@@ -92,7 +92,7 @@ fn control_c_comes_once(way: &[&str]) {
 fn control_c_during_the_start_ends_the_command() {
     let folder = Folder::new();
     for _ in 0..10 {
-        let mut child = on_terminal(&folder, "exec $L run jobs -- sleep 5");
+        let mut child = on_terminal(&folder, "exec \"$L\" run jobs -- sleep 5");
         let lock = folder.path().join("jobs.lockdir");
         until("the lock", || lock.exists());
 
@@ -114,7 +114,9 @@ fn control_z_and_fg(way: &[&str]) {
     let mut child = on_terminal_with(&folder, "bash --norc --noprofile -i", way);
     let stdin = child.stdin.as_mut().unwrap();
     stdin
-        .write_all(b"$L run $WAY -t 60s jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n")
+        .write_all(
+            b"\"$L\" run $WAY -t 60s jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n",
+        )
         .unwrap();
     let pid_file = folder.path().join("pid");
     until("the command", || {
@@ -155,7 +157,7 @@ fn control_c_stops_the_calling_loop_too() {
 
 fn control_c_stops_all(way: &[&str]) {
     let folder = Folder::new();
-    let run = "$L run $WAY jobs -- sh -c \"echo set; exec sleep 60\"";
+    let run = "\"$L\" run $WAY jobs -- sh -c \"echo set; exec sleep 60\"";
     let calling = format!("exec bash -c 'for i in 1 2 3; do {run}; echo after $?; done'");
     let mut child = on_terminal_with(&folder, &calling, way);
     read_until(&mut child, "set");
@@ -171,7 +173,7 @@ fn control_c_stops_all(way: &[&str]) {
 fn control_c_while_waiting_stops_the_calling_loop_too() {
     let folder = Folder::new();
     let holding = folder.hold(&[], "cat");
-    let calling = "exec bash -c 'for i in 1 2 3; do $L run jobs -- true; echo after $?; done'";
+    let calling = "exec bash -c 'for i in 1 2 3; do \"$L\" run jobs -- true; echo after $?; done'";
     let mut child = on_terminal(&folder, calling);
     read_until(&mut child, "waiting");
 
@@ -191,7 +193,8 @@ fn a_stop_longer_than_the_timeout_is_survived() {
 fn a_long_stop_is_survived(way: &[&str]) {
     let folder = Folder::new();
     let mut child = on_terminal_with(&folder, "bash --norc --noprofile -i", way);
-    let command = "$L run $WAY -t 500ms jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n";
+    let command =
+        "\"$L\" run $WAY -t 500ms jobs -- sh -c 'echo $$ > pid; read line; echo went-on'\n";
     child.stdin.as_mut().unwrap().write_all(command.as_bytes()).unwrap();
     let pid_file = folder.path().join("pid");
     until("the command", || {

@@ -48,7 +48,7 @@ impl Terminal {
         let terminal = Terminal::run(
             folder,
             &format!(
-                "stty cols 80 rows 24; before=$(stty -g); sh -c 'echo $$ > pid; exec $L watch {arguments}'; \
+                "stty cols 80 rows 24; before=$(stty -g); sh -c 'echo $$ > pid; exec \"$L\" watch {arguments}'; \
                  echo \"code $?\"; rm pid; [ \"$before\" = \"$(stty -g)\" ] && echo 'as before'"
             ),
         );
@@ -232,7 +232,7 @@ fn what_cannot_be_watched_is_refused() {
 fn a_terminal_without_a_cursor_is_refused() {
     let folder = Folder::new();
 
-    let text = Terminal::run(&folder, "TERM=dumb $L watch; echo code $?").end();
+    let text = Terminal::run(&folder, "TERM=dumb \"$L\" watch; echo code $?").end();
 
     assert!(text.contains("(TERM is dumb)") && text.contains("code 64"), "{text:?}");
     assert!(!text.contains('\u{1b}'), "{text:?}");
@@ -280,7 +280,7 @@ fn a_signal_restores_the_terminal_and_sets_the_exit_code() {
 fn a_vanished_terminal_ends_the_program() {
     let folder = Folder::new();
     // The second one gets no signal: it is in another session.
-    for shell in ["exec $L watch", "setsid $L watch; true"] {
+    for shell in ["exec \"$L\" watch", "setsid \"$L\" watch; true"] {
         let shell = format!("stty cols 80 rows 24; sh -c 'echo $$ > pid; {shell}'");
         let mut terminal = Terminal::run(&folder, &shell);
         terminal.shows("no locks yet");
@@ -314,7 +314,7 @@ fn a_vanished_folder_is_reported_after_restoring_the_terminal() {
 fn control_z_gives_the_terminal_back_and_fg_takes_it_again() {
     let folder = Folder::new();
     let mut terminal = Terminal::run(&folder, "stty cols 80 rows 24; bash --norc --noprofile -i");
-    terminal.press("$L watch\n");
+    terminal.press("\"$L\" watch\n");
     terminal.shows("no locks yet");
 
     terminal.press("\u{1a}");

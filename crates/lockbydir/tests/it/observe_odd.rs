@@ -3,6 +3,7 @@
 
 use lockbydir::Lock;
 use lockbydir::observe::{Observer, What};
+use lockbydir_testbed::needs;
 
 use crate::observe::{jobs, until, words};
 
@@ -46,9 +47,9 @@ fn a_briefly_empty_directory_is_not_reported_as_bare() {
     guard.release().unwrap();
 }
 
-/// Runs as root, which may give directories away.
 #[test]
 fn another_users_lock_stays_foreign() {
+    needs!(AnotherUser);
     let folder = tempfile::tempdir().unwrap();
     let guard = jobs(folder.path()).acquire().unwrap();
     let path = folder.path().join("jobs.lockdir");

@@ -27,10 +27,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn execute(&mut self, words: &[&str]) -> Outcome<String> {
-        if let ["lock", name, options @ ..] = words {
+    fn execute(&mut self, words: &[&str], path: &str) -> Outcome<String> {
+        if let ["lock", options @ ..] = words {
             self.guard = None;
-            self.lock = Some(build_lock(name, options, &self.losses)?);
+            self.lock = Some(build_lock(path, options, &self.losses)?);
             return Ok("ok".to_owned());
         }
         let number = || -> Outcome<u64> { Ok(words.get(1).ok_or("a number is missing")?.parse()?) };
@@ -47,7 +47,7 @@ impl Worker {
                 self.acquired(lock()?.try_acquire())
             }
             "rival-at" => {
-                let directory = PathBuf::from(words.get(2).ok_or("a path is missing")?);
+                let directory = PathBuf::from(path);
                 clock::spin_until(number()?);
                 let rival = FirstVersion { directory, timeout: Duration::from_secs(30) };
                 if rival.try_acquire()? { "held".to_owned() } else { "no".to_owned() }
@@ -177,8 +177,10 @@ fn main() -> Outcome<()> {
     let mut worker = Worker::default();
     for line in io::stdin().lock().lines() {
         let line = line?;
+        // A path may contain spaces: it follows a tab.
+        let (words, path) = line.split_once('\t').unwrap_or((&line, ""));
         let answer = worker
-            .execute(&line.split_whitespace().collect::<Vec<_>>())
+            .execute(&words.split_whitespace().collect::<Vec<_>>(), path)
             .unwrap_or_else(|error| format!("error {error}"));
         let mut out = io::stdout().lock();
         writeln!(out, "{answer}")?;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use lockbydir_proof::{clock, scripted_worker::ScriptedWorker};
+use lockbydir_testbed::needs;
 use rustix::process::Signal;
 
 use crate::stage::{Stage, WORKER, assert_followed, date};
@@ -179,6 +180,7 @@ fn a_bare_directory_dated_ahead_is_locked_for_the_waiters_timeout() {
 
 #[test]
 fn a_waiter_with_a_boot_clock_ahead_waits_for_the_timeout() {
+    needs!(TimeNamespace);
     let stage = Stage::on_disk();
     let mut waiter = ScriptedWorker::start_in_another_time_namespace(WORKER, HOUR);
     let off = waiter.number("boot").abs_diff(clock::now() / 1_000_000_000);

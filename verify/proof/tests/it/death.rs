@@ -10,6 +10,7 @@ use lockbydir_proof::{
     DEATHS, clock,
     scripted_worker::{Held, ScriptedWorker},
 };
+use lockbydir_testbed::needs;
 use rustix::process::Signal;
 
 use crate::stage::{Stage, WORKER, assert_followed};
@@ -72,6 +73,7 @@ fn the_next_holds_within_60_ms_of_the_holders_death() {
 
 #[test]
 fn a_holder_in_another_pid_namespace_keeps_its_timeout() {
+    needs!(Mounts);
     let stage = Stage::on_disk();
     let mut holder = ScriptedWorker::start_in_another_pid_namespace(WORKER);
     holder.lock(&stage.path("elsewhere"), "timeout_ms=1000");

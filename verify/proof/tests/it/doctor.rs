@@ -1,5 +1,5 @@
 //! The doctor on file systems that lie or lack features (FUSE), and locks there: a lock is also refused where
-//! the doctor reports "not safe", as far as its quick check detects it. Needs root, to mount.
+//! the doctor reports "not safe", as far as its quick check detects it.
 
 use std::{
     path::Path,
@@ -11,6 +11,7 @@ use lockbydir::{
     ErrorKind, Lock,
     doctor::{Finding, Grade, Report, Verdict, examine},
 };
+use lockbydir_testbed::needs;
 use tempfile::TempDir;
 
 use crate::stage::Stage;
@@ -27,10 +28,6 @@ struct Mounted {
 
 impl Mounted {
     fn with(faults: &[&str]) -> Self {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "these tests mount file systems, which only root can: run them as root"
-        );
         let stage = Stage::on_tmpfs();
         let place = tempfile::tempdir().expect("a folder");
         let (source, at) = (place.path().join("source"), place.path().join("at"));
@@ -70,7 +67,8 @@ impl Mounted {
 
 fn is_mounted(at: &Path) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-    mounts.lines().any(|line| line.split(' ').nth(4) == at.to_str())
+    let is_at = |line: &str| line.split(' ').nth(4).map(|path| path.replace("\\040", " "));
+    mounts.lines().any(|line| is_at(line).as_deref() == at.to_str())
 }
 
 impl Drop for Mounted {
@@ -110,6 +108,7 @@ fn assert_refused(mounted: &Mounted, why: &str) {
 
 #[test]
 fn a_correct_fuse_is_safe_with_a_remark_on_sharing() {
+    needs!(Fuse);
     let mounted = Mounted::with(&[]);
 
     let report = mounted.examined();
@@ -124,6 +123,7 @@ fn a_correct_fuse_is_safe_with_a_remark_on_sharing() {
 
 #[test]
 fn renaming_one_file_twice_is_not_safe_and_locks_are_refused() {
+    needs!(Fuse);
     let mounted = Mounted::with(&["--lies", "rename-twice"]);
 
     assert_refused(&mounted, "rename one file twice");
@@ -135,6 +135,7 @@ fn renaming_one_file_twice_is_not_safe_and_locks_are_refused() {
 
 #[test]
 fn a_lock_with_the_check_off_relies_on_looks_not_on_answers() {
+    needs!(Fuse);
     let mounted = Mounted::with(&["--lies", "rename-twice"]);
     lockbydir::simulated::take_mounts_as_known(true);
 
@@ -146,6 +147,7 @@ fn a_lock_with_the_check_off_relies_on_looks_not_on_answers() {
 
 #[test]
 fn replacing_full_directories_is_not_safe_and_locks_are_refused() {
+    needs!(Fuse);
     let mounted = Mounted::with(&["--lies", "replace-full"]);
 
     assert_refused(&mounted, "rename over a full one");
@@ -158,6 +160,7 @@ fn replacing_full_directories_is_not_safe_and_locks_are_refused() {
 /// One try in four detects nothing, so a lock is refused by several tries.
 #[test]
 fn sometimes_replacing_full_directories_is_detected_too() {
+    needs!(Fuse);
     let mounted = Mounted::with(&["--lies", "replace-full-at-times"]);
 
     assert_refused(&mounted, "rename over a full one");
@@ -168,6 +171,7 @@ fn sometimes_replacing_full_directories_is_detected_too() {
 
 #[test]
 fn removing_full_directories_is_not_safe_and_locks_are_refused() {
+    needs!(Fuse);
     let mounted = Mounted::with(&["--lies", "rmdir-full"]);
 
     assert_refused(&mounted, "rmdir of a full one");
@@ -178,6 +182,7 @@ fn removing_full_directories_is_not_safe_and_locks_are_refused() {
 
 #[test]
 fn old_listings_are_not_safe() {
+    needs!(Fuse);
     let mounted = Mounted::with(&["--lies", "stale-list"]);
 
     assert_refused(&mounted, "afterwards there is");
@@ -188,6 +193,7 @@ fn old_listings_are_not_safe() {
 
 #[test]
 fn missing_features_are_remarked_and_locks_work_without_them() {
+    needs!(Fuse);
     let mounted = Mounted::with(&["--lack", "no-replace,flock,named-pipes"]);
 
     let report = mounted.examined();
@@ -201,6 +207,7 @@ fn missing_features_are_remarked_and_locks_work_without_them() {
 
 #[test]
 fn unusual_clocks_stamps_and_case_rules_are_remarked() {
+    needs!(Fuse);
     let mounted = Mounted::with(&["--clock", "3600", "--granularity", "2s", "--case-insensitive"]);
 
     let report = mounted.examined();
@@ -217,6 +224,7 @@ fn unusual_clocks_stamps_and_case_rules_are_remarked() {
 
 #[test]
 fn a_mount_is_checked_once_per_process() {
+    needs!(Fuse);
     let mounted = Mounted::with(&[]);
     let changes = || lockbydir::simulated::operations();
     let lock_once = || {

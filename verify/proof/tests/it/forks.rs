@@ -7,10 +7,13 @@ use lockbydir_proof::{
     scripted_worker::{ScriptedWorker, unshare},
 };
 
+use lockbydir_testbed::needs;
+
 use crate::stage::{Stage, WORKER};
 
 #[test]
 fn processes_that_reuse_ancestors_pids_exclude_each_other() {
+    needs!(Mounts);
     let stage = Stage::on_tmpfs();
     let forks = FORKS.number();
 
@@ -37,6 +40,7 @@ fn processes_that_reuse_ancestors_pids_exclude_each_other() {
 
 #[test]
 fn a_child_with_its_parents_pid_does_not_hold_its_parents_lock() {
+    needs!(Mounts);
     let stage = Stage::on_tmpfs();
     let mut parent = ScriptedWorker::start_in_another_pid_namespace(WORKER);
     assert_eq!(parent.number("pid"), 1);

@@ -82,8 +82,9 @@ fn eight_with_the_first_versions_break_make_two_winners() {
     // On a busy machine they may run one after the other: repeat until it has happened.
     let found = (1..=rounds * PATIENCE).find(|_| {
         make_old(&directory);
-        let won =
-            all_at_once(&mut judges, |moment| format!("rival-at {moment} {}", directory.display()));
+        let won = all_at_once(&mut judges, |moment| {
+            format!("rival-at {moment}\t{}", directory.display())
+        });
         fs::remove_dir(&directory).expect("somebody made it anew");
         won.len() > 1
     });

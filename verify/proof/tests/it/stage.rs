@@ -3,22 +3,20 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::MutexGuard,
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use lockbydir::{Lock, Owner, State};
 use lockbydir_proof::{scripted_worker::ScriptedWorker, torture::Plan};
+use lockbydir_testbed::whole_machine;
 use tempfile::TempDir;
 
 /// The worker program.
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_lockbydir-worker");
 /// The torture program.
 pub(crate) const TORTURE: &str = env!("CARGO_BIN_EXE_lockbydir-torture");
-
-/// Serializes the tests: each of them starts many processes or measures time.
-static MACHINE: Mutex<()> = Mutex::new(());
 
 /// A fresh folder, and exclusive use of the machine.
 pub(crate) struct Stage {
@@ -40,7 +38,8 @@ impl Stage {
     }
 
     fn on(parent: &Path) -> Self {
-        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each test starts many processes or measures time.
+        let machine = whole_machine();
         fs::create_dir_all(parent).expect("the parent of the stage can be made");
         let folder = tempfile::Builder::new().prefix("lockbydir-proof-").tempdir_in(parent);
         let folder = folder.expect("a folder for the stage");

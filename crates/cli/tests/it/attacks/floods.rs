@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 
+use lockbydir_testbed::needs;
+
 use super::{ATTACKER, Arena, BEYOND, PATIENCE, VICTIM, boot_clock, entry, ticket};
 
 /// Returns the number of names of a flood: a million, or 20 000 in a quick run.
@@ -33,6 +35,7 @@ fn flood(folder: &Path, kind: FileType, names: impl Iterator<Item = String>) {
 
 #[test]
 fn a_lock_with_a_million_names_is_refused_at_once() {
+    needs!(AnotherUser);
     let arena = Arena::sticky();
     arena.attackers_directory("jobs.lockdir", 0o777);
     let now = boot_clock();
@@ -57,6 +60,7 @@ fn a_lock_with_a_million_names_is_refused_at_once() {
 /// Tickets of waiters that seem to live, and of waiters that are long dead.
 #[test]
 fn a_million_tickets_cost_bounded_time_and_memory() {
+    needs!(AnotherUser);
     for is_held_open in [false, true] {
         let arena = Arena::sticky();
         arena.attackers_directory("jobs.lockdir.queue", 0o777);
@@ -101,6 +105,7 @@ fn a_million_tickets_cost_bounded_time_and_memory() {
 
 #[test]
 fn a_hundred_thousand_stages_cost_bounded_memory() {
+    needs!(AnotherUser);
     let arena = Arena::sticky();
     for nth in 0..million() / 10 {
         let stage = arena.path(&format!("s{nth}.lockdir.0000000000000000000000000b"));
@@ -131,6 +136,7 @@ fn a_hundred_thousand_stages_cost_bounded_memory() {
 /// The tree is deeper than the limit of descriptors, and its paths are longer than a path may be.
 #[test]
 fn a_deep_tree_is_listed_and_cleaned_as_far_as_possible() {
+    needs!(AnotherUser);
     let arena = Arena::sticky();
     arena.attackers_directory("deep", 0o755);
     fs::create_dir(arena.path("later.lockdir")).unwrap();

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use rustix::fs::FileType;
 
+use lockbydir_testbed::needs;
+
 use super::{ATTACKER, Arena, VICTIM, entry, ticket};
 
 /// Returns all paths in the folder.
@@ -15,6 +17,7 @@ fn names(arena: &Arena) -> Vec<PathBuf> {
 
 #[test]
 fn foreign_files_in_a_lock_are_named_and_kept() {
+    needs!(AnotherUser);
     let arena = Arena::sticky();
     let key = arena.run(VICTIM, &["acquire", "--mode", "777", "jobs"]);
     assert_eq!(key.code, 0, "{key:?}");
@@ -48,6 +51,7 @@ fn foreign_files_in_a_lock_are_named_and_kept() {
 /// target: a user who can move a file can also remove it.
 #[test]
 fn a_file_linked_under_a_name_of_ours_is_kept() {
+    needs!(AnotherUser);
     let stage = "jobs.lockdir.0000000000000000000000000b";
     let arena = Arena::without_sticky();
     for folder in ["jobs.lockdir", "jobs.lockdir.queue", stage] {
@@ -89,6 +93,7 @@ fn a_file_linked_under_a_name_of_ours_is_kept() {
 
 #[test]
 fn a_directory_renamed_to_a_name_of_ours_keeps_its_files() {
+    needs!(AnotherUser);
     for name in ["jobs.lockdir", "jobs.lockdir.queue", "jobs.lockdir.0000000000000000000000000b"] {
         for user in [VICTIM, 0] {
             let arena = Arena::without_sticky();
@@ -111,6 +116,7 @@ fn a_directory_renamed_to_a_name_of_ours_keeps_its_files() {
 /// for itself and removes with its contents.
 #[test]
 fn bench_does_not_empty_a_directory_put_in_its_place() {
+    needs!(AnotherUser);
     let arena = Arena::without_sticky();
     let things = fs::File::open(arena.path("things")).unwrap();
     let mut bench = std::process::Command::new(arena.program());

@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use rustix::fs::FileType;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::{ATTACKER, Arena, VICTIM, boot_clock, entry, ticket};
+use lockbydir_testbed::{leave_out, needs};
+
+use super::{ATTACKER, Arena, VICTIM, ZERO, boot_clock, entry, ticket};
 
 const KINDS: [FileType; 7] = [
     FileType::Fifo,
@@ -17,11 +19,26 @@ const KINDS: [FileType; 7] = [
     FileType::Symlink,
 ];
 
+/// Returns the kinds that can be made here: in a user namespace nobody can make device files.
+fn kinds() -> Vec<FileType> {
+    let is_device =
+        |kind: &FileType| matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
+    let folder = tempfile::tempdir().unwrap();
+    let device = folder.path().join("device");
+    let made = mknodat(CWD, &device, FileType::CharacterDevice, Mode::from_raw_mode(0o600), ZERO);
+    if let Err(why) = made {
+        leave_out!("with device files", format!("only root makes device files: {why}"));
+        return KINDS.into_iter().filter(|kind| !is_device(kind)).collect();
+    }
+    KINDS.into()
+}
+
 /// The victims: an ordinary user, and root.
 const VICTIMS: [u32; 2] = [VICTIM, 0];
 
 #[test]
 fn a_lock_that_another_user_made_is_refused_and_kept() {
+    needs!(AnotherUser);
     let forged = [
         None,
         Some(entry("held", 5, 600_000, boot_clock(), "none")),
@@ -56,6 +73,7 @@ fn a_lock_that_another_user_made_is_refused_and_kept() {
 
 #[test]
 fn a_queue_that_another_user_made_first_is_not_used() {
+    needs!(AnotherUser);
     for mode in [0o700, 0o755, 0o777, 0o1777] {
         let arena = Arena::sticky();
         arena.attackers_directory("jobs.lockdir.queue", mode);
@@ -83,6 +101,7 @@ fn a_queue_that_another_user_made_first_is_not_used() {
 
 #[test]
 fn a_link_in_the_place_of_a_lock_or_a_queue_is_never_followed() {
+    needs!(AnotherUser);
     for place in ["jobs.lockdir", "jobs.lockdir.queue", "jobs.lockdir.0000000000000000000000000b"] {
         for target in ["things", "things/empty", "nowhere", "other.lockdir", "jobs.lockdir", "/etc"]
         {
@@ -108,8 +127,9 @@ fn a_link_in_the_place_of_a_lock_or_a_queue_is_never_followed() {
 
 #[test]
 fn things_that_are_no_directories_are_refused_at_once() {
+    needs!(AnotherUser);
     for place in ["jobs.lockdir", "jobs.lockdir.queue"] {
-        for kind in KINDS.into_iter().filter(|kind| *kind != FileType::Directory) {
+        for kind in kinds().into_iter().filter(|kind| *kind != FileType::Directory) {
             let arena = Arena::sticky();
             arena.attackers_file(place, kind);
             let before = arena.seen();
@@ -132,13 +152,14 @@ fn things_that_are_no_directories_are_refused_at_once() {
 /// neither opened nor removed.
 #[test]
 fn things_named_like_an_entry_are_never_opened() {
+    needs!(AnotherUser);
     let names = [
         entry("held", 5, 600_000, boot_clock(), "none"),
         entry("open", 5, 100, 1, "none"),
         "x".repeat(255),
     ];
     for (kind, name) in
-        KINDS.into_iter().flat_map(|kind| names.iter().map(move |name| (kind, name)))
+        kinds().into_iter().flat_map(|kind| names.iter().map(move |name| (kind, name)))
     {
         if kind == FileType::RegularFile && name.starts_with("v1") {
             continue; // that is an entry
@@ -167,7 +188,8 @@ fn things_named_like_an_entry_are_never_opened() {
 
 #[test]
 fn things_named_like_a_ticket_or_the_bell_are_not_read() {
-    for kind in KINDS {
+    needs!(AnotherUser);
+    for kind in kinds() {
         let arena = Arena::sticky();
         arena.attackers_directory("jobs.lockdir.queue", 0o777);
         for name in [ticket(5, 1), ticket(6, 2), "bell".into()] {

@@ -14,9 +14,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
+use lockbydir_testbed::whole_machine;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::Ran;
@@ -57,9 +58,6 @@ pub(crate) struct Arena {
     _machine: MutexGuard<'static, ()>,
 }
 
-/// Held during an attack: time is measured and some floods are heavy, so attacks run one at a time.
-static MACHINE: Mutex<()> = Mutex::new(());
-
 /// The observed properties of a thing: kind and mode, owner, links, size, change time, content.
 type Seen = (u32, u32, u64, u64, (i64, i64), Vec<u8>);
 
@@ -75,11 +73,8 @@ impl Arena {
     }
 
     fn of_mode(mode: u32) -> Arena {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "these attacks are made by a second user, which only root can become: run them as root"
-        );
-        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        // Time is measured and some floods are heavy, so attacks run one at a time.
+        let machine = whole_machine();
         let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
         let place = tempfile::tempdir().unwrap();

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::FileType;
 use serde_json::Value;
 
+use lockbydir_testbed::needs;
+
 use super::{ATTACKER, Arena, VICTIM, ticket};
 
 const NAMES: [&[u8]; 7] = [
@@ -21,6 +23,7 @@ const NAMES: [&[u8]; 7] = [
 
 #[test]
 fn nothing_that_moves_a_cursor_comes_from_a_name() {
+    needs!(AnotherUser);
     for name in NAMES {
         let name: Vec<u8> = name.iter().copied().filter(|byte| *byte != 0).collect();
         let name = OsStr::from_bytes(&name);

@@ -3,11 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
+use lockbydir_testbed::needs;
+
 use super::{ATTACKER, Arena, VICTIM};
 use crate::Ran;
 
 #[test]
 fn a_program_with_the_set_user_id_bit_refuses_to_run() {
+    needs!(SetUserId);
     for (owner, mode) in [(VICTIM, 0o4755), (0, 0o4755), (VICTIM, 0o2755), (0, 0o6755)] {
         let arena = Arena::sticky();
         chown(arena.program(), Some(owner), Some(owner)).unwrap();
@@ -27,6 +30,7 @@ fn a_program_with_the_set_user_id_bit_refuses_to_run() {
 
 #[test]
 fn a_umask_neither_opens_nor_closes_a_lock() {
+    needs!(AnotherUser);
     for (umask, mode) in
         [("000", "700"), ("022", "777"), ("077", "770"), ("077", "777"), ("000", "777")]
     {
@@ -52,6 +56,7 @@ fn a_umask_neither_opens_nor_closes_a_lock() {
 /// A umask that takes the owner's own rights makes a directory that the owner cannot enter.
 #[test]
 fn a_umask_that_denies_the_owner_all_is_refused() {
+    needs!(AnotherUser);
     let arena = Arena::sticky();
     let before = arena.seen();
     let mut command = std::process::Command::new("sh");

@@ -12,7 +12,7 @@ fn on_terminal(folder: &Folder, args: &str) -> Child {
 }
 
 fn on(folder: &Folder, terminal: &str, args: &str) -> Child {
-    let shell = format!("stty rows 30 cols 100; exec $L play {args}");
+    let shell = format!("stty rows 30 cols 100; exec \"$L\" play {args}");
     Command::new("script")
         .args(["--quiet", "--return", "--command", &shell, "/dev/null"])
         .current_dir(folder.path())
@@ -123,7 +123,7 @@ fn a_paused_replay_stays_until_it_is_resumed_or_quit() {
     std::fs::write(folder.path().join("night.jsonl"), lines.join("\n") + "\n").unwrap();
 
     for (key, has_frame) in [(" ", true), ("q", false)] {
-        let shell = "stty rows 30 cols 100; $L play --replay night.jsonl; echo \"code $?\"";
+        let shell = "stty rows 30 cols 100; \"$L\" play --replay night.jsonl; echo \"code $?\"";
         let mut terminal = Terminal::run(&folder, shell);
         terminal.shows("space pause");
         terminal.press(" ");

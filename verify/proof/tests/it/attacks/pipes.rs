@@ -15,6 +15,7 @@ use std::{
 };
 
 use lockbydir_proof::scripted_worker::{ScriptedWorker, send};
+use lockbydir_testbed::needs;
 use rustix::{
     fs::{CWD, FileType, Mode, mknodat},
     process::Signal,
@@ -195,6 +196,7 @@ fn wait_under(what: &str, prepare: Prepare) -> Vec<String> {
 
 #[test]
 fn attacks_on_the_queue_break_no_patience_and_no_progress() {
+    needs!(AnotherUser);
     let wrong: Vec<_> =
         ATTACKS.into_iter().flat_map(|(what, prepare)| wait_under(what, prepare)).collect();
 

@@ -10,11 +10,13 @@ use std::{
 };
 
 use lockbydir_proof::scripted_worker::ScriptedWorker;
+use lockbydir_testbed::needs;
 
 use super::{ATTACKER, Ground, VICTIM};
 
 #[test]
 fn set_user_id_programs_lock_as_their_owner_without_environment() {
+    needs!(SetUserId);
     let ground = Ground::sticky();
     let program = ground.programs.path().join("lockbydir-worker");
     chown(&program, Some(VICTIM), Some(VICTIM)).expect("root may give away");

@@ -10,6 +10,7 @@ use std::{
 
 use lockbydir::{Lock, Owner};
 use lockbydir_proof::history::Record;
+use lockbydir_testbed::needs;
 
 use super::{ATTACKER, Ground, VICTIM, one_of};
 
@@ -119,6 +120,7 @@ fn try_attack(
 
 #[test]
 fn a_stage_that_changes_places_is_filled_by_its_handle_only() {
+    needs!(AnotherUser);
     for (user, mode) in [(VICTIM, "mode=448"), (VICTIM, "mode=511"), (0, "mode=511")] {
         for bait in Bait::ALL {
             let (ground, _) = attack(
@@ -135,6 +137,7 @@ fn a_stage_that_changes_places_is_filled_by_its_handle_only() {
 
 #[test]
 fn a_swapped_lock_has_one_holder_and_others_files_stay_untouched() {
+    needs!(AnotherUser);
     let options = ["timeout_ms=100", "patience_ms=100", "hold_us=2000", "renewing=1"];
     for user in [VICTIM, 0] {
         for bait in Bait::ALL {
@@ -153,6 +156,7 @@ fn a_swapped_lock_has_one_holder_and_others_files_stay_untouched() {
 
 #[test]
 fn a_swapped_queue_is_safe_and_others_files_stay_untouched() {
+    needs!(AnotherUser);
     for mode in ["mode=448", "mode=511"] {
         let options = ["patience_ms=100", "hold_us=2000", mode];
         for bait in Bait::ALL {
@@ -167,6 +171,7 @@ fn a_swapped_queue_is_safe_and_others_files_stay_untouched() {
 
 #[test]
 fn in_a_sticky_folder_nothing_of_the_victims_can_be_moved() {
+    needs!(AnotherUser);
     let ground = Ground::sticky();
     Bait::Trap.lay(&ground);
     let actions = [
@@ -189,6 +194,7 @@ fn in_a_sticky_folder_nothing_of_the_victims_can_be_moved() {
 
 #[test]
 fn a_name_taken_in_every_gap_is_refused_and_never_held_twice() {
+    needs!(AnotherUser);
     let ground = Ground::sticky();
     let attacker = ground.attacker(&["squat", "contended.lockdir"]);
 
@@ -206,6 +212,7 @@ fn a_name_taken_in_every_gap_is_refused_and_never_held_twice() {
 /// the folder must be sticky, or its writers trusted.
 #[test]
 fn a_lock_that_is_moved_away_is_broken_by_force() {
+    needs!(AnotherUser);
     let ground = Ground::non_sticky();
     let moved = |from: &str, to: &str| {
         fs::rename(ground.stage.path(from), ground.stage.path(to)).expect("anybody may");
@@ -234,6 +241,7 @@ fn a_lock_that_is_moved_away_is_broken_by_force() {
 /// is filled wherever the attacker wants. This program waits between its look and its call as long as needed.
 #[test]
 fn a_stage_that_is_filled_by_its_path_touches_others_things() {
+    needs!(AnotherUser);
     let ground = Ground::non_sticky();
     let stage = ground.stage.path("n.lockdir.00000000000000000000000001");
     fs::create_dir(&stage).expect("a stage");

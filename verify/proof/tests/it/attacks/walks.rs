@@ -7,6 +7,8 @@ use std::{
     time::Instant,
 };
 
+use lockbydir_testbed::needs;
+
 use super::{ATTACKER, Ground, one_of};
 
 /// Makes the remains of an attempt that died before the last boot: `clean` would remove them.
@@ -22,6 +24,7 @@ fn leave_a_dead_stage(folder: &Path) {
 
 #[test]
 fn list_and_clean_do_not_follow_folders_that_become_links() {
+    needs!(AnotherUser);
     let ground = Ground::sticky();
     let far = tempfile::tempdir_in("/dev/shm").expect("a far folder");
     leave_a_dead_stage(far.path());
