@@ -12,8 +12,8 @@ use crate::api::{Event, Watch};
 use crate::cluster::{Cluster, Limit};
 use crate::error::EngineError;
 
-/// How long after a failed attempt to start a watch the next one may begin: long enough not to load a
-/// server that refuses watches.
+/// How long after a watch that could not be started, or that the server ended, the next one may begin: long
+/// enough not to load a server that refuses watches.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// The watch of one waiter.
@@ -33,6 +33,8 @@ pub(crate) enum WatchEvent {
     Gone,
     /// The record was written, at this revision.
     Written(i64),
+    /// The server ended the watch: a change may have been missed.
+    Missed,
     /// No change in time, or no watch could be started.
     Nothing,
     /// The wait was interrupted.
@@ -87,8 +89,11 @@ impl KeyWatch {
         }
     }
 
-    /// Waits for a change until this time of the boot clock.
+    /// Waits for a change until this time of the boot clock; without a watch that is due to be started,
+    /// only until that may begin.
     pub(crate) async fn next_event(&mut self, until: Duration, nudge: &Nudge) -> WatchEvent {
+        let is_due = self.stream.is_none() && self.retry_at > boot();
+        let until = if is_due { until.min(self.retry_at) } else { until };
         loop {
             // The timer's clock stops in suspend, unlike the boot clock: so each sleep is short.
             let rest = until.saturating_sub(boot());
@@ -116,7 +121,8 @@ impl KeyWatch {
                 // The revision was compacted, or the server ended the watch: the next look shows what
                 // the watch missed.
                 self.stream = None;
-                return WatchEvent::Nothing;
+                self.retry_at = boot() + RETRY_AFTER;
+                return WatchEvent::Missed;
             }
             let Some((gone, written)) = &self.keys else { continue };
             let mut seen = message.events.iter().filter_map(|event| seen(event, gone, written));

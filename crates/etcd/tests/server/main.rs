@@ -7,6 +7,7 @@ mod proxy;
 mod queue;
 mod safety;
 mod unanswered;
+mod watches;
 mod world;
 
 use std::sync::Once;
