@@ -2,18 +2,18 @@
 //! until a member answers or time is over.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lockbydir::engine::{ForkLocal, boot};
+use prost::bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::address::{Access, Servers};
-use crate::api::{Call, Client, Login, Status, StatusRequest};
+use crate::api::{Call, Client, Login, Method, StatusRequest, decode, encode};
 use crate::error::EngineError;
 use crate::runtime::has_thread_to_look_up;
 use crate::version_check::{is_sound, warn_of_old};
@@ -93,16 +93,25 @@ pub(crate) fn cluster(servers: &Servers) -> Arc<Cluster> {
 }
 
 impl Cluster {
-    /// Asks one member after the other until one answers. The request must be safe to be carried out
-    /// twice. At least one try is made.
-    pub(crate) async fn ask<T, F>(
+    /// Sends a request to one member after the other until one answers. The request must be safe to be
+    /// carried out twice. At least one try is made.
+    pub(crate) async fn call<R: Call>(
         &self,
         limit: Limit,
-        question: impl Fn(Client) -> F,
-    ) -> Result<Answered<T>, EngineError>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
+        request: R,
+    ) -> Result<Answered<R::Answer>, EngineError> {
+        let Answered { what, sent, is_repeated } =
+            self.send(limit, R::METHOD, encode(&request)).await?;
+        let what = decode(what).map_err(|status| EngineError::of_status(&status))?;
+        Ok(Answered { what, sent, is_repeated })
+    }
+
+    async fn send(
+        &self,
+        limit: Limit,
+        method: Method,
+        request: Bytes,
+    ) -> Result<Answered<Bytes>, EngineError> {
         let mut is_repeated = false;
         loop {
             let mut left = self.members.len();
@@ -111,13 +120,14 @@ impl Cluster {
             for nth in first..first + self.members.len() {
                 let nth = nth % self.members.len();
                 let a_try = limit.a_try.min(limit.rest()).max(Duration::from_millis(20));
-                let (trouble, was_sent) = match self.ask_one(nth, a_try, &question).await {
-                    Ok((what, sent)) => {
-                        self.preferred.store(nth, Ordering::Relaxed);
-                        return Ok(Answered { what, sent, is_repeated });
-                    }
-                    Err(failed) => failed,
-                };
+                let (trouble, was_sent) =
+                    match self.send_to(nth, a_try, method, request.clone()).await {
+                        Ok((what, sent)) => {
+                            self.preferred.store(nth, Ordering::Relaxed);
+                            return Ok(Answered { what, sent, is_repeated });
+                        }
+                        Err(failed) => failed,
+                    };
                 is_repeated |= was_sent && trouble.may_pass();
                 match trouble {
                     // The address of another member may be right.
@@ -138,30 +148,15 @@ impl Cluster {
         }
     }
 
-    /// Sends a request to one member after the other until one answers.
-    pub(crate) async fn call<R: Call>(
-        &self,
-        limit: Limit,
-        request: R,
-    ) -> Result<Answered<R::Answer>, EngineError> {
-        let question = |client: Client| {
-            let request = request.clone();
-            async move { client.call(request).await }
-        };
-        self.ask(limit, question).await
-    }
-
     /// Makes one try. Returns the answer and when the try was sent, or the error and whether the try was
     /// sent.
-    async fn ask_one<T, F>(
+    async fn send_to(
         &self,
         nth: usize,
         a_try: Duration,
-        question: &impl Fn(Client) -> F,
-    ) -> Result<(T, Duration), (EngineError, bool)>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
+        method: Method,
+        request: Bytes,
+    ) -> Result<(Bytes, Duration), (EngineError, bool)> {
         let silent =
             || EngineError::Unreachable(format!("{} does not answer", self.members[nth].host));
         let begun = boot();
@@ -171,7 +166,7 @@ impl Cluster {
         };
         let sent = boot();
         let rest = (begun + a_try).saturating_sub(sent).max(a_try / 4);
-        match timeout(rest, question(client)).await {
+        match timeout(rest, client.send(method, request)).await {
             Ok(Ok(what)) => Ok((what, sent)),
             Ok(Err(status)) => Err((EngineError::of_status(&status), true)),
             Err(_) => Err((silent(), true)),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use lockbydir::engine::boot;
 
 use crate::api::{
-    Client, Compare, KeyValue, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
-    RangeRequest, RequestOp, TxnRequest, TxnResponse,
+    Compare, KeyValue, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest,
+    LeaseTimeToLiveRequest, RangeRequest, RequestOp, TxnRequest, TxnResponse,
 };
 use crate::cluster::{Answered, Cluster, Limit};
 use crate::contender::Contender;
@@ -151,8 +151,8 @@ impl Keys {
         limit: Limit,
         id: i64,
     ) -> Result<(Duration, u64), EngineError> {
-        let question = |client: Client| async move { client.keep_alive(id).await };
-        let Answered { what, sent, .. } = self.cluster.ask(limit, question).await?;
+        let kept = self.cluster.call(limit, LeaseKeepAliveRequest { id });
+        let Answered { what, sent, .. } = kept.await?;
         match what.ttl {
             ..=0 => Err(EngineError::NoLease),
             _ => Ok((sent, what.header.map_or(0, |header| header.raft_term))),

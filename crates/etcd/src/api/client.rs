@@ -1,46 +1,70 @@
-//! The calls: requests with one answer, the keep-alive of a lease, and watches. Logs in when it must, and
-//! again when the server no longer accepts the token.
+//! The calls: requests with one answer, and watches. Logs in when it must, and again when the server no
+//! longer accepts the token.
+//!
+//! A request is encoded before it is sent, and its answer decoded afterwards: so what is between, which is
+//! much code, is compiled once and not for each message.
 
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use prost::Message;
+use prost::bytes::{Buf, BufMut, Bytes};
 use tokio::sync::Mutex;
 use tokio_stream::{StreamExt, iter, pending};
 use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
-use tonic_prost::ProstCodec;
 
 use super::messages::*;
 
 /// A request with one answer.
-pub trait Call: Message + Default + Clone + 'static {
-    /// The service and the method.
-    const PATH: &'static str;
+pub trait Call: Message {
+    /// The method of the server.
+    const METHOD: Method;
     /// The message that answers it.
-    type Answer: Message + Default + 'static;
+    type Answer: Message + Default;
+}
+
+/// A method of the server: its path.
+#[derive(Clone, Copy, Debug)]
+pub enum Method {
+    /// One request, one answer.
+    Unary(&'static str),
+    /// A stream of requests and answers; we send one request, and the first answer counts.
+    Stream(&'static str),
 }
 
 macro_rules! calls {
-    ($($path:literal: $request:ty => $answer:ty,)*) => {
+    ($($kind:ident $path:literal: $request:ty => $answer:ty,)*) => {
         $(impl Call for $request {
-            const PATH: &'static str = concat!("/etcdserverpb.", $path);
+            const METHOD: Method = Method::$kind(concat!("/etcdserverpb.", $path));
             type Answer = $answer;
         })*
     };
 }
 
 calls! {
-    "KV/Range": RangeRequest => RangeResponse,
-    "KV/Put": PutRequest => PutResponse,
-    "KV/Txn": TxnRequest => TxnResponse,
-    "Lease/LeaseGrant": LeaseGrantRequest => LeaseGrantResponse,
-    "Lease/LeaseRevoke": LeaseRevokeRequest => LeaseRevokeResponse,
-    "Lease/LeaseTimeToLive": LeaseTimeToLiveRequest => LeaseTimeToLiveResponse,
-    "Maintenance/Status": StatusRequest => StatusResponse,
-    "Auth/Authenticate": AuthenticateRequest => AuthenticateResponse,
+    Unary "KV/Range": RangeRequest => RangeResponse,
+    Unary "KV/Put": PutRequest => PutResponse,
+    Unary "KV/Txn": TxnRequest => TxnResponse,
+    Unary "Lease/LeaseGrant": LeaseGrantRequest => LeaseGrantResponse,
+    Unary "Lease/LeaseRevoke": LeaseRevokeRequest => LeaseRevokeResponse,
+    Stream "Lease/LeaseKeepAlive": LeaseKeepAliveRequest => LeaseKeepAliveResponse,
+    Unary "Lease/LeaseTimeToLive": LeaseTimeToLiveRequest => LeaseTimeToLiveResponse,
+    Unary "Maintenance/Status": StatusRequest => StatusResponse,
+    Unary "Auth/Authenticate": AuthenticateRequest => AuthenticateResponse,
+}
+
+/// Encodes a message.
+pub(crate) fn encode(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+/// Decodes a message.
+pub(crate) fn decode<T: Message + Default>(bytes: Bytes) -> Result<T, Status> {
+    T::decode(bytes).map_err(|error| Status::internal(format!("not an answer of etcd: {error}")))
 }
 
 /// What a server gives to a user that has logged in; calls carry it.
@@ -81,7 +105,12 @@ impl Client {
     /// # Errors
     /// Those of the server and of the connection.
     pub async fn call<R: Call>(&self, request: R) -> Result<R::Answer, Status> {
-        self.with_token(|token| self.unary(request.clone(), token)).await
+        decode(self.send(R::METHOD, encode(&request)).await?)
+    }
+
+    /// Sends an encoded request, and returns the encoded answer.
+    pub(crate) async fn send(&self, method: Method, request: Bytes) -> Result<Bytes, Status> {
+        self.with_token(|token| self.send_once(method, request.clone(), token)).await
     }
 
     /// Logs in if that has not happened yet.
@@ -92,43 +121,19 @@ impl Client {
         self.token(None).await.map(drop)
     }
 
-    /// Keeps a lease alive once.
-    ///
-    /// # Errors
-    /// Those of the server and of the connection. A lease that is gone is no error but an answer.
-    pub async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
-        let path = "/etcdserverpb.Lease/LeaseKeepAlive";
-        let kept = self.with_token(|token| async move {
-            let request = LeaseKeepAliveRequest { id };
-            let mut answers = self.stream(vec![request], path, token).await?;
-            answers.message().await?.ok_or_else(|| ended("keep-alives"))
-        });
-        kept.await
-    }
-
     /// Watches these keys, each from this revision on.
     ///
     /// # Errors
-    /// Those of the server and of the connection, also if the server refuses the first watch.
+    /// Those of the server and of the connection. A watch that is refused is no error but an answer.
     pub async fn watch(&self, keys: &[&str], start_revision: i64) -> Result<Watch, Status> {
         let create = |key: &&str| {
             let key = key.as_bytes().to_vec();
-            WatchRequest { create: Some(WatchCreateRequest { key, start_revision }) }
+            encode(&WatchRequest { create: Some(WatchCreateRequest { key, start_revision }) })
         };
-        let requests: Vec<WatchRequest> = keys.iter().map(create).collect();
-        let started = self.with_token(|token| {
-            let answers = self.stream(requests.clone(), "/etcdserverpb.Watch/Watch", token);
-            async move {
-                let mut answers: Streaming<WatchResponse> = answers.await?;
-                let first = answers.message().await?.ok_or_else(|| ended("watches"))?;
-                match first.created && first.canceled {
-                    // Servers before 3.5 deny permission to an invalid token.
-                    true => Err(Status::unauthenticated(first.cancel_reason)),
-                    false => Ok(Watch { first: Some(first), answers }),
-                }
-            }
-        });
-        started.await
+        let requests: Vec<Bytes> = keys.iter().map(create).collect();
+        let path = "/etcdserverpb.Watch/Watch";
+        let started = self.with_token(|token| self.stream(path, requests.clone(), token));
+        Ok(Watch(started.await?))
     }
 
     /// Sends with the token of our user, and once more with a new token if the server refuses that one.
@@ -151,34 +156,45 @@ impl Client {
         let mut token = login.token.lock().await;
         if *token == refused {
             let (name, password) = (login.user.clone(), login.password.clone());
-            let answer = self.unary(AuthenticateRequest { name, password }, None).await?;
+            let request = AuthenticateRequest { name, password };
+            let answer = self.send_once(AuthenticateRequest::METHOD, encode(&request), None);
+            let answer: AuthenticateResponse = decode(answer.await?)?;
             let parsed = answer.token.parse();
             *token = Some(parsed.map_err(|_| Status::data_loss("its token is not ASCII"))?);
         }
         Ok(token.clone())
     }
 
-    async fn unary<R: Call>(&self, request: R, token: Option<Token>) -> Result<R::Answer, Status> {
-        let mut grpc = self.ready().await?;
-        let (path, codec) = (PathAndQuery::from_static(R::PATH), ProstCodec::default());
-        Ok(grpc.unary(with_metadata(request, token), path, codec).await?.into_inner())
+    async fn send_once(
+        &self,
+        method: Method,
+        request: Bytes,
+        token: Option<Token>,
+    ) -> Result<Bytes, Status> {
+        match method {
+            Method::Unary(path) => {
+                let mut grpc = self.ready().await?;
+                let path = PathAndQuery::from_static(path);
+                Ok(grpc.unary(with_metadata(request, token), path, Encoded).await?.into_inner())
+            }
+            Method::Stream(path) => {
+                let mut answers = self.stream(path, vec![request], token).await?;
+                answers.message().await?.ok_or_else(|| ended(path))
+            }
+        }
     }
 
     /// Opens a stream, which stays open for further answers until it is dropped.
-    async fn stream<R, A>(
+    async fn stream(
         &self,
-        requests: Vec<R>,
         path: &'static str,
+        requests: Vec<Bytes>,
         token: Option<Token>,
-    ) -> Result<Streaming<A>, Status>
-    where
-        R: Message + 'static,
-        A: Message + Default + 'static,
-    {
+    ) -> Result<Streaming<Bytes>, Status> {
         let mut grpc = self.ready().await?;
         let requests = with_metadata(iter(requests).chain(pending()), token);
-        let (path, codec) = (PathAndQuery::from_static(path), ProstCodec::default());
-        Ok(grpc.streaming(requests, path, codec).await?.into_inner())
+        let path = PathAndQuery::from_static(path);
+        Ok(grpc.streaming(requests, path, Encoded).await?.into_inner())
     }
 
     async fn ready(&self) -> Result<Grpc<Channel>, Status> {
@@ -190,11 +206,7 @@ impl Client {
 }
 
 /// Running watches, which end when it is dropped.
-pub struct Watch {
-    /// The answer that reports the start.
-    first: Option<WatchResponse>,
-    answers: Streaming<WatchResponse>,
-}
+pub struct Watch(Streaming<Bytes>);
 
 impl Watch {
     /// Waits for the next answer; may be dropped meanwhile. `None`: the server has ended the watches.
@@ -202,10 +214,7 @@ impl Watch {
     /// # Errors
     /// Those of the server and of the connection; they end the watches.
     pub async fn message(&mut self) -> Result<Option<WatchResponse>, Status> {
-        match self.first.take() {
-            Some(first) => Ok(Some(first)),
-            None => self.answers.message().await,
-        }
+        self.0.message().await?.map(decode).transpose()
     }
 }
 
@@ -233,4 +242,42 @@ fn is_token_refused(status: &Status) -> bool {
 
 fn ended(of: &str) -> Status {
     Status::unavailable(format!("the stream of {of} ended"))
+}
+
+/// Passes messages on as they are: they are encoded before, and decoded afterwards.
+#[derive(Clone, Copy)]
+struct Encoded;
+
+impl Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Encoded;
+    type Decoder = Encoded;
+
+    fn encoder(&mut self) -> Encoded {
+        Encoded
+    }
+
+    fn decoder(&mut self) -> Encoded {
+        Encoded
+    }
+}
+
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
 }

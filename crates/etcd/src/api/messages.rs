@@ -303,14 +303,9 @@ pub struct WatchCreateRequest {
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct WatchResponse {
-    /// Whether it answers the start of a watch.
-    #[prost(bool, tag = "3")]
-    pub created: bool,
     /// Whether the watch was refused, or is over.
     #[prost(bool, tag = "4")]
     pub canceled: bool,
-    #[prost(string, tag = "6")]
-    pub cancel_reason: String,
     #[prost(message, repeated, tag = "11")]
     pub events: Vec<Event>,
 }

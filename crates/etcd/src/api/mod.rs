@@ -9,7 +9,8 @@ mod client;
 mod golden;
 mod messages;
 
-pub use client::{Call, Client, Login, Watch};
+pub use client::{Call, Client, Login, Method, Watch};
+pub(crate) use client::{decode, encode};
 pub use messages::*;
 pub use tonic::Status;
 pub use tonic::transport::{Channel, Endpoint};

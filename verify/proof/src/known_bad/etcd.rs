@@ -4,8 +4,8 @@
 use std::{cell::Cell, future::Future, io, path::Path, rc::Rc, time::Duration};
 
 use lockbydir_etcd::api::{
-    Channel, Client, Compare, Endpoint, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
-    RangeRequest, RequestOp, Status, TxnRequest,
+    Channel, Client, Compare, Endpoint, LeaseGrantRequest, LeaseKeepAliveRequest,
+    LeaseRevokeRequest, PutRequest, RangeRequest, RequestOp, Status, TxnRequest,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -128,7 +128,7 @@ impl Rival for Deaf {
     fn renew(&self) -> io::Result<bool> {
         let key = &self.0;
         // The answer is ignored: that is the flaw of this lock.
-        let _ = key.ask(key.client.keep_alive(key.lease.get()));
+        let _ = key.ask(key.client.call(LeaseKeepAliveRequest { id: key.lease.get() }));
         Ok(true)
     }
 
