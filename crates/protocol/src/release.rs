@@ -1,10 +1,12 @@
 //! Releasing: leave (unlink the entry, remove the directory), or open the lock in place.
 
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::mem;
 
 use crate::entry::{Entry, Nonce, State};
 use crate::operation::{
-    Answer, Fault, Foreign, Machine, Now, Observation, Operation, Step, TORN_LOOKS,
+    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step, TORN_LOOKS,
 };
 use crate::verdict::LocalContext;
 
@@ -25,38 +27,69 @@ pub enum Released {
 }
 
 /// The machine that releases a lock. It may be started again after a failure.
+///
+/// First it asks whether somebody waits, and whether we may remove D: if somebody does, or we may not,
+/// the lock is opened in place. When the lock is free, it rings the bell in any case: a waiter may have
+/// arrived between that question and the release.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     nonce: Nonce,
     state: State,
-    known: Option<Entry>,
-    stay: bool,
     here: LocalContext,
-    tried: Option<Entry>,
-    sent: Option<Entry>,
+    /// The caller wants the lock to be opened in place.
+    stay: bool,
+    /// The entry is kept: the caller wants that, somebody waits, or we may not remove D.
+    keeps_entry: bool,
+    /// Our entry, where its name is known.
+    known: Option<Entry>,
+    /// The last call that was to let the lock go, also one of an earlier start.
+    sent: Option<Call>,
+    /// The first fault since the start.
     fault: Option<Fault>,
     torn: u8,
-    removing: bool,
-    checking: bool,
-    /// The open entry that we create in D, which litter keeps from being removed.
-    reopening: Option<Entry>,
-    litter: Option<String>,
-    /// The lock is opened in place: somebody waits, or we may not remove D.
-    stays_in_place: bool,
-    queue_step: QueueStep,
+    phase: Phase,
 }
 
-/// What the release does at present for the waiters in the queue.
+/// A call that lets the lock go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum QueueStep {
-    /// Nothing: it releases the lock.
-    Releasing,
+enum Call {
+    /// Renames the first entry to the second, which is open.
+    Open(Entry, Entry),
+    Unlink(Entry),
+}
+
+impl Call {
+    fn entry(&self) -> &Entry {
+        match self {
+            Call::Open(mine, _) | Call::Unlink(mine) => mine,
+        }
+    }
+}
+
+/// The operation whose answer comes next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Asks whether somebody waits.
     AskingWaiters,
     /// Nobody waits. Asks whether we may remove D, which would otherwise stay, empty, and block everybody.
     AskingRemovable,
+    /// Looks for our entry, whose name is unknown, or for what the last call has done.
+    Looking,
+    /// Performs the last call.
+    LettingGo,
+    /// Removes D, which is empty.
+    Removing,
+    /// D was not removed: looks whose it is now, or what keeps it.
+    LookingAtRemains,
+    /// Creates this open entry in D, which litter of this name keeps from being removed.
+    Reopening(Entry, String),
+    /// The lock is free. Wakes the first waiter.
     Waking(Released),
-    Closing(Released),
+    /// Removes a queue in which nobody listens: perhaps all its waiters are gone.
+    ClosingQueue(Released),
 }
+
+type Next = Step<Released>;
 
 impl Release {
     /// Creates a machine that releases the holding of this entry, or removes this open entry. With
@@ -76,253 +109,240 @@ impl Release {
         Release {
             nonce,
             state: State::Held,
-            known: None,
-            stay,
             here,
-            tried: None,
+            stay,
+            keeps_entry: false,
+            known: None,
             sent: None,
             fault: None,
             torn: 0,
-            removing: false,
-            checking: false,
-            reopening: None,
-            litter: None,
-            stays_in_place: false,
-            queue_step: QueueStep::Releasing,
+            phase: Phase::AskingWaiters,
         }
     }
 
-    fn let_go(&mut self, now: Now, mine: Entry) -> Step<Released> {
-        self.tried = Some(mine.clone());
-        self.known = None;
-        if mine.state == State::Held && (self.stay || self.stays_in_place || mine.fenced) {
-            let open = mine.next(State::Open, now.boot, &self.here.origin);
-            let open = open.fit(self.here.longest_name);
-            self.sent = Some(open.clone());
-            Step::Perform(Operation::Rename(mine, open))
-        } else if mine.fenced || self.stays_in_place {
-            // The token of a fenced lock must not be lost. A D that we may not remove would stay,
-            // empty, and block everybody.
-            Step::Finished(Released::Opened(mine))
-        } else {
-            self.sent = None;
-            Step::Perform(Operation::Unlink(mine))
+    fn perform(&mut self, phase: Phase, operation: Operation) -> Next {
+        self.phase = phase;
+        Step::Perform(operation)
+    }
+
+    fn look(&mut self) -> Next {
+        self.perform(Phase::Looking, Operation::Look)
+    }
+
+    /// The lock is free: wakes the first waiter before the release ends with this outcome.
+    fn free(&mut self, outcome: Released) -> Next {
+        self.perform(Phase::Waking(outcome), Operation::WakeFirst)
+    }
+
+    fn begin(&mut self, now: Now, keeps_entry: bool) -> Next {
+        self.keeps_entry = keeps_entry;
+        self.fault = None;
+        self.torn = 0;
+        match self.known.take() {
+            // An open entry is left to the waiters, or to the users who may remove D.
+            Some(open) if keeps_entry && open.state == State::Open => {
+                self.known = Some(open.clone());
+                Step::Finished(Released::Opened(open))
+            }
+            Some(mine) => self.let_go(now, mine),
+            None => self.look(),
         }
     }
 
-    fn seen(&mut self, now: Now, sight: Observation) -> Step<Released> {
-        let torn_or_bare = matches!(sight, Observation::Directory(_));
+    fn let_go(&mut self, now: Now, mine: Entry) -> Next {
+        // The token of a fenced lock must not be lost. A D that we may not remove would stay, empty, and
+        // block everybody.
+        match (mine.state, self.keeps_entry || mine.fenced) {
+            (State::Held, true) => {
+                let open = self.opened(now, &mine);
+                self.sent = Some(Call::Open(mine.clone(), open.clone()));
+                self.perform(Phase::LettingGo, Operation::Rename(mine, open))
+            }
+            (State::Open, true) => self.free(Released::Opened(mine)),
+            (_, false) => {
+                self.sent = Some(Call::Unlink(mine.clone()));
+                self.perform(Phase::LettingGo, Operation::Unlink(mine))
+            }
+        }
+    }
+
+    fn opened(&self, now: Now, mine: &Entry) -> Entry {
+        mine.next(State::Open, now.boot, &self.here.origin).fit(self.here.longest_name)
+    }
+
+    /// Handles the answer "done" to the last call; `emptied` is D's change time after an unlink.
+    fn done(&mut self, emptied: Option<Stamp>) -> Next {
+        match (&self.sent, emptied) {
+            (Some(Call::Open(_, open)), _) if self.here.is_local => {
+                let open = open.clone();
+                self.free(Released::Opened(open))
+            }
+            (Some(Call::Unlink(_)), Some(emptied)) => self.remove(emptied),
+            (Some(Call::Unlink(_)), None) => self.free(Released::Remains(Fault::Taken, None)),
+            // Some servers answer "done" for a call that they did not perform.
+            _ => self.look(),
+        }
+    }
+
+    fn failed(&mut self, fault: Fault) -> Next {
+        match self.fault {
+            Some(first) => Step::Finished(Released::Failed(first)),
+            None => {
+                self.fault = Some(fault);
+                self.look()
+            }
+        }
+    }
+
+    fn seen(&mut self, now: Now, sight: Observation) -> Next {
+        let is_directory = matches!(sight, Observation::Directory(_));
         let (entries, modified) = match (sight, self.fault) {
             (Observation::Directory(listing), _) => (listing.entries, Some(listing.modified)),
             (Observation::Foreign(_), Some(fault)) if fault != Fault::Missing => {
                 return Step::Finished(Released::Failed(fault));
             }
-            _ => (alloc::vec::Vec::new(), None),
+            _ => (Vec::new(), None),
         };
         // A break may have opened the lock under the same name as we would have given it.
-        let exact = self.here.is_local && self.fault == Some(Fault::Missing);
-        if let Some(open) = self.sent.as_ref().filter(|open| !exact && entries.contains(open)) {
-            return Step::Finished(Released::Opened(open.clone()));
+        if let Some(Call::Open(_, open)) = &self.sent
+            && !self.is_refused()
+            && entries.contains(open)
+        {
+            let open = open.clone();
+            return self.free(Released::Opened(open));
         }
         let mine = |entry: &&Entry| entry.nonce == self.nonce && entry.state == self.state;
-        let found = entries.iter().filter(mine).max_by_key(|entry| entry.renewals).cloned();
-        match (found, self.fault) {
-            (Some(entry), Some(fault)) if self.tried.as_ref() == Some(&entry) => {
+        match entries.iter().filter(mine).max_by_key(|entry| entry.renewals) {
+            Some(entry) => self.still_there(now, entry.clone()),
+            None if entries.len() != 1 && is_directory && self.torn < TORN_LOOKS => {
+                self.torn += 1;
+                self.look()
+            }
+            None => self.gone(now, &entries, modified),
+        }
+    }
+
+    /// Decides what happened to our entry, which is there: it was renewed meanwhile, or the last call was
+    /// not done.
+    fn still_there(&mut self, now: Now, entry: Entry) -> Next {
+        let failure = match (&self.sent, self.fault) {
+            (Some(call), Some(fault)) if *call.entry() == entry => Some(fault),
+            // The server answers "done" again and again, and does not do it.
+            (Some(_), fault) if self.torn == TORN_LOOKS => Some(fault.unwrap_or(Fault::Taken)),
+            _ => None,
+        };
+        match failure {
+            Some(fault) => {
                 self.known = Some(entry);
-                self.fault = None;
                 Step::Finished(Released::Failed(fault))
             }
-            // The server answers "done" again and again, and does not do it.
-            (Some(entry), fault) if self.tried.is_some() && self.torn == TORN_LOOKS => {
-                self.known = Some(entry);
-                self.fault = None;
-                Step::Finished(Released::Failed(fault.unwrap_or(Fault::Taken)))
-            }
-            (Some(entry), _) => {
-                self.torn += u8::from(self.tried.is_some());
+            None => {
+                self.torn += u8::from(self.sent.is_some());
                 self.let_go(now, entry)
             }
-            (None, _) if entries.len() != 1 && torn_or_bare && self.torn < TORN_LOOKS => {
-                self.torn += 1;
-                Step::Perform(Operation::Look)
-            }
-            (None, fault) => self.gone(now, &entries, modified, fault),
         }
     }
 
     /// Decides what happened to our entry, which is not there: either we removed it, and the reply was
     /// lost or the next holder was faster than our look, or we had lost the lock before.
-    fn gone(
-        &mut self,
-        now: Now,
-        entries: &[Entry],
-        modified: Option<crate::operation::Stamp>,
-        fault: Option<Fault>,
-    ) -> Step<Released> {
-        let doubtful = match fault {
-            // The answer was "done", or an earlier start of the machine sent the call.
-            None => self.tried.is_some(),
-            Some(Fault::Missing) => !self.here.is_local,
-            Some(_) => true,
-        };
-        let in_time = self.tried.as_ref().is_some_and(|mine| now.boot < mine.deadline());
-        if !(doubtful && in_time) {
-            let holder = entries.iter().find(|entry| entry.state == State::Held).cloned();
-            return Step::Finished(Released::Lost(holder));
-        }
-        match modified {
-            Some(stamp) if entries.is_empty() && self.sent.is_none() => {
-                self.removing = true;
-                Step::Perform(Operation::RemoveDir(stamp))
-            }
-            _ => Step::Finished(Released::Left),
-        }
-    }
-}
-
-impl Release {
-    fn begin(&mut self, now: Now) -> Step<Released> {
-        self.torn = 0;
-        self.fault = None;
-        self.removing = false;
-        self.checking = false;
-        self.reopening = None;
-        match self.known.take() {
-            Some(mine) => self.let_go(now, mine),
-            None => Step::Perform(Operation::Look),
+    fn gone(&mut self, now: Now, entries: &[Entry], modified: Option<Stamp>) -> Next {
+        let in_time = self.sent.as_ref().filter(|call| now.boot < call.entry().deadline());
+        match (in_time, modified) {
+            (Some(_), _) if self.is_refused() => Self::lost(entries),
+            (Some(Call::Unlink(_)), Some(emptied)) if entries.is_empty() => self.remove(emptied),
+            (Some(_), _) => self.free(Released::Left),
+            (None, _) => Self::lost(entries),
         }
     }
 
-    fn go_on(&mut self, now: Now, answer: Answer) -> Step<Released> {
-        if let Some(open) = self.reopening.take() {
-            return Step::Finished(match answer {
-                Answer::Done(_) => Released::Opened(open),
-                _ => Released::Remains(Fault::Taken, self.litter.take()),
-            });
-        }
+    /// Returns true if the first call has certainly found no entry of its name.
+    fn is_refused(&self) -> bool {
+        self.here.is_local && self.fault == Some(Fault::Missing)
+    }
+
+    fn lost(entries: &[Entry]) -> Next {
+        let holder = entries.iter().find(|entry| entry.state == State::Held).cloned();
+        Step::Finished(Released::Lost(holder))
+    }
+
+    fn remove(&mut self, emptied: Stamp) -> Next {
+        self.perform(Phase::Removing, Operation::RemoveDir(emptied))
+    }
+
+    fn removed(&mut self, answer: &Answer) -> Next {
         match answer {
-            Answer::Seen(Observation::Directory(listing))
-                if self.checking && listing.entries.is_empty() =>
-            {
-                let held_by = match (listing.foreign, listing.litter, &self.tried) {
-                    (Some(Foreign::Holds(name)), ..) => Some(name),
-                    // Only the process that emptied D creates an entry in it, so there are never two.
-                    (None, Some(litter), Some(mine)) => {
-                        let open = mine.next(State::Open, now.boot, &self.here.origin);
-                        let open = open.fit(self.here.longest_name);
-                        self.litter = Some(litter);
-                        self.reopening = Some(open.clone());
-                        return Step::Perform(Operation::Reopen(open));
-                    }
-                    (_, litter, _) => litter,
-                };
-                Step::Finished(Released::Remains(Fault::Taken, held_by))
-            }
-            Answer::Seen(_) if self.checking => Step::Finished(Released::Left),
-            Answer::Seen(sight) => self.seen(now, sight),
-            // Somebody else removed D, or has installed a lock there: D is theirs now.
-            Answer::Done(_) | Answer::Failed(Fault::Missing) if self.removing => {
-                Step::Finished(Released::Left)
-            }
             // D was changed since: it is another lock, or litter keeps it from being removed.
-            Answer::Failed(Fault::Taken) if self.removing && !self.checking => {
-                self.checking = true;
-                Step::Perform(Operation::Look)
+            Answer::Failed(Fault::Taken) => self.perform(Phase::LookingAtRemains, Operation::Look),
+            Answer::Failed(fault) if *fault != Fault::Missing => {
+                self.free(Released::Remains(*fault, None))
             }
-            Answer::Failed(fault) if self.removing => {
-                Step::Finished(Released::Remains(fault, None))
-            }
-            Answer::Done(stamp) => match (self.sent.take(), stamp) {
-                (Some(open), _) if self.here.is_local => Step::Finished(Released::Opened(open)),
-                (Some(open), _) => {
-                    self.sent = Some(open);
-                    Step::Perform(Operation::Look)
-                }
-                (None, Some(stamp)) => {
-                    self.removing = true;
-                    Step::Perform(Operation::RemoveDir(stamp))
-                }
-                (None, None) => Step::Finished(Released::Remains(Fault::Taken, None)),
-            },
-            Answer::Failed(fault) if self.fault.is_none() => {
-                self.fault = Some(fault);
-                Step::Perform(Operation::Look)
-            }
-            Answer::Failed(fault) => Step::Finished(Released::Failed(self.fault.unwrap_or(fault))),
-            _ => Step::Perform(Operation::Look),
+            // We have removed D, or somebody else has.
+            _ => self.free(Released::Left),
         }
+    }
+
+    fn remains(&mut self, now: Now, answer: Answer) -> Next {
+        match answer {
+            Answer::Seen(Observation::Directory(listing)) if listing.entries.is_empty() => {
+                self.empty(now, listing)
+            }
+            Answer::Failed(fault) if fault != Fault::Missing => {
+                self.free(Released::Remains(fault, None))
+            }
+            // Somebody else removed D, or has installed a lock there: D is theirs now.
+            _ => self.free(Released::Left),
+        }
+    }
+
+    /// D is still there and empty. If nothing but litter keeps it, it gets an open entry.
+    fn empty(&mut self, now: Now, listing: Listing) -> Next {
+        let kept_by = match (listing.foreign, listing.litter, &self.sent) {
+            (Some(Foreign::Holds(name)), ..) => Some(name),
+            // Only the process that emptied D creates an entry in it, so there are never two.
+            (None, Some(litter), Some(call)) => {
+                let open = self.opened(now, call.entry());
+                let reopening = Phase::Reopening(open.clone(), litter);
+                return self.perform(reopening, Operation::Reopen(open));
+            }
+            (_, litter, _) => litter,
+        };
+        self.free(Released::Remains(Fault::Taken, kept_by))
     }
 }
 
-/// First asks whether somebody waits, and whether we may remove D: if somebody does, or we may not, the
-/// lock is opened in place. When the lock is free, it rings the bell in any case: a waiter may have arrived
-/// between that question and the release.
 impl Machine for Release {
     type Outcome = Released;
 
-    fn start(&mut self, now: Now) -> Step<Released> {
-        let is_open = self.state == State::Open;
-        if !is_open && (self.stay || self.known.as_ref().is_some_and(|mine| mine.fenced)) {
+    fn start(&mut self, now: Now) -> Next {
+        let is_fenced = self.known.as_ref().is_some_and(|mine| mine.fenced);
+        if self.state == State::Held && (self.stay || is_fenced) {
             // Nobody asks whether we may remove D. So whatever entry of ours a look finds stays, too.
-            self.stays_in_place = true;
-            return self.let_go_and_wake(now);
+            return self.begin(now, true);
         }
-        self.queue_step = QueueStep::AskingWaiters;
-        Step::Perform(Operation::HasWaiters)
+        self.perform(Phase::AskingWaiters, Operation::HasWaiters)
     }
 
-    fn resume(&mut self, now: Now, answer: Answer) -> Step<Released> {
-        match core::mem::replace(&mut self.queue_step, QueueStep::Releasing) {
-            QueueStep::Releasing => {
-                let step = self.go_on(now, answer);
-                self.wake_first(step)
+    fn resume(&mut self, now: Now, answer: Answer) -> Next {
+        match (mem::replace(&mut self.phase, Phase::Looking), answer) {
+            (Phase::AskingWaiters, Answer::Somebody(true)) => self.begin(now, true),
+            (Phase::AskingWaiters, _) => {
+                self.perform(Phase::AskingRemovable, Operation::AskRemovable)
             }
-            QueueStep::AskingWaiters if answer != Answer::Somebody(true) => {
-                self.queue_step = QueueStep::AskingRemovable;
-                Step::Perform(Operation::AskRemovable)
+            (Phase::AskingRemovable, answer) => self.begin(now, answer == Answer::Removable(false)),
+            (Phase::Looking, Answer::Seen(sight)) => self.seen(now, sight),
+            (Phase::LettingGo, Answer::Done(emptied)) => self.done(emptied),
+            (Phase::Looking | Phase::LettingGo, Answer::Failed(fault)) => self.failed(fault),
+            (Phase::Looking | Phase::LettingGo, _) => self.look(),
+            (Phase::Removing, answer) => self.removed(&answer),
+            (Phase::LookingAtRemains, answer) => self.remains(now, answer),
+            (Phase::Reopening(open, _), Answer::Done(_)) => self.free(Released::Opened(open)),
+            (Phase::Reopening(_, litter), _) => {
+                self.free(Released::Remains(Fault::Taken, Some(litter)))
             }
-            QueueStep::AskingWaiters => self.leave_or_open(now, true),
-            QueueStep::AskingRemovable => {
-                self.leave_or_open(now, answer == Answer::Removable(false))
+            (Phase::Waking(outcome), Answer::Failed(Fault::Taken)) => {
+                self.perform(Phase::ClosingQueue(outcome), Operation::CloseQueue)
             }
-            // There is a queue, and nobody listens: perhaps all its waiters are gone.
-            QueueStep::Waking(outcome) if answer == Answer::Failed(Fault::Taken) => {
-                self.queue_step = QueueStep::Closing(outcome);
-                Step::Perform(Operation::CloseQueue)
-            }
-            QueueStep::Waking(outcome) => Step::Finished(outcome),
-            QueueStep::Closing(outcome) => Step::Finished(outcome),
+            (Phase::Waking(outcome) | Phase::ClosingQueue(outcome), _) => Step::Finished(outcome),
         }
-    }
-}
-
-impl Release {
-    fn leave_or_open(&mut self, now: Now, stays_in_place: bool) -> Step<Released> {
-        self.stays_in_place = stays_in_place;
-        match (self.state, &self.known) {
-            // An open entry is left to the waiters, or to the users who may remove D.
-            (State::Open, Some(open)) if stays_in_place => {
-                Step::Finished(Released::Opened(open.clone()))
-            }
-            _ => self.let_go_and_wake(now),
-        }
-    }
-
-    fn let_go_and_wake(&mut self, now: Now) -> Step<Released> {
-        self.queue_step = QueueStep::Releasing;
-        let step = self.begin(now);
-        self.wake_first(step)
-    }
-
-    /// Wakes the first waiter if this step ends in a free lock.
-    fn wake_first(&mut self, step: Step<Released>) -> Step<Released> {
-        let outcome = match step {
-            Step::Finished(
-                outcome @ (Released::Opened(_) | Released::Left | Released::Remains(..)),
-            ) => outcome,
-            step => return step,
-        };
-        self.queue_step = QueueStep::Waking(outcome);
-        Step::Perform(Operation::WakeFirst)
     }
 }
