@@ -39,8 +39,8 @@ pub(crate) struct Rules {
     bare: Vec<(Stamp, Duration)>,
     /// The owner that is gone, by an answer since the last look.
     gone: Option<Owner>,
-    /// The file system's clock, by an answer since the last look.
-    clock: Option<Stamp>,
+    /// The file system's clock, by an answer since the last look, and our boot clock at that answer.
+    clock: Option<(Stamp, Duration)>,
     /// D's change times after its own unlinks.
     emptied: Vec<Stamp>,
     has_unlinked: bool,
@@ -237,7 +237,7 @@ impl Rules {
 
     /// Returns true if a bare D of this change time is old enough to be removed.
     fn is_old(&self, stamp: Stamp, now: Now) -> bool {
-        let by_clock = |clock: Stamp| {
+        let by_clock = |(clock, _): (Stamp, Duration)| {
             clock.0.saturating_sub(stamp.0) > i128::try_from(self.timeout.as_nanos()).unwrap_or(0)
         };
         let watched = |since: Duration| now.boot.saturating_sub(since) >= self.timeout;
@@ -278,12 +278,15 @@ impl Rules {
             && self.here.booted.is_some_and(|booted| modified < booted);
         let by_our_clock = same_clock && now.boot >= entry.stamp + entry.timeout;
         let since = self.shown.iter().find(|(shown, _)| shown == entry).map(|(_, at)| *at);
-        let foreign_clock = !same_clock || entry.stamp > now.boot;
-        let watched = foreign_clock && since.is_some_and(|at| now.boot - at >= entry.timeout);
+        let is_foreign = |at: Duration| !same_clock || entry.stamp > at;
+        let watched =
+            is_foreign(now.boot) && since.is_some_and(|at| now.boot - at >= entry.timeout);
         let minute = Duration::from_secs(60);
         let age = i128::try_from((entry.timeout + minute).as_nanos()).unwrap_or(i128::MAX);
-        let by_theirs = foreign_clock
-            && self.clock.is_some_and(|clock| clock.0.saturating_sub(modified.0) > age);
+        // It is judged when the answer arrives: our clock may reach the stamp before the entry is unlinked.
+        let by_theirs = self
+            .clock
+            .is_some_and(|(clock, at)| is_foreign(at) && clock.0.saturating_sub(modified.0) > age);
         hold!(
             ONLY_THE_HOLDER_ENDS_A_HOLD,
             dead || rebooted || by_our_clock || watched || by_theirs,
@@ -380,7 +383,9 @@ impl Rules {
             (Operation::AskLiveness(owner), Answer::Liveness(Liveness::Gone)) => {
                 self.gone = Some(*owner)
             }
-            (Operation::ReadFileClock, Answer::FileClock(clock)) => self.clock = Some(*clock),
+            (Operation::ReadFileClock, Answer::FileClock(clock)) => {
+                self.clock = Some((*clock, now.boot));
+            }
             (Operation::ListQueue, Answer::Queue(queue)) => self.listed = queue.clone(),
             (Operation::ListQueue, _) => self.listed.clear(),
             (Operation::HasWaiters, _) => self.somebody = *answer == Answer::Somebody(true),
