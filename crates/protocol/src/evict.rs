@@ -1,12 +1,14 @@
 //! Breaking: ending a hold from outside, by judgement or by force.
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 
 use crate::entry::{Entry, State};
 use crate::inspect::{Inspect, View};
 use crate::operation::{
-    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Step,
+    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step,
 };
 use crate::verdict::{LocalContext, Verdict, is_older, timestamp_granularity};
 
@@ -35,22 +37,36 @@ pub struct Evict {
     here: LocalContext,
     force: bool,
     bare_timeout: Duration,
-    look: Option<Inspect>,
-    victim: Option<Entry>,
-    /// Of several entries, those with the smaller tokens, which are removed before all else.
-    surplus: alloc::vec::Vec<Entry>,
-    /// The last of these that was removed.
+    /// The last of several entries that was removed.
     thinned: Option<Entry>,
-    /// Whether we create an open entry in D, which litter keeps from being removed.
-    reopening: bool,
-    /// Whether it asks if we may remove D.
-    asking: bool,
-    removing: bool,
-    /// Whether it looks if D was removed all the same, or is somebody's lock by now.
-    checking: bool,
     rounds: u8,
-    done: Option<Eviction>,
+    phase: Phase,
 }
+
+/// The operation whose answer comes next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Looks who holds the lock, and whether it may be broken.
+    Looking(Inspect),
+    /// Removes the last of these entries: of several, those with the smaller tokens go before all else.
+    Thinning(Vec<Entry>),
+    /// Asks whether we may remove D, before it ends the hold of this entry.
+    AskingRemovable(Entry),
+    /// Ends this hold by opening the lock.
+    Opening(Entry),
+    /// Ends this hold by removing its entry.
+    Unlinking(Entry),
+    /// Removes D, which this hold has left empty, or which was bare.
+    Removing(Option<Entry>),
+    /// D was not removed: looks whose it is now, or what keeps it.
+    LookingAtRemains(Option<Entry>),
+    /// Creates an open entry in D, which litter keeps from being removed.
+    Reopening(Entry),
+    /// The lock is free. Wakes the first waiter.
+    Waking(Eviction),
+}
+
+type Next = Step<Eviction>;
 
 /// How often a break begins anew because the holder has changed meanwhile, or several entries are
 /// there; then it fails. So it ends even where the lock changes hands all the time.
@@ -64,24 +80,34 @@ impl Evict {
     /// bare directory counts as expired when it is older than `bare_timeout`.
     #[must_use]
     pub fn new(here: LocalContext, force: bool, bare_timeout: Duration) -> Evict {
-        Evict {
-            here,
-            force,
-            bare_timeout,
-            look: None,
-            victim: None,
-            surplus: alloc::vec::Vec::new(),
-            thinned: None,
-            reopening: false,
-            asking: false,
-            removing: false,
-            checking: false,
-            rounds: 0,
-            done: None,
+        let phase = Phase::Looking(Inspect::new(here));
+        Evict { here, force, bare_timeout, thinned: None, rounds: 0, phase }
+    }
+
+    fn perform(&mut self, phase: Phase, operation: Operation) -> Next {
+        self.phase = phase;
+        Step::Perform(operation)
+    }
+
+    /// We have broken the lock, which is free: wakes the first waiter before the break ends like this.
+    fn broken(&mut self, outcome: Eviction) -> Next {
+        self.perform(Phase::Waking(outcome), Operation::WakeFirst)
+    }
+
+    fn begin(&mut self, now: Now) -> Next {
+        let mut look = Inspect::new(self.here);
+        let step = look.start(now);
+        self.looking(now, look, step)
+    }
+
+    fn looking(&mut self, now: Now, look: Inspect, step: Step<View>) -> Next {
+        match step {
+            Step::Perform(operation) => self.perform(Phase::Looking(look), operation),
+            Step::Finished(view) => self.looked(now, view),
         }
     }
 
-    fn judged(&mut self, now: Now, view: View) -> Step<Eviction> {
+    fn looked(&mut self, now: Now, view: View) -> Next {
         let listing = match view.sight {
             Observation::Absent => return self.free(),
             Observation::Foreign(Foreign::TwoEntries) if self.force => {
@@ -93,11 +119,8 @@ impl Evict {
             Observation::Foreign(why) => return Step::Finished(Eviction::Foreign(why)),
             Observation::Directory(listing) => listing,
         };
-        if let Some(uid) = listing.stranger {
-            return Step::Finished(Eviction::Stranger(uid));
-        }
-        if let Some(why) = listing.foreign {
-            return Step::Finished(Eviction::Foreign(why));
+        if let Some(refused) = refused(&listing) {
+            return refused;
         }
         let Some(entry) = listing.entries.first().cloned() else {
             let timeout = self.bare_timeout + timestamp_granularity(listing.modified);
@@ -106,8 +129,7 @@ impl Evict {
             if !(self.force || old) {
                 return Step::Finished(Eviction::StillHeld(None));
             }
-            self.removing = true;
-            return Step::Perform(Operation::RemoveDir(listing.modified));
+            return self.remove(None, listing.modified);
         };
         if entry.state == State::Open {
             return self.free();
@@ -116,161 +138,115 @@ impl Evict {
         if !(self.force || gone) {
             return Step::Finished(Eviction::StillHeld(Some(entry)));
         }
-        self.victim = Some(entry.clone());
         if entry.fenced {
             // The token must not be lost.
             return self.open(now, entry);
         }
-        self.asking = true;
-        Step::Perform(Operation::AskRemovable)
+        self.perform(Phase::AskingRemovable(entry), Operation::AskRemovable)
     }
 
-    fn open(&self, now: Now, entry: Entry) -> Step<Eviction> {
-        let open = entry.next(State::Open, now.boot, &self.here.origin);
-        let open = open.fit(self.here.longest_name);
-        Step::Perform(Operation::Rename(entry, open))
-    }
-}
-
-impl Evict {
-    fn free(&mut self) -> Step<Eviction> {
-        Step::Finished(match self.thinned.take() {
-            Some(entry) => Eviction::Removed(Some(entry)),
-            None => Eviction::WasFree,
-        })
+    fn free(&mut self) -> Next {
+        match self.thinned.take() {
+            Some(entry) => self.broken(Eviction::Removed(Some(entry))),
+            None => Step::Finished(Eviction::WasFree),
+        }
     }
 
     /// Removes several entries, which a union of file systems may show, except for the one with the
     /// largest token, which is then broken like any other.
-    fn thin(&mut self, listing: Listing) -> Step<Eviction> {
-        if let Some(uid) = listing.stranger {
-            return Step::Finished(Eviction::Stranger(uid));
-        }
-        if let Some(why) = listing.foreign {
-            return Step::Finished(Eviction::Foreign(why));
+    fn thin(&mut self, listing: Listing) -> Next {
+        if let Some(refused) = refused(&listing) {
+            return refused;
         }
         if self.rounds == ROUNDS {
             return Step::Finished(Eviction::Foreign(Foreign::TwoEntries));
         }
         self.rounds += 1;
-        self.surplus = listing.entries;
+        let mut surplus = listing.entries;
         // The whole name decides last: two processes that break at once must keep the same entry.
-        self.surplus.sort_by_cached_key(|entry| {
+        surplus.sort_by_cached_key(|entry| {
             (entry.token, entry.nonce, entry.renewals, entry.to_string())
         });
         // A union of file systems may list one name twice: removing the copy removes the entry.
-        self.surplus.dedup();
-        self.surplus.pop();
-        self.surplus.truncate(THINNED_AT_ONCE);
-        match self.surplus.last() {
-            Some(entry) => Step::Perform(Operation::Unlink(entry.clone())),
+        surplus.dedup();
+        surplus.pop();
+        surplus.truncate(THINNED_AT_ONCE);
+        match surplus.last().cloned() {
+            Some(entry) => self.perform(Phase::Thinning(surplus), Operation::Unlink(entry)),
             None => Step::Finished(Eviction::Foreign(Foreign::TwoEntries)),
         }
     }
 
-    fn begin(&mut self, now: Now) -> Step<Eviction> {
-        let mut look = Inspect::new(self.here);
-        let first = look.start(now);
-        self.look = Some(look);
-        self.victim = None;
-        // Only the next look decides which entries are surplus.
-        self.surplus.clear();
-        self.asking = false;
-        self.removing = false;
-        self.checking = false;
-        self.reopening = false;
-        match first {
-            Step::Perform(operation) => Step::Perform(operation),
-            Step::Finished(view) => self.judged(now, view),
+    fn thinned(&mut self, now: Now, mut surplus: Vec<Entry>, answer: &Answer) -> Next {
+        let removed = surplus.pop();
+        match answer {
+            Answer::Failed(Fault::Missing) => {}
+            Answer::Failed(fault) => return Step::Finished(Eviction::Failed(*fault)),
+            _ => self.thinned = removed,
+        }
+        match surplus.last().cloned() {
+            Some(entry) => self.perform(Phase::Thinning(surplus), Operation::Unlink(entry)),
+            None => self.begin(now),
         }
     }
 
-    fn go_on(&mut self, now: Now, answer: Answer) -> Step<Eviction> {
-        if let Some(entry) = self.surplus.pop() {
-            match answer {
-                Answer::Done(_) => self.thinned = Some(entry),
-                Answer::Failed(Fault::Missing) => {}
-                Answer::Failed(fault) => return Step::Finished(Eviction::Failed(fault)),
-                _ => {}
+    fn open(&mut self, now: Now, victim: Entry) -> Next {
+        let open = self.opened(now, &victim);
+        self.perform(Phase::Opening(victim.clone()), Operation::Rename(victim, open))
+    }
+
+    fn opened(&self, now: Now, victim: &Entry) -> Entry {
+        victim.next(State::Open, now.boot, &self.here.origin).fit(self.here.longest_name)
+    }
+
+    fn remove(&mut self, victim: Option<Entry>, modified: Stamp) -> Next {
+        self.perform(Phase::Removing(victim), Operation::RemoveDir(modified))
+    }
+
+    /// The call that ends the hold has failed: the holder may have changed meanwhile.
+    fn failed(&mut self, now: Now, fault: Fault) -> Next {
+        match fault {
+            Fault::Missing | Fault::Taken if self.rounds < ROUNDS => {
+                self.rounds += 1;
+                self.begin(now)
             }
-            return match self.surplus.last() {
-                Some(entry) => Step::Perform(Operation::Unlink(entry.clone())),
-                None => self.begin(now),
-            };
+            fault => Step::Finished(Eviction::Failed(fault)),
         }
-        if self.reopening {
-            return Step::Finished(match answer {
-                Answer::Done(_) => Eviction::Removed(self.victim.take()),
-                _ => Eviction::Remains(self.victim.take(), Fault::Taken),
-            });
-        }
-        if self.removing {
-            return Step::Finished(match answer {
-                // D is somebody's lock by now, or something keeps it from being removed.
-                Answer::Failed(Fault::Taken) if !self.checking => {
-                    self.checking = true;
-                    return Step::Perform(Operation::Look);
-                }
-                // Only the process that emptied D creates an entry in it, so there are never two.
-                Answer::Seen(Observation::Directory(Listing {
-                    foreign: None,
-                    litter: Some(_),
-                    entries,
-                    ..
-                })) if entries.is_empty()
-                    && let Some(victim) = &self.victim =>
-                {
-                    let open = victim.next(State::Open, now.boot, &self.here.origin);
-                    self.reopening = true;
-                    let open = open.fit(self.here.longest_name);
-                    return Step::Perform(Operation::Reopen(open));
-                }
-                Answer::Seen(Observation::Directory(listing)) if listing.entries.is_empty() => {
-                    Eviction::Remains(self.victim.take(), Fault::Taken)
-                }
-                Answer::Failed(fault) if fault != Fault::Missing => {
-                    Eviction::Remains(self.victim.take(), fault)
-                }
-                _ => Eviction::Removed(self.victim.take()),
-            });
-        }
-        if let Some(victim) = &self.victim {
-            if core::mem::take(&mut self.asking) {
-                let victim = victim.clone();
-                return match answer {
-                    // We cannot remove D: an empty one would stay and block everybody.
-                    Answer::Removable(false) => self.open(now, victim),
-                    _ => Step::Perform(Operation::Unlink(victim)),
-                };
+    }
+
+    fn removed(&mut self, victim: Option<Entry>, answer: &Answer) -> Next {
+        match answer {
+            // D is somebody's lock by now, or something keeps it from being removed.
+            Answer::Failed(Fault::Taken) => {
+                self.perform(Phase::LookingAtRemains(victim), Operation::Look)
             }
-            return match answer {
-                Answer::Done(Some(stamp)) if !victim.fenced => {
-                    self.removing = true;
-                    Step::Perform(Operation::RemoveDir(stamp))
-                }
-                Answer::Done(_) => Step::Finished(Eviction::Removed(self.victim.take())),
-                Answer::Failed(Fault::Missing | Fault::Taken) if self.rounds < ROUNDS => {
-                    self.rounds += 1;
-                    self.begin(now)
-                }
-                Answer::Failed(fault) => Step::Finished(Eviction::Failed(fault)),
-                _ => self.begin(now),
-            };
-        }
-        let Some(mut look) = self.look.take() else {
-            return self.begin(now);
-        };
-        if let Answer::Failed(fault) = answer
-            && !look.is_asking()
-        {
-            return Step::Finished(Eviction::Failed(fault));
-        }
-        match look.resume(now, answer) {
-            Step::Perform(operation) => {
-                self.look = Some(look);
-                Step::Perform(operation)
+            Answer::Failed(fault) if *fault != Fault::Missing => {
+                self.broken(Eviction::Remains(victim, *fault))
             }
-            Step::Finished(view) => self.judged(now, view),
+            _ => self.broken(Eviction::Removed(victim)),
+        }
+    }
+
+    fn remains(&mut self, now: Now, victim: Option<Entry>, answer: &Answer) -> Next {
+        match (answer, victim) {
+            // Only the process that emptied D creates an entry in it, so there are never two.
+            (Answer::Seen(Observation::Directory(listing)), Some(victim))
+                if listing.entries.is_empty()
+                    && listing.foreign.is_none()
+                    && listing.litter.is_some() =>
+            {
+                let open = self.opened(now, &victim);
+                self.perform(Phase::Reopening(victim), Operation::Reopen(open))
+            }
+            (Answer::Seen(Observation::Directory(listing)), victim)
+                if listing.entries.is_empty() =>
+            {
+                self.broken(Eviction::Remains(victim, Fault::Taken))
+            }
+            (Answer::Failed(fault), victim) if *fault != Fault::Missing => {
+                self.broken(Eviction::Remains(victim, *fault))
+            }
+            (_, victim) => self.broken(Eviction::Removed(victim)),
         }
     }
 }
@@ -278,32 +254,54 @@ impl Evict {
 impl Machine for Evict {
     type Outcome = Eviction;
 
-    fn start(&mut self, now: Now) -> Step<Eviction> {
-        self.done = None;
-        let step = self.begin(now);
-        self.wake_first(step)
+    fn start(&mut self, now: Now) -> Next {
+        self.begin(now)
     }
 
-    fn resume(&mut self, now: Now, answer: Answer) -> Step<Eviction> {
-        match self.done.take() {
-            Some(outcome) => Step::Finished(outcome),
-            None => {
-                let step = self.go_on(now, answer);
-                self.wake_first(step)
+    fn resume(&mut self, now: Now, answer: Answer) -> Next {
+        let idle = Phase::Looking(Inspect::new(self.here));
+        match (mem::replace(&mut self.phase, idle), answer) {
+            (Phase::Looking(look), Answer::Failed(fault)) if !look.is_asking() => {
+                Step::Finished(Eviction::Failed(fault))
             }
+            (Phase::Looking(mut look), answer) => {
+                let step = look.resume(now, answer);
+                self.looking(now, look, step)
+            }
+            (Phase::Thinning(surplus), answer) => self.thinned(now, surplus, &answer),
+            // We cannot remove D: an empty one would stay and block everybody.
+            (Phase::AskingRemovable(victim), Answer::Removable(false)) => self.open(now, victim),
+            (Phase::AskingRemovable(victim), _) => {
+                self.perform(Phase::Unlinking(victim.clone()), Operation::Unlink(victim))
+            }
+            (Phase::Opening(_) | Phase::Unlinking(_), Answer::Failed(fault)) => {
+                self.failed(now, fault)
+            }
+            (Phase::Unlinking(victim), Answer::Done(Some(emptied))) => {
+                self.remove(Some(victim), emptied)
+            }
+            (Phase::Opening(victim) | Phase::Unlinking(victim), _) => {
+                self.broken(Eviction::Removed(Some(victim)))
+            }
+            (Phase::Removing(victim), answer) => self.removed(victim, &answer),
+            (Phase::LookingAtRemains(victim), answer) => self.remains(now, victim, &answer),
+            (Phase::Reopening(victim), Answer::Done(_)) => {
+                self.broken(Eviction::Removed(Some(victim)))
+            }
+            (Phase::Reopening(victim), _) => {
+                self.broken(Eviction::Remains(Some(victim), Fault::Taken))
+            }
+            (Phase::Waking(outcome), _) => Step::Finished(outcome),
         }
     }
 }
 
-impl Evict {
-    /// Wakes the first waiter if this step has broken the lock, which is free then.
-    fn wake_first(&mut self, step: Step<Eviction>) -> Step<Eviction> {
-        match step {
-            Step::Finished(outcome @ (Eviction::Removed(_) | Eviction::Remains(..))) => {
-                self.done = Some(outcome);
-                Step::Perform(Operation::WakeFirst)
-            }
-            step => step,
-        }
-    }
+/// Returns how the break ends if this directory is not ours to touch.
+fn refused(listing: &Listing) -> Option<Next> {
+    let refused = match (listing.stranger, &listing.foreign) {
+        (Some(uid), _) => Eviction::Stranger(uid),
+        (None, Some(why)) => Eviction::Foreign(why.clone()),
+        (None, None) => return None,
+    };
+    Some(Step::Finished(refused))
 }
