@@ -6,11 +6,13 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::limits::PASS_OVER_AFTER;
-use super::{Next, Phase, Queue, Seen};
+use super::{Next, Queue, Seen, Waited, tickets};
 use crate::acquisition::Blocker;
 use crate::entry::State;
 use crate::inspect::{Inspect, View};
-use crate::operation::{Fault, Listing, Machine, Now, Observation, Operation, Step, WakeSource};
+use crate::operation::{
+    Answer, Fault, Listing, Machine, Now, Observation, Operation, Step, Wake, WakeSource,
+};
 use crate::ticket::Ticket;
 use crate::verdict::{Verdict, is_older};
 
@@ -18,22 +20,65 @@ use crate::verdict::{Verdict, is_older};
 /// second. The next try passes over more waiters.
 pub(super) const PASSES: u8 = 4;
 
-impl Queue {
+/// How a try without patience gets past the waiters.
+#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum OneTry {
+    /// Asks whether there is a living waiter in the queue.
+    AskingWaiters,
     /// Looks whether the lock is free although somebody waits.
-    pub(super) fn glance(&mut self, now: Now) -> Next {
-        let mut look = Inspect::new(self.here);
-        let step = look.start(now);
-        self.glancing(now, look, step)
-    }
+    Looking(Inspect),
+    /// Leaves the free lock to the first waiter.
+    Pausing,
+    /// The first waiter had its time. Lists the queue: is it the same waiter still?
+    Overtaking,
+    /// Removes the ticket of that waiter.
+    Expelling,
+    /// Lists the queue, to find the next waiter.
+    FindingNext,
+}
 
-    pub(super) fn glancing(&mut self, now: Now, look: Inspect, step: Step<View>) -> Next {
-        match step {
-            Step::Perform(operation) => self.perform(Phase::Glancing(look), operation),
-            Step::Finished(view) => self.glanced(now, &view),
+impl Queue {
+    pub(super) fn resume_one_try(&mut self, phase: OneTry, now: Now, answer: Answer) -> Next {
+        match (phase, answer) {
+            (OneTry::AskingWaiters, Answer::Somebody(true)) => self.look_around(now),
+            (OneTry::AskingWaiters, _) => self.try_now(now),
+            (OneTry::Looking(mut look), answer) => {
+                let step = look.resume(now, answer);
+                self.looking(now, look, step)
+            }
+            (OneTry::Pausing, Answer::Woken(Wake::Interrupted)) => self.end(Waited::Interrupted),
+            (OneTry::Pausing, _) => self.look_around(now),
+            (OneTry::Overtaking, answer) => self.overtake(now, &tickets(answer)),
+            // The ticket cannot be removed and would stay for ever: the try goes on without regard to it.
+            (OneTry::Expelling, Answer::Failed(fault)) if fault != Fault::Missing => {
+                self.try_now(now)
+            }
+            (OneTry::Expelling, _) => self.perform(OneTry::FindingNext, Operation::ListQueue),
+            (OneTry::FindingNext, answer) => self.overtaken(now, &tickets(answer)),
         }
     }
 
-    fn glanced(&mut self, now: Now, view: &View) -> Next {
+    /// Asks whether anybody in this queue is alive.
+    pub(super) fn ask_for_waiters(&mut self, queue: &[Ticket]) -> Next {
+        self.ahead = queue.iter().min().cloned();
+        self.perform(OneTry::AskingWaiters, Operation::HasWaiters)
+    }
+
+    fn look_around(&mut self, now: Now) -> Next {
+        let mut look = Inspect::new(self.here);
+        let step = look.start(now);
+        self.looking(now, look, step)
+    }
+
+    fn looking(&mut self, now: Now, look: Inspect, step: Step<View>) -> Next {
+        match step {
+            Step::Perform(operation) => self.perform(OneTry::Looking(look), operation),
+            Step::Finished(view) => self.looked_around(now, &view),
+        }
+    }
+
+    fn looked_around(&mut self, now: Now, view: &View) -> Next {
         if let Some(fault) = view.fault {
             return self.give_up(Blocker::Busy(fault));
         }
@@ -57,7 +102,7 @@ impl Queue {
             }
             Some(known) => {
                 self.vacant = Some(known);
-                self.perform(Phase::Overtaking, Operation::ListQueue)
+                self.perform(OneTry::Overtaking, Operation::ListQueue)
             }
         }
     }
@@ -93,23 +138,21 @@ impl Queue {
     fn pause(&mut self, seen: Seen, since: Duration) -> Next {
         self.vacant = Some((seen, since));
         let sleep = Operation::Sleep(WakeSource::Nothing, since.saturating_add(PASS_OVER_AFTER));
-        self.perform(Phase::Pausing, sleep)
+        self.perform(OneTry::Pausing, sleep)
     }
 
     /// Passes the first waiter over, which had its time, if it was already first before that.
-    pub(super) fn overtake(&mut self, now: Now, queue: &[Ticket]) -> Next {
+    fn overtake(&mut self, now: Now, queue: &[Ticket]) -> Next {
         match queue.iter().min().cloned() {
             Some(first) if self.ahead.as_ref() == Some(&first) => {
-                let next = self.expel(queue, first);
-                self.doing = Phase::Dismissing;
-                next
+                self.expel(OneTry::Expelling, queue, first)
             }
             _ => self.overtaken(now, queue),
         }
     }
 
     /// Gives the new first waiter its time, or tries at once if there is none.
-    pub(super) fn overtaken(&mut self, now: Now, queue: &[Ticket]) -> Next {
+    fn overtaken(&mut self, now: Now, queue: &[Ticket]) -> Next {
         self.ahead = queue.iter().min().cloned();
         match (self.ahead.is_some(), self.vacant.take()) {
             (true, Some((seen, _))) => self.pause_for_first(now, seen),
@@ -119,6 +162,6 @@ impl Queue {
 
     fn give_up(&mut self, blocker: Blocker) -> Next {
         self.blocker = Some(blocker.clone());
-        self.end(super::Waited::Over(blocker))
+        self.end(Waited::Over(blocker))
     }
 }

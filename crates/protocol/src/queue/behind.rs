@@ -1,18 +1,59 @@
-//! Waiting behind the first waiter: the others check whether the lock is free and nobody takes it, and
-//! then pass the first waiter over.
+//! Behind the first waiter: the others check whether the lock is free and nobody takes it, and then pass
+//! the first waiter over.
 
 use core::time::Duration;
 
+use super::joining::Joining;
 use super::limits::PASS_OVER_AFTER;
-use super::{Next, Phase, Queue, Seen};
+use super::{Next, Queue, Seen, tickets};
 use crate::entry::{Entry, State};
-use crate::operation::{Now, Observation, Operation};
+use crate::operation::{Answer, Now, Observation, Operation};
 use crate::ticket::Ticket;
 
+/// What a waiter behind others checks when a look is due.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Behind {
+    /// Lists the queue: a waiter of another kernel cannot report that it is gone.
+    CheckingPlace,
+    /// Looks whether the lock is free.
+    Looking,
+    /// Lists the queue, to pass the first waiter over.
+    PassingOver,
+}
+
 impl Queue {
+    pub(super) fn resume_behind(&mut self, phase: Behind, now: Now, answer: Answer) -> Next {
+        match (phase, answer) {
+            (Behind::CheckingPlace, Answer::Queue(queue)) => self.checked(now, &queue),
+            (Behind::CheckingPlace, _) => self.look_for_vacancy(),
+            (Behind::Looking, Answer::Seen(sight)) => self.looked(now, sight),
+            (Behind::Looking, _) => self.sleep(now),
+            (Behind::PassingOver, answer) => self.pass_over(&tickets(answer)),
+        }
+    }
+
+    /// Checks first whether the waiter ahead, of another kernel, is still there.
+    pub(super) fn check_place(&mut self) -> Next {
+        self.perform(Behind::CheckingPlace, Operation::ListQueue)
+    }
+
+    /// Checks whether the lock is free and the first waiter does not take it.
+    pub(super) fn look_for_vacancy(&mut self) -> Next {
+        self.perform(Behind::Looking, Operation::Look)
+    }
+
+    fn checked(&mut self, now: Now, queue: &[Ticket]) -> Next {
+        let before = self.ahead.take();
+        self.stand_among(queue);
+        match self.ahead == before {
+            true => self.look_for_vacancy(),
+            false => self.placed(now, queue),
+        }
+    }
+
     /// Checks whether D is free and the first waiter does not take it. Whether the holder is alive is
     /// left to the first waiter: this look is for the others, and must be cheap.
-    pub(super) fn looked(&mut self, now: Now, sight: Observation) -> Next {
+    fn looked(&mut self, now: Now, sight: Observation) -> Next {
         let (seen, since) = match sight {
             Observation::Absent => ((None, None), now.boot),
             Observation::Foreign(_) => ((None, None), Duration::MAX),
@@ -50,12 +91,12 @@ impl Queue {
         }
         // The next waiter gets the full time, too.
         self.vacant = Some((seen, now.boot));
-        self.perform(Phase::Passing, Operation::ListQueue)
+        self.perform(Behind::PassingOver, Operation::ListQueue)
     }
 
     /// Returns true if the entry's stamp is of our clock; a stamp from the future is not
     /// (docs/protocol.md, "The verdict").
-    pub(super) fn has_our_clock(&self, entry: &Entry, now: Now) -> bool {
+    fn has_our_clock(&self, entry: &Entry, now: Now) -> bool {
         self.here.origin.is_same_clock(&entry.origin) && entry.stamp <= now.boot
     }
 
@@ -69,14 +110,14 @@ impl Queue {
     }
 
     /// Passes the first waiter over, which had its time to take the lock: the next waiter is first.
-    pub(super) fn pass_over(&mut self, queue: &[Ticket]) -> Next {
+    fn pass_over(&mut self, queue: &[Ticket]) -> Next {
         self.stand_among(queue);
         match queue.iter().min() {
             Some(first) if *first < self.own_ticket => {
                 let first = first.clone();
-                self.expel(queue, first)
+                self.expel(Joining::Expelling, queue, first)
             }
-            _ => self.perform(Phase::Listening, Operation::Listen),
+            _ => self.listen(),
         }
     }
 }
