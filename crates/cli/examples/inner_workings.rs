@@ -47,7 +47,7 @@ pub(crate) fn play(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let log = |text: &str| println!("   [{:6.3} s] {text}", begun.elapsed().as_secs_f64());
     let name = folder.join("tour");
-    let lock = Lock::new(&name).patience(Duration::from_secs(5));
+    let lock = Lock::new(&name).timeout(Duration::from_secs(10)).patience(Duration::from_secs(5));
     println!("One lock, looked at from all sides: {}", lock.path()?.display());
 
     scene(1, "Breaking by force: whoever holds it, it is free afterwards");

@@ -65,6 +65,8 @@ pub enum LostReason {
     /// It was not renewed before its deadline, and another try failed too. The entry may still be
     /// there.
     RenewalFailed,
+    /// Its timeout is over, and it is not renewed automatically. The entry may still be there.
+    Expired,
 }
 
 /// Constructors, for [engines](crate::engine).
@@ -186,10 +188,20 @@ impl Error {
         Error::new(ErrorKind::Lost, message).at(path).because(LostReason::RenewalFailed)
     }
 
+    /// Creates the error of a lock whose fixed timeout ended before its guard.
+    pub(crate) fn expired(path: &Path, timeout: Duration) -> Error {
+        let message = format!(
+            "lost the lock {}: its timeout of {} is over, and others may take it; choose a longer timeout, or renew it automatically",
+            printable(path),
+            people_duration(timeout)
+        );
+        Error::new(ErrorKind::Lost, message).at(path).because(LostReason::Expired)
+    }
+
     /// Creates the error of a lock that was acquired, but whose renewer could not be started.
     pub(crate) fn no_renewer(path: &Path, source: io::Error) -> Error {
         let message = format!(
-            "cannot acquire {}: no thread can be started to renew it ({source}); it was released again: allow more threads (`ulimit -u`), or hold it without automatic renewal",
+            "cannot acquire {}: no thread can be started to renew it ({source}); it was released again: allow more threads (`ulimit -u`), or choose a fixed timeout without `on_lost`",
             printable(path)
         );
         Error::new(ErrorKind::Io, message).at(path).caused_by(source)

@@ -35,9 +35,7 @@ pub(crate) fn hold(
     let key = holding.key();
     let hold = Hold::new(settings, engine, holding);
     let guard = Guard { hold, how, key };
-    if settings.renews
-        && let Err(errno) = renewer::start(&guard.hold)
-    {
+    if let Err(errno) = renewer::join(&guard.hold) {
         // Without renewals the lock would be lost in the middle of the work.
         let error = Error::no_renewer(guard.path(), errno.into());
         drop(guard);
@@ -151,8 +149,8 @@ impl Guard {
 
     /// Waits until the lock is known to be lost or is about to end; returns false if neither
     /// happens within `up_to`. True does not prove a loss: if [`lost`](Guard::lost) is `None`, or
-    /// its reason is [`RenewalFailed`](crate::LostReason::RenewalFailed), [`renew`](Guard::renew)
-    /// may still succeed. True in a forked child.
+    /// its reason is [`RenewalFailed`](crate::LostReason::RenewalFailed) or
+    /// [`Expired`](crate::LostReason::Expired), [`renew`](Guard::renew) may still succeed. True in a forked child.
     #[must_use]
     pub fn wait_lost(&self, up_to: Duration) -> bool {
         self.hold.wait_lost(up_to)

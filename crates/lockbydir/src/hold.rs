@@ -1,11 +1,11 @@
-//! A hold: the state that a guard shares with the threads that attend it. It decides about the
-//! lock's deadline, renewals and loss; [`Guard`](crate::Guard) is its public interface.
+//! A hold: the state that a guard shares with the renewer. It decides about the lock's deadline,
+//! renewals and loss; [`Guard`](crate::Guard) is its public interface.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockbydir_protocol::{Nonce, Owner, RenewRequest, margin};
 
@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::os::clock;
 use crate::os::fork_local::{ForkGeneration, ForkLocal};
+use crate::renewer;
 use crate::settings::{OnLost, Settings};
 use crate::status::{Holder, people_duration, printable};
 
@@ -28,13 +29,16 @@ pub(crate) struct Hold {
     deadline: AtomicU64,
     /// The timeout in force, in milliseconds.
     timeout: AtomicU64,
+    /// When the renewer renews next. Boot clock, in milliseconds.
+    due: AtomicU64,
     /// When the renewal in progress began; 0 if there is none. Boot clock, in milliseconds.
     calling: AtomicU64,
+    /// The lock is renewed automatically.
+    renews: bool,
     /// The guard is released, handed over or dropped: nobody renews the lock any more.
     is_over: AtomicBool,
     is_reported: AtomicBool,
     state: Mutex<Held>,
-    changed: Condvar,
     /// Separate from `state`, which is locked during a call to the engine: a loss must be reported
     /// in time even if a renewal hangs.
     loss: Mutex<Option<Why>>,
@@ -47,8 +51,6 @@ pub(crate) struct Hold {
 
 struct Held {
     holding: Box<dyn Holding>,
-    /// When the renewer acts next, on the boot clock.
-    due: Duration,
     /// Released or handed over.
     has_ended: bool,
 }
@@ -58,11 +60,28 @@ struct Held {
 enum Why {
     Taken(Option<Holder>),
     TooLate(String),
+    /// It is not renewed automatically, and its timeout is over.
+    Expired,
 }
 
-/// The longest sleep. The clock that wakes the thread stops during suspend, so a longer sleep could
-/// end too late.
-const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// What the renewer does for a hold, unless something changes before. Times are of the boot clock,
+/// in milliseconds.
+pub(crate) enum Next {
+    Nothing,
+    /// Renews the lock at this time.
+    Renew(u64),
+    /// Reports at this time that the lock has expired.
+    Expire(u64),
+    /// Reports a loss that is known already.
+    Report,
+    /// Waits for the answer of the renewal that began at `call`. If it has not answered for some
+    /// grace when the lock is over, at `deadline`, this is a loss.
+    Answer {
+        call: u64,
+        deadline: u64,
+    },
+}
+
 /// The longest time between two tries to renew after a try has failed.
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// A renewal that has taken this long while the machine was awake counts as not answering.
@@ -91,7 +110,7 @@ impl Hold {
         engine: Arc<dyn Engine>,
         holding: Box<dyn Holding>,
     ) -> Arc<Hold> {
-        let due = clock::boot() + holding.timeout() / 3;
+        let due = AtomicU64::new(millis(clock::boot() + holding.timeout() / 3));
         let key = holding.key();
         let hold = Arc::new(Hold {
             key,
@@ -101,9 +120,10 @@ impl Hold {
             timeout: AtomicU64::new(millis(holding.timeout())),
             is_over: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
+            due,
             calling: AtomicU64::new(0),
-            state: Mutex::new(Held { holding, due, has_ended: false }),
-            changed: Condvar::new(),
+            renews: settings.renews(),
+            state: Mutex::new(Held { holding, has_ended: false }),
             loss: Mutex::new(None),
             lost: Condvar::new(),
             failure: Mutex::new(None),
@@ -129,7 +149,6 @@ impl Hold {
     fn lose(&self, why: Why) {
         self.loss().get_or_insert(why);
         self.lost.notify_all();
-        self.changed.notify_all();
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -172,7 +191,7 @@ impl Hold {
         }
         let state = self.state();
         self.is_over.store(true, Ordering::Release);
-        self.changed.notify_all();
+        renewer::leave(self);
         self.lost.notify_all();
         (!state.has_ended).then_some(state)
     }
@@ -209,16 +228,17 @@ impl Hold {
         self.made_in.is_current().then(|| self.failure().clone()).flatten()
     }
 
-    /// Renews the lock for the renewer. Returns an error, which says why, only if a renewal that
-    /// began at the deadline or later has failed: then the lock is lost. An earlier one is tried
-    /// again.
-    pub(crate) fn renew_in_time(&self) -> Result<(), String> {
+    /// Renews the lock for the renewer. A renewal that fails is tried again until the deadline; the
+    /// lock is lost when one that began at the deadline or later has failed.
+    pub(crate) fn renew_in_time(&self) {
         let mut is_late = false;
-        match self.renew_begun(RenewRequest::default(), |begun| {
+        let renewed = self.renew_begun(RenewRequest::default(), |begun| {
             is_late = millis(begun) >= self.deadline.load(Ordering::Relaxed);
-        }) {
-            Err(error) if is_late && !error.is_lost() => Err(cause(&error)),
-            _ => Ok(()),
+        });
+        match renewed {
+            Err(error) if error.is_lost() => self.report_loss(),
+            Err(error) if is_late => self.give_up(cause(&error)),
+            _ => {}
         }
     }
 
@@ -254,7 +274,7 @@ impl Hold {
                 let timeout = state.holding.timeout();
                 self.deadline.store(millis(state.holding.deadline()), Ordering::Relaxed);
                 self.timeout.store(millis(timeout), Ordering::Relaxed);
-                state.due = begun + timeout / 3;
+                self.due.store(millis(begun + timeout / 3), Ordering::Relaxed);
                 *self.loss() = None;
                 *self.failure() = None;
                 self.is_reported.store(false, Ordering::Release);
@@ -272,71 +292,46 @@ impl Hold {
                     true => self.before_deadline(),
                     false => retry,
                 };
-                state.due = clock::boot() + retry.min(rest);
+                self.due.store(millis(clock::boot() + retry.min(rest)), Ordering::Relaxed);
             }
         }
-        // The renewer still sleeps until the previous due time.
-        self.changed.notify_all();
+        // The renewer still sleeps until the previous time.
+        renewer::reschedule(self);
         renewed
     }
 
-    /// Waits until a renewal is due; returns false if there will be none any more.
-    pub(crate) fn wait_due(&self) -> bool {
-        let mut state = self.state();
-        loop {
-            let rest = state.due.saturating_sub(clock::boot());
-            let is_kept = match &*self.loss() {
-                Some(Why::Taken(_)) => return false,
-                // A renewal by another thread may still revive it.
-                Some(Why::TooLate(_)) => false,
-                None => true,
-            };
-            if self.is_over() {
-                return false;
-            }
-            if is_kept && rest.is_zero() {
-                return true;
-            }
-            let pause = if is_kept { rest.min(LONGEST_SLEEP) } else { LONGEST_SLEEP };
-            state = wait(&self.changed, state, pause);
+    /// Returns what the renewer does for this hold.
+    pub(crate) fn next(&self) -> Next {
+        if self.is_over() {
+            return Next::Nothing;
+        }
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        match (&*self.loss(), self.calling.load(Ordering::Relaxed)) {
+            (Some(Why::Taken(_)), _) if self.reports_loss() && !self.is_reported() => Next::Report,
+            // A renewal by another thread may still revive it, which is then rescheduled.
+            (Some(_), _) => Next::Nothing,
+            (None, call) if call != 0 && self.reports_loss() => Next::Answer { call, deadline },
+            (None, _) if self.renews => Next::Renew(self.due.load(Ordering::Relaxed)),
+            (None, _) => Next::Expire(deadline),
         }
     }
 
-    /// Waits until a renewal does not answer and the deadline is past; returns false if the lock is
-    /// over.
-    ///
-    /// While the whole process is paused, no call can answer. So only time during which this thread
-    /// was awake counts, and a call that answers soon after a pause does no harm.
-    pub(crate) fn wait_unanswered(&self) -> bool {
-        let (mut call, mut seen) = (0, Duration::ZERO);
-        let mut loss = self.loss();
-        loop {
-            if self.is_over() || matches!(*loss, Some(Why::Taken(_))) {
-                return false;
-            }
-            let timeout = self.timeout();
-            let grace = (timeout / 8).min(LONGEST_GRACE);
-            let rest = self.before_deadline();
-            let under_way = self.calling.load(Ordering::Relaxed);
-            if call != under_way {
-                (call, seen) = (under_way, Duration::ZERO);
-            }
-            let is_hanging = call != 0 && seen >= grace;
-            if loss.is_none() && is_hanging && rest.is_zero() {
-                return true;
-            }
-            let pause = match &*loss {
-                None => rest.saturating_sub(grace).clamp(grace / 4, LONGEST_SLEEP),
-                Some(_) => LONGEST_SLEEP,
-            };
-            let begun = Instant::now();
-            loss = wait(&self.lost, loss, pause);
-            seen += begun.elapsed().min(pause);
-        }
+    /// Returns how long a renewal may take before it counts as not answering, in milliseconds.
+    pub(crate) fn grace(&self) -> u64 {
+        millis((self.timeout() / 8).min(LONGEST_GRACE))
     }
 
-    pub(crate) fn reports_loss(&self) -> bool {
+    /// Returns true if the renewer has something to do for this hold.
+    pub(crate) fn needs_renewer(&self) -> bool {
+        self.renews || self.reports_loss()
+    }
+
+    fn reports_loss(&self) -> bool {
         self.on_lost.is_some()
+    }
+
+    fn is_reported(&self) -> bool {
+        self.is_reported.load(Ordering::Acquire)
     }
 
     /// Returns true if the guard has ended.
@@ -346,7 +341,7 @@ impl Hold {
 
     /// Counts the lock as lost because it could not be renewed in time, unless another thread has
     /// renewed it since.
-    pub(crate) fn give_up(&self, cause: String) {
+    fn give_up(&self, cause: String) {
         if !self.is_over() && self.before_deadline().is_zero() {
             self.lose(Why::TooLate(cause));
             self.report_loss();
@@ -361,6 +356,15 @@ impl Hold {
         };
         let waited = people_duration(clock::boot().saturating_sub(begun));
         self.give_up(format!("the renewal call has not returned for {waited}"));
+    }
+
+    /// Reports that the timeout of a lock that is not renewed automatically is over, unless it has
+    /// been renewed since.
+    pub(crate) fn expire(&self) {
+        if !self.is_over() && self.before_deadline().is_zero() {
+            self.lose(Why::Expired);
+            self.report_loss();
+        }
     }
 
     /// Calls the callback for the loss, once.
@@ -398,13 +402,17 @@ impl Hold {
 
     /// Returns why the lock is lost, if it is known to be.
     pub(crate) fn lost(&self) -> Option<Error> {
-        self.loss().as_ref().map(|why| self.lost_error(why))
+        let known = self.loss().clone();
+        let has_expired = || !self.renews && !self.is_over() && self.before_deadline().is_zero();
+        let why = known.or_else(|| has_expired().then_some(Why::Expired))?;
+        Some(self.lost_error(&why))
     }
 
     fn lost_error(&self, why: &Why) -> Error {
         match why {
             Why::Taken(holder) => Error::lost(self.path(), holder.clone()),
             Why::TooLate(cause) => Error::too_late(self.path(), cause),
+            Why::Expired => Error::expired(self.path(), self.timeout()),
         }
     }
 }
@@ -430,6 +438,6 @@ fn wait<'a, T>(
     condition.wait_timeout(guard, up_to).unwrap_or_else(PoisonError::into_inner).0
 }
 
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -85,9 +85,14 @@ impl Lock {
         }
     }
 
-    /// Sets how long the lock lasts unless it is renewed: from [`MIN_TIMEOUT`](crate::MIN_TIMEOUT)
-    /// (100 ms) to [`MAX_TIMEOUT`](crate::MAX_TIMEOUT) (ten years); 10 s by default. The holder
-    /// chooses it, it is stored in the lock, and everybody obeys it.
+    /// Sets a fixed timeout: the lock lasts this long, from [`MIN_TIMEOUT`](crate::MIN_TIMEOUT)
+    /// (100 ms) to [`MAX_TIMEOUT`](crate::MAX_TIMEOUT) (ten years), and then others may take it,
+    /// unless it is renewed. The holder chooses it, it is stored in the lock, and everybody obeys
+    /// it.
+    ///
+    /// Without this call the lock is renewed automatically, for 10 s at a time, as long as the
+    /// process and the guard live. Add [`renew_automatically`](Lock::renew_automatically) for
+    /// another timeout that is renewed.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Lock {
         self.settings.timeout = timeout;
@@ -141,20 +146,22 @@ impl Lock {
         self
     }
 
-    /// Makes a thread of the guard renew the lock, every third of its timeout. If that thread
-    /// cannot be started, acquiring fails.
+    /// Sets whether the lock is renewed automatically, at every third of its timeout. By default it
+    /// is, unless a [`timeout`](Lock::timeout) was chosen.
     ///
-    /// After a pause of the whole process the thread tries at once, although late: if nobody has
-    /// taken the lock, the guard is held again. The thread gives up when a try has failed, or has
-    /// not answered, and less than a quarter of the timeout is left. After that it renews again
-    /// only once [`Guard::renew`] or [`Guard::set_timeout`] has succeeded.
+    /// One thread of the process renews the locks of all its guards; if it cannot be started,
+    /// acquiring fails. A renewal that fails is tried again until the deadline, and once more at
+    /// the deadline. After a pause of the whole process the lock is renewed at once, although late:
+    /// if nobody has taken it, the guard is held again. If the last try fails, the lock is lost. It
+    /// is renewed again only once [`Guard::renew`] or [`Guard::set_timeout`] has succeeded.
     #[must_use]
     pub fn renew_automatically(mut self, renews: bool) -> Lock {
-        self.settings.renews = renews;
+        self.settings.renews = Some(renews);
         self
     }
 
-    /// Sets a callback for the loss of the lock. A thread of the guard calls it once for each loss:
+    /// Sets a callback for the loss of the lock. A thread of the library calls it once for each
+    /// loss:
     /// - when a renewal finds that somebody has ended the holding: at once;
     /// - when renewals fail: never before the deadline. Renewals are tried again until then, and
     ///   once more at the deadline. If that try fails too, the callback is called. If it succeeds,
@@ -162,7 +169,9 @@ impl Lock {
     /// - when a renewal does not answer (a file system or server that hangs): at the deadline, or
     ///   an eighth of the timeout (half a second at most) after that try began. The reason then
     ///   says that the renewal call has not returned. If it answers later and the lock is still
-    ///   ours, the lock is held again.
+    ///   ours, the lock is held again;
+    /// - when the lock is not renewed automatically: at the deadline, with
+    ///   [`LostReason::Expired`](crate::LostReason::Expired).
     ///
     /// Others may take the lock a margin after the deadline: a fifth of a timeout up to 0.5 s, 0.1
     /// s up to 2 s, a twentieth up to 20 s, and 1 s for longer timeouts. To learn of a possible

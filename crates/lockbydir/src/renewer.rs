@@ -1,39 +1,234 @@
-//! The renewer: threads that renew the lock of one guard, and report its loss.
+//! The renewer: one thread of the process that renews the locks of all guards when they are due,
+//! and reports their losses. It starts with the first guard that needs it and ends soon after the
+//! last one. A guard that is released before its first renewal costs it nothing.
+//!
+//! A renewal may hang and a callback may block, so that thread makes neither: it hands them to
+//! workers. A worker makes one call after the other and ends when there are none left; while it is
+//! stuck in a call, the others get a worker of their own.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::hold::Hold;
-use crate::os::Errno;
-use crate::os::syscalls;
+use crate::hold::{Hold, Next, millis};
+use crate::os::fork_local::ForkLocal;
+use crate::os::{Errno, clock, syscalls};
 
-/// Starts the renewer of a hold; its threads end with the hold.
-pub(crate) fn start(hold: &Arc<Hold>) -> Result<(), Errno> {
-    let run = |name: &str, work: fn(&Hold)| {
-        let hold = hold.clone();
-        syscalls::thread(name, move || work(&hold))
-    };
-    run("lockbydir-keeper", renew)?;
-    if hold.reports_loss() {
-        run("lockbydir-warner", report_unanswered)?;
+/// The longest sleep. The clock that wakes the thread stops during suspend, so a longer sleep could
+/// end too late.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// A worker that has been in one call for this long counts as stuck.
+const STUCK: Duration = Duration::from_millis(20);
+/// The time of a hold for which nothing is to be done.
+const NEVER: u64 = u64::MAX;
+
+static RENEWER: ForkLocal<Renewer> = ForkLocal::new();
+
+#[derive(Default)]
+struct Renewer {
+    schedule: Mutex<Schedule>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Schedule {
+    holds: HashMap<Id, Entry>,
+    /// When each hold is looked at next. Boot clock, in milliseconds.
+    times: BTreeSet<(u64, Id)>,
+    /// When the thread wakes up by itself; it need not be woken for what is later.
+    wakes_at: u64,
+    is_running: bool,
+    /// For how long the thread has been awake or asleep in turn, without pauses of the process.
+    awake: Duration,
+    jobs: VecDeque<Job>,
+    workers: usize,
+    /// When a worker last began a call.
+    begun: Option<Instant>,
+}
+
+/// The address of a hold, which the schedule keeps alive.
+type Id = usize;
+
+struct Entry {
+    hold: Arc<Hold>,
+    time: u64,
+    /// A job for it waits or is in progress.
+    has_job: bool,
+    /// The renewal in progress that was seen, and since when on the clock `awake`.
+    call: (u64, Duration),
+}
+
+struct Job {
+    hold: Arc<Hold>,
+    work: fn(&Hold),
+}
+
+fn id(hold: &Hold) -> Id {
+    std::ptr::from_ref(hold).addr()
+}
+
+/// Adds a hold to the renewer, if it needs one.
+pub(crate) fn join(hold: &Arc<Hold>) -> Result<(), Errno> {
+    if !hold.needs_renewer() {
+        return Ok(());
     }
+    let renewer = RENEWER.get_or_make(Renewer::default);
+    let mut schedule = renewer.schedule();
+    if !schedule.is_running {
+        syscalls::thread("lockbydir-renew", attend)?;
+        (schedule.is_running, schedule.wakes_at) = (true, 0);
+    }
+    let entry = Entry { hold: hold.clone(), time: NEVER, has_job: false, call: Default::default() };
+    schedule.holds.insert(id(hold), entry);
+    schedule.times.insert((NEVER, id(hold)));
+    renewer.look_in_time(schedule, hold);
     Ok(())
 }
 
-/// Reports the loss even while a renewal hangs.
-fn report_unanswered(hold: &Hold) {
-    while hold.wait_unanswered() {
-        hold.give_up_unanswered();
+/// Removes a hold that has ended.
+pub(crate) fn leave(hold: &Hold) {
+    let Some(renewer) = RENEWER.get().filter(|_| hold.needs_renewer()) else { return };
+    let mut schedule = renewer.schedule();
+    let entry = schedule.holds.remove(&id(hold));
+    if let Some(entry) = &entry {
+        schedule.times.remove(&(entry.time, id(hold)));
+    }
+    drop(schedule);
+    drop(entry);
+}
+
+/// Looks at a hold anew, because its deadline has changed or a call for it has ended.
+pub(crate) fn reschedule(hold: &Hold) {
+    if let Some(renewer) = RENEWER.get().filter(|_| hold.needs_renewer()) {
+        renewer.look_in_time(renewer.schedule(), hold);
     }
 }
 
-/// Renews the lock when it is due, and after a failure again until the deadline. A last try begins
-/// at the deadline: it succeeds if nobody has taken the lock, and only its failure is a loss. After
-/// a pause of the process the same try decides.
-fn renew(hold: &Hold) {
-    while hold.wait_due() {
-        if let Err(cause) = hold.renew_in_time() {
-            hold.give_up(cause);
+impl Renewer {
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Schedules the next look at a hold, and wakes the thread if it would come too late.
+    fn look_in_time(&self, mut schedule: MutexGuard<'_, Schedule>, hold: &Hold) {
+        let time = match hold.next() {
+            Next::Nothing => NEVER,
+            Next::Renew(time) | Next::Expire(time) => time,
+            Next::Report | Next::Answer { .. } => 0,
+        };
+        schedule.set_time(id(hold), time);
+        if time < schedule.wakes_at {
+            schedule.wakes_at = 0;
+            drop(schedule);
+            self.changed.notify_one();
         }
     }
-    hold.report_loss();
+}
+
+impl Schedule {
+    fn set_time(&mut self, id: Id, time: u64) {
+        if let Some(entry) = self.holds.get_mut(&id) {
+            self.times.remove(&(entry.time, id));
+            entry.time = time;
+            self.times.insert((time, id));
+        }
+    }
+
+    /// Looks at a hold whose time has come: makes a job of what is due, and sets the time of the
+    /// next look.
+    fn look(&mut self, id: Id, now: u64) {
+        let awake = self.awake;
+        let Some(entry) = self.holds.get_mut(&id) else { return };
+        let hold = &entry.hold;
+        let (grace, soon) = (hold.grace(), now + (hold.grace() / 4).max(1));
+        let work: fn(&Hold) = match hold.next() {
+            Next::Nothing => return self.set_time(id, NEVER),
+            Next::Renew(time) | Next::Expire(time) if time > now => {
+                return self.set_time(id, time);
+            }
+            Next::Answer { call, deadline } => {
+                if entry.call.0 != call {
+                    entry.call = (call, awake);
+                }
+                let waited = millis(awake.saturating_sub(entry.call.1));
+                if waited < grace || now < deadline {
+                    return self.set_time(id, soon.max(deadline.saturating_sub(grace)));
+                }
+                Hold::give_up_unanswered
+            }
+            // That job has not begun its call yet, or has just ended it.
+            _ if entry.has_job => return self.set_time(id, soon),
+            Next::Renew(_) => Hold::renew_in_time,
+            Next::Expire(_) => Hold::expire,
+            Next::Report => Hold::report_loss,
+        };
+        entry.has_job = true;
+        self.jobs.push_back(Job { hold: hold.clone(), work });
+        self.set_time(id, soon);
+    }
+
+    /// Returns true if a job waits and no worker will soon begin it.
+    fn lacks_worker(&self) -> bool {
+        let is_stuck = || self.begun.is_none_or(|begun| begun.elapsed() >= STUCK);
+        !self.jobs.is_empty() && (self.workers == 0 || is_stuck())
+    }
+
+    /// Returns how long the thread sleeps.
+    fn pause(&self, now: u64) -> Duration {
+        let first = self.times.first().map_or(NEVER, |(time, _)| *time);
+        let longest = if self.jobs.is_empty() { LONGEST_SLEEP } else { STUCK };
+        Duration::from_millis(first.saturating_sub(now)).min(longest)
+    }
+}
+
+/// The thread of the renewer.
+fn attend() {
+    let Some(renewer) = RENEWER.get() else { return };
+    let mut schedule = renewer.schedule();
+    while !(schedule.holds.is_empty() && schedule.jobs.is_empty()) {
+        let now = millis(clock::boot());
+        while let Some(&(time, id)) = schedule.times.first().filter(|(time, _)| *time <= now) {
+            schedule.look(id, now);
+            debug_assert!(schedule.times.first() != Some(&(time, id)));
+        }
+        if schedule.lacks_worker() {
+            schedule.workers += 1;
+            schedule.begun = Some(Instant::now());
+            if syscalls::thread("lockbydir-call", work).is_err() {
+                // Others may then have to wait for this call, which is better than none.
+                drop(schedule);
+                work();
+                schedule = renewer.schedule();
+                continue;
+            }
+        }
+        let pause = schedule.pause(now);
+        schedule.wakes_at = now.saturating_add(millis(pause));
+        let begun = Instant::now();
+        schedule =
+            renewer.changed.wait_timeout(schedule, pause).unwrap_or_else(PoisonError::into_inner).0;
+        schedule.awake += begun.elapsed().min(pause);
+    }
+    schedule.is_running = false;
+}
+
+/// A worker: does the jobs that wait, one after the other.
+fn work() {
+    let Some(renewer) = RENEWER.get() else { return };
+    let mut schedule = renewer.schedule();
+    while let Some(Job { hold, work }) = schedule.jobs.pop_front() {
+        schedule.begun = Some(Instant::now());
+        drop(schedule);
+        // A callback that panics has been reported by its panic; the other holds need this worker.
+        let _ = catch_unwind(AssertUnwindSafe(|| work(&hold)));
+        schedule = renewer.schedule();
+        if let Some(entry) = schedule.holds.get_mut(&id(&hold)) {
+            entry.has_job = false;
+        }
+        renewer.look_in_time(schedule, &hold);
+        drop(hold);
+        schedule = renewer.schedule();
+    }
+    schedule.workers -= 1;
 }

@@ -35,7 +35,8 @@ pub(crate) struct Settings {
     pub(crate) mode: u32,
     pub(crate) group: Option<u32>,
     pub(crate) owner: Owner,
-    pub(crate) renews: bool,
+    /// Whether the lock is renewed automatically, if that was chosen.
+    pub(crate) renews: Option<bool>,
     pub(crate) on_lost: Option<OnLost>,
     pub(crate) on_wait: Option<OnWait>,
     /// A waiter calls `on_wait` after the first of these durations, then once per the second.
@@ -73,7 +74,7 @@ impl Settings {
             mode: MODE,
             group: None,
             owner: Owner::ThisProcess,
-            renews: false,
+            renews: None,
             on_lost: None,
             on_wait: None,
             calls: (Duration::from_millis(500), Duration::from_millis(100)),
@@ -81,6 +82,11 @@ impl Settings {
             poll_interval: lockbydir_protocol::PACE,
             names_child: false,
         }
+    }
+
+    /// Returns true if the lock is renewed automatically: by default if no timeout was chosen.
+    pub(crate) fn renews(&self) -> bool {
+        self.renews.unwrap_or(!self.has_timeout)
     }
 
     fn path(&self) -> Result<PathBuf, Error> {
@@ -207,5 +213,24 @@ pub(crate) fn living(pid: u32) -> Result<lockbydir_protocol::Process, Error> {
     match process::life(lockbydir_protocol::Owner::One(found)) {
         lockbydir_protocol::Liveness::Alive if os::is_pid(pid) => Ok(found),
         _ => Err(Error::usage(format!("there is no process {pid} to tie the lock to"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_renewed_unless_a_timeout_or_the_opposite_is_chosen() {
+        for (has_timeout, chosen, expected) in [
+            (false, None, true),
+            (true, None, false),
+            (false, Some(false), false),
+            (true, Some(true), true),
+        ] {
+            let settings =
+                Settings { has_timeout, renews: chosen, ..Settings::new("jobs".as_ref()) };
+            assert_eq!(settings.renews(), expected, "{has_timeout} {chosen:?}");
+        }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn py_err(py: Python<'_>, error: &Error) -> PyErr {
                 LostReason::Gone => Some("gone"),
                 LostReason::Taken => Some("taken"),
                 LostReason::RenewalFailed => Some("renewal failed"),
+                LostReason::Expired => Some("expired"),
                 _ => None,
             });
             lost(py, &said, path, holder, reason)

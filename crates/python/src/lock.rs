@@ -52,26 +52,30 @@ impl Lock {
     #[expect(clippy::too_many_arguments, reason = "Python gives them by name")]
     fn new(
         name: PathBuf,
-        timeout: f64,
+        timeout: Option<f64>,
         patience: Option<f64>,
         label: String,
         fenced: bool,
         linger: f64,
         mode: u32,
         group: Option<u32>,
-        renews: bool,
+        renews: Option<bool>,
         on_lost: Option<Py<PyAny>>,
         owner: Option<u32>,
         poll_interval: Option<f64>,
     ) -> PyResult<Lock> {
         let mut lock = lockbydir::Lock::new(name)
-            .timeout(seconds(timeout, "timeout")?)
             .patience(parameters::patience(patience)?)
             .label(label)
             .fenced(fenced)
             .linger(seconds(linger, "linger")?)
-            .mode(mode)
-            .renew_automatically(renews);
+            .mode(mode);
+        if let Some(timeout) = timeout {
+            lock = lock.timeout(seconds(timeout, "timeout")?);
+        }
+        if let Some(renews) = renews {
+            lock = lock.renew_automatically(renews);
+        }
         if let Some(group) = group {
             lock = lock.group(group);
         }

@@ -288,7 +288,7 @@ def test_a_lock_renews_itself_and_reports_a_loss_to_the_loop(name: str) -> None:
         lock = AsyncLock(
             name,
             timeout=0.3,
-            renew="auto",
+            renew=True,
             on_lost=lambda error: loop.call_soon_threadsafe(lost.set),
         )
         with pytest.raises(LockLost):

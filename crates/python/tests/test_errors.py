@@ -27,7 +27,6 @@ from lockbydir import (
 
 WRONG_TYPES: list[tuple[str, object, str]] = [
     ("timeout", "x", "timeout is a number of seconds or a timedelta, not str: 'x'"),
-    ("timeout", None, "timeout is a number of seconds or a timedelta, not NoneType"),
     ("timeout", True, "timeout is a number of seconds or a timedelta, not bool"),
     ("patience", "x", "patience is a number of seconds or a timedelta, not str"),
     ("patience", False, "patience is a number of seconds or a timedelta, not bool"),
@@ -39,7 +38,7 @@ WRONG_TYPES: list[tuple[str, object, str]] = [
     ("mode", True, "mode is a number like 0o770, not bool"),
     ("group", "users", r"group is a number \(a GID\), not str"),
     ("group", 1.5, r"group is a number \(a GID\), not float"),
-    ("renew", True, 'renew is None or "auto", not bool'),
+    ("renew", "auto", "renew is a bool or None, not str: 'auto'"),
     ("on_lost", 3, "on_lost is None or what is called with the error, not int"),
     ("owner", 1.5, 'owner is "process", "nobody" or a PID, not float'),
     ("owner", None, 'owner is "process", "nobody" or a PID, not NoneType'),
@@ -63,8 +62,6 @@ WRONG_VALUES: list[tuple[str, object, str]] = [
     ("mode", -1, "mode is from 0o700 to 0o777"),
     ("group", -1, "group is a GID, not -1"),
     ("group", 2**32, "group is a GID"),
-    ("renew", "always", "renew is None or \"auto\", not 'always'"),
-    ("on_lost", print, 'on_lost is called by the thread that renews: it needs renew="auto"'),
     ("owner", "me", 'owner is "process", "nobody" or a PID, not \'me\''),
     ("owner", 0, "owner is a PID from 1 on, not 0"),
     ("owner", -5, "owner is a PID from 1 on, not -5"),

@@ -181,7 +181,8 @@ def test_a_generator_may_leave_in_another_thread(name: str) -> None:
 def test_holdings_of_ended_threads_do_not_pile_up(name: str) -> None:
     lock = Lock(name, timeout=0.1)
     with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ResourceWarning)
         for _ in range(20):
             in_a_thread(lock.acquire)
         # The end of the last few threads may become visible a little later.

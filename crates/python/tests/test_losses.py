@@ -43,7 +43,7 @@ def test_a_loss_has_a_reason(name: str) -> None:
 def test_on_lost_is_given_the_reason(name: str) -> None:
     losses: queue.Queue[LockError] = queue.Queue()
     with pytest.raises(LockLost) as lost:
-        with Lock(name, timeout=0.3, renew="auto", on_lost=losses.put):
+        with Lock(name, timeout=0.3, renew=True, on_lost=losses.put):
             Lock(name).break_lock(force=True)
             error = losses.get(timeout=20)
     assert isinstance(error, LockLost) and error.reason == "gone" == reason(lost)
@@ -54,7 +54,7 @@ def test_a_renewal_that_the_system_refuses_is_a_reason(name: str, child: StartCh
         """
         import queue, resource
         losses = queue.Queue()
-        held = Lock(name, timeout=1, renew="auto", on_lost=losses.put).acquire()
+        held = Lock(name, timeout=1, renew=True, on_lost=losses.put).acquire()
         os.rename(os.path.dirname(name), os.path.dirname(name) + ".away")
         open(os.path.dirname(name), "w").close()
         say(losses.get(timeout=20).reason)

@@ -384,7 +384,7 @@ def test_children_of_a_preloaded_parent_share_its_lingering_lock(name: str) -> N
 
 def test_a_lock_is_renewed_in_the_parent_after_a_fork(name: str) -> None:
     lost: list[object] = []
-    with Lock(name, timeout=0.6, renew="auto", on_lost=lost.append) as held:
+    with Lock(name, timeout=0.6, renew=True, on_lost=lost.append) as held:
         children = []
         for _ in range(3):
             pid = os.fork()
@@ -400,9 +400,9 @@ def test_a_lock_is_renewed_in_the_parent_after_a_fork(name: str) -> None:
 
 ENDINGS = {
     "while it holds": "held = Lock(name).acquire()",
-    "while it holds and renews": "held = Lock(name, timeout=0.1, renew='auto').acquire()",
+    "while it holds and renews": "held = Lock(name, timeout=0.1, renew=True).acquire()",
     "while it holds and would report a loss": (
-        "held = Lock(name, timeout=0.1, renew='auto', on_lost=print).acquire()"
+        "held = Lock(name, timeout=0.1, renew=True, on_lost=print).acquire()"
     ),
     "while it lingers": "lock = Lock(name, linger=60)\nlock.acquire().release()",
     "within a with": "lock = Lock(name)\nlock.__enter__()",
@@ -426,7 +426,7 @@ time.sleep(0.02)
     "while a loss is reported": """
 def fail(error): raise RuntimeError("within on_lost")
 sys.unraisablehook = threading.excepthook = lambda *_: time.sleep(0)
-held = Lock(name, timeout=0.1, renew="auto", on_lost=fail).acquire()
+held = Lock(name, timeout=0.1, renew=True, on_lost=fail).acquire()
 Lock(name).break_lock(force=True)
 held.wait_lost(5)
 held.keep()

@@ -14,7 +14,7 @@ use lockbydir::{Error, ErrorKind, Guard, Interrupt, Patience};
 use crate::{impatient, secs};
 
 /// Runs `work` in a forked child, and returns its result.
-fn in_a_child(work: impl FnOnce() -> bool) -> bool {
+pub(crate) fn in_a_child(work: impl FnOnce() -> bool) -> bool {
     match fork::fork().unwrap() {
         fork::Fork::Child => std::process::exit(i32::from(!work())),
         fork::Fork::Parent(child) => fork::waitpid(child).unwrap() == 0,

@@ -60,8 +60,14 @@ impl Script {
     /// Waits until this many more renewals have succeeded.
     #[track_caller]
     fn see_renewals(&self, more: usize) {
+        let seen = self.calls.lock().unwrap().1;
+        self.see_renewals_in_all(seen + more);
+    }
+
+    /// Waits until this many renewals have succeeded.
+    #[track_caller]
+    fn see_renewals_in_all(&self, until: usize) {
         let calls = self.calls.lock().unwrap();
-        let until = calls.1 + more;
         let (calls, late) =
             self.changed.wait_timeout_while(calls, secs(60), |calls| calls.1 < until).unwrap();
         let seen = calls.1;
@@ -288,6 +294,175 @@ fn a_hanging_renewal_is_reported_at_the_deadline() {
     assert!(guard.is_held() && guard.lost().is_none());
 }
 
+/// Lets calls hang as long as it lives: a guard cannot be dropped meanwhile.
+struct Hang<'a>(&'a Script);
+
+impl Hang<'_> {
+    fn new(script: &Script) -> Hang<'_> {
+        script.set(Calls::Hang);
+        Hang(script)
+    }
+}
+
+impl Drop for Hang<'_> {
+    fn drop(&mut self) {
+        self.0.set(Calls::Work);
+    }
+}
+
+/// Returns a lock of this name, and the reasons of its losses.
+fn reporting(name: &str) -> (Arc<Script>, Lock, Receiver<Option<LostReason>>) {
+    let script = Script::of(name);
+    let (sender, losses) = mpsc::channel();
+    let lock = Lock::new(format!("scripted://{name}"))
+        .on_lost(move |error| sender.send(error.lost_reason()).unwrap());
+    (script, lock, losses)
+}
+
+#[test]
+fn a_lock_without_a_chosen_timeout_is_renewed() {
+    let (script, lock, losses) = reporting("default");
+
+    let guard = lock.acquire().unwrap();
+
+    script.see_renewals(1);
+    assert!(guard.is_held() && losses.try_recv().is_err());
+}
+
+#[test]
+fn a_chosen_timeout_is_a_fixed_one_whose_end_is_reported() {
+    let (script, lock, losses) = reporting("fixed");
+    let guard = lock.timeout(secs(1)).acquire().unwrap();
+    let deadline = deadline(&guard);
+
+    let reason = losses.recv_timeout(secs(60)).unwrap();
+
+    assert!(boot() >= deadline, "{:?} too early", deadline - boot());
+    assert_eq!(reason, Some(LostReason::Expired));
+    assert_eq!(guard.lost().and_then(|error| error.lost_reason()), reason);
+    assert_eq!(script.calls.lock().unwrap().1, 0, "renewed");
+    // Nobody has taken it: it may be renewed, and its next end is reported too.
+    guard.renew().unwrap();
+    assert!(guard.is_held() && guard.lost().is_none());
+    assert_eq!(losses.recv_timeout(secs(60)).unwrap(), reason);
+}
+
+#[test]
+fn a_fixed_timeout_that_is_made_longer_ends_later() {
+    let (_script, lock, losses) = reporting("prolonged");
+    let guard = lock.timeout(secs(2)).acquire().unwrap();
+
+    guard.set_timeout(secs(3)).unwrap();
+
+    let deadline = deadline(&guard);
+    losses.recv_timeout(secs(60)).unwrap();
+    assert!(boot() >= deadline, "{:?} too early", deadline - boot());
+}
+
+#[test]
+fn an_expired_lock_is_known_to_be_lost_without_a_callback() {
+    let script = Script::of("silent");
+    let guard = Lock::new("scripted://silent").timeout(ms(200)).acquire().unwrap();
+
+    assert!(guard.wait_lost(secs(60)));
+    while guard.is_held() {
+        std::thread::yield_now();
+    }
+
+    assert_eq!(guard.lost().and_then(|e| e.lost_reason()), Some(LostReason::Expired));
+    drop((guard, script));
+}
+
+#[test]
+fn a_hanging_renewal_and_a_blocking_callback_delay_no_other_guard() {
+    let (hanging, _stuck, _losses) = renewed("stuck", secs(2));
+    let _hang = Hang::new(&hanging);
+    let (blocked, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let (sender, called) = mpsc::channel();
+    Script::of("blocking");
+    let blocking = Lock::new("scripted://blocking").timeout(ms(300)).on_lost(move |_| {
+        sender.send(()).unwrap();
+        let _ = wait.lock().unwrap().recv();
+    });
+    let expired = blocking.acquire().unwrap();
+    called.recv_timeout(secs(60)).unwrap();
+
+    let (script, guard, losses) = renewed("beside", secs(2));
+
+    script.see_renewals(6);
+    assert!(guard.is_held() && losses.try_recv().is_err());
+    drop((blocked, expired));
+}
+
+#[test]
+fn a_panicking_callback_stops_no_renewal() {
+    Script::of("panicking");
+    let panicking = Lock::new("scripted://panicking").timeout(ms(200));
+    let (sender, called) = mpsc::channel();
+    let guard = panicking
+        .on_lost(move |_| {
+            sender.send(()).unwrap();
+            panic!("as the test wants");
+        })
+        .acquire()
+        .unwrap();
+    called.recv_timeout(secs(60)).unwrap();
+
+    let (script, other, _losses) = renewed("unimpressed", secs(2));
+
+    script.see_renewals(4);
+    assert!(other.is_held() && !guard.is_held());
+    guard.renew().unwrap();
+    called.recv_timeout(secs(60)).unwrap();
+}
+
+/// Counts the threads of this process with a name like this.
+#[cfg(target_os = "linux")]
+fn threads(name: &str) -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = threads.flatten().map(|thread| std::fs::read_to_string(thread.path().join("comm")));
+    names.filter(|found| found.as_ref().is_ok_and(|found| found.trim_end() == name)).count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn all_guards_share_one_thread() {
+    let scripts: Vec<_> = (0..100).map(|nth| Script::of(&format!("many{nth}"))).collect();
+    let guards: Vec<_> = (0..100)
+        .map(|nth| Lock::new(format!("scripted://many{nth}")).timeout(secs(2)))
+        .map(|lock| lock.renew_automatically(true).acquire().unwrap())
+        .collect();
+
+    for script in &scripts {
+        script.see_renewals_in_all(3);
+        assert_eq!(threads("lockbydir-renew"), 1);
+    }
+
+    assert!(guards.iter().all(Guard::is_held));
+}
+
+/// In a forked child, where no other test has guards.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_thread_ends_after_the_last_guard_and_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+
+    assert!(crate::forks::in_a_child(|| {
+        let lock = impatient(folder.path());
+        for _ in 0..2 {
+            for _ in 0..50 {
+                lock.acquire().unwrap().release().unwrap();
+            }
+            assert_eq!(threads("lockbydir-renew"), 1);
+            while threads("lockbydir-renew") > 0 {
+                std::thread::yield_now();
+            }
+        }
+        true
+    }));
+}
+
 #[test]
 fn a_release_that_failed_may_be_tried_again() {
     let (script, guard, _losses) = renewed("releasing", secs(3600));
@@ -372,16 +547,19 @@ fn boot_of_the_system() -> Duration {
     std::thread::spawn(boot).join().unwrap()
 }
 
+/// In a forked child, which has no renewer yet.
+#[cfg(unix)]
 #[test]
 fn a_lock_without_a_renewer_is_not_acquired() {
     let folder = tempfile::tempdir().unwrap();
 
-    let error = simulated::within(Failing::new(Kind::Thread, Errno::AGAIN, 9), || {
-        impatient(folder.path()).renew_automatically(true).acquire().unwrap_err()
-    });
+    assert!(crate::forks::in_a_child(|| {
+        let world = Failing::new(Kind::Thread, Errno::AGAIN, 9);
+        let refused = simulated::within(world, || impatient(folder.path()).acquire());
+        let error = refused.unwrap_err();
+        error.kind() == ErrorKind::Io && error.to_string().contains("no thread can be started")
+    }));
 
-    assert_eq!(error.kind(), ErrorKind::Io);
-    assert!(error.to_string().contains("no thread can be started"), "{error}");
     assert_empty(folder.path());
 }
 

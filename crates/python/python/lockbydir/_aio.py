@@ -11,7 +11,7 @@ import math
 import threading
 import weakref
 from types import TracebackType
-from typing import Any, Callable, Coroutine, Literal, NoReturn, Optional, TypeVar
+from typing import Any, Callable, Coroutine, NoReturn, Optional, TypeVar
 
 from lockbydir import _native
 from lockbydir._errors import WouldDeadlock
@@ -172,14 +172,14 @@ class AsyncLock:
         self,
         name: Name,
         *,
-        timeout: Seconds = 10.0,
+        timeout: Optional[Seconds] = None,
         patience: Optional[Seconds] = 30.0,
         label: str = "",
         fenced: bool = False,
         linger: Seconds = 0.0,
         mode: int = 0o700,
         group: Optional[int] = None,
-        renew: Optional[Literal["auto"]] = None,
+        renew: Optional[bool] = None,
         on_lost: Optional[OnLost] = None,
         owner: Owner = "process",
     ) -> None:

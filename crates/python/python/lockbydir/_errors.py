@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Optional
 if TYPE_CHECKING:
     from lockbydir._facts import Holder
 
-_LostReason = Optional[Literal["gone", "taken", "renewal failed", "released"]]
+_LostReason = Optional[Literal["gone", "taken", "renewal failed", "expired", "released"]]
 
 
 class LockError(Exception):
@@ -43,7 +43,7 @@ class LockLost(LockError):
     reason: _LostReason
     """The reason, for programs: ``"gone"`` (its entry is gone: it was broken, or released by its
     key), ``"taken"`` (another holding has the lock; ``holder`` says whose, where that is known),
-    ``"renewal failed"`` (it was not renewed before its deadline), or ``"released"`` (its `Held`
+    ``"renewal failed"`` (it was not renewed before its deadline), ``"expired"`` (its timeout is over, and it is not renewed automatically), or ``"released"`` (its `Held`
     was released or handed over before)."""
 
     def __init__(

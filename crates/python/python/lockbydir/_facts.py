@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Literal, Optional
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Status:
     """The name, as given."""
     path: str
     """The lock directory."""
-    state: str
+    state: Literal["free", "open", "held", "expired", "dead", "bare", "foreign"]
     """``free``, ``open`` (free, its directory kept), ``held``, ``expired``, ``dead``, ``bare`` (a
     plain directory, as an ``mkdir`` lock makes it) or ``foreign`` (not ours to touch)."""
     is_locked: bool

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
+import warnings
 from datetime import timedelta
 from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union
 
@@ -55,7 +57,7 @@ def shown(name: Name) -> str:
 def native(
     name: object,
     *,
-    timeout: object = 10.0,
+    timeout: object = None,
     patience: object = 30.0,
     label: object = "",
     fenced: object = False,
@@ -69,17 +71,13 @@ def native(
 ) -> _native.Lock:
     """Creates a lock of the native module, after checking the parameters."""
     path = _path(name, "a lock's name")
-    if not (renew is None or isinstance(renew, str)):
-        raise TypeError(f'renew is None or "auto", not {type(renew).__name__}: {renew!r}')
-    if renew not in (None, "auto"):
-        raise ValueError(f'renew is None or "auto", not {renew!r}')
+    if not (renew is None or isinstance(renew, bool)):
+        raise TypeError(f"renew is a bool or None, not {type(renew).__name__}: {renew!r}")
     if not (on_lost is None or callable(on_lost)):
         raise TypeError(
             f"on_lost is None or what is called with the error, not "
             f"{type(on_lost).__name__}: {on_lost!r}"
         )
-    if on_lost is not None and renew != "auto":
-        raise ValueError('on_lost is called by the thread that renews: it needs renew="auto"')
     if isinstance(owner, str):
         if owner not in ("process", "nobody"):
             raise ValueError(f'owner is "process", "nobody" or a PID, not {owner!r}')
@@ -94,14 +92,14 @@ def native(
         raise ValueError(f"mode is from 0o700 to 0o777, like 0o770, not {oct(mode)}")
     return _native.Lock(
         path,
-        timeout=seconds(timeout, "timeout"),
+        timeout=None if timeout is None else seconds(timeout, "timeout"),
         patience=patience_of(patience),
         label=_checked(label, str, "label", "a str"),
         fenced=_checked(fenced, bool, "fenced", "a bool"),
         linger=seconds(linger, "linger"),
         mode=mode,
         group=group,
-        renews=renew == "auto",
+        renews=renew,
         on_lost=on_lost,
         owner=pid,
         poll_interval=poll_interval,
@@ -110,7 +108,7 @@ def native(
 
 def _check_holding(timeout: object, label: object) -> None:
     """Checks timeout and label at once, rather than at the first acquisition."""
-    lasts = seconds(timeout, "timeout")
+    lasts = _SHORTEST if timeout is None else seconds(timeout, "timeout")
     if not _SHORTEST <= lasts <= _LONGEST:
         raise ValueError(f"timeout is from 0.1 seconds to ten years, not {lasts} s")
     text: str = _checked(label, str, "label", "a str")
@@ -118,12 +116,21 @@ def _check_holding(timeout: object, label: object) -> None:
         raise ValueError(f"label is at most 40 printable ASCII characters, not {text!r}")
 
 
+def _warn_of_loss(error: LockError) -> None:
+    """Reports a loss that no ``on_lost`` handles: to ``logging``, and once a lock as a warning."""
+    logger = logging.getLogger("lockbydir")
+    if logger.hasHandlers():
+        logger.warning("%s", error)
+    # The text names the lock, and the default filter shows each text once.
+    warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+
+
 class Lock(_native.With):
     """A named lock across processes and threads.
 
     >>> import tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> with Lock(folder / "jobs", timeout=10, patience=30) as held:
+    >>> with Lock(folder / "jobs", patience=30) as held:
     ...     held.is_held
     True
 
@@ -136,10 +143,10 @@ class Lock(_native.With):
     :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. A
         relative path is relative to the current directory of this moment, even if the program changes
         it later. Or the URL of a lock on etcd, as a ``str``: ``"etcd://host:2379,host2:2379/jobs"``.
-    :param timeout: how long the lock lasts unless renewed, in seconds or as a ``timedelta``, from
-        0.1 s to ten years. It is stored in the lock, and everybody obeys it. It should be longer than
-        the work takes. **Not** how long a waiter waits, as ``timeout`` is in other packages: that is
-        ``patience``.
+    :param timeout: a fixed time that the lock lasts, in seconds or as a ``timedelta``, from 0.1 s to
+        ten years; then others may take it. It is stored in the lock, and everybody obeys it. ``None``:
+        the lock is renewed, for 10 s at a time, as long as this process lives and the lock is held.
+        **Not** how long a waiter waits, as ``timeout`` is in other packages: that is ``patience``.
     :param patience: how long a waiter waits, in seconds; 0 is one try, ``None`` is for ever.
     :param label: what the lock is held for, in at most 40 printable ASCII characters; others see
         it.
@@ -149,13 +156,14 @@ class Lock(_native.With):
     :param mode: of the lock directory, from ``0o700`` to ``0o777``: ``0o770`` shares the lock with
         a group.
     :param group: the GID to share it with.
-    :param renew: ``"auto"`` has a thread renew the lock every third of its timeout, while it is
-        held.
+    :param renew: whether a thread renews the lock every third of its timeout, while it is held;
+        ``None``: unless a ``timeout`` is given.
     :param on_lost: called with a `LockLost`, on a separate thread: at once when a renewal finds that
         the holding was ended; when renewals fail, after the deadline and one more try; when a renewal
-        does not return, at the deadline, and the error says so. Others may hold the lock one margin
-        later: 0.5 s for a timeout of 10 s. `Held.wait_lost` returns earlier, while a quarter of the
-        timeout is left.
+        does not return, at the deadline, and the error says so; when the lock is not renewed, at the
+        deadline. Others may hold the lock one margin later: 0.5 s for a timeout of 10 s.
+        `Held.wait_lost` returns earlier, while a quarter of the timeout is left. Without ``on_lost`` a
+        loss is a ``RuntimeWarning``, once a lock, and a warning of the logger ``lockbydir``.
     :param owner: the process on whose life the lock depends, beside its timeout: ``"process"`` (when
         this process dies, the next waiter gets the lock at once), ``"nobody"``, or a PID.
     :raises TypeError: for a parameter of a wrong type.
@@ -171,14 +179,14 @@ class Lock(_native.With):
         self,
         name: Name,
         *,
-        timeout: Seconds = 10.0,
+        timeout: Optional[Seconds] = None,
         patience: Optional[Seconds] = 30.0,
         label: str = "",
         fenced: bool = False,
         linger: Seconds = 0.0,
         mode: int = 0o700,
         group: Optional[int] = None,
-        renew: Optional[Literal["auto"]] = None,
+        renew: Optional[bool] = None,
         on_lost: Optional[OnLost] = None,
         owner: Owner = "process",
     ) -> None:
@@ -193,7 +201,7 @@ class Lock(_native.With):
             mode=mode,
             group=group,
             renew=renew,
-            on_lost=on_lost,
+            on_lost=_warn_of_loss if on_lost is None else on_lost,
             owner=owner,
         )
         self.name = name

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Callable, NoReturn, Optional, SupportsIndex, Union, final
+from typing import Any, Callable, Literal, NoReturn, Optional, SupportsIndex, Union, final
 
 from typing_extensions import Self, disjoint_base
 
@@ -35,14 +35,14 @@ class Lock:
         cls,
         name: str,
         *,
-        timeout: float,
+        timeout: Optional[float],
         patience: Optional[float],
         label: str,
         fenced: bool,
         linger: float,
         mode: int,
         group: Optional[int],
-        renews: bool,
+        renews: Optional[bool],
         on_lost: Optional[Callable[..., object]],
         owner: Optional[int],
         poll_interval: Optional[float],
@@ -91,7 +91,7 @@ class Held:
     def path(self) -> str:
         """The lock directory."""
     @property
-    def how(self) -> str:
+    def how(self) -> Literal["free", "handed over", "after expiry", "after death"]:
         """How the lock was acquired: ``free``, ``handed over``, ``after expiry`` or ``after death``.
         After the last two the work of the predecessor may be half done; only one successor sees this.
         A bare lock that was removed for its age is ``after expiry``, from an unknown holder whose work
