@@ -44,7 +44,7 @@ static ACCESS: OnceLock<Access> = OnceLock::new();
 /// ```
 pub fn register(access: Access) {
     let _ = ACCESS.set(access);
-    lockbydir::engine::register(Scheme { name: SCHEME, open, list, clean });
+    lockbydir::engine::register(Scheme::new(SCHEME, open, list, clean));
 }
 
 fn access() -> &'static Access {

@@ -14,6 +14,7 @@ use crate::key::Key;
 use crate::renewer;
 use crate::settings::{Settings, check_timeout, living};
 use crate::status::How;
+use crate::trace;
 
 /// Proof that the lock is held, until its deadline.
 ///
@@ -35,12 +36,15 @@ pub(crate) fn hold(
     let key = holding.key();
     let hold = Hold::new(settings, engine, holding);
     let guard = Guard { hold, how, key };
-    if let Err(errno) = renewer::join(&guard.hold) {
+    if let Err(errno) = renewer::join(&guard.hold)
+        && guard.hold.needs_renewer()
+    {
         // Without renewals the lock would be lost in the middle of the work.
         let error = Error::no_renewer(guard.path(), errno.into());
         drop(guard);
         return Err(error);
     }
+    trace::acquired(guard.path(), guard.token(), &guard.how);
     Ok(guard)
 }
 
@@ -163,6 +167,32 @@ impl Guard {
     /// or if its emptied directory could not be removed.
     pub fn release(self) -> Result<(), Error> {
         self.hold.release()
+    }
+
+    /// Releases the lock like [`release`](Guard::release), in async code on tokio (feature
+    /// `tokio`): on another thread, since a file system or a server may take its time. If the
+    /// future is dropped, the release goes on.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let name = folder.path().join("jobs");
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let lock = lockbydir::Lock::new(&name);
+    /// lock.acquire_async().await?.release_async().await?;
+    /// assert!(!lock.is_locked()?);
+    /// # Ok::<(), lockbydir::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`release`](Guard::release).
+    #[cfg(feature = "tokio")]
+    pub async fn release_async(self) -> Result<(), Error> {
+        let path = self.path().to_owned();
+        match tokio::task::spawn_blocking(move || self.release()).await {
+            Ok(released) => released,
+            // The runtime is shutting down; the guard has been dropped, and has released the lock.
+            Err(cause) => Err(Error::io("release", &path, std::io::Error::other(cause))),
+        }
     }
 
     /// Releases the lock like [`release`](Guard::release), without consuming the guard. After an

@@ -14,9 +14,11 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::os::clock;
 use crate::os::fork_local::{ForkGeneration, ForkLocal};
+use crate::os::simulated;
 use crate::renewer;
 use crate::settings::{OnLost, Settings};
 use crate::status::{Holder, people_duration, printable};
+use crate::trace;
 
 /// The state that a guard and its renewer share.
 pub(crate) struct Hold {
@@ -35,6 +37,8 @@ pub(crate) struct Hold {
     calling: AtomicU64,
     /// The lock is renewed automatically.
     renews: bool,
+    /// Losses are reported.
+    reports: bool,
     /// The guard is released, handed over or dropped: nobody renews the lock any more.
     is_over: AtomicBool,
     is_reported: AtomicBool,
@@ -123,6 +127,7 @@ impl Hold {
             due,
             calling: AtomicU64::new(0),
             renews: settings.renews(),
+            reports: settings.on_lost.is_some() || trace::REPORTS && simulated::world().is_none(),
             state: Mutex::new(Held { holding, has_ended: false }),
             loss: Mutex::new(None),
             lost: Condvar::new(),
@@ -207,6 +212,9 @@ impl Hold {
         if state.has_ended {
             holds().remove(&self.key.nonce());
         }
+        if released.is_ok() {
+            trace::released(self.path(), self.key.token());
+        }
         released
     }
 
@@ -284,7 +292,9 @@ impl Hold {
                 self.lose(Why::Taken(error.holder().cloned()));
             }
             Err(error) => {
-                *self.failure() = Some(cause(error));
+                let cause = cause(error);
+                trace::renewal_failed(self.path(), &cause);
+                *self.failure() = Some(cause);
                 let timeout = request.timeout.unwrap_or(Duration::MAX).min(self.timeout());
                 let retry = (timeout / 20).min(LONGEST_RETRY);
                 // A try that began before the deadline is repeated at the deadline at the latest.
@@ -307,10 +317,10 @@ impl Hold {
         }
         let deadline = self.deadline.load(Ordering::Relaxed);
         match (&*self.loss(), self.calling.load(Ordering::Relaxed)) {
-            (Some(Why::Taken(_)), _) if self.reports_loss() && !self.is_reported() => Next::Report,
+            (Some(Why::Taken(_)), _) if self.reports && !self.is_reported() => Next::Report,
             // A renewal by another thread may still revive it, which is then rescheduled.
             (Some(_), _) => Next::Nothing,
-            (None, call) if call != 0 && self.reports_loss() => Next::Answer { call, deadline },
+            (None, call) if call != 0 && self.reports => Next::Answer { call, deadline },
             (None, _) if self.renews => Next::Renew(self.due.load(Ordering::Relaxed)),
             (None, _) => Next::Expire(deadline),
         }
@@ -322,12 +332,13 @@ impl Hold {
     }
 
     /// Returns true if the renewer has something to do for this hold.
-    pub(crate) fn needs_renewer(&self) -> bool {
-        self.renews || self.reports_loss()
+    pub(crate) fn has_renewer(&self) -> bool {
+        self.renews || self.reports
     }
 
-    fn reports_loss(&self) -> bool {
-        self.on_lost.is_some()
+    /// Returns true if the program relies on the renewer.
+    pub(crate) fn needs_renewer(&self) -> bool {
+        self.renews || self.on_lost.is_some()
     }
 
     fn is_reported(&self) -> bool {
@@ -367,14 +378,16 @@ impl Hold {
         }
     }
 
-    /// Calls the callback for the loss, once.
+    /// Reports the loss, once.
     pub(crate) fn report_loss(&self) {
         let why = self.loss().clone();
-        if let (Some(on_lost), Some(why)) = (&self.on_lost, why)
-            && !self.is_over()
-            && !self.is_reported.swap(true, Ordering::AcqRel)
-        {
-            on_lost(&self.lost_error(&why));
+        let Some(why) = why.filter(|_| !self.is_over()) else { return };
+        if self.reports && !self.is_reported.swap(true, Ordering::AcqRel) {
+            let error = self.lost_error(&why);
+            trace::lost(&error);
+            if let Some(on_lost) = &self.on_lost {
+                on_lost(&error);
+            }
         }
     }
 

@@ -71,6 +71,7 @@ mod printable;
 mod renewer;
 mod settings;
 mod status;
+mod trace;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../tests/README.md")]
@@ -88,7 +89,7 @@ pub use guard::Guard;
 pub use interrupt::Interrupt;
 pub use key::Key;
 pub use lock::Lock;
-pub use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT};
+pub use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT, Nonce};
 #[doc(hidden)]
 pub use os::simulated;
 pub use printable::is_printable;

@@ -70,7 +70,7 @@ fn id(hold: &Hold) -> Id {
 
 /// Adds a hold to the renewer, if it needs one.
 pub(crate) fn join(hold: &Arc<Hold>) -> Result<(), Errno> {
-    if !hold.needs_renewer() {
+    if !hold.has_renewer() {
         return Ok(());
     }
     let renewer = RENEWER.get_or_make(Renewer::default);
@@ -88,7 +88,7 @@ pub(crate) fn join(hold: &Arc<Hold>) -> Result<(), Errno> {
 
 /// Removes a hold that has ended.
 pub(crate) fn leave(hold: &Hold) {
-    let Some(renewer) = RENEWER.get().filter(|_| hold.needs_renewer()) else { return };
+    let Some(renewer) = RENEWER.get().filter(|_| hold.has_renewer()) else { return };
     let mut schedule = renewer.schedule();
     let entry = schedule.holds.remove(&id(hold));
     if let Some(entry) = &entry {
@@ -100,7 +100,7 @@ pub(crate) fn leave(hold: &Hold) {
 
 /// Looks at a hold anew, because its deadline has changed or a call for it has ended.
 pub(crate) fn reschedule(hold: &Hold) {
-    if let Some(renewer) = RENEWER.get().filter(|_| hold.needs_renewer()) {
+    if let Some(renewer) = RENEWER.get().filter(|_| hold.has_renewer()) {
         renewer.look_in_time(renewer.schedule(), hold);
     }
 }

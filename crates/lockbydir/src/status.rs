@@ -13,6 +13,7 @@ pub(crate) use crate::printable::printable_bytes;
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Holder {
     /// Its host.
@@ -119,6 +120,8 @@ impl fmt::Display for Holder {
 /// release. Of a bare lock that was removed for its age, at most one successor is informed: the
 /// remover, if it is also the next holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum How {
     /// The lock was free, without a predecessor.
@@ -148,6 +151,7 @@ impl How {
 
 /// Who held the lock before.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Predecessor {
     /// Who it was, without its `command`, which is no longer known. `None` for a bare lock, whose
@@ -187,6 +191,8 @@ impl fmt::Display for Predecessor {
 
 /// The result of breaking a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Broken {
     /// A holding was ended; `None` for a bare directory, whose creator is unknown.
@@ -200,6 +206,8 @@ pub enum Broken {
 
 /// The state of a lock; [`Display`](fmt::Display) shows it as one lower-case word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum State {
     /// There is no directory.
@@ -234,6 +242,7 @@ impl fmt::Display for State {
 
 /// A waiter in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Ticket {
     /// Its process.
@@ -250,6 +259,7 @@ pub struct Ticket {
 
 /// All that can be seen of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Status {
     /// The name, as given.

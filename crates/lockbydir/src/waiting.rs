@@ -29,6 +29,13 @@ impl From<Duration> for Patience {
     }
 }
 
+impl From<Option<Duration>> for Patience {
+    /// `None` is [`FOREVER`](Patience::FOREVER).
+    fn from(duration: Option<Duration>) -> Patience {
+        Patience(duration)
+    }
+}
+
 /// The report about a wait that goes to [`Lock::on_wait`](crate::Lock::on_wait).
 #[derive(Debug)]
 #[non_exhaustive]

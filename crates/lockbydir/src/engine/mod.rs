@@ -7,14 +7,17 @@
 //! lock, let the threads and tasks of a process queue among themselves, count the deadline, renew
 //! in a thread, report losses, and prevent a forked child from using its parent's lock.
 //!
-//! The terms are those of `lockbydir_protocol`; times are on the [boot clock](boot).
+//! The terms are those of the protocol, and are exported here; times are on the [boot clock](boot).
+//! A method that is added to [`Engine`] or [`Holding`] in a later version has a default.
 
 mod registry;
 
 use std::path::Path;
 use std::time::Duration;
 
-use lockbydir_protocol::{AcquireRequest, Liveness, Origin, Owner, Process, RenewRequest};
+pub use lockbydir_protocol::{
+    AcquireRequest, Host, Label, Liveness, Nonce, Origin, Owner, Process, RenewRequest, margin,
+};
 
 pub(crate) use crate::directory::engine::LockDirectory;
 pub(crate) use registry::registered;
@@ -94,7 +97,7 @@ pub trait Holding: Send {
 
     /// Returns from which time of the boot clock on the holder counts the holding as over. It is
     /// counted from before the call that published the holding, less the
-    /// [margin](lockbydir_protocol::margin): nobody else may hold the lock before it.
+    /// [margin]: nobody else may hold the lock before it.
     fn deadline(&self) -> Duration;
 
     /// Returns how long a renewal lasts. An engine may grant more than was requested.

@@ -11,6 +11,7 @@ use crate::status::{Status, printable};
 /// The functions that open, list and clean the locks of a URL's scheme. All get the URL as the user
 /// gave it, with its secrets; what they return or report must not contain these.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Scheme {
     /// The part before `://`, in lower case.
     pub name: &'static str,
@@ -20,6 +21,19 @@ pub struct Scheme {
     pub list: fn(url: &str) -> Result<Vec<Status>, Error>,
     /// Removes what crashes left behind below this URL, and returns what it removed.
     pub clean: fn(url: &str) -> Result<Vec<PathBuf>, Error>,
+}
+
+impl Scheme {
+    /// Creates a scheme from its name and functions, which the fields describe.
+    #[must_use]
+    pub fn new(
+        name: &'static str,
+        open: fn(url: &str, timeout: Duration) -> Opened,
+        list: fn(url: &str) -> Result<Vec<Status>, Error>,
+        clean: fn(url: &str) -> Result<Vec<PathBuf>, Error>,
+    ) -> Scheme {
+        Scheme { name, open, list, clean }
+    }
 }
 
 /// The result of opening a lock.

@@ -9,6 +9,7 @@ use crate::status::{Holder, Status, Ticket};
 
 /// Something that happened to a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Event {
     /// When the event was seen.
@@ -22,6 +23,8 @@ pub struct Event {
 
 /// A kind of event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum What {
     /// The lock was seen for the first time. What was there before is reported as if it happened
@@ -97,6 +100,8 @@ pub enum What {
 
 /// How a lock was acquired, as far as an observer can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Gained {
     /// It was there already when the lock was first seen.
@@ -114,6 +119,8 @@ pub enum Gained {
 
 /// Why a process stopped waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Departure {
     /// It has the lock.
@@ -129,6 +136,7 @@ pub enum Departure {
 
 /// A process that waits for a lock, or holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Contender {
     /// An identifier: the same for one process as long as it lives, and for a wait and the holding

@@ -9,6 +9,7 @@ mod contract;
 mod directory;
 mod doctor;
 mod examples;
+mod features;
 #[cfg(target_os = "linux")]
 mod forks;
 mod holding;

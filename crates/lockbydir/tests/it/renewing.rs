@@ -39,12 +39,8 @@ static SCRIPTS: Mutex<Option<HashMap<String, Arc<Script>>>> = Mutex::new(None);
 impl Script {
     /// Creates a new scripted lock of this name.
     fn of(name: &str) -> Arc<Script> {
-        engine::register(Scheme {
-            name: "scripted",
-            open,
-            list: |_| Ok(Vec::new()),
-            clean: |_| Ok(Vec::new()),
-        });
+        let scheme = Scheme::new("scripted", open, |_| Ok(Vec::new()), |_| Ok(Vec::new()));
+        engine::register(scheme);
         let script =
             Arc::new(Script { calls: Mutex::new((Calls::Work, 0)), changed: Condvar::new() });
         let mut all = SCRIPTS.lock().unwrap();
