@@ -10,7 +10,7 @@ use std::time::Duration;
 use lockbydir::engine::{ForkLocal, boot};
 use prost::bytes::Bytes;
 use tokio::time::{sleep, timeout};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::Endpoint;
 
 use crate::address::{Access, Servers};
 use crate::api::{Call, Client, Login, Method, StatusRequest, decode, encode};
@@ -214,7 +214,7 @@ async fn connect(host: &str, access: &Access) -> Result<Client, EngineError> {
         .keep_alive_timeout(PING)
         .connect_timeout(PING);
     if access.is_tls() {
-        endpoint = endpoint.tls_config(tls(access)?).map_err(setup)?;
+        endpoint = encrypted(endpoint, access)?;
     }
     if endpoint.uri().host().is_some_and(is_name) {
         has_thread_to_look_up().map_err(|error| {
@@ -233,7 +233,11 @@ fn is_name(host: &str) -> bool {
     host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }
 
-fn tls(access: &Access) -> Result<ClientTlsConfig, EngineError> {
+/// Makes the connection an encrypted one.
+#[cfg(feature = "tls")]
+fn encrypted(endpoint: Endpoint, access: &Access) -> Result<Endpoint, EngineError> {
+    use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
     let read = |path: &std::path::Path| {
         std::fs::read(path)
             .map_err(|error| EngineError::Setup(format!("cannot read {}: {error}", path.display())))
@@ -246,5 +250,33 @@ fn tls(access: &Access) -> Result<ClientTlsConfig, EngineError> {
     if let (Some(cert), Some(key)) = (&access.cert, &access.key) {
         tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
     }
-    Ok(tls)
+    endpoint.tls_config(tls).map_err(|error| EngineError::of_transport(&error))
+}
+
+/// Refuses: nothing is ever sent in clear text to a server whose address asks for TLS.
+#[cfg(not(feature = "tls"))]
+fn encrypted(_: Endpoint, _: &Access) -> Result<Endpoint, EngineError> {
+    Err(EngineError::Setup("this program was built without TLS (the feature `tls`)".into()))
+}
+
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use std::io::ErrorKind::WouldBlock;
+    use std::net::TcpListener;
+
+    use lockbydir::{ErrorKind, Lock};
+
+    #[test]
+    fn without_tls_nothing_is_sent_to_a_server_that_needs_it() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        crate::register(crate::Access::default());
+
+        let error = Lock::new(format!("etcd://{address}/jobs?tls")).acquire().unwrap_err();
+
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("built without TLS"), "{error}");
+        server.set_nonblocking(true).unwrap();
+        assert_eq!(server.accept().unwrap_err().kind(), WouldBlock);
+    }
 }

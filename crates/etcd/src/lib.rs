@@ -25,6 +25,11 @@
 //!   other.
 //! - [`Lock::linger`] and [`Lock::poll_interval`] do nothing.
 //!
+//! # Features
+//! - `tls` (on by default): encrypted connections. Without it, a fifth of the dependencies and the C
+//!   compiler for their build are not needed, and a lock whose address asks for TLS cannot be acquired.
+//! - `tokio`: [`Lock::acquire_async`](lockbydir::Lock), for async code.
+//!
 //! # Pitfalls
 //! - Servers older than 3.4.38, 3.5.23 or 3.6.5 have known faults in their leases. The lock guards
 //!   against them; for that it may wait for up to one timeout more before it takes over from a holder
