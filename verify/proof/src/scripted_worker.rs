@@ -85,7 +85,8 @@ impl ScriptedWorker {
     #[must_use]
     pub fn start_with_stepped_clock(worker: impl AsRef<OsStr>, library: &Path, ahead: i64) -> Self {
         let mut command = Command::new(worker);
-        Self::spawn(command.env("LD_PRELOAD", library).env(STEP, ahead.to_string()))
+        step_clock(&mut command, library, ahead);
+        Self::spawn(&mut command)
     }
 
     /// Starts the worker as another user, which only root may do.
@@ -185,6 +186,15 @@ impl Drop for ScriptedWorker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Lets a command start with a wall clock that is `ahead` seconds ahead of ours, made by a library that reads
+/// [`STEP`].
+pub fn step_clock(command: &mut Command, library: &Path, ahead: i64) {
+    // The path of a library to load first must not contain spaces; that of its folder may.
+    let (name, folder) = (library.file_name(), library.parent());
+    command.env("LD_PRELOAD", name.expect("a file")).env(STEP, ahead.to_string());
+    command.env("LD_LIBRARY_PATH", folder.expect("a file in a folder"));
 }
 
 /// Returns a command that starts another in namespaces of its own.

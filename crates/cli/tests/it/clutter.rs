@@ -91,7 +91,7 @@ fn only_plain_files_and_empty_directories_are_removed() {
 fn removing_foreign_things_needs_consent_at_a_terminal() {
     let (folder, lock) = noted_lock();
     for (answer, code) in [("\n", 73), ("n\n", 73), ("y\n", 0)] {
-        let mut child = on_terminal(&folder, "$L break --force jobs");
+        let mut child = on_terminal(&folder, "\"$L\" break --force jobs");
         child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
         let (ended, seen) = output(child);
         assert_eq!(ended, code, "{seen}");

@@ -22,7 +22,7 @@ use super::{
     worker::{LockUnderTest, Orders, Proc},
     worker_process::WorkerProcess,
 };
-use crate::{chance::Dice, clock, store::Store};
+use crate::{chance::Dice, clock, scripted_worker::step_clock, store::Store};
 
 /// The largest difference of stepped clocks, in seconds.
 const HOUR: u64 = 3600;
@@ -140,8 +140,7 @@ impl<'a> WorkerPool<'a> {
     fn spawn_here(&self, orders: &Orders, step: i64) -> Outcome<WorkerProcess> {
         let mut command = self.command(orders)?;
         if step != 0 {
-            command.env("LD_PRELOAD", self.plan.stepped_clock());
-            command.env(crate::scripted_worker::STEP, step.to_string());
+            step_clock(&mut command, &self.plan.stepped_clock(), step);
         }
         // In a process group of its own: a signal reaches it also if another program started it.
         command.stdin(Stdio::piped()).stdout(self.pipe.try_clone()?).process_group(0);

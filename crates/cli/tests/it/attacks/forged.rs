@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::FileType;
@@ -37,7 +38,7 @@ fn no_date_of_a_forged_entry_makes_two_holders() {
     // Where `/proc` hides the processes of others (`hidepid`), process 1 may be the holder for all that the
     // victim knows, and so it holds until its timeout.
     let mut look = std::process::Command::new("test");
-    std::os::unix::process::CommandExt::uid(look.args(["-e", "/proc/1/stat"]), VICTIM);
+    look.args(["-e", "/proc/1/stat"]).uid(VICTIM).gid(VICTIM);
     let are_others_seen = look.status().expect("test runs").success();
     for (entry, is_taken) in [
         // A dead holder, or one whose entry has expired, holds nothing.
@@ -113,7 +114,7 @@ fn non_members_of_a_group_can_do_nothing() {
     fs::set_permissions(&place, fs::Permissions::from_mode(0o1770)).unwrap();
     let member = |user: u32, args: &[&str]| {
         let mut command = arena.command(user, args);
-        std::os::unix::process::CommandExt::gid(&mut command, 4321);
+        command.gid(4321);
         crate::Ran::of(command.output().unwrap())
     };
 
