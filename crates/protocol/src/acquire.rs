@@ -8,13 +8,11 @@ use core::time::Duration;
 use crate::acquisition::{AcquireRequest, AcquiredFrom, Acquisition, Blocker, RemovedBare};
 use crate::entry::{Entry, MAX_NAME, MAX_TOKEN, State, whole_millis};
 use crate::operation::{
-    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step, TORN_LOOKS,
+    Answer, Fault, Foreign, Listing, Machine, Observation, Operation, Step, TORN_LOOKS,
 };
 use crate::release::{Release, Released};
-use crate::verdict::{
-    Facts, Liveness, LocalContext, Question, Verdict, Watch, age, is_older, judge,
-    timestamp_granularity,
-};
+use crate::time::{Now, Stamp, age, is_older, timestamp_granularity};
+use crate::verdict::{Facts, Liveness, LocalContext, Question, Verdict, Watch, judge};
 
 /// The machine that acquires a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,10 +7,9 @@ use core::time::Duration;
 
 use crate::entry::{Entry, State};
 use crate::inspect::{Inspect, View};
-use crate::operation::{
-    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step,
-};
-use crate::verdict::{LocalContext, Verdict, is_older, timestamp_granularity};
+use crate::operation::{Answer, Fault, Foreign, Listing, Machine, Observation, Operation, Step};
+use crate::time::{Now, Stamp, is_older, timestamp_granularity};
+use crate::verdict::{LocalContext, Verdict};
 
 /// How breaking ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,8 +2,9 @@
 
 use crate::entry::State;
 use crate::operation::{
-    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step, TORN_LOOKS,
+    Answer, Fault, Foreign, Listing, Machine, Observation, Operation, Step, TORN_LOOKS,
 };
+use crate::time::{Now, Stamp};
 use crate::verdict::{Facts, Liveness, LocalContext, Question, Verdict, judge};
 
 /// The state of a lock as a look found it.

@@ -33,6 +33,7 @@ mod release;
 mod renew;
 mod text;
 mod ticket;
+mod time;
 mod verdict;
 
 pub use acquire::Acquire;
@@ -41,8 +42,8 @@ pub use entry::{Entry, MAX_NAME, MAX_TOKEN, Nonce, Origin, Owner, Process, State
 pub use evict::{Evict, Eviction};
 pub use inspect::{Inspect, View};
 pub use operation::{
-    Answer, Fault, Foreign, Handoff, Listing, Machine, Now, Observation, Operation, Stamp, Step,
-    Wake, WakeSource,
+    Answer, Fault, Foreign, Handoff, Listing, Machine, Observation, Operation, Step, Wake,
+    WakeSource,
 };
 pub use queue::limits::{PACE, PASS_OVER_AFTER};
 pub use queue::{Queue, Waited};
@@ -50,9 +51,9 @@ pub use release::{Release, Released};
 pub use renew::{Renew, RenewRequest, Renewal};
 pub use text::{Host, Label, LabelError};
 pub use ticket::Ticket;
+pub use time::{Now, Stamp, timestamp_granularity};
 pub use verdict::{
     CLOCK_SLACK, Evidence, Facts, Liveness, LocalContext, Question, Verdict, Watch, judge,
-    timestamp_granularity,
 };
 
 use core::time::Duration;

@@ -7,21 +7,8 @@ use core::time::Duration;
 
 use crate::entry::{Entry, Owner};
 use crate::ticket::Ticket;
+use crate::time::{Now, Stamp};
 use crate::verdict::Liveness;
-
-/// The time, read just before a machine is asked for its next step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Now {
-    /// The boot clock: it runs while the computer is suspended, and is never set.
-    pub boot: Duration,
-    /// The wall clock, since 1970. It never decides whether a holder is alive; tokens start from it.
-    pub wall: Duration,
-}
-
-/// A directory's change time in nanoseconds since 1970: it shows whether the directory was changed
-/// between two looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Stamp(pub i128);
 
 /// One operation on the lock directory D. The part of it that others may see takes effect in one
 /// system call.

@@ -23,8 +23,9 @@ use self::one_try::OneTry;
 use crate::acquire::Acquire;
 use crate::acquisition::{Acquisition, Blocker};
 use crate::entry::Entry;
-use crate::operation::{Answer, Fault, Machine, Now, Operation, Stamp, Step};
+use crate::operation::{Answer, Fault, Machine, Operation, Step};
 use crate::ticket::Ticket;
+use crate::time::{Now, Stamp};
 use crate::verdict::LocalContext;
 
 /// How waiting ended.

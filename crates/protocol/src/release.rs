@@ -6,8 +6,9 @@ use core::mem;
 
 use crate::entry::{Entry, Nonce, State};
 use crate::operation::{
-    Answer, Fault, Foreign, Listing, Machine, Now, Observation, Operation, Stamp, Step, TORN_LOOKS,
+    Answer, Fault, Foreign, Listing, Machine, Observation, Operation, Step, TORN_LOOKS,
 };
+use crate::time::{Now, Stamp};
 use crate::verdict::LocalContext;
 
 /// How a release ended.

@@ -4,7 +4,8 @@
 use core::time::Duration;
 
 use crate::entry::{Entry, Nonce, Owner, Process, State, whole_millis};
-use crate::operation::{Answer, Fault, Machine, Now, Observation, Operation, Step, TORN_LOOKS};
+use crate::operation::{Answer, Fault, Machine, Observation, Operation, Step, TORN_LOOKS};
+use crate::time::Now;
 use crate::verdict::LocalContext;
 
 /// What a renewal changes besides the stamp.

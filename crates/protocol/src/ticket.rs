@@ -9,8 +9,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::entry::{MAX_NAME, MAX_STAMP, MAX_TOKEN, Nonce, Origin, Process, whole_millis};
-use crate::operation::Now;
 use crate::text::{Host, Label};
+use crate::time::Now;
 
 /// A waiter's place in the queue. [`Display`](fmt::Display) and [`Ticket::parse`] are its file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

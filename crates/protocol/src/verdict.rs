@@ -4,9 +4,9 @@
 use core::time::Duration;
 
 use crate::entry::{Entry, Origin, Owner};
-use crate::operation::{Now, Stamp};
 use crate::text::Host;
 use crate::ticket::Ticket;
+use crate::time::{Now, Stamp, is_older};
 
 /// How much older than its timeout a lock must be before the file system's clock alone shows its
 /// expiry: a minute, since that clock may have been set forward meanwhile.
@@ -171,23 +171,4 @@ pub fn judge(entry: &Entry, here: &LocalContext, facts: &Facts) -> Verdict {
             Verdict::Live { until: facts.now.boot + entry.timeout.saturating_sub(facts.watched) }
         }
     }
-}
-
-/// Returns how much younger than its stamp a file may be. A stamp of whole seconds is of a file system
-/// that rounds down, to two seconds at worst (FAT).
-#[must_use]
-pub fn timestamp_granularity(stamp: Stamp) -> Duration {
-    const SECOND: i128 = 1_000_000_000;
-    if stamp.0 % SECOND == 0 { Duration::from_secs(2) } else { Duration::ZERO }
-}
-
-/// Returns true if `stamp` is more than `age` before `clock`.
-pub(crate) fn is_older(stamp: Stamp, clock: Stamp, age: Duration) -> bool {
-    let age = i128::try_from(age.as_nanos()).unwrap_or(i128::MAX);
-    clock.0.saturating_sub(stamp.0) > age
-}
-
-/// Returns the age of a file with this stamp by this clock.
-pub(crate) fn age(stamp: Stamp, clock: Stamp) -> Duration {
-    Duration::from_nanos(u64::try_from(clock.0.saturating_sub(stamp.0).max(0)).unwrap_or(u64::MAX))
 }

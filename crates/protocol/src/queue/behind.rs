@@ -7,8 +7,9 @@ use super::joining::Joining;
 use super::limits::PASS_OVER_AFTER;
 use super::{Next, Queue, Seen, tickets};
 use crate::entry::{Entry, State};
-use crate::operation::{Answer, Now, Observation, Operation};
+use crate::operation::{Answer, Observation, Operation};
 use crate::ticket::Ticket;
+use crate::time::Now;
 
 /// What a waiter behind others checks when a look is due.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

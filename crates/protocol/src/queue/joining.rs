@@ -7,8 +7,9 @@ use super::limits::{ENTERING_TIME, MAX_ORDERS, MAX_REMOVALS, NAP};
 use super::{Next, Phase, Queue, Waited, tickets};
 use crate::acquisition::Blocker;
 use crate::entry::Owner;
-use crate::operation::{Answer, Fault, Handoff, Now, Operation, Wake, WakeSource};
+use crate::operation::{Answer, Fault, Handoff, Operation, Wake, WakeSource};
 use crate::ticket::Ticket;
+use crate::time::Now;
 use crate::verdict::Liveness;
 
 /// How a waiter takes its place.

@@ -4,8 +4,9 @@
 use super::{Next, Phase, Queue, Waited};
 use crate::acquisition::Acquisition;
 use crate::entry::State;
-use crate::operation::{Answer, Handoff, Machine, Now, Observation, Operation, Step};
+use crate::operation::{Answer, Handoff, Machine, Observation, Operation, Step};
 use crate::release::{Release, Released};
+use crate::time::Now;
 
 /// How far a waiter has left the queue.
 #[expect(clippy::large_enum_variant, reason = "one exists at a time")]

@@ -11,10 +11,11 @@ use crate::acquisition::Blocker;
 use crate::entry::State;
 use crate::inspect::{Inspect, View};
 use crate::operation::{
-    Answer, Fault, Listing, Machine, Now, Observation, Operation, Step, Wake, WakeSource,
+    Answer, Fault, Listing, Machine, Observation, Operation, Step, Wake, WakeSource,
 };
 use crate::ticket::Ticket;
-use crate::verdict::{Verdict, is_older};
+use crate::time::{Now, is_older};
+use crate::verdict::Verdict;
 
 /// For how many waiters one try pauses. Each costs [`PASS_OVER_AFTER`], so a try ends within half a
 /// second. The next try passes over more waiters.

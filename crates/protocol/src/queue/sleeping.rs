@@ -9,8 +9,9 @@ use super::limits::{
 use super::{Next, Phase, Queue, Waited};
 use crate::acquisition::Blocker;
 use crate::entry::{Entry, Origin, Owner};
-use crate::operation::{Answer, Fault, Handoff, Now, Operation, Wake, WakeSource};
+use crate::operation::{Answer, Fault, Handoff, Operation, Wake, WakeSource};
 use crate::ticket::Ticket;
+use crate::time::Now;
 
 impl Queue {
     pub(super) fn slept(&mut self, now: Now, answer: Answer) -> Next {
