@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockbydir::engine::{Wait, boot};
 use lockbydir::{Error, How};
-use lockbydir_protocol::{AcquireRequest, Wake};
+use lockbydir_protocol::AcquireRequest;
 use tokio::sync::Mutex;
 
 use crate::cluster::Limit;
@@ -396,24 +396,17 @@ impl Queue<'_, '_> {
                 return Err(error.unwrap_or_else(|| self.given_up()).into());
             }
             let end = until.min(self.wait.next_report()).min(self.last.unwrap_or(Duration::MAX));
-            let mut event = WatchEvent::Nothing;
-            let mut failed = None;
-            let wake = self.wait.pause(&mut || {
-                match self.watch_until(end, target) {
-                    Ok(what) => event = what,
-                    Err(error) => failed = Some(error),
-                }
+            let event = self.wait.pause(|| {
+                let event = self.watch_until(end, target);
                 self.wait.report(|| self.etcd.glance_at(self.own.as_deref()));
-                if event == WatchEvent::Interrupted { Wake::Interrupted } else { Wake::Time }
+                event
             });
-            if let Some(error) = failed {
-                return Err(error.into());
-            }
-            if wake == Wake::Interrupted {
-                return Err(self.wait.interrupted(&self.etcd.path).into());
-            }
-            if event != WatchEvent::Nothing || boot() >= until {
-                return Ok(event);
+            match event.transpose()? {
+                None | Some(WatchEvent::Interrupted) => {
+                    return Err(self.wait.interrupted(&self.etcd.path).into());
+                }
+                Some(WatchEvent::Nothing) if boot() < until => {}
+                Some(event) => return Ok(event),
             }
         }
     }

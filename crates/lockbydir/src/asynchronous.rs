@@ -9,8 +9,6 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use lockbydir_protocol::Wake;
-
 use crate::engine::{Engine, Wait};
 use crate::error::Error;
 use crate::guard::{self, Guard};
@@ -20,14 +18,15 @@ use crate::lock::Lock;
 use crate::os::clock;
 use crate::os::fork_local::ForkGeneration;
 use crate::status::printable;
+use crate::waiter::Canceller;
 use crate::waiting::Patience;
 
-/// What the future and its thread share. The thread keeps it locked except while it sleeps, so
-/// whoever has it locked knows that no try is in progress.
+/// What the future and its thread share.
 #[derive(Default)]
-struct Gate {
+struct Shared {
     state: Mutex<State>,
-    ended: Condvar,
+    /// Notified when a try ends, and when the thread has left the queue.
+    changed: Condvar,
     interrupt: Interrupt,
 }
 
@@ -35,39 +34,81 @@ struct Gate {
 struct State {
     /// The future was dropped: there must be no further try.
     is_cancelled: bool,
+    is_trying: bool,
     /// The thread has left the queue.
     has_ended: bool,
     result: Option<Result<Guard, Error>>,
     waker: Option<Waker>,
 }
 
-impl Gate {
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the wait for a future that is dropped. Returns a lock that was acquired but not yet
+    /// returned, when no try is in progress and the thread has left the queue, or is slow to.
+    fn cancel(&self) -> Option<Result<Guard, Error>> {
+        self.interrupt.raise();
+        let mut state = self.lock();
+        state.is_cancelled = true;
+        let state = self.changed.wait_while(state, |state| state.is_trying);
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        let is_in_queue = |state: &mut State| !state.has_ended;
+        let left = self.changed.wait_timeout_while(state, LEAVE_TIMEOUT, is_in_queue);
+        left.unwrap_or_else(PoisonError::into_inner).0.result.take()
+    }
+}
+
+impl Canceller for Shared {
+    fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    fn end_try(&self) {
+        self.lock().is_trying = false;
+        self.changed.notify_all();
+    }
+
+    fn begin_try(&self) -> bool {
+        let mut state = self.lock();
+        state.is_trying = !state.is_cancelled;
+        state.is_trying
+    }
+}
+
+/// Ends the thread's part with this result, also if the thread panics: nobody may wait for it then.
+struct EndOnDrop<'a> {
+    shared: &'a Shared,
+    result: Option<Result<Guard, Error>>,
+}
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        (state.is_trying, state.has_ended) = (false, true);
+        state.result = self.result.take();
+        let waker = state.waker.take();
+        drop(state);
+        self.shared.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
 /// Cancels the wait if the future is dropped before it completes.
 struct CancelOnDrop {
-    gate: Arc<Gate>,
+    shared: Arc<Shared>,
     made_in: ForkGeneration,
 }
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        // A forked child has no waiting thread, and its copy of the gate may stay locked forever.
-        if !self.made_in.is_current() {
-            return;
+        // A forked child has no waiting thread, and its copy of the mutex may stay locked forever.
+        if self.made_in.is_current() {
+            drop(self.shared.cancel());
         }
-        self.gate.interrupt.raise();
-        let mut state = self.gate.lock();
-        state.is_cancelled = true;
-        // A lock that was acquired but not yet returned is released at once.
-        let result = state.result.take();
-        let left =
-            self.gate.ended.wait_timeout_while(state, LEAVE_TIMEOUT, |state| !state.has_ended);
-        drop(left);
-        drop(result);
     }
 }
 
@@ -122,28 +163,14 @@ impl Lock {
             None => turn.await?,
         }
 
-        let cancel_on_drop = CancelOnDrop { gate: Arc::default(), made_in };
-        let gate = cancel_on_drop.gate.clone();
+        let cancel_on_drop = CancelOnDrop { shared: Arc::default(), made_in };
+        let shared = cancel_on_drop.shared.clone();
         let lock = self.clone().patience(rest().map_or(Patience::FOREVER, Patience::from));
         let wait_in_queue = move || {
-            let mut open = Some(gate.lock());
-            let is_cancelled = open.as_ref().is_some_and(|state| state.is_cancelled);
-            let result = (!is_cancelled).then(|| {
-                lock.wait_for_task(engine, local_waiter, &gate.interrupt, &mut |pause| {
-                    open = None;
-                    let wake = pause();
-                    let state = open.insert(gate.lock());
-                    if state.is_cancelled { Wake::Interrupted } else { wake }
-                })
-            });
-            let mut state = open.unwrap_or_else(|| gate.lock());
-            state.result = result;
-            state.has_ended = true;
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
+            let mut ended = EndOnDrop { shared: &shared, result: None };
+            if shared.begin_try() {
+                ended.result = Some(lock.wait_for_task(engine, local_waiter, &shared));
             }
-            drop(state);
-            gate.ended.notify_all();
         };
         thread::Builder::new()
             .name("lockbydir-waiter".into())
@@ -152,7 +179,7 @@ impl Lock {
             .map_err(|source| Error::io("wait for", &path, source))?;
         poll_fn(|context| {
             check_process()?;
-            let mut state = cancel_on_drop.gate.lock();
+            let mut state = cancel_on_drop.shared.lock();
             match state.result.take() {
                 Some(result) => Poll::Ready(result),
                 None => {
@@ -170,13 +197,11 @@ impl Lock {
         &self,
         engine: Arc<dyn Engine>,
         local_waiter: LocalWaiter,
-        interrupt: &Interrupt,
-        around_pause: &mut dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake,
+        shared: &Shared,
     ) -> Result<Guard, Error> {
         let settings = &self.settings;
         let request = settings.acquire_request()?;
-        let (patience, interrupt) = (settings.patience, Some(interrupt));
-        let mut wait = Wait::since(clock::boot(), patience, settings, interrupt, around_pause);
+        let mut wait = Wait::since(clock::boot(), settings.patience, settings, Some(shared));
         let (holding, how) = engine.acquire(request, &mut wait)?;
         drop(wait);
         drop(local_waiter);
@@ -185,8 +210,7 @@ impl Lock {
 
     /// Returns the error of a wait that ended before its turn.
     fn given_up(&self, engine: &dyn Engine, started: Duration) -> Error {
-        let mut plain = |pause: &mut dyn FnMut() -> Wake| pause();
-        let wait = Wait::since(started, Patience::NONE, &self.settings, None, &mut plain);
+        let wait = Wait::since(started, Patience::NONE, &self.settings, None);
         wait.given_up(engine.path(), &engine.glance())
     }
 }

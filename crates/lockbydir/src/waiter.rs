@@ -6,7 +6,7 @@ use std::path::Path;
 use std::task::Waker;
 use std::time::Duration;
 
-use lockbydir_protocol::{AcquireRequest, Wake};
+use lockbydir_protocol::AcquireRequest;
 
 use crate::engine::{Engine, Holding};
 use crate::error::{Error, ErrorKind};
@@ -17,8 +17,15 @@ use crate::settings::Settings;
 use crate::status::{How, Status, printable};
 use crate::waiting::{OnWait, Patience, Waiting};
 
-/// A function that runs a sleep inside something else.
-type Around<'a> = dyn FnMut(&mut dyn FnMut() -> Wake) -> Wake + 'a;
+/// Somebody who may cancel a wait, and must then know that no try is in progress and none follows.
+pub(crate) trait Canceller {
+    /// Returns what wakes the wait from its sleep.
+    fn interrupt(&self) -> &Interrupt;
+    /// The wait begins to sleep: no try is in progress.
+    fn end_try(&self);
+    /// The wait has slept. Returns false if it is cancelled: there must be no further try.
+    fn begin_try(&self) -> bool;
+}
 
 /// One wait, from its beginning to its end, as an [engine](crate::engine) sees it: how long it may
 /// last, what ends it, and who receives reports about it.
@@ -32,7 +39,7 @@ pub struct Wait<'a> {
     on_wait: Option<&'a OnWait>,
     interrupts: [Option<&'a Interrupt>; 2],
     listening: RefCell<[Option<Listening<'a>>; 2]>,
-    around_pause: RefCell<&'a mut Around<'a>>,
+    canceller: Option<&'a dyn Canceller>,
 }
 
 impl std::fmt::Debug for Wait<'_> {
@@ -50,8 +57,7 @@ impl<'a> Wait<'a> {
         started: Duration,
         patience: Patience,
         settings: &'a Settings,
-        interrupt: Option<&'a Interrupt>,
-        around_pause: &'a mut Around<'a>,
+        canceller: Option<&'a dyn Canceller>,
     ) -> Wait<'a> {
         Wait {
             patience,
@@ -59,9 +65,9 @@ impl<'a> Wait<'a> {
             report_at: Cell::new(settings.calls.0),
             report_every: settings.calls.1,
             on_wait: settings.on_wait.as_ref(),
-            interrupts: [settings.interrupt.as_ref(), interrupt],
+            interrupts: [settings.interrupt.as_ref(), canceller.map(Canceller::interrupt)],
             listening: RefCell::default(),
-            around_pause: RefCell::new(around_pause),
+            canceller,
         }
     }
 
@@ -94,15 +100,18 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// Sleeps by calling `pause` once, and returns what ended the sleep. Every sleep of a wait must
-    /// go through here, and nothing else may. In async code, a caller that gives up a wait is
-    /// blocked until the next pause begins; that pause then returns [`Wake::Interrupted`]. Outside
-    /// a pause a try may be in progress; after [`Wake::Interrupted`] there must not be another try.
-    ///
-    /// # Panics
-    /// If called within a pause.
-    pub fn pause(&self, pause: &mut dyn FnMut() -> Wake) -> Wake {
-        (self.around_pause.borrow_mut())(pause)
+    /// Sleeps by calling `sleep`, and returns what it returned; `None` if the wait was cancelled
+    /// meanwhile, and must end with [`interrupted`](Wait::interrupted). Every sleep of a wait must go
+    /// through here, and nothing else may. In async code, a caller that gives up a wait is blocked
+    /// until the next pause begins. Outside a pause a try may be in progress; after `None` there must
+    /// not be another try.
+    pub fn pause<T>(&self, sleep: impl FnOnce() -> T) -> Option<T> {
+        let Some(canceller) = self.canceller else {
+            return Some(sleep());
+        };
+        canceller.end_try();
+        let slept = sleep();
+        canceller.begin_try().then_some(slept)
     }
 
     /// Returns when the next report about the wait is due, on the boot clock; [`Duration::MAX`] if
@@ -155,8 +164,7 @@ pub(crate) fn acquire(
     request: AcquireRequest,
     patience: Patience,
 ) -> Result<(Box<dyn Holding>, How), Error> {
-    let mut plain = |pause: &mut dyn FnMut() -> Wake| pause();
-    let mut wait = Wait::since(clock::boot(), patience, settings, None, &mut plain);
+    let mut wait = Wait::since(clock::boot(), patience, settings, None);
     let path = engine.path();
     let local_waiter = LocalWaiter::take(path);
     let report = || wait.report(|| (engine.glance(), None));

@@ -128,7 +128,7 @@ impl Engine for LockDirectory {
             let answer = match step {
                 Step::Finished(waited) => break waited,
                 Step::Perform(Operation::Sleep(wake_source, until)) => {
-                    Answer::Woken(wait.pause(&mut || {
+                    let wake = wait.pause(|| {
                         loop {
                             let wake = place.sleep(&wake_source, until.min(wait.next_report()));
                             wait.report(|| self.seen_from(&queue));
@@ -136,7 +136,8 @@ impl Engine for LockDirectory {
                                 break wake;
                             }
                         }
-                    }))
+                    });
+                    Answer::Woken(wake.unwrap_or(Wake::Interrupted))
                 }
                 Step::Perform(operation) => place.perform(&operation),
             };
