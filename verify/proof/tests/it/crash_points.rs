@@ -1,54 +1,15 @@
 //! Crashes before every single change of the file system, in every verb.
 
-use std::{fs, time::Duration};
+use std::fs;
 
-use lockbydir::{Lock, Owner};
+use lockbydir::Lock;
 use rustix::process::Signal;
 
-use crate::stage::{Stage, make_expired, make_old_bare};
+use crate::before::{Before, TIMEOUT};
+use crate::stage::Stage;
 
-/// The timeout of the next process, and so the longest time that a crash may cost.
-const TIMEOUT: Duration = Duration::from_millis(100);
-
-/// The state of the lock before the verb.
-#[derive(Clone, Copy)]
-enum Before {
-    Nothing,
-    Expired,
-    Dead,
-    /// An old directory without an entry.
-    Bare,
-    /// Kept open for its number.
-    Open,
-    /// Held by another for most of the timeout, while the victim queues.
-    SoonExpired,
-    HeldByAnother,
-    HeldByTheVictim,
-    /// The victim released it a moment ago.
-    LeftByTheVictim,
-}
-
-fn prepare(stage: &Stage, before: Before, options: &str) {
-    match before {
-        Before::Nothing | Before::HeldByTheVictim | Before::LeftByTheVictim => {}
-        Before::Expired => make_expired(&[stage.path("fragile")]),
-        Before::Dead => {
-            stage.worker("fragile", options).hold("acquire");
-        }
-        Before::Bare => make_old_bare(&stage.directory("fragile")),
-        Before::Open => {
-            let guard = Lock::new(stage.path("fragile")).fenced(true).acquire().expect("a holder");
-            guard.release().expect("its release");
-        }
-        Before::HeldByAnother | Before::SoonExpired => {
-            let lock = Lock::new(stage.path("fragile")).timeout(TIMEOUT).owner(Owner::Nobody);
-            let _key = lock.acquire().expect("a holder").keep();
-        }
-    }
-}
-
-/// Checks that the lock can be acquired again, at once or within the timeout, and that then only `leaves` is
-/// left. Returns true if it was acquired at once.
+/// Checks that the lock can be acquired again, at once or within the timeout, which is thus the longest time
+/// that a crash may cost, and that then only `leaves` is left. Returns true if it was acquired at once.
 fn next_holds(stage: &Stage, fenced: bool, leaves: &[&str], context: &str) -> bool {
     let next = Lock::new(stage.path("fragile")).timeout(TIMEOUT).fenced(fenced);
     let first = next.try_acquire().unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -65,17 +26,9 @@ fn next_holds(stage: &Stage, fenced: bool, leaves: &[&str], context: &str) -> bo
 /// Crashes before the first change, then before the second, until the verb survives.
 fn crash_everywhere(before: Before, verb: &str, more: &str, leaves: &[&str]) {
     let stage = Stage::on_disk();
-    let options = format!("timeout_ms={} patience_ms=2000 {more}", TIMEOUT.as_millis());
     let mut at_once = 0;
     for n in 1.. {
-        prepare(&stage, before, &options);
-        let mut victim = stage.worker("fragile", &options);
-        if matches!(before, Before::HeldByTheVictim | Before::LeftByTheVictim) {
-            victim.hold("acquire");
-        }
-        if matches!(before, Before::LeftByTheVictim) {
-            assert_eq!(victim.ask("release"), "ok");
-        }
+        let mut victim = before.prepare(&stage, "fragile", more);
         assert_eq!(victim.ask(&format!("crash-before {n}")), "ok");
         victim.order(verb);
         let survived = victim.answer();

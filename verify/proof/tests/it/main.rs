@@ -2,6 +2,7 @@
 //! `lockbydir_proof` crate describes how long the tests run.
 
 mod attacks;
+mod before;
 mod clock_steps;
 mod crash_points;
 mod death;

@@ -1,48 +1,15 @@
 //! Stops before every single change of the file system, in every verb, while another process takes the lock;
 //! then the stopped process continues. However late that is, it must harm nobody.
 
-use lockbydir_proof::scripted_worker::{Held, ScriptedWorker};
+use lockbydir_proof::scripted_worker::Held;
 use rustix::process::Signal;
 
-use crate::stage::{Stage, make_expired, make_old_bare};
-
-/// The state of the lock when the slow process begins.
-#[derive(Clone, Copy)]
-enum Before {
-    Nothing,
-    Expired,
-    Dead,
-    /// An old directory without an entry.
-    Bare,
-    HeldByIt,
-    /// The slow process released it a moment ago, and it lingers.
-    LeftByIt,
-}
-
-/// Starts the slow process, ready for its verb. Its holding expires soon.
-fn slow(stage: &Stage, name: &str, before: Before, more: &str) -> ScriptedWorker {
-    let mut slow = stage.worker(name, &format!("timeout_ms=100 patience_ms=2000 {more}"));
-    match before {
-        Before::Nothing => {}
-        Before::Expired => make_expired(&[stage.path(name)]),
-        Before::Dead => {
-            stage.worker(name, "timeout_ms=30000").hold("acquire");
-        }
-        Before::Bare => make_old_bare(&stage.directory(name)),
-        Before::HeldByIt => {
-            slow.hold("acquire");
-        }
-        Before::LeftByIt => {
-            slow.hold("acquire");
-            assert_eq!(slow.ask("release"), "ok");
-        }
-    }
-    slow
-}
+use crate::before::Before;
+use crate::stage::Stage;
 
 /// Returns the number of changes that the verb makes when nobody stops it.
 fn count(stage: &Stage, before: Before, verb: &str, more: &str) -> u64 {
-    let mut calm = slow(stage, "calm", before, more);
+    let mut calm = before.prepare(stage, "calm", more);
     let changes = calm.number("changes");
     calm.ask(verb);
     let count = calm.number("changes") - changes;
@@ -56,7 +23,7 @@ fn stop_everywhere(before: Before, verb: &str, more: &str, late: &[&str]) {
     let count = count(&stage, before, verb, more);
 
     for n in 1..=count {
-        let mut slow = slow(&stage, "stalled", before, more);
+        let mut slow = before.prepare(&stage, "stalled", more);
         // Its own timeout is how long it waits for a directory that a stopped release left empty.
         let mut other = stage.worker("stalled", "timeout_ms=1000 patience_ms=5000");
         slow.ask(&format!("stop-before {n}"));
@@ -111,7 +78,7 @@ fn a_stopped_takeover_of_a_bare_lock_harms_no_later_holder() {
 
 #[test]
 fn a_stopped_reuse_of_a_lingering_lock_harms_no_later_holder() {
-    stop_everywhere(Before::LeftByIt, "try", "linger_ms=10000", &["no"]);
+    stop_everywhere(Before::LeftByTheVictim, "try", "linger_ms=10000", &["no"]);
 }
 
 #[test]
@@ -126,28 +93,28 @@ fn a_stopped_break_of_a_dead_lock_harms_no_later_holder() {
 
 #[test]
 fn a_stopped_renewal_harms_no_later_holder() {
-    stop_everywhere(Before::HeldByIt, "renew", "", &["lost"]);
+    stop_everywhere(Before::HeldByTheVictim, "renew", "", &["lost"]);
 }
 
 #[test]
 fn a_stopped_release_harms_no_later_holder() {
     // Before its second change it has already released the lock.
-    stop_everywhere(Before::HeldByIt, "release", "", &["lost", "ok"]);
+    stop_everywhere(Before::HeldByTheVictim, "release", "", &["lost", "ok"]);
 }
 
 #[test]
 fn a_stopped_lingering_release_harms_no_later_holder() {
-    stop_everywhere(Before::HeldByIt, "release", "linger_ms=10000", &["lost"]);
+    stop_everywhere(Before::HeldByTheVictim, "release", "linger_ms=10000", &["lost"]);
 }
 
 #[test]
 fn a_stopped_fenced_release_harms_no_later_holder() {
-    stop_everywhere(Before::HeldByIt, "release", "fenced=1", &["lost"]);
+    stop_everywhere(Before::HeldByTheVictim, "release", "fenced=1", &["lost"]);
 }
 
 #[test]
 fn a_stopped_removal_of_a_lingering_lock_harms_no_later_holder() {
-    stop_everywhere(Before::LeftByIt, "forget", "linger_ms=10000", &["ok"]);
+    stop_everywhere(Before::LeftByTheVictim, "forget", "linger_ms=10000", &["ok"]);
 }
 
 #[test]
