@@ -28,6 +28,7 @@ mod outputs;
 #[cfg(feature = "player")]
 mod play;
 mod queue;
+mod ran;
 mod readme;
 mod running;
 #[cfg(feature = "player")]
@@ -42,11 +43,13 @@ mod watch;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lockbydir_testbed::leave_out;
 use serde_json::Value;
+
+pub(crate) use ran::Ran;
 
 /// A folder to lock in. When it is dropped, it must be empty.
 pub(crate) struct Folder(tempfile::TempDir);
@@ -126,33 +129,6 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// The result of a finished process.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Ran {
-    pub(crate) fn of(output: Output) -> Ran {
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    /// Asserts that it ended with this code and these words on stderr, without control characters.
-    #[track_caller]
-    pub(crate) fn refused(&self, code: i32, words: &str) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.err.contains(words), "no `{words}` in {self:?}");
-        assert!(self.err.chars().all(|c| c == '\n' || !c.is_control()), "{self:?}");
-        assert!(!self.err.contains("panicked"), "{self:?}");
-    }
 }
 
 /// A `run` whose command has begun.

@@ -74,7 +74,7 @@ impl Job {
 
     fn finish(self) -> Ran {
         fs::write(&self.stop, "").expect("a file");
-        Ran::of(&self.run.wait_with_output().expect("its end"))
+        Ran::of(self.run.wait_with_output().expect("its end"))
     }
 }
 
@@ -148,7 +148,7 @@ fn after_a_long_freeze_with_a_waiter_there_is_one_holder() {
     let lock = at.join("jobs.lockdir");
     until("a decision", || job.written() > thawed_at || !lock.exists());
     let job = job.finish();
-    let waiter = Ran::of(&waiter.wait_with_output().expect("its end"));
+    let waiter = Ran::of(waiter.wait_with_output().expect("its end"));
 
     println!("after the freeze the job ended with {}", job.code);
     match job.code {

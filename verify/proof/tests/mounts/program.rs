@@ -2,10 +2,15 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
 use lockbydir_proof::scripted_worker::ScriptedWorker;
+
+#[path = "../../../../crates/cli/tests/it/ran.rs"]
+mod ran;
+
+pub(crate) use ran::Ran;
 
 /// The worker program.
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_lockbydir-worker");
@@ -18,30 +23,7 @@ pub(crate) fn lockbydir() -> PathBuf {
     program
 }
 
-/// The result of a finished program.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
 impl Ran {
-    pub(crate) fn of(output: &Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    /// Checks that it ended with this code, and with these words on stderr.
-    #[track_caller]
-    pub(crate) fn refused(&self, code: i32, words: &str) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.err.contains(words), "no `{words}` in {self:?}");
-    }
-
     /// Checks that it succeeded, and printed only this.
     #[track_caller]
     pub(crate) fn printed(&self, out: &str) {
@@ -65,7 +47,7 @@ pub(crate) fn finished(command: &mut Command) -> Ran {
     for name in ["LOCKBYDIR_DIR", "LOCKBYDIR_TIMEOUT", "LOCKBYDIR_PATIENCE"] {
         command.env_remove(name);
     }
-    Ran::of(&command.stdin(Stdio::null()).output().expect("it runs"))
+    Ran::of(command.stdin(Stdio::null()).output().expect("it runs"))
 }
 
 /// Starts a worker that uses the lock `jobs` in a folder.
