@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod bare;
+#[cfg(feature = "tokio")]
+mod cancelling;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod directory;
