@@ -12,9 +12,11 @@ use lockbydir::{Lock, Patience};
 use crate::duration::{parse, parse_patience, parse_timeout};
 use crate::exit::Failure;
 use crate::flock::Flock;
+#[cfg(not(all(feature = "player", feature = "bench", target_os = "linux")))]
+use crate::missing::Missing;
 use crate::render::short;
 
-const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   CMD's own, or 128+signal   CMD ran
    1  `is-locked`: free; `break`: a living holder's lock was not broken; `doctor`: not safe
@@ -94,6 +96,10 @@ pub(crate) enum Command {
     #[cfg(feature = "player")]
     #[command(after_help = crate::watch::HELP)]
     Watch(crate::watch::Args),
+    /// Watch locks, their holders and their queues, live (not in this build)
+    #[cfg(not(feature = "player"))]
+    #[command(hide = true)]
+    Watch(Missing),
     /// Remove an expired or dead holder's lock
     Break(Break),
     /// Remove leftovers of crashes below a folder
@@ -108,10 +114,15 @@ pub(crate) enum Command {
     #[command(hide = true)]
     DoctorAssistant(crate::doctor::Assistant),
     /// Measure what locking costs in a folder, beside flock and the raw calls
+    #[cfg(all(feature = "bench", target_os = "linux"))]
     #[command(after_help = crate::bench::HELP)]
     Bench(crate::bench::Args),
+    /// Measure what locking costs in a folder (not in this build)
+    #[cfg(not(all(feature = "bench", target_os = "linux")))]
+    #[command(hide = true)]
+    Bench(Missing),
     /// What `bench` starts
-    #[cfg(target_os = "linux")]
+    #[cfg(all(feature = "bench", target_os = "linux"))]
     #[command(hide = true)]
     BenchWorker(crate::bench::Worker),
     /// Show every lock below a folder as a page in a browser, live
@@ -121,6 +132,10 @@ pub(crate) enum Command {
     #[cfg(feature = "player")]
     #[command(after_help = crate::serve::HELP)]
     Serve(crate::serve::Args),
+    /// Show every lock below a folder as a page in a browser (not in this build)
+    #[cfg(not(feature = "player"))]
+    #[command(hide = true)]
+    Serve(Missing),
     /// Run an example with real processes, and watch it live
     ///
     /// Shows how locks work: who waits, who holds, who gives up, who dies. Without an EXAMPLE, four
@@ -132,6 +147,10 @@ pub(crate) enum Command {
         mut_arg("hosts", |hosts| hosts.requires("web"))
     )]
     Play(crate::play::Args),
+    /// Run an example with real processes, and watch it live (not in this build)
+    #[cfg(not(feature = "player"))]
+    #[command(hide = true)]
+    Play(Missing),
     /// What `play` starts
     #[cfg(feature = "player")]
     #[command(hide = true)]

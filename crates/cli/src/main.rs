@@ -4,10 +4,7 @@
 
 mod args;
 mod attend;
-#[cfg(target_os = "linux")]
-mod bench;
-#[cfg(not(target_os = "linux"))]
-#[path = "bench/missing.rs"]
+#[cfg(all(feature = "bench", target_os = "linux"))]
 mod bench;
 mod break_lock;
 mod child;
@@ -20,6 +17,9 @@ mod etcd;
 mod exit;
 mod flock;
 mod group;
+mod man;
+#[cfg(not(all(feature = "player", feature = "bench", target_os = "linux")))]
+mod missing;
 mod output;
 #[cfg(feature = "player")]
 mod play;

@@ -6,8 +6,10 @@ use lockbydir::{Key, Owner, printable};
 
 use crate::args::{Acquire, Args, Command};
 use crate::child::Signals;
-use crate::exit::{Failure, IO, LOST, NOT_DONE, SIGNAL, USAGE};
-use crate::{bench, doctor, output, render, run};
+use crate::exit::{Failure, IO, LOST, NOT_DONE, SIGNAL};
+#[cfg(not(all(feature = "player", feature = "bench", target_os = "linux")))]
+use crate::missing::missing;
+use crate::{doctor, man, output, render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
     match command {
@@ -53,6 +55,8 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         }
         #[cfg(feature = "player")]
         Command::Watch(args) => crate::watch::watch(&args),
+        #[cfg(not(feature = "player"))]
+        Command::Watch(_) => Err(missing("watch", "player")),
         Command::Break(args) => crate::break_lock::break_lock(&args),
         Command::Clean(clean) => {
             let removed = lockbydir::clean(&clean.dir)?;
@@ -62,13 +66,20 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         }
         Command::Doctor(args) => doctor::doctor(&args),
         Command::DoctorAssistant(assistant) => doctor::assist(&assistant),
-        Command::Bench(args) => bench::bench(&args),
+        #[cfg(all(feature = "bench", target_os = "linux"))]
+        Command::Bench(args) => crate::bench::bench(&args),
+        #[cfg(all(feature = "bench", target_os = "linux"))]
+        Command::BenchWorker(worker) => crate::bench::work(&worker),
+        #[cfg(not(all(feature = "bench", target_os = "linux")))]
+        Command::Bench(_) => Err(missing("bench", "bench")),
         #[cfg(feature = "player")]
         Command::Serve(args) => crate::serve::serve(&args),
-        #[cfg(target_os = "linux")]
-        Command::BenchWorker(worker) => bench::work(&worker),
+        #[cfg(not(feature = "player"))]
+        Command::Serve(_) => Err(missing("serve", "player")),
         #[cfg(feature = "player")]
         Command::Play(args) => crate::play::play(&args),
+        #[cfg(not(feature = "player"))]
+        Command::Play(_) => Err(missing("play", "player")),
         #[cfg(feature = "player")]
         Command::PlayStage(stage) => crate::play::stage(&stage),
         // `main` runs this verb itself, since the exit code is that of the example.
@@ -79,24 +90,8 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
             clap_complete::generate(shell, &mut Args::command(), "lockbydir", &mut out);
             output::print(&String::from_utf8_lossy(&out))
         }
-        Command::Man { command } => manual(command.as_deref()),
+        Command::Man { command } => output::print(&man::page(command.as_deref())?),
     }
-}
-
-fn manual(command: Option<&str>) -> Result<u8, Failure> {
-    let mut page = Args::command();
-    page.build();
-    if let Some(name) = command {
-        let Some(found) = page.find_subcommand(name).cloned() else {
-            return Err(Failure::new(USAGE, format!("there is no command `{name}`; see --help")));
-        };
-        page = found;
-    }
-    let mut out = Vec::new();
-    clap_mangen::Man::new(page)
-        .render(&mut out)
-        .map_err(|error| Failure::new(IO, error.to_string()))?;
-    output::print(&String::from_utf8_lossy(&out))
 }
 
 fn acquire(args: &Acquire) -> Result<u8, Failure> {

@@ -206,3 +206,15 @@ fn an_output_that_was_closed_is_no_panic() {
     let ran = Ran::of(child.wait_with_output().unwrap());
     assert_eq!(ran.err, "");
 }
+
+/// Runs in builds without all features only.
+#[cfg(not(feature = "player"))]
+#[test]
+fn a_verb_that_was_left_out_of_the_build_says_how_to_get_it() {
+    let folder = Folder::new();
+    for args in
+        [&["watch", "--once"][..], &["serve"], &["play", "storm", "--web"], &["watch", "--help"]]
+    {
+        folder.run(args).refused(69, "--features full");
+    }
+}

@@ -6,6 +6,7 @@
 
 mod attacks;
 mod bad_input;
+#[cfg(feature = "bench")]
 mod bench;
 mod busy;
 mod clutter;
@@ -17,6 +18,7 @@ mod doctor;
 mod flock;
 mod full_disk;
 mod keys;
+#[cfg(feature = "player")]
 mod limits;
 mod looks;
 mod loss;
@@ -29,11 +31,12 @@ mod outputs;
 mod play;
 mod queue;
 mod ran;
+#[cfg(all(feature = "player", feature = "bench"))]
 mod readme;
 mod running;
 #[cfg(feature = "player")]
 mod serve;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "etcd", feature = "player", feature = "bench", target_os = "linux"))]
 mod snapshots;
 #[cfg(target_os = "linux")]
 mod supervision;

@@ -96,6 +96,7 @@ const CASES: &[Case] = &[
     (&["clean"], Before::Litter, Prints::Text, 0),
     (&["doctor"], Before::Free, Prints::Text, 0),
     (&["doctor", "missing"], Before::Free, Prints::Nothing, 73),
+    #[cfg(feature = "bench")]
     (&["bench", "--quick", "--waiters", "1"], Before::Free, Prints::Text, 0),
     (&["completions", "bash"], Before::Free, Prints::Text, 0),
     (&["man", "run"], Before::Free, Prints::Text, 0),

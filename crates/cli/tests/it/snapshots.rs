@@ -1,6 +1,6 @@
-//! What the program prints, as snapshots: help texts, errors, JSON and a frame of `watch`. A change of any of
-//! them shows in the diff. `INSTA_UPDATE=always cargo test -p lockbydir-cli --test it snapshots` accepts
-//! new texts.
+//! What the program prints, as snapshots: help texts, a manual page, errors, JSON and a frame of `watch`. A
+//! change of any of them shows in the diff.
+//! `INSTA_UPDATE=always cargo test -p lockbydir-cli --all-features --test it snapshots` accepts new texts.
 
 use std::fs;
 
@@ -54,6 +54,17 @@ fn help_texts() {
         let name = if verb.is_empty() { "help".to_owned() } else { format!("help_{verb}") };
         assert_snapshot!(name, ran.out);
     }
+}
+
+#[test]
+fn a_manual_page() {
+    let folder = Folder::new();
+
+    let ran = folder.run(&["man", "run"]);
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_snapshot!("man_run", ran.out.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    assert_snapshot!("man_see_also", folder.run(&["man"]).out.rsplit("SEE ALSO").next().unwrap());
 }
 
 #[test]

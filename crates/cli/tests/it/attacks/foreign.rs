@@ -114,6 +114,7 @@ fn a_directory_renamed_to_a_name_of_ours_keeps_its_files() {
 
 /// A user who may move directories puts the victim's directory in the place of the folder that `bench` made
 /// for itself and removes with its contents.
+#[cfg(feature = "bench")]
 #[test]
 fn bench_does_not_empty_a_directory_put_in_its_place() {
     needs!(AnotherUser);
