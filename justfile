@@ -44,6 +44,7 @@ torture SECONDS="20":
 book:
     verify/gate/book
 
+<<<<<<< HEAD
 # The book alone, without checks.
 pages:
     python3 -m venv target/pages
@@ -55,6 +56,29 @@ workflows:
     python3 -m venv target/workflows
     target/workflows/bin/pip install -q "$(grep '^actionlint' verify/book/requirements.txt)"
     target/workflows/bin/actionlint -no-color
+=======
+# The crates as users get them: packed, checked, built and tested alone.
+package:
+    verify/gate/packages
+
+# Licences, sources and known faults of the dependencies (`cargo install --locked cargo-deny`; asks GitHub).
+deny:
+    cargo deny check
+
+# What changed in the public interfaces since the last release (`cargo install --locked cargo-semver-checks`).
+semver:
+    cargo semver-checks --workspace --exclude lockbydir-python --all-features
+
+# Everything that a release consists of, from a tag, into dist/. Publishes nothing.
+release *TAG:
+    packaging/release {{TAG}}
+
+# Whether a release made again has the same bytes.
+reproduce TAG:
+    packaging/release {{TAG}} dist
+    packaging/release {{TAG}} dist.again
+    diff -r dist dist.again
+>>>>>>> d02d2f4 (packages: crates are built and tested as users get them, a release is one command)
 
 # The wheel and the sdist, into crates/python/dist.
 wheel:
