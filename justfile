@@ -21,7 +21,7 @@ lint:
 # The tests that need neither root nor Linux: for macOS and Windows.
 portable:
     cargo test -p lockbydir-protocol -p lockbydir --all-features --lib --tests
-    cargo test -p lockbydir-cli --bins --test it
+    cargo test -p lockbydir-cli --features full --bins --test it
 
 # Whether it compiles with the oldest Rust that it promises.
 msrv:

@@ -27,6 +27,7 @@ ERRORS = [
     "crates/cli/src/flock.rs",
     "crates/cli/src/group.rs",
     "crates/cli/src/main.rs",
+    "crates/cli/src/missing.rs",
     "crates/cli/src/run.rs",
     "crates/cli/src/variables.rs",
     "crates/cli/src/verbs.rs",
