@@ -80,6 +80,10 @@ reproduce TAG:
     diff -r dist dist.again
 >>>>>>> d02d2f4 (packages: crates are built and tested as users get them, a release is one command)
 
+# Drafts a release of what `just release TAG` has made; a person publishes it.
+draft TAG:
+    gh release create {{TAG}} --draft --verify-tag --title {{TAG}} --notes-file CHANGELOG.md dist/*
+
 # The wheel and the sdist, into crates/python/dist.
 wheel:
     crates/python/build
