@@ -44,7 +44,6 @@ torture SECONDS="20":
 book:
     verify/gate/book
 
-<<<<<<< HEAD
 # The book alone, without checks.
 pages:
     python3 -m venv target/pages
@@ -56,7 +55,7 @@ workflows:
     python3 -m venv target/workflows
     target/workflows/bin/pip install -q "$(grep '^actionlint' verify/book/requirements.txt)"
     target/workflows/bin/actionlint -no-color
-=======
+
 # The crates as users get them: packed, checked, built and tested alone.
 package:
     verify/gate/packages
@@ -78,7 +77,6 @@ reproduce TAG:
     packaging/release {{TAG}} dist
     packaging/release {{TAG}} dist.again
     diff -r dist dist.again
->>>>>>> d02d2f4 (packages: crates are built and tested as users get them, a release is one command)
 
 # Drafts a release of what `just release TAG` has made; a person publishes it.
 draft TAG:
