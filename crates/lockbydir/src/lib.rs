@@ -4,24 +4,58 @@
 //! **timeout** is stored in the lock, and every process obeys it; a waiter has **patience**. An
 //! expired or dead holder is replaced atomically. Each holding has a growing number, its **token**.
 //!
+//! # One at a time
+//!
 //! ```
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let name = folder.path().join("jobs");
-//! use std::time::Duration;
 //! use lockbydir::{How, Lock};
 //!
-//! let lock = Lock::new(&name).timeout(Duration::from_secs(10)).label("nightly");
-//! let guard = lock.acquire()?; // waits 30 s at most by default
-//! match guard.how() {
-//!     How::AfterExpiry(before) | How::AfterDeath(before) => {
-//!         println!("repair what {before} left half done");
-//!     }
-//!     _ => {}
+//! let guard = Lock::new(&name).label("nightly").acquire()?; // waits 30 s at most by default
+//! if let How::AfterExpiry(before) | How::AfterDeath(before) = guard.how() {
+//!     println!("repair what {before} left half done");
 //! }
 //! println!("fenced by {}", guard.token());
 //! guard.release()?; // or drop it, or keep it
 //! # Ok::<(), lockbydir::Error>(())
 //! ```
+//!
+//! The lock is renewed, for 10 s at a time, as long as this process and the guard live.
+//!
+//! # One try
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let name = folder.path().join("jobs");
+//! let lock = lockbydir::Lock::new(&name);
+//! match lock.try_acquire()? {
+//!     Some(guard) => {
+//!         assert!(guard.is_held()); // the work
+//!     }
+//!     None => println!("busy: {:?}", lock.status()?.holder),
+//! }
+//! # Ok::<(), lockbydir::Error>(())
+//! ```
+//!
+//! # A fixed time, and a report when it is over
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let name = folder.path().join("jobs");
+//! use std::time::Duration;
+//!
+//! let lock = lockbydir::Lock::new(&name)
+//!     .timeout(Duration::from_secs(60))
+//!     .patience(Duration::from_secs(5))
+//!     .on_lost(|error| eprintln!("stop the work: {error}"));
+//! let guard = lock.acquire()?;
+//! # drop(guard);
+//! # Ok::<(), lockbydir::Error>(())
+//! ```
+//!
+//! In async code: `Lock::acquire_async`, with the feature `tokio`.
+//!
+//! # Several machines
 //!
 //! A name like `etcd://host:2379/jobs` is a lock without a directory: another [engine] keeps it,
 //! which must be registered first, like that of the crate `lockbydir-etcd`.
@@ -38,9 +72,9 @@
 //!   timeout for all others.
 //!
 //! # Pitfalls
-//! - A timeout that is shorter than the work: renew (see [`Lock::renew_automatically`]) and check
-//!   [`Guard::is_held`] before anything that must not happen twice, or pass [`Guard::token`] to the
-//!   store.
+//! - A [timeout](Lock::timeout) that is shorter than the work: leave it out, so that the lock is
+//!   renewed. Check [`Guard::is_held`] before anything that must not happen twice, or pass
+//!   [`Guard::token`] to the store: a paused process may wake up after its lock was lost.
 //! - Breaking a lock by force makes two holders if the old one continues its work.
 //! - NFS exported `async` may undo acknowledged renames in a power failure; no protocol can prevent
 //!   that.
@@ -66,6 +100,10 @@ mod key;
 mod local_queue;
 mod lock;
 pub mod observe;
+#[cfg_attr(
+    not(feature = "simulated"),
+    expect(unreachable_pub, reason = "exported for tests only, with `simulated`")
+)]
 mod os;
 mod printable;
 mod renewer;
@@ -90,6 +128,7 @@ pub use interrupt::Interrupt;
 pub use key::Key;
 pub use lock::Lock;
 pub use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT, Nonce};
+#[cfg(feature = "simulated")]
 #[doc(hidden)]
 pub use os::simulated;
 pub use printable::is_printable;

@@ -54,6 +54,15 @@ use serde_json::Value;
 
 pub(crate) use ran::Ran;
 
+/// Returns whether this user sees the processes of others: `/proc` may hide them (`hidepid`).
+pub(crate) fn sees_others(user: u32) -> bool {
+    use std::os::unix::process::CommandExt;
+
+    let mut look = Command::new("test");
+    look.args(["-e", "/proc/1/stat"]).uid(user).gid(user);
+    look.status().expect("test runs").success()
+}
+
 /// A folder to lock in. When it is dropped, it must be empty.
 pub(crate) struct Folder(tempfile::TempDir);
 

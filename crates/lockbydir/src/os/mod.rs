@@ -19,6 +19,10 @@ pub(crate) mod clock;
 pub(crate) mod fork_local;
 pub(crate) mod process;
 pub(crate) mod random;
+#[cfg_attr(
+    not(feature = "simulated"),
+    expect(dead_code, reason = "what describes a call is read by a test's world only")
+)]
 pub mod simulated;
 pub(crate) mod syscalls;
 

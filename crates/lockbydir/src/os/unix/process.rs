@@ -44,11 +44,13 @@ pub(crate) fn host() -> String {
 }
 
 /// Ends this process at once, as a crash does.
+#[cfg(feature = "simulated")]
 pub(crate) fn crash() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
 /// Stops this process until somebody continues it.
+#[cfg(feature = "simulated")]
 pub(crate) fn stop() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
 }

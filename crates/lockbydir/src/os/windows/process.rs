@@ -3,7 +3,9 @@
 use lockbydir_protocol::Process;
 use lockbydir_windows::Errno;
 
-pub(crate) use lockbydir_windows::{boot_id, crash, host};
+#[cfg(feature = "simulated")]
+pub(crate) use lockbydir_windows::crash;
+pub(crate) use lockbydir_windows::{boot_id, host};
 
 /// The number of the only PID namespace and the only boot clock. It is not 0, since 0 means
 /// unknown.
@@ -70,4 +72,5 @@ pub(crate) fn fork_generation() -> u64 {
 }
 
 /// Does nothing: a process cannot be stopped here.
+#[cfg(feature = "simulated")]
 pub(crate) fn stop() {}
