@@ -357,7 +357,7 @@ impl Supervisor<'_> {
         if reports {
             let orders = self.orders;
             self.each(&mut |pid| {
-                if !matches!(tree::state(pid), None | Some(b'Z' | b'X')) {
+                if tree::lives(pid) {
                     Report::Survivor(pid.as_raw_nonzero().get()).send(orders);
                 }
             });

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RawDir, accessat, openat, readlinkat_raw};
 use rustix::io::{Errno, read};
-use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, waitpid};
+use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, test_kill_process, waitpid};
 
 /// Limits the depth of a search, in generations. Deeper descendants are found when those above them have
 /// ended: then they are the caller's own children.
@@ -71,6 +71,15 @@ fn below(root: Pid, depth: u8, on: &mut dyn FnMut(Pid)) {
 /// Returns the state of a process as one letter; `None` if it is gone.
 pub(super) fn state(pid: Pid) -> Option<u8> {
     stat(pid).map(|(state, _)| state)
+}
+
+/// Returns true if a process has not ended. One that `/proc` hides, because it is another user's, counts as
+/// alive as long as it exists.
+pub(super) fn lives(pid: Pid) -> bool {
+    match state(pid) {
+        Some(state) => !matches!(state, b'Z' | b'X'),
+        None => test_kill_process(pid) == Err(Errno::PERM),
+    }
 }
 
 /// Returns the state and the parent of a process.

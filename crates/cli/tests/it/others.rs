@@ -271,14 +271,13 @@ fn a_process_with_raised_privileges_is_named_as_left() {
     let mut err = holding.child.stderr.take().unwrap();
     // The process that could not be ended has this pipe open too, so it does not end.
     let mut part = [0; 4096];
-    let is_seen = crate::sees_others(4322);
-    while is_seen && !words.contains("by hand") && started.elapsed().as_secs() < 20 {
+    while !words.contains("by hand") && started.elapsed().as_secs() < 20 {
         let read = std::io::Read::read(&mut err, &mut part).unwrap();
         words.push_str(&String::from_utf8_lossy(&part[..read]));
     }
 
     assert_eq!(status.code(), Some(76), "{words}");
-    assert_eq!(words.contains(&format!("could not be ended: {raised};")), is_seen, "{words}");
+    assert!(words.contains(&format!("could not be ended: {raised};")), "{words}");
     assert!(!words.contains("was ended"), "{words}");
     assert!(crate::is_alive(raised));
     let raised = rustix::process::Pid::from_raw(raised).unwrap();
