@@ -11,20 +11,19 @@ import sys
 import tempfile
 import time
 
-from lockbydir import DLock
+from lockbydir import Lock, PatienceOver
 
 
 def main(folder: str) -> bool:
-    lock = DLock(os.path.join(folder, "kitchen"))
-    print(f"The lock is the directory {lock.dirname()}", flush=True)
+    lock = Lock(os.path.join(folder, "kitchen"), patience=30)
+    print(f"The lock is the directory {lock.path}", flush=True)
 
-    if not lock.LoopWhileLocked_ThenLocking():
-        print(f"Waited {lock.PATIENCE} s for the kitchen: no patience left.")
-        return False
-    print(f"Locked: the kitchen is mine for {lock.TIMEOUT} s. Cooking ...", flush=True)
-    time.sleep(1)
-    if not lock.unlocking():
-        print("It was not mine any more: I cooked too long.")
+    try:
+        with lock as held:  # It is renewed until the block ends.
+            print(f"Locked: the kitchen is mine, my number is {held.token}. Cooking ...", flush=True)
+            time.sleep(1)
+    except PatienceOver as busy:
+        print(f"No patience left: {busy}")
         return False
     print("Unlocked: the next cook may come in.")
     return True

@@ -20,7 +20,7 @@ import threading
 import time
 from typing import List
 
-from lockbydir import DLock
+from lockbydir import Lock, LockLost, PatienceOver
 
 HOLD = 0.05
 
@@ -41,19 +41,16 @@ class Crowd:
     def one(self) -> None:
         """Runs one thread."""
         try:
-            lock = DLock(self.name)
-            lock.PATIENCE = self.patience
-            lock.CHECKEVERYXSECONDS = 0.005
+            lock = Lock(self.name, patience=self.patience)
             self.together.wait()
-            if not lock.LoopWhileLocked_ThenLocking():
-                self.gave_up.append(1)
-                return
-            time.sleep(self.hold)
-            end = time.monotonic()
-            if lock.unlocking():
-                self.ends.append(end)
-            else:
-                self.lost.append(1)
+            with lock:
+                time.sleep(self.hold)
+                end = time.monotonic()
+            self.ends.append(end)
+        except PatienceOver:
+            self.gave_up.append(1)
+        except LockLost:
+            self.lost.append(1)
         except BaseException as error:
             self.failed.append(error)
 
@@ -97,7 +94,7 @@ def massive(name: str, threads: int, hold: float, patience: float) -> bool:
     describe([(difference - hold) * 1e3 for difference in differences])
 
     apart = all(difference > hold for difference in differences)
-    gone = not DLock(name).exists()
+    gone = not os.path.exists(f"{name}.lockdir")
     print(
         f"Verdict: of {len(differences)} differences {'all are' if apart else 'NOT ALL are'} "
         f"greater than {hold:.3f} s; the lock is {'gone' if gone else 'STILL THERE'}."

@@ -40,9 +40,9 @@ def test_how_to_use_locks_and_unlocks(tmp_path: Path) -> None:
     code, said = run("how_to_use", str(tmp_path))
 
     assert code == 0, said
-    assert said.splitlines() == [
+    assert re.sub(r"\d{16}", "TOKEN", said).splitlines() == [
         f"The lock is the directory {tmp_path}/kitchen.lockdir",
-        "Locked: the kitchen is mine for 10 s. Cooking ...",
+        "Locked: the kitchen is mine, my number is TOKEN. Cooking ...",
         "Unlocked: the next cook may come in.",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -144,7 +144,7 @@ def test_too_few_to_compare_is_a_bad_verdict() -> None:
     [
         # A bed that admits everybody, and a lock that excludes nobody.
         ("one_bed", "bed.LoopWhileLocked_ThenLocking():", "True:"),
-        ("massive", "lock.LoopWhileLocked_ThenLocking():", "True:"),
+        ("massive", "with lock:", "if lock:"),
     ],
 )
 def test_without_the_lock_the_verdict_is_bad(
