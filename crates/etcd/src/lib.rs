@@ -2,13 +2,12 @@
 //! `etcd://` in front of its name.
 //!
 //! ```no_run
-//! use std::time::Duration;
 //! use lockbydir::Lock;
 //!
 //! lockbydir_etcd::register(lockbydir_etcd::Access::from_env()); // once, at the program's start
 //!
 //! let lock = Lock::new("etcd://host1:2379,host2:2379,host3:2379/jobs");
-//! let guard = lock.timeout(Duration::from_secs(10)).acquire()?;
+//! let guard = lock.acquire()?; // renewed until it is released
 //! println!("fenced by {}", guard.token());
 //! guard.release()?;
 //! # Ok::<(), lockbydir::Error>(())

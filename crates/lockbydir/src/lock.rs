@@ -29,7 +29,7 @@ use crate::waiting::{Patience, Waiting};
 /// use std::time::Duration;
 /// use lockbydir::Lock;
 ///
-/// let lock = Lock::new(&name).timeout(Duration::from_secs(10)).patience(Duration::from_secs(30));
+/// let lock = Lock::new(&name).patience(Duration::from_secs(5)).label("nightly");
 /// let guard = lock.acquire()?;
 /// assert!(guard.is_held());
 /// guard.release()?;
@@ -173,11 +173,12 @@ impl Lock {
     /// - when the lock is not renewed automatically: at the deadline, with
     ///   [`LostReason::Expired`](crate::LostReason::Expired).
     ///
-    /// Others may take the lock a margin after the deadline: a fifth of a timeout up to 0.5 s, 0.1
-    /// s up to 2 s, a twentieth up to 20 s, and 1 s for longer timeouts. To learn of a possible
-    /// loss earlier, while a quarter of the timeout is left, use [`Guard::wait_lost`] and
-    /// [`Guard::renewal_failure`]. [`Guard::is_held`] is false from the deadline on. After a pause
-    /// of the whole process the callback is called when the first try after the pause has failed.
+    /// Others may take the lock a margin after the deadline: half of a timeout up to 0.2 s, 0.1 s up
+    /// to 0.4 s, a quarter up to 2 s, 0.5 s up to 10 s, a twentieth up to 20 s, and 1 s for longer
+    /// timeouts. To learn of a possible loss earlier, while a quarter of the timeout is left, use
+    /// [`Guard::wait_lost`] and [`Guard::renewal_failure`]. [`Guard::is_held`] is false from the
+    /// deadline on. After a pause of the whole process the callback is called when the first try
+    /// after the pause has failed.
     #[must_use]
     pub fn on_lost(mut self, callback: impl Fn(&Error) + Send + Sync + 'static) -> Lock {
         self.settings.on_lost = Some(Arc::new(callback));

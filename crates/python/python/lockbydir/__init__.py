@@ -6,8 +6,10 @@ atomically; waiters queue in arrival order and are woken at once; each holding h
 its *token*.
 
 >>> from lockbydir import Lock
->>> with Lock("jobs", timeout=10, patience=30) as held:  # doctest: +SKIP
+>>> with Lock("jobs", patience=30) as held:  # doctest: +SKIP
 ...     print("fenced by", held.token)
+
+The lock is renewed, for 10 s at a time, until the block or the process ends.
 
 For several machines, the name may be a URL like ``"etcd://host:2379,host2:2379/jobs"``: then etcd keeps
 the lock, without a directory.
