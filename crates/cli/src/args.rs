@@ -21,7 +21,7 @@ Exit codes:
   CMD's own, or 128+signal   CMD ran
    1  `is-locked`: free; `break`: a living holder's lock was not broken; `doctor`: not safe
   64  wrong usage
-  69  etcd servers unreachable
+  69  etcd servers unreachable, or a command that this build does not have
   73  the lock directory can't be made (parent missing, read-only, something else in its place,
       a file system on which no lock is safe)
   74  input/output error
@@ -92,7 +92,7 @@ pub(crate) enum Command {
     ///
     /// On a terminal, until `q`: each lock with its holder, the time left, its waiters, and how often
     /// it is taken; locks in trouble come first. Enter shows one lock and what each
-    /// contender did over time; `h` lists the keys. Watching changes nothing and slows no lock down.
+    /// contender did over time; `h` lists the keys. Watching takes no lock, and hardly slows one down.
     #[cfg(feature = "player")]
     #[command(after_help = crate::watch::HELP)]
     Watch(crate::watch::Args),
