@@ -26,17 +26,11 @@ pub(crate) fn play(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
         }
     };
 
-    let lock = Lock::new(folder.join("kitchen"))
-        .timeout(Duration::from_secs(10))
-        .patience(Duration::from_secs(30));
+    let lock = Lock::new(folder.join("kitchen")).patience(Duration::from_secs(30));
     println!("The lock is the directory {}", lock.path()?.display());
 
-    let guard = lock.acquire()?;
-    println!(
-        "Locked: the kitchen is mine for {:.1} s, my number is {}. Cooking ...",
-        guard.remaining().as_secs_f64(),
-        guard.token()
-    );
+    let guard = lock.acquire()?; // It is renewed until the guard ends.
+    println!("Locked: the kitchen is mine, my number is {}. Cooking ...", guard.token());
     thread::sleep(Duration::from_secs(1));
     guard.release()?;
     println!("Unlocked: the next cook may come in.");
