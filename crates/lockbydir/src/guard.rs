@@ -36,7 +36,8 @@ pub(crate) fn hold(
     let key = holding.key();
     let hold = Hold::new(settings, engine, holding);
     let guard = Guard { hold, how, key };
-    if let Err(errno) = renewer::join(&guard.hold)
+    if guard.hold.has_renewer()
+        && let Err(errno) = renewer::join(guard.hold.clone())
         && guard.hold.needs_renewer()
     {
         // Without renewals the lock would be lost in the middle of the work.

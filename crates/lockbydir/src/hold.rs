@@ -15,7 +15,7 @@ use crate::key::Key;
 use crate::os::clock;
 use crate::os::fork_local::{ForkGeneration, ForkLocal};
 use crate::os::simulated;
-use crate::renewer;
+use crate::renewer::{self, Next, Renewable, millis};
 use crate::settings::{OnLost, Settings};
 use crate::status::{Holder, people_duration, printable};
 use crate::trace;
@@ -66,24 +66,6 @@ enum Why {
     TooLate(String),
     /// It is not renewed automatically, and its timeout is over.
     Expired,
-}
-
-/// What the renewer does for a hold, unless something changes before. Times are of the boot clock,
-/// in milliseconds.
-pub(crate) enum Next {
-    Nothing,
-    /// Renews the lock at this time.
-    Renew(u64),
-    /// Reports at this time that the lock has expired.
-    Expire(u64),
-    /// Reports a loss that is known already.
-    Report,
-    /// Waits for the answer of the renewal that began at `call`. If it has not answered for some
-    /// grace when the lock is over, at `deadline`, this is a loss.
-    Answer {
-        call: u64,
-        deadline: u64,
-    },
 }
 
 /// The longest time between two tries to renew after a try has failed.
@@ -196,7 +178,9 @@ impl Hold {
         }
         let state = self.state();
         self.is_over.store(true, Ordering::Release);
-        renewer::leave(self);
+        if self.has_renewer() {
+            renewer::leave(self);
+        }
         self.lost.notify_all();
         (!state.has_ended).then_some(state)
     }
@@ -234,20 +218,6 @@ impl Hold {
     pub(crate) fn renewal_failure(&self) -> Option<String> {
         // As for the loss: in a forked child this mutex may stay locked forever.
         self.made_in.is_current().then(|| self.failure().clone()).flatten()
-    }
-
-    /// Renews the lock for the renewer. A renewal that fails is tried again until the deadline; the
-    /// lock is lost when one that began at the deadline or later has failed.
-    pub(crate) fn renew_in_time(&self) {
-        let mut is_late = false;
-        let renewed = self.renew_begun(RenewRequest::default(), |begun| {
-            is_late = millis(begun) >= self.deadline.load(Ordering::Relaxed);
-        });
-        match renewed {
-            Err(error) if error.is_lost() => self.report_loss(),
-            Err(error) if is_late => self.give_up(cause(&error)),
-            _ => {}
-        }
     }
 
     pub(crate) fn renew(&self, request: RenewRequest) -> Result<(), Error> {
@@ -306,29 +276,10 @@ impl Hold {
             }
         }
         // The renewer still sleeps until the previous time.
-        renewer::reschedule(self);
+        if self.has_renewer() {
+            renewer::reschedule(self);
+        }
         renewed
-    }
-
-    /// Returns what the renewer does for this hold.
-    pub(crate) fn next(&self) -> Next {
-        if self.is_over() {
-            return Next::Nothing;
-        }
-        let deadline = self.deadline.load(Ordering::Relaxed);
-        match (&*self.loss(), self.calling.load(Ordering::Relaxed)) {
-            (Some(Why::Taken(_)), _) if self.reports && !self.is_reported() => Next::Report,
-            // A renewal by another thread may still revive it, which is then rescheduled.
-            (Some(_), _) => Next::Nothing,
-            (None, call) if call != 0 && self.reports => Next::Answer { call, deadline },
-            (None, _) if self.renews => Next::Renew(self.due.load(Ordering::Relaxed)),
-            (None, _) => Next::Expire(deadline),
-        }
-    }
-
-    /// Returns how long a renewal may take before it counts as not answering, in milliseconds.
-    pub(crate) fn grace(&self) -> u64 {
-        millis((self.timeout() / 8).min(LONGEST_GRACE))
     }
 
     /// Returns true if the renewer has something to do for this hold.
@@ -356,38 +307,6 @@ impl Hold {
         if !self.is_over() && self.before_deadline().is_zero() {
             self.lose(Why::TooLate(cause));
             self.report_loss();
-        }
-    }
-
-    /// Does the same because the renewal in progress does not answer.
-    pub(crate) fn give_up_unanswered(&self) {
-        let begun = match self.calling.load(Ordering::Relaxed) {
-            0 => return,
-            begun => Duration::from_millis(begun),
-        };
-        let waited = people_duration(clock::boot().saturating_sub(begun));
-        self.give_up(format!("the renewal call has not returned for {waited}"));
-    }
-
-    /// Reports that the timeout of a lock that is not renewed automatically is over, unless it has
-    /// been renewed since.
-    pub(crate) fn expire(&self) {
-        if !self.is_over() && self.before_deadline().is_zero() {
-            self.lose(Why::Expired);
-            self.report_loss();
-        }
-    }
-
-    /// Reports the loss, once.
-    pub(crate) fn report_loss(&self) {
-        let why = self.loss().clone();
-        let Some(why) = why.filter(|_| !self.is_over()) else { return };
-        if self.reports && !self.is_reported.swap(true, Ordering::AcqRel) {
-            let error = self.lost_error(&why);
-            trace::lost(&error);
-            if let Some(on_lost) = &self.on_lost {
-                on_lost(&error);
-            }
         }
     }
 
@@ -430,6 +349,75 @@ impl Hold {
     }
 }
 
+impl Renewable for Hold {
+    /// Returns what the renewer does for this hold.
+    fn next(&self) -> Next {
+        if self.is_over() {
+            return Next::Nothing;
+        }
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        match (&*self.loss(), self.calling.load(Ordering::Relaxed)) {
+            (Some(Why::Taken(_)), _) if self.reports && !self.is_reported() => Next::Report,
+            // A renewal by another thread may still revive it, which is then rescheduled.
+            (Some(_), _) => Next::Nothing,
+            (None, call) if call != 0 && self.reports => Next::Answer { call, deadline },
+            (None, _) if self.renews => Next::Renew(self.due.load(Ordering::Relaxed)),
+            (None, _) => Next::Expire(deadline),
+        }
+    }
+
+    /// Returns how long a renewal may take before it counts as not answering, in milliseconds.
+    fn grace(&self) -> u64 {
+        millis((self.timeout() / 8).min(LONGEST_GRACE))
+    }
+
+    /// Renews the lock for the renewer. A renewal that fails is tried again until the deadline; the
+    /// lock is lost when one that began at the deadline or later has failed.
+    fn renew_in_time(&self) {
+        let mut is_late = false;
+        let renewed = self.renew_begun(RenewRequest::default(), |begun| {
+            is_late = millis(begun) >= self.deadline.load(Ordering::Relaxed);
+        });
+        match renewed {
+            Err(error) if error.is_lost() => self.report_loss(),
+            Err(error) if is_late => self.give_up(cause(&error)),
+            _ => {}
+        }
+    }
+
+    /// Reports that the timeout of a lock that is not renewed automatically is over, unless it has
+    /// been renewed since.
+    fn expire(&self) {
+        if !self.is_over() && self.before_deadline().is_zero() {
+            self.lose(Why::Expired);
+            self.report_loss();
+        }
+    }
+
+    /// Reports the loss, once.
+    fn report_loss(&self) {
+        let why = self.loss().clone();
+        let Some(why) = why.filter(|_| !self.is_over()) else { return };
+        if self.reports && !self.is_reported.swap(true, Ordering::AcqRel) {
+            let error = self.lost_error(&why);
+            trace::lost(&error);
+            if let Some(on_lost) = &self.on_lost {
+                on_lost(&error);
+            }
+        }
+    }
+
+    /// Does the same because the renewal in progress does not answer.
+    fn give_up_unanswered(&self) {
+        let begun = match self.calling.load(Ordering::Relaxed) {
+            0 => return,
+            begun => Duration::from_millis(begun),
+        };
+        let waited = people_duration(clock::boot().saturating_sub(begun));
+        self.give_up(format!("the renewal call has not returned for {waited}"));
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         if self.made_in.is_current() {
@@ -449,8 +437,4 @@ fn wait<'a, T>(
     up_to: Duration,
 ) -> MutexGuard<'a, T> {
     condition.wait_timeout(guard, up_to).unwrap_or_else(PoisonError::into_inner).0
-}
-
-pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

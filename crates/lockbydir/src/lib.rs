@@ -96,6 +96,7 @@ mod foreign;
 mod guard;
 mod hold;
 mod interrupt;
+mod io_error;
 mod key;
 mod local_queue;
 mod lock;

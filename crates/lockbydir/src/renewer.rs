@@ -11,7 +11,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::hold::{Hold, Next, millis};
 use crate::os::fork_local::ForkLocal;
 use crate::os::{Errno, clock, syscalls};
 
@@ -20,6 +19,38 @@ use crate::os::{Errno, clock, syscalls};
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// A worker that has been in one call for this long counts as stuck.
 const STUCK: Duration = Duration::from_millis(20);
+/// What the renewer must know of a hold. The methods that do something may block.
+pub(crate) trait Renewable: Send + Sync {
+    /// Returns what is to be done next. Must not block.
+    fn next(&self) -> Next;
+    /// Returns how long a renewal may take before it counts as not answering, in milliseconds.
+    fn grace(&self) -> u64;
+    fn renew_in_time(&self);
+    fn expire(&self);
+    fn report_loss(&self);
+    fn give_up_unanswered(&self);
+}
+
+/// What the renewer does for a hold, unless something changes before. Times are of the boot clock,
+/// in milliseconds.
+pub(crate) enum Next {
+    Nothing,
+    /// Renews the lock at this time.
+    Renew(u64),
+    /// Reports at this time that the lock has expired.
+    Expire(u64),
+    /// Reports a loss that is known already.
+    Report,
+    /// Waits for the answer of the renewal that began at `call`. If it has not answered for some
+    /// grace when the lock is over, at `deadline`, this is a loss.
+    Answer {
+        call: u64,
+        deadline: u64,
+    },
+}
+
+type Work = fn(&dyn Renewable);
+
 /// The time of a hold for which nothing is to be done.
 const NEVER: u64 = u64::MAX;
 
@@ -51,7 +82,7 @@ struct Schedule {
 type Id = usize;
 
 struct Entry {
-    hold: Arc<Hold>,
+    hold: Arc<dyn Renewable>,
     time: u64,
     /// A job for it waits or is in progress.
     has_job: bool,
@@ -60,35 +91,33 @@ struct Entry {
 }
 
 struct Job {
-    hold: Arc<Hold>,
-    work: fn(&Hold),
+    hold: Arc<dyn Renewable>,
+    work: Work,
 }
 
-fn id(hold: &Hold) -> Id {
+fn id(hold: &dyn Renewable) -> Id {
     std::ptr::from_ref(hold).addr()
 }
 
-/// Adds a hold to the renewer, if it needs one.
-pub(crate) fn join(hold: &Arc<Hold>) -> Result<(), Errno> {
-    if !hold.has_renewer() {
-        return Ok(());
-    }
+/// Adds a hold to the renewer.
+pub(crate) fn join(hold: Arc<dyn Renewable>) -> Result<(), Errno> {
     let renewer = RENEWER.get_or_make(Renewer::default);
     let mut schedule = renewer.schedule();
     if !schedule.is_running {
         syscalls::thread("lockbydir-renew", attend)?;
         (schedule.is_running, schedule.wakes_at) = (true, 0);
     }
+    let id = id(&*hold);
     let entry = Entry { hold: hold.clone(), time: NEVER, has_job: false, call: Default::default() };
-    schedule.holds.insert(id(hold), entry);
-    schedule.times.insert((NEVER, id(hold)));
-    renewer.look_in_time(schedule, hold);
+    schedule.holds.insert(id, entry);
+    schedule.times.insert((NEVER, id));
+    renewer.look_in_time(schedule, &*hold);
     Ok(())
 }
 
 /// Removes a hold that has ended.
-pub(crate) fn leave(hold: &Hold) {
-    let Some(renewer) = RENEWER.get().filter(|_| hold.has_renewer()) else { return };
+pub(crate) fn leave(hold: &dyn Renewable) {
+    let Some(renewer) = RENEWER.get() else { return };
     let mut schedule = renewer.schedule();
     let entry = schedule.holds.remove(&id(hold));
     if let Some(entry) = &entry {
@@ -99,8 +128,8 @@ pub(crate) fn leave(hold: &Hold) {
 }
 
 /// Looks at a hold anew, because its deadline has changed or a call for it has ended.
-pub(crate) fn reschedule(hold: &Hold) {
-    if let Some(renewer) = RENEWER.get().filter(|_| hold.has_renewer()) {
+pub(crate) fn reschedule(hold: &dyn Renewable) {
+    if let Some(renewer) = RENEWER.get() {
         renewer.look_in_time(renewer.schedule(), hold);
     }
 }
@@ -111,7 +140,7 @@ impl Renewer {
     }
 
     /// Schedules the next look at a hold, and wakes the thread if it would come too late.
-    fn look_in_time(&self, mut schedule: MutexGuard<'_, Schedule>, hold: &Hold) {
+    fn look_in_time(&self, mut schedule: MutexGuard<'_, Schedule>, hold: &dyn Renewable) {
         let time = match hold.next() {
             Next::Nothing => NEVER,
             Next::Renew(time) | Next::Expire(time) => time,
@@ -142,7 +171,7 @@ impl Schedule {
         let Some(entry) = self.holds.get_mut(&id) else { return };
         let hold = &entry.hold;
         let (grace, soon) = (hold.grace(), now + (hold.grace() / 4).max(1));
-        let work: fn(&Hold) = match hold.next() {
+        let work: Work = match hold.next() {
             Next::Nothing => return self.set_time(id, NEVER),
             Next::Renew(time) | Next::Expire(time) if time > now => {
                 return self.set_time(id, time);
@@ -155,13 +184,13 @@ impl Schedule {
                 if waited < grace || now < deadline {
                     return self.set_time(id, soon.max(deadline.saturating_sub(grace)));
                 }
-                Hold::give_up_unanswered
+                |hold| hold.give_up_unanswered()
             }
             // That job has not begun its call yet, or has just ended it.
             _ if entry.has_job => return self.set_time(id, soon),
-            Next::Renew(_) => Hold::renew_in_time,
-            Next::Expire(_) => Hold::expire,
-            Next::Report => Hold::report_loss,
+            Next::Renew(_) => |hold| hold.renew_in_time(),
+            Next::Expire(_) => |hold| hold.expire(),
+            Next::Report => |hold| hold.report_loss(),
         };
         entry.has_job = true;
         self.jobs.push_back(Job { hold: hold.clone(), work });
@@ -221,14 +250,18 @@ fn work() {
         schedule.begun = Some(Instant::now());
         drop(schedule);
         // A callback that panics has been reported by its panic; the other holds need this worker.
-        let _ = catch_unwind(AssertUnwindSafe(|| work(&hold)));
+        let _ = catch_unwind(AssertUnwindSafe(|| work(&*hold)));
         schedule = renewer.schedule();
-        if let Some(entry) = schedule.holds.get_mut(&id(&hold)) {
+        if let Some(entry) = schedule.holds.get_mut(&id(&*hold)) {
             entry.has_job = false;
         }
-        renewer.look_in_time(schedule, &hold);
+        renewer.look_in_time(schedule, &*hold);
         drop(hold);
         schedule = renewer.schedule();
     }
     schedule.workers -= 1;
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -263,37 +263,6 @@ def test_a_lock_without_a_timeout_is_renewed(name: str) -> None:
         assert held.remaining > before - 2
 
 
-def test_a_fixed_timeout_that_ends_is_warned_of_once(name: str, child: StartChild) -> None:
-    one = child(
-        """
-        import logging, warnings
-        class Seen(logging.Handler):
-            def emit(self, record): say(record.name, record.levelname, record.getMessage())
-        logging.getLogger().addHandler(Seen())
-        warnings.showwarning = lambda text, kind, *rest: say(kind.__name__, text)
-        for _ in range(2):
-            with Lock(name, timeout=0.2) as held:
-                receive()
-        """
-    )
-    said = f"lost the lock {name}.lockdir: its timeout of 0.2 s is over"
-    assert one.read_line().startswith(f"lockbydir WARNING {said}")
-    assert one.read_line().startswith(f"RuntimeWarning {said}")
-    one.send()
-    assert one.read_line().startswith(f"lockbydir WARNING {said}")
-    one.send()
-    one.ends_well()
-
-
-def test_the_end_of_a_fixed_timeout_is_reported_to_on_lost(name: str) -> None:
-    losses: queue.Queue[LockError] = queue.Queue()
-    with Lock(name, timeout=0.2, on_lost=losses.put) as held:
-        error = losses.get(timeout=10)
-
-        assert isinstance(error, LockLost) and error.reason == "expired"
-        assert not held.is_held
-
-
 def test_on_lost_is_called_when_the_lock_is_broken_by_force(name: str) -> None:
     losses: queue.Queue[LockError] = queue.Queue()
     lock = Lock(name, timeout=0.3, renew=True, on_lost=losses.put)
@@ -322,15 +291,6 @@ def test_an_exception_in_on_lost_is_shown_and_harmless(name: str, child: StartCh
     one.send()
     assert one.read_line() == "True False"
     one.ends_well()
-
-
-def test_wait_lost_ends_when_the_lock_expires_or_is_released(name: str) -> None:
-    held = Lock(name, timeout=0.2).acquire()
-
-    assert held.wait_lost(10)
-
-    held.release()
-    assert held.wait_lost(10)
 
 
 def test_a_kept_lock_is_renewed_and_released_by_its_key(name: str) -> None:

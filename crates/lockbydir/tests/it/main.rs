@@ -11,6 +11,7 @@ mod contract;
 mod directory;
 mod doctor;
 mod examples;
+mod failing_calls;
 mod features;
 #[cfg(target_os = "linux")]
 mod forks;
