@@ -12,8 +12,6 @@ use lockbydir::{Lock, Patience};
 use crate::duration::{parse, parse_patience, parse_timeout};
 use crate::exit::Failure;
 use crate::flock::Flock;
-#[cfg(not(all(feature = "player", feature = "bench", target_os = "linux")))]
-use crate::missing::Missing;
 use crate::render::short;
 
 pub(crate) const EXIT_CODES: &str = "\
@@ -99,7 +97,7 @@ pub(crate) enum Command {
     /// Watch locks, their holders and their queues, live (not in this build)
     #[cfg(not(feature = "player"))]
     #[command(hide = true)]
-    Watch(Missing),
+    Watch(crate::missing::Missing),
     /// Remove an expired or dead holder's lock
     Break(Break),
     /// Remove leftovers of crashes below a folder
@@ -120,7 +118,7 @@ pub(crate) enum Command {
     /// Measure what locking costs in a folder (not in this build)
     #[cfg(not(all(feature = "bench", target_os = "linux")))]
     #[command(hide = true)]
-    Bench(Missing),
+    Bench(crate::missing::Missing),
     /// What `bench` starts
     #[cfg(all(feature = "bench", target_os = "linux"))]
     #[command(hide = true)]
@@ -135,7 +133,7 @@ pub(crate) enum Command {
     /// Show every lock below a folder as a page in a browser (not in this build)
     #[cfg(not(feature = "player"))]
     #[command(hide = true)]
-    Serve(Missing),
+    Serve(crate::missing::Missing),
     /// Run an example with real processes, and watch it live
     ///
     /// Shows how locks work: who waits, who holds, who gives up, who dies. Without an EXAMPLE, four
@@ -150,7 +148,7 @@ pub(crate) enum Command {
     /// Run an example with real processes, and watch it live (not in this build)
     #[cfg(not(feature = "player"))]
     #[command(hide = true)]
-    Play(Missing),
+    Play(crate::missing::Missing),
     /// What `play` starts
     #[cfg(feature = "player")]
     #[command(hide = true)]

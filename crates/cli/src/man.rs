@@ -26,15 +26,19 @@ const VARIABLES: [(&str, &str); 6] = [
 pub(crate) fn page(command: Option<&str>) -> Result<String, Failure> {
     let mut program = Args::command();
     program.build();
-    let commands: Vec<String> = program
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set() && command.get_name() != "help")
-        .map(|command| format!("lockbydir-{}", command.get_name()))
-        .collect();
-    let (page, name) = match command {
-        None => (program, "lockbydir".to_owned()),
+    let (page, name, others) = match command {
+        None => {
+            let others = program
+                .get_subcommands()
+                .filter(|command| !command.is_hide_set() && command.get_name() != "help")
+                .map(|command| format!("lockbydir-{}", command.get_name()))
+                .collect();
+            (program, "lockbydir".to_owned(), others)
+        }
         Some(name) => match program.find_subcommand(name).filter(|found| !found.is_hide_set()) {
-            Some(found) => (found.clone(), format!("lockbydir-{name}")),
+            Some(found) => {
+                (found.clone(), format!("lockbydir-{name}"), vec!["lockbydir".to_owned()])
+            }
             None => {
                 let message = format!("there is no command `{name}`; see --help");
                 return Err(Failure::new(USAGE, message));
@@ -42,15 +46,14 @@ pub(crate) fn page(command: Option<&str>) -> Result<String, Failure> {
         },
     };
     let mut out = Vec::new();
-    render(page, &name, &commands, &mut out)
-        .map_err(|error| Failure::new(IO, error.to_string()))?;
+    render(page, &name, others, &mut out).map_err(|error| Failure::new(IO, error.to_string()))?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 fn render(
     page: clap::Command,
     name: &str,
-    commands: &[String],
+    mut others: Vec<String>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let notes = page.get_after_help().map(ToString::to_string).unwrap_or_default();
@@ -81,10 +84,6 @@ fn render(
         end.text([roman(meaning)]);
     }
     end.control("SH", ["SEE ALSO"]);
-    let mut others: Vec<_> = commands.iter().filter(|other| *other != name).cloned().collect();
-    if name != "lockbydir" {
-        others = vec!["lockbydir".to_owned()];
-    }
     others.push("flock".to_owned());
     for (nth, other) in others.iter().enumerate() {
         let comma = if nth + 1 < others.len() { "," } else { "" };

@@ -7,8 +7,6 @@ use lockbydir::{Key, Owner, printable};
 use crate::args::{Acquire, Args, Command};
 use crate::child::Signals;
 use crate::exit::{Failure, IO, LOST, NOT_DONE, SIGNAL};
-#[cfg(not(all(feature = "player", feature = "bench", target_os = "linux")))]
-use crate::missing::missing;
 use crate::{doctor, man, output, render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
@@ -56,7 +54,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         #[cfg(feature = "player")]
         Command::Watch(args) => crate::watch::watch(&args),
         #[cfg(not(feature = "player"))]
-        Command::Watch(_) => Err(missing("watch", "player")),
+        Command::Watch(_) => Err(crate::missing::missing("watch", "player")),
         Command::Break(args) => crate::break_lock::break_lock(&args),
         Command::Clean(clean) => {
             let removed = lockbydir::clean(&clean.dir)?;
@@ -71,15 +69,15 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
         #[cfg(all(feature = "bench", target_os = "linux"))]
         Command::BenchWorker(worker) => crate::bench::work(&worker),
         #[cfg(not(all(feature = "bench", target_os = "linux")))]
-        Command::Bench(_) => Err(missing("bench", "bench")),
+        Command::Bench(_) => Err(crate::missing::missing("bench", "bench")),
         #[cfg(feature = "player")]
         Command::Serve(args) => crate::serve::serve(&args),
         #[cfg(not(feature = "player"))]
-        Command::Serve(_) => Err(missing("serve", "player")),
+        Command::Serve(_) => Err(crate::missing::missing("serve", "player")),
         #[cfg(feature = "player")]
         Command::Play(args) => crate::play::play(&args),
         #[cfg(not(feature = "player"))]
-        Command::Play(_) => Err(missing("play", "player")),
+        Command::Play(_) => Err(crate::missing::missing("play", "player")),
         #[cfg(feature = "player")]
         Command::PlayStage(stage) => crate::play::stage(&stage),
         // `main` runs this verb itself, since the exit code is that of the example.

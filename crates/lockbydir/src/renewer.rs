@@ -19,6 +19,9 @@ use crate::os::{Errno, clock, syscalls};
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// A worker that has been in one call for this long counts as stuck.
 const STUCK: Duration = Duration::from_millis(20);
+/// The time of a hold for which nothing is to be done.
+const NEVER: u64 = u64::MAX;
+
 /// What the renewer must know of a hold. The methods that do something may block.
 pub(crate) trait Renewable: Send + Sync {
     /// Returns what is to be done next. Must not block.
@@ -50,9 +53,6 @@ pub(crate) enum Next {
 }
 
 type Work = fn(&dyn Renewable);
-
-/// The time of a hold for which nothing is to be done.
-const NEVER: u64 = u64::MAX;
 
 static RENEWER: ForkLocal<Renewer> = ForkLocal::new();
 

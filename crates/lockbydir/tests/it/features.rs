@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use lockbydir::{Error, Key, Lock, Patience, State, Status};
+use lockbydir::{Error, Lock, Patience};
 
-use crate::{impatient, ms, secs};
+use crate::{impatient, secs};
 
 #[cfg(feature = "serde")]
 #[test]
 fn a_key_and_a_status_survive_json() {
+    use lockbydir::{Key, State, Status};
+
     let folder = tempfile::tempdir().unwrap();
     let guard = impatient(folder.path()).label("nightly").acquire().unwrap();
 
@@ -97,7 +99,7 @@ fn what_happens_is_reported_to_tracing() {
         }
     };
 
-    let guard = impatient(folder.path()).timeout(ms(200)).acquire().unwrap();
+    let guard = impatient(folder.path()).timeout(Duration::from_millis(200)).acquire().unwrap();
     assert!(next("acquired").starts_with("DEBUG "));
     assert!(next("its timeout of 0.2 s is over").starts_with("WARN "));
 
