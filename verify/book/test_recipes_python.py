@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import urllib.error
@@ -172,21 +173,26 @@ def retried(world: World) -> bool:
     return any('"RETRY"' in path.read_text() for path in (world.folder / "results").iterdir())
 
 
-@recipe
-def test_xdist_sets_up_once_and_ports_are_used_in_turn(world: World) -> None:
+def xdist(world: World, create: str = "") -> subprocess.Popen[str]:
+    """Starts the tests of the page with two workers; `create` is what setting up the database does."""
     for name in ("conftest.py", "test_port.py"):
         world.write(f"tests/{name}", page_block(name))
     world.write(
         "setup_database.py",
         "from inside import work\n\n"
-        "def create_database():\n    work('create')\n    return {'url': 'sqlite://'}\n\n"
+        "def create_database():\n" + create + "    return {'url': 'sqlite://'}\n\n"
         "def use_port(port, page):\n    work(f'use {page}')\n    return True\n",
     )
-    run = world.start(
+    return world.start(
         [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "tests"],
         PYTHONPATH=f"{world.folder}:{world.environment['PYTHONPATH']}",
         PYTEST_DEBUG_TEMPROOT=str(world.folder),
     )
+
+
+@recipe
+def test_xdist_sets_up_once_and_ports_are_used_in_turn(world: World) -> None:
+    run = xdist(world, create="    work('create')\n")
 
     world.until(lambda: world.inside() > 1 or (world.inside() == 1 and world.waiters()), "one worker sets up, one waits")
     world.alone()
@@ -197,19 +203,7 @@ def test_xdist_sets_up_once_and_ports_are_used_in_turn(world: World) -> None:
 
 @recipe
 def test_xdist_port_is_used_by_one_at_a_time(world: World) -> None:
-    for name in ("conftest.py", "test_port.py"):
-        world.write(f"tests/{name}", page_block(name))
-    world.write(
-        "setup_database.py",
-        "from inside import work\n\n"
-        "def create_database():\n    return {'url': 'sqlite://'}\n\n"
-        "def use_port(port, page):\n    work(f'use {page}')\n    return True\n",
-    )
-    run = world.start(
-        [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "tests"],
-        PYTHONPATH=f"{world.folder}:{world.environment['PYTHONPATH']}",
-        PYTEST_DEBUG_TEMPROOT=str(world.folder),
-    )
+    run = xdist(world)
 
     world.until(lambda: world.inside() > 1 or (world.inside() == 1 and world.waiters()), "one uses the port, one waits")
     world.alone()
