@@ -10,8 +10,9 @@ use lockbydir_protocol::{
 };
 
 use crate::os::syscalls::{
-    about, about_path, createat, fchmod, fchown, is_removable, list_of, mkdir, open_to_change,
-    open_to_list, open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat, unlink, unlinkat,
+    about, about_path, createat, fchmod, fchown, file_system_of, is_removable, list_of, mkdir,
+    open_to_change, open_to_list, open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat,
+    unlink, unlinkat,
 };
 use crate::os::{self, Errno, FileOwner, FileSystem, Found, Handle, fault};
 use crate::os::{clock, process, simulated};
@@ -68,12 +69,7 @@ impl Directory {
     pub(crate) fn here(&self) -> LocalContext {
         *self.here.get_or_init(|| {
             let parent = self.path.parent().unwrap_or(Path::new("/"));
-            let FileSystem { is_local, longest_name } = match simulated::world() {
-                Some(world) => {
-                    FileSystem { is_local: world.is_local(), longest_name: world.longest_name() }
-                }
-                None => os::file_system_of(parent),
-            };
+            let FileSystem { is_local, longest_name } = file_system_of(parent);
             let host = Host::new(&process::host());
             let origin = process::here().0;
             LocalContext { origin, is_local, booted: process::booted(), host, longest_name }

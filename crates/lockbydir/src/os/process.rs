@@ -8,6 +8,7 @@ use lockbydir_protocol::{Liveness, Origin, Owner, Process, Stamp};
 
 use crate::os;
 use crate::os::fork_local::ForkLocal;
+use crate::os::simulated::Kind;
 use crate::os::{clock, simulated};
 
 pub(crate) use crate::os::command;
@@ -49,6 +50,7 @@ const SAME_BOOT: Duration = Duration::from_millis(10);
 
 /// Returns a process with its start time.
 pub(crate) fn process(pid: u32) -> Process {
+    simulated::count(Kind::Identity);
     Process { pid, start: os::start_of(pid).unwrap_or(0) }
 }
 
@@ -63,6 +65,7 @@ pub(crate) fn life(owner: Owner) -> Liveness {
 }
 
 fn is_gone(process: Process) -> bool {
+    simulated::count(Kind::Liveness);
     match simulated::world() {
         Some(world) => world.is_gone(process),
         None => os::is_gone(process),
@@ -76,6 +79,7 @@ pub(crate) fn first_living(owner: Owner) -> Option<os::ProcessHandle> {
         return None;
     }
     owner.processes().find_map(|process| {
+        simulated::count(Kind::ProcessHandle);
         let life = os::ProcessHandle::of(process.pid)?;
         (!is_gone(process)).then_some(life)
     })

@@ -2,10 +2,11 @@
 
 use lockbydir_protocol::Nonce;
 
-use crate::os::simulated;
+use crate::os::simulated::{self, Kind};
 
 /// Returns fresh random bits from the kernel.
 pub(crate) fn nonce() -> Nonce {
+    simulated::count(Kind::Random);
     if let Some(world) = simulated::world() {
         return Nonce(world.nonce());
     }

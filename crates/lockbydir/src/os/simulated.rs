@@ -16,13 +16,15 @@ mod faults;
 #[path = "simulated/no_faults.rs"]
 mod faults;
 
-pub(crate) use faults::{before_change, is_every_mount_known, is_no_replace_missing, world};
+pub(crate) use faults::{before_change, count, is_every_mount_known, is_no_replace_missing, world};
 #[cfg(feature = "simulated")]
 pub use faults::{
-    crash_before, force_no_replace_fallback, operations, stop_before, take_mounts_as_known, within,
+    calls, crash_before, force_no_replace_fallback, operations, stop_before, take_mounts_as_known,
+    within,
 };
 
-/// The kind of a raw call.
+/// The kind of a raw call. A test's [`World`] sees the calls up to [`RemoveDir`](Kind::RemoveDir);
+/// it answers the others in ways of its own, and they are only counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "simulated", expect(missing_docs, reason = "the names say it"))]
 pub enum Kind {
@@ -43,9 +45,45 @@ pub enum Kind {
     Rename,
     Unlink,
     RemoveDir,
+    /// A question for the properties of a file system.
+    FileSystem,
+    Random,
+    /// A sleep until something happens.
+    Sleep,
+    /// A question for the start time of a process: some reads in `/proc`.
+    Identity,
+    /// A question whether a process lives: some calls, of which some read in `/proc`.
+    Liveness,
+    /// A handle on a process.
+    ProcessHandle,
 }
 
 impl Kind {
+    /// All kinds.
+    #[cfg(feature = "simulated")]
+    pub const ALL: [Kind; 20] = [
+        Kind::Open,
+        Kind::List,
+        Kind::Stat,
+        Kind::Read,
+        Kind::Write,
+        Kind::Thread,
+        Kind::MakeDir,
+        Kind::MakeFile,
+        Kind::MakePipe,
+        Kind::Widen,
+        Kind::Install,
+        Kind::Rename,
+        Kind::Unlink,
+        Kind::RemoveDir,
+        Kind::FileSystem,
+        Kind::Random,
+        Kind::Sleep,
+        Kind::Identity,
+        Kind::Liveness,
+        Kind::ProcessHandle,
+    ];
+
     /// Returns true if the call changes what others may see. Other calls are queries.
     #[must_use]
     pub fn is_change(self) -> bool {
@@ -120,6 +158,7 @@ pub(crate) fn ask<T>(
     on: &Path,
     mut perform: impl FnMut() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
+    count(kind);
     let Some(world) = world() else {
         return perform();
     };
@@ -139,6 +178,7 @@ pub(crate) fn change(
     to: Option<&Path>,
     mut perform: impl FnMut() -> Result<(), Errno>,
 ) -> Result<(), Errno> {
+    count(kind);
     before_change();
     match world() {
         None => perform(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::os::PipeEnd;
 use crate::os::clock;
 use crate::os::simulated::{self, Kind, ask, change};
-use crate::os::{self, Errno, Found, Handle, Metadata};
+use crate::os::{self, Errno, FileSystem, Found, Handle, Metadata};
 
 pub(crate) fn open_to_list(path: &Path) -> Result<Handle, Errno> {
     ask(Kind::Open, path, || os::open_to_list(path))
@@ -49,6 +49,17 @@ pub(crate) fn is_removable(path: &Path, folder: &Path) -> Result<bool, Errno> {
 /// Returns true if something is mounted at this path.
 pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
     ask(Kind::Stat, path, || os::is_mount(path))
+}
+
+/// Returns the properties of the file system of this folder.
+pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
+    simulated::count(Kind::FileSystem);
+    match simulated::world() {
+        Some(world) => {
+            FileSystem { is_local: world.is_local(), longest_name: world.longest_name() }
+        }
+        None => os::file_system_of(folder),
+    }
 }
 
 pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
@@ -177,6 +188,7 @@ impl Iterator for Names {
 /// Sleeps until one of these sources is ready, and returns its index; or until this time of the
 /// boot clock.
 pub(crate) fn sleep_on(on: &[os::Source<'_>], until: Duration) -> Option<usize> {
+    simulated::count(Kind::Sleep);
     match simulated::world() {
         Some(world) => {
             let mut ready = None;

@@ -1,12 +1,15 @@
-//! The faults that a test asks for, and the world of a thread of a test. Only with the feature `simulated`.
+//! The faults that a test asks for, the number of calls, and the world of a thread of a test. Only
+//! with the feature `simulated`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::os;
-use crate::os::simulated::World;
+use crate::os::simulated::{Kind, World};
 
+/// The number of calls of each kind, in the order of [`Kind::ALL`].
+static CALLS: [AtomicU64; Kind::ALL.len()] = [const { AtomicU64::new(0) }; Kind::ALL.len()];
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 static CRASH_BEFORE: AtomicU64 = AtomicU64::new(0);
 static STOP_BEFORE: AtomicU64 = AtomicU64::new(0);
@@ -32,6 +35,18 @@ pub fn stop_before(n: u64) {
 /// Returns how many changes this process has requested from the file system so far.
 pub fn operations() -> u64 {
     CHANGES.load(Ordering::Relaxed)
+}
+
+/// Returns how many calls of each kind this process has made so far, in the order of
+/// [`Kind::ALL`].
+pub fn calls() -> [u64; Kind::ALL.len()] {
+    std::array::from_fn(|kind| CALLS[kind].load(Ordering::Relaxed))
+}
+
+/// Counts a call that is about to be made.
+pub(crate) fn count(kind: Kind) {
+    let calls = Kind::ALL.iter().zip(&CALLS).find(|(known, _)| **known == kind);
+    calls.expect("`Kind::ALL` has each kind").1.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Makes the library behave as on a file system without a rename that refuses to replace.
