@@ -20,6 +20,8 @@ pub enum Need {
     TimeNamespace,
     /// User namespaces, whose limits can be set.
     UserNamespaces,
+    /// To see the system calls of a process.
+    Strace,
 }
 
 /// A place where a need may be met.
@@ -55,6 +57,7 @@ impl Need {
             }
             Need::Mounts => "mount -t tmpfs none .; umount .; unshare --mount --pid --fork true",
             Need::Fuse => "exec 3<>/dev/fuse",
+            Need::Strace => "strace -c -o calls true",
             Need::TimeNamespace => "unshare --time --boottime 3600 --fork true",
             Need::UserNamespaces => {
                 "unshare --user --map-root-user sh -ec 'echo 0 > /proc/sys/user/max_inotify_instances'"
@@ -77,6 +80,7 @@ impl Need {
             }
             Need::Fuse => "there is no FUSE (load its module, and run the tests as root)",
             Need::UserNamespaces => "there are no user namespaces (allow them)",
+            Need::Strace => "there is no strace (install it, and allow ptrace)",
         }
     }
 
@@ -85,7 +89,7 @@ impl Need {
             Need::AnotherUser | Need::SetUserId => &[&[], MANY_USERS],
             // Never in the machine's own mount namespace: what a failed test leaves mounted would stay.
             Need::Mounts | Need::Fuse | Need::TimeNamespace => &[MOUNTS_OF_ROOT, MOUNTS_OF_ANYBODY],
-            Need::UserNamespaces => &[&[]],
+            Need::UserNamespaces | Need::Strace => &[&[]],
         }
     }
 

@@ -27,6 +27,8 @@ mod observe;
 mod observe_odd;
 #[cfg(target_os = "linux")]
 mod observe_races;
+#[cfg(target_os = "linux")]
+mod system_calls;
 
 use std::path::Path;
 use std::time::Duration;
