@@ -112,9 +112,10 @@ fn try_at(lock: &Lock, at: u64, hold: u64, shared: &str) -> Outcome<String> {
 /// expired.
 fn corpse(path: &str, expired: bool) -> Outcome {
     if expired {
-        let timeout = Duration::from_millis(10);
+        // The shortest that the library accepts.
+        let timeout = Duration::from_millis(100);
         let _key = Lock::new(path).owner(Owner::Nobody).timeout(timeout).acquire()?.keep();
-        std::thread::sleep(timeout * 2);
+        std::thread::sleep(timeout + Duration::from_millis(20));
         return Ok(());
     }
     let status = Command::new(std::env::current_exe()?).args(["die", path]).status()?;
