@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use super::calls;
 use super::locks::{Locks, clock, unlock};
 use super::pool::Pool;
 use super::report::{Cost, Report, Spread};
@@ -24,21 +25,17 @@ const TURNS: u32 = 20;
 /// Long enough that the lock lingers from one acquisition to the next.
 const LINGER: Duration = Duration::from_secs(60);
 
-type Act<'a> = Box<dyn FnMut() -> Result<(), String> + 'a>;
+pub(super) type Act<'a> = Box<dyn FnMut() -> Result<(), String> + 'a>;
 
-/// Lets all contestants take turns. Returns for each the nanoseconds of one repetition, a number for each
-/// round, or why there are none.
-pub(super) fn compete(
-    folder: &Path,
-    for_time: Duration,
-) -> Vec<(&'static str, Result<Vec<f64>, String>)> {
+/// Makes the locks and files of all contestants, and passes what each does to `work`.
+pub(super) fn with_acts<T>(folder: &Path, work: impl FnOnce(&mut [Act<'_>; 5]) -> T) -> T {
     let locks = Locks::new(folder, "alone");
     let lingering = Locks::new(folder, "lingering").ours.clone().linger(LINGER);
     let (directory, here, there) =
         (folder.join("raw"), folder.join("renamed.0"), folder.join("renamed.1"));
     let _ = fs::write(&here, "");
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut acts: [Act<'_>; 5] = [
+    work(&mut [
         Box::new(|| {
             let guard = locks.ours.acquire().map_err(|e| text(&e))?;
             guard.release().map_err(|e| text(&e))
@@ -56,8 +53,18 @@ pub(super) fn compete(
             fs::rename(&here, &there).and_then(|()| fs::rename(&there, &here)).map_err(|e| text(&e))
         }),
         Box::new(|| locks.flock().and_then(unlock).map_err(|e| text(&e))),
-    ];
+    ])
+}
 
+/// What a contestant's repetitions took, in nanoseconds for each round; or why there are none.
+type Times = Result<Vec<f64>, String>;
+
+/// Lets all contestants take turns.
+pub(super) fn compete(folder: &Path, for_time: Duration) -> Vec<(&'static str, Times)> {
+    with_acts(folder, |acts| take_turns(acts, for_time))
+}
+
+fn take_turns(acts: &mut [Act<'_>; 5], for_time: Duration) -> Vec<(&'static str, Times)> {
     let mut found: Vec<Result<Vec<f64>, String>> = acts.iter().map(|_| Ok(Vec::new())).collect();
     let end = clock() + i64::try_from(for_time.as_nanos()).unwrap_or(i64::MAX / 2);
     let mut round = 0;
@@ -104,9 +111,18 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<(), Halt> {
             _ => {}
         }
     }
+    bench.progress.step("counting system calls", bench.counting());
+    let counts = match calls::count(bench)? {
+        Ok(counts) => counts,
+        Err(why) => {
+            report.not_counted = Some(why);
+            Vec::new()
+        }
+    };
     for ((name, _), times) in CONTESTANTS.iter().zip(times) {
         if let Some(spread) = Spread::of(&times) {
-            report.uncontended.push(Cost { name: (*name).to_owned(), spread });
+            let system_calls = counts.iter().find(|(of, _)| of == name).map(|(_, count)| *count);
+            report.uncontended.push(Cost { name: (*name).to_owned(), spread, system_calls });
         }
     }
     Ok(())

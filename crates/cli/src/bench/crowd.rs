@@ -43,8 +43,10 @@ pub(super) fn measure(bench: &Bench, waiters: usize, report: &mut Report) -> Res
     bench.progress.step(&format!("starting {waiters} waiters"), bench.starting(waiters));
     let mut pool = Pool::start(bench, waiters + 1)?;
 
+    let rounds = bench.rounds_of(waiters);
+    let slice = bench.seconds / u32_of(rounds);
     let mut found: [Turns; 2] = Default::default();
-    for round in 0..bench.rounds {
+    for round in 0..rounds {
         for nth in 0..2 {
             let at = (round + nth) % 2;
             let engine = Engine::ALL[at];
@@ -54,8 +56,8 @@ pub(super) fn measure(bench: &Bench, waiters: usize, report: &mut Report) -> Res
                 report.waiting.push(cost_of_waiting(&pool, bench, waiters)?);
             }
             let text = format!("handoff, {waiters} waiting, {}", engine.name());
-            bench.progress.step(&text, bench.slice());
-            let turns = take_turns(&mut pool, waiters, engine, bench.slice())?;
+            bench.progress.step(&text, slice);
+            let turns = take_turns(&mut pool, waiters, engine, slice)?;
             found[at].add(turns);
         }
     }
@@ -77,22 +79,16 @@ pub(super) fn measure(bench: &Bench, waiters: usize, report: &mut Report) -> Res
     }
 
     let mut counts = [vec![0; waiters], vec![0; waiters]];
-    for round in 0..bench.rounds {
+    for round in 0..rounds {
         for nth in 0..2 {
             let at = (round + nth) % 2;
             let text = format!("throughput, {waiters} at once, {}", Engine::ALL[at].name());
-            bench.progress.step(&text, bench.slice());
-            for (sum, more) in counts[at].iter_mut().zip(hammer(
-                &mut pool,
-                waiters,
-                Engine::ALL[at],
-                bench.slice(),
-            )?) {
-                *sum += more;
-            }
+            bench.progress.step(&text, slice);
+            let more = hammer(&mut pool, waiters, Engine::ALL[at], slice)?;
+            counts[at].iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
     }
-    let seconds = bench.slice().as_secs_f64() * bench.rounds as f64;
+    let seconds = slice.as_secs_f64() * rounds as f64;
     for (engine, counts) in Engine::ALL.into_iter().zip(counts) {
         report.throughput.push(Throughput {
             engine,

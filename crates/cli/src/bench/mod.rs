@@ -3,6 +3,7 @@
 //! measure has a file of its own.
 
 mod alone;
+mod calls;
 mod crowd;
 mod locks;
 mod page;
@@ -44,7 +45,9 @@ results so far.
 
 --json prints one object; all times are seconds:
   version, dir, file_system, kernel, cpus, at, measure_s, complete
-  uncontended[]  name, count, median_s, p90_s, p99_s, worst_s (of acquire and release together)
+  uncontended[]  name, count, median_s, p90_s, p99_s, worst_s, system_calls (of acquire and release
+                 together; system_calls is counted by strace, and null if that is not possible)
+  not_counted    why system calls were not counted, or null
   handoff[]      engine, waiters, count, median_s, p90_s, p99_s, worst_s, overtaking, overlaps
   throughput[]   engine, processes, per_s, fewest, most (turns of one process)
   waiting[]      waiters, cpu_s_per_s (of all waiters), rss_bytes, own_bytes (of one)
@@ -66,7 +69,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     html: Option<PathBuf>,
     /// How many processes wait, or compete
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,8,64,512", value_parser = clap::value_parser!(u16).range(1..=2000))]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,8,64,512,1000", value_parser = clap::value_parser!(u16).range(1..=2000))]
     waiters: Vec<u16>,
     /// How long each measure lasts
     #[arg(long, value_name = "DUR", default_value = "1.5", value_parser = measure_time)]
@@ -114,6 +117,7 @@ pub(crate) fn bench(args: &Args) -> Result<u8, Failure> {
         measure_s: bench.seconds.as_secs_f64(),
         complete: false,
         uncontended: Vec::new(),
+        not_counted: None,
         handoff: Vec::new(),
         throughput: Vec::new(),
         waiting: Vec::new(),

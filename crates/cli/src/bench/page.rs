@@ -34,7 +34,7 @@ th:first-child, td:first-child { padding-left: 0; }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin: 0 .3em; }
 .key.lockbydir { background: var(--ours); } .key.flock { background: var(--flock); }
 .note { color: var(--warn); overflow-wrap: anywhere; }
-svg text { fill: var(--soft); font-size: 13px; } svg .small { font-size: 11px; } svg .axis { font-size: 12px; }
+svg text { fill: var(--soft); font-size: 13px; paint-order: stroke; stroke: var(--card); stroke-width: 3px; } svg .small { font-size: 11px; } svg .axis { font-size: 12px; }
 svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
 svg .grid { stroke: var(--grid); } svg .base { stroke: var(--soft); stroke-width: .7; }
 svg .lockbydir { --own: var(--ours); } svg .flock { --own: var(--flock); } svg .raw { --own: var(--raw); }
@@ -125,7 +125,7 @@ fn plots(report: &Report, out: &mut String) {
         (
             !report.uncontended.is_empty(),
             "Uncontended: acquire and release",
-            "Medians of interleaved rounds.",
+            "Medians of interleaved rounds, on a logarithmic scale; and the system calls of one.",
             plot::bars,
         ),
     ];
@@ -168,7 +168,7 @@ fn section(table: &Table, out: &mut String) {
         row(out, "td", &mut cells.iter().map(String::as_str));
     }
     let _ =
-        writeln!(out, "</table></div>\n<p class=\"soft\">{}</p></section>", escaped(table.note));
+        writeln!(out, "</table></div>\n<p class=\"soft\">{}</p></section>", escaped(&table.note));
 }
 
 #[cfg(test)]

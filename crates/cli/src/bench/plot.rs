@@ -200,27 +200,38 @@ pub(super) fn throughput(report: &Report) -> String {
     lines("Acquisitions a second against the number of processes", "processes", &series, count)
 }
 
-/// Draws the uncontended costs as bars.
+/// Draws the uncontended costs as bars on a logarithmic axis: on a linear one the dearest would hide the
+/// others.
 pub(super) fn bars(report: &Report) -> String {
     const ROW: f64 = 42.0;
-    let most = report.uncontended.iter().map(|one| one.spread.median_s).fold(0.0, f64::max);
-    let height = ROW * report.uncontended.len() as f64 + 4.0;
-    let mut svg = open(height, "Acquire and release without contention");
+    const INSET: f64 = 26.0;
+    let mut axis = Decades::over(report.uncontended.iter().map(|one| one.spread.median_s));
+    // Even the shortest bar is longer than one decade.
+    axis.first -= 1;
+    let x = |share: f64| INSET + share * (WIDTH - 2.0 * INSET);
+    let bottom = ROW * report.uncontended.len() as f64;
+    let mut svg = open(bottom + 24.0, "Acquire and release without contention");
+    for tick in axis.ticks() {
+        let at = x(axis.at(tick));
+        rule(&mut svg, "grid", (at, 0.0), (at, bottom));
+        text(&mut svg, "middle", at, bottom + 18.0, &decade(tick));
+    }
     for (nth, one) in report.uncontended.iter().enumerate() {
         let top = ROW * nth as f64;
         let title = super::alone::CONTESTANTS.iter().find(|(name, _)| *name == one.name);
-        text(&mut svg, "", 2.0, top + 15.0, title.map_or(&one.name, |(_, title)| title));
-        text(&mut svg, "end", WIDTH - 2.0, top + 15.0, &time(one.spread.median_s));
-        let wide = (one.spread.median_s / most.max(f64::MIN_POSITIVE) * (WIDTH - 4.0)).max(2.0);
+        text(&mut svg, "", x(0.0), top + 15.0, title.map_or(&one.name, |(_, title)| title));
+        let calls = one.system_calls.map(|calls| format!(", {} calls", count(calls)));
+        let cost = time(one.spread.median_s) + &calls.unwrap_or_default();
+        text(&mut svg, "end", x(1.0), top + 15.0, &cost);
         let class = match one.name.as_str() {
             "flock" => "flock",
             name if name.starts_with("lockbydir") => "lockbydir",
             _ => "raw",
         };
-        let y = top + 21.0;
+        let (x, y, wide) = (x(0.0), top + 21.0, x(axis.at(one.spread.median_s)) - x(0.0));
         let _ = writeln!(
             svg,
-            "<rect class=\"bar {class}\" x=\"2\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"11\" rx=\"2\"/>"
+            "<rect class=\"bar {class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"11\" rx=\"2\"/>"
         );
     }
     svg + "</svg>"

@@ -178,8 +178,8 @@ impl<'a> Pool<'a> {
         let _ = self.workers[who].wait();
     }
 
-    /// Waits until these workers sleep while they wait for the lock. Those that wait for ours must also be in
-    /// its queue.
+    /// Waits until each of these workers sleeps while it waits for the lock. Those that wait for ours must also
+    /// be in its queue. They need not all sleep at once: each looks at the lock now and then.
     pub(super) fn settle(
         &self,
         who: std::ops::Range<usize>,
@@ -187,13 +187,15 @@ impl<'a> Pool<'a> {
         name: &str,
     ) -> Result<(), Halt> {
         let locks = Locks::new(self.bench.place.folder(), name);
-        let end = self.within(Duration::ZERO);
-        let mut rested = 0;
-        while rested < 2 {
+        let end = self.within(self.bench.starting(who.len()));
+        // Seen asleep once, it may be between two short sleeps.
+        let mut awake: Vec<(usize, u8)> = who.clone().map(|who| (who, 2)).collect();
+        while !awake.is_empty() {
             self.bench.check_stop()?;
             if Instant::now() >= end {
                 return Err(Halt::Failed(format!(
-                    "a stall: {} waiters were not asleep after {} s",
+                    "a stall: {} of {} waiters were not asleep after {} s",
+                    awake.len(),
                     who.len(),
                     SLACK.as_secs()
                 )));
@@ -205,8 +207,12 @@ impl<'a> Pool<'a> {
                     locks.ours.status().is_ok_and(|status| status.queue.len() == who.len())
                 }
             };
-            let is_settled = who.clone().all(|who| is_asleep(self.pid(who))) && in_queue();
-            rested = if is_settled { rested + 1 } else { 0 };
+            if in_queue() {
+                awake.retain_mut(|(who, times)| {
+                    *times = if is_asleep(self.pid(*who)) { *times - 1 } else { 2 };
+                    *times > 0
+                });
+            }
         }
         Ok(())
     }

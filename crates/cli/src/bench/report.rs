@@ -35,6 +35,8 @@ pub(super) struct Report {
     /// False when it was stopped before its end.
     pub(super) complete: bool,
     pub(super) uncontended: Vec<Cost>,
+    /// Why the system calls were not counted, if that is so.
+    pub(super) not_counted: Option<String>,
     pub(super) handoff: Vec<Handoff>,
     pub(super) throughput: Vec<Throughput>,
     pub(super) waiting: Vec<Waiting>,
@@ -49,6 +51,8 @@ pub(super) struct Cost {
     pub(super) name: String,
     #[serde(flatten)]
     pub(super) spread: Spread,
+    /// How many system calls acquire and release make together, if they could be counted.
+    pub(super) system_calls: Option<f64>,
 }
 
 /// The time from just before a worker's release to just after the next worker's acquire.
@@ -150,6 +154,10 @@ impl Report {
 
     pub(super) fn cost(&self, name: &str) -> Option<f64> {
         self.uncontended.iter().find(|one| one.name == name).map(|one| one.spread.median_s)
+    }
+
+    pub(super) fn system_calls(&self, name: &str) -> Option<f64> {
+        self.uncontended.iter().find(|one| one.name == name)?.system_calls
     }
 
     /// Returns the numbers of waiters with a known handoff time.

@@ -8,6 +8,9 @@ use super::report::After;
 use super::watch::Progress;
 use crate::child::Signals;
 
+/// With more waiters than this, ours and flock take turns only once.
+const MANY: usize = 100;
+
 /// Why measuring stops.
 pub(super) enum Halt {
     /// A signal asked to stop.
@@ -37,13 +40,19 @@ impl Bench {
         if self.signals.early().is_raised() { Err(Halt::Stopped) } else { Ok(()) }
     }
 
-    /// Returns a round's share of a measure.
-    pub(super) fn slice(&self) -> Duration {
-        self.seconds / u32::try_from(self.rounds).unwrap_or(1)
+    /// Returns how many times ours and flock take turns with this many waiters. Many waiters need longer to
+    /// come to rest before each turn than the turn lasts.
+    pub(super) fn rounds_of(&self, waiters: usize) -> usize {
+        if waiters > MANY { 1 } else { self.rounds }
     }
 
     pub(super) fn alone(&self) -> Duration {
         self.seconds * 2
+    }
+
+    /// Estimates how long it takes to count system calls.
+    pub(super) fn counting(&self) -> Duration {
+        Duration::from_millis(500)
     }
 
     pub(super) fn recovery(&self, after: After) -> Duration {
@@ -64,6 +73,6 @@ impl Bench {
         crowds
             .iter()
             .map(|&waiters| self.starting(waiters) + self.seconds * 5)
-            .fold(self.alone() + recovery, |sum, more| sum + more)
+            .fold(self.alone() + self.counting() + recovery, |sum, more| sum + more)
     }
 }

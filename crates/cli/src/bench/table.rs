@@ -63,7 +63,7 @@ pub(super) fn dash() -> String {
 pub(super) struct Table {
     pub(super) title: &'static str,
     /// What the numbers mean.
-    pub(super) note: &'static str,
+    pub(super) note: String,
     /// Names of groups of columns, and how many columns each spans; may be empty.
     pub(super) groups: Vec<(&'static str, usize)>,
     pub(super) head: Vec<&'static str>,
@@ -86,13 +86,22 @@ fn alone(report: &Report) -> Table {
             ratio(Some(cost), report.cost("flock")),
             ratio(Some(cost), report.cost("mkdir_rmdir")),
             ratio(Some(cost), report.cost("two_renames")),
+            report.system_calls(name).map_or_else(dash, count),
         ])
     };
     Table {
         title: "Uncontended: acquire and release without contention",
-        note: "median of interleaved rounds, and as a multiple of others",
+        note: match &report.not_counted {
+            None => {
+                "median of interleaved rounds, and as a multiple of others; system calls by strace"
+                    .into()
+            }
+            Some(why) => format!(
+                "median of interleaved rounds, and as a multiple of others; system calls were not counted: {why}"
+            ),
+        },
         groups: Vec::new(),
-        head: vec!["", "median", "of flock", "of mkdir", "of renames"],
+        head: vec!["", "median", "of flock", "of mkdir", "of renames", "system calls"],
         rows: CONTESTANTS.iter().filter_map(row).collect(),
     }
 }
@@ -119,7 +128,7 @@ fn handoff(report: &Report) -> Table {
     });
     Table {
         title: "Handoff: from the release of one process to the next one's acquire",
-        note: "overtaking: turns served before somebody who had asked clearly earlier",
+        note: "overtaking: turns served before somebody who had asked clearly earlier".into(),
         groups: vec![("", 1), ("lockbydir", 4), ("flock", 4), ("overtaking", 2)],
         head: vec![
             "waiting", "median", "90 %", "99 %", "worst", "median", "90 %", "99 %", "worst",
@@ -148,7 +157,7 @@ fn throughput(report: &Report) -> Table {
     });
     Table {
         title: "Throughput: acquisitions a second, empty critical sections",
-        note: "fewest, most: turns of the least and of the most served process",
+        note: "fewest, most: turns of the least and of the most served process".into(),
         groups: vec![("", 1), ("lockbydir", 3), ("flock", 3)],
         head: vec!["processes", "a second", "fewest", "most", "a second", "fewest", "most"],
         rows: rows.collect(),
@@ -167,7 +176,8 @@ fn waiting(report: &Report) -> Table {
     });
     Table {
         title: "Waiting: idle CPU and resident memory while one holds",
-        note: "CPU of one core; memory of one process (median), and what of it is not shared",
+        note: "CPU of one core; memory of one process (median), and what of it is not shared"
+            .into(),
         groups: Vec::new(),
         head: vec!["waiting", "CPU of all", "of each", "memory", "its own"],
         rows: rows.collect(),
@@ -187,7 +197,7 @@ fn recovery(report: &Report) -> Table {
     };
     Table {
         title: "Recovery: until the next one holds",
-        note: "from just before the kill, or from the moment at which the lock expires",
+        note: "from just before the kill, or from the moment at which the lock expires".into(),
         groups: Vec::new(),
         head: vec!["", "median", "90 %", "worst", "times"],
         rows: cases.into_iter().filter_map(row).collect(),
@@ -213,7 +223,7 @@ pub(super) fn table(report: &Report) -> String {
     for table in tables(report) {
         out += &format!("\n{}\n", style("1", table.title));
         draw(&table, &style, &mut out);
-        out += &format!("  {}\n", style("2", table.note));
+        out += &format!("  {}\n", style("2", &table.note));
     }
     if !report.notes.is_empty() {
         out.push('\n');

@@ -9,9 +9,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use rustix::stdio::{stdin, stdout};
 
-use super::alone;
 use super::locks::{Held, Locks, Outcome, clock};
 use super::report::Engine;
+use super::{alone, calls};
 use crate::exit::{Failure, IO, SIGNAL};
 
 /// The longest line in bytes that a pipe takes as a whole while others write, too (`PIPE_BUF`).
@@ -20,6 +20,7 @@ const ATOMIC: usize = 4096;
 /// Hidden: what `bench` starts.
 #[derive(clap::Args)]
 pub(crate) struct Worker {
+    /// Its parent; 0: unknown to the bench.
     parent: i32,
     number: usize,
     folder: PathBuf,
@@ -36,7 +37,7 @@ struct State {
 pub(crate) fn work(args: &Worker) -> Result<u8, Failure> {
     let gone = || Failure::new(SIGNAL, "the bench that started this worker is gone");
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|_| gone())?;
-    if getppid() != Pid::from_raw(args.parent) {
+    if args.parent != 0 && getppid() != Pid::from_raw(args.parent) {
         return Err(gone());
     }
     let mut state = State { number: args.number, folder: args.folder.clone(), held: None };
@@ -124,6 +125,7 @@ impl State {
             "turns" => self.turns(&locks(), engine()?, time(3)?, time(4)?),
             "hammer" => self.hammer(&locks(), engine()?),
             "alone" => self.alone(time(1)?),
+            "calls" => calls::repeat(&self.folder),
             // It may arrive late, when the turns have already ended.
             "stop" => Ok(()),
             _ => Err(bad(command)),

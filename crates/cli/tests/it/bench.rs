@@ -4,12 +4,13 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use lockbydir_testbed::needs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{Folder, Ran, until};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "at",
     "complete",
     "cpus",
@@ -18,6 +19,7 @@ const KEYS: [&str; 14] = [
     "handoff",
     "kernel",
     "measure_s",
+    "not_counted",
     "notes",
     "recovery",
     "throughput",
@@ -146,7 +148,7 @@ fn json_has_the_documented_keys_and_sane_values() {
         all
     };
     for (of, more, count) in [
-        ("uncontended", &["name"][..], 5),
+        ("uncontended", &["name", "system_calls"][..], 5),
         ("handoff", &["engine", "waiters", "overtaking", "overlaps"], 4),
         ("recovery", &["after", "engine"], 3),
     ] {
@@ -173,6 +175,36 @@ fn json_has_the_documented_keys_and_sane_values() {
         assert!(row["rss_bytes"].as_u64() > row["own_bytes"].as_u64(), "{row}");
     }
     assert_eq!(rows(&report, "waiting").len(), 2);
+}
+
+#[test]
+fn a_run_counts_the_system_calls_of_each_cycle() {
+    needs!(Strace);
+    let _alone = alone();
+    let folder = Folder::new();
+    let ran = folder.run(&["bench", "--quick", "--waiters", "1", "--json"]);
+
+    let report: Value = serde_json::from_str(&ran.out).expect("one JSON object");
+    assert_eq!(report["not_counted"], Value::Null);
+    let of = |name: &str| {
+        let row = rows(&report, "uncontended").iter().find(|row| row["name"] == name);
+        row.and_then(|row| row["system_calls"].as_f64()).expect("a number of calls").round()
+    };
+    assert_eq!((of("mkdir_rmdir"), of("two_renames")), (2.0, 2.0));
+    assert!(of("flock") >= 4.0, "{}", of("flock"));
+    assert!(of("lockbydir_linger") > 2.0 && of("lockbydir") > of("lockbydir_linger"), "{report}");
+}
+
+#[test]
+fn a_run_without_strace_says_that_calls_are_not_counted() {
+    let _alone = alone();
+    let folder = Folder::new();
+    let mut command = folder.command(&["bench", "--quick", "--waiters", "1"]);
+    let ran = Ran::of(command.env("PATH", folder.path()).output().unwrap());
+
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    let why = "system calls were not counted: strace is not installed";
+    assert!(ran.out.contains(why), "{}", ran.out);
 }
 
 #[test]
