@@ -15,8 +15,8 @@ use crate::error::EngineError;
 use crate::holding::Held;
 use crate::keys::{Done, Keys, QueueKey, Record, View, lease_id, token};
 use crate::lease::Lease;
-use crate::runtime;
 use crate::watch::{KeyWatch, Nudge, WatchEvent};
+use crate::{kept, runtime};
 
 /// The longest time that a try without patience may take: enough for a few round trips.
 const ONE_TRY: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ pub(crate) fn acquire(
     let began = boot();
     let nudge = Nudge::default();
     wait.wake_on_interrupt(&nudge.waker());
-    let mut lease = lease_id(request.nonce.0);
+    let mut nonce = lease_id(request.nonce.0);
     loop {
         let mut queue = Queue {
             etcd,
@@ -53,14 +53,14 @@ pub(crate) fn acquire(
             ahead: None,
             own: None,
         };
-        if let Some(got) = queue.wait_in_queue(request, lease)? {
+        if let Some(got) = queue.wait_in_queue(request, nonce)? {
             return Ok(got);
         }
         if queue.last.is_some_and(|last| boot() >= last) {
             return Err(queue.given_up());
         }
         // Our lease was lost while we waited: we go to the end of the queue, with a new lease.
-        lease = lease_id(crate::random());
+        nonce = lease_id(crate::random());
     }
 }
 
@@ -100,31 +100,58 @@ impl From<Error> for Ended {
 }
 
 impl Queue<'_, '_> {
-    /// Queues with a new lease; returns `None` if its place was lost.
+    /// Queues with the kept lease or a new one; returns `None` if its place was lost.
     fn wait_in_queue(
         &mut self,
         request: &AcquireRequest,
-        lease: i64,
+        nonce: i64,
     ) -> Result<Option<(Held, How)>, Error> {
-        let timeout = request.timeout;
-        let granted =
-            self.ask(move |keys, limit| async move { keys.grant(limit, lease, timeout).await });
-        let lease = match granted {
-            Ok(lease) => lease,
+        let (nonce, lease) = match self.lease(request.timeout, nonce) {
+            Ok(found) => found,
             Err(Ended::Error(error)) => return Err(error),
             Err(Ended::PlaceLost) => return Ok(None),
         };
         self.timeout = lease.timeout;
-        let mut place = Place { who: Contender::new(request, lease.id, lease.timeout), lease };
+        let who = Contender::new(request, nonce, lease.timeout);
+        let mut place = Place { key: self.keys.key(nonce), who, lease };
         let ended = match self.wait_with(&mut place) {
             Ok(got) => return Ok(Some(got)),
             Err(ended) => ended,
         };
-        self.leave(&place.lease);
+        // A try that did not get the lock has put no key.
+        let is_unused = self.is_one_try && self.own.is_none() && self.keys.are_all_answered();
+        if is_unused && place.lease.may_be_kept() && matches!(ended, Ended::Error(_)) {
+            kept::keep(&self.keys.cluster, place.lease);
+        } else {
+            self.leave(&place.lease);
+        }
         match ended {
             Ended::Error(error) => Err(error),
             Ended::PlaceLost => Ok(None),
         }
+    }
+
+    /// Returns a lease, and the name of the key to put on it: the kept lease with this nonce, or a new
+    /// lease with its own number, as `etcdctl lock` would.
+    fn lease(&mut self, timeout: Duration, nonce: i64) -> Result<(i64, Lease), Ended> {
+        if let Some(mut kept) = kept::take(&self.keys.cluster, timeout) {
+            if kept.is_fresh(boot()) {
+                return Ok((nonce, kept));
+            }
+            let id = kept.id;
+            let renewed =
+                self.try_ask(move |keys, limit| async move { keys.keep_alive(limit, id).await })?;
+            // It counts once the transaction that puts our key confirms it.
+            if renewed.is_ok_and(|(sent, term)| kept.offer(sent, term, boot())) {
+                return Ok((nonce, kept));
+            }
+            kept::revoke(&self.keys.cluster, kept.id, kept.timeout);
+            // What is under way for that lease does not concern the next one.
+            self.keys = self.etcd.keys();
+        }
+        let granted =
+            self.ask(move |keys, limit| async move { keys.grant(limit, nonce, timeout).await })?;
+        Ok((granted.id, granted))
     }
 
     fn wait_with(&mut self, place: &mut Place) -> Result<(Held, How), Ended> {
@@ -163,17 +190,18 @@ impl Queue<'_, '_> {
     }
 
     /// Takes the lock at once, or queues.
-    fn enter(&mut self, place: &Place) -> Result<Entered, Ended> {
+    fn enter(&mut self, place: &mut Place) -> Result<Entered, Ended> {
         loop {
-            let (who, lease, joins) = (place.who.clone(), place.lease.id, !self.is_one_try);
-            let record = self.allowed();
+            let (who, key, lease) = (place.who.clone(), place.key.clone(), place.lease.id);
+            let (joins, record) = (!self.is_one_try, self.allowed());
             let done = self.ask(move |keys, limit| {
-                let who = who.clone();
-                async move { keys.enter(limit, lease, &who, record, joins).await }
+                let (who, key) = (who.clone(), key.clone());
+                async move { keys.enter(limit, &key, lease, &who, record, joins).await }
             })?;
+            place.lease.confirm(done.term());
             let view = match done {
                 Done::Yes { revision, .. } => {
-                    let (key, who) = (self.keys.key(lease), Some(place.who.clone()));
+                    let (key, who) = (place.key.clone(), Some(place.who.clone()));
                     return Ok(Entered::Held(QueueKey { key, since: revision, lease, who }));
                 }
                 Done::No(view) => view,
@@ -205,7 +233,7 @@ impl Queue<'_, '_> {
             _ => self.seen.insert((record.revision, now)).1,
         };
         let who = record.who.as_ref();
-        let is_own = who.is_some_and(|who| who.lease == place.who.lease);
+        let is_own = who.is_some_and(|who| who.nonce == place.who.nonce);
         let unchanged = now.saturating_sub(since);
         let is_over = who.is_none_or(|who| who.is_over(unchanged));
         if is_own || is_over || self.is_sound()? {
@@ -300,6 +328,7 @@ impl Queue<'_, '_> {
             own,
             who: place.who.clone(),
             lease: place.lease,
+            is_ours: true,
             is_unsure: false,
             is_release_sent: false,
         };
@@ -313,7 +342,7 @@ impl Queue<'_, '_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let is_own = |who: &Contender| who.lease == place.who.lease;
+        let is_own = |who: &Contender| who.nonce == place.who.nonce;
         let before = self.before.take().filter(|record| !record.who.as_ref().is_some_and(is_own));
         let how = match (&before, &self.ahead) {
             (Some(record), _) => match &record.who {
@@ -450,8 +479,9 @@ struct WatchTarget<'a> {
     revision: i64,
 }
 
-/// Our place in the queue: who we are, and the lease of our key.
+/// Our place in the queue: our key, who we are, and the lease of the key.
 struct Place {
+    key: String,
     who: Contender,
     lease: Lease,
 }

@@ -1,7 +1,7 @@
 //! Requests to the members of a cluster: a member that is silent or gone is skipped for the next one,
 //! until a member answers or time is over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +13,9 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
 
 use crate::address::{Access, Servers};
-use crate::api::{Call, Client, Login, Method, StatusRequest, decode, encode};
+use crate::api::{Call, Client, Login, Method, StatusRequest, Watch, decode, encode};
 use crate::error::EngineError;
+use crate::kept::KeptLease;
 use crate::runtime::has_thread_to_look_up;
 use crate::version_check::{is_sound, warn_of_old};
 
@@ -35,6 +36,10 @@ pub(crate) struct Cluster {
     preferred: AtomicUsize,
     /// Whether the version of a member was checked, or is being checked.
     is_version_checked: AtomicBool,
+    /// The lease that is kept for the next acquisition.
+    pub(crate) kept: KeptLease,
+    /// The number of calls that were sent, by method.
+    calls: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 struct Member {
@@ -78,8 +83,7 @@ pub(crate) struct Answered<T> {
 
 /// Returns the cluster of these servers, with this process's connections.
 pub(crate) fn cluster(servers: &Servers) -> Arc<Cluster> {
-    let clusters = CLUSTERS.get_or_make(Mutex::default);
-    let mut clusters: MutexGuard<'_, _> = clusters.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut clusters = locked(CLUSTERS.get_or_make(Mutex::default));
     let made = || {
         let member = |host: &String| Member { host: host.clone(), client: Default::default() };
         Arc::new(Cluster {
@@ -87,9 +91,20 @@ pub(crate) fn cluster(servers: &Servers) -> Arc<Cluster> {
             access: servers.access.clone(),
             preferred: AtomicUsize::new(0),
             is_version_checked: AtomicBool::new(false),
+            kept: KeptLease::default(),
+            calls: Mutex::default(),
         })
     };
     clusters.entry(servers.clone()).or_insert_with(made).clone()
+}
+
+/// Returns all clusters that this process uses.
+pub(crate) fn clusters() -> Vec<Arc<Cluster>> {
+    CLUSTERS.get().map_or_else(Vec::new, |clusters| locked(clusters).values().cloned().collect())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cluster {
@@ -164,6 +179,8 @@ impl Cluster {
             Ok(client) => client.map_err(|trouble| (trouble, false))?,
             Err(_) => return Err((silent(), false)),
         };
+        let (Method::Unary(path) | Method::Stream(path)) = method;
+        self.count(path);
         let sent = boot();
         let rest = (begun + a_try).saturating_sub(sent).max(a_try / 4);
         match timeout(rest, client.send(method, request)).await {
@@ -194,13 +211,29 @@ impl Cluster {
         asked.is_ok_and(|answered| is_sound(&answered.what.version))
     }
 
-    /// Returns the client of the member that answered last, for a watch, which is not a single request.
-    pub(crate) async fn preferred(&self, a_try: Duration) -> Result<Client, EngineError> {
+    /// Watches these keys from this revision on, with the member that answered last.
+    pub(crate) async fn watch(
+        &self,
+        a_try: Duration,
+        keys: &[&str],
+        revision: i64,
+    ) -> Result<Watch, EngineError> {
         let nth = self.preferred.load(Ordering::Relaxed);
-        match timeout(a_try, self.client(nth)).await {
-            Ok(client) => client,
-            Err(_) => Err(EngineError::Unreachable("no answer".into())),
-        }
+        let silent = || EngineError::Unreachable("no answer".into());
+        let client = timeout(a_try, self.client(nth)).await.map_err(|_| silent())??;
+        self.count("/etcdserverpb.Watch/Watch");
+        let watched = timeout(a_try, client.watch(keys, revision)).await;
+        watched.map_err(|_| silent())?.map_err(|status| EngineError::of_status(&status))
+    }
+
+    fn count(&self, path: &'static str) {
+        let method = path.rsplit('/').next().unwrap_or_default();
+        *locked(&self.calls).entry(method).or_default() += 1;
+    }
+
+    /// Returns the number of calls that were sent, by method.
+    pub(crate) fn calls(&self) -> BTreeMap<&'static str, u64> {
+        locked(&self.calls).clone()
     }
 }
 

@@ -35,8 +35,8 @@ pub(crate) struct Contender {
     pub(crate) timeout_s: u64,
     /// When it entered the queue, by its own wall clock: microseconds since 1970.
     came_us: u64,
-    /// The lease that named its key.
-    pub(crate) lease: String,
+    /// The last part of its key's name, which no other contender has.
+    pub(crate) nonce: String,
     /// What only a holder's record has.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     held: Option<Held>,
@@ -64,7 +64,7 @@ struct Pid {
 
 impl Contender {
     /// Creates a waiter for this request, which enters the queue now.
-    pub(crate) fn new(request: &AcquireRequest, lease: i64, timeout: Duration) -> Contender {
+    pub(crate) fn new(request: &AcquireRequest, nonce: i64, timeout: Duration) -> Contender {
         let origin = here().0;
         let mut contender = Contender {
             lockbydir: 1,
@@ -76,7 +76,7 @@ impl Contender {
             pids: format!("{:08x}", origin.pids),
             timeout_s: timeout.as_secs(),
             came_us: wall_micros(),
-            lease: format!("{lease:x}"),
+            nonce: format!("{nonce:x}"),
             held: None,
         };
         contender.set_owner(request.owner);

@@ -1,5 +1,6 @@
 //! The lock on etcd as an engine of the library: one engine for each lock.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a look may take whose result is only shown to a person: short, so that it does not hold up
 /// the wait.
 const GLANCE: Duration = Duration::from_millis(500);
+/// The revision of a key that does not exist: none of its guards is ever true.
+const NEVER: i64 = -1;
 /// The number of keys that one request of `list` reads.
 const PAGE: i64 = 1000;
 
@@ -45,6 +48,16 @@ static ACCESS: OnceLock<Access> = OnceLock::new();
 pub fn register(access: Access) {
     let _ = ACCESS.set(access);
     lockbydir::engine::register(Scheme::new(SCHEME, open, list, clean));
+}
+
+/// Returns the number of calls that this process has sent to the servers of this address, by method. Not
+/// part of this crate's interface: public only for its tests and benches.
+///
+/// # Errors
+/// If the address is wrong.
+#[doc(hidden)]
+pub fn calls(url: &str) -> Result<BTreeMap<&'static str, u64>, Error> {
+    Ok(cluster(&Address::parse_prefix(url, access())?.servers).calls())
 }
 
 fn access() -> &'static Access {
@@ -126,7 +139,7 @@ pub(crate) struct Etcd {
 
 impl Etcd {
     pub(crate) fn keys(&self) -> Keys {
-        Keys { cluster: cluster(&self.address.servers), record: self.address.record() }
+        Keys::new(cluster(&self.address.servers), self.address.record())
     }
 
     fn limit(&self, patience: Duration) -> Limit {
@@ -237,14 +250,14 @@ impl Etcd {
     fn held(&self, key: Key, verb: &str) -> Result<Held, Error> {
         let keys = self.keys();
         let own = match i64::try_from(key.nonce().0) {
-            Ok(lease) if lease > 0 => keys.key(lease),
+            Ok(nonce) if nonce > 0 => keys.key(nonce),
             _ => return Err(Error::lost(&self.path, None)),
         };
         let (view, _) =
             self.view(Some(&own), PATIENCE).map_err(|trouble| trouble.error(verb, &self.path))?;
         let name = own.rsplit('/').next().unwrap_or_default();
         let recorded = view.record.as_ref().and_then(|record| {
-            let who = record.who.clone().filter(|who| who.lease == name)?;
+            let who = record.who.clone().filter(|who| who.nonce == name)?;
             (record.token() == key.token()).then_some(who)
         });
         let Some(who) = recorded else {
@@ -253,7 +266,7 @@ impl Etcd {
             return Err(Error::lost(&self.path, holder));
         };
         // It is gone if its lease has run out: the renewal finds that.
-        let own = view.own.unwrap_or(QueueKey { key: own, since: 0, lease: 0, who: None });
+        let own = view.own.unwrap_or(QueueKey { key: own, since: NEVER, lease: 0, who: None });
         // The age of the lease is unknown: it counts as over, and the key is moved to a new one.
         let lease = Lease::new(own.lease, who.timeout(), Duration::ZERO);
         let path = self.path.clone();
@@ -264,6 +277,7 @@ impl Etcd {
             token: key.token(),
             who,
             lease,
+            is_ours: false,
             is_unsure: true,
             is_release_sent: false,
         })

@@ -12,7 +12,7 @@ use crate::contender::Contender;
 use crate::error::EngineError;
 use crate::keys::{Done, Keys, QueueKey, Record, View, lease_id};
 use crate::lease::Lease;
-use crate::{pending, runtime};
+use crate::{kept, runtime};
 
 /// How long a release waits for an answer; then it fails, and the lease runs out by itself.
 const LONGEST_RELEASE: Duration = Duration::from_secs(3);
@@ -27,6 +27,9 @@ pub(crate) struct Held {
     pub(crate) token: u64,
     pub(crate) who: Contender,
     pub(crate) lease: Lease,
+    /// Whether this process acquired it: then it alone decides about the lease. Others, which know only
+    /// the key of the holding, end the lease only once they have released the holding.
+    pub(crate) is_ours: bool,
     /// Whether a change of the key was not answered: then the lease that it is on is unknown.
     pub(crate) is_unsure: bool,
     /// Whether a release failed that may have been done all the same.
@@ -118,14 +121,14 @@ impl Held {
                         false
                     }
                     Err(lost) => {
-                        self.revoke(lease.id);
+                        kept::revoke(&self.keys.cluster, lease.id, lease.timeout);
                         return Err(lost);
                     }
                 },
             };
             if done {
                 if self.lease.id != lease.id {
-                    self.revoke(self.lease.id);
+                    kept::revoke(&self.keys.cluster, self.lease.id, self.lease.timeout);
                 }
                 self.own.lease = lease.id;
                 (self.who, self.lease, self.is_unsure) = (who, lease, false);
@@ -150,7 +153,7 @@ impl Held {
     /// Returns true if the record is of this very holding.
     fn is_recorded(&self, view: &View) -> bool {
         view.record.as_ref().is_some_and(|record| {
-            let is_ours = record.who.as_ref().is_some_and(|who| who.lease == self.who.lease);
+            let is_ours = record.who.as_ref().is_some_and(|who| who.nonce == self.who.nonce);
             is_ours && record.token() == self.token
         })
     }
@@ -160,10 +163,26 @@ impl Held {
         view.queue.is_empty() && self.is_recorded(view)
     }
 
-    fn revoke(&self, lease: i64) {
-        let keys = self.keys.clone();
-        let limit = Limit::new(boot() + LONGEST_RELEASE, self.lease.timeout);
-        pending::start(async move { keys.revoke(limit, lease).await });
+    /// Keeps the lease for the next acquisition if that is safe after this release, or revokes it.
+    fn end_lease(&self, left: &Result<Done, EngineError>) {
+        let mut lease = self.lease;
+        // What the key was on when it was removed: a renewal by key may have moved it, and then the lease
+        // that we know is being revoked.
+        let removed = match left {
+            Ok(Done::Yes { removed_from, term, .. }) => {
+                lease.confirm(*term);
+                *removed_from
+            }
+            _ => None,
+        };
+        let is_known = self.is_ours && !self.is_unsure && removed == Some(lease.id);
+        if is_known && self.keys.are_all_answered() && lease.may_be_kept() {
+            return kept::keep(&self.keys.cluster, lease);
+        }
+        // One that only knows the holding by its key must not end a lease that its owner may have kept.
+        if let Some(id) = removed.or(self.is_ours.then_some(self.own.lease)) {
+            kept::revoke(&self.keys.cluster, id, lease.timeout);
+        }
     }
 
     async fn release(&self) -> Result<(), Failed> {
@@ -173,7 +192,7 @@ impl Held {
         let until = boot() + rest.clamp(limit.a_try, LONGEST_RELEASE);
         let limit = Limit { until, ..limit };
         let mut left = self.keys.leave(limit, &self.own, true).await;
-        self.revoke(self.own.lease);
+        self.end_lease(&left);
         // The lease has run out, but nobody has taken the lock: the record is left.
         if let Ok(Done::No(view)) = &left
             && view.own.is_none()
@@ -228,9 +247,8 @@ fn holder_of(view: &View) -> Option<Holder> {
 
 impl Holding for Held {
     fn key(&self) -> Key {
-        // The key is named after its first lease.
-        let lease = self.own.key.rsplit('/').next().unwrap_or_default();
-        Key::new(self.token, Nonce(u128::from_str_radix(lease, 16).unwrap_or(0)))
+        let nonce = self.own.key.rsplit('/').next().unwrap_or_default();
+        Key::new(self.token, Nonce(u128::from_str_radix(nonce, 16).unwrap_or(0)))
     }
 
     fn deadline(&self) -> Duration {

@@ -1,32 +1,35 @@
 //! A lock's keys, and the transactions that change them. Each transaction takes effect at one revision,
 //! and is guarded by the conditions that must be true then; none decides anything.
 //!
-//! `NAME.lockdir/LEASE`: a waiter or the holder; the oldest key may hold the lock. `NAME.lockdir`: the
+//! `NAME.lockdir/NONCE`: a waiter or the holder; the oldest key may hold the lock. `NAME.lockdir`: the
 //! record, of the present holder or of a holder that did not release.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lockbydir::engine::boot;
 
 use crate::api::{
-    Compare, KeyValue, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest,
+    Call, Compare, KeyValue, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest,
     LeaseTimeToLiveRequest, RangeRequest, RequestOp, TxnRequest, TxnResponse,
 };
 use crate::cluster::{Answered, Cluster, Limit};
 use crate::contender::Contender;
 use crate::error::EngineError;
-use crate::lease::Lease;
+use crate::lease::{Lease, seconds};
 
 /// The most keys of a queue that are read to show them to people.
 const SHOWN: i64 = 1000;
 
-/// The keys of one lock.
+/// The keys of one lock, for one acquisition and the holding that it leads to.
 #[derive(Clone)]
 pub(crate) struct Keys {
     pub(crate) cluster: Arc<Cluster>,
     /// The key of the record.
     pub(crate) record: String,
+    /// Whether a request was not answered at the first try: it may still be carried out, at any time.
+    is_one_under_way: Arc<AtomicBool>,
 }
 
 /// One key of the queue.
@@ -77,7 +80,12 @@ pub(crate) struct View {
 #[derive(Debug)]
 pub(crate) enum Done {
     /// Done at this revision, in this term of the cluster's leader.
-    Yes { revision: i64, term: u64 },
+    Yes {
+        revision: i64,
+        term: u64,
+        /// The lease that the key was on, if a key was removed.
+        removed_from: Option<i64>,
+    },
     /// Not done.
     No(Box<View>),
 }
@@ -98,9 +106,30 @@ pub(crate) fn token(revision: i64) -> u64 {
 }
 
 impl Keys {
-    /// Returns the key that this lease queues with, named as `etcdctl lock` would name it.
-    pub(crate) fn key(&self, lease: i64) -> String {
-        format!("{}/{lease:x}", self.record)
+    pub(crate) fn new(cluster: Arc<Cluster>, record: String) -> Keys {
+        Keys { cluster, record, is_one_under_way: Arc::default() }
+    }
+
+    /// Returns the key of this name in the queue, named as `etcdctl lock` names its keys.
+    pub(crate) fn key(&self, nonce: i64) -> String {
+        format!("{}/{nonce:x}", self.record)
+    }
+
+    /// Returns true if each request was answered at its first try: then none is still under way.
+    pub(crate) fn are_all_answered(&self) -> bool {
+        !self.is_one_under_way.load(Ordering::Acquire)
+    }
+
+    async fn call<R: Call>(
+        &self,
+        limit: Limit,
+        request: R,
+    ) -> Result<Answered<R::Answer>, EngineError> {
+        let answered = self.cluster.call(limit, request).await;
+        if !answered.as_ref().is_ok_and(|answered| !answered.is_repeated) {
+            self.is_one_under_way.store(true, Ordering::Release);
+        }
+        answered
     }
 
     fn queue(&self) -> String {
@@ -114,18 +143,18 @@ impl Keys {
         mut id: i64,
         timeout: Duration,
     ) -> Result<Lease, EngineError> {
-        let ttl = i64::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
+        let ttl = seconds(timeout);
         loop {
             let began = boot();
-            let granted = self.cluster.call(limit, LeaseGrantRequest { id, ttl });
-            let (granted, sent) = match granted.await {
-                Ok(Answered { what, sent, .. }) => (what.ttl, sent),
+            let granted = self.call(limit, LeaseGrantRequest { id, ttl });
+            let (granted, sent, header) = match granted.await {
+                Ok(Answered { what, sent, .. }) => (what.ttl, sent, what.header),
                 Err(EngineError::LeaseExists { is_ours: true }) => {
                     // An earlier try was carried out, and its answer was lost.
-                    let found = self.cluster.call(limit, LeaseTimeToLiveRequest { id });
+                    let found = self.call(limit, LeaseTimeToLiveRequest { id });
                     match found.await?.what.granted_ttl {
                         ..=0 => return Err(EngineError::NoLease),
-                        granted => (granted, began),
+                        granted => (granted, began, None),
                     }
                 }
                 Err(EngineError::LeaseExists { .. }) => {
@@ -135,7 +164,8 @@ impl Keys {
                 Err(trouble) => return Err(trouble),
             };
             let timeout = Duration::from_secs(granted.unsigned_abs());
-            return Ok(Lease::new(id, timeout, sent));
+            let term = header.map_or(0, |header| header.raft_term);
+            return Ok(Lease::new(id, timeout, sent).granted(ttl, term));
         }
     }
 
@@ -151,7 +181,7 @@ impl Keys {
         limit: Limit,
         id: i64,
     ) -> Result<(Duration, u64), EngineError> {
-        let kept = self.cluster.call(limit, LeaseKeepAliveRequest { id });
+        let kept = self.call(limit, LeaseKeepAliveRequest { id });
         let Answered { what, sent, .. } = kept.await?;
         match what.ttl {
             ..=0 => Err(EngineError::NoLease),
@@ -164,13 +194,13 @@ impl Keys {
     pub(crate) async fn enter(
         &self,
         limit: Limit,
+        key: &str,
         lease: i64,
         who: &Contender,
         record: i64,
         joins: bool,
     ) -> Result<Done, EngineError> {
-        let key = self.key(lease);
-        let put = || RequestOp::put(key.clone(), who.to_json(), lease);
+        let put = || RequestOp::put(key, who.to_json(), lease);
         let taken = who.holding(None).to_json();
         let when = vec![
             Compare::created_at(self.queue(), 0).with_prefix(),
@@ -181,7 +211,7 @@ impl Keys {
         if joins {
             instead.push(put());
         }
-        instead.extend(self.looks(Some(&key), self.first(1)));
+        instead.extend(self.looks(Some(key), self.first(1)));
         self.transact(limit, when, then, instead).await
     }
 
@@ -267,7 +297,8 @@ impl Keys {
         with_record: bool,
     ) -> Result<Done, EngineError> {
         let when = vec![Compare::created_at(own.key.clone(), own.since)];
-        let mut then = vec![RequestOp::delete(own.key.clone())];
+        let own_key = own.key.clone();
+        let mut then = vec![RangeRequest::of(own_key.clone()).into(), RequestOp::delete(own_key)];
         if with_record {
             then.push(RequestOp::delete(self.record.clone()));
         }
@@ -296,7 +327,7 @@ impl Keys {
     pub(crate) async fn look(&self, limit: Limit, own: Option<&str>) -> Result<View, EngineError> {
         let success = self.looks(own, self.first(SHOWN));
         let txn = TxnRequest { success, ..TxnRequest::default() };
-        Ok(View::of(&self.cluster.call(limit, txn).await?))
+        Ok(View::of(&self.call(limit, txn).await?))
     }
 
     /// Returns the time that a lease still has, and its granted timeout; `None` if it is gone.
@@ -305,7 +336,7 @@ impl Keys {
         limit: Limit,
         lease: i64,
     ) -> Result<Option<(Duration, Duration)>, EngineError> {
-        let found = self.cluster.call(limit, LeaseTimeToLiveRequest { id: lease }).await?.what;
+        let found = self.call(limit, LeaseTimeToLiveRequest { id: lease }).await?.what;
         let seconds = |number: i64| Duration::from_secs(number.max(0).unsigned_abs());
         Ok((found.ttl >= 0).then(|| (seconds(found.ttl), seconds(found.granted_ttl))))
     }
@@ -336,10 +367,14 @@ impl Keys {
         instead: Vec<RequestOp>,
     ) -> Result<Done, EngineError> {
         let txn = TxnRequest { compare: when, success: then, failure: instead };
-        let answered = self.cluster.call(limit, txn).await?;
+        let answered = self.call(limit, txn).await?;
         let view = View::of(&answered);
         Ok(match answered.what.succeeded {
-            true => Done::Yes { revision: view.revision, term: view.term },
+            true => Done::Yes {
+                revision: view.revision,
+                term: view.term,
+                removed_from: view.queue.first().map(|key| key.lease),
+            },
             false => Done::No(view.into()),
         })
     }
@@ -351,7 +386,7 @@ impl View {
         let first = self.queue.first()?.who.as_ref()?;
         let record = self.record.as_ref()?;
         let who = record.who.as_ref()?;
-        (who.lease == first.lease).then_some((record, who))
+        (who.nonce == first.nonce).then_some((record, who))
     }
 
     /// Reads the answer to [`Keys::looks`].
@@ -389,7 +424,7 @@ impl QueueKey {
     }
 }
 
-/// Makes the number of a lease from random bits; never zero, with which the server would choose.
+/// Makes the number of a lease, or the nonce of a key, from random bits; never zero, with which the server would choose.
 pub(crate) fn lease_id(random: u128) -> i64 {
     let bits = u64::try_from(random & u128::from(u64::MAX >> 1)).unwrap_or(1);
     i64::try_from(bits.max(1)).unwrap_or(1)

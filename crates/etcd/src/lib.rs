@@ -51,6 +51,7 @@ mod contender;
 mod engine;
 mod error;
 mod holding;
+mod kept;
 mod keys;
 mod lease;
 mod pending;
@@ -59,6 +60,8 @@ mod version_check;
 mod watch;
 
 pub use address::Access;
+#[doc(hidden)]
+pub use engine::calls;
 pub use engine::register;
 pub use pending::settle;
 pub use version_check::on_warning;

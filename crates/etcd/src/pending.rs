@@ -32,9 +32,11 @@ pub(crate) fn start(work: impl Future<Output = ()> + Send + 'static) {
     });
 }
 
-/// Waits until all background cleanup is done, for this time at most. A program calls it at its end, so
-/// that its leases do not outlive it.
+/// Ends the leases that this process keeps for its next acquisitions, and waits until all background
+/// cleanup is done, for this time at most. A program calls it at its end, so that its leases do not outlive
+/// it.
 pub fn settle(up_to: Duration) {
+    crate::kept::revoke_all();
     let Some(pending) = PENDING.get().filter(|pending| pending.count.load(Ordering::Acquire) > 0)
     else {
         return;

@@ -10,7 +10,6 @@ use tokio::time::sleep;
 
 use crate::api::{Event, Watch};
 use crate::cluster::{Cluster, Limit};
-use crate::error::EngineError;
 
 /// How long after a watch that could not be started, or that the server ended, the next one may begin: long
 /// enough not to load a server that refuses watches.
@@ -76,15 +75,8 @@ impl KeyWatch {
         }
         self.stream = None;
         self.retry_at = boot() + RETRY_AFTER;
-        let watched = async {
-            let client = cluster.preferred(limit.a_try).await?;
-            let keys: Vec<&str> = [gone].into_iter().chain(written).collect();
-            client
-                .watch(&keys, revision + 1)
-                .await
-                .map_err(|status| EngineError::of_status(&status))
-        };
-        if let Ok(Ok(stream)) = tokio::time::timeout(limit.a_try, watched).await {
+        let watched: Vec<&str> = [gone].into_iter().chain(written).collect();
+        if let Ok(stream) = cluster.watch(limit.a_try, &watched, revision + 1).await {
             (self.keys, self.stream, self.retry_at) = (keys, Some(stream), Duration::ZERO);
         }
     }

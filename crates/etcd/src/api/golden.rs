@@ -106,7 +106,8 @@ fn answers_are_read_from_the_bytes_of_etcd() {
     assert_eq!(rest, LeaseTimeToLiveResponse { ttl: -1, granted_ttl: 10 });
     assert_eq!(kept.header, Some(Header { revision: 9, raft_term: 3 }));
     assert_eq!(kept.ttl, 10);
-    assert_eq!(granted, LeaseGrantResponse { id: 300, ttl: 10 });
+    assert_eq!(granted.header, Some(Header { revision: 9, raft_term: 3 }));
+    assert_eq!((granted.id, granted.ttl), (300, 10));
     assert_eq!(login.token, "abc.1");
 }
 

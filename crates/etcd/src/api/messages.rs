@@ -240,6 +240,8 @@ pub struct LeaseGrantRequest {
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct LeaseGrantResponse {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<Header>,
     #[prost(int64, tag = "2")]
     pub id: i64,
     /// In seconds, as granted.

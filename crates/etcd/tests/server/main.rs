@@ -2,7 +2,9 @@
 
 #[path = "../../../lockbydir/tests/contract/mod.rs"]
 mod contract;
+mod delay;
 mod faults;
+mod kept;
 mod proxy;
 mod queue;
 mod safety;

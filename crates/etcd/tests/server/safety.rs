@@ -125,7 +125,7 @@ fn held_elsewhere(server: &lockbydir_etcd_lab::Server, seconds: u64) -> String {
     let lease = granted.split_whitespace().nth(1).unwrap().to_owned();
     let mut record: Value = serde_json::from_str(record.trim()).unwrap();
     record["boot"] = "00000000deadbeef".into();
-    record["lease"] = lease.clone().into();
+    record["nonce"] = lease.clone().into();
     let record = record.to_string();
     let key = format!("jobs.lockdir/{lease}");
     server.control(&["put", &key, &record, "--lease", &lease]).unwrap();

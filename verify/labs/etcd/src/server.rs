@@ -21,6 +21,8 @@ use crate::{
 
 /// The longest wait until a server is up.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often other ports are tried if another process has taken one.
+const TRIES: u32 = 5;
 /// The interval between checks whether it is up.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// The password of `root` once users are required.
@@ -108,12 +110,21 @@ impl Server {
     /// # Errors
     /// When there is no etcd, or it does not come up.
     pub fn start_with(options: &Options) -> Outcome<Self> {
-        let place = Place::on_loopback()?;
-        let members = format!("m0={}", place.peer_url());
-        let mut server = Self::new("m0", place, members, options.clone(), None)?;
-        server.begin()?;
-        server.await_health()?;
-        Ok(server)
+        let mut tries = 0;
+        loop {
+            let place = Place::on_loopback()?;
+            let members = format!("m0={}", place.peer_url());
+            let mut server = Self::new("m0", place, members, options.clone(), None)?;
+            server.begin()?;
+            tries += 1;
+            match server.await_health() {
+                Ok(()) => return Ok(server),
+                // Another process was faster.
+                Err(error)
+                    if tries < TRIES && error.to_string().contains("address already in use") => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Returns a member that is not started yet.
