@@ -1,6 +1,7 @@
 //! The lease that a process keeps for its next acquisition: what it saves, and that nobody is harmed.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -158,8 +159,7 @@ fn a_kept_lease_that_is_gone_is_replaced() {
 
         let guard = lock.acquire().unwrap();
 
-        let granted = calls.sent().iter().any(|call| *call == ("LeaseGrant", 1));
-        assert!(granted, "{:?}", calls.sent());
+        assert!(calls.sent().contains(&("LeaseGrant", 1)), "{:?}", calls.sent());
         assert_eq!(guard.how(), &How::Free);
         assert!(guard.remaining() > secs(90) && queue(&server).lines().count() == 1);
         guard.renew().unwrap();
@@ -198,10 +198,13 @@ fn several_holdings_have_leases_of_their_own_and_one_is_kept() {
     assert_eq!(leases(&server).len(), 3);
     let [one, two, three] = guards;
     one.release().unwrap();
-    // The first lease serves another lock, beside the two that are held.
+    // The first lease serves one other lock, beside the two that are held.
     let four = lock_of("four").acquire().unwrap();
     assert_eq!(leases(&server).len(), 3);
+    let five = lock_of("five").acquire().unwrap();
+    assert_eq!(leases(&server).len(), 4);
     four.release().unwrap();
+    five.release().unwrap();
     two.release().unwrap();
     assert!(three.is_held());
     three.renew().unwrap();
@@ -234,13 +237,17 @@ fn a_request_that_arrives_late_does_not_take_the_lock_for_nobody() {
     delay.keep_back_after(0);
     lock.acquire().unwrap().release().unwrap();
     assert!(delay.has_kept_back());
-    see("that its lease is not kept", || leases(&server).is_empty());
+    let calls = Calls::of(&url);
+    let guard = lock.acquire().unwrap();
+    assert!(calls.sent().contains(&("LeaseGrant", 1)), "{:?}", calls.sent());
+    see("that its lease is gone", || leases(&server).len() == 1);
     let before = handled(&server, "Txn");
     delay.let_go();
     see("that it has arrived", || handled(&server, "Txn") > before);
 
+    assert_eq!(queue(&server).lines().count(), 1);
+    guard.release().unwrap();
     assert_eq!(queue(&server), "");
-    lock.acquire().unwrap().release().unwrap();
 }
 
 #[test]
@@ -275,6 +282,8 @@ fn a_release_by_an_old_key_does_not_end_the_next_holding() {
 
 /// Runs `work` in a forked child, and returns the child.
 fn in_a_child(work: impl FnOnce() -> bool) -> i32 {
+    // A panic must not reach the child's copy of the test program.
+    let work = || catch_unwind(AssertUnwindSafe(work)).is_ok_and(|is_well| is_well);
     match fork::fork().unwrap() {
         fork::Fork::Child => std::process::exit(i32::from(!work())),
         fork::Fork::Parent(child) => child,
@@ -338,19 +347,19 @@ fn a_forked_child_does_not_use_its_parents_lease() {
 #[test]
 fn a_killed_process_leaves_one_lease_which_expires() {
     let server = server();
-    let lock = lock(&server.url("jobs")).timeout(secs(2));
+    let lock_of = |name| lock(&server.url(name)).timeout(secs(8));
     let child = in_a_child(|| {
-        for name in ["one", "two", "three"] {
-            crate::lock(&server.url(name)).timeout(secs(2)).acquire().unwrap().release().unwrap();
-        }
+        let guards = ["one", "two", "three"].map(|name| lock_of(name).acquire().unwrap());
+        guards.into_iter().for_each(|guard| guard.release().unwrap());
+        see("that one is kept", || leases(&server).len() == 1);
         let own = std::process::id().to_string();
-        Command::new("kill").args(["-KILL", &own]).status().is_ok_and(|status| !status.success())
+        Command::new("kill").args(["-KILL", &own]).status().is_err()
     });
-    assert_ne!(fork::waitpid(child).unwrap(), 0);
+    let killed = 9;
+    assert_eq!(fork::waitpid(child).unwrap(), killed);
 
-    assert!(leases(&server).len() <= 1);
     see("that it expires", || leases(&server).is_empty());
-    lock.acquire().unwrap().release().unwrap();
+    lock_of("one").acquire().unwrap().release().unwrap();
 }
 
 #[test]
@@ -378,4 +387,31 @@ fn a_lease_of_a_former_leader_is_not_kept() {
 
     // The lease of before is perhaps being revoked meanwhile.
     assert!(calls.sent().contains(&("LeaseGrant", 1)), "{:?}", calls.sent());
+}
+
+#[test]
+fn a_late_renewal_by_key_does_nothing_to_the_next_holding() {
+    let server = server();
+    let lock = lock(&server.url("jobs")).timeout(LONG);
+    let key = lock.acquire().unwrap().keep();
+    let [lease] = leases(&server).try_into().unwrap();
+    server.control(&["lease", "revoke", &lease]).unwrap();
+    let delay = Delay::start(server.endpoint());
+    let other = crate::lock(&format!("etcd://{}/jobs", delay.address)).timeout(LONG);
+    other.status().unwrap();
+
+    // It looks while the lock is nobody's, and is granted a lease; what it does then arrives later.
+    delay.keep_back_after(2);
+    let renewed = thread::spawn(move || other.renew(&key));
+    see("that it is kept back", || delay.has_kept_back());
+    lock.break_by_force().unwrap();
+    let next = lock.acquire().unwrap();
+    let before = handled(&server, "Txn");
+    delay.let_go();
+    see("that it has arrived", || handled(&server, "Txn") > before);
+
+    assert!(renewed.join().unwrap().is_err());
+    assert_eq!(queue(&server).lines().count(), 1);
+    assert_eq!(lock.status().unwrap().token, Some(next.token()));
+    next.release().unwrap();
 }

@@ -1,5 +1,7 @@
 //! Acquiring: entering the queue, and waiting at its front.
 
+mod wait;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +10,19 @@ use lockbydir::{Error, How};
 use lockbydir_protocol::AcquireRequest;
 use tokio::sync::Mutex;
 
+use self::wait::{PAUSE, WatchTarget};
 use crate::cluster::Limit;
 use crate::contender::Contender;
 use crate::engine::Etcd;
 use crate::error::EngineError;
 use crate::holding::Held;
+use crate::kept;
 use crate::keys::{Done, Keys, QueueKey, Record, View, lease_id, token};
 use crate::lease::Lease;
 use crate::watch::{KeyWatch, Nudge, WatchEvent};
-use crate::{kept, runtime};
 
 /// The longest time that a try without patience may take: enough for a few round trips.
 const ONE_TRY: Duration = Duration::from_secs(2);
-/// The pause after a round in which no member answered.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How often a waiter checks that the holder is alive, where it can see the holder's process; a waiter
 /// ahead is checked every 20 such intervals. Short, so that a dead holder is replaced at once.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -369,114 +370,6 @@ impl Queue<'_, '_> {
         });
         let _ = left.recv_timeout(LEAVE_WAIT);
     }
-
-    /// Asks until there is an answer or patience is over.
-    fn ask<T, F>(&self, question: impl Fn(Keys, Limit) -> F) -> Result<T, Ended>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, EngineError>> + Send + 'static,
-    {
-        loop {
-            let trouble = match self.try_ask(&question)? {
-                Ok(answer) => return Ok(answer),
-                Err(trouble) => trouble,
-            };
-            let is_over = self.is_one_try || self.last.is_some_and(|last| boot() >= last);
-            if trouble == EngineError::NoLease {
-                return Err(Ended::PlaceLost);
-            }
-            if !trouble.may_pass() || is_over {
-                return Err(trouble.error("acquire", &self.etcd.path).into());
-            }
-            self.pause(boot() + PAUSE, None, Some(&trouble))?;
-        }
-    }
-
-    /// Asks each member once.
-    fn try_ask<T, F>(
-        &self,
-        question: impl FnOnce(Keys, Limit) -> F,
-    ) -> Result<Result<T, EngineError>, Ended>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, EngineError>> + Send + 'static,
-    {
-        let once = Limit::new(boot(), self.timeout);
-        let last = self.last.unwrap_or(Duration::MAX);
-        let limit = Limit { until: last, is_once: true, ..once };
-        Ok(runtime::wait(question(self.keys.clone(), limit))?)
-    }
-
-    /// Sleeps until this time, or until the key ahead or the record changes; reports the state of the
-    /// wait meanwhile. Returns an error when the wait is over: that of `trouble`, if the pause is due to
-    /// it.
-    fn pause(
-        &self,
-        until: Duration,
-        target: Option<WatchTarget<'_>>,
-        trouble: Option<&EngineError>,
-    ) -> Result<WatchEvent, Ended> {
-        loop {
-            if self.wait.is_interrupted() {
-                return Err(self.wait.interrupted(&self.etcd.path).into());
-            }
-            if self.last.is_some_and(|last| boot() >= last) {
-                let error = trouble.map(|trouble| trouble.error("acquire", &self.etcd.path));
-                return Err(error.unwrap_or_else(|| self.given_up()).into());
-            }
-            let end = until.min(self.wait.next_report()).min(self.last.unwrap_or(Duration::MAX));
-            let event = self.wait.pause(|| {
-                let event = self.watch_until(end, target);
-                self.wait.report(|| self.etcd.glance_at(self.own.as_deref()));
-                event
-            });
-            match event.transpose()? {
-                None | Some(WatchEvent::Interrupted) => {
-                    return Err(self.wait.interrupted(&self.etcd.path).into());
-                }
-                Some(WatchEvent::Nothing) if boot() < until => {}
-                Some(event) => return Ok(event),
-            }
-        }
-    }
-
-    fn watch_until(
-        &self,
-        end: Duration,
-        target: Option<WatchTarget<'_>>,
-    ) -> Result<WatchEvent, Error> {
-        let (watch, nudge, keys) = (self.watch.clone(), self.nudge.clone(), self.keys.clone());
-        // Only the waiter behind the holder watches the record: each handoff writes it, and would wake
-        // everybody else who watched it.
-        let target = target.map(|target| {
-            let record = target.is_holder.then(|| keys.record.clone());
-            (target.ahead.to_owned(), record, target.revision)
-        });
-        let limit = Limit::new(end, self.timeout);
-        runtime::wait(async move {
-            let mut watch = watch.lock().await;
-            match target {
-                Some((gone, written, revision)) => {
-                    let written = written.as_deref();
-                    watch.switch_to(&keys.cluster, limit, &gone, written, revision).await;
-                    watch.next_event(end, &nudge).await
-                }
-                None => KeyWatch::default().next_event(end, &nudge).await,
-            }
-        })
-    }
-
-    fn given_up(&self) -> Error {
-        self.wait.given_up(&self.etcd.path, &self.etcd.glance_at(None).0)
-    }
-}
-
-/// What a waiter watches: the key ahead of it, from this revision on.
-#[derive(Clone, Copy)]
-struct WatchTarget<'a> {
-    ahead: &'a str,
-    is_holder: bool,
-    revision: i64,
 }
 
 /// Our place in the queue: our key, who we are, and the lease of the key.
