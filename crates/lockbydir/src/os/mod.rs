@@ -7,7 +7,7 @@
 //! | file | functions |
 //! |---|---|
 //! | `files.rs` | [`Handle`], [`Errno`], [`fault`], [`Names`], [`Found`], and the calls on files |
-//! | `process.rs` | which processes live, and the identity of this one: [`start_of`], [`is_gone`], [`ProcessHandle`], [`command`], [`fork_generation`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
+//! | `process.rs` | which processes live, and the identity of this one: [`watch`], [`start_of`], [`ProcessHandle`], [`command`], [`fork_generation`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
 //! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
 //! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
 //! | `place.rs` | the properties of a folder: [`mount_of`], [`mount_number`], [`is_known`], [`trust`], [`is_removable`]; and what only `doctor` uses: [`flock`] |
@@ -15,6 +15,7 @@
 //!
 //! How a waiter in the queue is woken differs between systems: see `queue`.
 
+mod boot_local;
 pub(crate) mod clock;
 pub(crate) mod fork_local;
 pub(crate) mod process;

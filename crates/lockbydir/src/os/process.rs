@@ -1,12 +1,10 @@
 //! Which processes live, and the identity of this one: processes, their start times, boot and
 //! namespaces, from a test's world or from the system. Decides nothing.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use lockbydir_protocol::{Liveness, Origin, Owner, Process, Stamp};
 
 use crate::os;
+use crate::os::boot_local::BootLocal;
 use crate::os::fork_local::ForkLocal;
 use crate::os::simulated::Kind;
 use crate::os::{clock, simulated};
@@ -16,37 +14,19 @@ pub(crate) use crate::os::command;
 /// Returns this process as the protocol identifies it. A forked child gets its own identity, and so
 /// does a process that was checkpointed and restored under another boot.
 pub(crate) fn here() -> (Origin, Process) {
-    static KNOWN: ForkLocal<Mutex<Option<Known>>> = ForkLocal::new();
+    static KNOWN: BootLocal<(Origin, Process)> = BootLocal::new();
 
     if let Some(world) = simulated::world() {
         return world.here();
     }
-    let mut known =
-        KNOWN.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let booted = clock::boot_moment();
-    match &*known {
-        Some(known) if known.booted.0.abs_diff(booted.0) < SAME_BOOT.as_nanos() => known.here,
-        _ => {
-            let (time, pids) = (os::time_space(), os::pid_space());
-            let origin = Origin { boot: os::boot_id(), time, pids };
-            let here = (origin, process(std::process::id()));
-            *known = Some(Known { here, booted });
-            here
-        }
-    }
+    KNOWN.get().unwrap_or_else(|| {
+        let (time, pids) = (os::time_space(), os::pid_space());
+        let origin = Origin { boot: os::boot_id(), time, pids };
+        let here = (origin, process(std::process::id()));
+        KNOWN.set(here);
+        here
+    })
 }
-
-/// The identity of this process, and the boot moment at which it was read.
-struct Known {
-    here: (Origin, Process),
-    booted: Stamp,
-}
-
-/// How much the boot moment (wall clock less boot clock) may vary within one boot. It is constant
-/// during a boot unless somebody sets the wall clock; then the identity is read again, needlessly.
-/// It differs under another boot, and in the time namespace that a restored process gets. The check
-/// reads two clocks and no file.
-const SAME_BOOT: Duration = Duration::from_millis(10);
 
 /// Returns a process with its start time.
 pub(crate) fn process(pid: u32) -> Process {
@@ -54,21 +34,53 @@ pub(crate) fn process(pid: u32) -> Process {
     Process { pid, start: os::start_of(pid).unwrap_or(0) }
 }
 
-/// Returns whether all of the owner's processes are gone.
-pub(crate) fn life(owner: Owner) -> Liveness {
-    let mut processes = owner.processes().peekable();
-    if processes.peek().is_some() && processes.all(is_gone) {
-        Liveness::Gone
-    } else {
-        Liveness::Alive
+/// What was found of a process, or of an owner's processes.
+pub(crate) enum Watch {
+    /// This process is alive. Its handle notifies of its end and of nothing else, even if another
+    /// process gets its PID: so while the handle is kept, nothing else needs to be asked.
+    Living(os::ProcessHandle),
+    /// A process counts as alive, and only further looks show its end.
+    Unwatched,
+    /// It is gone for certain, or all of them are.
+    Gone,
+}
+
+/// Returns the first of the owner's processes that is alive.
+pub(crate) fn watch(owner: Owner) -> Watch {
+    let mut found = Watch::Unwatched;
+    for process in owner.processes() {
+        found = watch_process(process);
+        if !matches!(found, Watch::Gone) {
+            break;
+        }
+    }
+    found
+}
+
+/// Returns what [`watch`] returns now, given what it returned for the same owner before. While the
+/// process with the kept handle lives, this is one system call.
+#[cfg_attr(not(test), expect(dead_code, reason = "for waiters that keep it between two sleeps"))]
+pub(crate) fn watch_on(owner: Owner, kept: Watch) -> Watch {
+    match kept {
+        Watch::Living(handle) if !handle.has_ended() => Watch::Living(handle),
+        _ => watch(owner),
     }
 }
 
-fn is_gone(process: Process) -> bool {
+fn watch_process(process: Process) -> Watch {
     simulated::count(Kind::Liveness);
     match simulated::world() {
-        Some(world) => world.is_gone(process),
-        None => os::is_gone(process),
+        Some(world) if world.is_gone(process) => Watch::Gone,
+        Some(_) => Watch::Unwatched,
+        None => os::watch(process),
+    }
+}
+
+/// Returns whether all of the owner's processes are gone.
+pub(crate) fn life(owner: Owner) -> Liveness {
+    match watch(owner) {
+        Watch::Gone => Liveness::Gone,
+        Watch::Living(_) | Watch::Unwatched => Liveness::Alive,
     }
 }
 
@@ -78,11 +90,11 @@ pub(crate) fn first_living(owner: Owner) -> Option<os::ProcessHandle> {
     if simulated::world().is_some() {
         return None;
     }
-    owner.processes().find_map(|process| {
-        simulated::count(Kind::ProcessHandle);
-        let life = os::ProcessHandle::of(process.pid)?;
-        (!is_gone(process)).then_some(life)
-    })
+    simulated::count(Kind::ProcessHandle);
+    match watch(owner) {
+        Watch::Living(handle) => Some(handle),
+        Watch::Unwatched | Watch::Gone => None,
+    }
 }
 
 /// Returns the host's name.
@@ -98,4 +110,76 @@ pub(crate) fn host() -> String {
 /// boot clock counts from another moment.
 pub(crate) fn booted() -> Option<Stamp> {
     os::counts_from_boot(here().0.time).then(clock::boot_moment)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("60").spawn().expect("a process")
+    }
+
+    fn end(mut child: Child) {
+        child.kill().expect("it is ours");
+        child.wait().expect("its end");
+    }
+
+    fn is_living(watch: &Watch) -> bool {
+        matches!(watch, Watch::Living(_))
+    }
+
+    #[test]
+    fn a_kept_watch_notices_the_end_of_each_process() {
+        let (first, second) = (sleeper(), sleeper());
+        let owner = Owner::Two(process(first.id()), process(second.id()));
+
+        let watch = watch_on(owner, watch(owner));
+        assert!(is_living(&watch));
+        end(first);
+        let watch = watch_on(owner, watch);
+        assert!(is_living(&watch), "the second process lives");
+        end(second);
+        let watch = watch_on(owner, watch);
+        assert!(matches!(watch, Watch::Gone));
+    }
+
+    #[test]
+    fn a_handle_is_on_a_process_and_not_on_its_pid() {
+        let child = sleeper();
+        let found = process(child.id());
+        let earlier = Owner::One(Process { start: found.start - 1, ..found });
+
+        assert!(matches!(watch(earlier), Watch::Gone), "another process has its PID");
+        assert!(is_living(&watch(Owner::One(found))));
+        assert!(is_living(&watch(Owner::One(Process { start: 0, ..found }))));
+        end(child);
+    }
+
+    #[test]
+    fn an_unreaped_process_is_gone() {
+        let mut child = sleeper();
+        let owner = Owner::One(process(child.id()));
+        let kept = watch(owner);
+        child.kill().expect("it is ours");
+
+        // A pidfd becomes readable at the end.
+        let Watch::Living(handle) = &kept else { panic!("it was alive") };
+        let ready = os::sleep_on(&[handle.source()], std::time::Duration::from_secs(20));
+
+        assert_eq!(ready, Some(0));
+        assert!(matches!(watch_on(owner, kept), Watch::Gone));
+        child.wait().expect("its end");
+    }
+
+    #[test]
+    fn nobody_and_nonsense_count_as_alive() {
+        assert!(matches!(watch(Owner::Nobody), Watch::Unwatched));
+        for pid in [0, u32::MAX] {
+            let nonsense = Owner::One(Process { pid, start: 1 });
+            assert!(matches!(watch(nonsense), Watch::Unwatched), "{pid}");
+        }
+    }
 }

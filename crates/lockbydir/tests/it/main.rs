@@ -17,7 +17,11 @@ mod features;
 mod forks;
 mod holding;
 mod local_queue;
+#[cfg(target_os = "linux")]
+mod namespaces;
 mod naming;
+#[cfg(target_os = "linux")]
+mod process_calls;
 mod queue;
 mod renewing;
 // On other systems an observer only looks, and does not see what happens between two looks.

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFla
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::ClockId;
 
+use super::proc_file::ProcFile;
 use super::{Errno, Handle};
 use crate::os::{FileSystem, LONGEST_NAME, Mount};
 
@@ -69,11 +70,17 @@ pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
 /// Returns what distinguishes one mount from another: its device, and a number that the kernel
 /// never reuses, if it has one (6.8). Device numbers are reused.
 pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
-    const NUMBER_GIVEN_ONCE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-    let asked = rustix::fs::statx(CWD, folder, AtFlags::empty(), NUMBER_GIVEN_ONCE);
-    let number = asked.ok().filter(|answer| answer.stx_mask & NUMBER_GIVEN_ONCE.bits() != 0);
+    let number = number_given_once(CWD, folder, AtFlags::empty());
     let device = fs::metadata(folder).ok()?.dev();
-    Some((device, number.map_or(0, |answer| answer.stx_mnt_id)))
+    Some((device, number.unwrap_or(0)))
+}
+
+/// Returns the number of the mount of this file, which the kernel never gives to another mount, if it
+/// has such numbers (6.8).
+pub(super) fn number_given_once(dir: impl AsFd, name: &Path, flags: AtFlags) -> Option<u64> {
+    const NUMBER_GIVEN_ONCE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let answer = rustix::fs::statx(dir, name, flags, NUMBER_GIVEN_ONCE).ok()?;
+    (answer.stx_mask & NUMBER_GIVEN_ONCE.bits() != 0).then_some(answer.stx_mnt_id)
 }
 
 /// Returns a path to an entry of this directory, even if another directory has taken its place
@@ -142,42 +149,46 @@ const SUPERVISOR: &[u8] = b"run-supervisor";
 /// Returns the program that a PID of our namespace runs, for people. For a supervisor, this is its
 /// command.
 pub(crate) fn command(pid: u32) -> Option<String> {
-    let name_of = |pid: u32| fs::read(format!("/proc/{pid}/comm")).ok();
-    let name = name_of(pid).filter(|_| is_proc_of_our_pids())?;
+    let name_of = |pid: u32| {
+        let file = ProcFile::open(&format!("/proc/{pid}/comm"))?;
+        let name = file.read(&mut [0; 128])?.trim_ascii_end().to_owned();
+        Some(name).filter(|_| file.is_of_our_pids())
+    };
+    let name = name_of(pid)?;
     let command = || {
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        // The first number is enough.
+        let mut buffer = [0; 64];
+        let children = ProcFile::open(&format!("/proc/{pid}/task/{pid}/children"))?;
+        let children = str::from_utf8(children.read(&mut buffer)?).ok()?;
         name_of(children.split(' ').next()?.parse().ok()?)
     };
-    let is_supervisor = name.trim_ascii_end() == SUPERVISOR;
-    let name = if is_supervisor { command().unwrap_or(name) } else { name };
-    Some(crate::status::printable_bytes(name.trim_ascii_end()))
+    let name = if name == SUPERVISOR { command().unwrap_or(name) } else { name };
+    Some(crate::status::printable_bytes(&name))
 }
 
 /// Returns the start time of a process, which distinguishes it from an earlier process with the
 /// same PID.
 pub(crate) fn start_of(pid: u32) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    /// Where the start time is, counted from the parenthesis that closes the program's name.
+    const START: usize = 19;
+    // Numbers have at most 20 digits, and names at most 64 bytes, which may be escaped: 22 fields
+    // have at most 718 bytes. What follows them may be cut off.
+    let mut buffer = [0; 1024];
+    let file = ProcFile::open(&format!("/proc/{pid}/stat"))?;
+    let stat = file.read(&mut buffer)?;
     // The program's name, in parentheses, may contain anything; the last parenthesis closes it.
     let close = stat.iter().rposition(|&byte| byte == b')')?;
-    let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok().filter(|_| is_proc_of_our_pids())
-}
-
-/// Returns true if `/proc` shows the PIDs of our own namespace. A process may be moved to another
-/// namespace and keep the `/proc` of the previous one: there, its PIDs are other processes.
-fn is_proc_of_our_pids() -> bool {
-    let Ok(status) = fs::read("/proc/self/status") else { return false };
-    let status = String::from_utf8_lossy(&status);
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    // Our PID in each namespace, from that of this /proc down to our own.
-    let pids = field("NSpid:").or_else(|| field("Pid:")).unwrap_or_default();
-    pids.trim() == std::process::id().to_string()
+    let rest = str::from_utf8(&stat[close + 1..]).ok()?;
+    let start = rest.split_ascii_whitespace().nth(START)?.parse().ok()?;
+    file.is_of_our_pids().then_some(start)
 }
 
 /// Returns a number that identifies this boot; 0 if it cannot be read.
 pub(crate) fn boot_id() -> u64 {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    super::process::boot_number(&id)
+    let mut buffer = [0; 64];
+    let file = ProcFile::open("/proc/sys/kernel/random/boot_id");
+    let id = file.as_ref().and_then(|file| str::from_utf8(file.read(&mut buffer)?).ok());
+    id.map_or(0, super::process::boot_number)
 }
 
 /// Returns the number of the time namespace of our boot clock; 0 if it is unknown. A lock may
@@ -195,10 +206,12 @@ pub(crate) fn pid_space() -> u32 {
 
 /// Returns the number of one of our namespaces.
 fn namespace(kind: &str) -> u32 {
-    fs::read_link(format!("/proc/self/ns/{kind}"))
+    /// Longer than any such link, `time:[4026531834]`, so that one call reads it.
+    const LINK: usize = 64;
+    rustix::fs::readlink(format!("/proc/self/ns/{kind}"), Vec::with_capacity(LINK))
         .ok()
         .and_then(|link| {
-            let link = link.to_str()?;
+            let link = link.to_str().ok()?;
             link.split_once('[')?.1.strip_suffix(']')?.parse().ok()
         })
         .unwrap_or(0)

@@ -7,6 +7,8 @@ mod clock;
 mod dir_watcher;
 mod files;
 mod place;
+#[cfg(target_os = "linux")]
+mod proc_file;
 mod process;
 
 #[cfg(target_os = "linux")]

@@ -5,26 +5,36 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::{ProcessHandle, start_of};
+use crate::os::process::Watch;
 
 pub(crate) use lockbydir_unix::fork_generation;
 
-/// Returns true if this process is gone for certain.
-pub(crate) fn is_gone(process: Process) -> bool {
-    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
-        return false;
+/// Returns whether this process is alive.
+pub(crate) fn watch(process: Process) -> Watch {
+    let handle = ProcessHandle::of(process.pid);
+    let has_ended = match &handle {
+        // A pidfd polls readable once the whole process has ended, reaped or not. By the state
+        // letter in /proc, a process would count as dead when only its first thread has ended.
+        Some(handle) => handle.has_ended(),
+        None => is_unused(process.pid),
     };
-    if test_kill_process(pid) == Err(Errno::SRCH) {
-        return true;
+    // The start time is read after the handle was opened: if it is that of the process, the process
+    // had the PID at that moment, and the handle is on it and not on another that got its PID.
+    if has_ended || is_another(process) {
+        return Watch::Gone;
     }
-    if let Some(start) = start_of(process.pid)
-        && process.start != 0
-        && start != process.start
-    {
-        return true; // Another process that got the same PID.
-    }
-    // A pidfd polls readable once the whole process has ended, reaped or not. By the state letter
-    // in /proc, a process would count as dead when only its first thread has ended.
-    ProcessHandle::of(process.pid).is_some_and(|life| life.has_ended())
+    handle.map_or(Watch::Unwatched, Watch::Living)
+}
+
+/// Returns true if no process has this PID for certain.
+fn is_unused(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
+/// Returns true if the PID of this process belongs to another one for certain.
+fn is_another(process: Process) -> bool {
+    process.start != 0 && start_of(process.pid).is_some_and(|start| start != process.start)
 }
 
 /// Returns true if this can be a PID.

@@ -3,6 +3,8 @@
 use lockbydir_protocol::Process;
 use lockbydir_windows::Errno;
 
+use crate::os::process::Watch;
+
 #[cfg(feature = "simulated")]
 pub(crate) use lockbydir_windows::crash;
 pub(crate) use lockbydir_windows::{boot_id, host};
@@ -18,17 +20,19 @@ pub(crate) fn command(pid: u32) -> Option<String> {
     Some(crate::status::printable_bytes(name.as_bytes()))
 }
 
-/// Returns true if this process is gone for certain. A process that we may not examine does not
-/// count as gone.
-pub(crate) fn is_gone(process: Process) -> bool {
-    match lockbydir_windows::Process::open(process.pid) {
-        Err(errno) => errno == Errno::INVAL,
-        Ok(found) => {
-            let start = found.start().unwrap_or(0);
-            // Another process that got the same PID.
-            let is_another = start != 0 && process.start != 0 && start != process.start;
-            is_another || found.has_ended()
-        }
+/// Returns whether this process is alive. A process that we may not examine counts as alive.
+pub(crate) fn watch(process: Process) -> Watch {
+    let found = match lockbydir_windows::Process::open(process.pid) {
+        Err(Errno::INVAL) => return Watch::Gone,
+        Err(_) => return Watch::Unwatched,
+        Ok(found) => found,
+    };
+    // Another process may have got the same PID.
+    let start = if process.start == 0 { 0 } else { found.start().unwrap_or(0) };
+    let is_another = start != 0 && start != process.start;
+    match is_another || found.has_ended() {
+        true => Watch::Gone,
+        false => Watch::Living(ProcessHandle(found)),
     }
 }
 
@@ -36,10 +40,6 @@ pub(crate) fn is_gone(process: Process) -> bool {
 pub(crate) struct ProcessHandle(pub(super) lockbydir_windows::Process);
 
 impl ProcessHandle {
-    pub(crate) fn of(pid: u32) -> Option<ProcessHandle> {
-        lockbydir_windows::Process::open(pid).ok().map(ProcessHandle)
-    }
-
     pub(crate) fn has_ended(&self) -> bool {
         self.0.has_ended()
     }
