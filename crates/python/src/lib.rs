@@ -7,6 +7,7 @@ mod facts;
 mod held;
 mod lock;
 mod parameters;
+mod signals;
 mod with;
 
 use std::ffi::OsString;

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
+use std::mem::forget;
 use std::path::PathBuf;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lockbydir::engine::ForkGeneration;
 use lockbydir::{Broken, Error, ErrorKind, Guard, Key, Owner, Patience};
@@ -17,9 +18,7 @@ use crate::errors::py_err;
 use crate::facts;
 use crate::held::Held;
 use crate::parameters::{self, seconds};
-
-/// How often the main thread checks for signals while it waits.
-const SIGNALS: Duration = Duration::from_millis(50);
+use crate::signals::Signals;
 
 /// Interrupts waits from another thread.
 #[pyclass(frozen, module = "lockbydir._native")]
@@ -166,48 +165,69 @@ impl Lock {
     /// and then another thread waits in its place. For a URL even one attempt may take long, so the
     /// other thread waits from the start.
     pub(crate) fn wait(&self, py: Python<'_>, patience: Patience) -> PyResult<Held> {
-        if !is_main(py)? {
-            let lock = self.lock.clone().patience(patience);
-            return py.detach(|| lock.acquire()).map(Held::new).map_err(|error| py_err(py, &error));
-        }
         let begun = Instant::now();
         let is_far = lockbydir::engine::is_url(self.lock.name());
-        if !is_far && let Some(held) = self.try_acquire(py)? {
+        let is_main = is_main(py)?;
+        if is_main
+            && !is_far
+            && let Some(held) = self.try_acquire(py)?
+        {
             return Ok(held);
         }
-        let rest = match patience.duration() {
-            None => Patience::FOREVER,
-            Some(all) => Patience::from(all.saturating_sub(begun.elapsed())),
-        };
-        let lock = self.lock.clone().patience(rest);
-        wait_as_main(py, lock)?.map(Held::new).map_err(|error| py_err(py, &error))
+        loop {
+            let rest = match patience.duration() {
+                None => Patience::FOREVER,
+                Some(all) => Patience::from(all.saturating_sub(begun.elapsed())),
+            };
+            let lock = self.lock.clone().patience(rest);
+            let signals = if is_main { Signals::catch(py)? } else { None };
+            let got = match signals {
+                None => Some(py.detach(|| lock.acquire())),
+                Some(signals) => wait_as_main(py, lock, &signals)?,
+            };
+            if let Some(got) = got {
+                return got.map(Held::new).map_err(|error| py_err(py, &error));
+            }
+        }
     }
 }
 
-/// Waits on another thread, while this one handles signals.
-fn wait_as_main(py: Python<'_>, lock: lockbydir::Lock) -> PyResult<Result<Guard, Error>> {
+/// Waits on another thread, while this one handles signals. Returns `None` in a child that the
+/// handler of a signal has forked: there is no other thread in it.
+fn wait_as_main(
+    py: Python<'_>,
+    lock: lockbydir::Lock,
+    signals: &Signals<'_>,
+) -> PyResult<Option<Result<Guard, Error>>> {
     let interrupt = lockbydir::Interrupt::new();
     let lock = lock.interrupt(interrupt.clone());
-    let (sender, mut receiver) = channel();
-    let waiter = thread::Builder::new()
-        .name("lockbydir-wait".into())
-        .spawn(move || drop(sender.send(lock.acquire())))?;
+    let (sender, receiver) = channel();
+    let wake_main = signals.wake_main();
+    let waiter = thread::Builder::new().name("lockbydir-wait".into()).spawn(move || {
+        // Dropped last: the main thread wakes up when the result is there.
+        let _wake_main = wake_main;
+        let sender = sender;
+        let _ = sender.send(lock.acquire());
+    })?;
     let got = loop {
-        let answer;
-        (answer, receiver) = py.detach(move || (receiver.recv_timeout(SIGNALS), receiver));
-        match answer {
-            Ok(got) => break Ok(got),
-            Err(RecvTimeoutError::Disconnected) => {
+        match receiver.try_recv() {
+            Ok(got) => break Ok(Some(got)),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => {
                 break Err(PyRuntimeError::new_err("the thread that waited is gone"));
             }
-            Err(RecvTimeoutError::Timeout) => {
-                if let Err(signal) = py.check_signals() {
-                    interrupt.raise();
-                    // A lock acquired at the last moment is released again.
-                    drop(py.detach(move || receiver.recv()));
-                    break Err(signal);
-                }
-            }
+        }
+        let handled = signals.sleep();
+        if !signals.is_of_this_process() {
+            // What the other thread may have locked stays locked here, so it is not even dropped.
+            forget((waiter, receiver, interrupt));
+            return handled.map(|()| None);
+        }
+        if let Err(raised) = handled {
+            interrupt.raise();
+            // A lock acquired at the last moment is released again.
+            drop(py.detach(move || receiver.recv()));
+            break Err(raised);
         }
     };
     let _ = py.detach(|| waiter.join());
