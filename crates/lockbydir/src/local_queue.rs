@@ -91,13 +91,13 @@ impl LocalWaiter {
         *caller = Caller::Task(Some(waker.clone()));
     }
 
-    /// Waits for the turn until this time of the boot clock; calls `report` at least every half
-    /// second.
+    /// Waits for the turn until this time of the boot clock; calls `report`, if there is one, at
+    /// least every half second.
     pub(crate) fn wait(
         &self,
         until: Option<Duration>,
         interrupt: Option<&Interrupt>,
-        mut report: impl FnMut(),
+        mut report: Option<impl FnMut()>,
     ) -> Called {
         if self.is_called() {
             return Called::Yes;
@@ -110,16 +110,20 @@ impl LocalWaiter {
             if interrupt.is_some_and(Interrupt::is_raised) {
                 return Called::Interrupted;
             }
-            // The clock that wakes the thread stops during suspend, so it never sleeps long.
-            let rest = match until {
-                Some(until) => until.saturating_sub(clock::boot()),
-                None => Duration::MAX,
-            };
-            if rest.is_zero() {
+            let rest = until.map(|until| until.saturating_sub(clock::boot()));
+            if rest == Some(Duration::ZERO) {
                 return Called::Over;
             }
-            thread::park_timeout(rest.min(Duration::from_millis(500)));
-            report();
+            if rest.is_none() && report.is_none() {
+                // Whoever calls or interrupts this waiter unparks it.
+                thread::park();
+                continue;
+            }
+            // The clock that wakes the thread stops during suspend, so it never sleeps long.
+            thread::park_timeout(rest.unwrap_or(Duration::MAX).min(Duration::from_millis(500)));
+            if let Some(report) = &mut report {
+                report();
+            }
         }
     }
 }

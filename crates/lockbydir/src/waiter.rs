@@ -167,7 +167,7 @@ pub(crate) fn acquire(
     let mut wait = Wait::since(clock::boot(), patience, settings, None);
     let path = engine.path();
     let local_waiter = LocalWaiter::take(path);
-    let report = || wait.report(|| (engine.glance(), None));
+    let report = wait.on_wait.map(|_| || wait.report(|| (engine.glance(), None)));
     match local_waiter.wait(wait.until(), settings.interrupt.as_ref(), report) {
         Called::Yes => engine.acquire(request, &mut wait),
         Called::Over => Err(wait.given_up(path, &engine.glance())),

@@ -59,3 +59,47 @@ fn three_hundred_threads_cost_one_ticket_and_few_descriptors() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_empty(folder.path());
 }
+
+/// Returns how often this thread of ours has gone to sleep.
+#[cfg(target_os = "linux")]
+fn sleeps(thread: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status")).unwrap();
+    let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    sleeps.unwrap().trim().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_waiter_without_a_limit_sleeps_until_its_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = impatient(folder.path()).patience(lockbydir::Patience::FOREVER);
+    let guard = lock.acquire().unwrap();
+    let first = thread::spawn({
+        let lock = lock.clone();
+        move || lock.acquire().unwrap().release().unwrap()
+    });
+    while tickets(folder.path()) == 0 {
+        thread::yield_now();
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let second = thread::spawn(move || {
+        sender.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+        lock.acquire().unwrap().release().unwrap();
+    });
+    let second_id = receiver.recv().unwrap();
+    // It sleeps when the count stays the same for some time.
+    let settled = loop {
+        let before = sleeps(second_id);
+        thread::sleep(crate::ms(200));
+        if before > 0 && sleeps(second_id) == before {
+            break before;
+        }
+    };
+
+    thread::sleep(secs(2));
+
+    assert_eq!(sleeps(second_id), settled);
+    guard.release().unwrap();
+    first.join().unwrap();
+    second.join().unwrap();
+}
