@@ -80,3 +80,27 @@ fn our_own_proc_still_shows_who_took_a_pid() {
     assert!(is_gone(another) && !is_gone(own));
     assert!(Command::new("umount").arg("/proc").status().unwrap().success());
 }
+
+#[test]
+fn without_a_proc_only_the_end_of_a_process_counts() {
+    needs!(Mounts);
+    let own = engine::here().1;
+    let life = |process| engine::life(Owner::One(process));
+    let another = Process { start: own.start + 1, ..own };
+    assert_eq!(life(another), Liveness::Gone);
+    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+
+    assert!(
+        Command::new("mount").args(["-t", "tmpfs", "none", "/proc"]).status().unwrap().success()
+    );
+
+    assert_eq!(life(own), Liveness::Alive);
+    assert_eq!(life(another), Liveness::Alive, "who has the PID is unknown");
+    let ended = Process { pid: child.id(), start: 1 };
+    assert_eq!(life(ended), Liveness::Alive);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(life(ended), Liveness::Gone);
+    assert!(Command::new("umount").arg("/proc").status().unwrap().success());
+    assert_eq!(life(another), Liveness::Gone);
+}
