@@ -87,7 +87,13 @@ pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Resul
     };
     let mut ended = None;
     let mut late = 0;
+    let mut is_renewed = args.no_renew;
+    let mut has_waited = false;
     loop {
+        // A command that ends at once needs no thread for renewals.
+        if std::mem::replace(&mut has_waited, true) && !is_renewed {
+            is_renewed = begin_renewals(guard);
+        }
         if let Some(lost) = guard.lost() {
             return Err(end(guard, child, grace, &lost.to_string()));
         }
@@ -129,6 +135,17 @@ pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Resul
             Some(Event::Unsupervised(left)) => return Err(unsupervised(&left)),
         }
     }
+}
+
+/// Begins to renew the lock automatically; returns whether that was possible. If no thread can be started
+/// for it, renews the lock itself when that is due.
+fn begin_renewals(guard: &Guard) -> bool {
+    let has_begun = guard.begin_renewals().is_ok();
+    if !has_begun && guard.remaining() < guard.timeout() / 2 {
+        // The cause of a failure is kept in the guard.
+        let _ = guard.renew();
+    }
+    has_begun
 }
 
 fn not_started(args: &Run, error: &std::io::Error) -> Failure {

@@ -33,9 +33,10 @@ mod waiting;
 #[cfg(feature = "player")]
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Args as _, CommandFactory, FromArgMatches};
 
 use crate::args::{Args, Command};
 use crate::exit::{DENIED, Failure, USAGE};
@@ -57,8 +58,11 @@ fn is_raised() -> bool {
 
 /// Parses the arguments; a variable of the environment stands in for one that is not given.
 fn parse() -> Result<Args, clap::Error> {
-    let command = || variables::without_empty(Args::command());
     let given: Vec<_> = std::env::args_os().collect();
+    if let Some(run) = parse_run(&given) {
+        return Ok(Args { command: Command::Run(run) });
+    }
+    let command = || variables::without_empty(Args::command());
     let parsed = command().try_get_matches_from(&given).and_then(|matches| {
         Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
     });
@@ -66,6 +70,19 @@ fn parse() -> Result<Args, clap::Error> {
         Some(why) => clap::Error::raw(error.kind(), why + "\n"),
         None => error,
     })
+}
+
+/// Parses the arguments of `run` without those of all other verbs, whose construction takes longer than the
+/// lock. Returns `None` for anything but a correct `run`: the complete parser finds the words for it.
+fn parse_run(given: &[OsString]) -> Option<args::Run> {
+    let [_, arguments @ ..] = given else { return None };
+    if arguments.first()? != "run" {
+        return None;
+    }
+    let command = args::Run::augment_args(clap::Command::new("run"));
+    let command = variables::without_empty(command);
+    let matches = command.try_get_matches_from(arguments).ok()?;
+    args::Run::from_arg_matches(&matches).ok()
 }
 
 /// Renders a message of clap for `out`: with colours, if `out` shows them.

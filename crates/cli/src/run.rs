@@ -56,11 +56,11 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     let label = program.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let label: String = label.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
     let lock = resolved(args.named.lock())?;
-    let lock =
-        args.holding.apply(lock, &label).renew_automatically(!args.no_renew).names_child(true);
+    let lock = args.holding.apply(lock, &label).renew_automatically(!args.no_renew);
+    let lock = lock.begins_renewals_later(true).names_child(true);
     let name = lock.path()?.with_extension("");
 
-    let signals = Signals::watch()?;
+    let signals = signals_for(&name)?;
     let guard = wait_for(lock, &args.holding, &signals).map_err(|failure| match failure.code {
         PATIENCE_OVER => Failure { code: args.conflict_code, ..failure },
         _ => failure,
@@ -108,6 +108,12 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     }
 }
 
+/// Starts to receive signals. The wait for a lock directory sleeps on them; that for another engine must be
+/// woken by a thread.
+pub(crate) fn signals_for(name: &Path) -> Result<Arc<Signals>, Failure> {
+    if is_url(name) { Signals::watch() } else { Signals::receive() }
+}
+
 /// Returns the lock with the symbolic links on its path resolved, so that it stays the same lock if
 /// they change. Without links it keeps the name that it was given.
 fn resolved(lock: Lock) -> Result<Lock, Failure> {
@@ -126,6 +132,7 @@ fn resolved(lock: Lock) -> Result<Lock, Failure> {
 impl Signals {
     /// Returns the signal that asked this process to end before there was a command to pass it to.
     pub(crate) fn received(&self) -> Option<u8> {
+        self.collect();
         self.early().is_raised().then(|| self.last())
     }
 }

@@ -5,7 +5,6 @@ use lockbydir::engine::shown;
 use lockbydir::{Key, Owner, printable};
 
 use crate::args::{Acquire, Args, Command};
-use crate::child::Signals;
 use crate::exit::{Failure, IO, LOST, NOT_DONE, SIGNAL};
 use crate::{doctor, man, output, render, run};
 
@@ -95,7 +94,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
 fn acquire(args: &Acquire) -> Result<u8, Failure> {
     let lock = args.holding.apply(args.named.lock(), "");
     let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
-    let signals = Signals::watch()?;
+    let signals = run::signals_for(args.named.name())?;
     let guard = run::wait_for(lock, &args.holding, &signals)?;
     // The lock is left to the key only after the key was printed. If printing fails, the lock is
     // released, for which a tenth of the timeout is kept.

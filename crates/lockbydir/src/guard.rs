@@ -36,7 +36,8 @@ pub(crate) fn hold(
     let key = holding.key();
     let hold = Hold::new(settings, engine, holding);
     let guard = Guard { hold, how, key };
-    if guard.hold.has_renewer()
+    if !settings.begins_renewals_later
+        && guard.hold.has_renewer()
         && let Err(errno) = renewer::join(guard.hold.clone())
         && guard.hold.needs_renewer()
     {
@@ -150,6 +151,21 @@ impl Guard {
     #[must_use]
     pub fn renewal_failure(&self) -> Option<String> {
         self.hold.renewal_failure()
+    }
+
+    /// Begins automatic renewals that [`Lock::begins_renewals_later`](crate::Lock::begins_renewals_later)
+    /// has put off, at a third of the timeout at the latest. Does nothing for a lock that has none.
+    ///
+    /// # Errors
+    /// If no thread can be started for them; the call may be repeated.
+    #[doc(hidden)]
+    pub fn begin_renewals(&self) -> Result<(), Error> {
+        self.hold.check_process()?;
+        match self.hold.has_renewer() {
+            true => renewer::join(self.hold.clone())
+                .map_err(|errno| Error::no_renewer(self.path(), errno.into())),
+            false => Ok(()),
+        }
     }
 
     /// Waits until the lock is known to be lost or is about to end; returns false if neither

@@ -1,12 +1,18 @@
 //! Interrupts, which end a wait at once from outside.
 
+#[cfg(unix)]
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
+#[cfg(unix)]
+use std::time::Duration;
 
-use crate::os::Alarm;
 use crate::os::fork_local::ForkLocal;
+#[cfg(unix)]
+use crate::os::sleep_on;
+use crate::os::{Alarm, Source};
 
 /// A switch that ends waits: pass it to [`Lock::interrupt`](crate::Lock::interrupt), keep a clone,
 /// and raise that from any thread.
@@ -33,6 +39,9 @@ pub struct Interrupt(Arc<Raised>);
 #[derive(Default)]
 struct Raised {
     flag: AtomicBool,
+    /// It is also raised while this can be read.
+    #[cfg(unix)]
+    readable: Option<Box<dyn AsFd + Send + Sync>>,
     /// A forked child has its own value, since it shares the kernel object of an alarm with its
     /// parent and would wake the parent's waiters.
     sleepers: ForkLocal<Sleepers>,
@@ -65,6 +74,16 @@ impl Interrupt {
         Interrupt::default()
     }
 
+    /// Creates an interrupt that is raised by [`raise`](Interrupt::raise), and also while this can be
+    /// read. The latter wakes only a wait for a lock directory in which no other thread of this process
+    /// takes part. For a program that reads its signals from a descriptor, as `lockbydir run` does.
+    #[cfg(unix)]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn when_readable(source: impl AsFd + Send + Sync + 'static) -> Interrupt {
+        Interrupt(Arc::new(Raised { readable: Some(Box::new(source)), ..Raised::default() }))
+    }
+
     /// Raises the interrupt, which ends all waits that have it, now and later.
     pub fn raise(&self) {
         self.0.flag.store(true, Ordering::SeqCst);
@@ -82,7 +101,18 @@ impl Interrupt {
     /// Returns true if the interrupt is raised.
     #[must_use]
     pub fn is_raised(&self) -> bool {
-        self.0.flag.load(Ordering::Acquire)
+        self.0.flag.load(Ordering::Acquire) || self.is_readable()
+    }
+
+    #[cfg(unix)]
+    fn is_readable(&self) -> bool {
+        let readable = self.0.readable.as_ref();
+        readable.is_some_and(|source| sleep_on(&[source.as_fd()], Duration::ZERO).is_some())
+    }
+
+    #[cfg(not(unix))]
+    fn is_readable(&self) -> bool {
+        false
     }
 
     /// Lowers the interrupt, so that it can be used again.
@@ -112,7 +142,15 @@ impl Interrupt {
         listening
     }
 
-    pub(crate) fn event(&self) -> Option<&Alarm> {
+    /// Returns what a waiter sleeps on: each can be read when the interrupt is raised.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = Source<'_>> {
+        let sources = self.event().map(Alarm::source).into_iter();
+        #[cfg(unix)]
+        let sources = sources.chain(self.0.readable.as_ref().map(|source| source.as_fd()));
+        sources
+    }
+
+    fn event(&self) -> Option<&Alarm> {
         let event = self.sleepers().event.as_ref()?;
         // The interrupt may have been raised before the event existed.
         if self.0.flag.load(Ordering::SeqCst) {

@@ -237,6 +237,15 @@ impl Lock {
         self
     }
 
+    /// Leaves the start of automatic renewals to [`Guard::begin_renewals`]: a holder that releases long
+    /// before the first one is due needs no thread for them. `false` by default.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn begins_renewals_later(mut self, later: bool) -> Lock {
+        self.settings.begins_renewals_later = later;
+        self
+    }
+
     /// Returns the name as given, without a `.lockdir` at its end; a URL may contain secrets.
     #[must_use]
     pub fn name(&self) -> &Path {

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) poll_interval: Duration,
     pub(crate) names_child: bool,
+    /// Its renewer is joined later than its guard is made.
+    pub(crate) begins_renewals_later: bool,
 }
 
 /// Whose life a lock depends on, beside its timeout.
@@ -81,6 +83,7 @@ impl Settings {
             interrupt: None,
             poll_interval: lockbydir_protocol::PACE,
             names_child: false,
+            begins_renewals_later: false,
         }
     }
 

@@ -1,26 +1,25 @@
 //! The command on Linux: below a supervisor, in the caller's process group.
 
-use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::io::{self, PipeWriter};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, getppid, kill_process,
-    set_child_subreaper, set_parent_process_death_signal, wait, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, kill_process,
+    set_child_subreaper, wait, waitid,
 };
-use rustix::time::{ClockId, clock_gettime};
-use signal_hook::consts::signal::SIGCHLD;
 
-use super::contain::{Containment, Refused, Side};
+use super::contain::{Containment, Refused};
 use super::linux_signals::were_children_ignored;
-use super::orders::{GO, Order, Report};
+use super::orders::{Order, Report, millis, open_gate};
+use super::split::{Image, Split};
 use super::{Event, Plan, Signals, cannot_run, raw, supervisor, tree};
 use crate::exit::{CANNOT_RUN, Failure, SIGNAL};
 
@@ -32,9 +31,11 @@ const LONGEST_END: Duration = Duration::from_secs(10);
 pub(crate) struct Child {
     signals: Arc<Signals>,
     supervisor: Arc<UnixStream>,
-    pid: Option<Pid>,
-    /// Starts the supervisor and through it the command; ends when the command has begun.
-    starting: Option<JoinHandle<io::Result<()>>>,
+    pid: Pid,
+    /// Lets the command begin; `None` once it is known to have begun.
+    gate: Option<PipeWriter>,
+    /// The command may begin.
+    is_open: bool,
     /// How the supervisor ended, once that is known.
     supervisor_end: Option<WaitStatus>,
     /// The deadline that the supervisor knows, in milliseconds of the boot clock.
@@ -43,6 +44,8 @@ pub(crate) struct Child {
     adopts: bool,
     /// The supervisor is gone.
     is_unsupervised: bool,
+    /// Why the command's program could not be executed.
+    not_started: Option<io::Error>,
     /// How the command ended, until that is reported as an event.
     status: Option<i32>,
     survivors: Vec<u32>,
@@ -63,6 +66,7 @@ impl Child {
         signals: &Arc<Signals>,
         named: impl FnOnce(u32) -> Result<Duration, Failure>,
     ) -> Result<Child, Failure> {
+        let image = Image::of(&plan).map_err(cannot_run)?;
         let (ours, theirs) = UnixStream::pair().map_err(cannot_run)?;
         let (gate_out, gate_in) = io::pipe().map_err(cannot_run)?;
         // If this process has inherited children from its caller, it would adopt their orphans too.
@@ -72,83 +76,86 @@ impl Child {
             let _ = set_child_subreaper(Some(getpid()));
         }
 
-        let mut prepared = plan.prepared();
         let starting = signals.starting();
+        signals.system().begin_to_stop();
         let split = Split {
             orders: theirs,
-            ours: ours.as_raw_fd(),
-            gate_in,
-            gate_out,
-            handled: signals.system().handled.clone(),
+            gate: gate_out,
+            ours: [ours.as_raw_fd(), gate_in.as_raw_fd()],
+            image,
+            handled: signals.system().handled(),
             ignored_children: were_children_ignored(),
             containment: plan.is_contained.then(Containment::new),
-        };
-        let is_contained = plan.is_contained;
-        let start = move || {
             // A signal to the new process stays pending until that process is ready for it.
-            let before = raw::block_signals();
-            split_before(&mut prepared, split, before);
-            let mut first = prepared.spawn()?;
-            if is_contained {
-                // Its only task was to make the supervisor.
-                let _ = first.wait();
-            }
-            Ok(())
+            mask: raw::block_signals(),
         };
-        let thread =
-            thread::Builder::new().name("start".into()).spawn(start).map_err(cannot_run)?;
+        let forked = raw::fork();
+        if matches!(forked, Ok(None)) {
+            split.divide();
+        }
+        raw::restore_signals(&split.mask);
+        drop(split);
+        let first = forked.and_then(|first| first.ok_or(io::ErrorKind::Other.into()));
+        let first = first.map_err(cannot_run)?;
+
+        let supervisor = match plan.is_contained {
+            // Its only task was to make the supervisor.
+            true => {
+                let ready = ready(&ours);
+                tree::wait_for(first);
+                ready?
+            }
+            false => first,
+        };
         let mut child = Child {
             signals: signals.clone(),
             supervisor: Arc::new(ours),
-            pid: None,
-            starting: Some(thread),
+            pid: supervisor,
+            gate: Some(gate_in),
+            is_open: false,
             supervisor_end: None,
             deadline: 0,
             adopts,
             is_unsupervised: false,
+            not_started: None,
             status: None,
             survivors: Vec::new(),
             is_done: false,
         };
-        match Report::receive(&*child.supervisor) {
-            Ok(Some(Report::Ready(pid))) => {
-                child.pid = Pid::from_raw(pid);
-                signals.system().direct_to(&child.supervisor);
-                starting.begun(pid.cast_unsigned());
-                // A supervisor that was stopped must not block this process.
-                let _ = child.supervisor.set_nonblocking(true);
-                match named(pid.cast_unsigned()) {
-                    Ok(held) => {
-                        child.set_deadline(held);
-                        let _ = Order::Go.send(&*child.supervisor);
-                        Ok(child)
-                    }
-                    Err(failure) => {
-                        // A signal may have ended it before it began: then that is its outcome.
-                        child.look(Duration::ZERO);
-                        if child.status.is_some() {
-                            return Ok(child);
-                        }
-                        child.end();
-                        child.finish();
-                        Err(failure)
-                    }
+        // The supervisor gets ready meanwhile.
+        let pid = supervisor.as_raw_nonzero().get().cast_unsigned();
+        let named = named(pid);
+        if !plan.is_contained
+            && let Err(failure) = ready(&child.supervisor)
+        {
+            drop(starting);
+            child.finish();
+            return Err(failure);
+        }
+        signals.system().direct_to(&child.supervisor);
+        let is_free_of_signals = starting.begun(pid);
+        // A supervisor that was stopped must not block this process.
+        let _ = child.supervisor.set_nonblocking(true);
+        match named {
+            // Each signal that is passed on ends a process that waits at its gate.
+            Ok(held) => {
+                child.set_deadline(held);
+                if is_free_of_signals {
+                    child.open_gate();
                 }
+                Ok(child)
             }
-            other => {
-                drop(starting);
-                if let Ok(Some(Report::Refused(number))) = other
-                    && let Some(refused) = Refused::of(number)
-                {
-                    let _ = child.started();
-                    return Err(refused.into());
+            Err(failure) => {
+                // If a signal ends it before it has begun, that is its outcome.
+                if !is_free_of_signals {
+                    child.look(LONGEST_END);
                 }
-                let errno = match other {
-                    Ok(Some(Report::Failed(errno))) => errno,
-                    _ => Errno::CHILD.raw_os_error(),
-                };
-                let error = child.started().err();
-                Err(cannot_run(error.unwrap_or_else(|| io::Error::from_raw_os_error(errno))))
+                if child.status.is_some() {
+                    return Ok(child);
+                }
+                child.end();
+                child.finish();
+                Err(failure)
             }
         }
     }
@@ -162,7 +169,7 @@ impl Child {
                 let signal = status.signal().and_then(|number| u8::try_from(number).ok());
                 // A process whose exec failed has exited, too.
                 let has_exited = signal.is_none();
-                if has_exited && let Err(error) = self.started() {
+                if let Some(error) = self.not_started.take().filter(|_| has_exited) {
                     return Some(Event::NotStarted(error));
                 }
                 let code = signal.map(|number| i32::from(SIGNAL) + i32::from(number));
@@ -194,14 +201,23 @@ impl Child {
         if held.is_zero() {
             return;
         }
-        let now = clock_gettime(ClockId::Boottime);
-        let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
-        let deadline = u64::try_from(now.saturating_add(held).as_millis()).unwrap_or(u64::MAX);
+        let deadline = millis(supervisor::now().saturating_add(held));
         if deadline.abs_diff(self.deadline) > SLACK
             && Order::Deadline(deadline).send(&*self.supervisor).is_ok()
         {
             self.deadline = deadline;
+            // If the command's process has passed the gate too late, it waits there for this deadline.
+            if self.is_open {
+                self.open_gate();
+            }
         }
+    }
+
+    /// Lets the command begin, unless the deadline passes before it does.
+    fn open_gate(&mut self) {
+        self.is_open = true;
+        // Nobody reads from the gate of a command that has begun.
+        self.gate.take_if(|gate| open_gate(&*gate, self.deadline).is_err());
     }
 
     /// Asks the command and all that it started to end.
@@ -214,7 +230,7 @@ impl Child {
         let _ = Order::End.send(&*self.supervisor);
         // The supervisor may have been stopped.
         let is_there = self.supervisor_end.is_none();
-        let _ = self.pid.filter(|_| is_there).map(|pid| kill_process(pid, Signal::CONT));
+        let _ = is_there.then(|| kill_process(self.pid, Signal::CONT));
         let last = Instant::now() + LONGEST_END;
         while !self.is_done {
             let rest = last.saturating_duration_since(Instant::now());
@@ -242,23 +258,13 @@ impl Child {
 
     /// Waits for the supervisor's end. After that no process of a contained command is left.
     fn wait_for_supervisor(&mut self) {
-        let _ = self.started();
-        if let (Some(pid), None) = (self.pid, self.supervisor_end) {
-            self.supervisor_end = tree::wait_for(pid);
+        if self.supervisor_end.is_none() {
+            self.supervisor_end = tree::wait_for(self.pid);
         }
     }
 
-    /// Returns the result of the start: known as soon as the command has begun, or has ended.
-    fn started(&mut self) -> io::Result<()> {
-        if let Some(starting) = self.starting.take() {
-            let joined = starting.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-            joined?;
-        }
-        Ok(())
-    }
-
-    /// Waits up to this long for the supervisor's next report, and records it. Returns whether the
-    /// supervisor is gone.
+    /// Waits up to this long for the supervisor's next report, and records it; passes on the signals that
+    /// arrive meanwhile. Returns whether the supervisor is gone.
     fn look(&mut self, up_to: Duration) -> bool {
         if self.is_unsupervised {
             return true;
@@ -267,8 +273,15 @@ impl Child {
             tv_sec: i64::try_from(up_to.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: up_to.subsec_nanos().into(),
         };
-        let mut polled = [PollFd::new(&*self.supervisor, PollFlags::IN)];
-        if !matches!(poll(&mut polled, Some(&pause)), Ok(1..)) {
+        let signals = self.signals.system().source();
+        let mut polled =
+            [&*self.supervisor, signals].map(|source| PollFd::new(source, PollFlags::IN));
+        let _ = poll(&mut polled, Some(&pause));
+        let [has_report, has_signal] = polled.map(|source| !source.revents().is_empty());
+        if has_signal {
+            self.signals.collect();
+        }
+        if !has_report {
             return false;
         }
         match Report::receive(&*self.supervisor) {
@@ -277,6 +290,9 @@ impl Child {
             Err(_) | Ok(None) => {
                 self.is_unsupervised = true;
                 self.signals.end();
+            }
+            Ok(Some(Report::NotStarted(errno))) => {
+                self.not_started = Some(io::Error::from_raw_os_error(errno));
             }
             Ok(Some(Report::Ended(status))) => {
                 self.status = Some(status);
@@ -321,66 +337,18 @@ impl Child {
     }
 }
 
-/// What a new process needs to become the supervisor, and to start the command below it.
-struct Split {
-    orders: UnixStream,
-    /// The other end of `orders`, which the command's process must not keep open in place of `lockbydir`.
-    ours: RawFd,
-    gate_in: PipeWriter,
-    gate_out: PipeReader,
-    handled: Vec<i32>,
-    ignored_children: bool,
-    containment: Option<Containment>,
-}
-
-impl Split {
-    /// Returns in the command's process only. All signals are blocked in this thread.
-    fn divide(&self, before: &raw::Mask) -> io::Result<()> {
-        let (supervisor, known_as) = match self.containment.as_ref().map(Containment::enter) {
-            None => {
-                set_child_subreaper(Some(getpid()))?;
-                (getpid(), getpid())
-            }
-            Some(Ok(Side::Within(outside))) => (getpid(), outside),
-            Some(Ok(Side::Outside)) => raw::exit(0),
-            Some(Err(refused)) => {
-                Report::Refused(refused.number()).send(&self.orders);
-                raw::exit(1)
-            }
-        };
-        if let Some(command) = raw::fork()? {
-            supervisor::supervise(command, known_as, self.orders.as_fd(), self.gate_in.as_fd());
-        }
-        raw::close_copy(self.ours);
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        if getppid() != Some(supervisor) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        // From here on a signal has the same effect on this process as on the command.
-        for &signal in &self.handled {
-            raw::set_default(signal);
-        }
-        if self.ignored_children {
-            raw::ignore(SIGCHLD);
-        }
-        raw::restore_signals(before);
-        let mut word = [0];
-        loop {
-            match rustix::io::read(&self.gate_out, &mut word) {
-                Err(Errno::INTR) => {}
-                Ok(1) if word[0] == GO => return Ok(()),
-                _ => return Err(io::ErrorKind::Interrupted.into()),
-            }
-        }
-    }
-}
-
-#[expect(unsafe_code, reason = "the only way to do something in a process before it is a command")]
-fn split_before(prepared: &mut Command, split: Split, before: raw::Mask) {
-    // SAFETY: between fork and exec, and in the supervisor, which never returns, only system calls
-    // are made, on descriptors that stay open as long as the closure; nothing is allocated and no
-    // lock is taken.
-    unsafe { prepared.pre_exec(move || split.divide(&before)) };
+/// Waits until the supervisor is ready, and returns its PID.
+fn ready(supervisor: &UnixStream) -> Result<Pid, Failure> {
+    let errno = match Report::receive(supervisor) {
+        Ok(Some(Report::Ready(pid))) if let Some(pid) = Pid::from_raw(pid) => return Ok(pid),
+        Ok(Some(Report::Refused(number))) => match Refused::of(number) {
+            Some(refused) => return Err(refused.into()),
+            None => Errno::CHILD.raw_os_error(),
+        },
+        Ok(Some(Report::Failed(errno))) => errno,
+        _ => Errno::CHILD.raw_os_error(),
+    };
+    Err(cannot_run(io::Error::from_raw_os_error(errno)))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use lockbydir::Interrupt;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process, kill_process_group, setpgid};
 use signal_hook::consts::signal::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
@@ -49,7 +50,8 @@ impl Signals {
                 group_signals.push((u8::try_from(signal).unwrap_or(0), arrived));
             }
         }
-        let signals = Arc::new(Signals::new(System { has_terminal, group_signals }));
+        let signals =
+            Arc::new(Signals::new(Interrupt::new(), System { has_terminal, group_signals }));
         let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2].iter().chain(stops);
         let cannot = |error: io::Error| {
             Failure::new(IO, format!("cannot watch for signals: {error}; free some resources"))
@@ -64,6 +66,14 @@ impl Signals {
         thread::Builder::new().name("signals".into()).spawn(forever).map_err(cannot)?;
         Ok(signals)
     }
+
+    /// Does the same: a thread receives signals.
+    pub(crate) fn receive() -> Result<Arc<Signals>, Failure> {
+        Signals::watch()
+    }
+
+    /// Does nothing: the thread passes them on.
+    pub(crate) fn collect(&self) {}
 
     /// Returns false: on macOS the exit code reports the signal.
     pub(crate) fn is_from_terminal(&self, _: u8) -> bool {
@@ -80,6 +90,11 @@ impl System {
     /// Whether the terminal sends this signal to the whole group itself.
     fn is_sent_to_group(&self, number: u8) -> bool {
         self.group_signals.iter().any(|(sent, _)| *sent == number)
+    }
+
+    /// Returns nothing: the thread takes them.
+    pub(super) fn take(&self) -> Vec<(u8, bool)> {
+        Vec::new()
     }
 
     /// Returns the group's signals that have arrived, even if the receiving thread has not seen them yet.

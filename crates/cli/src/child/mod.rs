@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io;
+#[cfg(not(target_os = "linux"))]
 use std::process::Command;
 
 use crate::exit::{CANNOT_RUN, Failure};
@@ -26,6 +27,8 @@ mod orders;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "calls that no safe interface has")]
 mod raw;
+#[cfg(target_os = "linux")]
+mod split;
 #[cfg(target_os = "linux")]
 mod supervisor;
 #[cfg(target_os = "linux")]
@@ -54,6 +57,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) is_contained: bool,
 }
 
+#[cfg(not(target_os = "linux"))]
 impl Plan<'_> {
     /// Returns the command with its arguments and variables.
     fn prepared(&self) -> Command {

@@ -1,19 +1,18 @@
 //! What `lockbydir` and the supervisor of its command send each other: records of one size, over a
-//! socket.
+//! socket. And what lets the command begin: a deadline, through a pipe.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::io::{Errno, read, write};
 
-/// The byte that lets the command's process begin once the lock names its supervisor.
-pub(super) const GO: u8 = b'+';
+use super::supervisor::now;
+
 const SIZE: usize = 16;
 
 /// From `lockbydir` to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// The command may begin: the lock names the supervisor.
-    Go,
     /// Send this signal to the command and those of its descendants that are in its process group.
     Signal(i32),
     /// Ask the command and all that it started to end.
@@ -26,7 +25,7 @@ pub(super) enum Order {
     Deadline(u64),
 }
 
-/// From the supervisor to `lockbydir`.
+/// From the supervisor to `lockbydir`, or from the command's process before it is the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
     /// The supervisor is ready, and has this PID.
@@ -35,6 +34,8 @@ pub(super) enum Report {
     Failed(i32),
     /// The command cannot be contained: the number of a [`Refused`](super::contain::Refused).
     Refused(i32),
+    /// The command's program could not be executed, because of this error. Its end follows.
+    NotStarted(i32),
     /// The command has ended, with this status.
     Ended(i32),
     /// This process could not be ended.
@@ -46,23 +47,21 @@ pub(super) enum Report {
 impl Order {
     fn record(self) -> (u64, u64) {
         match self {
-            Order::Go => (1, 0),
-            Order::Signal(number) => (2, u64::from(number.cast_unsigned())),
-            Order::Ask => (3, 0),
-            Order::End => (4, 0),
-            Order::Deadline(at) => (5, at),
-            Order::Leave => (6, 0),
+            Order::Signal(number) => (1, u64::from(number.cast_unsigned())),
+            Order::Ask => (2, 0),
+            Order::End => (3, 0),
+            Order::Deadline(at) => (4, at),
+            Order::Leave => (5, 0),
         }
     }
 
     fn of((kind, value): (u64, u64)) -> Option<Order> {
         match kind {
-            1 => Some(Order::Go),
-            2 => Some(Order::Signal(number(value))),
-            3 => Some(Order::Ask),
-            4 => Some(Order::End),
-            5 => Some(Order::Deadline(value)),
-            6 => Some(Order::Leave),
+            1 => Some(Order::Signal(number(value))),
+            2 => Some(Order::Ask),
+            3 => Some(Order::End),
+            4 => Some(Order::Deadline(value)),
+            5 => Some(Order::Leave),
             _ => None,
         }
     }
@@ -86,6 +85,7 @@ impl Report {
             Report::Survivor(pid) => (4, pid),
             Report::Done => (5, 0),
             Report::Refused(number) => (6, number),
+            Report::NotStarted(errno) => (7, errno),
         };
         (kind, u64::from(value.cast_unsigned()))
     }
@@ -98,6 +98,7 @@ impl Report {
             4 => Some(Report::Survivor(number(value))),
             5 => Some(Report::Done),
             6 => Some(Report::Refused(number(value))),
+            7 => Some(Report::NotStarted(number(value))),
             _ => None,
         }
     }
@@ -111,6 +112,29 @@ impl Report {
     pub(super) fn receive(from: impl AsFd) -> Result<Option<Report>, Errno> {
         Ok(receive(from)?.and_then(Report::of))
     }
+}
+
+/// Lets the command begin, if it does so before this time of the boot clock, in milliseconds.
+pub(super) fn open_gate(gate: impl AsFd, deadline: u64) -> Result<(), Errno> {
+    write(gate, &deadline.to_ne_bytes()).map(drop)
+}
+
+/// Waits until the command may begin. If it is too late for that, waits for another deadline.
+pub(super) fn wait_at_gate(gate: impl AsFd) -> Result<(), Errno> {
+    let mut deadline = [0; 8];
+    loop {
+        match read(gate.as_fd(), &mut deadline) {
+            Err(Errno::INTR) => {}
+            Ok(8) if millis(now()) < u64::from_ne_bytes(deadline) => return Ok(()),
+            Ok(8) => {}
+            // `lockbydir` is gone.
+            _ => return Err(Errno::INTR),
+        }
+    }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn number(value: u64) -> i32 {
@@ -146,4 +170,23 @@ fn receive(from: impl AsFd) -> Result<Option<(u64, u64)>, Errno> {
     halves[0].copy_from_slice(&bytes[..8]);
     halves[1].copy_from_slice(&bytes[8..]);
     Ok(Some((u64::from_ne_bytes(halves[0]), u64::from_ne_bytes(halves[1]))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_lets_nobody_pass_after_the_deadline() {
+        let (out, into) = std::io::pipe().unwrap();
+        let later = millis(now()) + 60_000;
+
+        for deadline in [0, later, 0, later, 0] {
+            open_gate(&into, deadline).unwrap();
+        }
+        drop(into);
+
+        let passed: Vec<_> = (0..3).map(|_| wait_at_gate(&out)).collect();
+        assert_eq!(passed, [Ok(()), Ok(()), Err(Errno::INTR)]);
+    }
 }

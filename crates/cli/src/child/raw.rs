@@ -2,9 +2,11 @@
 //! fork without exec, the mask and the dispositions of signals, closing inherited descriptors. Each is
 //! one system call (or a few), allocates nothing and takes no lock.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 
 use rustix::process::Pid;
 
@@ -130,6 +132,15 @@ pub(super) fn set_default(signal: i32) -> bool {
     unsafe { libc::signal(signal, libc::SIG_DFL) == libc::SIG_IGN }
 }
 
+pub(super) fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: no action is set, and `action` is read only if the call has written it.
+    unsafe {
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
 pub(super) fn ignore(signal: i32) {
     // SAFETY: as above.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
@@ -156,12 +167,11 @@ pub(super) fn close_copy(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// Closes all descriptors except these two. This process must use none of the others any more.
-pub(super) fn close_all_but(one: RawFd, other: RawFd) {
-    let (low, high) = (one.min(other).cast_unsigned(), one.max(other).cast_unsigned());
-    close_range(0, low.wrapping_sub(1), low > 0);
-    close_range(low + 1, high.wrapping_sub(1), high > low + 1);
-    close_range(high + 1, u32::MAX, true);
+/// Closes all descriptors except this one. This process must use none of the others any more.
+pub(super) fn close_all_but(kept: RawFd) {
+    let kept = kept.cast_unsigned();
+    close_range(0, kept.wrapping_sub(1), kept > 0);
+    close_range(kept + 1, u32::MAX, true);
 }
 
 /// Closes the descriptors from `first` to `last`, both included.
@@ -177,6 +187,30 @@ fn close_range(first: u32, last: u32, is_wanted: bool) {
     for fd in first..=last.min(65_535) {
         close_copy(fd.cast_signed());
     }
+}
+
+/// Texts as the kernel takes them: terminated, with a list of their addresses that ends with null.
+pub(super) struct Texts {
+    /// What the addresses point to.
+    _texts: Vec<CString>,
+    addresses: Vec<*const libc::c_char>,
+}
+
+impl Texts {
+    pub(super) fn new(texts: Vec<CString>) -> Texts {
+        let addresses = texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
+        Texts { _texts: texts, addresses }
+    }
+}
+
+/// Executes a program, found as a shell finds it, in place of this one: the first argument names it.
+/// Returns the error number, only if that fails.
+pub(super) fn execute(arguments: &Texts, environment: &Texts) -> i32 {
+    let (arguments, environment) = (arguments.addresses.as_ptr(), environment.addresses.as_ptr());
+    // SAFETY: both lists end with null, so there is a first element, and the texts that they point to live
+    // as long as they do.
+    unsafe { libc::execvpe(*arguments, arguments, environment) };
+    errno()
 }
 
 /// Ends this process at once: it flushes nothing and runs no exit handler of the parent.

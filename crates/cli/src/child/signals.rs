@@ -26,9 +26,9 @@ enum Recipient {
 }
 
 impl Signals {
-    pub(super) fn new(system: System) -> Signals {
-        let recipient = Mutex::new(Recipient::Nobody(Vec::new()));
-        Signals { early: Interrupt::new(), recipient, system }
+    /// Creates the state; the interrupt ends waits, and `pass` raises it.
+    pub(super) fn new(early: Interrupt, system: System) -> Signals {
+        Signals { early, recipient: Mutex::new(Recipient::Nobody(Vec::new())), system }
     }
 
     pub(crate) fn early(&self) -> &Interrupt {
@@ -99,14 +99,32 @@ pub(super) struct Starting<'a> {
 
 impl Starting<'_> {
     /// Passes signals on to the command from now on, first all those that arrived before: its process has
-    /// got none of them, whatever their source.
-    pub(super) fn begun(mut self, pid: u32) {
+    /// got none of them, whatever their source. Returns whether there were none.
+    pub(super) fn begun(mut self, pid: u32) -> bool {
         let system = &self.signals.system;
-        if let Recipient::Nobody(early) = &*self.recipient {
-            let others = system.arrived().filter(|number| !early.contains(number));
-            early.iter().copied().chain(others).for_each(|number| system.send(pid, number));
+        let (stops, others): (Vec<_>, Vec<_>) = system
+            .take()
+            .into_iter()
+            .partition(|&(number, _)| System::is_for_commands_only(number));
+        let mut early: Vec<u8> = match &*self.recipient {
+            Recipient::Nobody(early) => early.clone(),
+            Recipient::Command(_) | Recipient::Gone => Vec::new(),
+        };
+        for number in others.into_iter().map(|(number, _)| number).chain(system.arrived()) {
+            if !early.contains(&number) {
+                early.push(number);
+            }
+        }
+        for &number in &early {
+            system.send(pid, number);
         }
         *self.recipient = Recipient::Command(pid);
         self.signals.early.lower();
+        let Starting { signals, recipient } = self;
+        drop(recipient);
+        for (number, reached_all) in stops {
+            signals.pass(number, reached_all);
+        }
+        early.is_empty()
     }
 }

@@ -20,7 +20,7 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-use super::orders::{GO, Order, Report};
+use super::orders::{Order, Report};
 use super::{raw, tree};
 
 /// Its name in `ps`, which `pkill lockbydir` does not match. The library recognizes it by this name.
@@ -37,12 +37,11 @@ const ROUNDS_IN_VAIN: u8 = 3;
 /// Limits the rounds of stopping: each finds processes that were started before their parent stopped.
 const STOPPING_ROUNDS: u8 = 100;
 
-/// Supervises this process's child `command` to the end. `orders` is the socket to `lockbydir`; a byte
-/// into `gate` lets the command begin.
+/// Supervises this process's child `command` to the end. `orders` is the socket to `lockbydir`.
 ///
 /// `pid` is the PID by which `lockbydir` knows this process. If `getpid` returns another one, this is
 /// the first process of a PID namespace.
-pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>, gate: BorrowedFd<'_>) -> ! {
+pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>) -> ! {
     // A signal to the group of `lockbydir`, from a terminal or to kill it, must not reach this process.
     let group = raw::group_of(0);
     // A new session, and not only a new group: as a parent of the command in another group of the same
@@ -51,7 +50,7 @@ pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>, gate: Bo
     let _ = setsid();
     let _ = set_name(NAME);
     raw::shorten_slice();
-    raw::close_all_but(orders.as_raw_fd(), gate.as_raw_fd());
+    raw::close_all_but(orders.as_raw_fd());
     let timer = timerfd_create(
         TimerfdClockId::Boottime,
         TimerfdFlags::CLOEXEC.union(TimerfdFlags::NONBLOCK),
@@ -65,7 +64,6 @@ pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>, gate: Bo
     Report::Ready(pid.as_raw_nonzero().get()).send(orders);
     Supervisor {
         orders,
-        gate,
         timer,
         children,
         command,
@@ -75,21 +73,19 @@ pub(super) fn supervise(command: Pid, pid: Pid, orders: BorrowedFd<'_>, gate: Bo
         is_alone: false,
         deadline: None,
         is_late: false,
-        go: Go::NotYet,
         ending: None,
     }
     .run()
 }
 
 /// Ends this process with an error. The command waits at its gate and dies with its parent.
-fn give_up(orders: BorrowedFd<'_>, errno: i32) -> ! {
+pub(super) fn give_up(orders: BorrowedFd<'_>, errno: i32) -> ! {
     Report::Failed(errno).send(orders);
     raw::exit(1)
 }
 
 struct Supervisor<'a> {
     orders: BorrowedFd<'a>,
-    gate: BorrowedFd<'a>,
     timer: OwnedFd,
     children: OwnedFd,
     command: Pid,
@@ -105,16 +101,7 @@ struct Supervisor<'a> {
     deadline: Option<Duration>,
     /// The deadline has passed: no process may run until there is a later deadline.
     is_late: bool,
-    go: Go,
     ending: Option<Ending>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Go {
-    NotYet,
-    /// The order arrived after the deadline.
-    Late,
-    Given,
 }
 
 /// The state while all processes are being ended.
@@ -126,7 +113,8 @@ struct Ending {
     was_reported: bool,
 }
 
-fn now() -> Duration {
+/// Returns the time of the boot clock, which runs while the machine is suspended.
+pub(super) fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
@@ -224,10 +212,6 @@ impl Supervisor<'_> {
                 self.is_alone = true;
                 self.begin_end();
             }
-            Some(Order::Go) => {
-                self.go = Go::Late;
-                self.open_gate();
-            }
             Some(Order::Deadline(at)) => self.set_deadline(Duration::from_millis(at)),
             Some(Order::Signal(number)) => {
                 if let Some(signal) = Signal::from_named_raw(number) {
@@ -255,17 +239,6 @@ impl Supervisor<'_> {
             self.each(&mut |pid| {
                 let _ = kill_process(pid, Signal::CONT);
             });
-        }
-        if self.go == Go::Late {
-            self.open_gate();
-        }
-    }
-
-    /// Lets the command begin, unless the deadline has passed.
-    fn open_gate(&mut self) {
-        if self.deadline.is_none_or(|deadline| now() < deadline) {
-            let _ = rustix::io::write(self.gate, &[GO]);
-            self.go = Go::Given;
         }
     }
 

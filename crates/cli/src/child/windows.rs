@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use lockbydir::Interrupt;
 use lockbydir_windows::{Control, Job, interrupt_group, on_control, resume};
 
 use super::{Event, Plan, Signals, cannot_run};
@@ -52,10 +53,21 @@ impl Signals {
                     thread::sleep(LAST_MOMENTS);
                 }
             });
-            Arc::new(Signals::new(System { cannot_interrupt: AtomicBool::new(false) }))
+            Arc::new(Signals::new(
+                Interrupt::new(),
+                System { cannot_interrupt: AtomicBool::new(false) },
+            ))
         };
         Ok(WATCHING.get_or_init(begin).clone())
     }
+
+    /// Does the same: the system runs a thread for control events.
+    pub(crate) fn receive() -> Result<Arc<Signals>, Failure> {
+        Signals::watch()
+    }
+
+    /// Does nothing: the handler passes them on.
+    pub(crate) fn collect(&self) {}
 
     /// Returns false: on Windows the exit code reports it.
     pub(crate) fn is_from_terminal(&self, _: u8) -> bool {
@@ -75,6 +87,11 @@ fn number(control: Control) -> u8 {
 impl System {
     pub(super) fn is_for_commands_only(_: u8) -> bool {
         false
+    }
+
+    /// Returns nothing: the handler has passed them on.
+    pub(super) fn take(&self) -> Vec<(u8, bool)> {
+        Vec::new()
     }
 
     pub(super) fn arrived(&self) -> impl Iterator<Item = u8> {

@@ -176,6 +176,18 @@ fn without_threads_a_page_and_a_play_are_refused_and_no_panic() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_lock_is_renewed_even_if_no_thread_can_be_started() {
+    needs!(AnotherUser);
+    let folder = Folder::new();
+
+    // `timeout`, `lockbydir`, its supervisor and the command.
+    let ran = with_threads(4, &folder, &["run", "-t", "1s", "jobs", "--", "sleep", "3"]);
+
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
+
+#[test]
 #[cfg(all(target_os = "linux", feature = "etcd"))]
 fn without_threads_a_lock_on_etcd_is_refused_and_no_panic() {
     // One thread communicates with the servers, and one looks up the address of a named host.

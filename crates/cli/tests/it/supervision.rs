@@ -298,9 +298,11 @@ fn a_lock_is_kept_for_the_commands_children_on_request() {
 fn children_keep_the_lock(way: &[&str]) {
     let (folder, outside) = (Folder::new(), Outside::new());
     let pipe = outside.file("pipe");
-    let script = format!("mkfifo {0}; (read go < {0}; echo late) & exit 3", quoted(&pipe));
-    let holding = folder.hold(&[&["--wait-children"], way].concat(), &script);
+    let script =
+        format!("mkfifo {0}; (read go < {0}; echo late) & read end; exit 3", quoted(&pipe));
+    let mut holding = folder.hold(&[&["--wait-children"], way].concat(), &script);
     let pid = holding.pid;
+    drop(holding.child.stdin.take());
     until("the command's end", || !is_alive(pid));
 
     folder.run(&["run", "-n", "jobs", "--", "true"]).refused(75, "held by");

@@ -185,9 +185,8 @@ impl Place<'_> {
     /// Sleeps until `until` on these sources and on the interrupts. Returns `None` if the wait was
     /// interrupted; otherwise whether the first source is ready.
     fn poll(&self, on: &[Source<'_>], until: Duration) -> Option<bool> {
-        let interrupts = self.interrupts.iter().filter_map(|interrupt| interrupt.event());
-        let all: Vec<_> =
-            on.iter().copied().chain(interrupts.map(|alarm| alarm.source())).collect();
+        let interrupts = self.interrupts.iter().flat_map(|interrupt| interrupt.sources());
+        let all: Vec<_> = on.iter().copied().chain(interrupts).collect();
         let ready = sleep_on(&all, until);
         (!self.is_interrupted()).then_some(ready == Some(0) && !on.is_empty())
     }
