@@ -39,6 +39,8 @@ mod serve;
 #[cfg(all(feature = "etcd", feature = "player", feature = "bench", target_os = "linux"))]
 mod snapshots;
 #[cfg(target_os = "linux")]
+mod start_cost;
+#[cfg(target_os = "linux")]
 mod supervision;
 mod terminal;
 #[cfg(feature = "player")]
