@@ -27,6 +27,8 @@ class Installed:
         self.node = shutil.which("node")
         self.node_modules = NODE / "node_modules"
         self.flock = shutil.which("flock")
+        #: The bench of etcd, if it can run here.
+        self.etcd_bench = None
         self.versions = {}
         self.missing = {}
 
@@ -34,6 +36,7 @@ class Installed:
 def install(log):
     done = Installed()
     build(done, log)
+    build_etcd_bench(done, log)
     install_python(done, log)
     install_node(done, log)
     if done.flock:
@@ -47,7 +50,8 @@ def build(done, log):
     log("building lockbydir and its worker")
     environment = os.environ | {"CARGO_TARGET_DIR": str(done.target)}
     cargo = ["cargo", "build", "--release", "--quiet"]
-    for where, more in [(ROOT, ["-p", "lockbydir-cli"]), (HERE / "worker", ["--locked"])]:
+    ours = ["-p", "lockbydir-cli", "--features", "bench"]
+    for where, more in [(ROOT, ours), (HERE / "worker", ["--locked"])]:
         built = subprocess.run(
             cargo + more, cwd=where, env=environment, capture_output=True, text=True
         )
@@ -56,6 +60,28 @@ def build(done, log):
     done.versions["lockbydir"] = output([done.program, "--version"]).split()[-1]
     commit = output(["git", "-C", ROOT, "rev-parse", "--short=10", "HEAD"])
     done.versions["lockbydir"] += f" ({commit})" if commit else ""
+
+
+def build_etcd_bench(done, log):
+    if not (shutil.which("etcd") and shutil.which("etcdctl")):
+        done.missing["etcd"] = "there is no etcd, or no etcdctl, on this machine"
+        return
+    log("building the bench of etcd")
+    built = subprocess.run(
+        ["cargo", "bench", "--no-run", "--quiet", "--message-format=json"]
+        + ["-p", "lockbydir-bench", "--bench", "etcd"],
+        cwd=ROOT,
+        env=os.environ | {"CARGO_TARGET_DIR": str(done.target)},
+        capture_output=True,
+        text=True,
+    )
+    messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
+    programs = [message["executable"] for message in messages if message.get("executable")]
+    if built.returncode != 0 or not programs:
+        done.missing["etcd"] = f"the bench of etcd cannot be built: {last(built.stderr)}"
+        return
+    done.etcd_bench = programs[-1]
+    done.versions["etcd"] = output(["etcd", "--version"]).splitlines()[0].split()[-1]
 
 
 def install_python(done, log):
