@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -47,6 +47,9 @@ pub(crate) struct Hold {
     /// in time even if a renewal hangs.
     loss: Mutex<Option<Why>>,
     lost: Condvar,
+    /// How many threads wait for the loss. If there are none, nobody is to be notified, which saves
+    /// a system call.
+    waiting: AtomicUsize,
     /// Why the last renewal failed; `None` once a renewal has succeeded. Separate for the same
     /// reason.
     failure: Mutex<Option<String>>,
@@ -113,6 +116,7 @@ impl Hold {
             state: Mutex::new(Held { holding, has_ended: false }),
             loss: Mutex::new(None),
             lost: Condvar::new(),
+            waiting: AtomicUsize::new(0),
             failure: Mutex::new(None),
             on_lost: settings.on_lost.clone(),
         });
@@ -135,7 +139,14 @@ impl Hold {
     /// Counts the lock as lost and wakes the threads that wait for that.
     fn lose(&self, why: Why) {
         self.loss().get_or_insert(why);
-        self.lost.notify_all();
+        self.notify();
+    }
+
+    /// Wakes the threads that wait for the loss, if there are any.
+    fn notify(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.lost.notify_all();
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -177,11 +188,11 @@ impl Hold {
             return None;
         }
         let state = self.state();
-        self.is_over.store(true, Ordering::Release);
+        self.is_over.store(true, Ordering::SeqCst);
         if self.has_renewer() {
             renewer::leave(self);
         }
-        self.lost.notify_all();
+        self.notify();
         (!state.has_ended).then_some(state)
     }
 
@@ -242,7 +253,7 @@ impl Hold {
             // late or lost. So this process obeys it too, counted from before that call.
             let sooner = begun.saturating_add(timeout).saturating_sub(margin(timeout));
             self.deadline.fetch_min(millis(sooner), Ordering::Relaxed);
-            self.lost.notify_all();
+            self.notify();
         }
         self.calling.store(millis(begun).max(1), Ordering::Relaxed);
         let renewed = state.holding.renew(request);
@@ -298,7 +309,7 @@ impl Hold {
 
     /// Returns true if the guard has ended.
     fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
+        self.is_over.load(Ordering::SeqCst)
     }
 
     /// Counts the lock as lost because it could not be renewed in time, unless another thread has
@@ -316,7 +327,13 @@ impl Hold {
         if !self.made_in.is_current() {
             return true;
         }
-        let until = clock::boot().saturating_add(up_to);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let is_lost = self.wait_lost_until(clock::boot().saturating_add(up_to));
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        is_lost
+    }
+
+    fn wait_lost_until(&self, until: Duration) -> bool {
         let mut loss = self.loss();
         loop {
             let now = clock::boot();

@@ -1,6 +1,7 @@
 //! The renewer: one thread of the process that renews the locks of all guards when they are due,
-//! and reports their losses. It starts with the first guard that needs it and ends soon after the
-//! last one. A guard that is released before its first renewal costs it nothing.
+//! and reports their losses. It starts with the first guard that needs it and ends some time after
+//! the last one, so that a loop that acquires and releases a lock starts one thread. A guard that is
+//! released before its first renewal costs it nothing.
 //!
 //! A renewal may hang and a callback may block, so that thread makes neither: it hands them to
 //! workers. A worker makes one call after the other and ends when there are none left; while it is
@@ -70,6 +71,8 @@ struct Schedule {
     /// When the thread wakes up by itself; it need not be woken for what is later.
     wakes_at: u64,
     is_running: bool,
+    /// How many holds have joined so far.
+    joined: u64,
     /// For how long the thread has been awake or asleep in turn, without pauses of the process.
     awake: Duration,
     jobs: VecDeque<Job>,
@@ -109,6 +112,7 @@ pub(crate) fn join(hold: Arc<dyn Renewable>) -> Result<(), Errno> {
     }
     let id = id(&*hold);
     let entry = Entry { hold: hold.clone(), time: NEVER, has_job: false, call: Default::default() };
+    schedule.joined += 1;
     schedule.holds.insert(id, entry);
     schedule.times.insert((NEVER, id));
     renewer.look_in_time(schedule, &*hold);
@@ -215,7 +219,10 @@ impl Schedule {
 fn attend() {
     let Some(renewer) = RENEWER.get() else { return };
     let mut schedule = renewer.schedule();
-    while !(schedule.holds.is_empty() && schedule.jobs.is_empty()) {
+    let mut joined = 0;
+    // Holds may come and go during a whole sleep.
+    while !(schedule.holds.is_empty() && schedule.jobs.is_empty() && schedule.joined == joined) {
+        joined = schedule.joined;
         let now = millis(clock::boot());
         while let Some(&(time, id)) = schedule.times.first().filter(|(time, _)| *time <= now) {
             schedule.look(id, now);

@@ -417,12 +417,13 @@ fn a_panicking_callback_stops_no_renewal() {
     called.recv_timeout(secs(60)).unwrap();
 }
 
-/// Counts the threads of this process with a name like this.
+/// Returns the threads of this process with a name like this.
 #[cfg(target_os = "linux")]
-fn threads(name: &str) -> usize {
+fn threads(name: &str) -> Vec<PathBuf> {
     let threads = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = threads.flatten().map(|thread| std::fs::read_to_string(thread.path().join("comm")));
-    names.filter(|found| found.as_ref().is_ok_and(|found| found.trim_end() == name)).count()
+    let threads = threads.flatten().map(|thread| thread.path());
+    let name_of = |thread: &Path| std::fs::read_to_string(thread.join("comm"));
+    threads.filter(|path| name_of(path).is_ok_and(|found| found.trim_end() == name)).collect()
 }
 
 #[cfg(target_os = "linux")]
@@ -436,7 +437,10 @@ fn all_guards_share_one_thread() {
 
     for script in &scripts {
         script.see_renewals_in_all(3);
-        assert_eq!(threads("lockbydir-renew"), 1);
+        // One that has no more to do may not have ended yet.
+        while threads("lockbydir-renew").len() != 1 {
+            std::thread::yield_now();
+        }
     }
 
     assert!(guards.iter().all(Guard::is_held));
@@ -451,11 +455,14 @@ fn the_thread_ends_after_the_last_guard_and_starts_again() {
     assert!(crate::forks::in_a_child(|| {
         let lock = impatient(folder.path());
         for _ in 0..2 {
-            for _ in 0..50 {
+            let mut seen = std::collections::HashSet::new();
+            for _ in 0..100 {
                 lock.acquire().unwrap().release().unwrap();
+                seen.extend(threads("lockbydir-renew"));
             }
-            assert_eq!(threads("lockbydir-renew"), 1);
-            while threads("lockbydir-renew") > 0 {
+            // Only a pause of half a second between two of them may end it.
+            assert!((1..10).contains(&seen.len()), "{} threads, one after the other", seen.len());
+            while !threads("lockbydir-renew").is_empty() {
                 std::thread::yield_now();
             }
         }
