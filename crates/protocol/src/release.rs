@@ -80,10 +80,11 @@ enum Phase {
     LettingGo,
     /// Removes D, which is empty.
     Removing,
-    /// D was not removed: looks whose it is now, or what keeps it.
-    LookingAtRemains,
-    /// Creates this open entry in D, which litter of this name keeps from being removed.
-    Reopening(Entry, String),
+    /// D was not removed, because of this fault: looks whose it is now, or what keeps it.
+    LookingAtRemains(Fault),
+    /// Creates this open entry in D, which could not be removed: because of this fault, or of litter of
+    /// this name.
+    Reopening(Entry, Fault, Option<String>),
     /// The lock is free. Wakes the first waiter.
     Waking(Released),
     /// Removes a queue in which nobody listens: perhaps all its waiters are gone.
@@ -272,20 +273,20 @@ impl Release {
 
     fn removed(&mut self, answer: &Answer) -> Next {
         match answer {
-            // D was changed since: it is another lock, or litter keeps it from being removed.
-            Answer::Failed(Fault::Taken) => self.perform(Phase::LookingAtRemains, Operation::Look),
+            // D was changed since: it is another lock, or litter keeps it from being removed. Or we may
+            // not remove it any more.
             Answer::Failed(fault) if *fault != Fault::Missing => {
-                self.free(Released::Remains(*fault, None))
+                self.perform(Phase::LookingAtRemains(*fault), Operation::Look)
             }
             // We have removed D, or somebody else has.
             _ => self.free(Released::Left),
         }
     }
 
-    fn remains(&mut self, now: Now, answer: Answer) -> Next {
+    fn remains(&mut self, now: Now, because: Fault, answer: Answer) -> Next {
         match answer {
             Answer::Seen(Observation::Directory(listing)) if listing.entries.is_empty() => {
-                self.empty(now, listing)
+                self.empty(now, because, listing)
             }
             Answer::Failed(fault) if fault != Fault::Missing => {
                 self.free(Released::Remains(fault, None))
@@ -295,19 +296,19 @@ impl Release {
         }
     }
 
-    /// D is still there and empty. If nothing but litter keeps it, it gets an open entry.
-    fn empty(&mut self, now: Now, listing: Listing) -> Next {
-        let kept_by = match (listing.foreign, listing.litter, &self.sent) {
-            (Some(Foreign::Holds(name)), ..) => Some(name),
-            // Only the process that emptied D creates an entry in it, so there are never two.
-            (None, Some(litter), Some(call)) => {
+    /// D is still there and empty. If nothing of others keeps it, it gets an open entry, since an empty D
+    /// that stays would block everybody. Only the process that emptied D creates an entry in it, so
+    /// there are never two.
+    fn empty(&mut self, now: Now, because: Fault, listing: Listing) -> Next {
+        match (listing.foreign, listing.litter, &self.sent) {
+            (Some(Foreign::Holds(name)), ..) => self.free(Released::Remains(because, Some(name))),
+            (None, litter, Some(call)) if litter.is_some() || because != Fault::Taken => {
                 let open = self.opened(now, call.entry());
-                let reopening = Phase::Reopening(open.clone(), litter);
-                return self.perform(reopening, Operation::Reopen(open));
+                let reopening = Phase::Reopening(open.clone(), because, litter);
+                self.perform(reopening, Operation::Reopen(open))
             }
-            (_, litter, _) => litter,
-        };
-        self.free(Released::Remains(Fault::Taken, kept_by))
+            (_, litter, _) => self.free(Released::Remains(because, litter)),
+        }
     }
 }
 
@@ -335,11 +336,9 @@ impl Machine for Release {
             (Phase::Looking | Phase::LettingGo, Answer::Failed(fault)) => self.failed(fault),
             (Phase::Looking | Phase::LettingGo, _) => self.look(),
             (Phase::Removing, answer) => self.removed(&answer),
-            (Phase::LookingAtRemains, answer) => self.remains(now, answer),
-            (Phase::Reopening(open, _), Answer::Done(_)) => self.free(Released::Opened(open)),
-            (Phase::Reopening(_, litter), _) => {
-                self.free(Released::Remains(Fault::Taken, Some(litter)))
-            }
+            (Phase::LookingAtRemains(because), answer) => self.remains(now, because, answer),
+            (Phase::Reopening(open, ..), Answer::Done(_)) => self.free(Released::Opened(open)),
+            (Phase::Reopening(_, fault, litter), _) => self.free(Released::Remains(fault, litter)),
             (Phase::Waking(outcome), Answer::Failed(Fault::Taken)) => {
                 self.perform(Phase::ClosingQueue(outcome), Operation::CloseQueue)
             }

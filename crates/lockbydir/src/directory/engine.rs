@@ -99,8 +99,10 @@ impl Engine for LockDirectory {
         wait: &mut Wait<'_>,
     ) -> Result<(Box<dyn Holding>, How), Error> {
         let path = self.path();
+        // Asked before the copy is made, so that both know it.
+        let is_local = self.directory.here().is_local;
         let mut directory = self.directory.clone();
-        if !directory.here().is_local {
+        if !is_local {
             let longest_name = doctor::check(path.parent().unwrap_or(path))?;
             directory = directory.with_names_of(longest_name);
         }

@@ -4,17 +4,18 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use lockbydir_protocol::{
     Answer, Entry, Fault, Host, LocalContext, Machine, Nonce, Operation, Stamp, Step,
 };
 
 use crate::os::syscalls::{
-    about, about_path, createat, fchmod, fchown, file_system_of, is_removable, list_of, mkdir,
-    open_to_change, open_to_list, open_to_list_at, rename, rename_new, renameat, rmdir, rmdirat,
-    unlink, unlinkat,
+    about, about_path, create_locally_at, createat, fchmod, fchown, folder_at, is_removable,
+    list_of, mkdir, open_to_change, open_to_list, open_to_list_at, rename, rename_new, renameat,
+    rmdir, rmdirat, unlink, unlinkat,
 };
-use crate::os::{self, Errno, FileOwner, FileSystem, Found, Handle, fault};
+use crate::os::{self, Errno, FileOwner, FileSystem, Folder, Found, Handle, Metadata, fault};
 use crate::os::{clock, process, simulated};
 
 /// The ending of a lock directory's name.
@@ -32,7 +33,17 @@ pub(crate) struct Directory {
     /// is enough for looking only.
     pub(crate) only_looks: bool,
     /// Determined once per value of this type, which is once per holding.
-    here: std::sync::OnceLock<LocalContext>,
+    surroundings: OnceLock<Surroundings>,
+    /// Set when we have made the directory that is at the path.
+    is_made_by_us: OnceLock<()>,
+}
+
+/// Where the directory is.
+#[derive(Clone, Copy, Debug)]
+struct Surroundings {
+    here: LocalContext,
+    /// Whether nobody but ourselves and administrators may move what is in its folder.
+    is_guarded: bool,
 }
 
 /// Handles that one run of a machine keeps open from one operation to a later one.
@@ -41,6 +52,10 @@ pub(crate) struct OpenHandles {
     /// The handle through which the lock directory was emptied. What it reports is true of that
     /// very directory, provided that no other kernel can change it.
     emptied: Option<Handle>,
+    /// What that handle has reported since. Only for the operation that follows.
+    since_emptied: Option<Metadata>,
+    /// The directory that we have staged, and that is the lock directory if it is installed by now.
+    staged: Option<Handle>,
     /// The bell; closing it rings it.
     #[cfg(unix)]
     pub(crate) bell: Option<Handle>,
@@ -48,7 +63,14 @@ pub(crate) struct OpenHandles {
 
 impl Directory {
     pub(crate) fn new(path: PathBuf, mode: u32, group: Option<u32>) -> Directory {
-        Directory { path, mode, group, only_looks: false, here: Default::default() }
+        Directory {
+            path,
+            mode,
+            group,
+            only_looks: false,
+            surroundings: OnceLock::new(),
+            is_made_by_us: OnceLock::new(),
+        }
     }
 
     /// Returns the same directory, for looking only.
@@ -65,23 +87,33 @@ impl Directory {
         about_path(&self.path).is_ok()
     }
 
-    /// Returns our context as a judge of this directory's entries.
-    pub(crate) fn here(&self) -> LocalContext {
-        *self.here.get_or_init(|| {
-            let parent = self.path.parent().unwrap_or(Path::new("/"));
-            let FileSystem { is_local, longest_name } = file_system_of(parent);
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    fn surroundings(&self) -> &Surroundings {
+        self.surroundings.get_or_init(|| {
+            let Folder { file_system, is_guarded } = folder_at(self.folder());
+            let FileSystem { is_local, longest_name } = file_system;
             let host = Host::new(&process::host());
             let origin = process::here().0;
-            LocalContext { origin, is_local, booted: process::booted(), host, longest_name }
+            let booted = process::booted();
+            let here = LocalContext { origin, is_local, booted, host, longest_name };
+            Surroundings { here, is_guarded }
         })
+    }
+
+    /// Returns our context as a judge of this directory's entries.
+    pub(crate) fn here(&self) -> LocalContext {
+        self.surroundings().here
     }
 
     /// Returns the same directory with names limited to `longest` bytes, as found on its file
     /// system.
     pub(crate) fn with_names_of(self, longest: usize) -> Directory {
-        let here = self.here();
-        let longest_name = here.longest_name.min(longest);
-        Directory { here: LocalContext { longest_name, ..here }.into(), ..self }
+        let Surroundings { here, is_guarded } = *self.surroundings();
+        let here = LocalContext { longest_name: here.longest_name.min(longest), ..here };
+        Directory { surroundings: Surroundings { here, is_guarded }.into(), ..self }
     }
 
     /// Returns by how many bytes the longest name that is created beside it exceeds the file
@@ -109,6 +141,7 @@ impl Directory {
 
     /// Performs one operation.
     pub(crate) fn perform(&self, operation: &Operation, kept: &mut OpenHandles) -> Answer {
+        let since_emptied = kept.since_emptied.take();
         let done = match operation {
             Operation::Look => return self.look(),
             Operation::AskLiveness(owner) => return Answer::Liveness(process::life(*owner)),
@@ -118,9 +151,12 @@ impl Directory {
                     Err(errno) => Answer::Failed(fault(errno)),
                 };
             }
+            // We could write in its folder when we made it, and it is ours.
+            Operation::AskRemovable if self.is_made_by_us.get().is_some() => {
+                return Answer::Removable(true);
+            }
             Operation::AskRemovable => {
-                let folder = self.path.parent().unwrap_or(Path::new("/"));
-                return match is_removable(&self.path, folder) {
+                return match is_removable(&self.path, self.folder()) {
                     Ok(may) => Answer::Removable(may),
                     Err(errno) => Answer::Failed(fault(errno)),
                 };
@@ -128,13 +164,20 @@ impl Directory {
             // A missing folder is not a lost race.
             Operation::Stage(entry) => match self.stage(entry) {
                 Err(Errno::NOENT) => return no_place(Errno::NOENT),
-                done => done,
+                done => done.map(|stage| kept.staged = self.keeps(stage)),
             },
-            Operation::Install(entry) => self.install(&self.stage_of(entry)),
+            Operation::Install(entry) => {
+                let installed = self.install(&self.stage_of(entry));
+                match installed {
+                    Ok(()) => drop(self.is_made_by_us.set(())),
+                    Err(_) => kept.staged = None,
+                }
+                installed
+            }
             Operation::Unstage(entry) => self.unstage(entry),
-            Operation::Rename(from, to) => self.rename(from, to),
+            Operation::Rename(from, to) => self.rename(from, to, kept),
             Operation::Unlink(entry) => return self.unlink(entry, kept),
-            Operation::RemoveDir(stamp) => return self.remove(*stamp, kept),
+            Operation::RemoveDir(stamp) => return self.remove(*stamp, kept, since_emptied),
             Operation::Reopen(entry) => self.reopen(entry, kept),
             on_queue => return self.perform_on_queue(on_queue, kept),
         };
@@ -156,7 +199,7 @@ impl Directory {
         self.stage_path(Nonce(entry.nonce.0.wrapping_add(entry.renewals.into())))
     }
 
-    fn stage(&self, entry: &Entry) -> Result<(), Errno> {
+    fn stage(&self, entry: &Entry) -> Result<Handle, Errno> {
         let stage = self.stage_of(entry);
         mkdir(&stage, self.mode)?;
         self.fill(&stage, entry).inspect_err(|_| {
@@ -202,10 +245,38 @@ impl Directory {
         Ok(())
     }
 
-    fn fill(&self, stage: &Path, entry: &Entry) -> Result<(), Errno> {
-        let stage = self.open_made(stage, |_| false)?;
-        self.widen_open(&stage, self.mode)?;
-        createat(&stage, entry.to_string().as_ref(), self.mode & 0o666)
+    /// Creates the entry in the stage that we have just made, and returns the stage's handle.
+    fn fill(&self, stage: &Path, entry: &Entry) -> Result<Handle, Errno> {
+        let create = |stage: &Handle| {
+            self.widen_open(stage, self.mode)?;
+            self.create_in(stage, entry)
+        };
+        if !(self.here().is_local && self.surroundings().is_guarded) {
+            let stage = self.open_made(stage, |_| false)?;
+            return create(&stage).map(|()| stage);
+        }
+        // Nobody can have put another directory in its place.
+        let stage = open_to_list(stage)?;
+        match create(&stage) {
+            // The umask has removed our own permissions.
+            Err(Errno::ACCESS) => {
+                fchmod(&stage, self.mode)?;
+                create(&stage)?;
+            }
+            done => done?,
+        }
+        Ok(stage)
+    }
+
+    fn create_in(&self, dir: &Handle, entry: &Entry) -> Result<(), Errno> {
+        let create = if self.here().is_local { create_locally_at } else { createat };
+        create(dir, entry.to_string().as_ref(), self.mode & 0o666)
+    }
+
+    /// Returns the handle of a stage if it may stay open: what it shows is true of that very
+    /// directory where no other kernel can change it, and a directory that is open can be renamed.
+    fn keeps(&self, stage: Handle) -> Option<Handle> {
+        (self.here().is_local && os::RENAMES_OPEN_DIRECTORIES).then_some(stage)
     }
 
     fn install(&self, stage: &Path) -> Result<(), Errno> {
@@ -241,8 +312,10 @@ impl Directory {
         }
     }
 
-    fn rename(&self, from: &Entry, to: &Entry) -> Result<(), Errno> {
-        let fd = open_to_change(&self.path)?;
+    /// Renames an entry. The directory that we have installed need not be opened anew: if another one
+    /// is at the path by now, ours is empty, and the entry is found missing.
+    fn rename(&self, from: &Entry, to: &Entry, kept: &mut OpenHandles) -> Result<(), Errno> {
+        let fd = kept.staged.take().map_or_else(|| open_to_change(&self.path), Ok)?;
         renameat(&fd, from.to_string().as_ref(), to.to_string().as_ref())
     }
 
@@ -250,9 +323,9 @@ impl Directory {
         let mut unlink = || {
             let fd = open_to_change(&self.path)?;
             unlinkat(&fd, entry.to_string().as_ref())?;
-            let stamp = about(&fd).ok().map(|about| about.changed);
+            kept.since_emptied = about(&fd).ok();
             kept.emptied = Some(fd);
-            Ok(stamp)
+            Ok(kept.since_emptied.as_ref().map(|about| about.changed))
         };
         match unlink() {
             Ok(stamp) => Answer::Done(stamp),
@@ -261,13 +334,19 @@ impl Directory {
     }
 
     /// Looks once more through a handle, then calls `rmdir`, which the kernel refuses unless the
-    /// directory is empty.
-    fn remove(&self, stamp: Stamp, kept: &mut OpenHandles) -> Answer {
+    /// directory is empty. What was seen after the unlink is that look, if nothing came between.
+    fn remove(
+        &self,
+        stamp: Stamp,
+        kept: &mut OpenHandles,
+        since_emptied: Option<Metadata>,
+    ) -> Answer {
         let remove = || {
             // If another kernel may change the lock directory, only a handle that is opened anew
             // sees the change.
-            let about = match &kept.emptied {
-                Some(fd) if self.here().is_local => about(fd)?,
+            let about = match (since_emptied, &kept.emptied) {
+                (Some(about), _) if self.here().is_local => about,
+                (None, Some(fd)) if self.here().is_local => about(fd)?,
                 _ => about(&open_to_change(&self.path)?)?,
             };
             if about.is_removed {
@@ -291,7 +370,7 @@ impl Directory {
     /// Creates an entry in the very directory that was emptied.
     fn reopen(&self, entry: &Entry, kept: &OpenHandles) -> Result<(), Errno> {
         let fd = kept.emptied.as_ref().ok_or(Errno::NOENT)?;
-        createat(fd, entry.to_string().as_ref(), self.mode & 0o666)
+        self.create_in(fd, entry)
     }
 
     /// Returns the time of the file system's own clock: the stamp of something just made beside the
@@ -319,7 +398,7 @@ pub(crate) fn remove_stage(
     let removed = || {
         let fd = open_to_list_at(parent, name)?;
         let about = about(&fd)?;
-        if about.owner != FileOwner::Ours {
+        if about.owner() != FileOwner::Ours {
             return Err(Errno::PERM);
         }
         let mut inside = None;

@@ -85,7 +85,7 @@ impl Directory {
     /// Returns the owner if it is another user who could let two hold the lock processes: neither we
     /// nor root, and we were not configured to share the lock.
     pub(crate) fn other_user(&self, about: &Metadata) -> Option<u32> {
-        match about.owner {
+        match about.owner() {
             FileOwner::Strangers(user) => {
                 let shared = self.mode() & 0o022 != 0 || self.only_looks && about.is_shared;
                 (!shared).then_some(user)
@@ -97,7 +97,7 @@ impl Directory {
 
 /// Returns root's number if root is the owner: root is trusted, but may still keep us out.
 fn administrator(about: &Metadata) -> Option<u32> {
-    (cfg!(unix) && matches!(about.owner, FileOwner::Administrators)).then_some(0)
+    (cfg!(unix) && matches!(about.owner(), FileOwner::Administrators)).then_some(0)
 }
 
 /// Returns true if this is the name of a stage: a lock directory's name and a nonce.

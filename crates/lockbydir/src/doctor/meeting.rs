@@ -139,7 +139,7 @@ impl Meeting<'_> {
     /// Returns the owner of a sandbox, if that is another user.
     fn owner(&self, name: &str) -> Option<u32> {
         let whole = os::path_in(self.own.parent(), name.as_ref());
-        match os::about_path(&whole).ok()?.owner {
+        match os::about_path(&whole).ok()?.owner() {
             FileOwner::Strangers(user) => Some(user),
             FileOwner::Administrators => Some(0),
             FileOwner::Ours => None,

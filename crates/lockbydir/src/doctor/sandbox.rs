@@ -211,7 +211,7 @@ pub(crate) fn remove_left(parent: &Handle, name: &Path) -> bool {
 
 fn open_own(parent: &Handle, name: &OsStr) -> Result<Handle, Errno> {
     let open = open_to_list_at(parent, name.as_ref())?;
-    if about(&open)?.owner == FileOwner::Ours { Ok(open) } else { Err(Errno::PERM) }
+    if about(&open)?.owner() == FileOwner::Ours { Ok(open) } else { Err(Errno::PERM) }
 }
 
 /// Opens the sandbox that we have just created. It must be empty, except for messages of a host

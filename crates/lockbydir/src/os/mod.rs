@@ -6,7 +6,7 @@
 //!
 //! | file | functions |
 //! |---|---|
-//! | `files.rs` | [`Handle`], [`Errno`], [`fault`], [`Names`], [`Found`], and the calls on files |
+//! | `files.rs` | [`Handle`], [`Errno`], [`fault`], [`Names`], [`Found`], [`FileUser`], and the calls on files |
 //! | `process.rs` | which processes live, and the identity of this one: [`watch`], [`start_of`], [`ProcessHandle`], [`command`], [`fork_generation`], [`boot_id`], [`time_space`], [`pid_space`], [`host`] |
 //! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
 //! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
@@ -49,13 +49,21 @@ pub(crate) struct Metadata {
     pub(crate) modified: Stamp,
     /// When it was last changed in any way, by the file system's clock; no process can set this.
     pub(crate) changed: Stamp,
-    pub(crate) owner: FileOwner,
+    /// The user it belongs to; see [`owner`](Metadata::owner).
+    user: FileUser,
     /// Whether users other than its owner may write to it, by its mode.
     pub(crate) is_shared: bool,
     /// Whether its mode denies something to its own owner.
     pub(crate) keeps_owner_out: bool,
     /// Whether its name was removed.
     pub(crate) is_removed: bool,
+}
+
+impl Metadata {
+    /// Returns its owner. Only this asks who we are.
+    pub(crate) fn owner(&self) -> FileOwner {
+        self.user.owner()
+    }
 }
 
 /// The type of a file.
@@ -85,7 +93,15 @@ pub(crate) enum FileOwner {
 /// The length limit of a name on most file systems, in bytes.
 pub(crate) const LONGEST_NAME: usize = 255;
 
+/// The properties of a folder that a lock in it depends on.
+pub(crate) struct Folder {
+    pub(crate) file_system: FileSystem,
+    /// Whether nobody but ourselves and administrators may move what we create in it.
+    pub(crate) is_guarded: bool,
+}
+
 /// The properties of a file system that a lock depends on.
+#[derive(Clone, Copy)]
 pub(crate) struct FileSystem {
     /// Whether this kernel alone owns it.
     pub(crate) is_local: bool,

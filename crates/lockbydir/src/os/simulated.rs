@@ -45,8 +45,8 @@ pub enum Kind {
     Rename,
     Unlink,
     RemoveDir,
-    /// A question for the properties of a file system.
-    FileSystem,
+    /// A question for the properties of a folder.
+    Folder,
     Random,
     /// A sleep until something happens.
     Sleep,
@@ -76,7 +76,7 @@ impl Kind {
         Kind::Rename,
         Kind::Unlink,
         Kind::RemoveDir,
-        Kind::FileSystem,
+        Kind::Folder,
         Kind::Random,
         Kind::Sleep,
         Kind::Identity,

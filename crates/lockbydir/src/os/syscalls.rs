@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::os::PipeEnd;
 use crate::os::clock;
 use crate::os::simulated::{self, Kind, ask, change};
-use crate::os::{self, Errno, FileSystem, Found, Handle, Metadata};
+use crate::os::{self, Errno, FileSystem, Folder, Found, Handle, Metadata};
 
 pub(crate) fn open_to_list(path: &Path) -> Result<Handle, Errno> {
     ask(Kind::Open, path, || os::open_to_list(path))
@@ -51,14 +51,16 @@ pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
     ask(Kind::Stat, path, || os::is_mount(path))
 }
 
-/// Returns the properties of the file system of this folder.
-pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
-    simulated::count(Kind::FileSystem);
+/// Returns the properties of a folder. A test's world has a file system of its own.
+pub(crate) fn folder_at(folder: &Path) -> Folder {
+    simulated::count(Kind::Folder);
+    let folder = os::folder_at(folder);
     match simulated::world() {
         Some(world) => {
-            FileSystem { is_local: world.is_local(), longest_name: world.longest_name() }
+            let (is_local, longest_name) = (world.is_local(), world.longest_name());
+            Folder { file_system: FileSystem { is_local, longest_name }, ..folder }
         }
-        None => os::file_system_of(folder),
+        None => folder,
     }
 }
 
@@ -69,6 +71,11 @@ pub(crate) fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
 /// Creates a new, empty file.
 pub(crate) fn createat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
     change(Kind::MakeFile, name, None, || os::createat(dir, name, mode))
+}
+
+/// Creates a new, empty file on a file system that this kernel alone owns.
+pub(crate) fn create_locally_at(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    change(Kind::MakeFile, name, None, || os::create_locally_at(dir, name, mode))
 }
 
 pub(crate) fn fchmod(fd: &Handle, mode: u32) -> Result<(), Errno> {

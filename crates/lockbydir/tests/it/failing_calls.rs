@@ -9,7 +9,7 @@ use lockbydir::engine::{self, boot};
 use lockbydir::simulated::{self, Call, Errno, Kind, World};
 use lockbydir_protocol::{Now, Origin, Process};
 
-use crate::{assert_empty, impatient, ms, secs};
+use crate::{assert_empty, entry, impatient, ms, secs};
 
 /// A world like the real system, in which some calls of one kind fail.
 struct Failing {
@@ -161,5 +161,24 @@ fn a_permanent_error_is_reported_unchanged() {
         let error = error.unwrap_err();
         assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()), "{error}");
         guard.release().unwrap();
+    }
+}
+
+/// An empty directory would block everybody until it is old.
+#[cfg(unix)]
+#[test]
+fn a_directory_that_may_not_be_removed_any_more_is_left_open() {
+    for errno in [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::IO] {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = impatient(folder.path()).acquire().unwrap();
+        let before = guard.token();
+
+        simulated::within(Failing::new(Kind::RemoveDir, errno, 1), || guard.release()).unwrap();
+
+        assert!(entry(folder.path()).starts_with("v1.open."), "{errno:?}");
+        let next = impatient(folder.path()).acquire().unwrap();
+        assert!(next.token() > before);
+        next.release().unwrap();
+        assert_empty(folder.path());
     }
 }

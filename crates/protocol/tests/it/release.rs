@@ -194,8 +194,22 @@ fn a_directory_that_was_changed_since_is_looked_at() {
 }
 
 #[test]
+fn a_directory_that_we_may_not_remove_any_more_is_opened() {
+    for fault in [DENIED, BROKEN] {
+        let look = || emptied().answer(failed(fault)).asks(Look);
+        let reopens = || look().answer(seen(&[])).asks(Reopen(opened()));
+        rings(reopens().answer(DONE)).ends(Released::Opened(opened()));
+        rings(reopens().answer(failed(Fault::Taken))).ends(Released::Remains(fault, None));
+        // Somebody else has removed it, or has put something there.
+        rings(look().answer(absent())).ends(Released::Left);
+        rings(look().answer(seen(&[held(9)]))).ends(Released::Left);
+        rings(look().answer(found(cluttered(&[]))))
+            .ends(Released::Remains(fault, Some("thing".into())));
+    }
+}
+
+#[test]
 fn a_directory_that_cannot_be_removed_or_looked_at_remains() {
-    rings(emptied().answer(failed(DENIED))).ends(Released::Remains(DENIED, None));
     for fault in [BROKEN, Fault::Taken] {
         let look = emptied().answer(failed(Fault::Taken)).asks(Look);
         rings(look.answer(failed(fault))).ends(Released::Remains(fault, None));

@@ -9,7 +9,7 @@ use std::path::Path;
 use lockbydir_protocol::{Fault, Stamp};
 use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat};
 
-use super::{NEITHER, is_own};
+use super::{NEITHER, create_unopened, is_own};
 use crate::os::{FileKind, FileOwner, Metadata};
 
 pub use rustix::io::Errno;
@@ -23,6 +23,9 @@ pub(crate) const TAKEN: i32 = Errno::NOTEMPTY.raw_os_error();
 
 /// The error number of a name that is too long.
 pub(crate) const NAME_TOO_LONG: i32 = Errno::NAMETOOLONG.raw_os_error();
+
+/// Whether a directory can be renamed while a handle of it is open.
+pub(crate) const RENAMES_OPEN_DIRECTORIES: bool = true;
 
 /// Whether files can be given to a group.
 pub(crate) const HAS_GROUPS: bool = true;
@@ -106,27 +109,38 @@ pub(crate) fn about(fd: &Handle) -> Result<Metadata, Errno> {
 }
 
 fn about_open(fd: impl AsFd, stat: &Stat) -> Result<Metadata, Errno> {
-    let about = metadata_from(stat);
-    let is_other_users = about.owner == FileOwner::Ours && stat.st_uid == NOBODY && !is_own(fd);
-    let owner = if is_other_users { FileOwner::Strangers(NOBODY) } else { about.owner };
-    Ok(Metadata { owner, ..about })
+    let is_others = stat.st_uid == NOBODY && !is_own(fd);
+    Ok(Metadata { user: FileUser { uid: stat.st_uid, is_others }, ..metadata_from(stat) })
+}
+
+/// The user that a file belongs to, by number.
+pub(crate) struct FileUser {
+    uid: u32,
+    /// Whether it is another user although it may have our number.
+    is_others: bool,
+}
+
+impl FileUser {
+    pub(crate) fn owner(&self) -> FileOwner {
+        match self.uid {
+            uid if self.is_others => FileOwner::Strangers(uid),
+            uid if uid == rustix::process::geteuid().as_raw() => FileOwner::Ours,
+            0 => FileOwner::Administrators,
+            uid => FileOwner::Strangers(uid),
+        }
+    }
 }
 
 /// The number that a user namespace shows for all users without a number in it; it may also be our
 /// own.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 pub(super) fn metadata_from(stat: &Stat) -> Metadata {
-    let own = rustix::process::geteuid().as_raw();
     Metadata {
         kind: kind(FileType::from_raw_mode(stat.st_mode)),
         modified: stamp(stat.st_mtime, stat.st_mtime_nsec),
         changed: stamp(stat.st_ctime, stat.st_ctime_nsec),
-        owner: match stat.st_uid {
-            uid if uid == own => FileOwner::Ours,
-            0 => FileOwner::Administrators,
-            uid => FileOwner::Strangers(uid),
-        },
+        user: FileUser { uid: stat.st_uid, is_others: false },
         is_shared: stat.st_mode & 0o022 != 0,
         keeps_owner_out: stat.st_mode & 0o700 != 0o700,
         is_removed: stat.st_nlink == 0,
@@ -183,6 +197,15 @@ pub(crate) fn createat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno
         .union(OFlags::NOFOLLOW)
         .union(OFlags::CLOEXEC);
     fs::openat(dir, name, NEW, permissions(mode)).map(drop)
+}
+
+/// Creates a new, empty file on a file system that this kernel alone owns.
+pub(crate) fn create_locally_at(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    match create_unopened(dir, name, mode) {
+        // A sandbox may permit only the other call.
+        Err(Errno::PERM | Errno::NOSYS) => createat(dir, name, mode),
+        done => done,
+    }
 }
 
 pub(crate) fn fchmod(fd: &Handle, mode: u32) -> Result<(), Errno> {

@@ -6,15 +6,17 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::ClockId;
 
 use super::proc_file::ProcFile;
-use super::{Errno, Handle};
-use crate::os::{FileSystem, LONGEST_NAME, Mount};
+use super::{Errno, Handle, is_guarded};
+use crate::os::fork_local::ForkLocal;
+use crate::os::{FileSystem, Folder, LONGEST_NAME, Mount};
 
 /// The clock that runs while the machine is suspended.
 pub(super) const BOOT_CLOCK: ClockId = ClockId::Boottime;
@@ -22,8 +24,29 @@ pub(super) const BOOT_CLOCK: ClockId = ClockId::Boottime;
 /// Flags of a handle that can neither read nor write.
 pub(super) const NEITHER: OFlags = OFlags::PATH;
 
-/// Returns the properties of the file system of this folder, by one call.
-pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
+/// The number of a mount that the kernel never gives to another one (6.8).
+const NUMBER_GIVEN_ONCE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// Returns the properties of a folder: by one call if its mount is the one that was last asked for,
+/// and two or three otherwise.
+pub(crate) fn folder_at(folder: &Path) -> Folder {
+    static LAST: ForkLocal<Mutex<Option<(u64, FileSystem)>>> = ForkLocal::new();
+
+    let asked = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | NUMBER_GIVEN_ONCE;
+    let about = rustix::fs::statx(CWD, folder, AtFlags::empty(), asked).ok();
+    let mount = about.as_ref().and_then(number_in);
+    let mut last = LAST.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let file_system = match (*last, mount) {
+        (Some((known, file_system)), Some(mount)) if known == mount => file_system,
+        _ => file_system_of(folder),
+    };
+    *last = mount.map(|mount| (mount, file_system));
+    let is_guarded = |about: Statx| is_guarded(u32::from(about.stx_mode), about.stx_uid);
+    Folder { file_system, is_guarded: about.is_some_and(is_guarded) }
+}
+
+/// Returns the properties of the file system of this folder.
+fn file_system_of(folder: &Path) -> FileSystem {
     let Ok(stat) = rustix::fs::statfs(folder) else {
         return FileSystem { is_local: false, longest_name: LONGEST_NAME };
     };
@@ -67,8 +90,8 @@ pub(crate) fn mount_of(folder: &Path) -> Option<Mount> {
     Mount::among(&mounts, folder.as_os_str().as_bytes())
 }
 
-/// Returns what distinguishes one mount from another: its device, and a number that the kernel
-/// never reuses, if it has one (6.8). Device numbers are reused.
+/// Returns what distinguishes one mount from another: its device, and the number that the kernel
+/// never reuses, if it has one. Device numbers are reused.
 pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
     let number = number_given_once(CWD, folder, AtFlags::empty());
     let device = fs::metadata(folder).ok()?.dev();
@@ -78,8 +101,10 @@ pub(crate) fn mount_number(folder: &Path) -> Option<(u64, u64)> {
 /// Returns the number of the mount of this file, which the kernel never gives to another mount, if it
 /// has such numbers (6.8).
 pub(super) fn number_given_once(dir: impl AsFd, name: &Path, flags: AtFlags) -> Option<u64> {
-    const NUMBER_GIVEN_ONCE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-    let answer = rustix::fs::statx(dir, name, flags, NUMBER_GIVEN_ONCE).ok()?;
+    number_in(&rustix::fs::statx(dir, name, flags, NUMBER_GIVEN_ONCE).ok()?)
+}
+
+fn number_in(answer: &Statx) -> Option<u64> {
     (answer.stx_mask & NUMBER_GIVEN_ONCE.bits() != 0).then_some(answer.stx_mnt_id)
 }
 
@@ -101,6 +126,11 @@ pub(super) fn is_own(dir: impl AsFd) -> bool {
 pub(crate) fn is_mount(path: &Path) -> Result<bool, Errno> {
     let about = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())?;
     Ok(about.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Creates a new, empty file by one call, which needs no handle of it.
+pub(super) fn create_unopened(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    rustix::fs::mknodat(dir, name, FileType::RegularFile, Mode::from_raw_mode(mode), 0)
 }
 
 pub(crate) fn mkfifoat(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {

@@ -12,8 +12,8 @@ use rustix::time::ClockId;
 use sysctl::Sysctl;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-use super::{Errno, Handle};
-use crate::os::{FileSystem, LONGEST_NAME, Mount};
+use super::{Errno, Handle, is_guarded};
+use crate::os::{FileSystem, Folder, LONGEST_NAME, Mount};
 
 /// The monotonic clock of macOS counts sleep, unlike that of Linux.
 pub(super) const BOOT_CLOCK: ClockId = ClockId::Monotonic;
@@ -21,13 +21,21 @@ pub(super) const BOOT_CLOCK: ClockId = ClockId::Monotonic;
 /// Flags of a handle that can neither read nor write. macOS has none, so this one can read.
 pub(super) const NEITHER: OFlags = OFlags::empty();
 
-/// Returns the properties of the file system of this folder.
-pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
+/// Returns the properties of a folder.
+pub(crate) fn folder_at(folder: &Path) -> Folder {
     let reported = rustix::fs::statvfs(folder).ok().and_then(|stat| stat.f_namemax.try_into().ok());
-    FileSystem {
+    let file_system = FileSystem {
         is_local: is_local(folder),
         longest_name: reported.filter(|length| *length > 0).unwrap_or(LONGEST_NAME),
-    }
+    };
+    let about = rustix::fs::stat(folder);
+    let is_guarded = about.is_ok_and(|about| is_guarded(about.st_mode.into(), about.st_uid));
+    Folder { file_system, is_guarded }
+}
+
+/// Creates a new, empty file. Only root may do that without a handle of it.
+pub(super) fn create_unopened(dir: &Handle, name: &Path, mode: u32) -> Result<(), Errno> {
+    super::createat(dir, name, mode)
 }
 
 /// Returns true if a single kernel owns the file system: then a process that wrote there under

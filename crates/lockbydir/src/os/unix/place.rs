@@ -7,16 +7,25 @@ use std::path::Path;
 use rustix::fs::{self, Access, AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::process::geteuid;
 
-use super::files::metadata_from;
+use super::files::{NOBODY, metadata_from};
 use super::{Errno, Handle};
 use crate::os::{FileOwner, Trust};
 
 /// Returns who may move the entries of a folder, by its owner and mode.
 pub(crate) fn trust(folder: &Path) -> Result<Trust, Errno> {
-    let owner = metadata_from(&fs::stat(folder)?).owner;
+    let owner = metadata_from(&fs::stat(folder)?).owner();
     let known = std::fs::metadata(folder).map_err(|_| Errno::IO)?;
     let mode = known.mode() & 0o7777;
     Ok(Trust { owner, mode: Some(mode), is_world_writable_without_sticky: mode & 0o1002 == 0o002 })
+}
+
+/// Returns true if nobody but ourselves and administrators may move what we create in a folder of
+/// this mode and owner. Other users whom an access control list permits to write show in the bits of
+/// the group.
+pub(super) fn is_guarded(mode: u32, uid: u32) -> bool {
+    const STICKY: u32 = 0o1000;
+    let own = geteuid().as_raw();
+    (mode & 0o022 == 0 || mode & STICKY != 0) && (uid == 0 || uid == own && uid != NOBODY)
 }
 
 /// Returns true if we may remove this directory from its folder, by owners and modes. Root may,
@@ -29,12 +38,12 @@ pub(crate) fn is_removable(path: &Path, folder: &Path) -> Result<bool, Errno> {
         Err(errno) => return Err(errno),
     }
     let is_ours = |owner| owner == FileOwner::Ours || geteuid().is_root();
-    if is_ours(metadata_from(&fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?).owner) {
+    if is_ours(metadata_from(&fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?).owner()) {
         return Ok(true);
     }
     let folder = fs::stat(folder)?;
     let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
-    Ok(!is_sticky || is_ours(metadata_from(&folder).owner))
+    Ok(!is_sticky || is_ours(metadata_from(&folder).owner()))
 }
 
 /// Locks a file by flock(2) as long as the handle lives; returns `None` if another process has

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use lockbydir_protocol::{Fault, Stamp};
 use lockbydir_windows::{self as windows, Access, Facts, Kind, Name, Owner};
 
-use crate::os::{FileKind, FileOwner, FileSystem, LONGEST_NAME, Metadata};
+use crate::os::{FileKind, FileOwner, FileSystem, Folder, LONGEST_NAME, Metadata};
 
 pub use lockbydir_windows::Errno;
 
@@ -23,6 +23,9 @@ pub(crate) const TAKEN: i32 = 145;
 
 /// The error number of a name that is too long.
 pub(crate) const NAME_TOO_LONG: i32 = 206;
+
+/// Whether a directory can be renamed while a handle of it is open.
+pub(crate) const RENAMES_OPEN_DIRECTORIES: bool = false;
 
 /// Whether files can be given to a group.
 pub(crate) const HAS_GROUPS: bool = false;
@@ -81,10 +84,11 @@ pub(crate) fn errno_of(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
-/// Returns the properties of the file system of this folder. All file systems of Windows allow
-/// names of at least 254 characters.
-pub(crate) fn file_system_of(folder: &Path) -> FileSystem {
-    FileSystem { is_local: is_local(folder), longest_name: LONGEST_NAME }
+/// Returns the properties of a folder. All file systems of Windows allow names of at least 254
+/// characters. Who may move what is in it is not known.
+pub(crate) fn folder_at(folder: &Path) -> Folder {
+    let file_system = FileSystem { is_local: is_local(folder), longest_name: LONGEST_NAME };
+    Folder { file_system, is_guarded: false }
 }
 
 /// Returns true if this kernel alone owns the file system: then a process that wrote there under
@@ -138,16 +142,25 @@ pub(crate) fn about(fd: &Handle) -> Result<Metadata, Errno> {
     windows::about(fd.as_handle()).map(metadata_from)
 }
 
+/// The user that a file belongs to.
+pub(crate) struct FileUser(FileOwner);
+
+impl FileUser {
+    pub(crate) fn owner(&self) -> FileOwner {
+        self.0
+    }
+}
+
 fn metadata_from(facts: Facts) -> Metadata {
     Metadata {
         kind: kind(facts.kind),
         modified: Stamp(facts.modified),
         changed: Stamp(facts.changed),
-        owner: match facts.owner {
+        user: FileUser(match facts.owner {
             Owner::Ours => FileOwner::Ours,
             Owner::Administrators => FileOwner::Administrators,
             Owner::Another(user) => FileOwner::Strangers(user),
-        },
+        }),
         // There is no mode that could indicate it.
         is_shared: false,
         keeps_owner_out: false,
@@ -193,6 +206,8 @@ pub(crate) fn create_and_keep_at(dir: &Handle, name: &Path) -> Result<Handle, Er
 pub(crate) fn open_to_write_at(dir: &Handle, name: &Path) -> Result<Handle, Errno> {
     windows::open_file(dir.as_handle(), name.as_os_str())
 }
+
+pub(crate) use createat as create_locally_at;
 
 pub(crate) fn fchmod(_fd: &Handle, _mode: u32) -> Result<(), Errno> {
     Ok(())

@@ -44,6 +44,8 @@ pub(crate) struct Rules {
     /// D's change times after its own unlinks.
     emptied: Vec<Stamp>,
     has_unlinked: bool,
+    /// The last removal of D was refused for a reason that is not in D.
+    was_refused: bool,
     pub(super) staged: Option<Entry>,
     pub(super) standing: Option<Ticket>,
     /// The ticket of ours that somebody has removed.
@@ -75,6 +77,7 @@ impl Rules {
             clock: None,
             emptied: Vec::new(),
             has_unlinked: false,
+            was_refused: false,
             staged: None,
             standing: None,
             removed: None,
@@ -108,13 +111,13 @@ impl Rules {
             }
             Operation::Reopen(entry) => {
                 assert!(self.has_unlinked, "puts an entry where it has taken none away");
-                let is_littered = |listing: &Listing| {
+                let is_kept = |listing: &Listing| {
                     listing.entries.is_empty()
-                        && listing.litter.is_some()
+                        && (listing.litter.is_some() || self.was_refused)
                         && listing.foreign.is_none()
                 };
-                let seen = matches!(&self.look, Some(Observation::Directory(d)) if is_littered(d));
-                hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, seen, "not empty, or without litter");
+                let seen = matches!(&self.look, Some(Observation::Directory(d)) if is_kept(d));
+                hold!(NAMES_OF_OTHERS_ARE_NEVER_TOUCHED, seen, "not empty, or nothing keeps it");
                 assert_eq!(entry.state, State::Open);
                 self.publishes(entry, now);
             }
@@ -407,15 +410,14 @@ impl Rules {
                 self.emptied.push(*stamp);
                 self.look = None;
             }
+            (Operation::RemoveDir(_), answer) => {
+                let refused = |fault| !matches!(fault, Fault::Taken | Fault::Missing);
+                self.was_refused = matches!(answer, Answer::Failed(fault) if refused(*fault));
+                self.look = None;
+            }
             (Operation::Stage(_), _) => {}
             (Operation::Look | Operation::Install(_), _)
-            | (
-                Operation::Rename(..)
-                | Operation::Unlink(_)
-                | Operation::RemoveDir(_)
-                | Operation::Reopen(_),
-                _,
-            ) => {
+            | (Operation::Rename(..) | Operation::Unlink(_) | Operation::Reopen(_), _) => {
                 self.look = None;
             }
             _ => {}
