@@ -20,6 +20,8 @@
 //! - The token is a revision of the cluster: it only grows, so a lock is always fenced.
 //! - A holder whose process died is replaced at once by waiters on its own machine, and by all
 //!   others when its lease ends.
+//! - A process keeps one lease for its next acquisition, for at most 10 s. [`settle`] revokes it at
+//!   the end of a program; else it expires.
 //! - Waiters are in the same queue as those of `etcdctl lock NAME.lockdir`, and both exclude each
 //!   other.
 //! - [`Lock::linger`] and [`Lock::poll_interval`] do nothing.
