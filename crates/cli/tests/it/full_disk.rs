@@ -96,7 +96,7 @@ fn a_read_only_disk_is_reported_before_the_deadline() {
     let ran = with_tmpfs("size=1m", "mount -o remount,bind,ro \"$M\"; \"$L\" run jobs -- true");
     ran.refused(73, "Read-only file system");
 
-    let script = "code=0; \"$L\" run -t 1s jobs -- sh -c 'mount -o remount,bind,ro \"$M\"; trap \"echo asked; exit\" TERM; while :; do sleep 0.01; done' || code=$?; echo code $code";
+    let script = "code=0; \"$L\" run -t 6s jobs -- sh -c 'mount -o remount,bind,ro \"$M\"; trap \"echo asked; exit\" TERM; while :; do sleep 0.01; done' || code=$?; echo code $code";
     let ran = with_tmpfs("size=1m", script);
     assert_eq!(ran.out, "asked\ncode 76\n", "{ran:?}");
     assert!(ran.err.contains("could not be renewed in time (Read-only file system"), "{ran:?}");

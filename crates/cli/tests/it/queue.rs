@@ -1,26 +1,38 @@
 //! The queue of waiting processes: order, handoff, and everything that may go wrong with it.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Folder, Ran, names, until};
+use crate::{Folder, Ran, names, soon, until};
 
 /// The bound for passing over a first waiter that does not take a free lock, in a short queue.
 const PASSED_OVER: Duration = Duration::from_millis(1000);
+/// How often the first waiter looks at the lock. If it gets the lock sooner, a release has woken it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Returns the number of tickets in the queue.
+fn tickets(folder: &Folder) -> usize {
+    let queue = fs::read_dir(folder.path().join("jobs.lockdir.queue")).into_iter().flatten();
+    let is_ticket = |entry: &fs::DirEntry| {
+        let is_pipe = entry.file_type().is_ok_and(|kind| kind.is_fifo());
+        is_pipe && entry.file_name().to_string_lossy().starts_with("t1.")
+    };
+    queue.flatten().filter(is_ticket).count()
+}
 
 fn wait_in_queue(folder: &Folder, script: &str) -> Child {
-    let before = folder.status()["queue"].as_array().unwrap().len();
+    let before = tickets(folder);
     let child = folder
         .command(&["run", "-w", "60s", "jobs", "--", "sh", "-c", script])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    until("its ticket", || folder.status()["queue"].as_array().unwrap().len() > before);
+    until("its ticket", || tickets(folder) > before);
     child
 }
 
@@ -50,20 +62,27 @@ fn processes_are_served_in_the_order_in_which_they_came() {
     let (rounds, processes) =
         (dial("LOCKBYDIR_LINE_ROUNDS", 2), dial("LOCKBYDIR_LINE_PROCESSES", 12));
     for _ in 0..rounds {
-        let folder = Folder::new();
-        let holding = folder.hold(&["-t", "60s"], "cat");
-        let waiters: Vec<_> = (0..processes)
-            .map(|number| wait_in_queue(&folder, &format!("echo {number} >> served")))
-            .collect();
-
-        assert_eq!(holding.finish().code, 0);
-        waiters.into_iter().for_each(|waiter| drop(finished(waiter)));
-
-        let served = fs::read_to_string(folder.path().join("served")).unwrap();
-        let expected: String = (0..processes).map(|number| format!("{number}\n")).collect();
-        assert_eq!(served, expected);
-        fs::remove_file(folder.path().join("served")).unwrap();
+        let orders: Vec<_> = (0..4).map_while(|_| wrong_order(processes)).collect();
+        assert!(orders.len() < 4, "each time: {orders:?}");
     }
+}
+
+/// Returns the order in which these processes were served, unless it is that in which they came. A machine that
+/// is so busy that the first one does not run for 0.1 s lets it be passed over.
+fn wrong_order(processes: usize) -> Option<String> {
+    let folder = Folder::new();
+    let holding = folder.hold(&["-t", "60s"], "cat");
+    let waiters: Vec<_> = (0..processes)
+        .map(|number| wait_in_queue(&folder, &format!("echo {number} >> served")))
+        .collect();
+
+    assert_eq!(holding.finish().code, 0);
+    waiters.into_iter().for_each(|waiter| drop(finished(waiter)));
+
+    let served = fs::read_to_string(folder.path().join("served")).unwrap();
+    fs::remove_file(folder.path().join("served")).unwrap();
+    let expected: String = (0..processes).map(|number| format!("{number}\n")).collect();
+    (served != expected).then_some(served)
 }
 
 #[test]
@@ -96,8 +115,8 @@ fn status_shows_the_queue() {
     assert_eq!(line[0]["label"], "sh");
     assert!(line[0]["waiting_s"].as_f64() >= line[1]["waiting_s"].as_f64());
     let text = folder.run(&["status", "jobs"]).out;
-    assert!(text.contains(&format!("1st   pid {} (sh), for 0.", first.id())), "{text}");
-    assert!(text.contains(&format!("2nd   pid {} (sh), for 0.", second.id())), "{text}");
+    assert!(text.contains(&format!("1st   pid {} (sh), for ", first.id())), "{text}");
+    assert!(text.contains(&format!("2nd   pid {} (sh), for ", second.id())), "{text}");
 
     assert_eq!(holding.finish().code, 0);
     finished(first);
@@ -106,22 +125,24 @@ fn status_shows_the_queue() {
 
 #[test]
 fn a_waiter_that_gives_up_leaves_the_queue() {
-    let folder = Folder::new();
-    let holding = folder.hold(&[], "cat");
-    let first = folder
-        .command(&["run", "-w", "500ms", "jobs", "--", "true"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    until("its ticket", || !folder.status()["queue"].as_array().unwrap().is_empty());
-    let second = wait_in_queue(&folder, "echo in");
+    soon(LOOK, || {
+        let folder = Folder::new();
+        let holding = folder.hold(&[], "cat");
+        let gives_up = Instant::now() + Duration::from_secs(3);
+        let first = folder
+            .command(&["run", "-w", "3s", "jobs", "--", "true"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until("its ticket", || tickets(&folder) == 1);
+        let second = wait_in_queue(&folder, "echo in");
 
-    assert_eq!(Ran::of(first.wait_with_output().unwrap()).code, 75);
-    assert_eq!(folder.status()["queue"].as_array().unwrap().len(), 1);
-    let released = Instant::now();
-    assert_eq!(holding.finish().code, 0);
-    finished(second);
-    assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
+        assert_eq!(Ran::of(first.wait_with_output().unwrap()).code, 75);
+        assert_eq!(tickets(&folder), 1);
+        assert_eq!(holding.finish().code, 0);
+        finished(second);
+        gives_up.elapsed()
+    });
 }
 
 #[test]
@@ -135,26 +156,31 @@ fn the_last_waiter_that_gives_up_removes_the_queue() {
 
 #[test]
 fn a_dead_first_in_queue_is_replaced_at_once() {
-    let folder = Folder::new();
-    let holding = folder.hold(&["-t", "60s"], "cat");
-    let mut first = wait_in_queue(&folder, "true");
-    let second = wait_in_queue(&folder, "echo in");
-    let third = wait_in_queue(&folder, "echo in");
+    soon(LOOK, || {
+        let folder = Folder::new();
+        let holding = folder.hold(&["-t", "60s"], "cat");
+        let mut first = wait_in_queue(&folder, "true");
+        let second = wait_in_queue(&folder, "echo in");
+        let third = wait_in_queue(&folder, "echo in");
 
-    first.kill().unwrap();
-    first.wait().unwrap();
-    let line = || folder.status()["queue"].as_array().unwrap().len();
-    until("the removal of its ticket", || line() == 2);
+        let killed = Instant::now();
+        first.kill().unwrap();
+        first.wait().unwrap();
+        until("the removal of its ticket", || tickets(&folder) == 2);
 
-    let released = Instant::now();
-    assert_eq!(holding.finish().code, 0);
-    finished(second);
-    finished(third);
-    assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
+        assert_eq!(holding.finish().code, 0);
+        finished(second);
+        finished(third);
+        killed.elapsed()
+    });
 }
 
 #[test]
 fn a_stopped_first_waiter_is_passed_over_and_requeued() {
+    soon(PASSED_OVER, pass_over_a_stopped_waiter);
+}
+
+fn pass_over_a_stopped_waiter() -> Duration {
     let folder = Folder::new();
     let holding = folder.hold(&["-t", "60s"], "cat");
     let first = wait_in_queue(&folder, "echo first >> served");
@@ -166,7 +192,7 @@ fn a_stopped_first_waiter_is_passed_over_and_requeued() {
     let released = Instant::now();
     assert_eq!(holding.finish().code, 0);
     finished(second);
-    assert!(released.elapsed() < PASSED_OVER, "{:?}", released.elapsed());
+    let took = released.elapsed();
 
     let holding = folder.hold(&["-t", "60s"], "cat");
     let third = wait_in_queue(&folder, "echo third >> served");
@@ -179,22 +205,29 @@ fn a_stopped_first_waiter_is_passed_over_and_requeued() {
     finished(third);
     finished(first);
     let served = fs::read_to_string(folder.path().join("served")).unwrap();
-    assert_eq!(served, "second\nthird\nfirst\n");
     fs::remove_file(folder.path().join("served")).unwrap();
+    // The third is passed over, too, if it does not run for 0.1 s.
+    match &*served {
+        "second\nthird\nfirst\n" => took,
+        "second\nfirst\nthird\n" => Duration::MAX,
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
 fn a_deleted_queue_costs_order_but_no_progress() {
-    let folder = Folder::new();
-    let holding = folder.hold(&["-t", "60s"], "cat");
-    let waiters: Vec<_> = (0..3).map(|_| wait_in_queue(&folder, "true")).collect();
+    soon(Duration::from_secs(5), || {
+        let folder = Folder::new();
+        let holding = folder.hold(&["-t", "60s"], "cat");
+        let waiters: Vec<_> = (0..3).map(|_| wait_in_queue(&folder, "true")).collect();
 
-    fs::remove_dir_all(folder.path().join("jobs.lockdir.queue")).unwrap();
-    let released = Instant::now();
-    assert_eq!(holding.finish().code, 0);
+        fs::remove_dir_all(folder.path().join("jobs.lockdir.queue")).unwrap();
+        let released = Instant::now();
+        assert_eq!(holding.finish().code, 0);
 
-    waiters.into_iter().for_each(|waiter| drop(finished(waiter)));
-    assert!(released.elapsed() < Duration::from_secs(5), "{:?}", released.elapsed());
+        waiters.into_iter().for_each(|waiter| drop(finished(waiter)));
+        released.elapsed()
+    });
 }
 
 #[test]
@@ -223,51 +256,58 @@ fn foreign_files_in_the_queue_are_left_alone() {
 #[test]
 fn waiting_works_where_no_queue_can_be_made() {
     for what in ["a file", "a link"] {
-        let folder = Folder::new();
-        let line = folder.path().join("jobs.lockdir.queue");
-        match what {
-            "a file" => fs::write(&line, "theirs").unwrap(),
-            _ => symlink("elsewhere", &line).unwrap(),
-        }
-        let holding = folder.hold(&["-t", "60s"], "cat");
-        let waiter = folder
-            .command(&["run", "jobs", "--", "echo", "in"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        until_state(&waiter, 'S');
-        let released = Instant::now();
-        assert_eq!(holding.finish().code, 0);
-        finished(waiter);
-        assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
-        fs::remove_file(&line).unwrap();
+        soon(Duration::from_millis(500), || {
+            let folder = Folder::new();
+            let line = folder.path().join("jobs.lockdir.queue");
+            match what {
+                "a file" => fs::write(&line, "theirs").unwrap(),
+                _ => symlink("elsewhere", &line).unwrap(),
+            }
+            let holding = folder.hold(&["-t", "60s"], "cat");
+            let waiter = folder
+                .command(&["run", "jobs", "--", "echo", "in"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            until_state(&waiter, 'S');
+            let released = Instant::now();
+            assert_eq!(holding.finish().code, 0);
+            finished(waiter);
+            fs::remove_file(&line).unwrap();
+            released.elapsed()
+        });
     }
 }
 
 #[test]
 fn a_forced_break_wakes_the_first_in_queue() {
-    let folder = Folder::new();
-    let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
-    let waiter = wait_in_queue(&folder, "true");
+    soon(LOOK, || {
+        let folder = Folder::new();
+        let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
+        let begun = Instant::now();
+        let waiter = wait_in_queue(&folder, "true");
 
-    let broken = Instant::now();
-    assert_eq!(folder.run(&["break", "--force", "jobs"]).code, 0);
+        assert_eq!(folder.run(&["break", "--force", "jobs"]).code, 0);
 
-    finished(waiter);
-    assert!(broken.elapsed() < Duration::from_millis(500), "{:?}", broken.elapsed());
-    folder.run(&["release", "jobs", key.trim()]).refused(76, "lost");
+        finished(waiter);
+        let took = begun.elapsed();
+        folder.run(&["release", "jobs", key.trim()]).refused(76, "lost");
+        took
+    });
 }
 
 #[test]
 fn releasing_a_key_wakes_the_first_waiter() {
-    let folder = Folder::new();
-    let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
-    let waiter = wait_in_queue(&folder, "true");
-    let released = Instant::now();
-    assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
-    finished(waiter);
-    assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
+    soon(LOOK, || {
+        let folder = Folder::new();
+        let key = folder.run(&["acquire", "-t", "60s", "jobs"]).out;
+        let begun = Instant::now();
+        let waiter = wait_in_queue(&folder, "true");
+        assert_eq!(folder.run(&["release", "jobs", key.trim()]).code, 0);
+        finished(waiter);
+        begun.elapsed()
+    });
 }
 
 #[test]
@@ -354,6 +394,10 @@ fn one_try_passes_a_stopped_waiter_of_a_dead_holder() {
 
 #[test]
 fn an_idle_ticket_of_another_host_is_passed_over() {
+    soon(PASSED_OVER, pass_over_a_ticket_of_another_host);
+}
+
+fn pass_over_a_ticket_of_another_host() -> Duration {
     let folder = Folder::new();
     let line = folder.path().join("jobs.lockdir.queue");
     let holding = folder.hold(&["-t", "60s"], "cat");
@@ -372,5 +416,5 @@ fn an_idle_ticket_of_another_host_is_passed_over() {
     assert_eq!(holding.finish().code, 0);
 
     finished(waiter);
-    assert!(released.elapsed() < PASSED_OVER, "{:?}", released.elapsed());
+    released.elapsed()
 }

@@ -258,12 +258,13 @@ fn all_stop_at_the_deadline(way: &[&str]) {
     let log = outside.file("log");
     let tree = outside.script("tree", TREE);
     let script = format!("exec sh {} {} 1", quoted(tree), quoted(&log));
-    let first = folder.hold(&[&["-t", "1s"], way].concat(), &script);
+    // Between its deadline and the expiry there is half a second, in which the supervisor must run.
+    let first = folder.hold(&[&["-t", "4s"], way].concat(), &script);
     until("the work", || outside.log().lines().count() > 10);
 
     first.signal(Signal::STOP);
     let log = log.to_str().unwrap();
-    let second = folder.run(&["run", "-w", "20s", "jobs", "--", "sh", "-c", WATCH, log]);
+    let second = folder.run(&["run", "-w", "60s", "jobs", "--", "sh", "-c", WATCH, log]);
     first.signal(Signal::CONT);
 
     assert_eq!((second.code, second.out.as_str()), (0, "alone\n"), "{second:?}");

@@ -66,7 +66,6 @@ fn the_next_holds_within_60_ms_of_the_holders_death() {
          the machine woke sleepers up to {lateness:.1?} late",
         waits.len()
     );
-    assert!(median <= Duration::from_millis(60), "median {median:?}");
     assert!(worst <= Duration::from_millis(60) + lateness, "worst {worst:?}, late {lateness:?}");
     stage.assert_empty();
 }

@@ -30,11 +30,12 @@ fn many_processes_count(stage: &Stage, plan: &Plan) -> Report {
     let report = torture::run(plan).expect("a run");
 
     println!("{report}");
-    // A lost wake-up costs a tenth of a second: most handoffs must not depend on polling.
+    // A lost wake-up costs a tenth of a second, on a busy machine, too: most handoffs must not depend on
+    // polling.
     let gaps = report.record.gaps();
     let median = gaps[gaps.len() / 2];
     println!("  half of the handoffs took less than {median:.1?}");
-    assert!(median < Duration::from_millis(50), "half of the handoffs took {median:?} and more");
+    assert!(median < Duration::from_millis(90), "half of the handoffs took {median:?} and more");
     stage.assert_empty();
     report
 }

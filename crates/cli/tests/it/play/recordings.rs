@@ -1,11 +1,13 @@
 //! Recordings, as people make and replay them.
 
+use std::time::Duration;
+
 use super::play;
 use crate::Folder;
 
 /// Makes a recording, and returns the output of that play.
 fn recorded(folder: &Folder) -> String {
-    let ran = play(folder, &["one-bed", "--scale", "0.1", "--record", "night.jsonl"]);
+    let ran = play(folder, &["one-bed", "--scale", "0.5", "--record", "night.jsonl"]);
     assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
     ran.out
 }
@@ -46,12 +48,11 @@ fn a_recording_is_replayed_at_the_given_speed() {
         let begun = std::time::Instant::now();
         let ran = play(&folder, &["--replay", "night.jsonl", "--speed", speed]);
         assert_eq!((ran.code, &*ran.out), (0, "now\nnow\n"), "{ran:?}");
-        begun.elapsed().as_secs_f64()
+        begun.elapsed()
     };
 
-    assert!(takes("0.4") > 2.4);
-    let fast = takes("1000");
-    assert!(fast < 1.0, "{fast}");
+    assert!(takes("0.4") > Duration::from_millis(2400));
+    crate::soon(Duration::from_secs(1), || takes("1000"));
     remove(&folder, &["night.jsonl"]);
 }
 

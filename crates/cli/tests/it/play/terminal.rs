@@ -48,7 +48,7 @@ fn rest(mut child: Child) -> (i32, String) {
 fn its_lanes_are_shown_and_its_last_frame_and_verdict_stay() {
     let folder = Folder::new();
 
-    let (code, all) = rest(on_terminal(&folder, "one-bed --scale 0.2 --forgets 0"));
+    let (code, all) = rest(on_terminal(&folder, "one-bed --scale 0.5 --forgets 0"));
 
     assert_eq!(code, 0, "{all}");
     // The alternate screen is left before the last frame and the verdict are printed.
@@ -94,7 +94,7 @@ fn a_replay_ends_in_the_same_frame_as_the_play() {
         all.rsplit_once("\u{1b}[?1049l").expect("a screen of its own").1.to_owned()
     };
 
-    let live = stays("one-bed --scale 0.1 --record night.jsonl");
+    let live = stays("one-bed --scale 0.5 --record night.jsonl");
     let again = stays("--replay night.jsonl --speed 10");
 
     let lanes = |frame: &str| -> Vec<String> {
@@ -145,7 +145,7 @@ fn a_paused_replay_stays_until_it_is_resumed_or_quit() {
 fn a_terminal_without_a_cursor_gets_lines() {
     let folder = Folder::new();
 
-    let (code, all) = rest(on(&folder, "dumb", "--scale 0.05 --forgets 0"));
+    let (code, all) = rest(on(&folder, "dumb", "--scale 0.5 --forgets 0"));
 
     assert_eq!(code, 0, "{all}");
     assert!(!all.contains('\u{1b}'), "{all:?}");

@@ -74,7 +74,7 @@ fn a_page_that_is_interrupted_ends_the_play_and_all_of_it() {
 #[test]
 fn a_recording_is_replayed_in_a_page() {
     let folder = Folder::new();
-    let ran = super::play(&folder, &["--scale", "0.05", "--record", "night.jsonl"]);
+    let ran = super::play(&folder, &["--scale", "0.5", "--record", "night.jsonl"]);
     assert_eq!(ran.code, 0, "{ran:?}");
 
     let (child, address) = served(&folder, &["--replay", "night.jsonl", "--speed", "100"]);
