@@ -1,4 +1,5 @@
-//! What tests need and not every machine gives: another user, mounts, namespaces, FUSE.
+//! What tests need and not every machine gives: another user, mounts, namespaces, FUSE; and a process without
+//! other tests.
 //!
 //! A test that needs one of these begins with [`needs!`]. Where this process has it, the test goes on. Where
 //! a namespace gives it, the test runs there, in a process of its own. Where neither does, the test is left

@@ -8,6 +8,9 @@ use std::sync::{Mutex, PoisonError};
 /// What a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
+    /// A process in which no other test runs: a forked child gets a copy of each mutex that another thread
+    /// has locked, which stays locked for ever there.
+    OwnProcess,
     /// To become other users, and to give them files and a program in the folder of temporary files.
     AnotherUser,
     /// The same, where the set-user-ID bit of a program counts.
@@ -33,6 +36,7 @@ pub(crate) struct Room {
     temporary: Option<&'static str>,
 }
 
+const SAME_PLACE: &[&str] = &["env", "--"];
 /// All of a user's own subordinate IDs, beside root; needs `newuidmap`, and IDs in `/etc/subuid`.
 const MANY_USERS: &[&str] =
     &["unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--"];
@@ -46,6 +50,7 @@ impl Need {
     /// Shell text that succeeds, in a new folder, where the need is met.
     fn check(self) -> &'static str {
         match self {
+            Need::OwnProcess => "true",
             // The program that is run last has nothing but its user's rights.
             Need::AnotherUser => {
                 r#"touch file; chown 1234:4321 file; cp "$(command -v setpriv)" other
@@ -68,6 +73,7 @@ impl Need {
     /// What helps a user whose tests are left out.
     fn advice(self) -> &'static str {
         match self {
+            Need::OwnProcess => "this program cannot run again",
             Need::AnotherUser | Need::SetUserId => {
                 "there is no other user (run the tests as root, or install `newuidmap`, which gives a user \
                  namespace the IDs of /etc/subuid)"
@@ -86,6 +92,7 @@ impl Need {
 
     fn entrances(self) -> &'static [&'static [&'static str]] {
         match self {
+            Need::OwnProcess => &[SAME_PLACE],
             Need::AnotherUser | Need::SetUserId => &[&[], MANY_USERS],
             // Never in the machine's own mount namespace: what a failed test leaves mounted would stay.
             Need::Mounts | Need::Fuse | Need::TimeNamespace => &[MOUNTS_OF_ROOT, MOUNTS_OF_ANYBODY],

@@ -79,19 +79,18 @@ fn boot_of_the_system() -> Duration {
     std::thread::spawn(boot).join().unwrap()
 }
 
-/// In a forked child, which has no renewer yet.
+/// In a process that has no renewer yet.
 #[cfg(unix)]
 #[test]
 fn a_lock_without_a_renewer_is_not_acquired() {
+    lockbydir_testbed::needs!(OwnProcess);
     let folder = tempfile::tempdir().unwrap();
+    let world = Failing::new(Kind::Thread, Errno::AGAIN, 9);
 
-    assert!(crate::forks::in_a_child(|| {
-        let world = Failing::new(Kind::Thread, Errno::AGAIN, 9);
-        let refused = simulated::within(world, || impatient(folder.path()).acquire());
-        let error = refused.unwrap_err();
-        error.kind() == ErrorKind::Io && error.to_string().contains("no thread can be started")
-    }));
+    let error = simulated::within(world, || impatient(folder.path()).acquire()).unwrap_err();
 
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.to_string().contains("no thread can be started"), "{error}");
     assert_empty(folder.path());
 }
 

@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::future::Future;
+use std::io::Read;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
@@ -10,10 +12,11 @@ use std::thread;
 use std::time::Duration;
 
 use lockbydir::{Error, ErrorKind, Guard, Interrupt, Patience};
+use lockbydir_testbed::needs;
 
-use crate::{impatient, secs};
+use crate::{assert_empty, impatient, secs};
 
-/// Runs `work` in a forked child, and returns its result.
+/// Runs `work` in a forked child, and returns its result. The test must need `OwnProcess`.
 pub(crate) fn in_a_child(work: impl FnOnce() -> bool) -> bool {
     match fork::fork().unwrap() {
         fork::Fork::Child => std::process::exit(i32::from(!work())),
@@ -36,6 +39,7 @@ fn wait_in_queue(folder: &std::path::Path) {
 
 #[test]
 fn an_interrupt_in_a_child_does_not_wake_the_parent() {
+    needs!(OwnProcess);
     let folder = tempfile::tempdir().unwrap();
     let guard = impatient(folder.path()).acquire().unwrap();
     let interrupt = Interrupt::new();
@@ -64,8 +68,46 @@ fn an_interrupt_in_a_child_does_not_wake_the_parent() {
     drop(guard);
 }
 
+/// Returns true if this process has a file of this path open.
+fn has_open(path: &Path) -> bool {
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.map(|entry| fs::read_link(entry.path())).any(|link| link.is_ok_and(|link| link == path))
+}
+
+/// The copy of the bell in a forked child is no waiter, so the release leaves nothing for one.
+#[test]
+fn a_child_forked_during_a_wait_does_not_keep_the_lock_open() {
+    needs!(OwnProcess);
+    let folder = tempfile::tempdir().unwrap();
+    let bell = folder.path().canonicalize().unwrap().join("jobs.lockdir.queue/bell");
+    let guard = impatient(folder.path()).acquire().unwrap();
+    let waiting = impatient(folder.path()).patience(secs(60));
+    let waiter = thread::spawn(move || waiting.acquire());
+    while !has_open(&bell) {
+        thread::yield_now();
+    }
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let child = match fork::fork().unwrap() {
+        fork::Fork::Child => {
+            let has_copy = has_open(&bell);
+            drop(writer);
+            let is_end = reader.read(&mut [0]).is_ok_and(|length| length == 0);
+            std::process::exit(i32::from(!(has_copy && is_end)));
+        }
+        fork::Fork::Parent(child) => child,
+    };
+
+    guard.release().unwrap();
+    waiter.join().unwrap().unwrap().release().unwrap();
+
+    assert_empty(folder.path());
+    drop(writer);
+    assert_eq!(fork::waitpid(child).unwrap(), 0, "the child had no copy of the bell");
+}
+
 #[test]
 fn a_child_inherits_a_raised_interrupt() {
+    needs!(OwnProcess);
     let folder = tempfile::tempdir().unwrap();
     let interrupt = Interrupt::new();
     interrupt.raise();
@@ -82,6 +124,7 @@ fn a_child_inherits_a_raised_interrupt() {
 fn a_child_does_not_touch_its_parents_async_wait() {
     type Wait<'a> = Pin<Box<dyn Future<Output = Result<Guard, Error>> + 'a>>;
 
+    needs!(OwnProcess);
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path()).patience(Patience::FOREVER);
     let guard = lock.acquire().unwrap();
@@ -114,6 +157,7 @@ fn a_child_does_not_touch_its_parents_async_wait() {
 
 #[test]
 fn a_relative_name_means_the_same_lock_after_a_chdir() {
+    needs!(OwnProcess);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.lockdir");
 
@@ -129,6 +173,7 @@ fn a_relative_name_means_the_same_lock_after_a_chdir() {
 
 #[test]
 fn a_relative_name_needs_a_current_directory() {
+    needs!(OwnProcess);
     let folder = tempfile::tempdir().unwrap();
     let gone = folder.path().join("gone");
     fs::create_dir(&gone).unwrap();

@@ -9,7 +9,7 @@ use lockbydir_protocol::{Handoff, Liveness, Ticket, Wake, WakeSource};
 
 use super::pipe::{BELL, open_pipe};
 use super::place::Place;
-use super::tickets::{is_waiting, tickets};
+use super::tickets::{has_ticket, is_waiting, tickets};
 use crate::directory::executor::{Directory, OpenHandles};
 use crate::os::process;
 use crate::os::syscalls::{about, mkfifoat, read, reopen_to_write, rmdir, unlinkat, write};
@@ -18,12 +18,13 @@ use crate::os::{Errno, Handle, PipeEnd};
 impl Directory {
     /// Returns true if a waiter may be in the queue. A pipe opens for writing only while somebody
     /// reads it, and the reader notices when it is closed: so the bell is opened before the release
-    /// and closed after it.
+    /// and closed after it. Without a ticket that reader is no waiter: a child that was forked while
+    /// we listened ourselves keeps the bell open as long as it runs no other program.
     pub(super) fn has_waiters(&self, kept: &mut OpenHandles) -> bool {
         let Ok(queue) = self.queue() else {
             return false;
         };
-        kept.bell = open_pipe(&queue, BELL, PipeEnd::Write).ok();
+        kept.bell = open_pipe(&queue, BELL, PipeEnd::Write).ok().filter(|_| has_ticket(&queue));
         if kept.bell.is_some() {
             return true;
         }
@@ -38,11 +39,15 @@ impl Directory {
 
     /// Wakes the first waiter. A process that removed the queue may have removed the bell that we
     /// have open: a waiter that is still there has made another bell by now, and listens to that.
+    ///
+    /// # Errors
+    /// [`Errno::BUSY`] if nobody waits in the queue.
     pub(super) fn wake_first(&self, kept: &mut OpenHandles) -> Result<(), Errno> {
         let open_bell = kept.bell.take();
         if open_bell.as_ref().is_none_or(is_removed) {
             let queue = self.queue()?;
             open_pipe(&queue, BELL, PipeEnd::Write).map_err(|_| Errno::BUSY)?;
+            return has_ticket(&queue).then_some(()).ok_or(Errno::BUSY);
         }
         Ok(())
     }
