@@ -83,6 +83,14 @@ pub(crate) fn see(what: &str, mut is_seen: impl FnMut() -> bool) {
     }
 }
 
+/// Plays a scene until it goes well, four times at most: a pause of a busy machine may spoil one of
+/// them, a fault spoils all.
+#[track_caller]
+pub(crate) fn goes_well<E: std::fmt::Debug>(mut scene: impl FnMut(usize) -> Result<(), E>) {
+    let spoilt: Vec<E> = (0..4).map_while(|nth| scene(nth).err()).collect();
+    assert!(spoilt.len() < 4, "each time: {spoilt:?}");
+}
+
 /// Waits until there are this many waiters in the queue, and returns their tickets.
 #[track_caller]
 pub(crate) fn see_in_queue(lock: &Lock, how_many: usize) -> Vec<Ticket> {

@@ -85,7 +85,7 @@ fn drop_everywhere<W: World>(world: &W, release_after: usize) {
         if let Some(ahead) = ahead {
             ahead.join().unwrap().unwrap();
         }
-        let mine = lock.clone().patience(secs(5)).acquire();
+        let mine = patient(&lock).acquire();
         let what = format!("dropped after {drop_after} polls, released after {release_after}");
         let mine = mine.unwrap_or_else(|error| panic!("{what}: {error}"));
         std::thread::sleep(ms(5)); // time for anything that it might still do

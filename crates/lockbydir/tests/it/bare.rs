@@ -32,14 +32,14 @@ fn shell(command: &str, path: &std::path::Path) -> bool {
 fn a_bare_lock_is_taken_over_when_it_is_old() {
     let folder = tempfile::tempdir().unwrap();
     assert!(shell("mkdir", folder.path()));
-    let lock = impatient(folder.path()).timeout(ms(300));
+    let lock = impatient(folder.path()).timeout(secs(600));
 
     assert_eq!(lock.status().unwrap().state, State::Bare);
     assert!(lock.is_locked().unwrap());
     assert!(lock.try_acquire().unwrap().is_none());
     assert_eq!(lock.break_stale().unwrap(), Broken::StillHeld(None));
 
-    let guard = lock.clone().patience(secs(10)).acquire().unwrap();
+    let guard = lock.clone().timeout(ms(300)).patience(secs(60)).acquire().unwrap();
     let How::AfterExpiry(before) = guard.how() else { panic!("{:?}", guard.how()) };
     assert_eq!((&before.holder, before.token), (&None, None));
     assert!(before.age.is_some_and(|age| age >= ms(300)), "{before:?}");

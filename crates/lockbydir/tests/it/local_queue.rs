@@ -25,6 +25,8 @@ fn tickets(folder: &std::path::Path) -> usize {
 
 #[test]
 fn three_hundred_threads_cost_one_ticket_and_few_descriptors() {
+    #[cfg(unix)]
+    lockbydir_testbed::needs!(OwnProcess);
     let folder = tempfile::tempdir().unwrap();
     let lock = impatient(folder.path()).patience(secs(60));
     let guard = lock.acquire().unwrap();
@@ -50,9 +52,9 @@ fn three_hundred_threads_cost_one_ticket_and_few_descriptors() {
         thread::yield_now();
     }
 
-    // Other tests of this binary run at the same time; each needs a few descriptors of its own.
+    // Only one of the threads waits in the queue on disk, and needs descriptors.
     #[cfg(unix)]
-    assert!(descriptors() < before + 60, "{} descriptors, {before} before", descriptors());
+    assert!(descriptors() < before + 10, "{} descriptors, {before} before", descriptors());
     assert_eq!(tickets(folder.path()), 1);
     guard.release().unwrap();
 

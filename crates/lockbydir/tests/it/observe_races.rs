@@ -90,7 +90,7 @@ fn acquired(folder: &Path) -> (Lock, Key) {
 /// Returns the events up to the first that matches, and those of a while after it.
 #[track_caller]
 fn events_until(observer: &mut Observer, is_it: impl Fn(&What) -> bool) -> Vec<What> {
-    let end = Instant::now() + secs(20);
+    let end = Instant::now() + secs(60);
     let mut all: Vec<What> = Vec::new();
     let mut more = |all: &mut Vec<What>| {
         let what = |event: Event| event.what;
