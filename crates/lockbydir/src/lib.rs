@@ -67,7 +67,7 @@
 //! - Every change of a lock is one rename or unlink of a name that is never used again.
 //! - Waiters are served in arrival order; the threads and tasks of a process queue among
 //!   themselves. If the first waiter does not take a free lock, the lock goes to the next: within
-//!   0.3 s in a short queue, within 60.2 s in the longest one.
+//!   0.3 s in a short queue, within 10.2 s in the longest one.
 //! - When a holder dies, its lock is free at once for those who can see its process, and after its
 //!   timeout for all others.
 //!

@@ -25,15 +25,12 @@ pub(super) const NAP: Duration = Duration::from_millis(5);
 /// The time between two looks of the first waiter where a release rings the bell: long, since a look
 /// then only finds what the bell missed.
 pub(super) const FIRST_INTERVAL: Duration = Duration::from_secs(1);
-/// The time between two looks of all other waiters together, in a short queue: each waits this long for
-/// every ticket in it. In a longer queue they look more seldom, so that thousands of waiters cost next to
-/// nothing: that time grows with the queue, by its length in units of [`SHORT_QUEUE`].
+/// The time between two looks of all other waiters together: each waits this long for every ticket in
+/// the queue, so the cost does not grow with the queue.
 pub(super) const INTERVAL_PER_TICKET: Duration = Duration::from_millis(20);
-/// How many tickets a short queue has.
-pub(super) const SHORT_QUEUE: u32 = 10;
 /// The shortest and the longest time between two looks of a waiter that is not first.
 pub(super) const OTHERS_INTERVAL: (Duration, Duration) =
-    (Duration::from_millis(100), Duration::from_secs(60));
+    (Duration::from_millis(100), Duration::from_secs(10));
 /// The shortest time between two looks where nothing reports a change.
 pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 /// The longest such time, unless [`Queue::poll_interval`](crate::Queue::poll_interval) sets another.

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::limits::{
     FIRST_INTERVAL, INTERVAL_PER_TICKET, MAX_EXPULSIONS, OTHERS_INTERVAL, PASS_OVER_AFTER,
-    SHORT_QUEUE, SHORTEST_INTERVAL,
+    SHORTEST_INTERVAL,
 };
 use super::{Next, Phase, Queue, Waited};
 use crate::acquisition::Blocker;
@@ -40,7 +40,7 @@ impl Queue {
             // A waiter on another host cannot notify the next waiter here that it is first now.
             (WakeSource::Nothing, self.poll_interval.min(OTHERS_INTERVAL.0))
         } else {
-            let share = INTERVAL_PER_TICKET * self.count * (self.count / SHORT_QUEUE).max(1);
+            let share = INTERVAL_PER_TICKET * self.count;
             (self.wake_source(ahead), share.clamp(OTHERS_INTERVAL.0, OTHERS_INTERVAL.1))
         }
     }

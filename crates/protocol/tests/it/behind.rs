@@ -10,9 +10,7 @@ use Operation::*;
 
 #[test]
 fn in_a_longer_queue_a_waiter_behind_looks_less_often() {
-    for (count, pause) in
-        [(1, 100), (4, 100), (5, 120), (18, 380), (19, 800), (99, 20_000), (499, 60_000)]
-    {
+    for (count, pause) in [(1, 100), (4, 100), (5, 120), (499, 10_000), (2000, 10_000)] {
         let ahead: Vec<_> =
             (1..=count).map(|at| ticket(own().order - 1 - at, u128::from(at) + 10)).collect();
         let tickets = in_queue(&[ahead.as_slice(), &[own()]].concat());
