@@ -160,7 +160,7 @@ impl Acquire {
     }
 
     /// Handles the answer "done" to the call that makes the lock ours.
-    fn published(&mut self, now: Now) -> Next {
+    fn done(&mut self, now: Now) -> Next {
         if !self.here.is_local {
             // Some servers answer "done" for a call that they did not perform: the directory
             // decides, not the answer. If it does not show our entry, that was a lost race.
@@ -170,6 +170,20 @@ impl Acquire {
         match self.mine.clone() {
             Some((entry, acquired_from)) => self.settle(now, entry, acquired_from),
             None => self.look(),
+        }
+    }
+
+    /// Returns how we acquired the lock, if this is an entry that we have published.
+    fn published(&self, entry: &Entry) -> Option<AcquiredFrom> {
+        if entry.nonce != self.request.nonce || entry.state != State::Held {
+            return None;
+        }
+        match &self.mine {
+            Some((_, from)) => Some(from.clone()),
+            // It was given up because a look did not show it: the server lied, or the listing was torn.
+            None => {
+                (!self.here.is_local && entry.renewals < self.names).then_some(AcquiredFrom::Free)
+            }
         }
     }
 
@@ -231,12 +245,10 @@ impl Acquire {
         if let Some(uid) = listing.stranger {
             return self.end_try(Acquisition::Stranger(uid));
         }
-        let ours = |entry: &&Entry| entry.nonce == self.request.nonce && entry.state == State::Held;
-        if let (Some(entry), Some((_, from))) = (listing.entries.iter().find(ours), &self.mine) {
-            let (entry, from) = (entry.clone(), from.clone());
-            if listing.entries.len() == 1 {
-                return self.settle(now, entry, from);
-            }
+        if let [entry] = &*listing.entries
+            && let Some(from) = self.published(entry)
+        {
+            return self.settle(now, entry.clone(), from);
         }
         if let Some(why) = listing.foreign {
             return self.end_try(Acquisition::Foreign(why));
@@ -421,7 +433,7 @@ impl Machine for Acquire {
                 self.mine = None;
                 failed(fault)
             }
-            (Phase::Installing | Phase::Renaming, Answer::Done(_)) => self.published(now),
+            (Phase::Installing | Phase::Renaming, Answer::Done(_)) => self.done(now),
             (Phase::Installing | Phase::Renaming, Answer::Failed(fault)) => {
                 self.fault = Some(fault);
                 self.look()

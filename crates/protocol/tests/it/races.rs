@@ -284,3 +284,24 @@ fn an_install_before_a_failed_look_is_found_by_the_next_try() {
         .answer(seen(std::slice::from_ref(&installed)))
         .ends(Acquisition::Got(installed, AcquiredFrom::Free));
 }
+
+/// The second look fails, and the third does not show the entry, which is there.
+#[test]
+fn an_entry_that_a_listing_leaves_out_after_a_failed_look_is_still_ours() {
+    let installed = mine(0, now());
+    installing(shared())
+        .answer(DONE)
+        .asks(Look)
+        .answer(failed(BROKEN))
+        .asks(Unstage(installed.clone()))
+        .answer(failed(Fault::Missing))
+        .ends(Acquisition::Failed(BROKEN))
+        .again()
+        .asks(Look)
+        .answer(seen(&[]))
+        .asks(Unstage(installed.clone()))
+        .answer(failed(Fault::Missing))
+        .asks(Look)
+        .answer(seen(std::slice::from_ref(&installed)))
+        .ends(Acquisition::Got(installed, AcquiredFrom::Free));
+}
