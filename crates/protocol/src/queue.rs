@@ -255,7 +255,8 @@ impl Queue {
         } else if self.in_queue || self.has_no_queue() {
             self.sleep(now)
         } else {
-            self.join()
+            // The queue was empty when we arrived.
+            self.enter(now, &[])
         }
     }
 

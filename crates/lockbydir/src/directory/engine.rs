@@ -124,7 +124,7 @@ impl Engine for LockDirectory {
         let acquire = Acquire::new(request, here, self.parking.take(&directory));
         let mut queue =
             Queue::new(acquire, own_ticket, here, wait.until()).poll_interval(self.poll_interval);
-        let mut place = Place::new(&directory, wait.interrupts().collect());
+        let mut place = Place::new(&directory, wait.until(), wait.interrupts().collect());
         let mut step = queue.start(clock::now());
         let waited = loop {
             let answer = match step {

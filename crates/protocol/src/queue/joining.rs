@@ -15,7 +15,7 @@ use crate::verdict::Liveness;
 /// How a waiter takes its place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Joining {
-    /// Lists the queue, to choose an order behind all others.
+    /// Its ticket is gone. Lists the queue, to choose an order behind all others.
     Numbering,
     /// Creates its ticket.
     Entering,
@@ -70,8 +70,8 @@ impl Queue {
         }
     }
 
-    /// Begins to queue.
-    pub(super) fn join(&mut self) -> Next {
+    /// Queues again.
+    pub(super) fn enter_again(&mut self) -> Next {
         self.perform(Joining::Numbering, Operation::ListQueue)
     }
 
@@ -84,6 +84,8 @@ impl Queue {
         self.perform(Joining::Listening, Operation::Listen)
     }
 
+    /// Takes a place behind these tickets. They need not be all: whether there is a larger one is seen
+    /// when our own is there.
     pub(super) fn enter(&mut self, now: Now, queue: &[Ticket]) -> Next {
         self.own_ticket = self.own_ticket.behind(queue, now);
         self.orders_left = if self.orders_left == 0 { MAX_ORDERS } else { self.orders_left - 1 };

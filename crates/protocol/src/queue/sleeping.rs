@@ -101,7 +101,7 @@ impl Queue {
                 if self.expulsions >= MAX_EXPULSIONS {
                     return self.wait_without_queue(now);
                 }
-                self.join()
+                self.enter_again()
             }
             (Wake::HandoffReceived(Handoff::First), Some(_)) => {
                 self.ahead = None;

@@ -240,5 +240,5 @@ fn another_users_lock_is_waited_for_without_a_queue() {
         .asks(Look)
         .answer(other_users())
         .asks(sleep(WakeSource::Nothing, Duration::from_micros(1500)));
-    blocked(again.answer(woken(Wake::Time))).asks(ListQueue);
+    blocked(again.answer(woken(Wake::Time))).asks(Enter(own()));
 }

@@ -85,8 +85,7 @@ pub(crate) fn behind(among: &[Ticket]) -> Play<Queue> {
 /// A first waiter that sleeps at the bell.
 pub(crate) fn at_the_bell() -> Play<Queue> {
     let play = blocked(queue().answer(in_queue(&[])));
-    let play =
-        play.asks(ListQueue).answer(in_queue(&[])).asks(Enter(own())).answer(DONE).asks(ListQueue);
+    let play = play.asks(Enter(own())).answer(DONE).asks(ListQueue);
     blocked(play.answer(in_queue(&[own()])).asks(Listen).answer(DONE))
         .asks(sleep(WakeSource::Bell(OWNER), SECOND))
 }
@@ -245,7 +244,7 @@ fn a_bare_lock_that_changes_hands_is_looked_at_more_often() {
     let tries = |play: Play<Queue>, at: u64| {
         play.asks(Look).answer(bare(at)).asks(Operation::ReadFileClock).answer(fresh())
     };
-    let first = tries(queue().answer(in_queue(&[])), WALL).answer(in_queue(&[])).answer(DONE);
+    let first = tries(queue().answer(in_queue(&[])), WALL).answer(DONE);
     let mut play = tries(first.answer(in_queue(&[own()])).asks(Listen).answer(DONE), WALL);
     for pause in [1_000, 1_500] {
         let until = Duration::from_micros(pause);
@@ -370,19 +369,15 @@ fn a_poll_interval_sets_how_often_a_waiter_looks() {
 
 #[test]
 fn where_there_can_be_no_queue_a_waiter_polls() {
-    let play = || {
-        blocked(queue().answer(in_queue(&[])))
-            .asks(ListQueue)
-            .answer(in_queue(&[]))
-            .asks(Enter(own()))
-    };
+    let play = || blocked(queue().answer(in_queue(&[]))).asks(Enter(own()));
     let waits = blocked(play().answer(failed(FULL)).asks(Look).after(Duration::ZERO));
     let waits = waits.asks(sleep(WakeSource::Nothing, millis(1)));
     assert_eq!(waits.machine().ticket(), None);
     blocked(waits.answer(woken(Wake::Time)))
         .asks(sleep(WakeSource::Nothing, Duration::from_micros(1500)));
 
-    let unlisted = blocked(queue().answer(in_queue(&[]))).asks(ListQueue).answer(failed(DENIED));
+    let unlisted =
+        blocked(queue().answer(failed(DENIED))).asks(Enter(own())).answer(failed(DENIED));
     blocked(unlisted).asks(sleep(WakeSource::Nothing, millis(1)));
 
     let bare = play().answer(failed(FULL)).answer(seen(&[])).answer(failed(BROKEN));

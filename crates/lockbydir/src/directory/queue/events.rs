@@ -101,7 +101,11 @@ impl Place<'_> {
             let found = open_to_write_at(queue, own.name.as_ref());
             matches!(found, Ok(_) | Err(Errno::NOENT | Errno::GOING))
         };
-        self.open.own.take_if(is_gone).is_some()
+        let is_expelled = self.open.own.take_if(is_gone).is_some();
+        if is_expelled {
+            self.queue = None;
+        }
+        is_expelled
     }
 
     /// Sleeps until an event occurs, or until `until`.
@@ -119,10 +123,10 @@ impl Place<'_> {
                     self.open.ahead = None;
                     return Wake::PeerGone;
                 }
-                life = process::first_living(lockbydir_protocol::Owner::One(ticket.process));
+                life = self.living(lockbydir_protocol::Owner::One(ticket.process));
             }
             WakeSource::Bell(owner) => {
-                life = process::first_living(*owner);
+                life = self.living(*owner);
                 // If no handle is available for a living process, only looks show its end.
                 if life.is_none() && process::life(*owner) == Liveness::Gone {
                     return Wake::Ended;

@@ -17,7 +17,7 @@ mod place;
 mod tickets;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockbydir_protocol::{Answer, Operation, Ticket, Wake, WakeSource};
@@ -82,13 +82,6 @@ impl Directory {
     pub(crate) fn perform_on_queue(&self, operation: &Operation, kept: &mut OpenHandles) -> Answer {
         let done = match operation {
             Operation::HasWaiters => return Answer::Somebody(self.has_waiters(kept)),
-            Operation::ListQueue => {
-                return match self.queue().and_then(|queue| tickets(&queue)) {
-                    Ok(queue) => Answer::Queue(queue),
-                    Err(Errno::NOENT) => Answer::Queue(Vec::new()),
-                    Err(errno) => Answer::Failed(fault(errno)),
-                };
-            }
             Operation::WakeFirst => self.wake_first(kept),
             Operation::Expel(ticket, handoff) => self.expel(ticket, handoff),
             Operation::CloseQueue => self.close_queue(),
@@ -105,6 +98,8 @@ impl Place<'_> {
     pub(crate) fn perform(&mut self, operation: &Operation) -> Answer {
         let done = match operation {
             Operation::Enter(ticket) => self.enter(ticket),
+            Operation::ListQueue => return self.list(),
+            Operation::AskLiveness(owner) => return Answer::Liveness(self.life(*owner)),
             Operation::Leave(ticket, handoff) => self.leave(ticket, handoff),
             Operation::Listen => self.listen(),
             Operation::Sleep(..) => return Answer::Woken(Wake::Time),
@@ -120,27 +115,24 @@ impl Place<'_> {
         self.open = Open::default();
         let path = self.directory.queue_path();
         for _ in 0..MAX_ROUNDS {
-            match mkdir(&path, self.directory.mode()) {
-                Ok(()) => {
-                    let queue = self.directory.open_made(&path, is_ours)?;
-                    self.directory.widen_open(&queue, self.directory.mode())?;
+            let queue = match self.take_queue() {
+                Err(Errno::NOENT) => {
+                    self.make_queue(&path)?;
+                    self.directory.queue()
                 }
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
-            }
-            let made = self.directory.queue().and_then(|queue| {
-                self.make_ticket(&queue, ticket)?;
-                Ok(queue)
+                queue => queue,
+            };
+            let made = queue.and_then(|queue| {
+                let done = self.make_ticket(&queue, ticket);
+                self.queue = Some(queue);
+                done
             });
             match made {
+                Ok(()) => return Ok(()),
                 // The queue was removed while we entered: make it anew.
-                Err(Errno::NOENT) => {}
-                Ok(queue) => {
-                    self.queue = Some(queue);
-                    return Ok(());
-                }
+                Err(Errno::NOENT) => self.queue = None,
                 Err(errno) => {
-                    if let Ok(queue) = self.directory.queue() {
+                    if let Some(queue) = self.queue.take() {
                         let _ = unlinkat(&queue, ticket.to_string().as_ref());
                     }
                     // The queue that was made for us may be empty; if it is not, the kernel refuses
@@ -151,6 +143,17 @@ impl Place<'_> {
             }
         }
         Err(Errno::NOENT)
+    }
+
+    fn make_queue(&self, path: &Path) -> Result<(), Errno> {
+        match mkdir(path, self.directory.mode()) {
+            Ok(()) => {
+                let queue = self.directory.open_made(path, is_ours)?;
+                self.directory.widen_open(&queue, self.directory.mode())
+            }
+            Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno),
+        }
     }
 
     fn is_interrupted(&self) -> bool {

@@ -142,17 +142,8 @@ impl Place<'_> {
 
     pub(super) fn listen(&mut self) -> Result<(), Errno> {
         self.open.ahead = None;
-        let queue = self.directory.queue()?;
-        let mode = self.directory.mode() & 0o666;
-        let made = match mkfifoat(&queue, BELL.as_ref(), mode) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(errno) => return Err(errno),
-        };
-        let bell = open_pipe(&queue, BELL, PipeEnd::Read)?;
-        if made {
-            self.directory.widen_open(&bell, mode)?;
-        }
+        let directory = self.directory;
+        let bell = self.in_queue(|queue| open_or_make_bell(directory, queue))?;
         self.open.bell = Some(bell);
         Ok(())
     }
@@ -182,7 +173,11 @@ impl Place<'_> {
     /// Returns true if our ticket was removed. Its pipe is then of no use and is closed, so this is
     /// reported once.
     pub(super) fn is_expelled(&mut self) -> bool {
-        self.open.own.take_if(|own| is_removed(own)).is_some()
+        let is_expelled = self.open.own.take_if(|own| is_removed(own)).is_some();
+        if is_expelled {
+            self.queue = None;
+        }
+        is_expelled
     }
 
     /// Sleeps until an event occurs, or until `until`.
@@ -191,10 +186,8 @@ impl Place<'_> {
         match wake_source {
             WakeSource::Ticket(ticket) => {
                 if self.open.ahead.as_ref().is_none_or(|(open, _)| open != ticket) {
-                    let opened = self
-                        .directory
-                        .queue()
-                        .and_then(|queue| open_pipe(&queue, &ticket.to_string(), PipeEnd::Read));
+                    let name = ticket.to_string();
+                    let opened = self.in_queue(|queue| open_pipe(queue, &name, PipeEnd::Read));
                     self.open.ahead = opened.ok().map(|pipe| (ticket.clone(), pipe));
                 }
                 match self.open.ahead.as_ref().map(|(_, pipe)| read_pipe(pipe)) {
@@ -210,7 +203,7 @@ impl Place<'_> {
                 if self.open.bell.is_none() && self.listen().is_ok() {
                     return Wake::Notified;
                 }
-                life = process::first_living(*owner);
+                life = self.living(*owner);
                 // If no handle is available for a living process, only looks show its end.
                 if life.is_none() && process::life(*owner) == Liveness::Gone {
                     return Wake::Ended;
@@ -242,6 +235,24 @@ impl Place<'_> {
             _ => Wake::Time,
         }
     }
+}
+
+fn open_or_make_bell(directory: &Directory, queue: &Handle) -> Result<Handle, Errno> {
+    match open_pipe(queue, BELL, PipeEnd::Read) {
+        Err(Errno::NOENT) => {}
+        opened => return opened,
+    }
+    let mode = directory.mode() & 0o666;
+    let made = match mkfifoat(queue, BELL.as_ref(), mode) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(errno) => return Err(errno),
+    };
+    let bell = open_pipe(queue, BELL, PipeEnd::Read)?;
+    if made {
+        directory.widen_open(&bell, mode)?;
+    }
+    Ok(bell)
 }
 
 fn is_removed(pipe: &Handle) -> bool {
