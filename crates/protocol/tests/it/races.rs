@@ -269,10 +269,10 @@ fn a_bare_lock_that_always_comes_back_ends_the_try() {
     acquire().times(ROUNDS + 1, old).asks(Look).answer(seen(&[])).ends(busy(Fault::Taken));
 }
 
-#[test]
-fn an_install_before_a_failed_look_is_found_by_the_next_try() {
+/// A try that has installed its entry, whose look failed, and the look of the next try.
+fn after_a_failed_look() -> (Entry, Play<Acquire>) {
     let installed = mine(0, now());
-    installing(shared())
+    let play = installing(shared())
         .answer(DONE)
         .asks(Look)
         .answer(failed(BROKEN))
@@ -280,25 +280,24 @@ fn an_install_before_a_failed_look_is_found_by_the_next_try() {
         .answer(failed(Fault::Missing))
         .ends(Acquisition::Failed(BROKEN))
         .again()
-        .asks(Look)
-        .answer(seen(std::slice::from_ref(&installed)))
+        .asks(Look);
+    (installed, play)
+}
+
+#[test]
+fn an_install_before_a_failed_look_is_found_by_the_next_try() {
+    let (installed, look) = after_a_failed_look();
+
+    look.answer(seen(std::slice::from_ref(&installed)))
         .ends(Acquisition::Got(installed, AcquiredFrom::Free));
 }
 
 /// The second look fails, and the third does not show the entry, which is there.
 #[test]
 fn an_entry_that_a_listing_leaves_out_after_a_failed_look_is_still_ours() {
-    let installed = mine(0, now());
-    installing(shared())
-        .answer(DONE)
-        .asks(Look)
-        .answer(failed(BROKEN))
-        .asks(Unstage(installed.clone()))
-        .answer(failed(Fault::Missing))
-        .ends(Acquisition::Failed(BROKEN))
-        .again()
-        .asks(Look)
-        .answer(seen(&[]))
+    let (installed, look) = after_a_failed_look();
+
+    look.answer(seen(&[]))
         .asks(Unstage(installed.clone()))
         .answer(failed(Fault::Missing))
         .asks(Look)
