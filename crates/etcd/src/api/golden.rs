@@ -81,7 +81,7 @@ fn answers_are_read_from_the_bytes_of_etcd() {
     let status: StatusResponse = decoded("0a0218091206332e352e31361880a001204d280530024201785001");
     let rest: LeaseTimeToLiveResponse = decoded("0a02180910ac0218ffffffffffffffffff01200a2a016b");
     let kept: LeaseKeepAliveResponse = decoded("0a041809200310ac02180a");
-    let granted: LeaseGrantResponse = decoded("0a02180910ac02180a220178");
+    let granted: LeaseGrantResponse = decoded("0a041809200310ac02180a220178");
     let login: AuthenticateResponse = decoded("0a02180912056162632e31");
 
     let key = KeyValue {
