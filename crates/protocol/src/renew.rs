@@ -105,10 +105,12 @@ impl Renew {
             }
             // Not done, since somebody with the key has renewed it meanwhile: continues from that name.
             (Some(entry), Some(sent), Some(Fault::Missing))
-                if entry.renewals >= sent.renewals
-                    && self.torn < TORN_LOOKS
-                    && !self.is_shorter(&entry) =>
+                if entry.renewals >= sent.renewals && self.torn < TORN_LOOKS =>
             {
+                if self.is_shorter(&entry) {
+                    self.sent = None;
+                    return Step::Finished(Renewal::Shorter(entry));
+                }
                 self.torn += 1;
                 self.rename(now, entry)
             }

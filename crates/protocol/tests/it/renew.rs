@@ -231,6 +231,19 @@ fn a_key_lengthens_a_processs_holding_and_never_shortens_it() {
             .answer(DONE)
             .ends(Renewal::Renewed(to));
     }
+    // Another key was faster, and has made it longer meanwhile.
+    let same = RenewRequest { timeout: Some(theirs.timeout), owner: None };
+    let longer = Entry {
+        timeout: theirs.timeout + millis(1),
+        renewals: theirs.renewals + 1,
+        ..theirs.clone()
+    };
+    by_key_with(same, here(), 99)
+        .answer(seen(std::slice::from_ref(&theirs)))
+        .answer(failed(Fault::Missing))
+        .asks(Look)
+        .answer(seen(std::slice::from_ref(&longer)))
+        .ends(Renewal::Shorter(longer));
     // The holder itself may shorten it, and anybody a holding without an owner.
     let to = Entry { timeout: shorter, owner: theirs.owner, ..renewed(1) };
     by_key_with(request(shorter), here(), 1)
