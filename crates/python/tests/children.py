@@ -20,6 +20,8 @@ import os, sys, time, threading, signal
 from lockbydir import *
 from lockbydir import _native
 name = sys.argv[1]
+# A process that is started in the background of a script ignores it, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def say(*words):
     os.write(1, (" ".join(str(word) for word in words) + "\\n").encode())
 def receive():
