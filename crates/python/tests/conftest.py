@@ -16,19 +16,25 @@ import pytest
 from children import Child
 
 TIME_LIMIT = 40
-"""The time limit of a test, in seconds."""
+"""The time limit of a test, in seconds, unless it has the mark `time_limit`."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "time_limit(seconds): how long the test may take")
 
 
 @pytest.fixture(autouse=True)
-def _time_limit() -> Iterator[None]:
+def _time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that hangs in Python; one that hangs in native code ends the run with a traceback."""
+    mark = request.node.get_closest_marker("time_limit")
+    limit = mark.args[0] if mark else TIME_LIMIT
 
     def too_long(number: int, frame: Optional[FrameType]) -> None:
-        pytest.fail(f"the test has not ended within {TIME_LIMIT} s")
+        pytest.fail(f"the test has not ended within {limit} s")
 
     before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(TIME_LIMIT)
-    faulthandler.dump_traceback_later(TIME_LIMIT + 10, exit=True, file=2)
+    signal.alarm(limit)
+    faulthandler.dump_traceback_later(limit + 10, exit=True, file=2)
     yield
     faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)

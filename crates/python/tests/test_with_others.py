@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from children import tickets_of
 from conftest import StartChild
 from lockbydir import Lock
@@ -44,6 +45,7 @@ done
 """
 
 
+@pytest.mark.time_limit(300)
 def test_interpreters_and_the_command_line_lose_no_count(
     name: str, child: StartChild, program: str
 ) -> None:
