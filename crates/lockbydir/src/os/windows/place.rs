@@ -26,7 +26,7 @@ pub(crate) fn is_known(folder: &Path) -> bool {
 
 /// Returns who may move the entries of a folder, by its owner.
 pub(crate) fn trust(folder: &Path) -> Result<Trust, Errno> {
-    let owner = about(&open_folder(folder)?)?.owner;
+    let owner = about(&open_folder(folder)?)?.owner();
     Ok(Trust { owner, mode: None, is_world_writable_without_sticky: false })
 }
 
