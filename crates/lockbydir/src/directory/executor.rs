@@ -42,7 +42,8 @@ pub(crate) struct Directory {
 #[derive(Clone, Copy, Debug)]
 struct Surroundings {
     here: LocalContext,
-    /// Whether nobody but ourselves and administrators may move what is in its folder.
+    /// Whether nobody but ourselves and administrators may move what is in its folder, and this kernel
+    /// alone owns it.
     is_guarded: bool,
 }
 
@@ -99,7 +100,7 @@ impl Directory {
             let origin = process::here().0;
             let booted = process::booted();
             let here = LocalContext { origin, is_local, booted, host, longest_name };
-            Surroundings { here, is_guarded }
+            Surroundings { here, is_guarded: is_local && is_guarded }
         })
     }
 
@@ -251,7 +252,7 @@ impl Directory {
             self.widen_open(stage, self.mode)?;
             self.create_in(stage, entry)
         };
-        if !(self.here().is_local && self.surroundings().is_guarded) {
+        if !self.surroundings().is_guarded {
             let stage = self.open_made(stage, |_| false)?;
             return create(&stage).map(|()| stage);
         }

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
@@ -15,7 +14,7 @@ use rustix::time::ClockId;
 
 use super::proc_file::ProcFile;
 use super::{Errno, Handle, is_guarded};
-use crate::os::fork_local::ForkLocal;
+use crate::os::boot_local::BootLocal;
 use crate::os::{FileSystem, Folder, LONGEST_NAME, Mount};
 
 /// The clock that runs while the machine is suspended.
@@ -30,36 +29,35 @@ const NUMBER_GIVEN_ONCE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 /// Returns the properties of a folder: by one call if its mount is the one that was last asked for,
 /// and two or three otherwise.
 pub(crate) fn folder_at(folder: &Path) -> Folder {
-    static LAST: ForkLocal<Mutex<Option<(u64, FileSystem)>>> = ForkLocal::new();
+    static LAST: BootLocal<(u64, FileSystem)> = BootLocal::new();
 
     let asked = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | NUMBER_GIVEN_ONCE;
     let about = rustix::fs::statx(CWD, folder, AtFlags::empty(), asked).ok();
     let mount = about.as_ref().and_then(number_in);
-    let mut last = LAST.get_or_make(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let file_system = match (*last, mount) {
-        (Some((known, file_system)), Some(mount)) if known == mount => file_system,
-        _ => file_system_of(folder),
-    };
-    *last = mount.map(|mount| (mount, file_system));
+    let known = LAST.get().filter(|(known, _)| mount == Some(*known));
+    let found = known.map(|(_, found)| found).or_else(|| file_system_of(folder));
+    if let (None, Some(mount), Some(found)) = (known, mount, found) {
+        LAST.set((mount, found));
+    }
+    let unknown = FileSystem { is_local: false, longest_name: LONGEST_NAME };
+    let file_system = found.unwrap_or(unknown);
     let is_guarded = |about: Statx| is_guarded(u32::from(about.stx_mode), about.stx_uid);
     Folder { file_system, is_guarded: about.is_some_and(is_guarded) }
 }
 
-/// Returns the properties of the file system of this folder.
-fn file_system_of(folder: &Path) -> FileSystem {
-    let Ok(stat) = rustix::fs::statfs(folder) else {
-        return FileSystem { is_local: false, longest_name: LONGEST_NAME };
-    };
+/// Returns the properties of the file system of this folder, if they can be found out.
+fn file_system_of(folder: &Path) -> Option<FileSystem> {
+    let stat = rustix::fs::statfs(folder).ok()?;
     let longest_name = match usize::try_from(stat.f_namelen) {
         // Some file systems report nothing.
         Ok(0) | Err(_) => LONGEST_NAME,
         Ok(length) => length,
     };
-    FileSystem { is_local: is_local_kind(stat.f_type as u64), longest_name }
+    Some(FileSystem { is_local: is_local_kind(stat.f_type as u64), longest_name })
 }
 
 pub(crate) fn is_local(folder: &Path) -> bool {
-    file_system_of(folder).is_local
+    file_system_of(folder).is_some_and(|found| found.is_local)
 }
 
 /// Returns true for the file systems that a single kernel owns: a process that wrote there under
