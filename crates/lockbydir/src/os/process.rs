@@ -1,6 +1,8 @@
 //! Which processes live, and the identity of this one: processes, their start times, boot and
 //! namespaces, from a test's world or from the system. Decides nothing.
 
+use std::rc::Rc;
+
 use lockbydir_protocol::{Liveness, Origin, Owner, Process, Stamp};
 
 use crate::os;
@@ -35,14 +37,37 @@ pub(crate) fn process(pid: u32) -> Process {
 }
 
 /// What was found of a process, or of an owner's processes.
+#[derive(Clone)]
 pub(crate) enum Watch {
     /// This process is alive. Its handle notifies of its end and of nothing else, even if another
     /// process gets its PID: so while the handle is kept, nothing else needs to be asked.
-    Living(os::ProcessHandle),
+    Living(Rc<os::ProcessHandle>),
     /// A process counts as alive, and only further looks show its end.
     Unwatched,
     /// It is gone for certain, or all of them are.
     Gone,
+}
+
+impl Watch {
+    /// Returns the handle of the living process, if one is available.
+    pub(crate) fn handle(&self) -> Option<&os::ProcessHandle> {
+        match self {
+            Watch::Living(handle) => Some(handle),
+            Watch::Unwatched | Watch::Gone => None,
+        }
+    }
+
+    /// Returns true if that process has ended since.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.handle().is_some_and(os::ProcessHandle::has_ended)
+    }
+
+    pub(crate) fn life(&self) -> Liveness {
+        match self {
+            Watch::Gone => Liveness::Gone,
+            Watch::Living(_) | Watch::Unwatched => Liveness::Alive,
+        }
+    }
 }
 
 /// Returns the first of the owner's processes that is alive.
@@ -59,7 +84,6 @@ pub(crate) fn watch(owner: Owner) -> Watch {
 
 /// Returns what [`watch`] returns now, given what it returned for the same owner before. While the
 /// process with the kept handle lives, this is one system call.
-#[cfg_attr(not(test), expect(dead_code, reason = "for waiters that keep it between two sleeps"))]
 pub(crate) fn watch_on(owner: Owner, kept: Watch) -> Watch {
     match kept {
         Watch::Living(handle) if !handle.has_ended() => Watch::Living(handle),
@@ -78,23 +102,7 @@ fn watch_process(process: Process) -> Watch {
 
 /// Returns whether all of the owner's processes are gone.
 pub(crate) fn life(owner: Owner) -> Liveness {
-    match watch(owner) {
-        Watch::Gone => Liveness::Gone,
-        Watch::Living(_) | Watch::Unwatched => Liveness::Alive,
-    }
-}
-
-/// Returns a handle on the first of the owner's processes that is alive; the handle notifies of the
-/// end of that process.
-pub(crate) fn first_living(owner: Owner) -> Option<os::ProcessHandle> {
-    if simulated::world().is_some() {
-        return None;
-    }
-    simulated::count(Kind::ProcessHandle);
-    match watch(owner) {
-        Watch::Living(handle) => Some(handle),
-        Watch::Unwatched | Watch::Gone => None,
-    }
+    watch(owner).life()
 }
 
 /// Returns the host's name.

@@ -52,16 +52,15 @@ pub enum Kind {
     Sleep,
     /// A question for the start time of a process: some reads in `/proc`.
     Identity,
-    /// A question whether a process lives: some calls, of which some read in `/proc`.
+    /// A question whether a process lives, which may give a handle on it: some calls, of which some read
+    /// in `/proc`.
     Liveness,
-    /// A handle on a process.
-    ProcessHandle,
 }
 
 impl Kind {
     /// All kinds.
     #[cfg(feature = "simulated")]
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 19] = [
         Kind::Open,
         Kind::List,
         Kind::Stat,
@@ -81,7 +80,6 @@ impl Kind {
         Kind::Sleep,
         Kind::Identity,
         Kind::Liveness,
-        Kind::ProcessHandle,
     ];
 
     /// Returns true if the call changes what others may see. Other calls are queries.

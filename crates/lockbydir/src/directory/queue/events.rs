@@ -7,14 +7,14 @@
 use std::os::windows::io::AsHandle;
 use std::time::Duration;
 
-use lockbydir_protocol::{Handoff, Liveness, Ticket, Wake, WakeSource};
+use lockbydir_protocol::{Handoff, Owner, Ticket, Wake, WakeSource};
 use lockbydir_windows::Event;
 
 use super::event::{OwnEvents, bell, farewell, is_alive};
 use super::place::Place;
 use super::tickets::{is_waiting, tickets};
 use crate::directory::executor::{Directory, OpenHandles};
-use crate::os::process;
+use crate::os::process::Watch;
 use crate::os::syscalls::{create_and_keep_at, open_to_write_at, rmdir, unlinkat};
 use crate::os::{Errno, Handle};
 
@@ -110,7 +110,7 @@ impl Place<'_> {
 
     /// Sleeps until an event occurs, or until `until`.
     pub(super) fn wait_for_event(&mut self, wake_source: &WakeSource, until: Duration) -> Wake {
-        let mut life = None;
+        let mut watch = Watch::Unwatched;
         match wake_source {
             WakeSource::Ticket(ticket) => {
                 if self.open.ahead.as_ref().is_none_or(|(open, _)| open != ticket) {
@@ -123,12 +123,11 @@ impl Place<'_> {
                     self.open.ahead = None;
                     return Wake::PeerGone;
                 }
-                life = self.living(lockbydir_protocol::Owner::One(ticket.process));
+                watch = self.watch(Owner::One(ticket.process));
             }
             WakeSource::Bell(owner) => {
-                life = self.living(*owner);
-                // If no handle is available for a living process, only looks show its end.
-                if life.is_none() && process::life(*owner) == Liveness::Gone {
+                watch = self.watch(*owner);
+                if let Watch::Gone = watch {
                     return Wake::Ended;
                 }
             }
@@ -144,7 +143,7 @@ impl Place<'_> {
             WakeSource::Nothing => None,
         };
         let sources =
-            [waited_event.map(AsHandle::as_handle), life.as_ref().map(|life| life.source())];
+            [waited_event.map(AsHandle::as_handle), watch.handle().map(|life| life.source())];
         let all: Vec<_> = sources.into_iter().flatten().collect();
         let Some(first_is_ready) = self.poll(&all, until) else {
             return Wake::Interrupted;
@@ -157,13 +156,11 @@ impl Place<'_> {
                 }
                 if self.is_expelled() { Wake::Expelled } else { Wake::Notified }
             }
-            WakeSource::Ticket(_)
-                if is_ready || life.as_ref().is_some_and(|life| life.has_ended()) =>
-            {
+            WakeSource::Ticket(_) if is_ready || watch.has_ended() => {
                 self.open.ahead = None;
                 Wake::PeerGone
             }
-            _ if life.as_ref().is_some_and(|life| life.has_ended()) => Wake::Ended,
+            _ if watch.has_ended() => Wake::Ended,
             _ if self.is_expelled() => Wake::Expelled,
             _ => Wake::Time,
         }

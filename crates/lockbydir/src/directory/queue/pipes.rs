@@ -5,13 +5,13 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use lockbydir_protocol::{Handoff, Liveness, Ticket, Wake, WakeSource};
+use lockbydir_protocol::{Handoff, Ticket, Wake, WakeSource};
 
 use super::pipe::{BELL, open_pipe};
 use super::place::Place;
 use super::tickets::{has_ticket, is_waiting, tickets};
 use crate::directory::executor::{Directory, OpenHandles};
-use crate::os::process;
+use crate::os::process::Watch;
 use crate::os::syscalls::{about, mkfifoat, read, reopen_to_write, rmdir, unlinkat, write};
 use crate::os::{Errno, Handle, PipeEnd};
 
@@ -182,7 +182,7 @@ impl Place<'_> {
 
     /// Sleeps until an event occurs, or until `until`.
     pub(super) fn wait_for_event(&mut self, wake_source: &WakeSource, until: Duration) -> Wake {
-        let mut life = None;
+        let mut watch = Watch::Unwatched;
         match wake_source {
             WakeSource::Ticket(ticket) => {
                 if self.open.ahead.as_ref().is_none_or(|(open, _)| open != ticket) {
@@ -203,9 +203,8 @@ impl Place<'_> {
                 if self.open.bell.is_none() && self.listen().is_ok() {
                     return Wake::Notified;
                 }
-                life = self.living(*owner);
-                // If no handle is available for a living process, only looks show its end.
-                if life.is_none() && process::life(*owner) == Liveness::Gone {
+                watch = self.watch(*owner);
+                if let Watch::Gone = watch {
                     return Wake::Ended;
                 }
             }
@@ -219,7 +218,7 @@ impl Place<'_> {
         };
         let pipe = pipe_to_read.map(AsFd::as_fd);
         let all: Vec<_> =
-            [pipe, life.as_ref().map(|life| life.source())].into_iter().flatten().collect();
+            [pipe, watch.handle().map(|life| life.source())].into_iter().flatten().collect();
         let Some(first_is_ready) = self.poll(&all, until) else {
             return Wake::Interrupted;
         };
@@ -230,7 +229,7 @@ impl Place<'_> {
                 self.pipe_was_read(content)
             }
             WakeSource::Bell(_) if is_ready => self.bell_rang(),
-            _ if life.as_ref().is_some_and(|life| life.has_ended()) => Wake::Ended,
+            _ if watch.has_ended() => Wake::Ended,
             _ if self.is_expelled() => Wake::Expelled,
             _ => Wake::Time,
         }

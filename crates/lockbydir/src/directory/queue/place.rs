@@ -1,7 +1,6 @@
 //! The place of one waiter in the queue. What it does there is in `mod.rs`, and how it does that on each
 //! system in `pipes.rs` and `events.rs`.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use lockbydir_protocol::{Answer, Liveness, Owner};
@@ -13,7 +12,8 @@ use super::pipe::Open;
 use super::tickets::tickets;
 use crate::directory::executor::{Directory, OpenHandles};
 use crate::interrupt::Interrupt;
-use crate::os::{Errno, Handle, ProcessHandle, clock, fault, process};
+use crate::os::process::{self, Watch};
+use crate::os::{Errno, Handle, clock, fault};
 
 /// Whether the handle of the queue is kept before there is a ticket in it. On Windows the name of a
 /// removed directory remains while a handle to it is open.
@@ -30,8 +30,8 @@ pub(crate) struct Place<'a> {
     pub(super) kept: OpenHandles,
     /// Whether it had patience left at the beginning: then it may sleep until a process ends.
     is_patient: bool,
-    /// The process of this holder that was alive when it was last asked for.
-    living: Option<(Owner, Rc<ProcessHandle>)>,
+    /// What was last found of this owner's processes.
+    watched: Option<(Owner, Watch)>,
     /// The end of the interval in which wake-ups are counted, and their number.
     pub(super) wakes: (Duration, u32),
 }
@@ -50,7 +50,7 @@ impl<'a> Place<'a> {
             open: Open::default(),
             kept: OpenHandles::default(),
             is_patient: until.is_none_or(|until| clock::boot() < until),
-            living: None,
+            watched: None,
             wakes: (Duration::ZERO, 0),
         }
     }
@@ -89,22 +89,19 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Returns a handle on the first of the owner's processes that is alive. Whether it is the process
-    /// that the owner names is checked once, not at each sleep.
-    pub(super) fn living(&mut self, owner: Owner) -> Option<Rc<ProcessHandle>> {
-        let is_known =
-            |(known, life): &(Owner, Rc<ProcessHandle>)| *known == owner && !life.has_ended();
-        if !self.living.as_ref().is_some_and(is_known) {
-            self.living = process::first_living(owner).map(|life| (owner, Rc::new(life)));
-        }
-        self.living.as_ref().map(|(_, life)| life.clone())
+    /// Returns the first of the owner's processes that is alive. Whether it is the process that the owner
+    /// names is checked once, not at each sleep.
+    pub(super) fn watch(&mut self, owner: Owner) -> Watch {
+        let kept = self.watched.take().filter(|(known, _)| *known == owner);
+        let watch = process::watch_on(owner, kept.map_or(Watch::Unwatched, |(_, watch)| watch));
+        self.watched = Some((owner, watch.clone()));
+        watch
     }
 
     /// Returns whether all of the owner's processes are gone.
     pub(super) fn life(&mut self, owner: Owner) -> Liveness {
-        // Where no handle of a living process is available, the process is asked for without one.
-        match self.is_patient && self.living(owner).is_some() {
-            true => Liveness::Alive,
+        match self.is_patient {
+            true => self.watch(owner).life(),
             false => process::life(owner),
         }
     }

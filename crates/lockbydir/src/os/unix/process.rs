@@ -1,5 +1,7 @@
 //! Processes, and whether they are alive.
 
+use std::rc::Rc;
+
 use lockbydir_protocol::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -23,7 +25,7 @@ pub(crate) fn watch(process: Process) -> Watch {
     if has_ended || is_another(process) {
         return Watch::Gone;
     }
-    handle.map_or(Watch::Unwatched, Watch::Living)
+    handle.map_or(Watch::Unwatched, |handle| Watch::Living(Rc::new(handle)))
 }
 
 /// Returns true if no process has this PID for certain.

@@ -1,5 +1,7 @@
 //! Processes, their start times, and this boot.
 
+use std::rc::Rc;
+
 use lockbydir_protocol::Process;
 use lockbydir_windows::Errno;
 
@@ -32,7 +34,7 @@ pub(crate) fn watch(process: Process) -> Watch {
     let is_another = start != 0 && start != process.start;
     match is_another || found.has_ended() {
         true => Watch::Gone,
-        false => Watch::Living(ProcessHandle(found)),
+        false => Watch::Living(Rc::new(ProcessHandle(found))),
     }
 }
 
