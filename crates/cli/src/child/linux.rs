@@ -148,7 +148,7 @@ impl Child {
             Err(failure) => {
                 // If a signal ends it before it has begun, that is its outcome.
                 if !is_free_of_signals {
-                    child.look(LONGEST_END);
+                    child.look_until(|child| child.status.is_some(), LONGEST_END);
                 }
                 if child.status.is_some() {
                     return Ok(child);
@@ -162,7 +162,7 @@ impl Child {
 
     /// Waits up to this long for the next event of the command.
     pub(crate) fn event(&mut self, up_to: Duration) -> Option<Event> {
-        let is_gone = self.status.is_none() && self.look(up_to);
+        let is_gone = self.look_until(|child| child.status.is_some(), up_to);
         match self.status.take() {
             Some(status) => {
                 let status = ExitStatus::from_raw(status);
@@ -231,16 +231,8 @@ impl Child {
         // The supervisor may have been stopped.
         let is_there = self.supervisor_end.is_none();
         let _ = is_there.then(|| kill_process(self.pid, Signal::CONT));
-        let last = Instant::now() + LONGEST_END;
-        while !self.is_done {
-            let rest = last.saturating_duration_since(Instant::now());
-            if self.look(rest) {
-                self.end_adopted();
-                break;
-            }
-            if rest.is_zero() {
-                break;
-            }
+        if self.look_until(|child| child.is_done, LONGEST_END) {
+            self.end_adopted();
         }
         std::mem::take(&mut self.survivors)
     }
@@ -261,6 +253,21 @@ impl Child {
         if self.supervisor_end.is_none() {
             self.supervisor_end = tree::wait_for(self.pid);
         }
+    }
+
+    /// Looks until this is true, at least once if it is not yet. Returns whether the supervisor is gone.
+    fn look_until(&mut self, is_enough: impl Fn(&Child) -> bool, up_to: Duration) -> bool {
+        let last = Instant::now() + up_to;
+        while !is_enough(self) {
+            let rest = last.saturating_duration_since(Instant::now());
+            if self.look(rest) {
+                return true;
+            }
+            if rest.is_zero() {
+                break;
+            }
+        }
+        false
     }
 
     /// Waits up to this long for the supervisor's next report, and records it; passes on the signals that
@@ -381,10 +388,13 @@ mod tests {
             child.end();
             child.finish();
             let number = u8::try_from(signal.as_raw()).unwrap();
-            assert!(
-                matches!(event, Some(Event::Ended { signal: Some(ended), .. }) if ended == number),
-                "{signal:?}"
-            );
+            let ended_by = match event {
+                Some(Event::Ended { code, signal }) => signal.ok_or_else(|| format!("exit {code}")),
+                Some(Event::NotStarted(error)) => Err(error.to_string()),
+                Some(Event::Unsupervised(left)) => Err(format!("unsupervised: {left:?}")),
+                None => Err("it has not ended".into()),
+            };
+            assert_eq!(ended_by, Ok(number));
         }
     }
 }
