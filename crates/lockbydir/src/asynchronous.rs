@@ -132,7 +132,20 @@ impl Lock {
     /// # Errors
     /// As for [`acquire`](Lock::acquire).
     pub async fn acquire_async(&self) -> Result<Guard, Error> {
-        let engine = self.engine()?;
+        self.acquire_as_task(false).await
+    }
+
+    /// Waits for the lock like [`acquire_shared`](Lock::acquire_shared), in async code on tokio
+    /// (feature `tokio`), in the way of [`acquire_async`](Lock::acquire_async).
+    ///
+    /// # Errors
+    /// As for [`acquire_shared`](Lock::acquire_shared).
+    pub async fn acquire_shared_async(&self) -> Result<Guard, Error> {
+        self.acquire_as_task(true).await
+    }
+
+    async fn acquire_as_task(&self, shared: bool) -> Result<Guard, Error> {
+        let engine = self.engine_for(shared)?;
         self.settings.checked_timeout()?;
         let started = clock::boot();
         let rest = || {
@@ -164,12 +177,12 @@ impl Lock {
         }
 
         let cancel_on_drop = CancelOnDrop { shared: Arc::default(), made_in };
-        let shared = cancel_on_drop.shared.clone();
+        let state = cancel_on_drop.shared.clone();
         let lock = self.clone().patience(rest().map_or(Patience::FOREVER, Patience::from));
         let wait_in_queue = move || {
-            let mut ended = EndOnDrop { shared: &shared, result: None };
-            if shared.begin_try() {
-                ended.result = Some(lock.wait_for_task(engine, local_waiter, &shared));
+            let mut ended = EndOnDrop { shared: &state, result: None };
+            if state.begin_try() {
+                ended.result = Some(lock.wait_for_task(engine, shared, local_waiter, &state));
             }
         };
         thread::Builder::new()
@@ -196,12 +209,13 @@ impl Lock {
     fn wait_for_task(
         &self,
         engine: Arc<dyn Engine>,
+        shared: bool,
         local_waiter: LocalWaiter,
-        shared: &Shared,
+        canceller: &Shared,
     ) -> Result<Guard, Error> {
         let settings = &self.settings;
-        let request = settings.acquire_request()?;
-        let mut wait = Wait::since(clock::boot(), settings.patience, settings, Some(shared));
+        let request = settings.acquire_request(shared)?;
+        let mut wait = Wait::since(clock::boot(), settings.patience, settings, Some(canceller));
         let (holding, how) = engine.acquire(request, &mut wait)?;
         drop(wait);
         drop(local_waiter);

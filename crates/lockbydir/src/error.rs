@@ -160,6 +160,20 @@ impl Error {
         Error::usage(message).at(path).held_by(holder.clone())
     }
 
+    /// Creates the error of an engine that has no shared holdings.
+    pub(crate) fn cannot_share(path: Option<&Path>) -> Error {
+        let lock =
+            path.map_or_else(|| "a lock of this kind".into(), |path| printable(path).to_string());
+        let message = format!(
+            "{lock} cannot be shared by readers: its engine does not support that; acquire it exclusively"
+        );
+        let error = Error::usage(message);
+        match path {
+            Some(path) => error.at(path),
+            None => error,
+        }
+    }
+
     /// Creates the error of a lock that was released, but whose directory cannot be removed because
     /// of this thing in it.
     pub(crate) fn littered(path: &Path, name: &str) -> Error {

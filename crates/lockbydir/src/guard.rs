@@ -97,6 +97,34 @@ impl Guard {
         !self.remaining().is_zero()
     }
 
+    /// Returns true if readers may hold the lock together with this guard: it was acquired by
+    /// [`acquire_shared`](crate::Lock::acquire_shared), or [downgraded](Guard::downgrade). A lock
+    /// that is over keeps its kind.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.hold.is_shared()
+    }
+
+    /// Makes an exclusive holding a reader's: from now on other readers may join, and nobody else
+    /// has held the lock in between. Does nothing if it is shared already.
+    ///
+    /// # Errors
+    /// As for [`renew`](Guard::renew); [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the lock's
+    /// engine cannot share it.
+    pub fn downgrade(&self) -> Result<(), Error> {
+        self.hold.downgrade()
+    }
+
+    /// Makes a reader's holding exclusive, if there is no other reader at this moment; returns false
+    /// if there is one, and then changes nothing. It never waits: two readers that waited for
+    /// each other's end would wait for ever. Returns true if the holding is exclusive already.
+    ///
+    /// # Errors
+    /// As for [`renew`](Guard::renew).
+    pub fn try_upgrade(&self) -> Result<bool, Error> {
+        self.hold.try_upgrade()
+    }
+
     /// Renews the lock: its timeout starts anew. Succeeds even late, if nobody took the lock: that
     /// proves that nobody held it in between. After success the lock is held again, whatever
     /// [`lost`](Guard::lost) returned before, and is renewed automatically again, if it was before.

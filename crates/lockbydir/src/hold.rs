@@ -35,6 +35,8 @@ pub(crate) struct Hold {
     due: AtomicU64,
     /// When the renewal in progress began; 0 if there is none. Boot clock, in milliseconds.
     calling: AtomicU64,
+    /// Readers may hold the lock together with this hold.
+    is_shared: AtomicBool,
     /// The lock is renewed automatically.
     renews: bool,
     /// Losses are reported.
@@ -107,6 +109,7 @@ impl Hold {
             made_in: ForkGeneration::current(),
             deadline: AtomicU64::new(millis(holding.deadline())),
             timeout: AtomicU64::new(millis(holding.timeout())),
+            is_shared: AtomicBool::new(holding.is_shared()),
             is_over: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
             due,
@@ -130,6 +133,44 @@ impl Hold {
 
     pub(crate) fn owner(&self) -> Owner {
         self.state().holding.owner()
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn downgrade(&self) -> Result<(), Error> {
+        self.change_kind(|holding| holding.downgrade())
+    }
+
+    pub(crate) fn try_upgrade(&self) -> Result<bool, Error> {
+        self.change_kind(|holding| holding.try_upgrade())
+    }
+
+    /// Lets others share the holding, or nobody any more.
+    fn change_kind<T>(
+        &self,
+        change: impl FnOnce(&mut dyn Holding) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.check_process()?;
+        let mut state = self.state();
+        if let Some(why @ Why::Taken(_)) = &*self.loss() {
+            return Err(self.lost_error(why));
+        }
+        if state.has_ended {
+            return Err(Error::lost(self.path(), None));
+        }
+        let changed = change(&mut *state.holding);
+        self.is_shared.store(state.holding.is_shared(), Ordering::Relaxed);
+        match &changed {
+            Ok(_) => self.deadline.store(millis(state.holding.deadline()), Ordering::Relaxed),
+            Err(error) if error.is_lost() => {
+                self.loss().take();
+                self.lose(Why::Taken(error.holder().cloned()));
+            }
+            Err(_) => {}
+        }
+        changed
     }
 
     fn loss(&self) -> MutexGuard<'_, Option<Why>> {

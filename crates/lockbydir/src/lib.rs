@@ -134,5 +134,5 @@ pub use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT, Nonce};
 pub use os::simulated;
 pub use printable::is_printable;
 pub use settings::Owner;
-pub use status::{Broken, Holder, How, Predecessor, State, Status, Ticket, printable};
+pub use status::{Broken, Holder, How, Predecessor, Readers, State, Status, Ticket, printable};
 pub use waiting::{Patience, Waiting};

@@ -282,6 +282,15 @@ impl Lock {
         Ok(self.opened.get_or_init(|| engine).clone())
     }
 
+    /// Returns the same, if it can grant a holding of this kind.
+    pub(crate) fn engine_for(&self, shared: bool) -> Result<Arc<dyn Engine>, Error> {
+        let engine = self.engine()?;
+        match shared && !engine.can_share() {
+            true => Err(Error::cannot_share(Some(engine.path()))),
+            false => Ok(engine),
+        }
+    }
+
     /// Waits while patience lasts, then holds the lock until the guard is released or dropped. Keep
     /// the guard: `let _ = lock.acquire()?;` drops it at once.
     ///
@@ -294,7 +303,27 @@ impl Lock {
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for an invalid name, timeout or label;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if its engine is out of reach.
     pub fn acquire(&self) -> Result<Guard, Error> {
-        self.acquire_within(self.settings.patience)
+        self.acquire_within(self.settings.patience, false)
+    }
+
+    /// Waits while patience lasts, then holds the lock as a reader, until the guard is released or
+    /// dropped: together with other readers, but never together with an exclusive holder. Readers
+    /// and exclusive waiters stand in the same queue, so neither kind starves.
+    ///
+    /// # Errors
+    /// As for [`acquire`](Lock::acquire); [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the
+    /// lock's engine cannot share it.
+    pub fn acquire_shared(&self) -> Result<Guard, Error> {
+        self.acquire_within(self.settings.patience, true)
+    }
+
+    /// Tries once to hold the lock as a reader, without waiting; returns `None` if it is held
+    /// exclusively, or somebody waits for it.
+    ///
+    /// # Errors
+    /// As for [`acquire_shared`](Lock::acquire_shared), except that a taken lock is no error.
+    pub fn try_acquire_shared(&self) -> Result<Option<Guard>, Error> {
+        or_none(self.acquire_within(Patience::NONE, true))
     }
 
     /// Tries once, without waiting; returns `None` if the lock is taken.
@@ -306,16 +335,12 @@ impl Lock {
     /// # Errors
     /// As for [`acquire`](Lock::acquire), except that a taken lock is no error.
     pub fn try_acquire(&self) -> Result<Option<Guard>, Error> {
-        match self.acquire_within(Patience::NONE) {
-            Ok(guard) => Ok(Some(guard)),
-            Err(error) if error.is_patience_over() => Ok(None),
-            Err(error) => Err(error),
-        }
+        or_none(self.acquire_within(Patience::NONE, false))
     }
 
-    fn acquire_within(&self, patience: Patience) -> Result<Guard, Error> {
-        let engine = self.engine()?;
-        let request = self.settings.acquire_request()?;
+    fn acquire_within(&self, patience: Patience, shared: bool) -> Result<Guard, Error> {
+        let engine = self.engine_for(shared)?;
+        let request = self.settings.acquire_request(shared)?;
         let (holding, how) = waiter::acquire(&self.settings, &*engine, request, patience)?;
         guard::hold(&self.settings, engine, holding, how)
     }
@@ -409,6 +434,15 @@ impl Lock {
     /// [`Error::is_lost`] if the key no longer holds the lock.
     pub fn release(&self, key: &Key) -> Result<(), Error> {
         self.engine()?.release(*key)
+    }
+}
+
+/// Returns `None` for a lock that is taken.
+fn or_none(acquired: Result<Guard, Error>) -> Result<Option<Guard>, Error> {
+    match acquired {
+        Ok(guard) => Ok(Some(guard)),
+        Err(error) if error.is_patience_over() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

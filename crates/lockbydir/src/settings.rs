@@ -164,13 +164,15 @@ impl Settings {
         check_timeout(self.timeout)
     }
 
-    pub(crate) fn acquire_request(&self) -> Result<AcquireRequest, Error> {
+    /// Returns what to ask the engine for: an exclusive holding, unless `shared`.
+    pub(crate) fn acquire_request(&self, shared: bool) -> Result<AcquireRequest, Error> {
         let label = Label::new(&self.label)
             .map_err(|why| Error::usage(format!("the label cannot be used: {why}")))?;
         Ok(AcquireRequest {
             nonce: nonce(),
             timeout: self.checked_timeout()?,
             fenced: self.fenced,
+            shared,
             owner: match self.owner {
                 Owner::ThisProcess => lockbydir_protocol::Owner::One(process::here().1),
                 Owner::Nobody => lockbydir_protocol::Owner::Nobody,

@@ -257,6 +257,25 @@ pub struct Ticket {
     pub waiting: Duration,
 }
 
+/// The readers that hold a lock together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Readers {
+    /// How many there are; more than are [known](Readers::known) if nothing is known of some.
+    pub count: u32,
+    /// Who they are, in the order in which they joined.
+    pub known: Vec<Holder>,
+}
+
+impl Readers {
+    /// For [engines](crate::engine): creates a group of readers.
+    #[must_use]
+    pub fn new(count: u32, known: Vec<Holder>) -> Readers {
+        Readers { count, known }
+    }
+}
+
 /// All that can be seen of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -276,8 +295,12 @@ pub struct Status {
     pub age: Option<Duration>,
     /// The time until it may expire; zero if it has expired.
     pub remaining: Option<Duration>,
-    /// Who holds it, or held it when it expired or died.
+    /// Who holds it, or held it when it expired or died. Of readers, the first one, as long as it
+    /// is among them.
     pub holder: Option<Holder>,
+    /// The readers that hold it together; `None` if it is not shared.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub readers: Option<Readers>,
     /// The waiters, in the order in which they will be served.
     pub queue: Vec<Ticket>,
     /// A note about something unusual, if there is something.
@@ -298,6 +321,7 @@ impl Status {
             age: None,
             remaining: None,
             holder: None,
+            readers: None,
             queue: Vec::new(),
             note: None,
         }

@@ -18,6 +18,9 @@ pub struct AcquireRequest {
     pub timeout: Duration,
     /// Whether the directory is kept for ever, so that tokens only grow.
     pub fenced: bool,
+    /// Whether others may hold the lock at the same time, if they ask for it in the same way (a
+    /// reader's holding); an exclusive holding excludes everybody.
+    pub shared: bool,
     /// The processes that the lock lives by.
     pub owner: Owner,
     /// The holder's host, for people.

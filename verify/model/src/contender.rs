@@ -210,6 +210,7 @@ impl Contender {
             nonce: self.nonce(ground),
             timeout: ground.tick * u32::from(self.plan.timeout),
             fenced: ground.fenced,
+            shared: false,
             owner: Owner::One(self.process()),
             host: ground.here.host,
             label: Label::default(),

@@ -289,7 +289,7 @@ pub(super) fn longest_name(sandbox: &Sandbox) -> Result<usize, ProbeError> {
 fn needed(names_child: bool) -> usize {
     let settings = Settings::new(Path::new("probe"));
     let request =
-        settings.acquire_request().map(|request| AcquireRequest { names_child, ..request });
+        settings.acquire_request(false).map(|request| AcquireRequest { names_child, ..request });
     let here =
         LocalContext { longest_name: 0, ..Directory::new("/probe".into(), 0o700, None).here() };
     match request.map(|request| Acquire::new(request, here, None).start(clock::now())) {

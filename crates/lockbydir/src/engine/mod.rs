@@ -37,6 +37,13 @@ pub trait Engine: Send + Sync {
     /// `.lockdir`. Threads of a process that want a lock of the same path share one local queue.
     fn path(&self) -> &Path;
 
+    /// Returns true if readers can hold the lock together
+    /// ([`shared`](AcquireRequest::shared)). By default they cannot, and such a request is refused
+    /// before it reaches the engine.
+    fn can_share(&self) -> bool {
+        false
+    }
+
     /// Waits for the lock as `wait` allows, and acquires it; without patience this is one try. A
     /// failed call leaves nothing behind that could be granted later. Only one thread or task of a
     /// process at a time waits here for the lock of this path.
@@ -105,6 +112,33 @@ pub trait Holding: Send {
 
     /// Returns whose life the holding depends on.
     fn owner(&self) -> Owner;
+
+    /// Returns true if others may hold the lock at the same time: a reader's holding.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Makes an exclusive holding a shared one, in one step that lets nobody else in before; does
+    /// nothing if it is shared already. Key, deadline and timeout stay as they are.
+    ///
+    /// # Errors
+    /// As for [`renew`](Holding::renew); [`Usage`](crate::ErrorKind::Usage) by default: the engine
+    /// has no shared holdings.
+    fn downgrade(&mut self) -> Result<(), Error> {
+        Err(Error::cannot_share(None))
+    }
+
+    /// Makes a shared holding an exclusive one if nobody shares it at this moment; returns false if
+    /// somebody does, and then changes nothing. Returns true if it is exclusive already.
+    ///
+    /// # Errors
+    /// As for [`renew`](Holding::renew). By default an exclusive holding is never an error.
+    fn try_upgrade(&mut self) -> Result<bool, Error> {
+        match self.is_shared() {
+            false => Ok(true),
+            true => Err(Error::cannot_share(None)),
+        }
+    }
 
     /// Renews the holding as requested; also late, if nobody has taken the lock. May block, but not
     /// much longer than until the deadline. After success, key, deadline and timeout describe the

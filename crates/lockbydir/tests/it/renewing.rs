@@ -494,3 +494,22 @@ fn a_release_that_failed_may_be_tried_again() {
 
     assert_eq!(script.calls.lock().unwrap().1, before + 1, "released once");
 }
+
+#[test]
+fn an_engine_that_cannot_share_is_not_asked_to() {
+    let (_script, guard, _losses) = renewed("unshared", secs(3600));
+    let lock = Lock::new("scripted://unshared");
+
+    let refused = [
+        lock.acquire_shared().map(drop).unwrap_err(),
+        lock.try_acquire_shared().map(drop).unwrap_err(),
+        guard.downgrade().unwrap_err(),
+    ];
+
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains("cannot be shared by readers"), "{error}");
+    }
+    assert!(!guard.is_shared() && guard.try_upgrade().unwrap());
+    see_held(&guard);
+}

@@ -13,6 +13,7 @@ pub(crate) fn request() -> AcquireRequest {
         nonce: Nonce(8),
         timeout: secs(20),
         fenced: false,
+        shared: false,
         owner: Owner::One(Process { pid: 1, start: 1 }),
         host: Host::new("h"),
         label: Label::new("mine").unwrap(),

@@ -17,6 +17,7 @@ pub(crate) fn request() -> AcquireRequest {
         nonce: Nonce(8),
         timeout: secs(20),
         fenced: false,
+        shared: false,
         owner: Owner::Nobody,
         host: Host::new("h"),
         label: Label::default(),

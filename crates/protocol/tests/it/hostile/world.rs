@@ -79,6 +79,7 @@ impl<'a> World<'a> {
             nonce: OWN,
             timeout: millis(self.chance.pick(&[100, 200, 10_000, 315_360_000_000])),
             fenced: self.chance.one_in(3),
+            shared: false,
             owner: self.chance.owner(),
             host: self.here.host,
             label: Label::new("own").unwrap_or_default(),

@@ -13,6 +13,7 @@ fn an_entry_staged_twice_gets_a_new_token_once_installed() {
         nonce: Nonce(nonce),
         timeout: Duration::from_secs(3600),
         fenced: false,
+        shared: false,
         owner: Owner::Nobody,
         host: Host::new("h"),
         label: Label::new("").unwrap(),
