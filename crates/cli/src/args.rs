@@ -61,9 +61,9 @@ pub(crate) enum Command {
     /// Lock, run a command, unlock
     ///
     /// The lock is renewed while CMD runs. If it is lost, CMD and every process it started are ended before
-    /// others may enter. CMD finds LOCKBYDIR_NAME and LOCKBYDIR_TOKEN in its environment. The lock is
-    /// released when CMD itself ends, whatever it leaves running in the background, unless
-    /// --wait-children is given.
+    /// others may enter. CMD finds LOCKBYDIR_NAME and LOCKBYDIR_TOKEN in its environment, and in
+    /// LOCKBYDIR_HELD the keys of all locks that it runs under. The lock is released when CMD itself ends,
+    /// whatever it leaves running in the background, unless --wait-children is given.
     ///
     /// Signals that `lockbydir` gets are passed on to CMD. One that is sent to the whole process group
     /// (`kill -TERM -PGID`) or to every process of a service reaches CMD twice, directly and passed
@@ -285,6 +285,17 @@ pub(crate) struct Run {
     /// Keep the lock until every process that CMD started has ended, also in the background
     #[arg(long)]
     pub(crate) wait_children: bool,
+    /// If an ancestor holds the lock by `run`, run CMD under its holding; else lock as usual
+    ///
+    /// For a script that takes a lock by itself, but may also be started under it. CMD ends when that
+    /// holding is lost, which is neither renewed nor released by this process; the options of a
+    /// holding, such as --timeout, have no effect then. Without this option such a `run` would wait for
+    /// itself, so it fails at once with exit code 75.
+    #[arg(long)]
+    pub(crate) nested: bool,
+    /// Run CMD under the holding of this KEY, which `acquire` printed; exit 76 if it holds no more
+    #[arg(long, value_name = "KEY", requires = "nested")]
+    pub(crate) key: Option<String>,
     /// Run CMD in a PID namespace, so that nothing it starts outlives it (Linux)
     ///
     /// The kernel itself then ends every process that CMD started when the lock is lost or `lockbydir`

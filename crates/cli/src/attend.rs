@@ -6,11 +6,12 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lockbydir::{Error, ErrorKind, Guard, printable};
+use lockbydir::{Error, ErrorKind, Guard, Key, printable};
 
 use crate::args::Run;
 use crate::child::{Child, Event};
 use crate::exit::{CANNOT_RUN, Failure, IO, LOST, NOT_FOUND, SIGNAL};
+use crate::nested::Outer;
 use crate::output;
 
 /// Limits the time between asking a command to end and killing it.
@@ -45,9 +46,91 @@ impl From<Failure> for Stopped {
     }
 }
 
+/// What keeps a command running.
+pub(crate) enum Under {
+    /// A lock of this process.
+    Own(Arc<Guard>),
+    /// The holding of an ancestor, or of a key.
+    Outer(Box<Outer>),
+}
+
+impl Under {
+    pub(crate) fn key(&self) -> Key {
+        match self {
+            Under::Own(guard) => guard.key(),
+            Under::Outer(outer) => outer.key(),
+        }
+    }
+
+    fn path(&self) -> String {
+        match self {
+            Under::Own(guard) => printable(guard.path()),
+            Under::Outer(outer) => outer.path(),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        match self {
+            Under::Own(guard) => guard.timeout(),
+            Under::Outer(outer) => outer.timeout(),
+        }
+    }
+
+    fn remaining(&self) -> Duration {
+        match self {
+            Under::Own(guard) => guard.remaining(),
+            Under::Outer(outer) => outer.remaining(),
+        }
+    }
+
+    /// Returns why the lock is lost, if it is known to be.
+    fn lost(&mut self) -> Option<String> {
+        match self {
+            Under::Own(guard) => guard.lost().map(|lost| lost.to_string()),
+            Under::Outer(outer) => outer.has_ended().then(|| outer.lost()),
+        }
+    }
+
+    fn renewal_failure(&self) -> Option<String> {
+        match self {
+            Under::Own(guard) => guard.renewal_failure(),
+            Under::Outer(_) => None,
+        }
+    }
+
+    /// Begins to renew the lock automatically; returns whether that was possible. If no thread can be
+    /// started for it, renews the lock itself when that is due.
+    fn begin_renewals(&self) -> bool {
+        let Under::Own(guard) = self else { return true };
+        let has_begun = guard.begin_renewals().is_ok();
+        if !has_begun && guard.remaining() < guard.timeout() / 2 {
+            // The cause of a failure is kept in the guard.
+            let _ = guard.renew();
+        }
+        has_begun
+    }
+
+    /// Renews the lock after its deadline, when nothing that the command has started runs; returns
+    /// whether it is held again.
+    fn renew_late(&mut self, args: &Run, child: &mut Child) -> Result<bool, Stopped> {
+        match self {
+            Under::Own(guard) => renew_late(args, guard, child).map(|()| true),
+            Under::Outer(outer) => Ok(outer.is_renewed_late()),
+        }
+    }
+}
+
 /// Names a process in the lock and returns how long the lock is then held. Retries after errors that
 /// may pass.
-pub(crate) fn name(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
+pub(crate) fn name(under: &Under, pid: u32) -> Result<Duration, Failure> {
+    match under {
+        Under::Own(guard) => name_in(guard, pid),
+        // Its entry is not ours to change.
+        Under::Outer(outer) => Ok(outer.remaining()),
+    }
+}
+
+fn name_in(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
     let mut pause = NAMING_PAUSE;
     while let Err(error) = guard.name_child(pid) {
         let may_pass = error.kind() == ErrorKind::Io;
@@ -75,8 +158,8 @@ pub(crate) fn name(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
 }
 
 /// Waits until the command ends; ends it when the lock cannot be kept.
-pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<Ended, Stopped> {
-    let timeout = guard.timeout();
+pub(crate) fn attend(args: &Run, under: &mut Under, child: &mut Child) -> Result<Ended, Stopped> {
+    let timeout = under.timeout();
     let grace = (timeout / 8).min(LONGEST_GRACE);
     // If renewals fail, the command is asked to end while a quarter of the timeout is left. If a renewal
     // has no answer yet, it costs nothing to wait until the deadline where the command can be stopped then.
@@ -92,29 +175,30 @@ pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Resul
     loop {
         // A command that ends at once needs no thread for renewals.
         if std::mem::replace(&mut has_waited, true) && !is_renewed {
-            is_renewed = begin_renewals(guard);
+            is_renewed = under.begin_renewals();
         }
-        if let Some(lost) = guard.lost() {
-            return Err(end(guard, child, grace, &lost.to_string()));
+        if let Some(lost) = under.lost() {
+            return Err(end(under, child, grace, &lost));
         }
-        let held = guard.remaining();
+        let held = under.remaining();
         if !args.no_renew
             && held <= timeout / 4
             && !held.is_zero()
-            && let Some(cause) = guard.renewal_failure()
+            && let Some(cause) = under.renewal_failure()
         {
-            let lock = printable(guard.path());
+            let lock = under.path();
             let why = format!("lost the lock {lock}: it could not be renewed in time ({cause})");
-            return Err(end(guard, child, grace, &why));
+            return Err(end(under, child, grace, &why));
         }
         if held.is_zero() && !args.no_renew && Child::STOPS_WHEN_LATE && late < MOST_LATE {
             late += 1;
-            renew_late(args, guard, child)?;
-            continue;
+            if under.renew_late(args, child)? {
+                continue;
+            }
         }
         if held <= notice || held.is_zero() {
-            let why = format!("the lock {} has reached its timeout", printable(guard.path()));
-            return Err(end(guard, child, grace, &why));
+            let why = format!("the lock {} has reached its timeout", under.path());
+            return Err(end(under, child, grace, &why));
         }
         late = 0;
         child.set_deadline(held);
@@ -135,17 +219,6 @@ pub(crate) fn attend(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Resul
             Some(Event::Unsupervised(left)) => return Err(unsupervised(&left)),
         }
     }
-}
-
-/// Begins to renew the lock automatically; returns whether that was possible. If no thread can be started
-/// for it, renews the lock itself when that is due.
-fn begin_renewals(guard: &Guard) -> bool {
-    let has_begun = guard.begin_renewals().is_ok();
-    if !has_begun && guard.remaining() < guard.timeout() / 2 {
-        // The cause of a failure is kept in the guard.
-        let _ = guard.renew();
-    }
-    has_begun
 }
 
 fn not_started(args: &Run, error: &std::io::Error) -> Failure {
@@ -230,10 +303,10 @@ fn why_lost(guard: &Guard, error: &Error) -> String {
 }
 
 /// Ends the command: asks it first, and kills it after the grace. All that it has started ends with it.
-fn end(guard: &Guard, child: &mut Child, grace: Duration, why: &str) -> Stopped {
+fn end(under: &Under, child: &mut Child, grace: Duration, why: &str) -> Stopped {
     child.ask_to_end();
     output::note(format!("{why}; ending the command"));
-    let last = Instant::now() + grace.min(guard.remaining().max(grace / 2));
+    let last = Instant::now() + grace.min(under.remaining().max(grace / 2));
     loop {
         let rest = last.saturating_duration_since(Instant::now());
         if rest.is_zero() || child.event(rest.min(LONGEST_SLEEP)).is_some() {
@@ -333,7 +406,7 @@ mod tests {
             let guard = lock.acquire().unwrap();
             world.takes.set(Duration::from_millis(takes));
             world.fails.set(fails);
-            name(&guard, std::process::id())
+            name_in(&guard, std::process::id())
         })
     }
 

@@ -17,9 +17,11 @@ mod etcd;
 mod exit;
 mod flock;
 mod group;
+mod held;
 mod man;
 #[cfg(not(all(feature = "player", feature = "bench", target_os = "linux")))]
 mod missing;
+mod nested;
 mod output;
 #[cfg(feature = "player")]
 mod play;

@@ -10,11 +10,15 @@ use crate::args::{Args, EXIT_CODES};
 use crate::exit::{Failure, IO, USAGE};
 
 /// The variables that the program reads, and what they are for; options have precedence.
-const VARIABLES: [(&str, &str); 6] = [
+const VARIABLES: [(&str, &str); 7] = [
     ("LOCKBYDIR_DIR", "The folder in which a relative NAME begins, as --dir."),
     ("LOCKBYDIR_TIMEOUT", "How long a lock lasts unless it is renewed, as --timeout."),
     ("LOCKBYDIR_PATIENCE", "How long to wait, as --patience."),
     ("SHELL", "The shell of run -c; /bin/sh if it is not set."),
+    (
+        "LOCKBYDIR_HELD",
+        "The locks that run holds around this command, and their keys: set for the command of run, and read by run and acquire.",
+    ),
     ("NO_COLOR", "If it is set, nothing is printed in colour."),
     (
         "LOCKBYDIR_NAME, LOCKBYDIR_TOKEN",

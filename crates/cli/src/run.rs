@@ -1,16 +1,16 @@
 //! The verb `run`: lock, run a command, unlock; and the wait that `acquire` shares with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lockbydir::engine::is_url;
 use lockbydir::{ErrorKind, Guard, How, Lock};
 
 use crate::args::{Holding, Run};
-use crate::attend::{self, attend};
+use crate::attend::{self, Ended, Under, attend};
 use crate::child::{Child, Plan, Signals, can_contain};
 use crate::exit::{Failure, PATIENCE_OVER, SIGNAL, USAGE};
-use crate::{output, render, waiting};
+use crate::{held, nested, output, render, waiting};
 
 /// Waits for the lock and prints what it waits for; a signal ends the wait.
 pub(crate) fn wait_for(
@@ -58,22 +58,24 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     let lock = resolved(args.named.lock())?;
     let lock = args.holding.apply(lock, &label).renew_automatically(!args.no_renew);
     let lock = lock.begins_renewals_later(true).names_child(true);
-    let name = lock.path()?.with_extension("");
+    let name = name_of(&lock)?;
 
     let signals = signals_for(&name)?;
-    let guard = wait_for(lock, &args.holding, &signals).map_err(|failure| match failure.code {
+    let mut under = under(args, lock, &name, &signals).map_err(|failure| match failure.code {
         PATIENCE_OVER => Failure { code: args.conflict_code, ..failure },
         _ => failure,
     })?;
-    let guard = Arc::new(guard);
 
+    let key = under.key();
+    let held = held::with([(&*name, key)]);
     let variables = vec![
         ("LOCKBYDIR_NAME", name.into_os_string()),
-        ("LOCKBYDIR_TOKEN", guard.token().to_string().into()),
+        ("LOCKBYDIR_TOKEN", key.token().to_string().into()),
+        (held::VARIABLE, held),
     ];
     let plan = Plan { command: &args.command, variables, is_contained: args.contain };
-    let mut child = Child::spawn(plan, &signals, |pid| attend::name(&guard, pid))?;
-    let attended = attend(args, &guard, &mut child).and_then(|ended| {
+    let mut child = Child::spawn(plan, &signals, |pid| attend::name(&under, pid))?;
+    let attended = attend(args, &mut under, &mut child).and_then(|ended| {
         match args.contain {
             true => attend::leaves_nothing(&mut child)?,
             false => child.leave(),
@@ -84,21 +86,24 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
         Ok(ended) => ended,
         Err(stopped) if stopped.keeps_lock => {
             // The lock is neither released nor renewed any more: others may enter after its timeout.
-            std::mem::forget(guard);
+            std::mem::forget(under);
             return Err(stopped.failure);
         }
         Err(stopped) => {
-            drop(guard);
+            drop(under);
             child.finish();
             return Err(stopped.failure);
         }
     };
-    let released = Arc::into_inner(guard).map_or(Ok(()), Guard::release);
-    child.finish();
-    let result = match ended.signal.filter(|&signal| signals.is_from_terminal(signal)) {
-        Some(signal) => Err(Failure::of_signal(signal, "")),
-        None => Ok(ended.code),
+    let released = match under {
+        Under::Own(guard) => Arc::into_inner(guard).map_or(Ok(()), Guard::release),
+        Under::Outer(mut outer) => {
+            child.finish();
+            return outer.check().and(ending(&signals, &ended));
+        }
     };
+    child.finish();
+    let result = ending(&signals, &ended);
     match released {
         Err(error) if error.kind() != ErrorKind::Lost => {
             output::note(error);
@@ -106,6 +111,28 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
         }
         done => done.map_err(Failure::from).and(result),
     }
+}
+
+/// Returns what the command runs under: the holding of an ancestor, if it is nested, or one of its own.
+fn under(args: &Run, lock: Lock, name: &Path, signals: &Arc<Signals>) -> Result<Under, Failure> {
+    if !args.nested {
+        nested::refuse(&lock, name)?;
+    } else if let Some(outer) = nested::outer(&lock, name, args.key.as_deref())? {
+        return Ok(Under::Outer(Box::new(outer)));
+    }
+    wait_for(lock, &args.holding, signals).map(|guard| Under::Own(Arc::new(guard)))
+}
+
+fn ending(signals: &Signals, ended: &Ended) -> Result<u32, Failure> {
+    match ended.signal.filter(|&signal| signals.is_from_terminal(signal)) {
+        Some(signal) => Err(Failure::of_signal(signal, "")),
+        None => Ok(ended.code),
+    }
+}
+
+/// Returns the lock's name, as commands get it.
+pub(crate) fn name_of(resolved: &Lock) -> Result<PathBuf, Failure> {
+    Ok(resolved.path()?.with_extension(""))
 }
 
 /// Starts to receive signals. The wait for a lock directory sleeps on them; that for another engine must be
@@ -116,7 +143,7 @@ pub(crate) fn signals_for(name: &Path) -> Result<Arc<Signals>, Failure> {
 
 /// Returns the lock with the symbolic links on its path resolved, so that it stays the same lock if
 /// they change. Without links it keeps the name that it was given.
-fn resolved(lock: Lock) -> Result<Lock, Failure> {
+pub(crate) fn resolved(lock: Lock) -> Result<Lock, Failure> {
     let path = lock.path()?;
     if is_url(lock.name()) {
         return Ok(lock);

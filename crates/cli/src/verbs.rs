@@ -6,7 +6,7 @@ use lockbydir::{Key, Owner, printable};
 
 use crate::args::{Acquire, Args, Command};
 use crate::exit::{Failure, IO, LOST, NOT_DONE, SIGNAL};
-use crate::{doctor, man, output, render, run};
+use crate::{doctor, man, nested, output, render, run};
 
 pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
     match command {
@@ -95,6 +95,7 @@ fn acquire(args: &Acquire) -> Result<u8, Failure> {
     let lock = args.holding.apply(args.named.lock(), "");
     let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
     let signals = run::signals_for(args.named.name())?;
+    nested::refuse(&lock, &run::name_of(&run::resolved(args.named.lock())?)?)?;
     let guard = run::wait_for(lock, &args.holding, &signals)?;
     // The lock is left to the key only after the key was printed. If printing fails, the lock is
     // released, for which a tenth of the timeout is kept.

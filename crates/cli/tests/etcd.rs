@@ -64,6 +64,33 @@ fn a_command_runs_under_the_lock_with_name_and_token() {
 }
 
 #[test]
+fn a_nested_run_has_the_holding_of_its_ancestor() {
+    let server = Server::start().unwrap();
+    let url = server.url("jobs");
+    let program = env!("CARGO_BIN_EXE_lockbydir");
+    let show = "echo $LOCKBYDIR_NAME $LOCKBYDIR_TOKEN $LOCKBYDIR_HELD";
+    let script =
+        format!("{show}; \"$0\" run --nested \"$1\" -- sh -c '{show}'; \"$0\" is-locked \"$1\"");
+    let (code, shown, said) = ended(&["run", &url, "--", "sh", "-c", &script, program, &url]);
+    let shown: Vec<_> = shown.lines().collect();
+    assert_eq!((code, shown.len()), (0, 2), "{said}");
+    assert_eq!(shown[0], shown[1]);
+
+    let inner = ["run", &url, "--", program, "run", "-w", "60s", &url, "--", "true"];
+    let (code, _, said) = ended(&inner);
+    assert_eq!(code, 75);
+    assert!(said.contains("--nested"), "{said}");
+
+    let key = ended(&["acquire", "-q", "-t", "60s", &url]).1;
+    let nested = ["run", "--nested", "--key", key.trim(), &url, "--", "sh", "-c"];
+    let script = "\"$0\" release \"$1\" \"$2\"; exec sleep 60";
+    let (code, _, said) = ended(&[&nested[..], &[script, program, &url, key.trim()]].concat());
+    assert_eq!(code, 76);
+    assert!(said.contains("has ended"), "{said}");
+    assert_eq!(ended(&[&nested[..], &["true"]].concat()).0, 76);
+}
+
+#[test]
 fn every_verb_works_by_the_address() {
     let server = Server::start().unwrap();
     let url = server.url("jobs");

@@ -353,6 +353,16 @@ impl Lock {
         self.engine()?.status()
     }
 
+    /// Returns the lock's status if this key has the lock, and `None` if the lock is free or
+    /// another holding has it. If [`state`](Status::state) is not [`Held`](crate::State::Held), the
+    /// holding has expired or its processes are dead, so another may take the lock at any moment.
+    ///
+    /// # Errors
+    /// As for [`status`](Lock::status).
+    pub fn status_of(&self, key: &Key) -> Result<Option<Status>, Error> {
+        self.engine()?.status_of(*key)
+    }
+
     /// Returns true if a new waiter would have to wait.
     ///
     /// # Errors

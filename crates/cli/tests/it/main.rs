@@ -23,6 +23,7 @@ mod limits;
 mod looks;
 mod loss;
 mod names;
+mod nested;
 #[cfg(all(feature = "player", target_os = "linux"))]
 mod observed;
 mod others;
@@ -119,7 +120,7 @@ impl Drop for Folder {
 pub(crate) fn command_in(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockbydir"));
     command.args(args).current_dir(folder);
-    for name in ["LOCKBYDIR_DIR", "LOCKBYDIR_TIMEOUT", "LOCKBYDIR_PATIENCE"] {
+    for name in ["LOCKBYDIR_DIR", "LOCKBYDIR_TIMEOUT", "LOCKBYDIR_PATIENCE", "LOCKBYDIR_HELD"] {
         command.env_remove(name);
     }
     command

@@ -55,6 +55,18 @@ impl LockDirectory {
         (status, before.map(|before| before + 1))
     }
 
+    /// Returns what a look shows that changes nothing.
+    fn examine(&self) -> Result<(View, Status), Error> {
+        let (view, status) = self.look(&self.directory.clone().only_looking());
+        match view.fault {
+            Some(fault) => Err(Error::fault("look at", self.path(), fault)),
+            None if view.sight == Observation::Absent => {
+                self.check_folder("look at").map(|()| (view, status))
+            }
+            None => Ok((view, status)),
+        }
+    }
+
     /// Returns an error if the folder does not exist: a lock there is not free, since nobody can
     /// acquire it.
     fn check_folder(&self, verb: &str) -> Result<(), Error> {
@@ -172,14 +184,15 @@ impl Engine for LockDirectory {
     }
 
     fn status(&self) -> Result<Status, Error> {
-        let (view, status) = self.look(&self.directory.clone().only_looking());
-        match view.fault {
-            Some(fault) => Err(Error::fault("look at", self.path(), fault)),
-            None if view.sight == Observation::Absent => {
-                self.check_folder("look at").map(|()| status)
-            }
-            None => Ok(status),
-        }
+        self.examine().map(|(_, status)| status)
+    }
+
+    fn status_of(&self, key: Key) -> Result<Option<Status>, Error> {
+        let (view, status) = self.examine()?;
+        let Observation::Directory(listing) = view.sight else { return Ok(None) };
+        let is_by_key = |entry: &Entry| entry.token == key.token() && entry.nonce == key.nonce();
+        let is_held = status.holder.is_some() && listing.entries.first().is_some_and(is_by_key);
+        Ok(is_held.then_some(status))
     }
 
     fn glance(&self) -> Status {

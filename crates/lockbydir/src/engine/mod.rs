@@ -64,7 +64,19 @@ pub trait Engine: Send + Sync {
     /// If the lock cannot be examined.
     fn status(&self) -> Result<Status, Error>;
 
-    /// Returns the same for a waiter or for an error message, where the failure of a look would be
+    /// Returns the status if this key has the lock: the status may also be that the holding has
+    /// expired, or that its processes are dead, as long as nobody has taken the lock. The default
+    /// compares tokens.
+    ///
+    /// # Errors
+    /// As for [`status`](Engine::status).
+    fn status_of(&self, key: Key) -> Result<Option<Status>, Error> {
+        let status = self.status()?;
+        Ok(Some(status)
+            .filter(|status| status.holder.is_some() && status.token == Some(key.token())))
+    }
+
+    /// Returns the status for a waiter or for an error message, where the failure of a look would be
     /// of no use.
     fn glance(&self) -> Status {
         self.status().unwrap_or_else(|_| Status::new(self.path(), self.path()))
