@@ -19,11 +19,14 @@ pub const THE_QUEUE_MOVES: &str = "The queue moves";
 /// Whatever step a crash interrupts, the next waiter gets the lock.
 pub const A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN: &str =
     "A crash anywhere leaves a lock that is free again within its timeout";
+/// When all who used a lock have released it or given up, its directory is gone.
+pub const A_LOCK_THAT_NOBODY_WANTS_LEAVES_NOTHING_BEHIND: &str =
+    "A lock that nobody wants leaves nothing behind";
 /// Only names of this protocol's grammar are renamed or removed.
 pub const NAMES_OF_OTHERS_ARE_NEVER_TOUCHED: &str = "Names of others are never touched";
 
 /// All promises, in the order of docs/protocol.md.
-pub const ALL: [&str; 8] = [
+pub const ALL: [&str; 9] = [
     AT_MOST_ONE_VALID_HOLDER,
     ONLY_THE_HOLDER_ENDS_A_HOLD,
     NUMBERS_GROW,
@@ -31,6 +34,7 @@ pub const ALL: [&str; 8] = [
     WHO_GIVES_UP_NEVER_GETS_IT_LATER,
     THE_QUEUE_MOVES,
     A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
+    A_LOCK_THAT_NOBODY_WANTS_LEAVES_NOTHING_BEHIND,
     NAMES_OF_OTHERS_ARE_NEVER_TOUCHED,
 ];
 

@@ -1,5 +1,6 @@
 //! Releasing: leave (unlink the entry, remove the directory), or open the lock in place.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
@@ -31,7 +32,8 @@ pub enum Released {
 ///
 /// First it asks whether somebody waits, and whether we may remove D: if somebody does, or we may not,
 /// the lock is opened in place. When the lock is free, it rings the bell in any case: a waiter may have
-/// arrived between that question and the release.
+/// arrived between that question and the release. If nobody hears the bell of a lock that was opened for
+/// a waiter, the waiter may have given up in between, so the open lock is removed like any other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     nonce: Nonce,
@@ -41,6 +43,8 @@ pub struct Release {
     stay: bool,
     /// The entry is kept: the caller wants that, somebody waits, or we may not remove D.
     keeps_entry: bool,
+    /// Somebody waited when we asked.
+    had_waiters: bool,
     /// Our entry, where its name is known.
     known: Option<Entry>,
     /// The last call that was to let the lock go, also one of an earlier start.
@@ -89,6 +93,8 @@ enum Phase {
     Waking(Released),
     /// Removes a queue in which nobody listens: perhaps all its waiters are gone.
     ClosingQueue(Released),
+    /// Removes this open entry, which was kept for waiters, unless somebody waits now.
+    Tidying(Box<Release>, Entry),
 }
 
 type Next = Step<Released>;
@@ -114,6 +120,7 @@ impl Release {
             here,
             stay,
             keeps_entry: false,
+            had_waiters: false,
             known: None,
             sent: None,
             fault: None,
@@ -312,6 +319,32 @@ impl Release {
     }
 }
 
+impl Release {
+    /// The lock is free, and nobody was woken. If it was opened for waiters, they may have given up before,
+    /// when they could not know of the open entry.
+    fn unheard(&mut self, now: Now, outcome: Released) -> Next {
+        match outcome {
+            Released::Opened(open) if self.had_waiters && !open.fenced => {
+                let mut tidy = Box::new(Release::new(open.clone(), false, self.here));
+                let step = tidy.start(now);
+                self.tidying(tidy, open, step)
+            }
+            outcome => Step::Finished(outcome),
+        }
+    }
+
+    fn tidying(&mut self, tidy: Box<Release>, open: Entry, step: Next) -> Next {
+        match step {
+            Step::Perform(operation) => self.perform(Phase::Tidying(tidy, open), operation),
+            // The lock was released all the same.
+            Step::Finished(Released::Lost(_) | Released::Failed(_)) => {
+                Step::Finished(Released::Opened(open))
+            }
+            finished @ Step::Finished(_) => finished,
+        }
+    }
+}
+
 impl Machine for Release {
     type Outcome = Released;
 
@@ -326,7 +359,10 @@ impl Machine for Release {
 
     fn resume(&mut self, now: Now, answer: Answer) -> Next {
         match (mem::replace(&mut self.phase, Phase::Looking), answer) {
-            (Phase::AskingWaiters, Answer::Somebody(true)) => self.begin(now, true),
+            (Phase::AskingWaiters, Answer::Somebody(true)) => {
+                self.had_waiters = true;
+                self.begin(now, true)
+            }
             (Phase::AskingWaiters, _) => {
                 self.perform(Phase::AskingRemovable, Operation::AskRemovable)
             }
@@ -342,7 +378,14 @@ impl Machine for Release {
             (Phase::Waking(outcome), Answer::Failed(Fault::Taken)) => {
                 self.perform(Phase::ClosingQueue(outcome), Operation::CloseQueue)
             }
-            (Phase::Waking(outcome) | Phase::ClosingQueue(outcome), _) => Step::Finished(outcome),
+            (Phase::Waking(outcome), Answer::Failed(_)) | (Phase::ClosingQueue(outcome), _) => {
+                self.unheard(now, outcome)
+            }
+            (Phase::Waking(outcome), _) => Step::Finished(outcome),
+            (Phase::Tidying(mut tidy, open), answer) => {
+                let step = tidy.resume(now, answer);
+                self.tidying(tidy, open, step)
+            }
         }
     }
 }

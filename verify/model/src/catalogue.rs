@@ -183,6 +183,13 @@ fn one_try(ticks: u16, waiters: &[Arrival]) -> World {
     World { plans, ticks, ..in_queue(0, true) }
 }
 
+/// A holder that releases, and a waiter whose patience is a tick.
+fn waiter_gives_up() -> World {
+    let holder = Plan { timeout: 8, ..once() };
+    let plans = vec![holder, Plan { patience: Some(1), ..holder }];
+    World { plans, ticks: 2, ..in_queue(0, true) }
+}
+
 /// A process that names a command in its lock and then starts it, and another that takes over; answers
 /// may be late.
 fn commanding(ticks: u16) -> World {
@@ -249,19 +256,21 @@ catalogue! {
         World { lies: 1, ticks: 2, ..two(once()) };
     SMALL "two on clocks apart, and a lie": 34_890, [Lied, Stale, MovedInside, Torn],
         World { lies: 1, ticks: 1, ..apart(two(once())) };
-    SMALL "two in the queue, and a crash": 25_082, [Entered, Notified, HandedOver, HolderEnded, QueueClosed],
+    SMALL "two in the queue, and a crash": 29_058, [Entered, Notified, HandedOver, HolderEnded, QueueClosed],
         World { ticks: 1, crashes: 1, ..in_queue(2, false) };
     SMALL "one whose command begins when the lock names it, late or not, and another": 15_940,
         [CommandBegun, NamedLate, CommandNotStarted, AfterExpiry], commanding(2);
     SMALL "one try behind a stopped waiter and a living one": 14_460,
         [PassedOver, NotifiedFirst, Expelled, GotAfterAPause, PausedInVain],
         one_try(2, &[Arrival::Stopped, Arrival::Before]);
-    SMALL "one try behind a living waiter and a stopped one": 13_673,
+    SMALL "one try behind a living waiter and a stopped one": 19_686,
         [PassedOver, Notified, Expelled, GotAfterAPause, PausedInVain],
         one_try(2, &[Arrival::Before, Arrival::Stopped]);
     SMALL "one try behind a stopped waiter, and a crash": 5_660,
         [PassedOver, AfterExpiry, AfterDeath, GotAfterAPause, PausedInVain],
         World { crashes: 1, ..one_try(4, &[Arrival::Stopped]) };
+    SMALL "a holder, and a waiter that may give up": 6_841, [Entered, PatienceOver, Notified, QueueClosed],
+        waiter_gives_up();
     LARGE "two, each renewing twice, with a crash and a pause anywhere": 922_768,
         [Paused, Crashed, RenewedLate, AfterDeath],
         World { pauses: true, crashes: 1, ..two(renewing(2)) };

@@ -10,7 +10,7 @@ use crate::contender::{Contender, Next};
 use crate::disk::Inside;
 use crate::event::sometimes;
 use crate::keyed::{Keyed, key_of};
-use crate::plan::Plan;
+use crate::plan::{Arrival, Plan};
 use crate::queue::Handles;
 use crate::state::Moment;
 use crate::world::{Clocks, World};
@@ -32,6 +32,7 @@ pub(crate) fn all() -> Vec<Property<World>> {
         WHO_GIVES_UP_NEVER_GETS_IT_LATER,
         THE_QUEUE_MOVES,
         A_CRASH_LEAVES_A_LOCK_THAT_IS_FREE_AGAIN,
+        A_LOCK_THAT_NOBODY_WANTS_LEAVES_NOTHING_BEHIND,
         NAMES_OF_OTHERS_ARE_NEVER_TOUCHED
     );
     properties.extend(sometimes());
@@ -54,9 +55,28 @@ impl World {
         if self.has_queue && self.is_asleep_for_good(moment) {
             moment.blame(promise::THE_QUEUE_MOVES);
         }
+        if self.is_left_behind(moment) {
+            moment.blame(promise::A_LOCK_THAT_NOBODY_WANTS_LEAVES_NOTHING_BEHIND);
+        }
         if let Some(promise) = self.broken_to_a_newcomer(moment) {
             moment.blame(promise);
         }
+    }
+
+    /// Whether D is still there although all have ended, and none of the reasons to keep it has occurred.
+    fn is_left_behind(&self, moment: &Moment) -> bool {
+        let may_stay = self.fenced || self.lingers || self.is_sticky || self.bare || self.foreigner;
+        let nothing_failed = moment.left.crashes == self.crashes
+            && moment.left.lies == self.lies
+            && !moment.is_blind;
+        let stands_still = |arrival| matches!(arrival, Arrival::Stopped);
+        let has_ended = |person: &Keyed<Contender>| {
+            person.is_done() && !person.is_crashed && !stands_still(person.plan.arrival)
+        };
+        !may_stay
+            && nothing_failed
+            && moment.disk.inside.is_some()
+            && moment.people.iter().all(has_ended)
     }
 
     /// Whether a wake-up was lost: nobody has the lock, all who want it sleep, and only their periodic

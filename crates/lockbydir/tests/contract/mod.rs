@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "each binary sees it as a module of its own")]
 
 pub(crate) mod a_crash_anywhere_leaves_a_lock_that_is_free_again_within_its_timeout;
+pub(crate) mod a_lock_that_nobody_wants_leaves_nothing_behind;
 pub(crate) mod a_waiters_timeout_never_shortens_a_holders;
 pub(crate) mod at_most_one_valid_holder;
 pub(crate) mod keys;
@@ -185,6 +186,9 @@ macro_rules! contract {
                 takeover_after_expiry_is_reported_to_one_successor,
                 a_kept_lock_that_nobody_renews_expires,
                 the_lock_of_a_dead_process_is_free_within_its_timeout,
+            }
+            a_lock_that_nobody_wants_leaves_nothing_behind {
+                a_waiter_gives_up_while_the_lock_is_released,
             }
             names_of_others_are_never_touched {
                 two_names_are_two_locks,

@@ -54,6 +54,32 @@ fn where_somebody_waits_the_lock_is_opened_in_place() {
 }
 
 #[test]
+fn a_lock_that_was_opened_for_a_waiter_who_gave_up_is_removed() {
+    let unheard = || opening(here()).answer(DONE).asks(WakeFirst).answer(failed(Fault::Missing));
+    let asks = || unheard().asks(HasWaiters);
+    let leaves = || asks().nobody_waits().asks(Unlink(opened()));
+    let removes = || leaves().answer(Answer::Done(Some(EMPTIED))).asks(RemoveDir(EMPTIED));
+
+    rings(removes().answer(DONE)).ends(Released::Left);
+    // Somebody has come, or has the lock already.
+    asks().answer(Answer::Somebody(true)).ends(Released::Opened(opened()));
+    leaves()
+        .answer(failed(Fault::Missing))
+        .asks(Look)
+        .answer(seen(&[held(9)]))
+        .ends(Released::Opened(opened()));
+    // The lock was released even if its directory stays.
+    leaves()
+        .answer(failed(DENIED))
+        .asks(Look)
+        .answer(failed(DENIED))
+        .ends(Released::Opened(opened()));
+    // The same where a queue was left behind.
+    let closed = opening(here()).answer(DONE).asks(WakeFirst).answer(failed(Fault::Taken));
+    closed.asks(CloseQueue).answer(DONE).asks(HasWaiters);
+}
+
+#[test]
 fn a_lock_that_stays_or_is_fenced_is_opened_without_a_question() {
     let fenced = Entry { fenced: true, ..held(7) };
 

@@ -211,10 +211,13 @@ impl Rules {
                 self.ends(entry, now);
             }
             Verb::Release(state) => {
-                let is_own = entry.nonce == self.nonce && entry.state == state;
+                // Also the open entry that it kept for waiters who are gone.
+                let is_ours = entry.state == state || entry.state == State::Open;
+                let is_own = entry.nonce == self.nonce && is_ours;
                 hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, is_own, "another's: {entry}");
             }
-            Verb::Acquire | Verb::Queue if is_own && entry.state == State::Held => {}
+            // It releases what it won too slowly.
+            Verb::Acquire | Verb::Queue if is_own => {}
             // The last to leave a queue removes the lock that was opened for it.
             Verb::Queue => {
                 hold!(ONLY_THE_HOLDER_ENDS_A_HOLD, entry.state == State::Open, "{entry}");
