@@ -32,8 +32,8 @@ pub enum Released {
 ///
 /// First it asks whether somebody waits, and whether we may remove D: if somebody does, or we may not,
 /// the lock is opened in place. When the lock is free, it rings the bell in any case: a waiter may have
-/// arrived between that question and the release. If nobody hears the bell of a lock that was opened for
-/// a waiter, the waiter may have given up in between, so the open lock is removed like any other.
+/// arrived between that question and the release. If the bell of a lock that was opened for a waiter has no
+/// listener, the waiter may have given up in between: the open lock is removed like any other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     nonce: Nonce,
@@ -322,7 +322,7 @@ impl Release {
 impl Release {
     /// The lock is free, and nobody was woken. If it was opened for waiters, they may have given up before,
     /// when they could not know of the open entry.
-    fn unheard(&mut self, now: Now, outcome: Released) -> Next {
+    fn nobody_woken(&mut self, now: Now, outcome: Released) -> Next {
         match outcome {
             Released::Opened(open) if self.had_waiters && !open.fenced => {
                 let mut tidy = Box::new(Release::new(open.clone(), false, self.here));
@@ -379,7 +379,7 @@ impl Machine for Release {
                 self.perform(Phase::ClosingQueue(outcome), Operation::CloseQueue)
             }
             (Phase::Waking(outcome), Answer::Failed(_)) | (Phase::ClosingQueue(outcome), _) => {
-                self.unheard(now, outcome)
+                self.nobody_woken(now, outcome)
             }
             (Phase::Waking(outcome), _) => Step::Finished(outcome),
             (Phase::Tidying(mut tidy, open), answer) => {

@@ -294,10 +294,10 @@ catalogue! {
     LARGE "three on clocks apart": 2_252_860, [AfterExpiry], World { ticks: 2, ..apart(three(once())) };
     LARGE "three on clocks apart, and a lie": 357_558, [Lied],
         World { ticks: 0, lies: 1, ..apart(three(once())) };
-    LARGE "two in the queue while time passes, and a crash": 104_494,
+    LARGE "two in the queue while time passes, and a crash": 118_226,
         [Entered, Notified, HandedOver, HolderEnded],
         World { ticks: 2, crashes: 1, ..in_queue(2, false) };
-    LARGE "three in the queue": 567_402, [Entered, EnteredAnew, Notified, NotifiedFirst], in_queue(3, true);
-    LARGE "three in the queue, and a crash": 1_228_726, [Crashed, Silent, HolderEnded],
+    LARGE "three in the queue": 1_217_095, [Entered, EnteredAnew, Notified, NotifiedFirst], in_queue(3, true);
+    LARGE "three in the queue, and a crash": 2_414_210, [Crashed, Silent, HolderEnded],
         World { crashes: 1, ..in_queue(3, true) };
 }
