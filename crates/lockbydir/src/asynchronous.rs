@@ -17,6 +17,7 @@ use crate::local_queue::LocalWaiter;
 use crate::lock::Lock;
 use crate::os::clock;
 use crate::os::fork_local::ForkGeneration;
+use crate::reentrant;
 use crate::status::printable;
 use crate::waiter::Canceller;
 use crate::waiting::Patience;
@@ -132,7 +133,7 @@ impl Lock {
     /// # Errors
     /// As for [`acquire`](Lock::acquire).
     pub async fn acquire_async(&self) -> Result<Guard, Error> {
-        self.acquire_as_task(false).await
+        self.acquire_by_task(false).await
     }
 
     /// Waits for the lock like [`acquire_shared`](Lock::acquire_shared), in async code on tokio
@@ -141,11 +142,23 @@ impl Lock {
     /// # Errors
     /// As for [`acquire_shared`](Lock::acquire_shared).
     pub async fn acquire_shared_async(&self) -> Result<Guard, Error> {
-        self.acquire_as_task(true).await
+        self.acquire_by_task(true).await
     }
 
-    async fn acquire_as_task(&self, shared: bool) -> Result<Guard, Error> {
+    async fn acquire_by_task(&self, shared: bool) -> Result<Guard, Error> {
         let engine = self.engine_for(shared)?;
+        if !self.settings.reentrant {
+            return self.wait_as_task(engine, shared).await;
+        }
+        if let Some(guard) = reentrant::again(engine.path(), shared)? {
+            return Ok(guard);
+        }
+        let guard = self.wait_as_task(engine, shared).await?;
+        guard.remember();
+        Ok(guard)
+    }
+
+    async fn wait_as_task(&self, engine: Arc<dyn Engine>, shared: bool) -> Result<Guard, Error> {
         self.settings.checked_timeout()?;
         let started = clock::boot();
         let rest = || {

@@ -2,7 +2,7 @@
 //! `release` reports the result, `keep` hands the holding over to its key.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lockbydir_protocol::{Owner, RenewRequest};
@@ -11,6 +11,7 @@ use crate::engine::{Engine, Holding};
 use crate::error::Error;
 use crate::hold::Hold;
 use crate::key::Key;
+use crate::reentrant;
 use crate::renewer;
 use crate::settings::{Settings, check_timeout, living};
 use crate::status::How;
@@ -25,6 +26,8 @@ pub struct Guard {
     hold: Arc<Hold>,
     how: How,
     key: Key,
+    /// Whether it was the last guard of its holding when it was released; unset before that.
+    was_last: OnceLock<bool>,
 }
 
 pub(crate) fn hold(
@@ -35,7 +38,7 @@ pub(crate) fn hold(
 ) -> Result<Guard, Error> {
     let key = holding.key();
     let hold = Hold::new(settings, engine, holding);
-    let guard = Guard { hold, how, key };
+    let guard = Guard { hold, how, key, was_last: OnceLock::new() };
     if !settings.begins_renewals_later
         && guard.hold.has_renewer()
         && let Err(errno) = renewer::join(guard.hold.clone())
@@ -48,6 +51,36 @@ pub(crate) fn hold(
     }
     trace::acquired(guard.path(), guard.token(), &guard.how);
     Ok(guard)
+}
+
+/// The guards of one holding: more than one if the lock is [reentrant](crate::Lock::reentrant).
+impl Guard {
+    /// Creates another guard of a holding, which counts like the first; `None` if the holding is over.
+    pub(crate) fn of(hold: &Arc<Hold>, how: &How) -> Option<Guard> {
+        let (hold, how, key) = (hold.clone(), how.clone(), hold.key());
+        hold.add_guard().then(|| Guard { hold, how, key, was_last: OnceLock::new() })
+    }
+
+    /// Creates another guard of the same holding; `None` if the holding is over.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn again(&self) -> Option<Guard> {
+        Guard::of(&self.hold, &self.how).filter(|_| self.was_last.get().is_none())
+    }
+
+    /// Remembers that the calling thread or task has the holding.
+    pub(crate) fn remember(&self) {
+        reentrant::remember(self.path(), &self.hold, &self.how);
+    }
+
+    /// Releases the holding, if no other guard has it. A guard counts once, however often this is
+    /// called.
+    fn leave(&self) -> Result<(), Error> {
+        match self.was_last.get_or_init(|| self.hold.remove_guard()) {
+            true => self.hold.release(),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Guard {
@@ -211,7 +244,7 @@ impl Guard {
     /// [`Error::is_lost`] if the lock was no longer ours; other kinds if it could not be released,
     /// or if its emptied directory could not be removed.
     pub fn release(self) -> Result<(), Error> {
-        self.hold.release()
+        self.leave()
     }
 
     /// Releases the lock like [`release`](Guard::release), in async code on tokio (feature
@@ -248,7 +281,7 @@ impl Guard {
     /// # Errors
     /// As for [`release`](Guard::release).
     pub fn release_by_ref(&self) -> Result<(), Error> {
-        self.hold.release()
+        self.leave()
     }
 
     /// Hands the holding over to its key, which it returns: the guard neither releases nor renews
@@ -263,7 +296,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         // An error cannot be reported from here; a lock that could not be released expires.
-        let _ = self.hold.release();
+        let _ = self.leave();
     }
 }
 

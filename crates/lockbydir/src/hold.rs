@@ -44,6 +44,8 @@ pub(crate) struct Hold {
     /// The guard is released, handed over or dropped: nobody renews the lock any more.
     is_over: AtomicBool,
     is_reported: AtomicBool,
+    /// How many guards have it; zero once the last one has been released.
+    guards: AtomicUsize,
     state: Mutex<Held>,
     /// Separate from `state`, which is locked during a call to the engine: a loss must be reported
     /// in time even if a renewal hangs.
@@ -112,6 +114,7 @@ impl Hold {
             is_shared: AtomicBool::new(holding.is_shared()),
             is_over: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
+            guards: AtomicUsize::new(1),
             due,
             calling: AtomicU64::new(0),
             renews: settings.renews(),
@@ -235,6 +238,23 @@ impl Hold {
         }
         self.notify();
         (!state.has_ended).then_some(state)
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Counts another guard; returns false if the lock is released, lost or over.
+    pub(crate) fn add_guard(&self) -> bool {
+        let is_held = !self.remaining().is_zero() && !self.is_over();
+        let one_more = |guards| (guards > 0).then_some(guards + 1);
+        let order = Ordering::SeqCst;
+        is_held && self.guards.fetch_update(order, order, one_more).is_ok()
+    }
+
+    /// Counts one guard less; returns true if none is left.
+    pub(crate) fn remove_guard(&self) -> bool {
+        self.guards.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
     /// Releases the lock. After a failure this may be tried again; once the lock is over, it does

@@ -107,6 +107,7 @@ pub mod observe;
 )]
 mod os;
 mod printable;
+mod reentrant;
 mod renewer;
 mod settings;
 mod status;

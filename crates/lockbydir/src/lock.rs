@@ -16,6 +16,7 @@ use crate::guard::{self, Guard};
 use crate::hold;
 use crate::interrupt::Interrupt;
 use crate::key::Key;
+use crate::reentrant;
 use crate::settings::{Owner, Settings};
 use crate::status::{Broken, Status};
 use crate::waiter;
@@ -237,6 +238,34 @@ impl Lock {
         self
     }
 
+    /// Lets a thread that holds the lock acquire it again, by this handle, a clone, or another
+    /// reentrant handle of the same path: it gets another guard of the same holding at once, and
+    /// the last of these guards releases the lock. In async code on tokio, the task counts instead
+    /// of the thread. `false` by default: then such a thread waits for itself.
+    ///
+    /// The options of the first acquisition count. A renewal or a new timeout by any of the guards is
+    /// for all of them, a loss ends all, and [`Guard::keep`] hands over the whole holding. Other
+    /// threads and tasks wait as usual, also if a guard was moved to them. A forked child owns
+    /// nothing of its parent.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let name = folder.path().join("jobs");
+    /// let lock = lockbydir::Lock::new(&name).reentrant(true);
+    /// let outer = lock.acquire()?;
+    /// let inner = lock.acquire()?;
+    /// outer.release()?;
+    /// assert!(lock.is_locked()?);
+    /// inner.release()?;
+    /// assert!(!lock.is_locked()?);
+    /// # Ok::<(), lockbydir::Error>(())
+    /// ```
+    #[must_use]
+    pub fn reentrant(mut self, reentrant: bool) -> Lock {
+        self.settings.reentrant = reentrant;
+        self
+    }
+
     /// Leaves the start of automatic renewals to [`Guard::begin_renewals`]: a holder that releases long
     /// before the first one is due needs no thread for them. `false` by default.
     #[doc(hidden)]
@@ -340,9 +369,18 @@ impl Lock {
 
     fn acquire_within(&self, patience: Patience, shared: bool) -> Result<Guard, Error> {
         let engine = self.engine_for(shared)?;
+        if self.settings.reentrant
+            && let Some(guard) = reentrant::again(engine.path(), shared)?
+        {
+            return Ok(guard);
+        }
         let request = self.settings.acquire_request(shared)?;
         let (holding, how) = waiter::acquire(&self.settings, &*engine, request, patience)?;
-        guard::hold(&self.settings, engine, holding, how)
+        let guard = guard::hold(&self.settings, engine, holding, how)?;
+        if self.settings.reentrant {
+            guard.remember();
+        }
+        Ok(guard)
     }
 
     /// Returns what can be seen of the lock.

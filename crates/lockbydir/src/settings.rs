@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) poll_interval: Duration,
     pub(crate) names_child: bool,
+    /// A thread or task that holds the lock may acquire it again.
+    pub(crate) reentrant: bool,
     /// Its renewer is joined later than its guard is made.
     pub(crate) begins_renewals_later: bool,
 }
@@ -83,6 +85,7 @@ impl Settings {
             interrupt: None,
             poll_interval: lockbydir_protocol::PACE,
             names_child: false,
+            reentrant: false,
             begins_renewals_later: false,
         }
     }

@@ -74,6 +74,11 @@ impl Held {
         }
     }
 
+    /// Returns another holder's part of the same holding, while it is held.
+    pub(crate) fn again(&self, py: Python<'_>) -> Option<Held> {
+        self.ask(py, None, Guard::again).map(Held::new)
+    }
+
     fn is_a_parents(&self) -> bool {
         !self.made_in.is_current()
     }
@@ -151,6 +156,11 @@ impl Held {
 
 #[pymethods]
 impl Held {
+    /// Returns another part of the same holding, while it is held.
+    fn _again(&self, py: Python<'_>) -> Option<Held> {
+        self.again(py)
+    }
+
     /// The fencing token: larger than that of every holding before.
     #[getter]
     fn token(&self) -> u64 {

@@ -17,6 +17,8 @@ use crate::parameters;
 #[pyclass(subclass, frozen, module = "lockbydir._native")]
 pub(crate) struct With {
     lock: OnceLock<(Py<Lock>, lockbydir::Patience)>,
+    /// A thread that holds it may acquire it again.
+    is_reentrant: OnceLock<bool>,
     /// Locked only by a thread that has the interpreter and does not release it meanwhile, so that
     /// a fork by Python finds it unlocked.
     holdings: Mutex<Vec<Holding>>,
@@ -31,7 +33,7 @@ struct Holding {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// By `acquire` or `try_acquire`; ended by `release`. One for each thread.
+    /// By `acquire` or `try_acquire`; ended by `release`. One for each thread, if not reentrant.
     Call,
     /// By a `with` statement; ended by its end. After an expiry a thread may have several.
     With,
@@ -74,6 +76,9 @@ impl With {
         way: Way,
     ) -> PyResult<Py<Held>> {
         let (lock, own) = self.lock()?;
+        if let Some(held) = self.again(py, way)? {
+            return Ok(held);
+        }
         let patience = patience.unwrap_or(*own);
         if patience.duration().is_none() {
             self.check_for_deadlock(py)?;
@@ -83,16 +88,30 @@ impl With {
         Ok(held)
     }
 
+    /// Returns another part of the holding that this thread has, if the lock is reentrant and it has
+    /// one.
+    fn again(&self, py: Python<'_>, way: Way) -> PyResult<Option<Py<Held>>> {
+        if self.is_reentrant.get() != Some(&true) {
+            return Ok(None);
+        }
+        let again = self.own(py).iter().rev().find_map(|held| held.get().again(py));
+        let Some(again) = again else { return Ok(None) };
+        let held = Py::new(py, again)?;
+        self.remember(py, &held, way);
+        Ok(Some(held))
+    }
+
+    /// Returns what this thread has acquired by this object.
+    fn own(&self, py: Python<'_>) -> Vec<Py<Held>> {
+        let thread = Thread::current();
+        let holdings = self.holdings();
+        let own = holdings.iter().filter(|holding| holding.thread.is(&thread));
+        own.map(|holding| holding.held.clone_ref(py)).collect()
+    }
+
     /// Fails if this thread holds the lock itself, since it would then wait for itself for ever.
     fn check_for_deadlock(&self, py: Python<'_>) -> PyResult<()> {
-        let thread = Thread::current();
-        let own: Vec<_> = self
-            .holdings()
-            .iter()
-            .filter(|holding| holding.thread.is(&thread))
-            .map(|holding| holding.held.clone_ref(py))
-            .collect();
-        match own.iter().find(|held| held.get().is_held(py)) {
+        match self.own(py).iter().find(|held| held.get().is_held(py)) {
             Some(held) => Err(errors::deadlock(py, held.get().path(), "thread")),
             None => Ok(()),
         }
@@ -103,8 +122,9 @@ impl With {
     /// dropping one releases the interpreter.
     fn remember(&self, py: Python<'_>, held: &Py<Held>, way: Way) {
         let thread = Thread::current();
+        let is_reentrant = self.is_reentrant.get() == Some(&true);
         let is_past = |holding: &mut Holding| {
-            let is_replaced = way == Way::Call && holding.thread.is(&thread);
+            let is_replaced = way == Way::Call && holding.thread.is(&thread) && !is_reentrant;
             holding.way == Way::Call && (is_replaced || holding.thread.has_ended())
         };
         let mut holdings = self.holdings();
@@ -163,11 +183,12 @@ impl With {
     #[pyo3(signature = (*args, **options))]
     fn new(args: &Bound<'_, PyTuple>, options: Option<&Bound<'_, PyDict>>) -> With {
         let _ = (args, options); // For `__init__`.
-        With { lock: OnceLock::new(), holdings: Mutex::default() }
+        With { lock: OnceLock::new(), is_reentrant: OnceLock::new(), holdings: Mutex::default() }
     }
 
     /// Sets the lock and its patience; called once by `__init__`.
-    fn _begin(&self, lock: Py<Lock>, patience: Option<f64>) -> PyResult<()> {
+    fn _begin(&self, lock: Py<Lock>, patience: Option<f64>, reentrant: bool) -> PyResult<()> {
+        let _ = self.is_reentrant.set(reentrant);
         self.lock
             .set((lock, parameters::patience(patience)?))
             .map_err(|_| PyRuntimeError::new_err("Lock.__init__ was called twice"))
@@ -187,6 +208,9 @@ impl With {
     /// Tries once to acquire the lock, and remembers the holding.
     fn _try_acquire(&self, py: Python<'_>) -> PyResult<Option<Py<Held>>> {
         let (lock, _) = self.lock()?;
+        if let Some(held) = self.again(py, Way::Call)? {
+            return Ok(Some(held));
+        }
         let Some(held) = lock.get().try_acquire(py)? else {
             return Ok(None);
         };

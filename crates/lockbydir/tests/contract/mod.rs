@@ -14,6 +14,7 @@ pub(crate) mod losses;
 pub(crate) mod names_of_others_are_never_touched;
 pub(crate) mod numbers_grow;
 pub(crate) mod only_the_holder_ends_a_hold_or_a_judge_of_an_expired_or_dead_one;
+pub(crate) mod reentry;
 pub(crate) mod renewals;
 #[cfg(feature = "tokio")]
 pub(crate) mod tasks;
@@ -219,6 +220,9 @@ macro_rules! contract {
                 waiters_in_the_queue_are_seen,
                 every_lock_below_a_folder_is_listed,
                 cleaning_keeps_held_locks,
+            }
+            reentry {
+                the_last_guard_of_a_thread_releases_the_lock,
             }
         }
         $crate::contract::of_tasks! { $world }

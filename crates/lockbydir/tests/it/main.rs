@@ -23,6 +23,7 @@ mod naming;
 #[cfg(target_os = "linux")]
 mod process_calls;
 mod queue;
+mod reentrant;
 mod renewing;
 // On other systems an observer only looks, and does not see what happens between two looks.
 #[cfg(target_os = "linux")]

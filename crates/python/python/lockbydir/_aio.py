@@ -161,7 +161,7 @@ class _Holding:
 class AsyncLock:
     """A `Lock` for asyncio: ``async with AsyncLock("jobs") as held:``.
 
-    Takes the parameters of `Lock`. Tasks may share one object: each has its own holding. A task that
+    Takes the parameters of `Lock`; ``reentrant`` counts for a task instead of a thread. Tasks may share one object: each has its own holding. A task that
     is cancelled while it waits has left the queue before its ``CancelledError`` is raised.
     ``on_lost`` is called on a thread: use ``call_soon_threadsafe``.
     """
@@ -182,6 +182,7 @@ class AsyncLock:
         renew: Optional[bool] = None,
         on_lost: Optional[OnLost] = None,
         owner: Owner = "process",
+        reentrant: bool = False,
     ) -> None:
         self._lock = Lock(
             name,
@@ -195,6 +196,7 @@ class AsyncLock:
             renew=renew,
             on_lost=on_lost,
             owner=owner,
+            reentrant=reentrant,
         )
         self._holdings: list[_Holding] = []
 
@@ -225,11 +227,17 @@ class AsyncLock:
 
         As with `acquire`, keep the returned object.
         """
+        again = self._again()
+        if again is not None:
+            return self._remember(again)
         lock = self._lock._native
         held = await _taken(_acquiring(lock.try_acquire), _native.Interrupt())
         return None if held is None else self._remember(AsyncHeld(held))
 
     async def _wait(self, patience: Optional[Seconds] = _UNSET) -> AsyncHeld:
+        again = self._again()
+        if again is not None:
+            return again
         lock = self._lock
         lasts = lock._patience if patience is _UNSET else patience_of(patience)
         if lasts is None or lasts == math.inf:
@@ -240,15 +248,28 @@ class AsyncLock:
         assert held is not None
         return AsyncHeld(held)
 
+    def _own(self) -> list[AsyncHeld]:
+        """Returns what the current task holds by this object."""
+        own = [one.held() for one in list(self._holdings) if one.is_own()]
+        return [held for held in own if held is not None and held.is_held]
+
+    def _again(self) -> Optional[AsyncHeld]:
+        """Returns another part of the holding that the current task has, if the lock is reentrant and
+        it has one."""
+        if self._lock._reentrant:
+            for held in reversed(self._own()):
+                again = held.held._again()
+                if again is not None:
+                    return AsyncHeld(again)
+        return None
+
     def _check_for_deadlock(self) -> None:
-        for holding in list(self._holdings):
-            held = holding.held()
-            if holding.is_own() and held is not None and held.is_held:
-                raise WouldDeadlock(
-                    f"cannot acquire {self.path}: this task holds it by the same AsyncLock, and "
-                    f"would wait for itself for ever; release it first, or give a patience",
-                    self.path,
-                )
+        if self._own():
+            raise WouldDeadlock(
+                f"cannot acquire {self.path}: this task holds it by the same AsyncLock, and "
+                f"would wait for itself for ever; release it first, or give a patience",
+                self.path,
+            )
 
     def _remember(self, held: AsyncHeld, entered: bool = False) -> AsyncHeld:
         for past in [one for one in self._holdings if one.held() is None]:

@@ -135,9 +135,9 @@ class Lock(_native.With):
     True
 
     Locks of the same name exclude each other: between processes, and between threads of one process.
-    Threads may share one object: each has its own holding, and releases it. The lock is not
-    reentrant: a thread that holds it and acquires it again waits until patience is over, or gets a
-    `WouldDeadlock` at once if patience has no end. The object may be created before or after a fork;
+    Threads may share one object: each has its own holding, and releases it. Unless it is
+    ``reentrant``, a thread that holds it and acquires it again waits until patience is over, or gets
+    a `WouldDeadlock` at once if patience has no end. The object may be created before or after a fork;
     acquire the lock after it. A forked child neither renews nor releases the holding of its parent.
 
     :param name: a path; the lock is the directory ``NAME.lockdir``, whose folder must exist. A
@@ -166,11 +166,14 @@ class Lock(_native.With):
         loss is a ``RuntimeWarning``, once a lock, and a warning of the logger ``lockbydir``.
     :param owner: the process on whose life the lock depends, beside its timeout: ``"process"`` (when
         this process dies, the next waiter gets the lock at once), ``"nobody"``, or a PID.
+    :param reentrant: whether a thread that holds the lock by this object may acquire it again: at once,
+        with a `Held` of its own, and the last one to be released releases the lock. A loss ends all
+        of them, and `Held.keep` of one hands all over.
     :raises TypeError: for a parameter of a wrong type.
     :raises ValueError: for a parameter of a wrong value.
     """
 
-    __slots__ = ("__weakref__", "_native", "_patience", "name")
+    __slots__ = ("__weakref__", "_native", "_patience", "_reentrant", "name")
 
     name: Name
     """The name, as given."""
@@ -189,6 +192,7 @@ class Lock(_native.With):
         renew: Optional[bool] = None,
         on_lost: Optional[OnLost] = None,
         owner: Owner = "process",
+        reentrant: bool = False,
     ) -> None:
         _check_holding(timeout, label)
         self._native = native(
@@ -206,7 +210,8 @@ class Lock(_native.With):
         )
         self.name = name
         self._patience = patience_of(patience)
-        self._begin(self._native, self._patience)
+        self._reentrant: bool = _checked(reentrant, bool, "reentrant", "a bool")
+        self._begin(self._native, self._patience, self._reentrant)
 
     @property
     def path(self) -> str:
