@@ -1,16 +1,16 @@
 //! The command line as clap parses it, and the settings derived from it.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Parser, Subcommand, ValueHint};
-use lockbydir::engine::is_url;
+use clap::{ArgAction, Parser, Subcommand, ValueHint};
+use lockbydir::engine::{is_url, shown};
 use lockbydir::{Lock, Patience};
 
 use crate::duration::{parse, parse_patience, parse_timeout};
-use crate::exit::Failure;
+use crate::exit::{Failure, USAGE};
 use crate::flock::Flock;
 use crate::render::short;
 
@@ -33,6 +33,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   lockbydir run --patience 5m nightly -- ./backup.sh
   lockbydir run nightly ./backup.sh --full
+  lockbydir run accounts orders -- ./transfer.sh
   lockbydir run -c './fetch && ./build' nightly";
 
 const ACQUIRE_EXAMPLE: &str = "\
@@ -65,11 +66,15 @@ pub(crate) enum Command {
     /// LOCKBYDIR_HELD the keys of all locks that it runs under. The lock is released when CMD itself ends,
     /// whatever it leaves running in the background, unless --wait-children is given.
     ///
+    /// Several NAMEs before a `--` are locked all or none, in an order that is the same for everybody,
+    /// within one patience. If one of them is lost, CMD is ended. LOCKBYDIR_NAME and LOCKBYDIR_TOKEN
+    /// then have a line for each, in the order given.
+    ///
     /// Signals that `lockbydir` gets are passed on to CMD. One that is sent to the whole process group
     /// (`kill -TERM -PGID`) or to every process of a service reaches CMD twice, directly and passed
     /// on; send it to `lockbydir` alone (systemd: KillMode=mixed). Ctrl-C reaches CMD once.
     #[command(
-        override_usage = "lockbydir run [OPTIONS] <NAME> [--] <CMD> [ARG]...\n       lockbydir run [OPTIONS] -c <TEXT> <NAME>",
+        override_usage = "lockbydir run [OPTIONS] <NAME> [--] <CMD> [ARG]...\n       lockbydir run [OPTIONS] <NAME>... -- <CMD> [ARG]...\n       lockbydir run [OPTIONS] -c <TEXT> <NAME>",
         after_help = format!("{RUN_EXAMPLES}\n\n{}", crate::flock::HELP)
     )]
     Run(Run),
@@ -174,23 +179,33 @@ pub(crate) struct Named {
     /// The lock: a path without its `.lockdir`, or a URL like etcd://host:2379,host2:2379/jobs
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::FilePath)]
     name: PathBuf,
+    #[command(flatten)]
+    dir: Dir,
+}
+
+impl Named {
+    pub(crate) fn name(&self) -> &Path {
+        &self.name
+    }
+
+    pub(crate) fn lock(&self) -> Lock {
+        self.dir.lock(&self.name)
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Dir {
     /// Where a relative NAME begins [default: the current directory]
     #[arg(long, value_name = "DIR", env = "LOCKBYDIR_DIR", value_hint = ValueHint::DirPath)]
     dir: Option<PathBuf>,
 }
 
-impl Named {
-    pub(crate) fn name(&self) -> &std::path::Path {
-        &self.name
-    }
-
-    pub(crate) fn lock(&self) -> Lock {
+impl Dir {
+    fn lock(&self, name: &Path) -> Lock {
         match &self.dir {
             // An empty name stays empty, so that it is refused as an empty name.
-            Some(dir) if !self.name.as_os_str().is_empty() && !is_url(&self.name) => {
-                Lock::new(dir.join(&self.name))
-            }
-            _ => Lock::new(&self.name),
+            Some(dir) if !name.as_os_str().is_empty() && !is_url(name) => Lock::new(dir.join(name)),
+            _ => Lock::new(name),
         }
     }
 }
@@ -309,8 +324,11 @@ pub(crate) struct Run {
     /// contained. Where the kernel allows no such namespace, nothing is locked or run (exit code 64).
     #[arg(long)]
     pub(crate) contain: bool,
+    /// The lock, or several before a `--`: a path without its `.lockdir`, or a URL like etcd://host:2379,host2:2379/jobs
+    #[arg(value_name = "NAME", required = true, action = ArgAction::Set, num_args = 1, value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::FilePath)]
+    names: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) named: Named,
+    dir: Dir,
     /// The text for a shell, in place of CMD: for $SHELL, or /bin/sh
     #[arg(short = 'c', long = "command", value_name = "TEXT", conflicts_with = "command")]
     text: Option<OsString>,
@@ -321,11 +339,38 @@ pub(crate) struct Run {
     pub(crate) command: Vec<OsString>,
 }
 
+/// Returns the parser of `run NAME... -- CMD`; the usual one is for `run NAME CMD`.
+pub(crate) fn with_several_names(run: clap::Command) -> clap::Command {
+    run.mut_arg("names", |names| names.action(ArgAction::Append).num_args(1..))
+        .mut_arg("command", |command| command.trailing_var_arg(false).last(true))
+}
+
 impl Run {
-    /// Refuses options of flock that mean nothing here, and fills in `command` if it was given as a
-    /// text for a shell.
+    /// Returns the locks, in the order in which they were given.
+    pub(crate) fn locks(&self) -> impl ExactSizeIterator<Item = Lock> {
+        self.names.iter().map(|name| self.dir.lock(name))
+    }
+
+    /// Returns true if the command is a program that exists.
+    pub(crate) fn has_program(&self) -> bool {
+        self.command.first().is_some_and(|program| is_program(program))
+    }
+
+    /// Refuses options of flock that mean nothing here, and what may be meant in two ways; fills in
+    /// `command` if it was given as a text for a shell.
     pub(crate) fn prepared(mut self) -> Result<Run, Failure> {
         self.flock.check()?;
+        if let [first, second, ..] = &*self.names
+            && is_program(second.as_os_str())
+        {
+            let (first, second) = (shown(first), shown(second));
+            return Err(Failure::new(
+                USAGE,
+                format!(
+                    "`{second}` is a program, and all before `--` are names of locks: to run it, write `{first} -- {second}`; to lock that name, write `./{second}`"
+                ),
+            ));
+        }
         if let Some(text) = self.text.take() {
             let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
             let (usual, option) = if cfg!(windows) { ("cmd.exe", "/C") } else { ("/bin/sh", "-c") };
@@ -334,6 +379,28 @@ impl Run {
         }
         Ok(self)
     }
+}
+
+/// Returns true if this word alone would run a program, which is found in the PATH.
+fn is_program(word: &OsStr) -> bool {
+    let is_bare = Path::new(word).components().count() == 1 && !word.is_empty();
+    let path = std::env::var_os("PATH").filter(|_| is_bare).unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| {
+        let program = folder.join(word);
+        can_run(&program) || cfg!(windows) && can_run(&program.with_extension("exe"))
+    })
+}
+
+#[cfg(unix)]
+fn can_run(program: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let found = program.metadata();
+    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn can_run(program: &Path) -> bool {
+    program.is_file()
 }
 
 #[derive(clap::Args)]

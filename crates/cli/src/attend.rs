@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lockbydir::{Error, ErrorKind, Guard, Key, printable};
+use lockbydir::{Error, ErrorKind, Guard, Guards, Key, printable};
 
 use crate::args::Run;
 use crate::child::{Child, Event};
@@ -48,37 +48,38 @@ impl From<Failure> for Stopped {
 
 /// What keeps a command running.
 pub(crate) enum Under {
-    /// A lock of this process.
-    Own(Arc<Guard>),
+    /// The locks of this process.
+    Own(Arc<Guards>),
     /// The holding of an ancestor, or of a key.
     Outer(Box<Outer>),
 }
 
 impl Under {
-    pub(crate) fn key(&self) -> Key {
+    /// Returns the key of each lock, in the order in which their names were given.
+    pub(crate) fn keys(&self) -> Vec<Key> {
         match self {
-            Under::Own(guard) => guard.key(),
-            Under::Outer(outer) => outer.key(),
+            Under::Own(guards) => guards.as_given().into_iter().map(Guard::key).collect(),
+            Under::Outer(outer) => vec![outer.key()],
         }
     }
 
     fn path(&self) -> String {
         match self {
-            Under::Own(guard) => printable(guard.path()),
+            Under::Own(guards) => first_to_end(guards),
             Under::Outer(outer) => outer.path(),
         }
     }
 
     fn timeout(&self) -> Duration {
         match self {
-            Under::Own(guard) => guard.timeout(),
+            Under::Own(guards) => guards.timeout(),
             Under::Outer(outer) => outer.timeout(),
         }
     }
 
     fn remaining(&self) -> Duration {
         match self {
-            Under::Own(guard) => guard.remaining(),
+            Under::Own(guards) => guards.remaining(),
             Under::Outer(outer) => outer.remaining(),
         }
     }
@@ -86,14 +87,14 @@ impl Under {
     /// Returns why the lock is lost, if it is known to be.
     fn lost(&mut self) -> Option<String> {
         match self {
-            Under::Own(guard) => guard.lost().map(|lost| lost.to_string()),
+            Under::Own(guards) => guards.lost().map(|lost| lost.to_string()),
             Under::Outer(outer) => outer.has_ended().then(|| outer.lost()),
         }
     }
 
     fn renewal_failure(&self) -> Option<String> {
         match self {
-            Under::Own(guard) => guard.renewal_failure(),
+            Under::Own(guards) => guards.renewal_failure(),
             Under::Outer(_) => None,
         }
     }
@@ -101,11 +102,11 @@ impl Under {
     /// Begins to renew the lock automatically; returns whether that was possible. If no thread can be
     /// started for it, renews the lock itself when that is due.
     fn begin_renewals(&self) -> bool {
-        let Under::Own(guard) = self else { return true };
-        let has_begun = guard.begin_renewals().is_ok();
-        if !has_begun && guard.remaining() < guard.timeout() / 2 {
+        let Under::Own(guards) = self else { return true };
+        let has_begun = guards.begin_renewals().is_ok();
+        if !has_begun && guards.remaining() < guards.timeout() / 2 {
             // The cause of a failure is kept in the guard.
-            let _ = guard.renew();
+            let _ = guards.renew();
         }
         has_begun
     }
@@ -114,23 +115,44 @@ impl Under {
     /// whether it is held again.
     fn renew_late(&mut self, args: &Run, child: &mut Child) -> Result<bool, Stopped> {
         match self {
-            Under::Own(guard) => renew_late(args, guard, child).map(|()| true),
+            Under::Own(guards) => renew_late(args, guards, child).map(|()| true),
             Under::Outer(outer) => Ok(outer.is_renewed_late()),
         }
     }
 }
 
-/// Names a process in the lock and returns how long the lock is then held. Retries after errors that
-/// may pass.
+/// Names a process in the locks and returns how long they are then held.
 pub(crate) fn name(under: &Under, pid: u32) -> Result<Duration, Failure> {
     match under {
-        Under::Own(guard) => name_in(guard, pid),
+        Under::Own(guards) => name_in_all(guards, pid),
         // Its entry is not ours to change.
         Under::Outer(outer) => Ok(outer.remaining()),
     }
 }
 
-fn name_in(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
+fn name_in_all(guards: &Guards, pid: u32) -> Result<Duration, Failure> {
+    for guard in guards.as_given() {
+        name_in(guard, pid)?;
+    }
+    // The answers may have taken longer than a lock lasts. A late renewal proves that nobody held it in
+    // between.
+    if guards.remaining().is_zero() {
+        guards.renew()?;
+    }
+    match guards.remaining() {
+        Duration::ZERO => {
+            let message = format!(
+                "the lock {} expired before the command could start, so it was not started; use a longer --timeout",
+                first_to_end(guards)
+            );
+            Err(Failure::new(LOST, message))
+        }
+        held => Ok(held),
+    }
+}
+
+/// Names a process in one lock. Retries after errors that may pass.
+fn name_in(guard: &Guard, pid: u32) -> Result<(), Failure> {
     let mut pause = NAMING_PAUSE;
     while let Err(error) = guard.name_child(pid) {
         let may_pass = error.kind() == ErrorKind::Io;
@@ -140,21 +162,12 @@ fn name_in(guard: &Guard, pid: u32) -> Result<Duration, Failure> {
         thread::sleep(pause);
         pause = pause.saturating_mul(2).min(LONGEST_SLEEP).min(guard.timeout() / 8);
     }
-    // The answer may have taken longer than the lock lasts. A late renewal proves that nobody held the
-    // lock in between.
-    if guard.remaining().is_zero() {
-        guard.renew()?;
-    }
-    match guard.remaining() {
-        Duration::ZERO => {
-            let message = format!(
-                "the lock {} expired before the command could start, so it was not started; use a longer --timeout",
-                printable(guard.path())
-            );
-            Err(Failure::new(LOST, message))
-        }
-        held => Ok(held),
-    }
+    Ok(())
+}
+
+/// Returns the path of the lock that ends first, for people.
+fn first_to_end(guards: &Guards) -> String {
+    guards.first_to_end().map(|guard| printable(guard.path())).unwrap_or_default()
 }
 
 /// Waits until the command ends; ends it when the lock cannot be kept.
@@ -257,22 +270,22 @@ fn not_ended(left: &[u32]) -> String {
 
 /// Renews the lock after its deadline, when nothing that the command has started runs. A renewal that
 /// succeeds proves that nobody held the lock in between: then the command goes on.
-fn renew_late(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<(), Stopped> {
+fn renew_late(args: &Run, guards: &Arc<Guards>, child: &mut Child) -> Result<(), Stopped> {
     let (sender, answer) = channel();
-    let ours = guard.clone();
+    let ours = guards.clone();
     let renew = move || {
         let done = ours.renew();
         drop(ours);
         let _ = sender.send(done);
     };
     let done = match thread::Builder::new().name("late renewal".into()).spawn(renew) {
-        Ok(_) => answer.recv_timeout(guard.timeout().max(LEAST_ANSWER)).ok(),
-        Err(_) => Some(guard.renew()),
+        Ok(_) => answer.recv_timeout(guards.timeout().max(LEAST_ANSWER)).ok(),
+        Err(_) => Some(guards.renew()),
     };
-    let lock = printable(guard.path());
+    let lock = first_to_end(guards);
     match done {
         Some(Ok(())) => {
-            child.set_deadline(guard.remaining());
+            child.set_deadline(guards.remaining());
             if !args.holding.quiet {
                 output::note(format!(
                     "the lock {lock} was renewed late; nobody held it in between, so the command goes on"
@@ -282,7 +295,7 @@ fn renew_late(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<(), S
         }
         Some(Err(error)) => {
             let left = child.end();
-            output::note(why_lost(guard, &error));
+            output::note(why_lost(guards, &error));
             Err(stopped(&left, false))
         }
         None => {
@@ -293,11 +306,11 @@ fn renew_late(args: &Run, guard: &Arc<Guard>, child: &mut Child) -> Result<(), S
     }
 }
 
-fn why_lost(guard: &Guard, error: &Error) -> String {
+fn why_lost(guards: &Guards, error: &Error) -> String {
     match error.is_lost() {
         true => error.to_string(),
         false => {
-            format!("lost the lock {}: not renewed in time: {error}", printable(guard.path()))
+            format!("lost the lock {}: not renewed in time: {error}", first_to_end(guards))
         }
     }
 }
@@ -406,7 +419,7 @@ mod tests {
             let guard = lock.acquire().unwrap();
             world.takes.set(Duration::from_millis(takes));
             world.fails.set(fails);
-            name_in(&guard, std::process::id())
+            name_in_all(&Guards::from(guard), std::process::id())
         })
     }
 

@@ -64,7 +64,11 @@ fn parse() -> Result<Args, clap::Error> {
     if let Some(run) = parse_run(&given) {
         return Ok(Args { command: Command::Run(run) });
     }
-    let command = || variables::without_empty(Args::command());
+    let has_several = is_run(&given) && has_dashes(&given);
+    let command = || {
+        let command = variables::without_empty(Args::command());
+        if has_several { command.mut_subcommand("run", args::with_several_names) } else { command }
+    };
     let parsed = command().try_get_matches_from(&given).and_then(|matches| {
         Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
     });
@@ -74,17 +78,33 @@ fn parse() -> Result<Args, clap::Error> {
     })
 }
 
+fn is_run(given: &[OsString]) -> bool {
+    given.get(1).is_some_and(|verb| verb == "run")
+}
+
+fn has_dashes(given: &[OsString]) -> bool {
+    given.iter().any(|argument| argument == "--")
+}
+
 /// Parses the arguments of `run` without those of all other verbs, whose construction takes longer than the
 /// lock. Returns `None` for anything but a correct `run`: the complete parser finds the words for it.
+///
+/// All before a `--` are names of locks. But where that is impossible, since an option of a command is among
+/// them, it is the short form of one name, with a command that has a `--` of its own.
 fn parse_run(given: &[OsString]) -> Option<args::Run> {
     let [_, arguments @ ..] = given else { return None };
-    if arguments.first()? != "run" {
-        return None;
+    let parse_as = |form: fn(clap::Command) -> clap::Command| {
+        let command = form(args::Run::augment_args(clap::Command::new("run")));
+        let command = variables::without_empty(command);
+        let matches = command.try_get_matches_from(arguments).ok()?;
+        args::Run::from_arg_matches(&matches).ok()
+    };
+    match (is_run(given), has_dashes(given)) {
+        (false, _) => None,
+        (true, false) => parse_as(|run| run),
+        (true, true) => parse_as(args::with_several_names)
+            .or_else(|| parse_as(|run| run).filter(args::Run::has_program)),
     }
-    let command = args::Run::augment_args(clap::Command::new("run"));
-    let command = variables::without_empty(command);
-    let matches = command.try_get_matches_from(arguments).ok()?;
-    args::Run::from_arg_matches(&matches).ok()
 }
 
 /// Renders a message of clap for `out`: with colours, if `out` shows them.

@@ -1,10 +1,11 @@
 //! The verb `run`: lock, run a command, unlock; and the wait that `acquire` shares with it.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lockbydir::engine::is_url;
-use lockbydir::{ErrorKind, Guard, How, Lock};
+use lockbydir::{Error, ErrorKind, Guard, Guards, How, Lock, acquire_all};
 
 use crate::args::{Holding, Run};
 use crate::attend::{self, Ended, Under, attend};
@@ -18,12 +19,38 @@ pub(crate) fn wait_for(
     holding: &Holding,
     signals: &Arc<Signals>,
 ) -> Result<Guard, Failure> {
+    let guard = wait_by(|| announced(lock, holding, signals).acquire(), holding, signals)?;
+    report(&guard, holding);
+    Ok(guard)
+}
+
+/// Waits for all locks in the same way.
+fn wait_for_all(
+    locks: Vec<Lock>,
+    holding: &Holding,
+    signals: &Arc<Signals>,
+) -> Result<Guards, Failure> {
+    let locks = locks.into_iter().map(|lock| announced(lock, holding, signals));
+    let guards = wait_by(|| acquire_all(locks), holding, signals)?;
+    guards.as_given().into_iter().for_each(|guard| report(guard, holding));
+    Ok(guards)
+}
+
+/// Returns the lock, set to print what it waits for, and to stop at a signal.
+fn announced(lock: Lock, holding: &Holding, signals: &Arc<Signals>) -> Lock {
+    waiting::announced(lock.interrupt(signals.early().clone()), holding)
+}
+
+fn wait_by<T>(
+    acquire: impl FnOnce() -> Result<T, Error>,
+    holding: &Holding,
+    signals: &Arc<Signals>,
+) -> Result<T, Failure> {
     #[cfg(feature = "etcd")]
     if !holding.quiet {
         crate::etcd::print_warnings();
     }
-    let lock = lock.interrupt(signals.early().clone());
-    let got = waiting::announced(lock, holding).acquire();
+    let got = acquire();
     output::live_over();
     if let Some(signal) = signals.received() {
         drop(got);
@@ -33,16 +60,19 @@ pub(crate) fn wait_for(
             false => Failure::new(SIGNAL.saturating_add(signal), message),
         });
     }
-    let guard = got.map_err(|error| match error.is_patience_over() && holding.quiet {
+    got.map_err(|error| match error.is_patience_over() && holding.quiet {
         true => Failure::new(PATIENCE_OVER, ""),
         false => error.into(),
-    })?;
+    })
+}
+
+/// Prints how the lock was acquired, if that is worth a line.
+fn report(guard: &Guard, holding: &Holding) {
     let is_takeover = matches!(guard.how(), How::AfterExpiry(_) | How::AfterDeath(_));
     if holding.verbose || is_takeover && !holding.quiet {
         output::note(render::how(guard.how()));
     }
     output::settle(guard.timeout());
-    Ok(guard)
 }
 
 pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
@@ -55,22 +85,26 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     let program = args.command.first().map(Path::new).unwrap_or(Path::new(""));
     let label = program.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let label: String = label.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-    let lock = resolved(args.named.lock())?;
-    let lock = args.holding.apply(lock, &label).renew_automatically(!args.no_renew);
-    let lock = lock.begins_renewals_later(true).names_child(true);
-    let name = name_of(&lock)?;
+    let mut locks = Vec::new();
+    for lock in args.locks() {
+        let lock = args.holding.apply(resolved(lock)?, &label).renew_automatically(!args.no_renew);
+        // With several, each is renewed while the next ones are waited for.
+        let is_alone = args.locks().len() == 1;
+        locks.push(lock.begins_renewals_later(is_alone).names_child(true));
+    }
+    let names = locks.iter().map(name_of).collect::<Result<Vec<_>, _>>()?;
 
-    let signals = signals_for(&name)?;
-    let mut under = under(args, lock, &name, &signals).map_err(|failure| match failure.code {
+    let signals = signals_for(&names)?;
+    let mut under = under(args, locks, &names, &signals).map_err(|failure| match failure.code {
         PATIENCE_OVER => Failure { code: args.conflict_code, ..failure },
         _ => failure,
     })?;
 
-    let key = under.key();
-    let held = held::with([(&*name, key)]);
+    let keys = under.keys();
+    let held = held::with(names.iter().map(PathBuf::as_path).zip(keys.iter().copied()));
     let variables = vec![
-        ("LOCKBYDIR_NAME", name.into_os_string()),
-        ("LOCKBYDIR_TOKEN", key.token().to_string().into()),
+        ("LOCKBYDIR_NAME", lines(names.into_iter().map(PathBuf::into_os_string))),
+        ("LOCKBYDIR_TOKEN", lines(keys.iter().map(|key| key.token().to_string().into()))),
         (held::VARIABLE, held),
     ];
     let plan = Plan { command: &args.command, variables, is_contained: args.contain };
@@ -96,7 +130,7 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
         }
     };
     let released = match under {
-        Under::Own(guard) => Arc::into_inner(guard).map_or(Ok(()), Guard::release),
+        Under::Own(guards) => Arc::into_inner(guards).map_or(Ok(()), Guards::release),
         Under::Outer(mut outer) => {
             child.finish();
             return outer.check().and(ending(&signals, &ended));
@@ -113,14 +147,35 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
     }
 }
 
-/// Returns what the command runs under: the holding of an ancestor, if it is nested, or one of its own.
-fn under(args: &Run, lock: Lock, name: &Path, signals: &Arc<Signals>) -> Result<Under, Failure> {
-    if !args.nested {
-        nested::refuse(&lock, name)?;
-    } else if let Some(outer) = nested::outer(&lock, name, args.key.as_deref())? {
-        return Ok(Under::Outer(Box::new(outer)));
+/// Returns what the command runs under: the holding of an ancestor, if it is nested, or its own.
+fn under(
+    args: &Run,
+    locks: Vec<Lock>,
+    names: &[PathBuf],
+    signals: &Arc<Signals>,
+) -> Result<Under, Failure> {
+    match (&*locks, names) {
+        ([lock], [name]) if args.nested => {
+            if let Some(outer) = nested::outer(lock, name, args.key.as_deref())? {
+                return Ok(Under::Outer(Box::new(outer)));
+            }
+        }
+        _ if args.nested => {
+            let message =
+                "--nested takes one NAME: a command runs under one holding of an ancestor";
+            return Err(Failure::new(USAGE, message));
+        }
+        _ => {
+            let mut all = locks.iter().zip(names);
+            all.try_for_each(|(lock, name)| nested::refuse(lock, name))?;
+        }
     }
-    wait_for(lock, &args.holding, signals).map(|guard| Under::Own(Arc::new(guard)))
+    wait_for_all(locks, &args.holding, signals).map(|guards| Under::Own(Arc::new(guards)))
+}
+
+/// Returns a line for each of these, without a line break at the end.
+fn lines(all: impl Iterator<Item = OsString>) -> OsString {
+    all.collect::<Vec<_>>().join(OsStr::new("\n"))
 }
 
 fn ending(signals: &Signals, ended: &Ended) -> Result<u32, Failure> {
@@ -137,8 +192,8 @@ pub(crate) fn name_of(resolved: &Lock) -> Result<PathBuf, Failure> {
 
 /// Starts to receive signals. The wait for a lock directory sleeps on them; that for another engine must be
 /// woken by a thread.
-pub(crate) fn signals_for(name: &Path) -> Result<Arc<Signals>, Failure> {
-    if is_url(name) { Signals::watch() } else { Signals::receive() }
+pub(crate) fn signals_for(names: &[impl AsRef<Path>]) -> Result<Arc<Signals>, Failure> {
+    if names.iter().any(is_url) { Signals::watch() } else { Signals::receive() }
 }
 
 /// Returns the lock with the symbolic links on its path resolved, so that it stays the same lock if

@@ -94,7 +94,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, Failure> {
 fn acquire(args: &Acquire) -> Result<u8, Failure> {
     let lock = args.holding.apply(args.named.lock(), "");
     let lock = lock.owner(args.pid.map_or(Owner::Nobody, Owner::Process));
-    let signals = run::signals_for(args.named.name())?;
+    let signals = run::signals_for(&[args.named.name()])?;
     nested::refuse(&lock, &run::name_of(&run::resolved(args.named.lock())?)?)?;
     let guard = run::wait_for(lock, &args.holding, &signals)?;
     // The lock is left to the key only after the key was printed. If printing fails, the lock is

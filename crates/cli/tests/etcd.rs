@@ -43,6 +43,32 @@ fn run_writing(url: &str, timeout: &str, file: &Path) -> Child {
 }
 
 #[test]
+fn a_directory_and_an_etcd_lock_are_held_together_or_not_at_all() {
+    let server = Server::start().unwrap();
+    let (url, folder) = (server.url("team/jobs"), tempfile::tempdir().unwrap());
+    let path = folder.path().join("local");
+    let path = path.to_str().unwrap();
+    let run = |options: &[&str], command: &[&str]| {
+        ended(&[&["run"], options, &[&url, path, "--"], command].concat())
+    };
+
+    let (code, said, _) = run(&[], &["sh", "-c", "echo \"$LOCKBYDIR_NAME\""]);
+    assert_eq!((code, said.lines().next()), (0, Some(&*url)));
+    for taken in [path, &*url] {
+        let (_, key, _) = ended(&["acquire", "-t", "60s", taken]);
+
+        assert_eq!(run(&["-n"], &["true"]).0, 75);
+
+        for name in [path, &*url] {
+            let is_locked = ended(&["is-locked", name]).0 == 0;
+            assert_eq!(is_locked, name == taken, "{name} of {taken}");
+        }
+        assert_eq!(ended(&["release", taken, key.trim()]).0, 0);
+    }
+    assert_eq!(ended(&["run", &url, path, &url, "--", "true"]).0, 64);
+}
+
+#[test]
 fn a_command_runs_under_the_lock_with_name_and_token() {
     let server = Server::start().unwrap();
     let url = server.url("team/jobs");

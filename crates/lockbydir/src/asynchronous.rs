@@ -114,6 +114,14 @@ impl Drop for CancelOnDrop {
 }
 
 impl Lock {
+    /// Returns the lock with what is left of its patience in a wait that began at this time of the
+    /// boot clock.
+    pub(crate) fn remaining_since(&self, started: Duration) -> Lock {
+        let waited = clock::boot().saturating_sub(started);
+        let rest = self.settings.patience.duration().map(|all| all.saturating_sub(waited));
+        self.clone().patience(rest)
+    }
+
     /// Acquires the lock like [`acquire`](Lock::acquire), in async code on tokio (feature `tokio`).
     ///
     /// Dropping the future ends the wait: its ticket leaves the queue, and the lock is not taken

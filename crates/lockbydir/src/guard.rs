@@ -229,6 +229,11 @@ impl Guard {
         }
     }
 
+    /// Ends automatic renewals: from its next renewal on, the lock has a fixed timeout.
+    pub(crate) fn end_renewals(&self) {
+        self.hold.end_renewals();
+    }
+
     /// Waits until the lock is known to be lost or is about to end; returns false if neither
     /// happens within `up_to`. True does not prove a loss: if [`lost`](Guard::lost) is `None`, or
     /// its reason is [`RenewalFailed`](crate::LostReason::RenewalFailed) or

@@ -38,7 +38,7 @@ pub(crate) struct Hold {
     /// Readers may hold the lock together with this hold.
     is_shared: AtomicBool,
     /// The lock is renewed automatically.
-    renews: bool,
+    renews: AtomicBool,
     /// Losses are reported.
     reports: bool,
     /// The guard is released, handed over or dropped: nobody renews the lock any more.
@@ -117,7 +117,7 @@ impl Hold {
             guards: AtomicUsize::new(1),
             due,
             calling: AtomicU64::new(0),
-            renews: settings.renews(),
+            renews: AtomicBool::new(settings.renews()),
             reports: settings.on_lost.is_some() || trace::REPORTS && simulated::world().is_none(),
             state: Mutex::new(Held { holding, has_ended: false }),
             loss: Mutex::new(None),
@@ -356,12 +356,25 @@ impl Hold {
 
     /// Returns true if the renewer has something to do for this hold.
     pub(crate) fn has_renewer(&self) -> bool {
-        self.renews || self.reports
+        self.renews() || self.reports
+    }
+
+    fn renews(&self) -> bool {
+        self.renews.load(Ordering::SeqCst)
+    }
+
+    /// Ends automatic renewals; a loss is still reported.
+    pub(crate) fn end_renewals(&self) {
+        self.renews.store(false, Ordering::SeqCst);
+        match self.reports {
+            true => renewer::reschedule(self),
+            false => renewer::leave(self),
+        }
     }
 
     /// Returns true if the program relies on the renewer.
     pub(crate) fn needs_renewer(&self) -> bool {
-        self.renews || self.on_lost.is_some()
+        self.renews() || self.on_lost.is_some()
     }
 
     fn is_reported(&self) -> bool {
@@ -413,7 +426,7 @@ impl Hold {
     /// Returns why the lock is lost, if it is known to be.
     pub(crate) fn lost(&self) -> Option<Error> {
         let known = self.loss().clone();
-        let has_expired = || !self.renews && !self.is_over() && self.before_deadline().is_zero();
+        let has_expired = || !self.renews() && !self.is_over() && self.before_deadline().is_zero();
         let why = known.or_else(|| has_expired().then_some(Why::Expired))?;
         Some(self.lost_error(&why))
     }
@@ -439,7 +452,7 @@ impl Renewable for Hold {
             // A renewal by another thread may still revive it, which is then rescheduled.
             (Some(_), _) => Next::Nothing,
             (None, call) if call != 0 && self.reports => Next::Answer { call, deadline },
-            (None, _) if self.renews => Next::Renew(self.due.load(Ordering::Relaxed)),
+            (None, _) if self.renews() => Next::Renew(self.due.load(Ordering::Relaxed)),
             (None, _) => Next::Expire(deadline),
         }
     }

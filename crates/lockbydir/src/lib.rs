@@ -110,6 +110,7 @@ mod printable;
 mod reentrant;
 mod renewer;
 mod settings;
+mod several;
 mod status;
 mod trace;
 #[cfg(doctest)]
@@ -135,5 +136,8 @@ pub use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT, Nonce};
 pub use os::simulated;
 pub use printable::is_printable;
 pub use settings::Owner;
+#[cfg(feature = "tokio")]
+pub use several::acquire_all_async;
+pub use several::{Guards, acquire_all};
 pub use status::{Broken, Holder, How, Predecessor, Readers, State, Status, Ticket, printable};
 pub use waiting::{Patience, Waiting};

@@ -16,6 +16,7 @@ use crate::guard::{self, Guard};
 use crate::hold;
 use crate::interrupt::Interrupt;
 use crate::key::Key;
+use crate::os::clock;
 use crate::reentrant;
 use crate::settings::{Owner, Settings};
 use crate::status::{Broken, Status};
@@ -332,7 +333,13 @@ impl Lock {
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for an invalid name, timeout or label;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if its engine is out of reach.
     pub fn acquire(&self) -> Result<Guard, Error> {
-        self.acquire_within(self.settings.patience, false)
+        self.acquire_since(clock::boot())
+    }
+
+    /// Acquires the lock like [`acquire`](Lock::acquire), in a wait that began at this time of the
+    /// boot clock.
+    pub(crate) fn acquire_since(&self, started: Duration) -> Result<Guard, Error> {
+        self.acquire_within(started, self.settings.patience, false)
     }
 
     /// Waits while patience lasts, then holds the lock as a reader, until the guard is released or
@@ -343,7 +350,7 @@ impl Lock {
     /// As for [`acquire`](Lock::acquire); [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the
     /// lock's engine cannot share it.
     pub fn acquire_shared(&self) -> Result<Guard, Error> {
-        self.acquire_within(self.settings.patience, true)
+        self.acquire_within(clock::boot(), self.settings.patience, true)
     }
 
     /// Tries once to hold the lock as a reader, without waiting; returns `None` if it is held
@@ -352,7 +359,7 @@ impl Lock {
     /// # Errors
     /// As for [`acquire_shared`](Lock::acquire_shared), except that a taken lock is no error.
     pub fn try_acquire_shared(&self) -> Result<Option<Guard>, Error> {
-        or_none(self.acquire_within(Patience::NONE, true))
+        or_none(self.acquire_within(clock::boot(), Patience::NONE, true))
     }
 
     /// Tries once, without waiting; returns `None` if the lock is taken.
@@ -364,10 +371,15 @@ impl Lock {
     /// # Errors
     /// As for [`acquire`](Lock::acquire), except that a taken lock is no error.
     pub fn try_acquire(&self) -> Result<Option<Guard>, Error> {
-        or_none(self.acquire_within(Patience::NONE, false))
+        or_none(self.acquire_within(clock::boot(), Patience::NONE, false))
     }
 
-    fn acquire_within(&self, patience: Patience, shared: bool) -> Result<Guard, Error> {
+    fn acquire_within(
+        &self,
+        started: Duration,
+        patience: Patience,
+        shared: bool,
+    ) -> Result<Guard, Error> {
         let engine = self.engine_for(shared)?;
         if self.settings.reentrant
             && let Some(guard) = reentrant::again(engine.path(), shared)?
@@ -375,7 +387,7 @@ impl Lock {
             return Ok(guard);
         }
         let request = self.settings.acquire_request(shared)?;
-        let (holding, how) = waiter::acquire(&self.settings, &*engine, request, patience)?;
+        let (holding, how) = waiter::acquire(&self.settings, &*engine, request, started, patience)?;
         let guard = guard::hold(&self.settings, engine, holding, how)?;
         if self.settings.reentrant {
             guard.remember();

@@ -157,14 +157,15 @@ impl<'a> Wait<'a> {
 }
 
 /// Waits among the threads of this process, then with the engine, until the lock is acquired or
-/// patience is over.
+/// patience, which counts from `started` on the boot clock, is over.
 pub(crate) fn acquire(
     settings: &Settings,
     engine: &dyn Engine,
     request: AcquireRequest,
+    started: Duration,
     patience: Patience,
 ) -> Result<(Box<dyn Holding>, How), Error> {
-    let mut wait = Wait::since(clock::boot(), patience, settings, None);
+    let mut wait = Wait::since(started, patience, settings, None);
     let path = engine.path();
     let local_waiter = LocalWaiter::take(path);
     let report = wait.on_wait.map(|_| || wait.report(|| (engine.glance(), None)));

@@ -37,6 +37,7 @@ mod readme;
 mod running;
 #[cfg(feature = "player")]
 mod serve;
+mod several;
 #[cfg(all(feature = "etcd", feature = "player", feature = "bench", target_os = "linux"))]
 mod snapshots;
 #[cfg(target_os = "linux")]

@@ -16,6 +16,7 @@ pub(crate) mod numbers_grow;
 pub(crate) mod only_the_holder_ends_a_hold_or_a_judge_of_an_expired_or_dead_one;
 pub(crate) mod reentry;
 pub(crate) mod renewals;
+pub(crate) mod several;
 #[cfg(feature = "tokio")]
 pub(crate) mod tasks;
 pub(crate) mod the_queue_moves;
@@ -212,6 +213,16 @@ macro_rules! contract {
                 a_guard_notices_a_release_by_its_key_when_it_renews,
                 a_key_does_not_shorten_the_holding_of_another_process,
                 a_guard_notices_a_renewal_by_its_key,
+            }
+            several {
+                all_are_held_and_all_are_released,
+                none_is_held_if_one_is_taken,
+                one_patience_counts_for_all,
+                an_interrupt_releases_what_is_held,
+                opposite_orders_do_not_block_each_other,
+                a_loss_of_one_is_a_loss_of_all,
+                what_is_held_is_kept_while_others_are_waited_for,
+                the_same_lock_twice_is_refused,
             }
             looks {
                 a_free_lock_is_seen,

@@ -25,6 +25,7 @@ mod process_calls;
 mod queue;
 mod reentrant;
 mod renewing;
+mod several;
 // On other systems an observer only looks, and does not see what happens between two looks.
 #[cfg(target_os = "linux")]
 mod observe;
