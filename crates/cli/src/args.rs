@@ -297,6 +297,13 @@ pub(crate) struct Run {
     /// Do not renew: CMD has until the timeout
     #[arg(long)]
     pub(crate) no_renew: bool,
+    /// Keep the lock for at least this long, even if CMD ends sooner
+    ///
+    /// For a job that several hosts start at the same time by clocks that differ. Nobody waits: if CMD ends
+    /// sooner, `lockbydir` ends with it, and the lock expires at that time. It is released at once if CMD
+    /// could not be started, and the next one gets it at once if `lockbydir` is killed.
+    #[arg(long, value_name = "DUR", value_parser = parse, conflicts_with = "nested")]
+    pub(crate) at_least: Option<Duration>,
     /// Keep the lock until every process that CMD started has ended, also in the background
     #[arg(long)]
     pub(crate) wait_children: bool,

@@ -99,6 +99,13 @@ impl Under {
         }
     }
 
+    /// Lets the locks be free as soon as they are released: the command has not begun.
+    pub(crate) fn end_at_once(&self) {
+        if let Under::Own(guards) = self {
+            guards.end_at_once();
+        }
+    }
+
     /// Begins to renew the lock automatically; returns whether that was possible. If no thread can be
     /// started for it, renews the lock itself when that is due.
     fn begin_renewals(&self) -> bool {

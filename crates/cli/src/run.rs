@@ -10,7 +10,7 @@ use lockbydir::{Error, ErrorKind, Guard, Guards, How, Lock, acquire_all};
 use crate::args::{Holding, Run};
 use crate::attend::{self, Ended, Under, attend};
 use crate::child::{Child, Plan, Signals, can_contain};
-use crate::exit::{Failure, PATIENCE_OVER, SIGNAL, USAGE};
+use crate::exit::{CANNOT_RUN, Failure, NOT_FOUND, PATIENCE_OVER, SIGNAL, USAGE};
 use crate::{held, nested, output, render, waiting};
 
 /// Waits for the lock and prints what it waits for; a signal ends the wait.
@@ -68,7 +68,13 @@ fn wait_by<T>(
 
 /// Prints how the lock was acquired, if that is worth a line.
 fn report(guard: &Guard, holding: &Holding) {
-    let is_takeover = matches!(guard.how(), How::AfterExpiry(_) | How::AfterDeath(_));
+    let is_takeover = match guard.how() {
+        // Without a process it may have been left to expire on purpose.
+        How::AfterExpiry(before) => {
+            before.holder.as_ref().is_none_or(|holder| holder.pid.is_some())
+        }
+        how => matches!(how, How::AfterDeath(_)),
+    };
     if holding.verbose || is_takeover && !holding.quiet {
         output::note(render::how(guard.how()));
     }
@@ -90,6 +96,7 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
         let lock = args.holding.apply(resolved(lock)?, &label).renew_automatically(!args.no_renew);
         // With several, each is renewed while the next ones are waited for.
         let is_alone = args.locks().len() == 1;
+        let lock = lock.at_least(args.at_least.unwrap_or_default());
         locks.push(lock.begins_renewals_later(is_alone).names_child(true));
     }
     let names = locks.iter().map(name_of).collect::<Result<Vec<_>, _>>()?;
@@ -108,7 +115,8 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
         (held::VARIABLE, held),
     ];
     let plan = Plan { command: &args.command, variables, is_contained: args.contain };
-    let mut child = Child::spawn(plan, &signals, |pid| attend::name(&under, pid))?;
+    let mut child = Child::spawn(plan, &signals, |pid| attend::name(&under, pid))
+        .inspect_err(|_| under.end_at_once())?;
     let attended = attend(args, &mut under, &mut child).and_then(|ended| {
         match args.contain {
             true => attend::leaves_nothing(&mut child)?,
@@ -124,6 +132,9 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
             return Err(stopped.failure);
         }
         Err(stopped) => {
+            if matches!(stopped.failure.code, CANNOT_RUN | NOT_FOUND) {
+                under.end_at_once();
+            }
             drop(under);
             child.finish();
             return Err(stopped.failure);

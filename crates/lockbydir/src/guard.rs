@@ -229,6 +229,13 @@ impl Guard {
         }
     }
 
+    /// Lets the next release free the lock at once, whatever [`Lock::at_least`](crate::Lock::at_least)
+    /// said: the work has not begun.
+    #[doc(hidden)]
+    pub fn end_at_once(&self) {
+        self.hold.end_at_once();
+    }
+
     /// Ends automatic renewals: from its next renewal on, the lock has a fixed timeout.
     pub(crate) fn end_renewals(&self) {
         self.hold.end_renewals();

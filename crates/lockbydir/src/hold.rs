@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use lockbydir_protocol::{Nonce, Owner, RenewRequest, margin};
+use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT, Nonce, Owner, RenewRequest, margin};
 
 use crate::engine::{Engine, Holding};
 use crate::error::Error;
@@ -31,6 +31,8 @@ pub(crate) struct Hold {
     deadline: AtomicU64,
     /// The timeout in force, in milliseconds.
     timeout: AtomicU64,
+    /// Until when a release leaves the lock held. Boot clock, in milliseconds.
+    held_until: AtomicU64,
     /// When the renewer renews next. Boot clock, in milliseconds.
     due: AtomicU64,
     /// When the renewal in progress began; 0 if there is none. Boot clock, in milliseconds.
@@ -112,6 +114,7 @@ impl Hold {
             deadline: AtomicU64::new(millis(holding.deadline())),
             timeout: AtomicU64::new(millis(holding.timeout())),
             is_shared: AtomicBool::new(holding.is_shared()),
+            held_until: AtomicU64::new(millis(clock::boot().saturating_add(settings.at_least))),
             is_over: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
             guards: AtomicUsize::new(1),
@@ -263,7 +266,10 @@ impl Hold {
         let Some(mut state) = self.end() else {
             return Ok(());
         };
-        let released = state.holding.release();
+        let released = match self.must_stay() {
+            Some(rest) if !state.holding.is_shared() => self.leave_held(&mut *state.holding, rest),
+            _ => state.holding.release(),
+        };
         state.has_ended = released.as_ref().err().is_none_or(Error::is_lost);
         if state.has_ended {
             holds().remove(&self.key.nonce());
@@ -272,6 +278,29 @@ impl Hold {
             trace::released(self.path(), self.key.token());
         }
         released
+    }
+
+    /// Returns how long the lock must stay held although it is released; `None` if it need not.
+    fn must_stay(&self) -> Option<Duration> {
+        let until = Duration::from_millis(self.held_until.load(Ordering::Relaxed));
+        let rest = until.saturating_sub(clock::boot());
+        // Entries have whole milliseconds, and a stamp is rounded down.
+        (!rest.is_zero()).then(|| rest.saturating_add(Duration::from_millis(2)))
+    }
+
+    /// Releases the lock in the way that leaves it held for this long: without a process, and nobody
+    /// renews it.
+    fn leave_held(&self, holding: &mut dyn Holding, rest: Duration) -> Result<(), Error> {
+        if let Some(why @ Why::Taken(_)) = &*self.loss() {
+            return Err(self.lost_error(why));
+        }
+        let timeout = Some(rest.clamp(MIN_TIMEOUT, MAX_TIMEOUT));
+        holding.renew(RenewRequest { timeout, owner: Some(Owner::Nobody) })
+    }
+
+    /// Lets the next release free the lock at once.
+    pub(crate) fn end_at_once(&self) {
+        self.held_until.store(0, Ordering::Relaxed);
     }
 
     /// Hands the holding over to its key.

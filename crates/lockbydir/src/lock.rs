@@ -215,6 +215,36 @@ impl Lock {
         self
     }
 
+    /// Keeps the lock held for at least this long from its acquisition on, at most ten years: for a job
+    /// that several hosts start at the same time by clocks that differ. Zero by default.
+    ///
+    /// A release before that (also a drop of the guard) leaves the lock without a process, to expire
+    /// at that time, or after 100 ms if that is later. It costs one renewal and nobody waits for it:
+    /// the call returns at once, and the guard is over. The next holder then finds
+    /// [`How::AfterExpiry`](crate::How::AfterExpiry) from a [`Holder`](crate::Holder) without a
+    /// process. While the guard lives, nothing changes: timeout and renewals are as without it.
+    ///
+    /// What ends earlier: a lock that is lost, broken by force, or released by its key; and the lock of
+    /// a process that was killed, since its work is not done. A lock that must last even then has no
+    /// process, and a timeout that is at least as long: [`Owner::Nobody`].
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let name = folder.path().join("jobs");
+    /// use std::time::Duration;
+    /// use lockbydir::Lock;
+    ///
+    /// let lock = Lock::new(&name).at_least(Duration::from_secs(30));
+    /// lock.acquire()?.release()?;
+    /// assert!(lock.try_acquire()?.is_none());
+    /// # Ok::<(), lockbydir::Error>(())
+    /// ```
+    #[must_use]
+    pub fn at_least(mut self, at_least: Duration) -> Lock {
+        self.settings.at_least = at_least;
+        self
+    }
+
     /// Sets how often a waiter looks at least where it is not notified of a change: on another
     /// host, or in a folder without a queue. From 1 ms; 50 ms by default.
     #[must_use]

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) poll_interval: Duration,
     pub(crate) names_child: bool,
+    /// How long the lock stays held from its acquisition on, even if it is released earlier.
+    pub(crate) at_least: Duration,
     /// A thread or task that holds the lock may acquire it again.
     pub(crate) reentrant: bool,
     /// Its renewer is joined later than its guard is made.
@@ -85,6 +87,7 @@ impl Settings {
             interrupt: None,
             poll_interval: lockbydir_protocol::PACE,
             names_child: false,
+            at_least: Duration::ZERO,
             reentrant: false,
             begins_renewals_later: false,
         }
@@ -167,8 +170,22 @@ impl Settings {
         check_timeout(self.timeout)
     }
 
+    fn check_at_least(&self, shared: bool) -> Result<(), Error> {
+        match self.at_least {
+            Duration::ZERO => Ok(()),
+            _ if shared => Err(Error::usage(
+                "a reader cannot hold a lock for a least time; leave that time out, or acquire the lock exclusively",
+            )),
+            too_long if too_long > MAX_TIMEOUT => Err(Error::usage(format!(
+                "the least time of a lock is at most ten years, not {too_long:?}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns what to ask the engine for: an exclusive holding, unless `shared`.
     pub(crate) fn acquire_request(&self, shared: bool) -> Result<AcquireRequest, Error> {
+        self.check_at_least(shared)?;
         let label = Label::new(&self.label)
             .map_err(|why| Error::usage(format!("the label cannot be used: {why}")))?;
         Ok(AcquireRequest {

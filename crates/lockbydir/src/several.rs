@@ -229,6 +229,12 @@ impl Guards {
         self.guards.iter().try_for_each(Guard::begin_renewals)
     }
 
+    /// Lets the release free all locks at once, as [`Guard::end_at_once`].
+    #[doc(hidden)]
+    pub fn end_at_once(&self) {
+        self.guards.iter().for_each(Guard::end_at_once);
+    }
+
     /// Waits until one of the locks is known to be lost or is about to end, as [`Guard::wait_lost`];
     /// returns false if none is within `up_to`. With several locks, the end of one is noticed up to
     /// 50 ms late.

@@ -4,6 +4,7 @@
 #![cfg(unix)]
 #![allow(missing_docs, reason = "test names are sentences")]
 
+mod at_least;
 mod attacks;
 mod bad_input;
 #[cfg(feature = "bench")]

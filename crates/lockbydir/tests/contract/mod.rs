@@ -7,6 +7,7 @@
 pub(crate) mod a_crash_anywhere_leaves_a_lock_that_is_free_again_within_its_timeout;
 pub(crate) mod a_lock_that_nobody_wants_leaves_nothing_behind;
 pub(crate) mod a_waiters_timeout_never_shortens_a_holders;
+pub(crate) mod at_least;
 pub(crate) mod at_most_one_valid_holder;
 pub(crate) mod keys;
 pub(crate) mod looks;
@@ -213,6 +214,13 @@ macro_rules! contract {
                 a_guard_notices_a_release_by_its_key_when_it_renews,
                 a_key_does_not_shorten_the_holding_of_another_process,
                 a_guard_notices_a_renewal_by_its_key,
+            }
+            at_least {
+                a_release_before_the_time_leaves_it_held,
+                a_release_after_the_time_frees_it,
+                a_least_time_may_be_longer_than_the_timeout,
+                a_waiter_gets_it_at_that_time,
+                what_is_lost_or_ended_by_its_key_is_not_left_held,
             }
             several {
                 all_are_held_and_all_are_released,

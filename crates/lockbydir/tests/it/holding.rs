@@ -50,6 +50,40 @@ fn a_fenced_lock_keeps_its_directory_and_token() {
 }
 
 #[test]
+fn a_release_before_the_least_time_renames_the_entry_once() {
+    let folder = tempfile::tempdir().unwrap();
+    // Neither lingering nor fencing opens it before that time.
+    let lock = impatient(folder.path()).at_least(secs(60)).linger(secs(60)).fenced(true);
+    let guard = lock.acquire().unwrap();
+    let before: Vec<_> = entry(folder.path()).split('.').map(str::to_owned).collect();
+
+    guard.release().unwrap();
+
+    let after: Vec<_> = entry(folder.path()).split('.').map(str::to_owned).collect();
+    // State, kind, token and nonce stay; it was renewed once more; nobody is its owner.
+    assert_eq!(before[1..5], after[1..5]);
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    assert_eq!(number(&after[5]), number(&before[5]) + 1);
+    assert!((59_000..=60_002).contains(&number(&after[6])), "{after:?}");
+    assert_eq!((after[11].as_str(), &after[12]), ("none", &before[12]));
+    lock.break_by_force().unwrap();
+}
+
+#[test]
+fn a_least_time_out_of_range_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let too_long = impatient(folder.path()).at_least(lockbydir::MAX_TIMEOUT + secs(1));
+    assert_eq!(too_long.acquire().unwrap_err().kind(), lockbydir::ErrorKind::Usage);
+    impatient(folder.path())
+        .at_least(std::time::Duration::ZERO)
+        .acquire()
+        .unwrap()
+        .release()
+        .unwrap();
+    assert_empty(folder.path());
+}
+
+#[test]
 fn the_renewer_reports_a_loss_before_the_deadline() {
     goes_well(|_| {
         let folder = tempfile::tempdir().unwrap();
