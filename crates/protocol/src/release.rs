@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 use crate::entry::{Entry, Nonce, State};
 use crate::operation::{
@@ -45,6 +46,8 @@ pub struct Release {
     keeps_entry: bool,
     /// Somebody waited when we asked.
     had_waiters: bool,
+    /// The deadline of the entry that was given, on our clock. A key on another host may have renewed it.
+    own_deadline: Duration,
     /// Our entry, where its name is known.
     known: Option<Entry>,
     /// The last call that was to let the lock go, also one of an earlier start.
@@ -106,6 +109,7 @@ impl Release {
     pub fn new(mine: Entry, stay: bool, here: LocalContext) -> Release {
         Release {
             state: mine.state,
+            own_deadline: mine.deadline(),
             known: Some(mine.clone()),
             ..Self::by_nonce(mine.nonce, stay, here)
         }
@@ -121,6 +125,7 @@ impl Release {
             stay,
             keeps_entry: false,
             had_waiters: false,
+            own_deadline: Duration::ZERO,
             known: None,
             sent: None,
             fault: None,
@@ -255,12 +260,21 @@ impl Release {
     /// Decides what happened to our entry, which is not there: either we removed it, and the reply was
     /// lost or the next holder was faster than our look, or we had lost the lock before.
     fn gone(&mut self, now: Now, entries: &[Entry], modified: Option<Stamp>) -> Next {
-        let in_time = self.sent.as_ref().filter(|call| now.boot < call.entry().deadline());
+        let in_time = self.sent.as_ref().filter(|call| now.boot < self.deadline(call.entry()));
         match (in_time, modified) {
             (Some(_), _) if self.is_refused() => Self::lost(entries),
             (Some(Call::Unlink(_)), Some(emptied)) if entries.is_empty() => self.remove(emptied),
             (Some(_), _) => self.free(Released::Left),
             (None, _) => Self::lost(entries),
+        }
+    }
+
+    /// Returns the deadline of our entry, on our clock. Another clock may have stamped its last name; a
+    /// renewal by key never shortens the holding of a process.
+    fn deadline(&self, entry: &Entry) -> Duration {
+        match entry.origin.is_same_clock(&self.here.origin) {
+            true => entry.deadline(),
+            false => self.own_deadline,
         }
     }
 

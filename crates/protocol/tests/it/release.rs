@@ -311,6 +311,22 @@ fn a_doubtful_release_is_done_before_the_deadline_and_lost_after() {
     }
 }
 
+/// A key on another host stamps the entry by a clock that says nothing here.
+#[test]
+fn a_doubtful_release_of_what_another_clock_renewed_counts_from_our_own_stamp() {
+    let deadline = held(7).deadline() - secs(BEGIN);
+    for stamp in [secs(0), secs(BEGIN * 9)] {
+        let renewed = Entry { renewals: 9, stamp, origin: ELSEWHERE, ..held(7) };
+        let seen_anew = || leaving(shared()).answer(failed(Fault::Missing)).asks(Look);
+        let unlinks = || seen_anew().answer(seen(std::slice::from_ref(&renewed)));
+        let look = |time| {
+            unlinks().asks(Unlink(renewed.clone())).answer(failed(Fault::Missing)).after(time)
+        };
+        rings(look(deadline - millis(1)).answer(absent())).ends(Released::Left);
+        look(deadline).answer(absent()).ends(Released::Lost(None));
+    }
+}
+
 #[test]
 fn a_doubtful_release_that_left_the_directory_empty_removes_it() {
     let look = |play: Play<Release>| {
