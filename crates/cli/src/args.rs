@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueHint};
 use lockbydir::engine::{is_url, shown};
-use lockbydir::{Lock, Patience};
+use lockbydir::{Lock, MAX_SLOTS, Patience};
 
 use crate::duration::{parse, parse_patience, parse_timeout};
 use crate::exit::{Failure, USAGE};
@@ -297,6 +297,13 @@ pub(crate) struct Run {
     /// Do not renew: CMD has until the timeout
     #[arg(long)]
     pub(crate) no_renew: bool,
+    /// Let up to N hold the lock at once, each in a slot of its own
+    ///
+    /// CMD finds the number of its slot, from 1 to N, in LOCKBYDIR_SLOT: nobody else has it at the same
+    /// time. Each slot is a lock, NAME.1 to NAME.N, and LOCKBYDIR_NAME and LOCKBYDIR_TOKEN are those of
+    /// the slot. The first waiter holds NAME itself meanwhile.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)), conflicts_with_all = ["nested", "shared"])]
+    pub(crate) slots: Option<u32>,
     /// Keep the lock for at least this long, even if CMD ends sooner
     ///
     /// For a job that several hosts start at the same time by clocks that differ. Nobody waits: if CMD ends

@@ -63,6 +63,14 @@ impl Under {
         }
     }
 
+    /// Returns the number of the slot, if it is one.
+    pub(crate) fn slot(&self) -> Option<u32> {
+        match self {
+            Under::Own(guards) => guards.first_to_end().and_then(Guard::slot),
+            Under::Outer(_) => None,
+        }
+    }
+
     fn path(&self) -> String {
         match self {
             Under::Own(guards) => first_to_end(guards),

@@ -99,21 +99,27 @@ pub(crate) fn run(args: &Run) -> Result<u32, Failure> {
         let lock = lock.at_least(args.at_least.unwrap_or_default());
         locks.push(lock.begins_renewals_later(is_alone).names_child(true));
     }
-    let names = locks.iter().map(name_of).collect::<Result<Vec<_>, _>>()?;
+    let mut names = locks.iter().map(name_of).collect::<Result<Vec<_>, _>>()?;
 
-    let signals = signals_for(&names)?;
+    // Several threads wait for a slot.
+    let signals = if args.slots.is_some() { Signals::watch()? } else { signals_for(&names)? };
     let mut under = under(args, locks, &names, &signals).map_err(|failure| match failure.code {
         PATIENCE_OVER => Failure { code: args.conflict_code, ..failure },
         _ => failure,
     })?;
 
+    let slot = under.slot();
+    if let Some(number) = slot {
+        names.iter_mut().for_each(|name| name.as_mut_os_string().push(format!(".{number}")));
+    }
     let keys = under.keys();
     let held = held::with(names.iter().map(PathBuf::as_path).zip(keys.iter().copied()));
-    let variables = vec![
+    let mut variables = vec![
         ("LOCKBYDIR_NAME", lines(names.into_iter().map(PathBuf::into_os_string))),
         ("LOCKBYDIR_TOKEN", lines(keys.iter().map(|key| key.token().to_string().into()))),
         (held::VARIABLE, held),
     ];
+    variables.extend(slot.map(|number| ("LOCKBYDIR_SLOT", number.to_string().into())));
     let plan = Plan { command: &args.command, variables, is_contained: args.contain };
     let mut child = Child::spawn(plan, &signals, |pid| attend::name(&under, pid))
         .inspect_err(|_| under.end_at_once())?;
@@ -166,6 +172,16 @@ fn under(
     signals: &Arc<Signals>,
 ) -> Result<Under, Failure> {
     match (&*locks, names) {
+        ([lock], [_]) if args.slots.is_some() => {
+            let slots = args.slots.unwrap_or_default();
+            let slots = announced(lock.clone(), &args.holding, signals).slots(slots);
+            let guard = wait_by(|| slots.acquire(), &args.holding, signals)?;
+            report(&guard, &args.holding);
+            return Ok(Under::Own(Arc::new(guard.into())));
+        }
+        _ if args.slots.is_some() => {
+            return Err(Failure::new(USAGE, "--slots takes one NAME, which has the slots"));
+        }
         ([lock], [name]) if args.nested => {
             if let Some(outer) = nested::outer(lock, name, args.key.as_deref())? {
                 return Ok(Under::Outer(Box::new(outer)));

@@ -28,6 +28,8 @@ pub struct Guard {
     key: Key,
     /// Whether it was the last guard of its holding when it was released; unset before that.
     was_last: OnceLock<bool>,
+    /// The slot of a semaphore.
+    slot: Option<u32>,
 }
 
 pub(crate) fn hold(
@@ -38,7 +40,7 @@ pub(crate) fn hold(
 ) -> Result<Guard, Error> {
     let key = holding.key();
     let hold = Hold::new(settings, engine, holding);
-    let guard = Guard { hold, how, key, was_last: OnceLock::new() };
+    let guard = Guard { hold, how, key, was_last: OnceLock::new(), slot: None };
     if !settings.begins_renewals_later
         && guard.hold.has_renewer()
         && let Err(errno) = renewer::join(guard.hold.clone())
@@ -58,7 +60,7 @@ impl Guard {
     /// Creates another guard of a holding, which counts like the first; `None` if the holding is over.
     pub(crate) fn of(hold: &Arc<Hold>, how: &How) -> Option<Guard> {
         let (hold, how, key) = (hold.clone(), how.clone(), hold.key());
-        hold.add_guard().then(|| Guard { hold, how, key, was_last: OnceLock::new() })
+        hold.add_guard().then(|| Guard { hold, how, key, was_last: OnceLock::new(), slot: None })
     }
 
     /// Creates another guard of the same holding; `None` if the holding is over.
@@ -100,6 +102,18 @@ impl Guard {
     #[must_use]
     pub fn key(&self) -> Key {
         self.key
+    }
+
+    /// Returns the number of the slot, from 1 on, if this is one of a
+    /// [`Semaphore`](crate::Semaphore).
+    #[must_use]
+    pub fn slot(&self) -> Option<u32> {
+        self.slot
+    }
+
+    pub(crate) fn in_slot(mut self, slot: u32) -> Guard {
+        self.slot = Some(slot);
+        self
     }
 
     /// Returns the lock directory, or the URL of a lock that another engine keeps.

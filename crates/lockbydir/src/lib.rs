@@ -109,6 +109,7 @@ mod os;
 mod printable;
 mod reentrant;
 mod renewer;
+mod semaphore;
 mod settings;
 mod several;
 mod status;
@@ -135,6 +136,7 @@ pub use lockbydir_protocol::{MAX_TIMEOUT, MIN_TIMEOUT, Nonce};
 #[doc(hidden)]
 pub use os::simulated;
 pub use printable::is_printable;
+pub use semaphore::{MAX_SLOTS, Semaphore};
 pub use settings::Owner;
 #[cfg(feature = "tokio")]
 pub use several::acquire_all_async;

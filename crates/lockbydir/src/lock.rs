@@ -80,11 +80,11 @@ impl Lock {
     /// for this scheme keeps the lock, which has no directory.
     #[must_use]
     pub fn new(name: impl AsRef<Path>) -> Lock {
-        Lock {
-            settings: Settings::new(name.as_ref()),
-            parking: Arc::default(),
-            opened: Arc::default(),
-        }
+        Lock::of(Settings::new(name.as_ref()))
+    }
+
+    pub(crate) fn of(settings: Settings) -> Lock {
+        Lock { settings, parking: Arc::default(), opened: Arc::default() }
     }
 
     /// Sets a fixed timeout: the lock lasts this long, from [`MIN_TIMEOUT`](crate::MIN_TIMEOUT)

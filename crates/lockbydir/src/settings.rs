@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) name: PathBuf,
     /// The absolute name, since the program may change its directory. `None` for a URL, and if the
     /// current directory could not be determined.
-    absolute: Option<PathBuf>,
+    pub(crate) absolute: Option<PathBuf>,
     pub(crate) timeout: Duration,
     pub(crate) has_timeout: bool,
     pub(crate) patience: Patience,

@@ -39,6 +39,7 @@ mod running;
 #[cfg(feature = "player")]
 mod serve;
 mod several;
+mod slots;
 #[cfg(all(feature = "etcd", feature = "player", feature = "bench", target_os = "linux"))]
 mod snapshots;
 #[cfg(target_os = "linux")]

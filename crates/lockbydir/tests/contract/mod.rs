@@ -17,6 +17,7 @@ pub(crate) mod numbers_grow;
 pub(crate) mod only_the_holder_ends_a_hold_or_a_judge_of_an_expired_or_dead_one;
 pub(crate) mod reentry;
 pub(crate) mod renewals;
+pub(crate) mod semaphore;
 pub(crate) mod several;
 #[cfg(feature = "tokio")]
 pub(crate) mod tasks;
@@ -221,6 +222,16 @@ macro_rules! contract {
                 a_least_time_may_be_longer_than_the_timeout,
                 a_waiter_gets_it_at_that_time,
                 what_is_lost_or_ended_by_its_key_is_not_left_held,
+            }
+            semaphore {
+                each_holder_has_a_slot_of_its_own,
+                a_waiter_gets_any_slot_that_is_released,
+                slots_are_given_in_arrival_order,
+                a_wait_for_a_slot_ends_and_leaves_nothing,
+                never_more_hold_than_there_are_slots,
+                a_slot_that_expires_is_given_to_the_first_waiter,
+                others_may_say_another_number_of_slots,
+                the_number_of_slots_has_limits,
             }
             several {
                 all_are_held_and_all_are_released,
