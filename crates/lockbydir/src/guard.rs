@@ -28,8 +28,6 @@ pub struct Guard {
     key: Key,
     /// Whether it was the last guard of its holding when it was released; unset before that.
     was_last: OnceLock<bool>,
-    /// The slot of a semaphore.
-    slot: Option<u32>,
 }
 
 pub(crate) fn hold(
@@ -40,7 +38,7 @@ pub(crate) fn hold(
 ) -> Result<Guard, Error> {
     let key = holding.key();
     let hold = Hold::new(settings, engine, holding);
-    let guard = Guard { hold, how, key, was_last: OnceLock::new(), slot: None };
+    let guard = Guard { hold, how, key, was_last: OnceLock::new() };
     if !settings.begins_renewals_later
         && guard.hold.has_renewer()
         && let Err(errno) = renewer::join(guard.hold.clone())
@@ -60,7 +58,7 @@ impl Guard {
     /// Creates another guard of a holding, which counts like the first; `None` if the holding is over.
     pub(crate) fn of(hold: &Arc<Hold>, how: &How) -> Option<Guard> {
         let (hold, how, key) = (hold.clone(), how.clone(), hold.key());
-        hold.add_guard().then(|| Guard { hold, how, key, was_last: OnceLock::new(), slot: None })
+        hold.add_guard().then(|| Guard { hold, how, key, was_last: OnceLock::new() })
     }
 
     /// Creates another guard of the same holding; `None` if the holding is over.
@@ -108,11 +106,11 @@ impl Guard {
     /// [`Semaphore`](crate::Semaphore).
     #[must_use]
     pub fn slot(&self) -> Option<u32> {
-        self.slot
+        self.hold.slot()
     }
 
-    pub(crate) fn in_slot(mut self, slot: u32) -> Guard {
-        self.slot = Some(slot);
+    pub(crate) fn in_slot(self, slot: u32) -> Guard {
+        self.hold.set_slot(slot);
         self
     }
 

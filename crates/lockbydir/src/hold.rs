@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(crate) struct Hold {
     deadline: AtomicU64,
     /// The timeout in force, in milliseconds.
     timeout: AtomicU64,
+    /// The number of the slot, if this is one of a semaphore; else 0.
+    slot: AtomicU32,
     /// Until when a release leaves the lock held. Boot clock, in milliseconds.
     held_until: AtomicU64,
     /// When the renewer renews next. Boot clock, in milliseconds.
@@ -114,6 +116,7 @@ impl Hold {
             deadline: AtomicU64::new(millis(holding.deadline())),
             timeout: AtomicU64::new(millis(holding.timeout())),
             is_shared: AtomicBool::new(holding.is_shared()),
+            slot: AtomicU32::new(0),
             held_until: AtomicU64::new(millis(clock::boot().saturating_add(settings.at_least))),
             is_over: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
@@ -278,6 +281,14 @@ impl Hold {
             trace::released(self.path(), self.key.token());
         }
         released
+    }
+
+    pub(crate) fn slot(&self) -> Option<u32> {
+        Some(self.slot.load(Ordering::Relaxed)).filter(|slot| *slot != 0)
+    }
+
+    pub(crate) fn set_slot(&self, slot: u32) {
+        self.slot.store(slot, Ordering::Relaxed);
     }
 
     /// Returns how long the lock must stay held although it is released; `None` if it need not.
