@@ -40,6 +40,8 @@ impl Interrupt {
 #[pyclass(frozen, module = "lockbydir._native")]
 pub(crate) struct Lock {
     lock: lockbydir::Lock,
+    /// The same lock with an interrupt that is raised, so it never pauses.
+    at_once: lockbydir::Lock,
 }
 
 #[pymethods]
@@ -89,7 +91,11 @@ impl Lock {
         if let Some(on_lost) = on_lost {
             lock = lock.on_lost(move |error| call_back(&on_lost, error));
         }
-        lock.path().map(|_| Lock { lock }).map_err(|error| Python::attach(|py| py_err(py, &error)))
+        lock.path().map_err(|error| Python::attach(|py| py_err(py, &error)))?;
+        let raised = lockbydir::Interrupt::new();
+        raised.raise();
+        let at_once = lock.clone().interrupt(raised);
+        Ok(Lock { lock, at_once })
     }
 
     #[getter]
@@ -161,6 +167,14 @@ impl Lock {
         done.map_err(|error| py_err(py, &error))
     }
 
+    /// Tries once, and does not pause where others wait for a lock that is free, as `try_acquire` does.
+    fn try_at_once(&self, py: Python<'_>) -> PyResult<Option<Held>> {
+        match py.detach(|| self.at_once.try_acquire()) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(None),
+            got => got.map(|got| got.map(Held::new)).map_err(|error| py_err(py, &error)),
+        }
+    }
+
     /// Waits in the calling thread. Only the main thread receives signals: it makes one attempt,
     /// and then another thread waits in its place. For a URL even one attempt may take long, so the
     /// other thread waits from the start.
@@ -170,7 +184,7 @@ impl Lock {
         let is_main = is_main(py)?;
         if is_main
             && !is_far
-            && let Some(held) = self.try_acquire(py)?
+            && let Some(held) = self.try_at_once(py)?
         {
             return Ok(held);
         }

@@ -77,6 +77,38 @@ def test_an_interrupt_ends_each_kind_of_wait(name: str, child: StartChild, how: 
         until(lambda: len(tickets_of(name)) == (how == "behind a thread"))
 
 
+def test_the_main_thread_queues_where_others_wait_for_a_free_lock(
+    name: str, child: StartChild
+) -> None:
+    """It handles signals from the start, also while the lock is left to the first waiter for 0.1 s."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    def is_first_still_queued_when_a_signal_comes() -> bool:
+        with Lock(name):
+            first = child("with Lock(name, patience=None): say('got')")
+            until(lambda: len(tickets_of(name)) == 1)
+            first.signal(signal.SIGSTOP)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(Stop), Lock(name, patience=None):
+            time.sleep(BOUND)
+        is_queued = len(tickets_of(name)) == 1
+        first.signal(signal.SIGCONT)
+        assert first.read_line() == "got"
+        return is_queued
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        # A busy machine may delay the signal.
+        assert any(is_first_still_queued_when_a_signal_comes() for _ in range(6))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_an_interrupt_ends_a_wait_behind_another_process(name: str, child: StartChild) -> None:
     with Lock(name):
         ahead = child(WAITS["first"] + WAIT)
