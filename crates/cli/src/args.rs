@@ -23,7 +23,7 @@ Exit codes:
   73  the lock directory can't be made (parent missing, read-only, something else in its place,
       a file system on which no lock is safe)
   74  input/output error
-  75  patience ran out (`run -E CODE` sets another)
+  75  patience ran out, or a deadlock (`run -E CODE` sets another)
   76  lock lost: timed out or taken; a KEY that no longer holds
   77  permission denied, a lock of another user, or raised privileges (set-user-ID)
  126  CMD can't be run

@@ -39,7 +39,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let code = match error.kind() {
             ErrorKind::Usage => USAGE,
-            ErrorKind::PatienceOver => PATIENCE_OVER,
+            ErrorKind::PatienceOver | ErrorKind::Deadlock => PATIENCE_OVER,
             ErrorKind::Lost => LOST,
             ErrorKind::Unavailable => UNAVAILABLE,
             ErrorKind::OtherUser | ErrorKind::PermissionDenied => DENIED,

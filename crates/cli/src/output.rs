@@ -46,7 +46,8 @@ impl Messages {
 
     fn push(&mut self, text: String) {
         if !self.is_started {
-            let started = thread::Builder::new().name("messages".into()).spawn(write_messages);
+            let started =
+                thread::Builder::new().name("lockbydir-note".into()).spawn(write_messages);
             self.is_started = started.is_ok();
         }
         if !self.is_started {

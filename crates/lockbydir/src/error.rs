@@ -34,6 +34,9 @@ pub enum ErrorKind {
     Usage,
     /// The lock stayed taken while patience lasted.
     PatienceOver,
+    /// The lock would never have been ours: its holder waits, perhaps through others, for a lock
+    /// that this process holds.
+    Deadlock,
     /// The lock is no longer ours.
     Lost,
     /// What is at the lock's path is not ours to touch.
@@ -128,6 +131,27 @@ impl Error {
             people_duration(waited),
         );
         Error::new(ErrorKind::PatienceOver, message).at(path).held_by(holder)
+    }
+
+    /// Creates the error of a waiter whose wait would never end. `others` are the steps from the
+    /// holder of `wanted` to somebody who waits for `held`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn deadlock(
+        path: &Path,
+        held: &str,
+        wanted: &str,
+        others: &str,
+        holder: Option<Holder>,
+    ) -> Error {
+        let advice = match held == wanted {
+            true => "release it first, or use a reentrant lock",
+            false => "release what you hold and try again; everybody should take them in one order",
+        };
+        let message = format!(
+            "cannot acquire {}: deadlock: you hold {held} and wait for {wanted}{others}; {advice}",
+            printable(path)
+        );
+        Error::new(ErrorKind::Deadlock, message).at(path).held_by(holder)
     }
 
     /// Creates the error of a lock that is no longer ours; `holder` is who holds it now, if
@@ -407,6 +431,13 @@ impl Error {
     #[must_use]
     pub fn is_patience_over(&self) -> bool {
         self.kind() == ErrorKind::PatienceOver
+    }
+
+    /// Returns true if the lock's holder waits, perhaps through others, for a lock that this process
+    /// holds. Found on Linux only.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        self.kind() == ErrorKind::Deadlock
     }
 
     /// Returns true if the lock is no longer ours.

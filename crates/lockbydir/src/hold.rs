@@ -96,6 +96,12 @@ pub(crate) fn of(key: &Key) -> Option<Arc<Hold>> {
     holds().get(&key.nonce()).and_then(Weak::upgrade).filter(|hold| hold.key == *key)
 }
 
+/// Returns whether the hold of this nonce is renewed automatically, if it is of this process.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_renewed(nonce: Nonce) -> Option<bool> {
+    holds().get(&nonce).and_then(Weak::upgrade).map(|hold| hold.renews.load(Ordering::SeqCst))
+}
+
 /// Returns how long before the deadline `wait_lost` reports that the lock may be lost.
 fn notice(timeout: Duration) -> Duration {
     timeout / 4

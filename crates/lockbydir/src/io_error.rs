@@ -19,6 +19,7 @@ impl From<Error> for io::Error {
         let kind = match error.kind() {
             ErrorKind::Usage => io::ErrorKind::InvalidInput,
             ErrorKind::PatienceOver => io::ErrorKind::TimedOut,
+            ErrorKind::Deadlock => io::ErrorKind::Deadlock,
             ErrorKind::Interrupted => io::ErrorKind::Interrupted,
             ErrorKind::OtherUser | ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
             ErrorKind::Unavailable => io::ErrorKind::NotConnected,

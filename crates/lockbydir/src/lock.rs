@@ -355,7 +355,8 @@ impl Lock {
     /// the guard: `let _ = lock.acquire()?;` drops it at once.
     ///
     /// # Errors
-    /// [`Error::is_patience_over`] if the lock stayed taken; [`Error::is_foreign`] if what is at
+    /// [`Error::is_patience_over`] if the lock stayed taken; [`Error::is_deadlock`] if this process and
+    /// others wait for each other (Linux, programs with one thread); [`Error::is_foreign`] if what is at
     /// its path is not ours; [`ErrorKind::OtherUser`](crate::ErrorKind::OtherUser),
     /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied),
     /// [`ErrorKind::CannotMake`](crate::ErrorKind::CannotMake) or

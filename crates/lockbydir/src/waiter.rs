@@ -82,6 +82,11 @@ impl<'a> Wait<'a> {
         self.interrupts.into_iter().flatten()
     }
 
+    /// Returns true if a thread waits for itself, and not for a task.
+    pub(crate) fn is_of_thread(&self) -> bool {
+        self.canceller.is_none()
+    }
+
     /// Returns true if the wait must end at once, with [`interrupted`](Wait::interrupted).
     #[must_use]
     pub fn is_interrupted(&self) -> bool {

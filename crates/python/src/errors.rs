@@ -30,6 +30,7 @@ pub(crate) fn py_err(py: Python<'_>, error: &Error) -> PyErr {
     match error.kind() {
         ErrorKind::Usage => PyValueError::new_err(said),
         ErrorKind::PatienceOver => own("PatienceOver"),
+        ErrorKind::Deadlock => own("WouldDeadlock"),
         ErrorKind::Lost => {
             let reason = error.lost_reason().and_then(|reason| match reason {
                 LostReason::Gone => Some("gone"),

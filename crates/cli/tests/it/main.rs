@@ -15,6 +15,8 @@ mod clutter;
 mod contain;
 #[cfg(target_os = "linux")]
 mod continued;
+#[cfg(target_os = "linux")]
+mod deadlock;
 mod doctor;
 mod flock;
 mod full_disk;

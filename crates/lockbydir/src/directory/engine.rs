@@ -11,6 +11,7 @@ use lockbydir_protocol::{
 };
 
 use crate::directory::cache::Parking;
+use crate::directory::deadlock::DeadlockWatch;
 use crate::directory::executor::Directory;
 use crate::directory::queue::Place;
 use crate::doctor;
@@ -137,6 +138,8 @@ impl Engine for LockDirectory {
         let mut queue =
             Queue::new(acquire, own_ticket, here, wait.until()).poll_interval(self.poll_interval);
         let mut place = Place::new(&directory, wait.until(), wait.interrupts().collect());
+        let mut watch = DeadlockWatch::new(wait.is_of_thread());
+        let mut deadlock = None;
         let mut step = queue.start(clock::now());
         let waited = loop {
             let answer = match step {
@@ -144,8 +147,15 @@ impl Engine for LockDirectory {
                 Step::Perform(Operation::Sleep(wake_source, until)) => {
                     let wake = wait.pause(|| {
                         loop {
-                            let wake = place.sleep(&wake_source, until.min(wait.next_report()));
+                            let next_look = wait.next_report().min(watch.next());
+                            let wake = place.sleep(&wake_source, until.min(next_look));
                             wait.report(|| self.seen_from(&queue));
+                            if wake == Wake::Time {
+                                deadlock = watch.look(&directory, queue.ticket());
+                                if deadlock.is_some() {
+                                    break Wake::Interrupted;
+                                }
+                            }
                             if wake != Wake::Time || clock::boot() >= until {
                                 break wake;
                             }
@@ -179,7 +189,7 @@ impl Engine for LockDirectory {
                 Err(Error::entry_too_long(path, here.longest_name, needed))
             }
             Waited::Ended(Acquisition::Failed(fault)) => Err(Error::fault("acquire", path, fault)),
-            Waited::Interrupted => Err(wait.interrupted(path)),
+            Waited::Interrupted => Err(deadlock.unwrap_or_else(|| wait.interrupted(path))),
         }
     }
 

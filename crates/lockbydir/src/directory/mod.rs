@@ -2,6 +2,11 @@
 //! its waiters.
 
 pub(crate) mod cache;
+#[cfg(target_os = "linux")]
+mod deadlock;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_deadlock.rs"]
+mod deadlock;
 pub(crate) mod engine;
 pub(crate) mod executor;
 mod foreign;

@@ -11,6 +11,7 @@
 //! | `clock.rs` | [`since_boot`], [`counts_from_boot`] |
 //! | `alarm.rs` | [`Alarm`]: wakes a sleeping thread from outside |
 //! | `place.rs` | the properties of a folder: [`mount_of`], [`mount_number`], [`is_known`], [`trust`], [`is_removable`]; and what only `doctor` uses: [`flock`] |
+//! | `dependents.rs` (Linux) | what another process waits for: [`threads_of`], [`children_of`], [`waits_for_children`], [`open_file_of`] |
 //! | `dir_watcher.rs`, or `unsupported.rs` | [`DirWatcher`]: notifies of names that are added to and removed from folders |
 //!
 //! How a waiter in the queue is woken differs between systems: see `queue`.

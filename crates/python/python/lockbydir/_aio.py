@@ -48,7 +48,7 @@ def _begin(work: Callable[[], _Answer]) -> "asyncio.Future[_Answer]":
             # The loop is closed: nobody waits for the answer any more.
             _give_up(answer)
 
-    threading.Thread(target=do, name="lockbydir-wait", daemon=True).start()
+    threading.Thread(target=do, name="lockbydir-task", daemon=True).start()
     return future
 
 

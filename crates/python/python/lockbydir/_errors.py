@@ -65,7 +65,8 @@ class NotHeld(LockError, RuntimeError):
 
 
 class WouldDeadlock(LockError, RuntimeError):
-    """A thread or task that holds the lock would wait for itself for ever."""
+    """A thread or task that holds the lock would wait for itself for ever; or, on Linux, the holder waits,
+    perhaps through others, for a lock that this process holds."""
 
 
 class ForeignLock(LockError):

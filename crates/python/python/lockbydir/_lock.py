@@ -226,7 +226,8 @@ class Lock(_native.With):
 
         :param patience: instead of the patience of the lock, in seconds; ``None`` is for ever.
         :raises PatienceOver: when the lock was still taken at the end of the patience.
-        :raises WouldDeadlock: when this thread holds the lock by this object, and would wait for ever.
+        :raises WouldDeadlock: when this thread holds the lock by this object, and would wait for ever; on
+            Linux also when this process, which has one thread, and others wait for each other.
         :raises ForeignLock: when what is at its path is not ours to touch.
         :raises LockUnavailable: when the engine of a URL cannot be reached.
         :raises OSError: when the lock directory cannot be created.

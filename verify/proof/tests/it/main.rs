@@ -5,6 +5,8 @@ mod attacks;
 mod before;
 mod clock_steps;
 mod crash_points;
+#[cfg(target_os = "linux")]
+mod deadlocks;
 mod death;
 mod doctor;
 mod exclusion;

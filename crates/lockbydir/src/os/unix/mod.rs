@@ -4,6 +4,8 @@
 mod alarm;
 mod clock;
 #[cfg(target_os = "linux")]
+mod dependents;
+#[cfg(target_os = "linux")]
 mod dir_watcher;
 mod files;
 mod place;
@@ -20,6 +22,8 @@ mod kernel;
 
 pub(crate) use alarm::*;
 pub(crate) use clock::*;
+#[cfg(target_os = "linux")]
+pub(crate) use dependents::*;
 #[cfg(target_os = "linux")]
 pub(crate) use dir_watcher::*;
 pub use files::*;
