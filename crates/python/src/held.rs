@@ -26,6 +26,7 @@ pub(crate) struct Held {
     /// so the guard is not touched.
     made_in: ForkGeneration,
     token: u64,
+    slot: Option<u32>,
     key: String,
     path: OsString,
     how: lockbydir::How,
@@ -65,6 +66,7 @@ impl Held {
     pub(crate) fn new(guard: Guard) -> Held {
         Held {
             token: guard.token(),
+            slot: guard.slot(),
             key: guard.key().to_string(),
             path: guard.path().as_os_str().to_owned(),
             how: guard.how().clone(),
@@ -165,6 +167,12 @@ impl Held {
     #[getter]
     fn token(&self) -> u64 {
         self.token
+    }
+
+    /// The number of the slot, from 1 on; ``None`` unless it is one of a `Semaphore`.
+    #[getter]
+    fn slot(&self) -> Option<u32> {
+        self.slot
     }
 
     /// The key, which renews and releases this holding from anywhere.

@@ -5,6 +5,7 @@
 mod errors;
 mod facts;
 mod held;
+mod held_all;
 mod lock;
 mod parameters;
 mod signals;
@@ -70,7 +71,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lock::Lock>()?;
     module.add_class::<lock::Interrupt>()?;
     module.add_class::<held::Held>()?;
+    module.add_class::<held_all::HeldAll>()?;
     module.add_class::<with::With>()?;
+    module.add_function(wrap_pyfunction!(held_all::acquire_all, module)?)?;
     module.add_function(wrap_pyfunction!(parameters::number, module)?)?;
     module.add_function(wrap_pyfunction!(is_url, module)?)?;
     module.add_function(wrap_pyfunction!(fork_generation, module)?)?;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use lockbydir::engine::ForkGeneration;
-use lockbydir::{Broken, Error, ErrorKind, Guard, Key, Owner, Patience};
+use lockbydir::{Broken, Error, ErrorKind, Guard, Guards, Key, Owner, Patience, acquire_all};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -42,13 +42,15 @@ pub(crate) struct Lock {
     lock: lockbydir::Lock,
     /// The same lock with an interrupt that is raised, so it never pauses.
     at_once: lockbydir::Lock,
+    /// The number of its slots, if it is a semaphore.
+    slots: Option<u32>,
 }
 
 #[pymethods]
 impl Lock {
     #[new]
     #[pyo3(signature = (
-        name, *, timeout, patience, label, fenced, linger, mode, group, renews, on_lost, owner, poll_interval
+        name, *, timeout, patience, label, fenced, linger, mode, group, renews, on_lost, owner, poll_interval, at_least, slots
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python gives them by name")]
     fn new(
@@ -64,12 +66,15 @@ impl Lock {
         on_lost: Option<Py<PyAny>>,
         owner: Option<u32>,
         poll_interval: Option<f64>,
+        at_least: f64,
+        slots: Option<u32>,
     ) -> PyResult<Lock> {
         let mut lock = lockbydir::Lock::new(name)
             .patience(parameters::patience(patience)?)
             .label(label)
             .fenced(fenced)
             .linger(seconds(linger, "linger")?)
+            .at_least(seconds(at_least, "at_least")?)
             .mode(mode);
         if let Some(timeout) = timeout {
             lock = lock.timeout(seconds(timeout, "timeout")?);
@@ -95,7 +100,7 @@ impl Lock {
         let raised = lockbydir::Interrupt::new();
         raised.raise();
         let at_once = lock.clone().interrupt(raised);
-        Ok(Lock { lock, at_once })
+        Ok(Lock { lock, at_once, slots })
     }
 
     #[getter]
@@ -117,11 +122,14 @@ impl Lock {
     ) -> PyResult<Held> {
         let lock = self.lock.clone().patience(parameters::patience(patience)?);
         let lock = lock.interrupt(interrupt.0.clone());
-        py.detach(|| lock.acquire()).map(Held::new).map_err(|error| py_err(py, &error))
+        py.detach(|| acquire(&lock, self.slots)).map(Held::new).map_err(|error| py_err(py, &error))
     }
 
     pub(crate) fn try_acquire(&self, py: Python<'_>) -> PyResult<Option<Held>> {
-        let got = py.detach(|| self.lock.try_acquire());
+        let got = py.detach(|| match self.slots {
+            None => self.lock.try_acquire(),
+            Some(slots) => self.lock.clone().slots(slots).try_acquire(),
+        });
         got.map(|got| got.map(Held::new)).map_err(|error| py_err(py, &error))
     }
 
@@ -184,6 +192,7 @@ impl Lock {
         let is_main = is_main(py)?;
         if is_main
             && !is_far
+            && self.slots.is_none()
             && let Some(held) = self.try_at_once(py)?
         {
             return Ok(held);
@@ -194,10 +203,14 @@ impl Lock {
                 Some(all) => Patience::from(all.saturating_sub(begun.elapsed())),
             };
             let lock = self.lock.clone().patience(rest);
+            let slots = self.slots;
             let signals = if is_main { Signals::catch(py)? } else { None };
             let got = match signals {
-                None => Some(py.detach(|| lock.acquire())),
-                Some(signals) => wait_as_main(py, lock, &signals)?,
+                None => Some(py.detach(|| acquire(&lock, slots))),
+                Some(signals) => {
+                    let wait = move |interrupt| acquire(&lock.interrupt(interrupt), slots);
+                    wait_as_main(py, wait, &signals)?
+                }
             };
             if let Some(got) = got {
                 return got.map(Held::new).map_err(|error| py_err(py, &error));
@@ -206,22 +219,59 @@ impl Lock {
     }
 }
 
+/// Waits for the lock, or for one of its slots.
+fn acquire(lock: &lockbydir::Lock, slots: Option<u32>) -> Result<Guard, Error> {
+    match slots {
+        None => lock.acquire(),
+        Some(slots) => lock.clone().slots(slots).acquire(),
+    }
+}
+
+/// Waits for all locks, with one patience if one is given.
+pub(crate) fn wait_for_all(
+    py: Python<'_>,
+    locks: &[Py<Lock>],
+    patience: Option<Patience>,
+) -> PyResult<Guards> {
+    let is_main = is_main(py)?;
+    loop {
+        let locks: Vec<_> = locks.iter().map(|lock| lock.get().lock.clone()).collect();
+        let locks = locks.into_iter().map(move |lock| match patience {
+            Some(patience) => lock.patience(patience),
+            None => lock,
+        });
+        let signals = if is_main { Signals::catch(py)? } else { None };
+        let got = match signals {
+            None => Some(py.detach(|| acquire_all(locks))),
+            Some(signals) => {
+                let wait = move |interrupt: lockbydir::Interrupt| {
+                    acquire_all(locks.map(move |lock| lock.interrupt(interrupt.clone())))
+                };
+                wait_as_main(py, wait, &signals)?
+            }
+        };
+        if let Some(got) = got {
+            return got.map_err(|error| py_err(py, &error));
+        }
+    }
+}
+
 /// Waits on another thread, while this one handles signals. Returns `None` in a child that the
 /// handler of a signal has forked: there is no other thread in it.
-fn wait_as_main(
+fn wait_as_main<T: Send + 'static>(
     py: Python<'_>,
-    lock: lockbydir::Lock,
+    wait: impl FnOnce(lockbydir::Interrupt) -> Result<T, Error> + Send + 'static,
     signals: &Signals<'_>,
-) -> PyResult<Option<Result<Guard, Error>>> {
+) -> PyResult<Option<Result<T, Error>>> {
     let interrupt = lockbydir::Interrupt::new();
-    let lock = lock.interrupt(interrupt.clone());
+    let own = interrupt.clone();
     let (sender, receiver) = channel();
     let wake_main = signals.wake_main();
     let waiter = thread::Builder::new().name("lockbydir-wait".into()).spawn(move || {
         // Dropped last: the main thread wakes up when the result is there.
         let _wake_main = wake_main;
         let sender = sender;
-        let _ = sender.send(lock.acquire());
+        let _ = sender.send(wait(own));
     })?;
     let got = loop {
         match receiver.try_recv() {

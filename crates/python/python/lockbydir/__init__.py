@@ -39,8 +39,8 @@ from lockbydir._errors import (
 )
 from lockbydir._facts import Holder, Predecessor, Status, Ticket
 from lockbydir._first_version import getInfoLogger, howToUse, print_Ramdisk_Manual, testDLock
-from lockbydir._lock import Lock, clean, list_locks
-from lockbydir._native import Held, __version__, settle as _settle
+from lockbydir._lock import Lock, Semaphore, acquire_all, clean, list_locks
+from lockbydir._native import Held, HeldAll, __version__, settle as _settle
 
 __all__ = [
     "CHECKEVERYXSECONDS",
@@ -53,6 +53,7 @@ __all__ = [
     "DLock",
     "ForeignLock",
     "Held",
+    "HeldAll",
     "Holder",
     "Lock",
     "LockError",
@@ -61,10 +62,12 @@ __all__ = [
     "NotHeld",
     "PatienceOver",
     "Predecessor",
+    "Semaphore",
     "Status",
     "Ticket",
     "WouldDeadlock",
     "__version__",
+    "acquire_all",
     "clean",
     "getInfoLogger",
     "howToUse",

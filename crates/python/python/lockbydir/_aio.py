@@ -183,6 +183,7 @@ class AsyncLock:
         on_lost: Optional[OnLost] = None,
         owner: Owner = "process",
         reentrant: bool = False,
+        at_least: Seconds = 0.0,
     ) -> None:
         self._lock = Lock(
             name,
@@ -197,6 +198,7 @@ class AsyncLock:
             on_lost=on_lost,
             owner=owner,
             reentrant=reentrant,
+            at_least=at_least,
         )
         self._holdings: list[_Holding] = []
 

@@ -8,12 +8,12 @@ import logging
 import os
 import warnings
 from datetime import timedelta
-from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union
+from typing import Any, Callable, Iterable, Literal, NoReturn, Optional, TypeVar, Union
 
 from lockbydir import _native
 from lockbydir._errors import LockError
 from lockbydir._facts import Status
-from lockbydir._native import Held, seconds
+from lockbydir._native import Held, HeldAll, seconds
 
 Seconds = Union[float, timedelta]
 Name = Union[str, "os.PathLike[str]"]
@@ -68,6 +68,8 @@ def native(
     on_lost: Optional[OnLost] = None,
     owner: object = "process",
     poll_interval: Optional[float] = None,
+    at_least: object = 0.0,
+    slots: Optional[int] = None,
 ) -> _native.Lock:
     """Creates a lock of the native module, after checking the parameters."""
     path = _path(name, "a lock's name")
@@ -103,11 +105,15 @@ def native(
         on_lost=on_lost,
         owner=pid,
         poll_interval=poll_interval,
+        at_least=seconds(at_least, "at_least"),
+        slots=slots,
     )
 
 
-def _check_holding(timeout: object, label: object) -> None:
-    """Checks timeout and label at once, rather than at the first acquisition."""
+def _check_holding(timeout: object, label: object, at_least: object) -> None:
+    """Checks these options at once, rather than at the first acquisition."""
+    if not 0 <= seconds(at_least, "at_least") <= _LONGEST:
+        raise ValueError(f"at_least is from 0 seconds to ten years, not {at_least} s")
     lasts = _SHORTEST if timeout is None else seconds(timeout, "timeout")
     if not _SHORTEST <= lasts <= _LONGEST:
         raise ValueError(f"timeout is from 0.1 seconds to ten years, not {lasts} s")
@@ -164,6 +170,10 @@ class Lock(_native.With):
         deadline. Others may hold the lock one margin later: 0.5 s for a timeout of 10 s.
         `Held.wait_lost` returns earlier, while a quarter of the timeout is left. Without ``on_lost`` a
         loss is a ``RuntimeWarning``, once a lock, and a warning of the logger ``lockbydir``.
+    :param at_least: how long the lock stays held from its acquisition on, in seconds, even if it is
+        released sooner: for a job that several hosts start at the same time by clocks that differ. A
+        release before that returns at once, and leaves the lock to expire at that time. It is free
+        sooner if this process is killed.
     :param owner: the process on whose life the lock depends, beside its timeout: ``"process"`` (when
         this process dies, the next waiter gets the lock at once), ``"nobody"``, or a PID.
     :param reentrant: whether a thread that holds the lock by this object may acquire it again: at once,
@@ -193,8 +203,9 @@ class Lock(_native.With):
         on_lost: Optional[OnLost] = None,
         owner: Owner = "process",
         reentrant: bool = False,
+        at_least: Seconds = 0.0,
     ) -> None:
-        _check_holding(timeout, label)
+        _check_holding(timeout, label, at_least)
         self._native = native(
             name,
             timeout=timeout,
@@ -207,6 +218,7 @@ class Lock(_native.With):
             renew=renew,
             on_lost=_warn_of_loss if on_lost is None else on_lost,
             owner=owner,
+            at_least=at_least,
         )
         self.name = name
         self._patience = patience_of(patience)
@@ -319,6 +331,134 @@ class Lock(_native.With):
             f"a {type(self).__name__} cannot be copied or pickled: "
             f"make one of the same name where it is needed"
         )
+
+
+class Semaphore(_native.With):
+    """A lock that up to ``slots`` may hold at once, each in a slot with a number of its own.
+
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> with Semaphore(folder / "gpu", 4) as held:
+    ...     held.slot
+    1
+
+    `Held.slot` is a number from 1 on that nobody else has at the same time. A slot is a lock of its own,
+    ``NAME.1`` to ``NAME.N``, with its own timeout, token and queue; `list_locks` shows them. Waiters queue
+    in arrival order for the lock ``NAME``, which the first of them holds while it waits for any slot.
+    Each caller chooses the number of slots: one that says 2 uses the first two of those that another has
+    who says 4.
+
+    :param name: as for `Lock`.
+    :param slots: from 1 to 1000.
+    :raises TypeError: for a parameter of a wrong type.
+    :raises ValueError: for a parameter of a wrong value.
+
+    The other parameters are those of `Lock`, for each slot.
+    """
+
+    __slots__ = ("__weakref__", "_native", "name", "slots")
+
+    name: Name
+    """The name, as given."""
+    slots: int
+    """The number of slots."""
+
+    def __init__(
+        self,
+        name: Name,
+        slots: int,
+        *,
+        timeout: Optional[Seconds] = None,
+        patience: Optional[Seconds] = 30.0,
+        label: str = "",
+        fenced: bool = False,
+        mode: int = 0o700,
+        group: Optional[int] = None,
+        renew: Optional[bool] = None,
+        on_lost: Optional[OnLost] = None,
+        owner: Owner = "process",
+        at_least: Seconds = 0.0,
+    ) -> None:
+        _check_holding(timeout, label, at_least)
+        if not 1 <= _checked(slots, int, "slots", "a number") <= 1000:
+            raise ValueError(f"slots is from 1 to 1000, not {slots}")
+        self._native = native(
+            name,
+            timeout=timeout,
+            patience=patience,
+            label=label,
+            fenced=fenced,
+            mode=mode,
+            group=group,
+            renew=renew,
+            on_lost=_warn_of_loss if on_lost is None else on_lost,
+            owner=owner,
+            at_least=at_least,
+            slots=slots,
+        )
+        self.name = name
+        self.slots = slots
+        self._begin(self._native, patience_of(patience), False)
+
+    @property
+    def path(self) -> str:
+        """The lock directory of the first waiter, as an absolute path; or a URL without secrets."""
+        return self._native.path
+
+    def acquire(self, patience: Optional[Seconds] = _UNSET) -> Held:
+        """Waits for a slot while patience lasts; holds it until `Held.release` or `release`.
+
+        :param patience: instead of the patience of the semaphore, in seconds; ``None`` is for ever.
+        :raises PatienceOver: when all slots were still taken at the end of the patience.
+        """
+        if patience is _UNSET:
+            return self._acquire()
+        return self._acquire(patience_of(patience))
+
+    def try_acquire(self) -> Optional[Held]:
+        """Tries once, without waiting; returns ``None`` if all slots are taken, or others wait."""
+        return self._try_acquire()
+
+    def release(self) -> None:
+        """Releases the slot that the calling thread acquired by `acquire` or `try_acquire`.
+
+        :raises NotHeld: when this thread has none.
+        :raises LockLost: when it was already lost.
+        """
+        self._release()
+
+    def __call__(self, function: _Function) -> _Function:
+        """Decorates a function, so that it runs in a slot."""
+        return Lock.__call__(self, function)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"<lockbydir.Semaphore {shown(self.name)} of {self.slots}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "a Semaphore cannot be copied or pickled: make one of the same name where it is needed"
+        )
+
+
+def acquire_all(locks: Iterable[Lock], patience: Optional[Seconds] = _UNSET) -> HeldAll:
+    """Acquires all of these locks or none: ``with acquire_all([Lock("a"), Lock("b")]) as held:``.
+
+    They are acquired in the order of their resolved paths, which is the same for everybody, so that two
+    processes that want the same locks do not wait for each other. Directories and URLs may be mixed.
+    If one is lost, all count as lost.
+
+    :param patience: for all together, instead of the patience of each lock, which counts from this call.
+    :raises PatienceOver: when one of them was still taken at the end of the patience; none is held then.
+    :raises ValueError: when there is none, or one is named twice, also by another spelling of its path.
+    """
+    natives = []
+    for lock in locks:
+        if not isinstance(lock, Lock):
+            raise TypeError(f"locks are Lock objects, not {type(lock).__name__}: {lock!r}")
+        natives.append(lock._native)
+    if patience is _UNSET:
+        return _native.acquire_all(natives)
+    return _native.acquire_all(natives, patience_of(patience))
 
 
 def list_locks(folder: Name = ".") -> list[Status]:

@@ -11,10 +11,12 @@ from lockbydir._facts import Predecessor
 __version__: str
 __all__ = [
     "Held",
+    "HeldAll",
     "Interrupt",
     "Lock",
     "With",
     "__version__",
+    "acquire_all",
     "clean",
     "fork_generation",
     "is_url",
@@ -46,6 +48,8 @@ class Lock:
         on_lost: Optional[Callable[..., object]],
         owner: Optional[int],
         poll_interval: Optional[float],
+        at_least: float,
+        slots: Optional[int],
     ) -> Lock: ...
     @property
     def path(self) -> str: ...
@@ -84,6 +88,9 @@ class Held:
     @property
     def token(self) -> int:
         """The fencing token: larger than that of every holding before."""
+    @property
+    def slot(self) -> Optional[int]:
+        """The number of the slot, from 1 on; ``None`` unless it is one of a `Semaphore`."""
     @property
     def key(self) -> str:
         """The key, which renews and releases this holding from anywhere."""
@@ -139,6 +146,50 @@ class Held:
     ) -> Literal[False]: ...
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn: ...
 
+@final
+class HeldAll:
+    """Proof of holding several locks; a context manager that releases them at its end.
+
+    Dropping the last reference also releases the locks, with a ``ResourceWarning``: keep the object,
+    and release it.
+    """
+
+    @property
+    def tokens(self) -> list[int]:
+        """The fencing tokens, in the order in which the locks were given."""
+    @property
+    def paths(self) -> list[str]:
+        """The lock directories, in the order in which the locks were given."""
+    @property
+    def remaining(self) -> float:
+        """How long all locks are still held for certain, in seconds. Zero when one has expired or is lost."""
+    @property
+    def is_held(self) -> bool:
+        """Whether all locks are still held, judged by their deadlines."""
+    def renew(self) -> None:
+        """Renews all locks: their timeouts start anew.
+
+        :raises LockLost: when one of them is another's or gone, or they were released.
+        """
+    def wait_lost(self, up_to: Union[float, timedelta]) -> bool:
+        """Waits until one of the locks is known to be lost or is about to expire; returns false if none
+        is within ``up_to`` seconds."""
+    def release(self) -> None:
+        """Releases all locks, in the reverse of the order in which they were acquired; only the first
+        call does anything.
+
+        :raises LockLost: when one of them was already lost.
+        """
+    def __enter__(self) -> HeldAll: ...
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> Literal[False]: ...
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn: ...
+
+def acquire_all(locks: list[Lock], *patience: Optional[float]) -> HeldAll: ...
 def seconds(value: object, name: str) -> float: ...
 def is_url(name: str) -> bool: ...
 def fork_generation() -> int: ...
