@@ -16,7 +16,10 @@ mod need;
 mod rerun;
 pub mod signals;
 
+use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
 
 pub use left_out::{LEAVE_NOTHING_OUT, is_left_out, take_all};
 pub use need::Need;
@@ -60,7 +63,18 @@ pub fn name_of<Closure>(_made_there: &Closure) -> String {
 }
 
 /// Held by a test that measures time or starts many processes: such tests run one at a time.
-pub fn whole_machine() -> MutexGuard<'static, ()> {
+#[must_use]
+pub struct WholeMachine {
+    _thread: MutexGuard<'static, ()>,
+    _program: Option<File>,
+}
+
+/// Waits until no other such test of this test program runs, here or in a process of its own.
+pub fn whole_machine() -> WholeMachine {
     static MACHINE: Mutex<()> = Mutex::new(());
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+    let thread = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    // A file system that has no such locks lets a test in a process of its own run beside another one.
+    let program = std::env::current_exe().and_then(File::open).ok();
+    let program = program.filter(|file| flock(file, FlockOperation::LockExclusive).is_ok());
+    WholeMachine { _thread: thread, _program: program }
 }

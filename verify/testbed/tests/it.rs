@@ -3,10 +3,12 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, reason = "test names are sentences")]
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use lockbydir_testbed::{LEAVE_NOTHING_OUT, needs, take_all};
+use lockbydir_testbed::{LEAVE_NOTHING_OUT, needs, take_all, whole_machine};
+use rustix::fs::{FlockOperation, flock};
 
 /// In the environment of a copy: tests for copies do nothing elsewhere.
 const COPY: &str = "LOCKBYDIR_TESTBED_COPY";
@@ -73,6 +75,33 @@ fn children_start_with_usual_signals_whatever_is_ignored() {
             assert!([1, 2, 3, 10, 15].iter().all(|signal| mask >> (signal - 1) & 1 == 0), "{text}");
         }
     }
+}
+
+#[test]
+fn in_a_copy_the_whole_machine_is_needed() {
+    if is_copy() {
+        let _machine = whole_machine();
+        println!("\nalone");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+    }
+}
+
+/// Also a test in a process of its own excludes the others.
+#[test]
+fn one_process_at_a_time_has_the_whole_machine() {
+    let copy = Copy::new();
+    let mut command = copy.test("in_a_copy_the_whole_machine_is_needed", "");
+    let mut first = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "alone"), "it has the machine");
+    let program = std::fs::File::open(&copy.program).unwrap();
+
+    let beside = flock(&program, FlockOperation::NonBlockingLockExclusive);
+    drop(first.stdin.take());
+    assert!(first.wait().unwrap().success());
+    let afterwards = flock(&program, FlockOperation::NonBlockingLockExclusive);
+
+    assert_eq!((beside, afterwards), (Err(rustix::io::Errno::WOULDBLOCK), Ok(())));
 }
 
 #[test]

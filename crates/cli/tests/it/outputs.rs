@@ -77,8 +77,9 @@ const CASES: &[Case] = &[
     (&["run", "jobs", "--", "no-such-command"], Before::Free, Prints::Nothing, 127),
     (&["run", "missing/jobs", "--", "true"], Before::Free, Prints::Nothing, 73),
     (&["run", "--no-such-option"], Before::Free, Prints::Nothing, 64),
-    (&["acquire", "-t", "60s", "jobs"], Before::Free, Prints::Key, 0),
-    (&["acquire", "-v", "-t", "60s", "jobs"], Before::Dead, Prints::Key, 0),
+    // A key that cannot be printed is waited for until the lock is about to expire.
+    (&["acquire", "-t", "10s", "jobs"], Before::Free, Prints::Key, 0),
+    (&["acquire", "-v", "-t", "10s", "jobs"], Before::Dead, Prints::Key, 0),
     (&["acquire", "-n", "jobs"], Before::Held, Prints::Nothing, 75),
     (&["renew", "jobs", "KEY"], Before::Held, Prints::Nothing, 0),
     (&["renew", "jobs", "1-00000000000000000000000007"], Before::Held, Prints::Nothing, 76),
@@ -114,16 +115,18 @@ const CASES: &[Case] = &[
 #[test]
 fn every_verb_ends_right_with_a_broken_output() {
     // Most of the time is spent waiting, so the cases run in parallel.
-    let rest = Mutex::new(CASES.iter());
+    let tries = CASES.iter().flat_map(|case| {
+        ALL.into_iter().flat_map(move |broken| {
+            [Stream::Err, Stream::Out].map(move |stream| (case, broken, stream))
+        })
+    });
+    let rest = Mutex::new(tries);
     let next = || rest.lock().unwrap().next();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                while let Some(case) = next() {
-                    for broken in ALL {
-                        try_case(case, broken, Stream::Err);
-                        try_case(case, broken, Stream::Out);
-                    }
+                while let Some((case, broken, stream)) = next() {
+                    try_case(case, broken, stream);
                 }
             });
         }

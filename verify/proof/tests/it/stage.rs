@@ -3,14 +3,13 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::MutexGuard,
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use lockbydir::{Lock, Owner, State};
 use lockbydir_proof::{scripted_worker::ScriptedWorker, torture::Plan};
-use lockbydir_testbed::whole_machine;
+use lockbydir_testbed::{WholeMachine, whole_machine};
 use tempfile::TempDir;
 
 /// The worker program.
@@ -22,7 +21,7 @@ pub(crate) const TORTURE: &str = env!("CARGO_BIN_EXE_lockbydir-torture");
 pub(crate) struct Stage {
     folder: TempDir,
     begun: Instant,
-    _machine: MutexGuard<'static, ()>,
+    _machine: WholeMachine,
 }
 
 impl Stage {

@@ -1,4 +1,4 @@
-//! Floods: names in a lock, tickets in a queue, stages, a deep tree.
+//! Floods: names in a lock, tickets in a queue, stages, a deep tree. They are heavy, so one runs at a time.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 
-use lockbydir_testbed::needs;
+use lockbydir_testbed::{needs, whole_machine};
 
 use super::{ATTACKER, Arena, BEYOND, PATIENCE, VICTIM, boot_clock, entry, ticket};
 
@@ -36,6 +36,7 @@ fn flood(folder: &Path, kind: FileType, names: impl Iterator<Item = String>) {
 #[test]
 fn a_lock_with_a_million_names_is_refused_at_once() {
     needs!(AnotherUser);
+    let _machine = whole_machine();
     let arena = Arena::sticky();
     arena.attackers_directory("jobs.lockdir", 0o777);
     let now = boot_clock();
@@ -61,6 +62,7 @@ fn a_lock_with_a_million_names_is_refused_at_once() {
 #[test]
 fn a_million_tickets_cost_bounded_time_and_memory() {
     needs!(AnotherUser);
+    let _machine = whole_machine();
     for is_held_open in [false, true] {
         let arena = Arena::sticky();
         arena.attackers_directory("jobs.lockdir.queue", 0o777);
@@ -106,6 +108,7 @@ fn a_million_tickets_cost_bounded_time_and_memory() {
 #[test]
 fn a_hundred_thousand_stages_cost_bounded_memory() {
     needs!(AnotherUser);
+    let _machine = whole_machine();
     let arena = Arena::sticky();
     for nth in 0..million() / 10 {
         let stage = arena.path(&format!("s{nth}.lockdir.0000000000000000000000000b"));
@@ -137,6 +140,7 @@ fn a_hundred_thousand_stages_cost_bounded_memory() {
 #[test]
 fn a_deep_tree_is_listed_and_cleaned_as_far_as_possible() {
     needs!(AnotherUser);
+    let _machine = whole_machine();
     let arena = Arena::sticky();
     arena.attackers_directory("deep", 0o755);
     fs::create_dir(arena.path("later.lockdir")).unwrap();

@@ -14,10 +14,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use lockbydir_testbed::whole_machine;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::Ran;
@@ -58,7 +56,6 @@ const VERBS: [&[&str]; 13] = [
 pub(crate) struct Arena {
     folder: tempfile::TempDir,
     place: tempfile::TempDir,
-    _machine: MutexGuard<'static, ()>,
 }
 
 /// The observed properties of a thing: kind and mode, owner, links, size, change time, content.
@@ -76,8 +73,6 @@ impl Arena {
     }
 
     fn of_mode(mode: u32) -> Arena {
-        // Time is measured and some floods are heavy, so attacks run one at a time.
-        let machine = whole_machine();
         let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
         let place = tempfile::tempdir().unwrap();
@@ -87,7 +82,7 @@ impl Arena {
         let copied =
             Command::new("cp").arg(env!("CARGO_BIN_EXE_lockbydir")).arg(place.path()).status();
         assert!(copied.unwrap().success(), "a copy of the program");
-        let arena = Arena { folder, place, _machine: machine };
+        let arena = Arena { folder, place };
         fs::create_dir(arena.path("things")).unwrap();
         fs::write(arena.path("things/letter"), "dear").unwrap();
         fs::create_dir(arena.path("things/empty")).unwrap();
