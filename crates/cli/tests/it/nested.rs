@@ -44,7 +44,7 @@ fn a_busy_exit_code_is_also_that_of_an_inner_run() {
 #[test]
 fn a_nested_run_has_the_holding_of_its_ancestor() {
     let folder = Folder::new();
-    let show = "env | grep ^LOCKBYDIR_ | sort";
+    let show = "env | grep -e ^LOCKBYDIR_HELD= -e ^LOCKBYDIR_NAME= -e ^LOCKBYDIR_TOKEN= | sort";
 
     let ran = under_jobs(
         &folder,

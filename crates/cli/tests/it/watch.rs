@@ -386,7 +386,7 @@ fn a_new_plain_directory_is_broken_only_by_force() {
     terminal.press("y");
     terminal.shows("its holder is unknown");
 
-    assert_eq!(folder.status()["state"], "free");
+    until("the end of the lock", || folder.status()["state"] == "free");
     terminal.press("q");
     terminal.ends_with(0);
 }
