@@ -35,23 +35,26 @@ fn two(folder: &Folder, lock: impl Fn(&str, &str) -> String) -> ([Ran; 2], Durat
     (ends, begun.elapsed())
 }
 
-fn assert_one_was_told(ends: &[Ran; 2]) {
+fn assert_one_was_notified(ends: &[Ran; 2]) {
     let mut codes = [ends[0].code, ends[1].code];
     codes.sort_unstable();
     assert_eq!(codes, [0, 75], "{ends:?}");
-    let (told, other) =
+    let (notified, other) =
         if ends[0].code == 75 { (&ends[0], &ends[1]) } else { (&ends[1], &ends[0]) };
-    assert!(told.err.contains("deadlock: you hold") && told.err.contains("; pid "), "{told:?}");
+    assert!(
+        notified.err.contains("deadlock: you hold") && notified.err.contains("; pid "),
+        "{notified:?}"
+    );
     assert!(["a\n", "b\n"].contains(&&*other.out), "{other:?}");
 }
 
 #[test]
-fn one_of_two_commands_that_wait_for_each_other_is_told() {
+fn one_of_two_commands_that_wait_for_each_other_is_notified() {
     soon(Duration::from_secs(10), || {
         let folder = Folder::new();
         let (ends, took) =
             two(&folder, |own, inner| format!("exec \"$L\" run {own} -- sh -c '{inner}; exit $?'"));
-        assert_one_was_told(&ends);
+        assert_one_was_notified(&ends);
         took
     });
 }
@@ -65,13 +68,13 @@ fn scripts_that_lock_by_their_own_pid_are_seen() {
                 "key=$(\"$L\" acquire -t 60s --pid $$ {own}); {inner}; code=$?; \"$L\" release {own} \"$key\"; exit $code"
             )
         });
-        assert_one_was_told(&ends);
+        assert_one_was_notified(&ends);
         took
     });
 }
 
 #[test]
-fn a_command_that_waits_for_itself_is_told() {
+fn a_command_that_waits_for_itself_is_notified() {
     soon(Duration::from_secs(10), || {
         let folder = Folder::new();
         let begun = Instant::now();

@@ -101,7 +101,7 @@ fn play(part: &[String]) -> Outcome<()> {
     }
 }
 
-/// A process of a ring: holds a lock until it is told to go on, and wants the next one.
+/// A process of a ring: holds a lock until it may go on, and wants the next one.
 fn ring(folder: &Path, own: u64, next: &str, delay: u64, way: &str) -> Outcome<()> {
     let guard = lock(folder, own).acquire()?;
     say("holds");
@@ -288,7 +288,7 @@ fn one_ring(seed: u64, counts: &Counts) -> Outcome<()> {
     for (child, _) in &mut members {
         child.stdin.as_ref().ok_or("no input")?.write_all(b"go\n")?;
     }
-    let (mut formed, mut told, mut got) = (0, Vec::new(), 0);
+    let (mut formed, mut reports, mut got) = (0, Vec::new(), 0);
     for (mut child, output) in members {
         for line in output.lines() {
             let line = line?;
@@ -298,7 +298,7 @@ fn one_ring(seed: u64, counts: &Counts) -> Outcome<()> {
             match what {
                 "waits" => formed = formed.max(when),
                 "got" => got += 1,
-                "deadlock" => told.push((when, line)),
+                "deadlock" => reports.push((when, line)),
                 _ => counts.fault(format!("ring {seed}: {line}")),
             }
         }
@@ -307,7 +307,7 @@ fn one_ring(seed: u64, counts: &Counts) -> Outcome<()> {
         }
     }
     counts.deadlocks.fetch_add(1, SeqCst);
-    match told.as_slice() {
+    match reports.as_slice() {
         [(when, line)] if got == size - 1 => {
             let steps = line.matches(" holds ").count() as u64;
             if steps != size - 1 {
@@ -316,7 +316,9 @@ fn one_ring(seed: u64, counts: &Counts) -> Outcome<()> {
             let took = when.saturating_sub(formed) / NANOS_PER_MS;
             counts.took.lock().unwrap_or_else(PoisonError::into_inner).push(took);
         }
-        told => counts.fault(format!("ring {seed} of {size}: {got} got it, reported {told:?}")),
+        reports => {
+            counts.fault(format!("ring {seed} of {size}: {got} got it, reported {reports:?}"))
+        }
     }
     Ok(())
 }
