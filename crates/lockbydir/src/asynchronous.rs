@@ -156,12 +156,12 @@ impl Lock {
     async fn acquire_by_task(&self, shared: bool) -> Result<Guard, Error> {
         let engine = self.engine_for(shared)?;
         if !self.settings.reentrant {
-            return self.wait_as_task(engine, shared).await;
+            return Ok(self.wait_as_task(engine, shared).await?.handed_over(&self.settings));
         }
         if let Some(guard) = reentrant::again(engine.path(), shared)? {
             return Ok(guard);
         }
-        let guard = self.wait_as_task(engine, shared).await?;
+        let guard = self.wait_as_task(engine, shared).await?.handed_over(&self.settings);
         guard.remember();
         Ok(guard)
     }

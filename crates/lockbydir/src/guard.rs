@@ -241,6 +241,16 @@ impl Guard {
         }
     }
 
+    /// Returns the guard as its caller gets it. From here on
+    /// [`Lock::at_least`](crate::Lock::at_least) counts: a lock that is released before, because the
+    /// caller has given up or did not get another one, is free at once.
+    pub(crate) fn handed_over(self, settings: &Settings) -> Guard {
+        if !settings.at_least.is_zero() {
+            self.hold.hold_at_least(settings.at_least);
+        }
+        self
+    }
+
     /// Lets the next release free the lock at once, whatever [`Lock::at_least`](crate::Lock::at_least)
     /// said: the work has not begun.
     #[doc(hidden)]

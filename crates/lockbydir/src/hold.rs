@@ -123,7 +123,7 @@ impl Hold {
             timeout: AtomicU64::new(millis(holding.timeout())),
             is_shared: AtomicBool::new(holding.is_shared()),
             slot: AtomicU32::new(0),
-            held_until: AtomicU64::new(millis(clock::boot().saturating_add(settings.at_least))),
+            held_until: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
             guards: AtomicUsize::new(1),
@@ -313,6 +313,13 @@ impl Hold {
         }
         let timeout = Some(rest.clamp(MIN_TIMEOUT, MAX_TIMEOUT));
         holding.renew(RenewRequest { timeout, owner: Some(Owner::Nobody) })
+    }
+
+    /// Lets a release before this time has passed leave the lock held until then.
+    pub(crate) fn hold_at_least(&self, at_least: Duration) {
+        let until = millis(clock::boot().saturating_add(at_least));
+        // Of a reentrant lock, the first acquisition counts.
+        let _ = self.held_until.compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Lets the next release free the lock at once.

@@ -419,7 +419,7 @@ impl Lock {
         }
         let request = self.settings.acquire_request(shared)?;
         let (holding, how) = waiter::acquire(&self.settings, &*engine, request, started, patience)?;
-        let guard = guard::hold(&self.settings, engine, holding, how)?;
+        let guard = guard::hold(&self.settings, engine, holding, how)?.handed_over(&self.settings);
         if self.settings.reentrant {
             guard.remember();
         }

@@ -90,6 +90,8 @@ impl Lock {
             on_wait: None,
             interrupt: None,
             reentrant: false,
+            // It counts for the slot that the caller gets, not for others that are tried.
+            at_least: Duration::ZERO,
             ..settings.clone()
         };
         // Its life depends on this process, and it is renewed while this waits, whatever a slot does.
@@ -158,13 +160,14 @@ impl Semaphore {
     pub fn acquire(&self) -> Result<Guard, Error> {
         let (started, patience) = (clock::boot(), self.lock.settings.patience);
         if let Some(guard) = self.try_now(patience)? {
-            return Ok(guard);
+            return Ok(guard.handed_over(&self.lock.settings));
         }
         if patience == Patience::NONE {
             return Err(self.given_up(started, false));
         }
         let turn = self.turn.acquire_since(started).map_err(|error| self.late(started, error))?;
-        self.acquire_first(turn, started, None)
+        let guard = self.acquire_first(turn, started, None)?;
+        Ok(guard.handed_over(&self.lock.settings))
     }
 
     /// Tries once to get a slot, without waiting; returns `None` if all are taken, or if somebody
@@ -173,7 +176,8 @@ impl Semaphore {
     /// # Errors
     /// As for [`acquire`](Semaphore::acquire), except that taken slots are no error.
     pub fn try_acquire(&self) -> Result<Option<Guard>, Error> {
-        self.try_now(Patience::NONE)
+        let guard = self.try_now(Patience::NONE)?;
+        Ok(guard.map(|guard| guard.handed_over(&self.lock.settings)))
     }
 
     /// Waits for a slot like [`acquire`](Semaphore::acquire), in async code on tokio (feature
@@ -187,12 +191,14 @@ impl Semaphore {
         let (started, patience) = (clock::boot(), self.lock.settings.patience);
         let semaphore = self.clone();
         if let Some(guard) = on_thread(move |_| semaphore.try_now(patience)).await? {
-            return Ok(guard);
+            return Ok(guard.handed_over(&self.lock.settings));
         }
         let turn = self.turn.remaining_since(started).acquire_async().await;
         let turn = turn.map_err(|error| self.late(started, error))?;
         let semaphore = self.clone();
-        on_thread(move |interrupt| semaphore.acquire_first(turn, started, Some(interrupt))).await
+        let guard =
+            on_thread(move |interrupt| semaphore.acquire_first(turn, started, Some(interrupt)));
+        Ok(guard.await?.handed_over(&self.lock.settings))
     }
 
     /// Takes a free slot, unless somebody waits. Waiters of a queue may be dead, which only another
@@ -204,6 +210,7 @@ impl Semaphore {
                 self.count
             )));
         }
+        self.lock.settings.check_at_least(false)?;
         let status = self.turn.status()?;
         let has_queue = patience != Patience::NONE && !status.queue.is_empty();
         match has_queue || matches!(status.state, State::Held | State::Bare) {

@@ -170,7 +170,7 @@ impl Settings {
         check_timeout(self.timeout)
     }
 
-    fn check_at_least(&self, shared: bool) -> Result<(), Error> {
+    pub(crate) fn check_at_least(&self, shared: bool) -> Result<(), Error> {
         match self.at_least {
             Duration::ZERO => Ok(()),
             _ if shared => Err(Error::usage(

@@ -71,11 +71,14 @@ pub async fn acquire_all_async<L: Borrow<Lock>>(
 }
 
 /// Returns the locks such that each is renewed while the next ones are waited for, which may take
-/// longer than its timeout.
+/// longer than its timeout, and is free at once if one of those cannot be acquired.
 fn renewed_meanwhile(locks: &[Lock]) -> impl Iterator<Item = Lock> {
-    locks.iter().enumerate().map(|(nth, lock)| match nth + 1 == locks.len() {
-        true => lock.clone(),
-        false => lock.clone().renew_automatically(true).begins_renewals_later(false),
+    locks.iter().enumerate().map(|(nth, lock)| {
+        let lock = lock.clone().at_least(Duration::ZERO);
+        match nth + 1 == locks.len() {
+            true => lock,
+            false => lock.renew_automatically(true).begins_renewals_later(false),
+        }
     })
 }
 
@@ -87,11 +90,15 @@ fn sorted<L: Borrow<Lock>>(
     let locks: Vec<Lock> = locks.into_iter().map(|lock| lock.borrow().clone()).collect();
     match locks.len() {
         0 => return Err(Error::usage("there is no lock to acquire; name one at least")),
-        1 => return Ok((locks, vec![0])),
+        1 => {
+            locks[0].settings.check_at_least(false)?;
+            return Ok((locks, vec![0]));
+        }
         _ => {}
     }
     let mut found: Vec<(PathBuf, usize, Lock)> = Vec::new();
     for (place, lock) in locks.into_iter().enumerate() {
+        lock.settings.check_at_least(false)?;
         found.push((canonical(&lock)?, place, lock));
     }
     // Where names of different case are one file, all spellings of a lock must have one place.
@@ -160,7 +167,7 @@ impl From<Guard> for Guards {
 impl Guards {
     /// Ends the renewals of those locks that were renewed only while the others were waited for: their
     /// timeouts count from now. Fails if a lock was lost meanwhile.
-    fn complete(self, locks: &[Lock]) -> Result<Guards, Error> {
+    fn complete(mut self, locks: &[Lock]) -> Result<Guards, Error> {
         if let [others @ .., _last] = locks {
             for (lock, guard) in others.iter().zip(&self.guards) {
                 if !lock.settings.renews() {
@@ -169,10 +176,12 @@ impl Guards {
                 }
             }
         }
-        match self.lost() {
-            Some(lost) => Err(lost),
-            None => Ok(self),
+        if let Some(lost) = self.lost() {
+            return Err(lost);
         }
+        let guards = std::mem::take(&mut self.guards).into_iter().zip(locks);
+        self.guards = guards.map(|(guard, lock)| guard.handed_over(&lock.settings)).collect();
+        Ok(self)
     }
 
     /// Returns the guards in the order in which the locks were given to [`acquire_all`].

@@ -209,7 +209,7 @@ impl Lock {
                 None => Some(py.detach(|| acquire(&lock, slots))),
                 Some(signals) => {
                     let wait = move |interrupt| acquire(&lock.interrupt(interrupt), slots);
-                    wait_as_main(py, wait, &signals)?
+                    wait_as_main(py, wait, &signals, Guard::end_at_once)?
                 }
             };
             if let Some(got) = got {
@@ -247,7 +247,7 @@ pub(crate) fn wait_for_all(
                 let wait = move |interrupt: lockbydir::Interrupt| {
                     acquire_all(locks.map(move |lock| lock.interrupt(interrupt.clone())))
                 };
-                wait_as_main(py, wait, &signals)?
+                wait_as_main(py, wait, &signals, Guards::end_at_once)?
             }
         };
         if let Some(got) = got {
@@ -262,6 +262,7 @@ fn wait_as_main<T: Send + 'static>(
     py: Python<'_>,
     wait: impl FnOnce(lockbydir::Interrupt) -> Result<T, Error> + Send + 'static,
     signals: &Signals<'_>,
+    end_at_once: fn(&T),
 ) -> PyResult<Option<Result<T, Error>>> {
     let interrupt = lockbydir::Interrupt::new();
     let own = interrupt.clone();
@@ -290,7 +291,9 @@ fn wait_as_main<T: Send + 'static>(
         if let Err(raised) = handled {
             interrupt.raise();
             // A lock acquired at the last moment is released again.
-            drop(py.detach(move || receiver.recv()));
+            py.detach(move || {
+                let _ = receiver.recv().map(|got| got.map(|guard| end_at_once(&guard)));
+            });
             break Err(raised);
         }
     };

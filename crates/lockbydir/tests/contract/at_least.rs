@@ -1,9 +1,10 @@
 //! A lock that is held for at least some time, also if it is released sooner.
 
+use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use lockbydir::{How, State};
+use lockbydir::{How, Lock, Patience, State, acquire_all};
 
 use super::{World, calm, goes_well, jobs, ms, patient, same_jobs, secs, see, see_in_queue};
 
@@ -86,4 +87,44 @@ pub(crate) fn what_is_lost_or_ended_by_its_key_is_not_left_held<W: World>(world:
     let key = guard.keep();
     same_jobs(world).release(&key).unwrap();
     see("that it is free", || !lock.is_locked().unwrap());
+}
+
+pub(crate) fn what_its_caller_never_got_is_free_at_once<W: World>(world: &W) {
+    // The second of two cannot be acquired.
+    let first = jobs(world).at_least(secs(60));
+    let second = Lock::new(world.folder() + "/second").patience(Patience::NONE);
+    let held = second.acquire().unwrap();
+    acquire_all([&first, &second]).unwrap_err();
+    assert!(!first.is_locked().unwrap());
+    held.release().unwrap();
+    // With both it counts for each that asked for it.
+    acquire_all([&first, &second]).unwrap().release().unwrap();
+    assert!(first.is_locked().unwrap() && !second.is_locked().unwrap());
+    first.break_by_force().unwrap();
+
+    // Two slots become free at the same moment.
+    for _ in 0..10 {
+        let slots = jobs(world).slots(2);
+        let guards = [(); 2].map(|()| slots.acquire().unwrap());
+        let waiting = patient(&same_jobs(world)).at_least(secs(60)).slots(2);
+        let waiter = thread::spawn(move || waiting.acquire());
+        see("the first waiter in both queues", || {
+            slots.slots().iter().all(|slot| slot.status().unwrap().queue.len() == 1)
+        });
+        let both = Barrier::new(2);
+        thread::scope(|scope| {
+            for guard in guards {
+                let both = &both;
+                scope.spawn(move || {
+                    both.wait();
+                    guard.release().unwrap();
+                });
+            }
+        });
+        let guard = waiter.join().unwrap().unwrap();
+        let other = &slots.slots()[if guard.slot() == Some(1) { 1 } else { 0 }];
+        assert!(!other.is_locked().unwrap());
+        let own = guard.path().with_extension("");
+        Lock::new(own).release(&guard.keep()).unwrap();
+    }
 }

@@ -222,6 +222,7 @@ macro_rules! contract {
                 a_least_time_may_be_longer_than_the_timeout,
                 a_waiter_gets_it_at_that_time,
                 what_is_lost_or_ended_by_its_key_is_not_left_held,
+                what_its_caller_never_got_is_free_at_once,
             }
             semaphore {
                 each_holder_has_a_slot_of_its_own,
