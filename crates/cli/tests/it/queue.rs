@@ -60,7 +60,7 @@ fn processes_are_served_in_the_order_in_which_they_came() {
         std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
     };
     let (rounds, processes) =
-        (dial("LOCKBYDIR_LINE_ROUNDS", 2), dial("LOCKBYDIR_LINE_PROCESSES", 12));
+        (dial("LOCKBYDIR_QUEUE_ROUNDS", 2), dial("LOCKBYDIR_QUEUE_PROCESSES", 12));
     for _ in 0..rounds {
         let orders: Vec<_> = (0..4).map_while(|_| wrong_order(processes)).collect();
         assert!(orders.len() < 4, "each time: {orders:?}");
