@@ -83,3 +83,12 @@ print(lock("a").acquire().how)
 """
     ran = ended(script, tmp_path)
     assert (ran.returncode, ran.stdout) == (0, "after expiry\n"), ran
+
+
+def test_a_wait_for_the_expiry_of_what_it_kept_is_no_deadlock(tmp_path):
+    script = """
+lock("a", timeout=3).acquire().keep()
+print(lock("a").acquire().how)
+"""
+    ran = ended(script, tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, "after expiry\n"), ran

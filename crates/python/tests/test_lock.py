@@ -246,8 +246,8 @@ def test_renew_counts_the_timeout_anew(name: str) -> None:
 
 
 def test_a_lock_renews_itself(name: str) -> None:
-    with Lock(name, timeout=0.3, renew=True) as held:
-        assert not held.wait_lost(1.0)
+    with Lock(name, timeout=1.0, renew=True) as held:
+        assert not held.wait_lost(2.5)
         assert held.is_held
         with pytest.raises(PatienceOver):
             Lock(name).acquire(patience=0)

@@ -136,8 +136,9 @@ impl Look {
                 continue;
             }
             let entry = entry_of(directory, &path)?;
-            // A lock of our own that nobody renews ends by itself.
-            if hold::is_renewed(entry.nonce) == Some(false) {
+            // A lock of our own that nobody renews ends by itself: a fixed lease, or one whose guard is gone.
+            let is_ours = entry.owner.processes().any(|process| process == process::here().1);
+            if is_ours && hold::is_renewed(entry.nonce) != Some(true) {
                 return None;
             }
             look.facts.insert(format!("{} {}", path.display(), entry.nonce));
