@@ -87,15 +87,19 @@ fn a_child_forked_during_a_wait_does_not_keep_the_lock_open() {
         thread::yield_now();
     }
     let (mut reader, writer) = std::io::pipe().unwrap();
+    let (mut checked, check) = std::io::pipe().unwrap();
     let child = match fork::fork().unwrap() {
         fork::Fork::Child => {
             let has_copy = has_open(&bell);
-            drop(writer);
+            drop((writer, check));
             let is_end = reader.read(&mut [0]).is_ok_and(|length| length == 0);
             std::process::exit(i32::from(!(has_copy && is_end)));
         }
         fork::Fork::Parent(child) => child,
     };
+    // The release removes the bell, and with it the name by which the child finds its copy.
+    drop(check);
+    assert_eq!(checked.read(&mut [0]).unwrap(), 0);
 
     guard.release().unwrap();
     waiter.join().unwrap().unwrap().release().unwrap();
