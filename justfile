@@ -17,6 +17,7 @@ lint:
     cargo clippy --workspace --all-targets --all-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
     verify/gate/words
+    verify/gate/dials
 
 # The tests that need neither root nor Linux: for macOS and Windows.
 portable:
