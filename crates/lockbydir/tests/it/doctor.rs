@@ -249,7 +249,10 @@ fn the_offset_of_a_file_systems_clock_is_reported() {
 
     let clock = finding(&report, "clock");
     assert_eq!(clock.grade, Grade::Remark);
-    assert!(clock.seen.starts_with("3600.0 s behind ours"), "{clock:?}");
+    let offset =
+        clock.seen.split_once(" s behind ours").and_then(|(offset, _)| offset.parse().ok());
+    // The two clocks are read one after the other, and a busy machine may pause in between.
+    assert!(offset.is_some_and(|offset: f64| (3590.0..=3600.0).contains(&offset)), "{clock:?}");
 }
 
 #[test]
