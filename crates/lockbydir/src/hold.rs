@@ -169,9 +169,7 @@ impl Hold {
     ) -> Result<T, Error> {
         self.check_process()?;
         let mut state = self.state();
-        if let Some(why @ Why::Taken(_)) = &*self.loss() {
-            return Err(self.lost_error(why));
-        }
+        self.check_taken()?;
         if state.has_ended {
             return Err(Error::lost(self.path(), None));
         }
@@ -179,10 +177,7 @@ impl Hold {
         self.is_shared.store(state.holding.is_shared(), Ordering::Relaxed);
         match &changed {
             Ok(_) => self.deadline.store(millis(state.holding.deadline()), Ordering::Relaxed),
-            Err(error) if error.is_lost() => {
-                self.loss().take();
-                self.lose(Why::Taken(error.holder().cloned()));
-            }
+            Err(error) if error.is_lost() => self.lose_to_another(error),
             Err(_) => {}
         }
         changed
@@ -300,6 +295,9 @@ impl Hold {
     /// Returns how long the lock must stay held although it is released; `None` if it need not.
     fn must_stay(&self) -> Option<Duration> {
         let until = Duration::from_millis(self.held_until.load(Ordering::Relaxed));
+        if until.is_zero() {
+            return None;
+        }
         let rest = until.saturating_sub(clock::boot());
         // Entries have whole milliseconds, and a stamp is rounded down.
         (!rest.is_zero()).then(|| rest.saturating_add(Duration::from_millis(2)))
@@ -308,9 +306,7 @@ impl Hold {
     /// Releases the lock in the way that leaves it held for this long: without a process, and nobody
     /// renews it.
     fn leave_held(&self, holding: &mut dyn Holding, rest: Duration) -> Result<(), Error> {
-        if let Some(why @ Why::Taken(_)) = &*self.loss() {
-            return Err(self.lost_error(why));
-        }
+        self.check_taken()?;
         let timeout = Some(rest.clamp(MIN_TIMEOUT, MAX_TIMEOUT));
         holding.renew(RenewRequest { timeout, owner: Some(Owner::Nobody) })
     }
@@ -335,6 +331,20 @@ impl Hold {
         }
     }
 
+    /// Fails if it is known that the holding was ended by others.
+    fn check_taken(&self) -> Result<(), Error> {
+        match &*self.loss() {
+            Some(why @ Why::Taken(_)) => Err(self.lost_error(why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts the lock as lost to the holder that this error names, whatever was known before.
+    fn lose_to_another(&self, error: &Error) {
+        self.loss().take();
+        self.lose(Why::Taken(error.holder().cloned()));
+    }
+
     fn failure(&self) -> MutexGuard<'_, Option<String>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -357,9 +367,7 @@ impl Hold {
     ) -> Result<(), Error> {
         self.check_process()?;
         let mut state = self.state();
-        if let Some(why @ Why::Taken(_)) = &*self.loss() {
-            return Err(self.lost_error(why));
-        }
+        self.check_taken()?;
         let begun = clock::boot();
         begin(begun);
         if let Some(timeout) = request.timeout {
@@ -382,10 +390,7 @@ impl Hold {
                 *self.failure() = None;
                 self.is_reported.store(false, Ordering::Release);
             }
-            Err(error) if error.is_lost() => {
-                self.loss().take();
-                self.lose(Why::Taken(error.holder().cloned()));
-            }
+            Err(error) if error.is_lost() => self.lose_to_another(error),
             Err(error) => {
                 let cause = cause(error);
                 trace::renewal_failed(self.path(), &cause);
