@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use lockbydir::engine::{boot, margin};
-use lockbydir::{Key, Lock, State, Status, printable};
+use lockbydir::{Error, Key, Lock, State, Status, printable};
 
 use crate::exit::{Failure, LOST, PATIENCE_OVER};
 use crate::held;
@@ -29,7 +29,7 @@ pub(crate) struct Outer {
 
 impl Outer {
     /// Returns the holding of this key, if it is held.
-    fn of(lock: Lock, key: Key) -> Option<(Outer, Status)> {
+    fn of(lock: Lock, key: Key) -> Result<Option<(Outer, Status)>, Error> {
         let mut outer = Outer {
             lock,
             key,
@@ -38,17 +38,17 @@ impl Outer {
             looked: Duration::ZERO,
             is_lost: false,
         };
-        let status = outer.look()?;
-        (!outer.remaining().is_zero()).then_some((outer, status))
+        let status = outer.look()?.filter(|_| !outer.remaining().is_zero());
+        Ok(status.map(|status| (outer, status)))
     }
 
-    fn look(&mut self) -> Option<Status> {
+    /// Looks at the lock. After an error the deadline known so far counts.
+    fn look(&mut self) -> Result<Option<Status>, Error> {
         let begun = boot();
         self.looked = begun;
-        // After an error the deadline known so far counts.
-        let found = self.lock.status_of(&self.key).ok()?;
+        let found = self.lock.status_of(&self.key)?;
         self.is_lost = found.is_none();
-        let status = found?;
+        let Some(status) = found else { return Ok(None) };
         self.timeout = status.timeout.unwrap_or_default();
         self.deadline = match status.state {
             State::Held => {
@@ -57,13 +57,13 @@ impl Outer {
             }
             _ => begun,
         };
-        Some(status)
+        Ok(Some(status))
     }
 
     /// Looks at the lock if that is due; returns true if the holding has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         if boot().saturating_sub(self.looked) >= self.timeout / 10 {
-            self.look();
+            let _ = self.look();
         }
         self.is_lost
     }
@@ -72,7 +72,7 @@ impl Outer {
     pub(crate) fn is_renewed_late(&mut self) -> bool {
         let until = boot() + LATE;
         loop {
-            self.look();
+            let _ = self.look();
             if !self.remaining().is_zero() {
                 return true;
             }
@@ -101,7 +101,7 @@ impl Outer {
 
     /// Returns the failure if the holding has ended while the command ran.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
-        self.look();
+        let _ = self.look();
         match self.is_lost {
             true => Err(Failure::new(LOST, self.lost())),
             false => Ok(()),
@@ -119,10 +119,8 @@ pub(crate) fn outer(lock: &Lock, name: &Path, key: Option<&str>) -> Result<Optio
     match key {
         None => Ok(of_ancestor(lock, name).map(|(outer, _)| outer)),
         Some(key) => {
-            let key: Key = key.parse()?;
             // An error of the look is reported, rather than taken for a loss.
-            lock.status_of(&key)?;
-            match Outer::of(lock.clone(), key) {
+            match Outer::of(lock.clone(), key.parse()?)? {
                 Some((outer, _)) => Ok(Some(outer)),
                 None => {
                     let path = lock.path().map(printable)?;
@@ -147,5 +145,5 @@ pub(crate) fn refuse(lock: &Lock, name: &Path) -> Result<(), Failure> {
 }
 
 fn of_ancestor(lock: &Lock, name: &Path) -> Option<(Outer, Status)> {
-    Outer::of(lock.clone(), held::key_of(name)?)
+    Outer::of(lock.clone(), held::key_of(name)?).ok()?
 }
