@@ -156,6 +156,24 @@ impl Held {
     }
 }
 
+/// Waits in pieces for a loss, so that signals are handled and a release is not delayed.
+pub(crate) fn wait_in_pieces(
+    py: Python<'_>,
+    up_to: Duration,
+    mut is_lost_within: impl FnMut(Duration) -> bool,
+) -> PyResult<bool> {
+    let piece = Duration::from_millis(20);
+    let mut left = up_to;
+    loop {
+        let is_lost = is_lost_within(left.min(piece));
+        if is_lost || left <= piece {
+            return Ok(is_lost);
+        }
+        left -= piece;
+        py.check_signals()?;
+    }
+}
+
 #[pymethods]
 impl Held {
     /// Returns another part of the same holding, while it is held.
@@ -238,17 +256,7 @@ impl Held {
     /// happened within ``up_to`` seconds.
     fn wait_lost(&self, py: Python<'_>, up_to: &Bound<'_, PyAny>) -> PyResult<bool> {
         let up_to = parameters::duration(up_to, "up_to")?;
-        // Waits in pieces, so that signals are handled and a release is not delayed.
-        let piece = Duration::from_millis(20);
-        let mut left = up_to;
-        loop {
-            let is_lost = self.ask(py, true, |guard| guard.wait_lost(left.min(piece)));
-            if is_lost || left <= piece {
-                return Ok(is_lost);
-            }
-            left -= piece;
-            py.check_signals()?;
-        }
+        wait_in_pieces(py, up_to, |piece| self.ask(py, true, |guard| guard.wait_lost(piece)))
     }
 
     /// Hands the holding over: this object does not release it any more, and the returned key

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use lockbydir::engine::ForkGeneration;
 use lockbydir::{Error, Guard, Guards};
 use pyo3::prelude::*;
 
 use crate::errors::{self, py_err};
+use crate::held::wait_in_pieces;
 use crate::lock::{Lock, wait_for_all};
 use crate::parameters;
 
@@ -121,17 +121,8 @@ impl HeldAll {
     /// Waits until one of the locks is known to be lost or is about to expire; returns false if none
     /// is within ``up_to`` seconds.
     fn wait_lost(&self, py: Python<'_>, up_to: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let mut left = parameters::duration(up_to, "up_to")?;
-        // Waits in pieces, so that signals are handled and a release is not delayed.
-        let piece = Duration::from_millis(20);
-        loop {
-            let is_lost = self.ask(py, true, |guards| guards.wait_lost(left.min(piece)));
-            if is_lost || left <= piece {
-                return Ok(is_lost);
-            }
-            left -= piece;
-            py.check_signals()?;
-        }
+        let up_to = parameters::duration(up_to, "up_to")?;
+        wait_in_pieces(py, up_to, |piece| self.ask(py, true, |guards| guards.wait_lost(piece)))
     }
 
     /// Releases all locks, in the reverse of the order in which they were acquired; only the first
