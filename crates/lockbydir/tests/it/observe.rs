@@ -104,6 +104,10 @@ fn a_waiter_joins_and_is_served_and_the_lock_is_handed_over() {
     let other = jobs(&alias);
     let waiter = thread::spawn(move || other.acquire().unwrap());
     until(&mut observer, |what| matches!(what, What::Joined(_)));
+    // Before it listens, it may not count as somebody who waits.
+    while !folder.path().join("jobs.lockdir.queue/bell").exists() {
+        thread::yield_now();
+    }
     guard.release().unwrap();
     let next = waiter.join().unwrap();
     // On a busy machine a holding that ends at once may pass unseen.
